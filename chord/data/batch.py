@@ -1,0 +1,107 @@
+"""Typed batches: problems, expert pairs, and the padded tokens a policy is scored on."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Problem:
+    """A question with its known answer; ``key`` is a stable id that seeds its samples."""
+
+    prompt: str
+    answer: str
+    key: int
+    skill: str = "target"
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A problem with an expert's response to it (text only, without an end token)."""
+
+    problem: Problem
+    response: str
+
+
+@dataclass
+class TokenBatch:
+    """B right-padded sequences of prompt and response, L tokens wide.
+
+    Token-level tensors of a loss are aligned to ``targets``, so T = L - 1. Which positions count
+    is said by ``response_mask`` alone, never by the value of a token: an end token that doubles
+    as padding cannot confuse it.
+    """
+
+    input_ids: Tensor
+    """(B, L) int64."""
+    response_mask: Tensor
+    """(B, L) bool, true on response tokens including the first end token."""
+    attention_mask: Tensor
+    """(B, L) bool, true on everything but padding."""
+
+    def __post_init__(self) -> None:
+        shapes = {
+            tuple(tensor.shape)
+            for tensor in (self.input_ids, self.response_mask, self.attention_mask)
+        }
+        assert len(shapes) == 1, f"input_ids and masks differ in shape: {shapes}"
+
+    @property
+    def targets(self) -> Tensor:
+        """(B, T) the token that follows each position."""
+        return self.input_ids[:, 1:]
+
+    @property
+    def mask(self) -> Tensor:
+        """(B, T) bool, true where the target belongs to the response."""
+        return self.response_mask[:, 1:]
+
+    def select(self, rows: Tensor | slice) -> TokenBatch:
+        """Return the given rows, trimmed to the longest of them (at least one column)."""
+        attention_mask = self.attention_mask[rows]
+        used = attention_mask.any(dim=0).nonzero()
+        width = int(used[-1]) + 1 if len(used) else 1
+        return TokenBatch(
+            input_ids=self.input_ids[rows, :width],
+            response_mask=self.response_mask[rows, :width],
+            attention_mask=attention_mask[:, :width],
+        )
+
+
+def collate(
+    prompts: Sequence[Sequence[int]], responses: Sequence[Sequence[int]], *, pad_id: int
+) -> TokenBatch:
+    """Join each prompt to its response and pad on the right.
+
+    A response carries its own end token if it has one; a truncated one has none. Worked value:
+    prompts [[5, 6], [7]] and responses [[8, 1], [9]] give input_ids [[5, 6, 8, 1], [7, 9, 0, 0]].
+
+    Raises ValueError where the two lists differ in length or a prompt is empty (its first
+    response token would have nothing to be predicted from).
+    """
+    import torch
+
+    if len(prompts) != len(responses):
+        raise ValueError(f"{len(prompts)} prompts do not match {len(responses)} responses")
+    if not all(prompts):
+        raise ValueError("a prompt is empty: it must hold at least one token")
+    sizes = [len(p) + len(r) for p, r in zip(prompts, responses, strict=True)]
+    width = max(sizes, default=1)
+    rows = [
+        [*prompt, *response, *[pad_id] * (width - size)]
+        for prompt, response, size in zip(prompts, responses, sizes, strict=True)
+    ]
+    starts = torch.tensor([len(prompt) for prompt in prompts], dtype=torch.int64)[:, None]
+    ends = torch.tensor(sizes, dtype=torch.int64)[:, None]
+    columns = torch.arange(width)[None, :]
+    attention_mask = columns < ends
+    return TokenBatch(
+        input_ids=torch.tensor(rows, dtype=torch.int64).reshape(len(rows), width),
+        response_mask=attention_mask & (columns >= starts),
+        attention_mask=attention_mask,
+    )

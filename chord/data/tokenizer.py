@@ -1,0 +1,60 @@
+"""Characters to token ids and back."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True)
+class CharTokenizer:
+    """One token per character: id 0 is padding, id 1 ends a sequence, the alphabet follows.
+
+    Worked value: ``CharTokenizer("ab").encode("ba") == [3, 2]``.
+
+    Raises ValueError where the alphabet is empty or names a character twice.
+    """
+
+    alphabet: str
+    pad_id: int = field(default=0, init=False)
+    eos_id: int = field(default=1, init=False)
+    _ids: dict[str, int] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        if not self.alphabet:
+            raise ValueError("alphabet='': must hold at least one character")
+        ids = {char: index for index, char in enumerate(self.alphabet, start=2)}
+        if len(ids) != len(self.alphabet):
+            repeated = sorted(c for c in ids if self.alphabet.count(c) > 1)
+            raise ValueError(f"alphabet={self.alphabet!r}: repeats {''.join(repeated)!r}")
+        object.__setattr__(self, "_ids", ids)
+
+    @property
+    def vocab_size(self) -> int:
+        return len(self.alphabet) + 2
+
+    def encode(self, text: str) -> list[int]:
+        """Return one id per character, without an end token; ValueError on an unknown one."""
+        try:
+            return [self._ids[char] for char in text]
+        except KeyError as error:
+            raise ValueError(
+                f"character {error.args[0]!r} of {text!r} is not in the alphabet {self.alphabet!r}"
+            ) from None
+
+    def decode(self, ids: Iterable[int]) -> str:
+        """Return the text before the first end token, padding left out.
+
+        Raises ValueError on an id outside the vocabulary.
+        """
+        chars: list[str] = []
+        for token in ids:
+            token = int(token)
+            if token == self.eos_id:
+                break
+            if token == self.pad_id:
+                continue
+            if not 0 <= token < self.vocab_size:
+                raise ValueError(f"token id {token}: must be within [0, {self.vocab_size - 1}]")
+            chars.append(self.alphabet[token - 2])
+        return "".join(chars)

@@ -1,0 +1,90 @@
+"""Keys and values of past tokens, kept while sampling."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+if TYPE_CHECKING:
+    from chord.models.config import TransformerConfig
+
+
+class KVCache:
+    """Preallocated keys and values of every layer, filled from the left.
+
+    One slot per column of the padded input; ``valid`` marks the slots that hold a real token and
+    stays None until padding is seen, because attention without a mask is faster.
+    """
+
+    def __init__(self, storage: Tensor) -> None:
+        self.storage = storage
+        """(layers, 2, rows, heads, capacity, head width): keys, then values."""
+        self.length = 0
+        """Slots filled so far, the same for all rows."""
+        self.valid: Tensor | None = None
+        """(rows, capacity) bool."""
+
+    @classmethod
+    def create(
+        cls, config: TransformerConfig, *, rows: int, capacity: int, dtype: torch.dtype
+    ) -> KVCache:
+        """Allocate an empty cache for ``rows`` sequences of at most ``capacity`` tokens."""
+        shape = (config.layers, 2, rows, config.heads, capacity, config.head_width)
+        return cls(torch.empty(shape, dtype=dtype))
+
+    @property
+    def rows(self) -> int:
+        return self.storage.shape[2]
+
+    @property
+    def capacity(self) -> int:
+        return self.storage.shape[4]
+
+    def append(self, layer: int, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
+        """Store one layer's new keys and values; return all of them, (rows, heads, slots, width).
+
+        Arguments are (rows, heads, new, width). `advance` moves on once every layer has stored.
+        """
+        end = self.length + key.shape[2]
+        keys, values = self.storage[layer, 0], self.storage[layer, 1]
+        keys[:, :, self.length : end] = key
+        values[:, :, self.length : end] = value
+        return keys[:, :, :end], values[:, :, :end]
+
+    def mark(self, attention_mask: Tensor | None, new: int) -> Tensor | None:
+        """Record which of the ``new`` slots are real; return (rows, slots), None if all are."""
+        end = self.length + new
+        if self.valid is None and attention_mask is not None and not bool(attention_mask.all()):
+            self.valid = torch.ones(self.rows, self.capacity, dtype=torch.bool)
+        if self.valid is None:
+            return None
+        self.valid[:, self.length : end] = True if attention_mask is None else attention_mask
+        return self.valid[:, :end]
+
+    def advance(self, new: int) -> None:
+        """Count ``new`` more slots as filled."""
+        self.length += new
+
+    def expand(self, group_size: int) -> KVCache:
+        """Return a cache in which each row stands ``group_size`` times, one after the other."""
+        layers, two, rows, heads, capacity, width = self.storage.shape
+        grown = KVCache(
+            self.storage.new_empty((layers, two, rows * group_size, heads, capacity, width))
+        )
+        grown.storage.unflatten(2, (rows, group_size))[..., : self.length, :] = self.storage[
+            ..., : self.length, :
+        ].unsqueeze(3)
+        grown.length = self.length
+        if self.valid is not None:
+            grown.valid = self.valid.repeat_interleave(group_size, dim=0)
+        return grown
+
+    def select(self, rows: Tensor) -> None:
+        """Keep the given rows, (n,) int64, in that order; the others leave the cache."""
+        filled = self.storage[..., : self.length, :].index_select(2, rows)
+        self.storage = self.storage[:, :, : len(rows)]
+        self.storage[..., : self.length, :] = filled
+        if self.valid is not None:
+            self.valid = self.valid[rows]

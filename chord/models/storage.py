@@ -1,0 +1,80 @@
+"""Policies on disk: safetensors, with the sizes and any notes in the header."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file, save_file
+
+from chord.models.config import TransformerConfig
+from chord.models.transformer import Transformer
+
+# One header entry only: the format does not order its entries, and equal weights must give equal
+# files.
+_ENTRY = "chord"
+
+
+def save_policy(
+    model: Transformer, path: str | Path, metadata: dict[str, Any] | None = None
+) -> None:
+    """Write the weights, ``model.config`` and JSON-able ``metadata``; all of it or nothing."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    header = json.dumps(
+        {"config": asdict(model.config), "metadata": metadata or {}}, sort_keys=True
+    )
+    tensors = {name: tensor.contiguous() for name, tensor in model.state_dict().items()}
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        save_file(tensors, partial, metadata={_ENTRY: header})
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def load_policy(path: str | Path) -> Transformer:
+    """Return the policy saved at ``path``, in the dtype it was saved in.
+
+    Raises ValueError naming the path where it is missing, damaged or no policy.
+    """
+    config = _read_header(path)["config"]
+    try:
+        model = Transformer(TransformerConfig(**config))
+        tensors = load_file(path)
+        model.to(dtype=tensors["embedding.weight"].dtype)
+        model.load_state_dict(tensors)
+    except (SafetensorError, OSError, TypeError, ValueError, KeyError, RuntimeError) as error:
+        raise ValueError(f"checkpoint {path}: weights do not fit: {_first_line(error)}") from None
+    return model
+
+
+def read_metadata(path: str | Path) -> dict[str, Any]:
+    """Return the notes given to `save_policy`, without reading the weights; ValueError as there."""
+    metadata: dict[str, Any] = _read_header(path)["metadata"]
+    return metadata
+
+
+def _read_header(path: str | Path) -> dict[str, Any]:
+    if not Path(path).is_file():
+        raise ValueError(f"checkpoint {path}: no such file")
+    try:
+        with safe_open(path, framework="pt") as file:
+            header = json.loads(file.metadata()[_ENTRY])
+    except (SafetensorError, OSError) as error:
+        raise ValueError(
+            f"checkpoint {path}: cannot be read as safetensors: {_first_line(error)}"
+        ) from None
+    except (TypeError, KeyError, json.JSONDecodeError):
+        header = None
+    if not isinstance(header, dict) or not {"config", "metadata"} <= header.keys():
+        raise ValueError(f"checkpoint {path}: was not written by chord.models.storage.save_policy")
+    return header
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
