@@ -1,0 +1,103 @@
+"""chord: train language models on a mix of imitation and reinforcement learning.
+
+`loss = alpha * L_sft + (1 - alpha) * L_rl`, alpha the SFT share. The names below are loaded on
+first use, so importing the package costs nothing and does not import torch.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from chord.advantages import Advantage, compute_advantages
+    from chord.losses import (
+        Grpo,
+        Kl,
+        Objective,
+        Reinforce,
+        aggregate,
+        denominator,
+        kl_estimate,
+        kl_exact,
+        mix,
+        sft_loss,
+        unified_objective,
+    )
+    from chord.schedules import (
+        Constant,
+        Cosine,
+        Exponential,
+        Linear,
+        Phase,
+        Schedule,
+        Step,
+        WarmupDecay,
+    )
+    from chord.weightings import (
+        Adaptive,
+        Entropy,
+        Importance,
+        Margin,
+        Phi,
+        TokenStats,
+        Uniform,
+        Weighting,
+        minmax_signal,
+        token_logprobs,
+        token_stats,
+        weight_mean,
+    )
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "Adaptive",
+    "Advantage",
+    "Constant",
+    "Cosine",
+    "Entropy",
+    "Exponential",
+    "Grpo",
+    "Importance",
+    "Kl",
+    "Linear",
+    "Margin",
+    "Objective",
+    "Phase",
+    "Phi",
+    "Reinforce",
+    "Schedule",
+    "Step",
+    "TokenStats",
+    "Uniform",
+    "WarmupDecay",
+    "Weighting",
+    "aggregate",
+    "compute_advantages",
+    "denominator",
+    "kl_estimate",
+    "kl_exact",
+    "minmax_signal",
+    "mix",
+    "sft_loss",
+    "token_logprobs",
+    "token_stats",
+    "unified_objective",
+    "weight_mean",
+]
+
+_HOMES = ("schedules", "weightings", "losses", "advantages")
+
+
+def __getattr__(name: str) -> object:
+    if name in __all__:
+        for home in _HOMES:
+            module = import_module(f"{__name__}.{home}")
+            if hasattr(module, name):
+                return getattr(module, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,0 +1,26 @@
+"""Losses: the two branches, how they are averaged and mixed, and the pull towards another model.
+
+`aggregation` sums token losses over the whole optimizer step, `objectives` holds the RL losses,
+`kl` the penalty terms, `unified` the printed formula of the unified objective.
+"""
+
+from __future__ import annotations
+
+from chord.losses.aggregation import aggregate, denominator, mix, sft_loss
+from chord.losses.kl import Kl, kl_estimate, kl_exact
+from chord.losses.objectives import Grpo, Objective, Reinforce
+from chord.losses.unified import unified_objective
+
+__all__ = [
+    "Grpo",
+    "Kl",
+    "Objective",
+    "Reinforce",
+    "aggregate",
+    "denominator",
+    "kl_estimate",
+    "kl_exact",
+    "mix",
+    "sft_loss",
+    "unified_objective",
+]

@@ -1,0 +1,117 @@
+"""KL terms between the policy pi and another model, per token given its prefix.
+
+Samples come from pi. Of the estimators only k2 has the gradient of KL(pi || ref) when it is used as
+a loss: the gradient of k1 has mean zero and that of k3 is the gradient of KL(ref || pi). For the KL
+of whole sequences k1 goes into the reward. Hence `where`, and k1 is refused in the loss.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+MODELS = ("reference", "teacher")
+ESTIMATORS = ("k1", "k2", "k3", "exact")
+DIRECTIONS = ("from_policy", "to_policy")
+PLACES = ("loss", "reward")
+LOG_RATIO_LIMIT = 20.0
+
+
+@dataclass(kw_only=True)
+class Kl:
+    """A KL penalty on the policy's own samples: how much, to whom, measured how, paid where.
+
+    `coef` 0 switches it off. `to`: the frozen starting point (`reference`) or the `teacher`.
+    `estimator`: k1, k2, k3 from the log-probabilities of the sampled tokens, or `exact` over the
+    vocabulary. `direction`: `from_policy` is KL(pi || other), `to_policy` is KL(other || pi) and
+    needs `exact`. `where`: added to the token losses, or subtracted from the answer's reward.
+
+    Raises ValueError naming the setting. The unified objective's intended term is
+    `Kl(coef=0.1, to="teacher", estimator="exact", direction="to_policy", where="loss")`.
+    """
+
+    coef: float = 0.0
+    to: str = "reference"
+    estimator: str = "k2"
+    direction: str = "from_policy"
+    where: str = "loss"
+
+    def __post_init__(self) -> None:
+        if not (self.coef >= 0 and math.isfinite(self.coef)):
+            raise ValueError(f"objective.kl.coef={self.coef}: must be a number >= 0")
+        _check_choice("to", self.to, MODELS)
+        _check_choice("estimator", self.estimator, ESTIMATORS)
+        _check_choice("direction", self.direction, DIRECTIONS)
+        _check_choice("where", self.where, PLACES)
+        if self.estimator == "k1" and self.where == "loss":
+            raise ValueError(
+                "objective.kl.estimator=k1: its gradient as a loss is zero; "
+                "use k2 or exact, or objective.kl.where=reward"
+            )
+        if self.direction == "to_policy" and self.estimator != "exact":
+            raise ValueError(
+                "objective.kl.direction=to_policy: needs objective.kl.estimator=exact, "
+                f"not {self.estimator}"
+            )
+
+    @property
+    def needs_logits(self) -> bool:
+        """Whether `__call__` takes logits (..., T, V) instead of log-probabilities (..., T)."""
+        return self.estimator == "exact"
+
+    def __call__(self, policy: Tensor, other: Tensor) -> Tensor:
+        """KL of each token (..., T), not yet times `coef`, from logits or token log-probabilities.
+
+        Attached to `policy` where it is a loss, detached where it goes into the reward; `other` is
+        always a constant. Padding has to be masked by the caller.
+        """
+        other = other.detach()
+        if self.where == "reward":
+            policy = policy.detach()
+        if self.needs_logits:
+            return kl_exact(policy, other, direction=self.direction)
+        return kl_estimate(policy, other, estimator=self.estimator)
+
+
+def kl_estimate(logprobs: Tensor, ref_logprobs: Tensor, *, estimator: str) -> Tensor:
+    """Estimate of KL(pi || ref) from tokens sampled from pi; all tensors of one shape.
+
+    With l = log pi - log ref: k1 = l, unbiased but of either sign; k2 = l^2 / 2, biased, with the
+    right gradient; k3 = exp(-l) - 1 + l, unbiased and >= 0, with the gradient of KL(ref || pi)
+    (http://joschu.net/blog/kl-approx.html). l is clamped to [-20, 20].
+
+    pi = .5, ref = .25, l = ln 2: k1 = .69315, k2 = .24023, k3 = .5 - 1 + .69315 = .19315.
+    """
+    log_ratio = (logprobs - ref_logprobs).clamp(-LOG_RATIO_LIMIT, LOG_RATIO_LIMIT)
+    if estimator == "k1":
+        return log_ratio
+    if estimator == "k2":
+        return 0.5 * log_ratio.square()
+    assert estimator == "k3", f"kl_estimate knows k1, k2 and k3, not {estimator}"
+    return (-log_ratio).expm1() + log_ratio
+
+
+def kl_exact(logits: Tensor, ref_logits: Tensor, *, direction: str = "from_policy") -> Tensor:
+    """KL of the two softmax distributions over the last dimension: logits (..., V) -> (...).
+
+    `from_policy`: KL(pi || ref) = sum pi (log pi - log ref); `to_policy`: KL(ref || pi).
+    pi = (.5, .5), ref = (.75, .25): from_policy .5 ln(2/3) + .5 ln 2 = .14384, to_policy
+    .75 ln 1.5 + .25 ln .5 = .13081.
+    """
+    _check_choice("direction", direction, DIRECTIONS)
+    first, second = logits.log_softmax(dim=-1), ref_logits.log_softmax(dim=-1)
+    if direction == "to_policy":
+        first, second = second, first
+    probabilities = first.exp()
+    # A token that `first` cannot emit adds 0, whatever `second` says: 0 (-inf - x) would be NaN.
+    gap = (first - second).masked_fill(probabilities == 0, 0.0)
+    return (probabilities * gap).sum(dim=-1)
+
+
+def _check_choice(name: str, value: str, allowed: tuple[str, ...]) -> None:
+    if value not in allowed:
+        raise ValueError(f"objective.kl.{name}={value}: must be one of {', '.join(allowed)}")

@@ -1,0 +1,52 @@
+"""The unified objective as it is usually printed, kept to be compared with, not to train with.
+
+It is a widely copied description of the method and not the paper's. Its RL branch has no gradient
+from the rewards: they are added as constants. What it means to say, log-probability times advantage
+with a KL penalty against drift, is `Reinforce` with
+`Kl(coef=0.1, to="teacher", estimator="exact", direction="to_policy")`.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from chord.losses.kl import kl_exact
+from chord.weightings import token_logprobs
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+def unified_objective(
+    logits: Tensor,
+    expert_logits: Tensor,
+    rewards: Tensor,
+    *,
+    alpha: float,
+    weights: Tensor | None = None,
+    kl_coef: float = 0.1,
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """alpha mean(w CE(argmax Q)) + (1 - alpha) mean(w (-reward + kl_coef KL(Q || P))).
+
+    logits P and expert_logits Q (B, T, V); rewards (B, T), or (B,) for all tokens of a row; weights
+    (B, T), None for 1, always detached; means over all B T positions, there is no mask. Returns the
+    total and the metrics `sft_loss`, `rl_loss`, `total_loss`. Unlike the printed one it is finite
+    for logits hundreds apart.
+
+    One position, V = 2, P = (.5, .5), Q = (.75, .25), reward 1, alpha .5: sft ln 2 = .69315,
+    rl -1 + .1 * .13081 = -.98692, total -.14688.
+    """
+    target = expert_logits.detach().argmax(dim=-1)
+    nll = -token_logprobs(logits, target)
+    kl = kl_exact(logits, expert_logits.detach(), direction="to_policy")
+    reward = rewards.detach().to(logits.dtype)
+    rl = kl_coef * kl - (reward.unsqueeze(-1) if reward.dim() < nll.dim() else reward)
+    if weights is not None:
+        nll, rl = nll * weights.detach(), rl * weights.detach()
+    sft_loss, rl_loss = nll.mean(), rl.mean()
+    total = alpha * sft_loss + (1 - alpha) * rl_loss
+    return total, {
+        "sft_loss": sft_loss.detach(),
+        "rl_loss": rl_loss.detach(),
+        "total_loss": total.detach(),
+    }
