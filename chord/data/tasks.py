@@ -1,0 +1,167 @@
+"""The skills of the test bed: random problems, their answers, the expert's manner and the split.
+
+Every problem is a short prompt that ends in `=` and has one right final answer:
+
+| skill       | prompt      | answer | what                                                 |
+|-------------|-------------|--------|------------------------------------------------------|
+| target      | `173*86=`   | 14878  | product by a two-digit number, neither ending in 0   |
+| addition    | `2838+405=` | 3243   | one to five digits each                              |
+| subtraction | `2838-405=` | 2433   | one to five digits each, never negative              |
+| short       | `173*6=`    | 1038   | product by one digit or by a multiple of ten         |
+| reverse     | `r48392=`   | 29384  | the digits from last to first                        |
+| sort        | `s48392=`   | 23489  | the digits in rising order                           |
+
+The model's own manner is the bare answer. The *expert's manner* for a target problem is worked out
+in steps, each of which is one of the other skills:
+`173*86=` -> `173*6=1038;173*80=13840;1038+13840=14878`.
+The final answer is whatever follows the last `=`, so both manners are scored by the same rule.
+
+A problem belongs to exactly one part (pre-training, training, validation, test) by a hash of its
+canonical text, in which operands of `*` and `+` are ordered: `86*47` is in the part of `47*86`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import random
+from collections.abc import Callable, Iterator
+
+from chord.data.batch import Problem
+
+ALPHABET = "0123456789+-*=;rs"
+TARGET = "target"
+RETAINED = ("addition", "subtraction", "short", "reverse", "sort")
+PARTS = ("pretrain", "train", "validation", "test")
+
+MIN_OPERAND = 11
+MAX_OPERAND = 999
+# Upper bounds of each part in per mille of the hash space, in the order of PARTS.
+_BOUNDS = (550, 800, 880, 1000)
+
+
+def canonical(prompt: str) -> str:
+    """The text that stands for a problem up to symmetry.
+
+    >>> canonical("86*47=")
+    '47*86='
+    """
+    for operator in "*+":
+        if operator in prompt:
+            left, right = prompt.rstrip("=").split(operator)
+            low, high = sorted((int(left), int(right)))
+            return f"{low}{operator}{high}="
+    return prompt
+
+
+def key_of(prompt: str) -> int:
+    """A stable 60-bit id of a problem, the same for swapped operands and on every machine."""
+    digest = hashlib.blake2b(canonical(prompt).encode(), digest_size=8).digest()
+    return int.from_bytes(digest, "big") >> 4
+
+
+def part_of(key: int) -> str:
+    """The part of the split that holds the problem with this key."""
+    # A second hash, because the data sets take problems in the order of their keys.
+    digest = hashlib.blake2b(key.to_bytes(8, "big"), digest_size=4, person=b"part").digest()
+    share = int.from_bytes(digest, "big") % 1000
+    return next(part for part, bound in zip(PARTS, _BOUNDS, strict=True) if share < bound)
+
+
+def make_problem(skill: str, prompt: str) -> Problem:
+    """The problem a prompt poses, with its right answer."""
+    return Problem(prompt=prompt, answer=_answer(prompt), key=key_of(prompt), skill=skill)
+
+
+def _answer(prompt: str) -> str:
+    body = prompt.removesuffix("=")
+    if body[0] == "r":
+        return body[:0:-1]
+    if body[0] == "s":
+        return "".join(sorted(body[1:]))
+    operator = next(sign for sign in "+-*" if sign in body)
+    left, right = (int(number) for number in body.split(operator))
+    return str({"+": left + right, "-": left - right, "*": left * right}[operator])
+
+
+def worked(problem: Problem) -> str:
+    """The expert's response to a target problem: two short products and their sum.
+
+    >>> worked(make_problem("target", "47*86="))
+    '47*6=282;47*80=3760;282+3760=4042'
+    """
+    left, right = (int(number) for number in problem.prompt.rstrip("=").split("*"))
+    units, tens = right % 10, right - right % 10
+    low, high = left * units, left * tens
+    return f"{left}*{units}={low};{left}*{tens}={high};{low}+{high}={low + high}"
+
+
+def is_worked(response: str) -> bool:
+    """Whether a response is in the expert's manner (more than one step), right or wrong."""
+    return ";" in response
+
+
+def target_problems(max_operand: int) -> Iterator[Problem]:
+    """Every target problem with a first operand of at most `max_operand`, one for each pair."""
+    for left in range(MIN_OPERAND, max_operand + 1):
+        for right in range(MIN_OPERAND, 100):
+            # Of two two-digit operands either may come first: the hash decides, once and for all.
+            if left % 10 == 0 or right % 10 == 0 or (left < 100 and left > right):
+                continue
+            prompt = f"{left}*{right}="
+            if left < 100 and key_of(prompt) % 2:
+                prompt = f"{right}*{left}="
+            yield make_problem(TARGET, prompt)
+
+
+def draw(skill: str, rng: random.Random) -> Problem:
+    """A random problem of a skill, from any part; sizes are spread evenly over their logarithm.
+
+    Target problems have first operands up to `MAX_OPERAND`, whatever the difficulty of the data.
+    """
+    return make_problem(skill, _PROMPTS[skill](rng))
+
+
+def draw_from(part: str, skill: str, rng: random.Random) -> Problem:
+    """A random problem of a skill from one part of the split."""
+    while part_of((problem := draw(skill, rng)).key) != part:
+        pass
+    return problem
+
+
+def _sized(rng: random.Random, low: int, high: int) -> int:
+    return int(low * ((high + 1) / low) ** rng.random())
+
+
+def _target(rng: random.Random) -> str:
+    left, right = _sized(rng, MIN_OPERAND, MAX_OPERAND), rng.randrange(MIN_OPERAND, 100)
+    if left % 10 == 0 or right % 10 == 0:
+        return _target(rng)
+    return f"{left}*{right}="
+
+
+def _addition(rng: random.Random) -> str:
+    return f"{_sized(rng, 1, 99_999)}+{_sized(rng, 1, 99_999)}="
+
+
+def _subtraction(rng: random.Random) -> str:
+    numbers = (_sized(rng, 1, 99_999), _sized(rng, 1, 99_999))
+    return f"{max(numbers)}-{min(numbers)}="
+
+
+def _short(rng: random.Random) -> str:
+    digit, zero = rng.randrange(2, 10), "0" * rng.randrange(2)
+    return f"{_sized(rng, MIN_OPERAND, MAX_OPERAND)}*{digit}{zero}="
+
+
+def _digits(letter: str, rng: random.Random) -> str:
+    return letter + "".join(rng.choices("0123456789", k=rng.randrange(5, 11))) + "="
+
+
+_PROMPTS: dict[str, Callable[[random.Random], str]] = {
+    TARGET: _target,
+    "addition": _addition,
+    "subtraction": _subtraction,
+    "short": _short,
+    "reverse": lambda rng: _digits("r", rng),
+    "sort": lambda rng: _digits("s", rng),
+}

@@ -1,0 +1,109 @@
+"""The data set: disjoint splits, streams that are functions of (seed, step), readable errors."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from chord.data.tasks import RETAINED, part_of, worked
+from chord.data.testbed import HELD_OUT_PAIRS, Testbed, TestbedConfig
+
+
+@pytest.fixture(scope="module", params=["separate", "paired"])
+def testbed(request: pytest.FixtureRequest) -> Testbed:
+    return TestbedConfig(pairing=request.param).build()
+
+
+def test_no_problem_is_in_two_splits(testbed: Testbed) -> None:
+    pairs = {pair.problem.key for pair in testbed.expert_pairs}
+    rl = {problem.key for problem in testbed.rl_problems}
+    validation = {problem.key for problem in testbed.validation}
+    test = {problem.key for problem in testbed.test}
+    assert not (pairs | rl) & validation
+    assert not (pairs | rl | validation) & test
+    assert (rl == pairs) if testbed.config.pairing == "paired" else not rl & pairs
+    assert {part_of(key) for key in rl | pairs} == {"train"}
+
+
+def test_no_retained_problem_is_in_two_splits(testbed: Testbed) -> None:
+    splits = {split: testbed.retained(split) for split in ("validation", "test")}
+    for skill in RETAINED:
+        keys = [{problem.key for problem in splits[split][skill]} for split in splits]
+        assert not keys[0] & keys[1]
+        assert len(keys[1]) == 500
+
+
+def test_sizes(testbed: Testbed) -> None:
+    assert len(testbed.validation) == 500
+    assert len(testbed.test) == 1000
+    assert len(testbed.validation_pairs) == len(testbed.test_pairs) == HELD_OUT_PAIRS
+    assert len(testbed.expert_pairs) == testbed.config.expert_pairs
+    assert [pair.problem for pair in testbed.test_pairs] == testbed.test[:HELD_OUT_PAIRS]
+
+
+@pytest.mark.parametrize("max_operand", [150, 199, 299, 499, 999])
+def test_difficulty_sets_the_first_operand(max_operand: int) -> None:
+    testbed = TestbedConfig(max_operand=max_operand).build()
+    operands = {
+        max(int(number) for number in problem.prompt.rstrip("=").split("*"))
+        for problem in testbed.rl_problems + testbed.validation + testbed.test
+    }
+    assert 0.95 * max_operand <= max(operands) <= max_operand
+    assert len(testbed.rl_problems) > 1000
+
+
+@given(seed=st.integers(0, 99), step=st.integers(0, 10_000))
+def test_streams_are_functions_of_seed_and_step(seed: int, step: int) -> None:
+    first, second = TestbedConfig().build(), TestbedConfig().build()
+    assert first.problems(step, seed, 24) == second.problems(step, seed, 24)
+    assert first.pairs(step, seed, 32) == second.pairs(step, seed, 32)
+    assert first.problems(step, seed, 24) != first.problems(step + 1, seed, 24)
+    assert first.problems(step, seed, 24) != first.problems(step, seed + 1, 24)
+
+
+def test_pairs_come_by_reshuffled_epochs() -> None:
+    testbed = TestbedConfig(expert_pairs=100).build()
+    # 25 steps of 8 are exactly two epochs of 100.
+    rows = [pair.problem.key for step in range(25) for pair in testbed.pairs(step, 0, 8)]
+    assert len(set(rows[:100])) == len(set(rows[100:])) == 100
+    assert rows[:100] != rows[100:]
+
+
+def test_rl_problems_are_drawn_with_replacement() -> None:
+    testbed = TestbedConfig(pairing="paired", expert_pairs=2, expert_batch=2).build()
+    assert len(testbed.problems(0, 0, 24)) == 24
+
+
+def test_pairs_hold_the_worked_response(testbed: Testbed) -> None:
+    for pair in testbed.expert_pairs + testbed.validation_pairs:
+        assert pair.response == worked(pair.problem)
+        assert testbed.is_expert_style(pair.response)
+        assert testbed.tokenizer.decode(testbed.tokenizer.encode(pair.response)) == pair.response
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ({"max_operand": 99}, r"data.max_operand=99: must be within \[150, 999\]"),
+        ({"expert_pairs": 0}, r"data.expert_pairs=0: must be within \[1, 1024\]"),
+        ({"expert_batch": 300}, r"data.expert_batch=300: must be within \[0, 256\]"),
+        ({"pairing": "both"}, "data.pairing=both: must be one of separate, paired"),
+    ],
+)
+def test_a_wrong_setting_is_named_with_what_is_allowed(
+    setting: dict[str, object], message: str
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        TestbedConfig(**setting)  # type: ignore[arg-type]
+
+
+def test_configuration_does_not_import_torch() -> None:
+    code = (
+        "import sys, chord.data.testbed as t, chord.rewards as r; t.TestbedConfig().build(); "
+        "r.Verifier(); sys.exit('torch' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
