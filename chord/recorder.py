@@ -1,0 +1,175 @@
+"""The run directory's own record: append-only JSON lines that need no tracker and survive a kill.
+
+==================== ==================================================================
+file                 one row is
+==================== ==================================================================
+metrics.jsonl        train step t = 0..T-1: what was computed; no wall-clock columns, so two
+                     runs of one command agree byte for byte; a skipped branch has no keys
+timings.jsonl        the same step's seconds and tokens per second
+evaluations.jsonl    an evaluation after `step` completed train steps (0..T), with its
+                     `split` (val, test) and `model` (base, trained)
+completions.jsonl    one sampled answer of train step `step`
+==================== ==================================================================
+
+Floats are written so that they read back exactly; JSON has no NaN or infinity, so a number that
+is not finite becomes null (and the loss curves show a gap there).
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+METRICS = "metrics.jsonl"
+TIMINGS = "timings.jsonl"
+EVALUATIONS = "evaluations.jsonl"
+COMPLETIONS = "completions.jsonl"
+
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class StepRecord:
+    """What a module leaves behind after a train step, for whoever shows or stores it.
+
+    `step` counts from 0; `metrics` are deterministic numbers, `timings` wall-clock ones.
+    """
+
+    step: int
+    metrics: Mapping[str, Any]
+    timings: Mapping[str, Any] = field(default_factory=dict)
+    completions: Sequence[Mapping[str, Any]] = ()
+
+
+class Recorder:
+    """Writes one run directory's rows. Every row reaches the operating system before it returns.
+
+    Holds a path and no open file, so it can be copied to a worker and never needs closing.
+    """
+
+    def __init__(self, run_dir: str | Path) -> None:
+        self.run_dir = Path(run_dir)
+        self._evaluated = {_identity(row) for row in read_rows(self.run_dir / EVALUATIONS)}
+
+    def train(
+        self, step: int, metrics: Mapping[str, Any], timings: Mapping[str, Any] | None = None
+    ) -> None:
+        """Append train step `step`."""
+        self._append(METRICS, [{"step": step, **metrics}])
+        if timings:
+            self._append(TIMINGS, [{"step": step, **timings}])
+
+    def evaluation(self, step: int, row: Mapping[str, Any]) -> None:
+        """Append an evaluation after `step` completed steps; `row` names `split` and `model`.
+
+        The same step, split and model again is ignored: a run killed between its evaluation and
+        its checkpoint, or resumed from between the two, evaluates once more to the same numbers.
+        """
+        full = {"step": step, **row}
+        if _identity(full) not in self._evaluated:
+            self._append(EVALUATIONS, [full])
+            self._evaluated.add(_identity(full))
+
+    def completions(self, step: int, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Append sampled answers of train step `step`."""
+        self._append(COMPLETIONS, [{"step": step, **row} for row in rows])
+
+    def truncate(self, step: int) -> None:
+        """Forget everything after `step` completed steps, as a run resumed from there must.
+
+        Drops train, timing and completion rows with step >= `step` and evaluations with step >
+        `step`; test rows always, because the test split is only read when training has ended.
+        Kept lines are kept byte for byte, a half-written last line is dropped, and each file is
+        replaced at once: a kill in here leaves the old file or the new one.
+        """
+        for name in (METRICS, TIMINGS, COMPLETIONS):
+            _rewrite(self.run_dir / name, lambda row: row["step"] < step)
+        _rewrite(
+            self.run_dir / EVALUATIONS,
+            lambda row: row["step"] <= step and row.get("split") != "test",
+        )
+        self._evaluated = {_identity(row) for row in read_rows(self.run_dir / EVALUATIONS)}
+
+    def history(self) -> list[Row]:
+        """All rows in the order a tracker must receive them: the evaluation after t steps, then
+        train step t with its timings."""
+        evaluations = read_rows(self.run_dir / EVALUATIONS)
+        timings = {row["step"]: row for row in read_rows(self.run_dir / TIMINGS)}
+        steps = [{**row, **timings.get(row["step"], {})} for row in self._metrics()]
+        # sorted() is stable, so at equal steps the evaluations stay first.
+        return sorted([*evaluations, *steps], key=lambda row: int(row["step"]))
+
+    def _metrics(self) -> list[Row]:
+        return read_rows(self.run_dir / METRICS)
+
+    def _append(self, name: str, rows: Sequence[Mapping[str, Any]]) -> None:
+        if rows:
+            with (self.run_dir / name).open("a", encoding="utf-8") as file:
+                file.write("".join(_line(row) for row in rows))
+
+
+def read_rows(path: str | Path) -> list[Row]:
+    """Rows of a JSON lines file; none if it does not exist. A half-written last line is skipped.
+
+    Raises ValueError, naming file and line, where any other line is not a JSON object.
+    """
+    return [row for _, row in _lines(Path(path))]
+
+
+def _lines(path: Path) -> Iterator[tuple[bytes, Row]]:
+    if not path.exists():
+        return
+    raw = path.read_bytes().splitlines(keepends=True)
+    for number, line in enumerate(raw, start=1):
+        if not line.endswith(b"\n"):
+            # Only a kill in mid-write leaves no line end, and only on the last line.
+            return
+        try:
+            row = json.loads(line)
+        except ValueError:
+            row = None
+        if not isinstance(row, dict):
+            raise ValueError(f"{path}, line {number}: not a JSON object")
+        yield line, row
+
+
+def _rewrite(path: Path, keep: Callable[[Row], bool]) -> None:
+    if path.exists():
+        write_atomically(path, b"".join(line for line, row in _lines(path) if keep(row)))
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Replace `path` by `content` so that a kill leaves either the old file or the new one."""
+    temporary = path.with_name(path.name + ".tmp")
+    with temporary.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(temporary, path)
+
+
+def _identity(row: Mapping[str, Any]) -> tuple[Any, Any, Any]:
+    return row["step"], row.get("split"), row.get("model")
+
+
+def _line(row: Mapping[str, Any]) -> str:
+    return json.dumps(plain(row), ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def plain(value: Any) -> Any:
+    """`value` as JSON has it: numbers of any library become Python's, non-finite ones None."""
+    if value is None or isinstance(value, str | bool | int):
+        return value
+    if isinstance(value, float):
+        return float(value) if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {str(key): plain(item) for key, item in value.items()}
+    if hasattr(value, "item"):  # a tensor or numpy scalar, recognised without importing either
+        return plain(value.item())
+    assert isinstance(value, Iterable), f"{value!r} has no JSON form"
+    return [plain(item) for item in value]

@@ -1,0 +1,251 @@
+"""`tracking=wandb`: Weights & Biases, online where that is possible and offline elsewhere.
+
+The package is imported only when a run is opened.
+"""
+
+from __future__ import annotations
+
+import netrc
+import os
+import shutil
+import socket
+import sys
+import threading
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+from urllib.request import getproxies, proxy_bypass
+
+from chord.tracking.base import Tracker, Tracking, command, numbers, shown
+
+MODES = ("auto", "online", "offline")
+PROBE_SECONDS = 2.0
+INIT_SECONDS = 15.0  # a server that accepts the connection and never answers
+FINISH_SECONDS = 60.0  # the rest of the upload; what is left then is still on disk
+# W&B's own address, and the one behind it under which older installations keep their key.
+PUBLIC_HOSTS = ("api.wandb.ai", "api.forge.coreweave.com")
+
+
+@dataclass(kw_only=True)
+class WandbTracking(Tracking):
+    """Weights & Biases. `mode`: auto (online where a key and the network are there, else
+    offline), online (fail without them) or offline. WANDB_MODE=offline or disabled goes first."""
+
+    project: str = "chord"
+    entity: str | None = None
+    group: str | None = None
+    name: str | None = None
+    tags: list[str] = field(default_factory=list)
+    notes: str | None = None
+    mode: str = "auto"
+
+    def __post_init__(self) -> None:
+        if self.mode not in MODES:
+            raise ValueError(f"tracking.mode={self.mode}: must be one of {', '.join(MODES)}")
+        if not self.project:
+            raise ValueError("tracking.project='': must not be empty")
+
+
+class WandbTracker(Tracker):
+    """An open W&B run. `first` is the first step that the run does not hold yet."""
+
+    def __init__(self, run: Any, save_dir: Path, *, online: bool, reason: str, first: int) -> None:
+        self._run = run
+        self._save_dir = save_dir
+        self._online = online
+        self._reason = reason
+        self._first = first
+        self._uploaded = True
+
+    def log(self, step: int, row: Mapping[str, Any]) -> None:
+        # A resumed online run may hold steps after the checkpoint; they come out the same again.
+        if step >= self._first:
+            self._run.log(numbers(row), step=step)
+
+    def summary(self, values: Mapping[str, Any]) -> None:
+        self._run.summary.update(numbers(values))
+
+    def finish(self, exit_code: int = 0) -> None:
+        try:
+            self._run.finish(exit_code=exit_code)
+        except TimeoutError:
+            self._uploaded = False
+
+    def messages(self) -> list[str]:
+        run_dir = Path(self._run.settings.sync_dir)
+        wandb = command("wandb")
+        look = f"look at it here, no account needed: {wandb} leet {shown(run_dir.parent)}"
+        if not self._online:
+            return [
+                f"W&B: offline ({self._reason})",
+                look,
+                f"upload it later (after {wandb} login): {wandb} sync {shown(run_dir)}",
+            ]
+        if not self._uploaded:
+            rest = f"{wandb} sync --include-online {shown(run_dir)}"
+            return [f"W&B: {self._run.url}", look, f"the upload did not finish: {rest}"]
+        return [f"W&B: {self._run.url}", look]
+
+
+def open_wandb(
+    tracking: WandbTracking,
+    save_dir: Path,
+    *,
+    config: Mapping[str, Any],
+    run_name: str,
+    run_id: str,
+    resume_rows: Iterable[Mapping[str, Any]] | None,
+) -> Tracker:
+    """Open the run `run_id` under `save_dir`/wandb and give it `resume_rows`.
+
+    A resumed run's earlier offline pieces that were not uploaded are removed, and the new piece
+    gets every row: it is the whole run. An online run gets the rows the server does not have.
+    """
+    wandb = _import_wandb()
+    session = wandb.setup(wandb.Settings(silent=True)).settings
+    if session.mode == "disabled":
+        return _Disabled()
+    key = _api_key(session)
+    reason = _offline_reason(tracking, session, key)
+    if tracking.mode == "online" and reason and session.mode != "offline":
+        raise ValueError(
+            f"tracking.mode=online: {reason}; use tracking.mode=auto or offline, or tracking=csv"
+        )
+    if resume_rows is not None:
+        _remove_offline_pieces(save_dir, run_id)
+
+    fields = {
+        "project": tracking.project,
+        "entity": tracking.entity,
+        "group": tracking.group,
+        "name": run_name,
+        "tags": tracking.tags or None,
+        "notes": tracking.notes,
+        "config": dict(config),
+        "id": run_id,
+        "dir": str(save_dir),
+    }
+    run = None
+    if not reason:
+        try:
+            resume = "allow" if resume_rows is not None else None
+            settings = _settings(wandb, api_key=key, allow_val_change=True)
+            run = wandb.init(**fields, mode="online", resume=resume, settings=settings)
+        except (wandb.errors.Error, TimeoutError) as error:
+            reason = str(error).splitlines()[0]
+            if tracking.mode == "online":
+                raise ValueError(f"tracking.mode=online: {reason}") from None
+            # A run id stays "in use" after a failed start until W&B's process has gone.
+            wandb.teardown(exit_code=1)
+            wandb.setup(wandb.Settings(silent=True))
+            _remove_pieces(save_dir, f"run-*-{run_id}", run_id)
+    if run is None:
+        run = wandb.init(**fields, mode="offline", settings=_settings(wandb))
+    tracker = WandbTracker(
+        run,
+        save_dir,
+        online=not reason,
+        reason=reason,
+        first=0 if reason else int(run.step),
+    )
+    tracker.replay(resume_rows or ())
+    return tracker
+
+
+class _Disabled(Tracker):
+    def messages(self) -> list[str]:
+        return ["W&B: disabled by WANDB_MODE"]
+
+
+def _import_wandb() -> Any:
+    if "wandb" not in sys.modules:
+        # Its error telemetry, another connection, would hold up the exit for 20 s where a
+        # network swallows packets. A user's own setting goes first.
+        os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
+    import wandb
+
+    return wandb
+
+
+def _settings(wandb: Any, **more: Any) -> Any:
+    """Quiet, never capturing our console, on disk every half second: without that a kill loses
+    up to 15 s of rows. Settings this version of W&B does not have are left out."""
+    wanted = {
+        "silent": True,
+        "console": "off",
+        "init_timeout": INIT_SECONDS,
+        "finish_timeout": FINISH_SECONDS,
+        "finish_timeout_raises": True,
+        "x_transaction_log_flush_interval": 0.5,
+        **more,
+    }
+    return wandb.Settings(**{k: v for k, v in wanted.items() if k in wandb.Settings.model_fields})
+
+
+def _offline_reason(tracking: WandbTracking, session: Any, key: str | None) -> str:
+    """Why this run must be offline; empty if it can be online."""
+    if session.mode in ("offline", "dryrun"):
+        return "set by WANDB_MODE or `wandb offline`"
+    if tracking.mode == "offline":
+        return "tracking.mode=offline"
+    if key is None and not session.identity_token_file:
+        return "no API key found"
+    if not _reachable(session.base_url):
+        return f"no connection to {session.base_url}"
+    return ""
+
+
+def _api_key(session: Any) -> str | None:
+    """The key from the environment, W&B's settings or netrc, found without W&B's own log-in,
+    which asks on the terminal when it finds none."""
+    if session.api_key:  # WANDB_API_KEY, or a settings file
+        return str(session.api_key)
+    host = urlsplit(session.base_url).netloc
+    hosts = PUBLIC_HOSTS if host in PUBLIC_HOSTS else (host,)
+    candidates = [os.environ.get("NETRC"), "~/.netrc", "~/_netrc"]
+    for path in (Path(name).expanduser() for name in candidates if name):
+        try:
+            entries = netrc.netrc(path)
+        except (OSError, netrc.NetrcParseError):
+            continue
+        for name in hosts:
+            if (found := entries.authenticators(name)) and found[2]:
+                return found[2]
+    return None
+
+
+def _reachable(url: str) -> bool:
+    """Whether the server, or the proxy on the way to it, takes a connection within two seconds."""
+    target = urlsplit(url)
+    proxy = getproxies().get(target.scheme)
+    if proxy and not proxy_bypass(target.hostname or ""):
+        target = urlsplit(proxy if "//" in proxy else f"//{proxy}")
+    port = target.port or (80 if target.scheme == "http" else 443)
+    answered = threading.Event()
+
+    def probe() -> None:
+        try:
+            socket.create_connection((target.hostname or "", port), timeout=PROBE_SECONDS).close()
+        except OSError:
+            return
+        answered.set()
+
+    # In a thread because looking up a name has no time limit of its own.
+    thread = threading.Thread(target=probe, daemon=True)
+    thread.start()
+    thread.join(PROBE_SECONDS)
+    return answered.is_set()
+
+
+def _remove_offline_pieces(save_dir: Path, run_id: str) -> None:
+    _remove_pieces(save_dir, f"offline-run-*-{run_id}", run_id)
+
+
+def _remove_pieces(save_dir: Path, pattern: str, run_id: str) -> None:
+    """Remove this run's directories under W&B's that hold a log which was not uploaded."""
+    for piece in (save_dir / "wandb").glob(pattern):
+        log = piece / f"run-{run_id}.wandb"
+        if log.exists() and not log.with_name(log.name + ".synced").exists():
+            shutil.rmtree(piece)
