@@ -1,0 +1,117 @@
+"""Advantages: hand-derived values, recorded vectors, and sets without any difference in them."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from vectors import cases, f64
+
+from chord.advantages import Advantage, compute_advantages
+
+
+def test_group_advantage_of_one_right_answer_in_four():
+    # mean 1/4, squared gaps 9/16 + 3/16 = 3/4, unbiased variance 1/4, std 1/2.
+    # (3/4) / .500001 and (-1/4) / .500001.
+    advantages = Advantage()(f64([[1, 0, 0, 0]]))
+    expected = f64([[0.75, -0.25, -0.25, -0.25]]) / 0.500001
+    torch.testing.assert_close(advantages, expected, rtol=0, atol=1e-15)
+
+
+def test_batch_baseline_is_one_mean_for_all_problems():
+    # mean of 1, 0, 1, 1 is 3/4.
+    advantages = Advantage(baseline="batch", scale="none")(f64([[1, 0], [1, 1]]))
+    assert advantages.tolist() == [[0.25, -0.75], [0.25, 0.25]]
+
+
+def test_group_baseline_with_batch_scale_divides_all_groups_alike():
+    # Gaps +-.5 and 0, 0. Over the batch 1, 0, 1, 1: mean 3/4, squared gaps 3/16 + 9/16 = 3/4,
+    # unbiased variance 1/4, std .5.
+    advantages = Advantage(baseline="group", scale="batch")(f64([[1, 0], [1, 1]]))
+    expected = f64([[0.5, -0.5], [0, 0]]) / 0.500001
+    torch.testing.assert_close(advantages, expected, rtol=0, atol=1e-15)
+
+
+def test_without_baseline_and_scale_the_reward_is_the_advantage():
+    rewards = f64([[0.2, 0.7], [1.0, 1.0]])
+    assert torch.equal(Advantage(baseline="none", scale="none")(rewards), rewards)
+
+
+@pytest.mark.parametrize("case", cases("trinity_grpo_group_advantage"))
+def test_group_advantage_reproduces_the_published_function(case):
+    advantages = Advantage()(f64([case["rewards"]]))[0]
+    if case["kept"] == 0:  # a group without any difference, which the source drops
+        assert advantages.tolist() == [0.0] * len(case["rewards"])
+        return
+    expected = f64(case["advantages_on_first_token"])
+    torch.testing.assert_close(advantages, expected, rtol=1e-5, atol=0)
+
+
+@pytest.mark.parametrize("case", cases("swift_advantages"))
+def test_centring_and_scaling_reproduce_the_published_function(case):
+    # That source adds 1e-4 to the std, and its leave-one-out baseline is K / (K - 1) times ours.
+    size = case["K"]
+    advantages = compute_advantages(
+        f64(case["rewards"]).reshape(-1, size),
+        baseline="group",
+        scale=case["scale_rewards"],
+        epsilon=1e-4,
+    )
+    factor = size / (size - 1) if case["advantage_estimator"] == "rloo" else 1.0
+    expected = f64(case["advantages"]).reshape(-1, size)
+    torch.testing.assert_close(factor * advantages, expected, rtol=1e-9, atol=0)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("baseline", ["group", "batch"])
+@pytest.mark.parametrize("scale", ["group", "batch", "none"])
+def test_equal_rewards_give_exactly_zero(dtype, baseline, scale):
+    rewards = torch.full((3, 8), 1 / 3, dtype=dtype)
+    advantages = Advantage(baseline=baseline, scale=scale)(rewards)
+    assert torch.equal(advantages, torch.zeros_like(rewards))
+
+
+def test_a_constant_group_is_not_blown_up_by_its_own_spread_of_zero():
+    # Batch mean 1/2: centred to +-1/2, but the groups' std is 0 and 1/2 / 1e-6 would be 500,000.
+    advantages = Advantage(baseline="batch", scale="group")(f64([[1, 1], [0, 0]]))
+    assert advantages.tolist() == [[0.0, 0.0], [0.0, 0.0]]
+
+
+def test_statistics_are_in_float64_and_the_result_in_the_rewards_dtype():
+    # In float32 16777216 + 1 == 16777216: the mean of the group would be wrong.
+    rewards = torch.tensor([[16777216.0, 16777218.0]], dtype=torch.float32)
+    advantages = Advantage(scale="none")(rewards)
+    assert advantages.dtype == torch.float32
+    assert advantages.tolist() == [[-1.0, 1.0]]
+    assert Advantage()(torch.tensor([[1, 0]])).dtype == torch.float64
+
+
+def test_advantages_carry_no_gradient():
+    assert not Advantage()(f64([[1, 0]]).requires_grad_()).requires_grad
+
+
+def test_a_group_of_one_is_refused_where_it_would_be_compared_with_itself():
+    rewards = f64([[1], [0]])
+    for baseline, scale in (("group", "none"), ("batch", "group")):
+        with pytest.raises(ValueError, match=r"^rollout\.group_size=1: must be at least 2 with "):
+            compute_advantages(rewards, baseline=baseline, scale=scale)
+    batch = compute_advantages(rewards, baseline="batch", scale="batch")
+    # mean .5, unbiased variance 2 * .25 / 1 = .5.
+    assert batch[0].item() == pytest.approx(0.5 / (math.sqrt(0.5) + 1e-6), abs=1e-15)
+
+
+def test_one_answer_in_all_has_no_batch_to_differ_from():
+    assert compute_advantages(f64([[1]]), baseline="batch", scale="batch").tolist() == [[0.0]]
+
+
+@pytest.mark.parametrize("scale", ["group", "batch", "none"])
+def test_a_step_without_problems_has_no_advantages(scale):
+    assert Advantage(scale=scale)(torch.zeros(0, 8)).shape == (0, 8)
+
+
+@pytest.mark.parametrize("name", ["baseline", "scale"])
+def test_an_unknown_name_is_refused(name):
+    message = rf"^advantage\.{name}=mean: must be one of group, batch, none$"
+    with pytest.raises(ValueError, match=message):
+        Advantage(**{name: "mean"})

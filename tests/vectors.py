@@ -1,0 +1,33 @@
+"""Recorded vectors of published functions: each file in golden/ states its source and tolerance."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+
+GOLDEN = Path(__file__).parent / "golden"
+
+
+def cases(name: str) -> list[dict[str, Any]]:
+    return json.loads((GOLDEN / f"{name}.json").read_text())["cases"]
+
+
+def f64(values: Any) -> torch.Tensor:
+    return torch.tensor(values, dtype=torch.float64)
+
+
+def lengths(*counts: int, width: int) -> torch.Tensor:
+    """A mask (rows, width), True on the first `count` positions of each row."""
+    return torch.arange(width) < torch.tensor(counts).unsqueeze(-1)
+
+
+# How the recorded sources name an aggregation, and what they divide by: all rows, empty ones too.
+MODES = {
+    "token-mean": ("token", lambda mask: mask.sum()),
+    "seq-mean-token-mean": ("sequence", len),
+    "seq-mean-token-sum": ("token", len),
+    "seq-mean-token-sum-norm": ("constant", lambda mask: mask.shape[-1]),
+}
