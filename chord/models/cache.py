@@ -82,9 +82,13 @@ class KVCache:
         return grown
 
     def select(self, rows: Tensor) -> None:
-        """Keep the given rows, (n,) int64, in that order; the others leave the cache."""
-        filled = self.storage[..., : self.length, :].index_select(2, rows)
+        """Keep the given rows, (n,) int64, in that order; the others leave the cache.
+
+        Only rows that change place are copied.
+        """
+        moved = (rows != torch.arange(len(rows))).nonzero()[:, 0]
+        filled = self.storage[..., : self.length, :]
+        filled[:, :, moved] = filled[:, :, rows[moved]]
         self.storage = self.storage[:, :, : len(rows)]
-        self.storage[..., : self.length, :] = filled
         if self.valid is not None:
             self.valid = self.valid[rows]

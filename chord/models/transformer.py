@@ -125,6 +125,11 @@ class Transformer(nn.Module):
         logits: Tensor = self.head(self.hidden(input_ids, attention_mask))
         return logits
 
+    def new_cache(self, rows: int, capacity: int) -> KVCache:
+        """Return an empty cache for ``rows`` sequences of at most ``capacity`` tokens."""
+        dtype = self.embedding.weight.dtype
+        return KVCache.create(self.config, rows=rows, capacity=capacity, dtype=dtype)
+
     def _positions(
         self, input_ids: Tensor, attention_mask: Tensor | None, cache: KVCache | None
     ) -> tuple[Tensor, Tensor | None]:

@@ -1,0 +1,331 @@
+"""The policy answers problems: batched sampling with a key-value cache.
+
+A prompt is computed once for its whole group, a sequence that ends leaves the batch at once, and
+each row draws from random numbers of its own, so that what else is in the batch cannot change it.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+    from torch import Tensor, nn
+
+    from chord.models.transformer import Transformer
+
+    Uniforms = NDArray[np.float64]
+
+
+@dataclass(kw_only=True)
+class RolloutConfig:
+    """How many answers are sampled in a train step, and how.
+
+    Raises ValueError naming ``rollout.<field>``; warns where top_p or top_k cuts the distribution.
+    """
+
+    problems: int = 24
+    """Problems in a train step."""
+    group_size: int = 8
+    """Answers to each problem; a group of one has no relative advantage."""
+    temperature: float = 1.0
+    top_p: float = 1.0
+    """Share of probability sampled from; 1 is all of it."""
+    top_k: int = 0
+    """Number of tokens sampled from; 0 is all of them."""
+    max_new_tokens: int = 64
+    """Length at which an answer without an end token is cut."""
+    updates: int = 1
+    """Optimizer updates made on one batch of answers."""
+
+    def __post_init__(self) -> None:
+        for name, least in (
+            ("problems", 1),
+            ("group_size", 2),
+            ("max_new_tokens", 1),
+            ("updates", 1),
+            ("top_k", 0),
+        ):
+            value = getattr(self, name)
+            if value < least:
+                raise ValueError(f"rollout.{name}={value}: must be at least {least}")
+        if not 0 < self.temperature < float("inf"):
+            raise ValueError(f"rollout.temperature={self.temperature}: must be greater than 0")
+        if not 0 < self.top_p <= 1:
+            raise ValueError(f"rollout.top_p={self.top_p}: must be within (0, 1]")
+        for name, off in (("top_p", 1.0), ("top_k", 0)):
+            if getattr(self, name) != off:
+                warnings.warn(
+                    f"rollout.{name}={getattr(self, name)}: samples no longer follow the policy "
+                    f"that is trained, which biases its gradient; {off} turns this off",
+                    stacklevel=2,
+                )
+
+
+@dataclass
+class Samples:
+    """Answers in prompt-major order: row ``p * group_size + k`` is answer k to prompt p."""
+
+    responses: list[list[int]]
+    """Sampled tokens, the end token included where it was reached."""
+    logprobs: Tensor
+    """(N,) log-probability of each token at logits / temperature, row after row."""
+    entropies: Tensor
+    """(N,) entropy in nats of the distribution each token came from, at the same temperature."""
+    finished: list[bool]
+    """False where an answer was cut at max_new_tokens."""
+
+
+def draw_uniforms(
+    seed: int, step: int, *, keys: Sequence[int], group_size: int, max_new_tokens: int
+) -> Uniforms:
+    """Return the random numbers of a batch, (len(keys) * group_size, max_new_tokens), in [0, 1).
+
+    Each row is seeded by (seed, step, problem key, number of the sample) alone. A problem that
+    stands in the batch twice goes on counting samples, or its two groups would be the same.
+    """
+    import numpy as np
+
+    seen: Counter[int] = Counter()
+    rows = np.empty((len(keys) * group_size, max_new_tokens))
+    for index, key in enumerate(keys):
+        for k in range(group_size):
+            generator = np.random.default_rng([seed, step, key, seen[key] + k])
+            rows[index * group_size + k] = generator.random(max_new_tokens)
+        seen[key] += group_size
+    return rows
+
+
+def sample(
+    policy: Transformer,
+    prompts: Sequence[Sequence[int]],
+    *,
+    group_size: int,
+    max_new_tokens: int,
+    eos_id: int,
+    pad_id: int,
+    uniforms: Uniforms | None = None,
+    greedy: bool = False,
+    temperature: float = 1.0,
+    top_k: int = 0,
+    top_p: float = 1.0,
+    chunk_rows: int = 256,
+) -> Samples:
+    """Answer each prompt ``group_size`` times.
+
+    A token is the first whose cumulative probability exceeds the row's next uniform, or with
+    ``greedy`` the most probable one. Log-probabilities and entropies are those of the whole
+    distribution at logits / temperature also under top_k and top_p: the ratio to the trained
+    policy is then 1 before its first update, and the bias of the truncation is in the choice of
+    samples only.
+
+    Args:
+        uniforms: (len(prompts) * group_size, at least max_new_tokens), see `draw_uniforms`.
+        pad_id: fills the left of shorter prompts; hidden from attention, so any id will do.
+        chunk_rows: rows computed at once. Samples do not depend on it but for ties within
+            floating-point error.
+
+    The policy is put in evaluation mode and back; nothing carries a gradient. Raises ValueError
+    where a prompt is empty or prompt and answer do not fit into the policy's context.
+    """
+    import torch
+
+    if greedy == (uniforms is not None):
+        raise ValueError("sampling needs either uniforms or greedy=True, and not both")
+    _check_lengths(prompts, max_new_tokens, policy.config.context)
+    rows = len(prompts) * group_size
+    draws = None
+    if uniforms is not None:
+        draws = torch.as_tensor(uniforms, dtype=torch.float64)
+        if len(draws) != rows or draws.shape[1] < max_new_tokens:
+            raise ValueError(
+                f"uniforms of shape {tuple(draws.shape)}: need ({rows}, {max_new_tokens})"
+            )
+    dtype = policy.embedding.weight.dtype
+    table = _Table(
+        tokens=torch.full((rows, max_new_tokens), pad_id),
+        logprobs=torch.zeros((rows, max_new_tokens), dtype=dtype),
+        entropies=torch.zeros((rows, max_new_tokens), dtype=dtype),
+        lengths=torch.full((rows,), max_new_tokens),
+        finished=torch.zeros(rows, dtype=torch.bool),
+    )
+    sampler = _Sampler(eos_id=eos_id, temperature=temperature, top_k=top_k, top_p=top_p)
+    with torch.no_grad(), evaluating(policy):
+        for chunk in _chunks(prompts, max(1, chunk_rows // group_size)):
+            tokens, attention_mask = left_pad([prompts[i] for i in chunk], pad_id=pad_id)
+            places = (torch.tensor(chunk)[:, None] * group_size + torch.arange(group_size)).flatten()
+            _generate(policy, tokens, attention_mask, places, draws, table, sampler)
+    return table.samples()
+
+
+@dataclass
+class _Table:
+    """Where rows write their tokens, whatever place in the batch they have at the time."""
+
+    tokens: Tensor
+    logprobs: Tensor
+    entropies: Tensor
+    lengths: Tensor
+    finished: Tensor
+
+    def samples(self) -> Samples:
+        import torch
+
+        written = torch.arange(self.tokens.shape[1]) < self.lengths[:, None]
+        lengths: list[int] = self.lengths.tolist()
+        return Samples(
+            responses=[row[:n] for row, n in zip(self.tokens.tolist(), lengths, strict=True)],
+            logprobs=self.logprobs[written],
+            entropies=self.entropies[written],
+            finished=self.finished.tolist(),
+        )
+
+
+@dataclass(kw_only=True)
+class _Sampler:
+    """Turns logits into tokens."""
+
+    eos_id: int
+    temperature: float
+    top_k: int
+    top_p: float
+
+    def __call__(self, logits: Tensor, uniforms: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
+        """Return token, log-probability and entropy of each row, (R,), from logits (R, V)."""
+        if self.temperature != 1:
+            logits = logits / self.temperature
+        logprobs = logits.log_softmax(dim=-1)
+        probs = logprobs.exp()
+        if uniforms is None:
+            tokens = logprobs.argmax(dim=-1)
+        else:
+            tokens = inverse_cdf(truncate(probs, top_k=self.top_k, top_p=self.top_p), uniforms)
+        chosen = logprobs.gather(-1, tokens[:, None])[:, 0]
+        # 0 * -inf is NaN; a probability of 0 adds nothing to the entropy.
+        entropies = -(probs * logprobs.clamp_min(-1e4)).sum(dim=-1)
+        return tokens, chosen, entropies
+
+
+def _generate(
+    policy: Transformer,
+    prompts: Tensor,
+    attention_mask: Tensor | None,
+    places: Tensor,
+    uniforms: Tensor | None,
+    table: _Table,
+    sampler: _Sampler,
+) -> None:
+    """Answer one chunk: row r of the expanded prompts is written to row ``places[r]``."""
+    max_new_tokens = table.tokens.shape[1]
+    group_size = len(places) // len(prompts)
+    # The last token of an answer is never fed back.
+    cache = policy.new_cache(len(prompts), prompts.shape[1] + max_new_tokens - 1)
+    features = policy.hidden(prompts, attention_mask, cache=cache)[:, -1]
+    features = features.repeat_interleave(group_size, dim=0)
+    cache = cache.expand(group_size)
+    for position in range(max_new_tokens):
+        draws = None if uniforms is None else uniforms[places, position]
+        tokens, logprobs, entropies = sampler(policy.head(features), draws)
+        table.tokens[places, position] = tokens
+        table.logprobs[places, position] = logprobs
+        table.entropies[places, position] = entropies
+        ended = tokens == sampler.eos_id
+        if bool(ended.any()):
+            done = places[ended]
+            table.lengths[done] = position + 1
+            table.finished[done] = True
+            kept = fill_holes(~ended)
+            if not len(kept):
+                return
+            cache.select(kept)
+            places, tokens = places[kept], tokens[kept]
+        if position + 1 < max_new_tokens:
+            features = policy.hidden(tokens[:, None], cache=cache)[:, -1]
+
+
+def fill_holes(alive: Tensor) -> Tensor:
+    """Return the rows that stay, (n,), those beyond n moved into the places of rows that leave.
+
+    Few rows change place, so few are copied. Worked value: [no, yes, no, yes] gives [3, 1].
+    """
+    count = int(alive.sum())
+    rows = alive.new_tensor(range(count), dtype=int)
+    rows[~alive[:count]] = alive[count:].nonzero()[:, 0] + count
+    return rows
+
+
+def inverse_cdf(probs: Tensor, uniforms: Tensor) -> Tensor:
+    """Return the first index whose cumulative share of probs exceeds the uniform, (R,).
+
+    ``probs`` (R, V) need not sum to 1; an index of probability 0 is never returned. Worked value:
+    probs [.2, .3, .5] and u = .2 give 1.
+    """
+    cumulative = probs.double().cumsum(dim=-1)
+    # Divided by itself the last entry is exactly 1, so a uniform below 1 always finds an index.
+    cumulative = cumulative / cumulative[:, -1:]
+    return (cumulative <= uniforms[:, None]).sum(dim=-1)
+
+
+def truncate(probs: Tensor, *, top_k: int = 0, top_p: float = 1.0) -> Tensor:
+    """Set to 0 what is outside the k most probable tokens or the smallest set of mass top_p.
+
+    Tokens as probable as the last one kept are kept too. The result is not renormalised.
+    """
+    if 0 < top_k < probs.shape[-1]:
+        least = probs.topk(top_k, dim=-1).values[:, -1:]
+        probs = probs.where(probs >= least, 0.0)
+    if top_p < 1:
+        ordered = probs.sort(dim=-1, descending=True).values
+        before = ordered.cumsum(dim=-1) - ordered
+        needed = before < top_p * ordered.sum(dim=-1, keepdim=True)
+        least = ordered.where(needed, float("inf")).amin(dim=-1, keepdim=True)
+        probs = probs.where(probs >= least, 0.0)
+    return probs
+
+
+def left_pad(prompts: Sequence[Sequence[int]], *, pad_id: int) -> tuple[Tensor, Tensor | None]:
+    """Return tokens (B, L) and their mask, None where all prompts are of one length."""
+    import torch
+
+    width = max(map(len, prompts))
+    tokens = torch.tensor([[pad_id] * (width - len(p)) + list(p) for p in prompts])
+    lengths = torch.tensor([len(p) for p in prompts])
+    if bool((lengths == width).all()):
+        return tokens, None
+    return tokens, torch.arange(width) >= width - lengths[:, None]
+
+
+@contextmanager
+def evaluating(policy: nn.Module) -> Iterator[None]:
+    """Turn dropout and the like off within, and restore each module's own mode after."""
+    modes = [(module, module.training) for module in policy.modules()]
+    policy.eval()
+    try:
+        yield
+    finally:
+        for module, training in modes:
+            module.training = training
+
+
+def _chunks(prompts: Sequence[Sequence[int]], size: int) -> Iterator[list[int]]:
+    """Yield the numbers of prompts to compute together, of like lengths: little is padded."""
+    order = sorted(range(len(prompts)), key=lambda index: len(prompts[index]))
+    for start in range(0, len(order), size):
+        yield order[start : start + size]
+
+
+def _check_lengths(prompts: Sequence[Sequence[int]], max_new_tokens: int, context: int) -> None:
+    if not all(prompts):
+        raise ValueError("a prompt is empty: it must hold at least one token")
+    longest = max(map(len, prompts), default=0)
+    if longest + max_new_tokens > context:
+        raise ValueError(
+            f"rollout.max_new_tokens={max_new_tokens}: with a prompt of {longest} tokens must fit "
+            f"into model.context={context}"
+        )
