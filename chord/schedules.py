@@ -213,5 +213,10 @@ class Step(Schedule):
         _check_length("switch_step", self.switch_step)
         _check_total(self.total_steps)
 
+    @property
+    def switch(self) -> int:
+        """The first step of RL, the run's length if there is none."""
+        return math.ceil(min(resolve_length(self.switch_step, self.total_steps), self.total_steps))
+
     def __call__(self, step: int) -> float:
-        return 1.0 if step < resolve_length(self.switch_step, self.total_steps) else 0.0
+        return 1.0 if step < self.switch else 0.0

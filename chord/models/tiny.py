@@ -27,13 +27,14 @@ class Tiny:
 class Teacher:
     """The source of the expert's distribution."""
 
+    def build(self) -> Transformer | None:
+        """The model, or None where there is no teacher."""
+        return None
+
 
 @dataclass(kw_only=True)
 class NoTeacher(Teacher):
     """No teacher: weightings and KL terms that need one are refused."""
-
-    def build(self) -> None:
-        """Nothing to load."""
 
 
 @dataclass(kw_only=True)

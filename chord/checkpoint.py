@@ -1,0 +1,137 @@
+"""Checkpoints that an interrupted run continues from, bit for bit."""
+
+from __future__ import annotations
+
+import os
+import random
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from lightning.pytorch import Callback, LightningModule, Trainer
+
+from chord.module import ChordModule
+
+CHECKPOINT = Path("checkpoints") / "last.ckpt"
+
+
+class Checkpointing(Callback):
+    """Writes `checkpoints/last.ckpt` every n train steps and after the last, all of it or nothing.
+
+    Beside Lightning's own state (weights, optimizer, progress) it holds the number of completed
+    train steps and the random states, which Lightning leaves out.
+    """
+
+    def __init__(self, run_dir: Path, *, every: int, steps: int) -> None:
+        self.path = run_dir / CHECKPOINT
+        self.every = every
+        self.steps = steps
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        completed = completed_steps(pl_module)
+        if completed % self.every == 0 or completed == self.steps:
+            self.save(trainer)
+
+    def save(self, trainer: Trainer) -> None:
+        """Write beside the old file, then put the new one in its place."""
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        partial = self.path.with_suffix(".partial")
+        trainer.save_checkpoint(partial)
+        with partial.open("rb") as file:
+            os.fsync(file.fileno())
+        os.replace(partial, self.path)
+
+    def on_save_checkpoint(
+        self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        checkpoint["chord"] = {"completed": completed_steps(pl_module), "random": random_states()}
+
+
+class Evaluating(Callback):
+    """Calls `evaluate(completed)` before the first step, every n steps and after the last."""
+
+    def __init__(self, evaluate: Callable[[int], object], *, every: int, steps: int) -> None:
+        self.evaluate = evaluate
+        self.every = every
+        self.steps = steps
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if completed_steps(pl_module) == 0 and self.every > 0:
+            self.evaluate(0)
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        completed = completed_steps(pl_module)
+        if completed == self.steps or (self.every > 0 and completed % self.every == 0):
+            self.evaluate(completed)
+
+
+def completed_steps(module: LightningModule) -> int:
+    """How many train steps the module has taken, those before a resume included."""
+    assert isinstance(module, ChordModule)
+    return module.first_step if module.record is None else module.record.step + 1
+
+
+class StepLoader:
+    """Hands the numbers of the train steps still to be done to Lightning."""
+
+    def __init__(self, first: int, steps: int) -> None:
+        self.first = first
+        self.steps = steps
+
+    def __len__(self) -> int:
+        # Of the whole run: a resumed loop counts its batches from the first one on.
+        return self.steps
+
+    def __iter__(self) -> Any:
+        return iter(range(self.first, self.steps))
+
+
+def read_checkpoint(run_dir: Path) -> tuple[int, dict[str, Any] | None]:
+    """Completed train steps and random states of a run directory; (0, None) without a checkpoint.
+
+    Only tensors and plain values are read, so a checkpoint can't run code. Raises ValueError where
+    the file is damaged.
+    """
+    path = run_dir / CHECKPOINT
+    if not path.exists():
+        return 0, None
+    try:
+        state = torch.load(path, weights_only=True)["chord"]
+        return int(state["completed"]), state["random"]
+    except Exception as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise ValueError(f"resume={run_dir}: {CHECKPOINT} can't be read ({reason})") from error
+
+
+def random_states() -> dict[str, Any]:
+    """The states of torch's, numpy's and Python's generators, as tensors and plain values."""
+    name, keys, *rest = np.random.get_state()
+    return {
+        "torch": torch.get_rng_state(),
+        "numpy": [name, torch.from_numpy(np.asarray(keys, dtype=np.int64)), *rest],
+        "python": random.getstate(),
+    }
+
+
+def restore_random_states(states: dict[str, Any]) -> None:
+    """Undo what happened to the generators since `random_states`."""
+    torch.set_rng_state(states["torch"])
+    name, keys, *rest = states["numpy"]
+    np.random.set_state((name, keys.numpy().astype(np.uint32), *rest))
+    version, values, gauss = states["python"]
+    random.setstate((version, tuple(values), gauss))
+
+
+def policy_state(run_dir: Path) -> dict[str, torch.Tensor]:
+    """The policy's weights in a run's last checkpoint; `ValueError` if there is none."""
+    path = run_dir / CHECKPOINT
+    if not path.exists():
+        raise ValueError(f"run={run_dir}: holds neither a final model nor a checkpoint yet")
+    state = torch.load(path, weights_only=True)["state_dict"]
+    return {name.removeprefix("policy."): tensor for name, tensor in state.items()}

@@ -1,0 +1,156 @@
+"""The command line around Hydra: `--help`, and errors that fit one readable line."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import re
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from hydra.errors import HydraException, MissingConfigException
+from omegaconf import DictConfig
+from omegaconf.errors import OmegaConfBaseException
+
+from chord.config import CONF_DIR, SCHEMAS, ConfigError, suggest
+
+# Exit codes: 1 for a configuration that can't be run, 130 for Ctrl-C as shells have it.
+CONFIG_ERROR = 1
+INTERRUPTED = 130
+
+
+def launch(task: Callable[[], None], config_name: str) -> None:
+    """Run a `@hydra.main` function as a command.
+
+    Hydra's own handler hides the cause of an error behind a hint; with HYDRA_FULL_ERROR it lets
+    exceptions through, and they are said in one line here. A user who sets HYDRA_FULL_ERROR
+    gets the traceback.
+    """
+    if any(flag in sys.argv[1:] for flag in ("--help", "-h")):
+        print(help_text(config_name))
+        return
+    wants_traceback = "HYDRA_FULL_ERROR" in os.environ
+    os.environ["HYDRA_FULL_ERROR"] = "1"
+    try:
+        task()
+    except (ConfigError, HydraException, OmegaConfBaseException, OSError) as error:
+        if wants_traceback:
+            raise
+        print(f"error: {one_line(error)}", file=sys.stderr)
+        sys.exit(CONFIG_ERROR)
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        sys.exit(INTERRUPTED)
+
+
+def one_line(error: BaseException) -> str:
+    """Setting, value, and what is allowed, from whatever Hydra or omegaconf raised."""
+    if isinstance(error, ConfigError):
+        return str(error)
+    if isinstance(error, MissingConfigException):
+        return _unknown_option(error)
+    for cause in _causes(error):
+        if isinstance(cause, OmegaConfBaseException) and cause.key is not None:
+            return _bad_key(cause, _value_given(error))
+    text = " ".join(str(error).split())
+    no_group = re.search(r"Could not override '([\w/@]+)'\.? No match", text)
+    if no_group:
+        return f"{no_group[1]}: no such group{suggest(no_group[1], _groups())}"
+    if isinstance(error, OSError) and error.filename:
+        return f"hydra.run.dir={error.filename}: can't be written ({error.strerror})"
+    return text
+
+
+def _causes(error: BaseException | None) -> list[BaseException]:
+    chain: list[BaseException] = []
+    while error is not None and error not in chain:
+        chain.append(error)
+        error = error.__cause__ or error.__context__
+    return chain
+
+
+def _unknown_option(error: MissingConfigException) -> str:
+    missing = error.missing_cfg_file or ""
+    group, _, option = missing.rpartition("/")
+    if error.options is None:
+        return " ".join(str(error).split())
+    if not group:
+        return f"{option}: no such config{suggest(option, error.options)}"
+    return f"{group}={option}: no such option{suggest(option, error.options)}"
+
+
+def _value_given(error: BaseException) -> str:
+    match = re.search(r"(?:config use|override) \+?([^\s=]+=.*)", str(error))
+    return match[1].partition("=")[2].strip() if match else ""
+
+
+def _bad_key(cause: OmegaConfBaseException, value: str) -> str:
+    key = str(cause.full_key or cause.key)
+    given = f"{key}={value}" if value else key
+    schema = cause.object_type
+    names = [f.name for f in dataclasses.fields(schema)] if dataclasses.is_dataclass(schema) else []
+    if cause.key not in names:
+        if "." not in key:
+            names = sorted({*names, *_groups()})
+        return f"{given}: no such setting{suggest(str(cause.key), names)}"
+    message = str(cause).splitlines()[0]
+    wanted = re.search(r"could not be converted to (\w+)", message)
+    if wanted:
+        kinds = {"Float": "a number", "Integer": "a whole number", "Boolean": "true or false"}
+        return f"{given}: must be {kinds.get(wanted[1], wanted[1])}"
+    return f"{given}: {message}"
+
+
+def _groups() -> list[str]:
+    return [group for group in GROUP_ORDER if (CONF_DIR / group).is_dir()]
+
+
+# ---------------------------------------------------------------------------------------------
+
+GROUP_ORDER = ["experiment", *SCHEMAS]
+
+
+def help_text(config_name: str) -> str:
+    """Every group and its options, read off the files under `conf/`: a line each."""
+    root = CONF_DIR / f"{config_name}.yaml"
+    lines = root.read_text().splitlines()
+    chosen = dict(re.findall(r"^ +- (\w+): (\S+)", "\n".join(lines), re.M))
+    out = [
+        lines[0].removeprefix("# "),
+        "",
+        f"usage: python -m chord.{config_name} [GROUP=OPTION ...]",
+    ]
+    out[-1] += " [SETTING=VALUE ...]"
+    out += ["", "Settings (value shown: the default)"]
+    for line in lines:
+        setting = re.match(r"^(\w+): (.*?)\s+# (.*)$", line)
+        if setting and setting[1] not in ("defaults", "hydra"):
+            out.append(f"  {setting[1] + '=' + setting[2]:<22} {setting[3]}")
+    for group in (g for g in GROUP_ORDER if g in chosen):
+        default = chosen[group]
+        default = chosen.get(default[2:-1], default) if default.startswith("${") else default
+        out += ["", f"{group}="]
+        for option in sorted((CONF_DIR / group).glob("*.yaml")):
+            mark = "*" if option.stem == default else " "
+            out.append(f"{mark} {option.stem:<18} {first_comment(option)}")
+    out += [
+        "",
+        "* is the default. A setting inside a group: schedule.peak=0.5. Several values with -m:",
+        f"python -m chord.{config_name} -m schedule=linear,cosine seed=0,1,2. Print the composed",
+        "configuration without running: --cfg job --resolve. Hydra's own flags: --hydra-help.",
+    ]
+    return "\n".join(out)
+
+
+def first_comment(path: Path) -> str:
+    """The line that describes an option: its file's first comment."""
+    for line in path.read_text().splitlines():
+        if line.startswith("# ") and not line.startswith("# @package"):
+            return line.removeprefix("# ")
+    return ""
+
+
+def is_set(cfg: DictConfig, key: str) -> bool:
+    """Whether a setting has a value other than null."""
+    return key in cfg and cfg[key] is not None

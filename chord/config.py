@@ -1,0 +1,248 @@
+"""The registry of options and the step from a Hydra configuration to checked objects.
+
+Each option of a config group is one dataclass: its fields are the schema, its `__post_init__`
+checks ranges. `SCHEMAS` is the only registry; the YAML files under `conf/` hold values.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+from dataclasses import dataclass, fields, is_dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+from hydra.core.config_store import ConfigStore
+from omegaconf import DictConfig, ListConfig, OmegaConf
+
+from chord.advantages import Advantage
+from chord.data.testbed import TestbedConfig
+from chord.evaluation import Evaluation
+from chord.losses import Grpo, Objective, Reinforce
+from chord.models.tiny import NoTeacher, Teacher, Tiny, TinyTeacher
+from chord.optimizer import AdamW
+from chord.rewards import Verifier
+from chord.rollout import RolloutConfig
+from chord.schedules import (
+    Constant,
+    Cosine,
+    Exponential,
+    Linear,
+    Schedule,
+    Step,
+    WarmupDecay,
+)
+from chord.tracking import CsvTracking, NoTracking, Tracking, WandbTracking
+from chord.trainer import TrainerConfig
+from chord.weightings import Adaptive, Entropy, Importance, Margin, Phi, Uniform, Weighting
+
+_PACKAGED = Path(__file__).parent / "conf"
+CONF_DIR = _PACKAGED if _PACKAGED.is_dir() else Path(__file__).parent.parent / "conf"
+
+
+class ConfigError(ValueError):
+    """A configuration that can't be run, said in one line: setting, value, what is allowed."""
+
+
+@dataclass(kw_only=True)
+class TrainConfig:
+    """Everything `chord.train` reads. `steps` counts train steps, which schedules see."""
+
+    steps: int
+    seed: int
+    threads: int
+    resume: str | None
+    schedule: Schedule
+    weighting: Weighting
+    objective: Objective
+    advantage: Advantage
+    rollout: RolloutConfig
+    reward: Verifier
+    data: TestbedConfig
+    model: Tiny
+    teacher: Teacher
+    optimizer: AdamW
+    trainer: TrainerConfig
+    evaluation: Evaluation
+    tracking: Tracking
+
+    def __post_init__(self) -> None:
+        if self.steps < 1:
+            raise ValueError(f"steps={self.steps}: must be at least 1")
+        if self.seed < 0:
+            raise ValueError(f"seed={self.seed}: must be at least 0")
+        if self.threads < 1:
+            raise ValueError(f"threads={self.threads}: must be at least 1")
+
+
+@dataclass(kw_only=True)
+class EvaluateConfig:
+    """Everything `chord.evaluate` reads; the rest comes from the run directory."""
+
+    run: str | None
+    split: str
+    threads: int
+    evaluation: Evaluation
+
+    def __post_init__(self) -> None:
+        if self.split not in ("val", "test"):
+            raise ValueError(f"split={self.split}: must be one of val, test")
+        if self.threads < 1:
+            raise ValueError(f"threads={self.threads}: must be at least 1")
+
+
+ROOTS: dict[str, type] = {"train": TrainConfig, "evaluate": EvaluateConfig}
+
+SCHEMAS: dict[str, dict[str, type]] = {
+    "schedule": {
+        "constant": Constant,
+        "linear": Linear,
+        "cosine": Cosine,
+        "exponential": Exponential,
+        "warmup_decay": WarmupDecay,
+        "step": Step,
+    },
+    "weighting": {
+        "uniform": Uniform,
+        "adaptive": Adaptive,
+        "entropy": Entropy,
+        "margin": Margin,
+        "phi": Phi,
+        "importance": Importance,
+    },
+    "objective": {"grpo": Grpo, "reinforce": Reinforce},
+    "advantage": {"advantage": Advantage},
+    "rollout": {"native": RolloutConfig},
+    "reward": {"exact": Verifier},
+    "data": {"testbed": TestbedConfig},
+    "model": {"tiny": Tiny},
+    "teacher": {"none": NoTeacher, "tiny": TinyTeacher},
+    "optimizer": {"adamw": AdamW},
+    "trainer": {"trainer": TrainerConfig},
+    "evaluation": {"evaluation": Evaluation},
+    "tracking": {"wandb": WandbTracking, "csv": CsvTracking, "off": NoTracking},
+}
+
+
+def register() -> None:
+    """Store every schema in Hydra's ConfigStore, in groups of their own (`schema/...`).
+
+    The two resolvers let a resumed run go on in its own directory, where Hydra must not write its
+    `.hydra` files a second time.
+    """
+    OmegaConf.register_new_resolver(
+        "chord_run_dir", lambda resume, new: resume or new, replace=True
+    )
+    OmegaConf.register_new_resolver(
+        "chord_subdir", lambda resume: None if resume else ".hydra", replace=True
+    )
+    store = ConfigStore.instance()
+    for name, root in ROOTS.items():
+        store.store(group="schema", name=name, node=root)
+    for group, options in SCHEMAS.items():
+        for name, schema in options.items():
+            store.store(group=f"schema/{group}", name=name, node=schema)
+
+
+T = TypeVar("T", TrainConfig, EvaluateConfig)
+
+
+def parse(cfg: DictConfig, root: type[T]) -> T:
+    """Turn a composed configuration into checked objects.
+
+    Raises `ConfigError` for a missing value, a key that no schema knows (also one added with
+    `+`), a wrong type, a value out of range, or settings that contradict each other.
+    """
+    reject_missing(cfg)
+    reject_unknown(cfg)
+    try:
+        config = OmegaConf.to_object(cfg)
+    except ValueError as error:
+        raise ConfigError(str(error)) from error
+    assert isinstance(config, root)
+    if isinstance(config, TrainConfig):
+        check(config)
+    return config
+
+
+def reject_missing(cfg: DictConfig) -> None:
+    """Every `???` must have been given."""
+    for key in sorted(OmegaConf.missing_keys(cfg)):
+        raise ConfigError(f"{key}: has no value; give it as {key}=VALUE")
+
+
+def reject_unknown(cfg: DictConfig, path: str = "") -> None:
+    """Hydra accepts `+new=1` and `++typo=1` silently; no schema knows these keys."""
+    schema = OmegaConf.get_type(cfg)
+    known = [field.name for field in fields(schema)] if is_dataclass(schema) else None
+    for key in cfg:
+        full = f"{path}.{key!s}" if path else str(key)
+        if known is not None and key not in known:
+            value = OmegaConf.select(cfg, str(key))
+            raise ConfigError(f"{full}={value}: no such setting{suggest(str(key), known)}")
+        node = cfg._get_node(key)
+        if isinstance(node, DictConfig) and not node._is_none():
+            reject_unknown(node, full)
+
+
+def suggest(name: str, allowed: Iterable[str]) -> str:
+    """'; did you mean ...? (all names)' for an error line."""
+    names = list(allowed)
+    close = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
+    hint = f"; did you mean '{close[0]}'?" if close else ""
+    return f"{hint} (allowed: {', '.join(names)})"
+
+
+def check(config: TrainConfig) -> None:
+    """Refuse settings that contradict each other.
+
+    Whether alpha is ever above 0 or below 1 is read off the schedule itself.
+    """
+    alphas = [config.schedule(step) for step in _sampled(config.steps)]
+    if config.data.expert_batch == 0 and max(alphas) > 0:
+        raise ConfigError(
+            "data.expert_batch=0: the schedule sets alpha > 0, so the SFT branch needs expert "
+            "pairs; use data.expert_batch>=1 or schedule=rl_only"
+        )
+    no_teacher = isinstance(config.teacher, NoTeacher)
+    if config.weighting.needs_teacher and no_teacher:
+        raise ConfigError(
+            f"teacher=none: weighting={registered_name('weighting', config.weighting)} reads the "
+            "expert's distribution; use teacher=tiny or weighting.expert=one_hot"
+        )
+    kl = config.objective.kl
+    if kl.coef > 0 and kl.to == "teacher" and no_teacher:
+        raise ConfigError(
+            "teacher=none: objective.kl.to=teacher needs one; use teacher=tiny or "
+            "objective.kl.to=reference"
+        )
+    if config.data.pairing == "paired" and config.data.expert_pairs == 0:
+        raise ConfigError("data.pairing=paired: needs data.expert_pairs of at least 1, not 0")
+
+
+def _sampled(steps: int) -> Iterable[int]:
+    return range(0, steps, max(1, steps // 1000))
+
+
+def registered_name(group: str, option: Any) -> str:
+    """The registry's name of an object's class: `registered_name('schedule', Cosine(...))`."""
+    return next(name for name, schema in SCHEMAS[group].items() if schema is type(option))
+
+
+def schema_names(cfg: DictConfig) -> dict[str, str]:
+    """Which schema each group has: what `restore` needs beside the values."""
+    names: dict[str, str] = {}
+    for group, options in SCHEMAS.items():
+        schema = OmegaConf.get_type(cfg, group)
+        names[group] = next(name for name, known in options.items() if known is schema)
+    return names
+
+
+def restore(values: DictConfig | ListConfig, names: dict[str, str]) -> DictConfig:
+    """A typed configuration from saved values and the names of their schemas."""
+    typed = OmegaConf.structured(TrainConfig)
+    for group, name in names.items():
+        OmegaConf.update(typed, group, OmegaConf.structured(SCHEMAS[group][name]), merge=False)
+    merged = OmegaConf.merge(typed, values)
+    assert isinstance(merged, DictConfig)
+    return merged

@@ -1,0 +1,78 @@
+"""Evaluate: `python -m chord.evaluate run=outputs/...` scores a run's model beside its base."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import hydra
+from omegaconf import DictConfig
+
+from chord import cli
+from chord.config import CONF_DIR, ConfigError, EvaluateConfig, TrainConfig, parse, register
+from chord.run import newest_run, open_run
+
+if TYPE_CHECKING:
+    from chord.evaluation import Report
+    from chord.models.transformer import Transformer
+
+register()
+
+
+def main() -> None:
+    """Entry point of `chord-evaluate`."""
+    cli.launch(_main, "evaluate")
+
+
+@hydra.main(version_base="1.3", config_path=str(CONF_DIR), config_name="evaluate")
+def _main(cfg: DictConfig) -> float:
+    config = parse(cfg, EvaluateConfig)
+    path = Path(config.run) if config.run is not None else newest_run(Path("outputs"))
+    return evaluate_run(path, config)[1].metrics["target_accuracy"]
+
+
+def evaluate_run(path: Path, config: EvaluateConfig) -> tuple[Report, Report]:
+    """Reports of the base and of the run's model, printed side by side; nothing is written."""
+    import torch
+    from rich.console import Console
+
+    from chord.evaluation import evaluate
+    from chord.summary import print_summary
+
+    trained = parse(open_run(path).config, TrainConfig)
+    torch.set_num_threads(config.threads)
+    data = trained.data.build()
+    reports = [
+        evaluate(
+            policy,
+            data,
+            config.evaluation,
+            trained.reward,
+            split=config.split,
+            alpha=trained.schedule(trained.steps - 1),
+            max_new_tokens=trained.rollout.max_new_tokens,
+        )
+        for policy in (trained.model.build(), trained_model(path, trained))
+    ]
+    print_summary(Console(), reports[0], reports[1], path)
+    return reports[0], reports[1]
+
+
+def trained_model(path: Path, config: TrainConfig) -> Transformer:
+    """The model of a run: the final one, or that of its last checkpoint if it was interrupted."""
+    from chord.checkpoint import policy_state
+    from chord.fit import MODEL
+    from chord.models.storage import load_policy
+
+    try:
+        if (path / MODEL).exists():
+            return load_policy(path / MODEL)
+        policy = config.model.build()
+        policy.load_state_dict(policy_state(path))
+        return policy
+    except ValueError as error:
+        raise ConfigError(str(error)) from error
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,170 @@
+"""Evaluation, the same for every run.
+
+Sampling in an evaluation is seeded by the problem and the sample alone, so two models, or two runs,
+are compared on the same random numbers.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from chord.data.batch import Pair, Problem
+    from chord.data.testbed import Testbed
+    from chord.models.transformer import Transformer
+    from chord.rewards import Verifier
+
+# Keeps the random numbers of evaluations apart from those of any training seed and step.
+EVALUATION_STREAM = 2**32 - 1
+
+
+@dataclass(kw_only=True)
+class Evaluation:
+    """How much is evaluated, and when.
+
+    On `val` every `every` train steps and before the first (0: only at the end), on `test` at the
+    end. `samples` answers at temperature 1 to each target problem give mean@k, the rest is greedy.
+    """
+
+    every: int
+    val_problems: int
+    val_retained: int
+    test_problems: int
+    test_retained: int
+    pairs: int
+    samples: int
+
+    def __post_init__(self) -> None:
+        if self.every < 0:
+            raise ValueError(f"evaluation.every={self.every}: must be at least 0")
+        for name in ("val_problems", "val_retained", "test_problems", "test_retained"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"evaluation.{name}={getattr(self, name)}: must be at least 1")
+        for name in ("pairs", "samples"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"evaluation.{name}={getattr(self, name)}: must be at least 1")
+
+
+@dataclass
+class Report:
+    """The metrics of one model on one split, and the greedy answers to its target problems."""
+
+    metrics: dict[str, float]
+    answers: list[tuple[Problem, str]]
+
+
+def evaluate(
+    policy: Transformer,
+    data: Testbed,
+    config: Evaluation,
+    verifier: Verifier,
+    *,
+    split: str,
+    alpha: float,
+    max_new_tokens: int,
+) -> Report:
+    """Score a model on `val` or `test`.
+
+    Keys: `target_accuracy` greedy pass@1; `target_mean4` (k = samples) and `rl_reward` the
+    verifier's mean score at temperature 1, without format terms; `expert_style` the share of those
+    samples in the expert's manner; `retained/<skill>`, `/mean`, `/min` greedy; `sft_accuracy` and
+    `expert_nll` teacher-forced on held-out expert pairs; `balance` = alpha * sft_accuracy +
+    (1 - alpha) * rl_reward, `balance_at_0.5` the same with .5 for alpha, by which runs compare.
+    """
+    part = {"val": "validation", "test": "test"}[split]
+    problems = data.held_out(part)[: getattr(config, f"{split}_problems")]
+    answers = respond(policy, data, problems, 1, max_new_tokens, greedy=True)
+    right = [verifier.score(p, text) for p, text in zip(problems, answers, strict=True)]
+    sampled = respond(policy, data, problems, config.samples, max_new_tokens, greedy=False)
+    repeated = [problem for problem in problems for _ in range(config.samples)]
+    scores = [verifier.score(p, text) for p, text in zip(repeated, sampled, strict=True)]
+    metrics = {
+        "target_accuracy": mean(right),
+        "target_mean4": mean(scores),
+        "rl_reward": mean(scores),
+        "expert_style": mean([float(data.is_expert_style(text)) for text in sampled]),
+    }
+    kept = {}
+    for skill, every in data.retained(part).items():
+        chosen = every[: getattr(config, f"{split}_retained")]
+        texts = respond(policy, data, chosen, 1, max_new_tokens, greedy=True)
+        kept[skill] = mean([verifier.score(p, t) for p, t in zip(chosen, texts, strict=True)])
+    metrics |= {f"retained/{skill}": accuracy for skill, accuracy in kept.items()}
+    metrics |= {"retained/mean": mean(list(kept.values())), "retained/min": min(kept.values())}
+    metrics |= imitation(policy, data, data.held_out_pairs(part)[: config.pairs])
+    agreement, reward = metrics["sft_accuracy"], metrics["rl_reward"]
+    metrics["balance"] = alpha * agreement + (1 - alpha) * reward
+    metrics["balance_at_0.5"] = 0.5 * agreement + 0.5 * reward
+    return Report(metrics, list(zip(problems, answers, strict=True)))
+
+
+def respond(
+    policy: Transformer,
+    data: Testbed,
+    problems: list[Problem],
+    samples: int,
+    max_new_tokens: int,
+    *,
+    greedy: bool,
+) -> list[str]:
+    """Answers to each problem, `samples` in a row; one cut off before its end is the empty text."""
+    from chord.rollout import draw_uniforms, sample
+
+    tokenizer = data.tokenizer
+    uniforms = None
+    if not greedy:
+        uniforms = draw_uniforms(
+            EVALUATION_STREAM,
+            0,
+            keys=[problem.key for problem in problems],
+            group_size=samples,
+            max_new_tokens=max_new_tokens,
+        )
+    result = sample(
+        policy,
+        [tokenizer.encode(problem.prompt) for problem in problems],
+        group_size=samples,
+        max_new_tokens=max_new_tokens,
+        uniforms=uniforms,
+        eos_id=tokenizer.eos_id,
+        pad_id=tokenizer.pad_id,
+        greedy=greedy,
+    )
+    return [
+        tokenizer.decode(response) if finished else ""
+        for response, finished in zip(result.responses, result.finished, strict=True)
+    ]
+
+
+def imitation(policy: Transformer, data: Testbed, pairs: list[Pair]) -> dict[str, float]:
+    """Teacher-forced argmax agreement and mean nll over the tokens of expert responses."""
+    import torch
+
+    from chord.data.batch import collate
+    from chord.models.scoring import response_logits
+    from chord.weightings import token_logprobs
+
+    tokenizer = data.tokenizer
+    tokens = collate(
+        [tokenizer.encode(pair.problem.prompt) for pair in pairs],
+        [[*tokenizer.encode(pair.response), tokenizer.eos_id] for pair in pairs],
+        pad_id=tokenizer.pad_id,
+    )
+    with torch.no_grad():
+        logits = response_logits(policy, tokens)
+    targets = tokens.targets[tokens.mask]
+    return {
+        "sft_accuracy": float((logits.argmax(dim=-1) == targets).double().mean()),
+        "expert_nll": float(-token_logprobs(logits, targets).double().mean()),
+    }
+
+
+def mean(values: list[float]) -> float:
+    """The mean of a list that has at least one value."""
+    return sum(values) / len(values)
+
+
+def prefixed(metrics: dict[str, float], split: str) -> dict[str, Any]:
+    """Metric names as they stand in files and dashboards: `val/...` or `test/...`."""
+    return {f"{split}/{name}": value for name, value in metrics.items()}

@@ -1,0 +1,113 @@
+"""The loop and what follows it: callbacks around the training step, then the final reports."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from rich.console import Console
+
+from chord.callbacks import Progress, Recording
+from chord.checkpoint import (
+    CHECKPOINT,
+    Checkpointing,
+    Evaluating,
+    StepLoader,
+    restore_random_states,
+)
+from chord.config import TrainConfig
+from chord.data.testbed import Testbed
+from chord.evaluation import Report, evaluate, prefixed
+from chord.gradients import Models
+from chord.models.storage import save_policy
+from chord.models.transformer import Transformer
+from chord.module import ChordModule
+from chord.plots import plot_run
+from chord.recorder import EVALUATIONS, Recorder, read_rows
+from chord.run import RunDirectory
+from chord.summary import print_summary
+from chord.tracking import Tracker
+
+MODEL = "model.safetensors"
+
+
+@dataclass
+class Outcome:
+    """What a run leaves in memory: the module, the last validation, and both test reports."""
+
+    module: ChordModule
+    validation: dict[str, float]
+    base: Report
+    trained: Report
+
+
+@dataclass
+class Run:
+    """A configured run with its open files: `fit`, then `finish`."""
+
+    config: TrainConfig
+    directory: RunDirectory
+    data: Testbed
+    models: Models
+    recorder: Recorder
+    tracker: Tracker
+    completed: int
+    random_states: dict[str, Any] | None
+
+    def fit(self) -> ChordModule:
+        """Take the train steps that are still to be done."""
+        config = self.config
+        module = ChordModule(config, self.data, self.models, first_step=self.completed)
+        callbacks = [
+            Recording(self.recorder, self.tracker),
+            Evaluating(
+                lambda step: self.report(module.policy, "val", "trained", step),
+                every=config.evaluation.every,
+                steps=config.steps,
+            ),
+            Checkpointing(
+                self.directory.path, every=config.trainer.checkpoint_every, steps=config.steps
+            ),
+            Progress(config.steps),
+        ]
+        trainer = config.trainer.build(
+            max_steps=config.steps * config.rollout.updates, callbacks=callbacks
+        )
+        if self.random_states is not None:
+            restore_random_states(self.random_states)
+        trainer.fit(
+            module,
+            StepLoader(self.completed, config.steps),
+            ckpt_path=self.directory.path / CHECKPOINT if self.completed else None,
+            weights_only=True,
+        )
+        return module
+
+    def report(self, policy: Transformer, split: str, model: str, step: int) -> Report:
+        """Evaluate a model after `step` completed train steps, and put it on record."""
+        config = self.config
+        result = evaluate(
+            policy,
+            self.data,
+            config.evaluation,
+            config.reward,
+            split=split,
+            alpha=config.schedule(min(step, config.steps - 1)),
+            max_new_tokens=config.rollout.max_new_tokens,
+        )
+        row = {"split": split, "model": model, **prefixed(result.metrics, split)}
+        self.recorder.evaluation(step, row)
+        self.tracker.evaluation(step, row)
+        return result
+
+    def finish(self, module: ChordModule) -> Outcome:
+        """Save the model, read the test split for base and trained, show both."""
+        config, path = self.config, self.directory.path
+        save_policy(module.policy, path / MODEL, {"run": self.directory.name})
+        base = self.report(config.model.build(), "test", "base", 0)
+        trained = self.report(module.policy, "test", "trained", config.steps)
+        plot_run(path)
+        rows = [row for row in read_rows(path / EVALUATIONS) if row["split"] == "val"]
+        validation = {key.removeprefix("val/"): value for key, value in rows[-1].items()}
+        print_summary(Console(), base, trained, path)
+        return Outcome(module, validation, base, trained)

@@ -1,0 +1,224 @@
+"""The gradient of each branch, cut into micro-batches without changing it.
+
+Both functions add `share * loss` of their branch to the parameters' gradients, dividing by counts
+taken over all micro-batches and ranks before the first backward. They return what the log needs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+
+import torch
+from torch import Tensor
+
+from chord.data.batch import TokenBatch
+from chord.distributed import all_sum, world_size
+from chord.losses import Kl, Objective, aggregate, denominator, sft_loss
+from chord.models.scoring import response_logits, scatter
+from chord.models.transformer import Transformer
+from chord.weightings import TokenStats, Weighting, token_logprobs, token_stats
+
+Backward = Callable[[Tensor], None]
+
+
+@dataclass
+class ExpertRows:
+    """Expert pairs of a step: tokens, and each row's signal in [0, 1] for adaptive weights (B,)."""
+
+    tokens: TokenBatch
+    signal: Tensor
+
+
+@dataclass
+class RolloutRows:
+    """The policy's own samples of a step.
+
+    `old_logprobs` (B, T) of the sampled tokens when they were sampled, at the sampling
+    temperature; `advantages` and `signal` (B,).
+    """
+
+    tokens: TokenBatch
+    old_logprobs: Tensor
+    advantages: Tensor
+    signal: Tensor
+
+
+@dataclass
+class Models:
+    """The policy, and the frozen models some terms compare it with."""
+
+    policy: Transformer
+    teacher: Transformer | None = None
+    reference: Transformer | None = None
+
+
+@dataclass
+class Tokens:
+    """What the micro-batches saw, one entry for each unmasked token, all detached."""
+
+    loss: float = 0.0
+    logprobs: list[Tensor] = field(default_factory=list)
+    weights: list[Tensor] = field(default_factory=list)
+    entropy: list[Tensor] = field(default_factory=list)
+    kl: list[Tensor] = field(default_factory=list)
+    gap: list[Tensor] = field(default_factory=list)
+    sums: dict[str, float] = field(default_factory=dict)
+
+
+def micro_batches(tokens: TokenBatch, size: int) -> Iterator[Tensor]:
+    """Row indices, shortest rows first so that little is padded; size 0: all rows at once."""
+    rows = tokens.attention_mask.shape[0]
+    order = tokens.attention_mask.sum(dim=1).argsort(stable=True)
+    yield from order.split(size if size > 0 else max(1, rows))
+
+
+def add_sft_gradient(
+    models: Models,
+    rows: ExpertRows,
+    weighting: Weighting,
+    *,
+    share: float,
+    micro_batch: int = 0,
+    backward: Backward = Tensor.backward,
+) -> Tokens:
+    """Add the gradient of `share * sum(w nll) / N`, N the expert tokens of the whole step."""
+    seen = Tokens()
+    total = all_sum(denominator(rows.tokens.mask))
+    mean = _mean_weight(models, rows.tokens, rows.signal, weighting, micro_batch)
+    for index in micro_batches(rows.tokens, micro_batch):
+        batch = rows.tokens.select(index)
+        stats = token_stats(response_logits(models.policy, batch), batch.targets[batch.mask])
+        weights = _weights(models, batch, rows.signal[index], weighting, stats, mean)
+        everywhere = torch.ones_like(stats.logprobs, dtype=torch.bool)
+        loss = sft_loss(stats.logprobs, weights, everywhere, total=total)
+        backward(share * world_size() * loss)
+        seen.loss += float(loss.detach())
+        seen.logprobs.append(stats.logprobs.detach())
+        seen.weights.append(weights)
+    return seen
+
+
+def add_rl_gradient(
+    models: Models,
+    rows: RolloutRows,
+    objective: Objective,
+    weighting: Weighting,
+    *,
+    share: float,
+    temperature: float,
+    max_length: int,
+    micro_batch: int = 0,
+    backward: Backward = Tensor.backward,
+) -> Tokens:
+    """Add the gradient of `share *` the objective over the step's rollouts, with its KL term."""
+    seen = Tokens()
+    total = all_sum(
+        denominator(rows.tokens.mask, aggregation=objective.aggregation, max_length=max_length)
+    )
+    weighted = weighting.apply_to == "both"
+    mean = (
+        _mean_weight(models, rows.tokens, rows.signal, weighting, micro_batch) if weighted else None
+    )
+    for index in micro_batches(rows.tokens, micro_batch):
+        batch = rows.tokens.select(index)
+        mask, targets = batch.mask, batch.targets[batch.mask]
+        logits = response_logits(models.policy, batch)
+        logprobs = token_logprobs(logits, targets, temperature=temperature)
+        old = rows.old_logprobs[index, : mask.shape[1]]
+        losses, sums = objective.token_losses(
+            scatter(logprobs, mask), old, rows.advantages[index], mask
+        )
+        if objective.kl.coef > 0 and objective.kl.where == "loss":
+            kl = kl_to_other(models, batch, logits, objective.kl, temperature)
+            losses = losses + objective.kl.coef * scatter(kl, mask)
+            seen.kl.append(kl.detach())
+        stats = token_stats(logits.detach(), targets)
+        if weighted:
+            weights = _weights(models, batch, rows.signal[index], weighting, stats, mean)
+            losses = losses * scatter(weights, mask)
+        loss = aggregate(losses, mask, aggregation=objective.aggregation, total=total)
+        backward(share * world_size() * loss)
+        seen.loss += float(loss.detach())
+        seen.logprobs.append(logprobs.detach())
+        seen.entropy.append(stats.entropy)
+        seen.gap.append((logprobs.detach() - old[mask]).abs())
+        for name, value in sums.items():
+            seen.sums[name] = seen.sums.get(name, 0.0) + float(value)
+    return seen
+
+
+def kl_to_other(
+    models: Models, batch: TokenBatch, logits: Tensor, kl: Kl, temperature: float
+) -> Tensor:
+    """KL of each response token (N,) to the teacher or the reference, at the same temperature."""
+    other = models.teacher if kl.to == "teacher" else models.reference
+    assert other is not None, f"objective.kl.to={kl.to} without that model"
+    with torch.no_grad():
+        other_logits = response_logits(other, batch)
+    if kl.needs_logits:
+        return kl(logits / temperature, other_logits / temperature)
+    targets = batch.targets[batch.mask]
+    return kl(
+        token_logprobs(logits, targets, temperature=temperature),
+        token_logprobs(other_logits, targets, temperature=temperature),
+    )
+
+
+@torch.no_grad()
+def kl_in_reward(
+    models: Models, tokens: TokenBatch, kl: Kl, *, temperature: float, micro_batch: int = 0
+) -> Tensor:
+    """`coef *` the KL summed over each whole response (B,): what its reward is lowered by."""
+    penalty = torch.zeros(tokens.mask.shape[0], dtype=torch.float64)
+    for index in micro_batches(tokens, micro_batch):
+        batch = tokens.select(index)
+        logits = response_logits(models.policy, batch)
+        per_token = kl_to_other(models, batch, logits, kl, temperature)
+        penalty[index] = scatter(per_token, batch.mask).sum(dim=1).double()
+    return kl.coef * penalty
+
+
+def _weights(
+    models: Models,
+    batch: TokenBatch,
+    signal: Tensor,
+    weighting: Weighting,
+    stats: TokenStats,
+    mean: Tensor | None,
+) -> Tensor:
+    """Weights of the response tokens (N,); `mean` of the whole step for `mean1`."""
+    expert = None
+    if weighting.needs_teacher:
+        assert models.teacher is not None, "this weighting needs a teacher"
+        with torch.no_grad():
+            expert = token_stats(response_logits(models.teacher, batch), batch.targets[batch.mask])
+    per_token = signal[:, None].expand(batch.mask.shape)[batch.mask]
+    everywhere = torch.ones_like(stats.logprobs, dtype=torch.bool)
+    return weighting(stats, everywhere, expert=expert, signal=per_token, mean=mean)
+
+
+@torch.no_grad()
+def _mean_weight(
+    models: Models, tokens: TokenBatch, signal: Tensor, weighting: Weighting, micro_batch: int
+) -> Tensor | None:
+    """The mean raw weight over the whole step, which `mean1` divides by.
+
+    A pass of its own, because no micro-batch knows the others' weights; a step that is one
+    micro-batch on one rank needs none.
+    """
+    one_piece = micro_batch == 0 or tokens.mask.shape[0] <= micro_batch
+    if weighting.normalize == "none" or (one_piece and world_size() == 1):
+        return None
+    summed = torch.zeros((), dtype=torch.float64)
+    raw = _unnormalised(weighting)
+    for index in micro_batches(tokens, micro_batch):
+        batch = tokens.select(index)
+        stats = token_stats(response_logits(models.policy, batch), batch.targets[batch.mask])
+        summed += _weights(models, batch, signal[index], raw, stats, None).double().sum()
+    count = all_sum(denominator(tokens.mask))
+    return all_sum(summed) / count.clamp(min=1)
+
+
+def _unnormalised(weighting: Weighting) -> Weighting:
+    return replace(weighting, normalize="none")

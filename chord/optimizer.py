@@ -1,0 +1,68 @@
+"""The optimizer group: AdamW with warm-up, one clipped step."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import torch
+
+
+@dataclass(kw_only=True)
+class AdamW:
+    """AdamW (Loshchilov and Hutter, arXiv 1711.05101) with the gradient's norm clipped first.
+
+    The learning rate is `lr * factor(step)`: linear from `lr / warmup` over `warmup` train
+    steps, then constant, or a half cosine to 0 at the end of the run.
+    """
+
+    lr: float
+    beta1: float
+    beta2: float
+    eps: float
+    weight_decay: float
+    clip_norm: float
+    warmup: int
+    decay: str
+    total_steps: int
+
+    def __post_init__(self) -> None:
+        for name in ("lr", "eps", "clip_norm"):
+            if not getattr(self, name) > 0:
+                raise ValueError(f"optimizer.{name}={getattr(self, name)}: must be above 0")
+        for name in ("beta1", "beta2"):
+            if not 0 <= getattr(self, name) < 1:
+                raise ValueError(f"optimizer.{name}={getattr(self, name)}: must be in [0, 1)")
+        if self.weight_decay < 0:
+            raise ValueError(f"optimizer.weight_decay={self.weight_decay}: must be at least 0")
+        if self.warmup < 0:
+            raise ValueError(f"optimizer.warmup={self.warmup}: must be at least 0 steps")
+        if self.decay not in ("constant", "cosine"):
+            raise ValueError(f"optimizer.decay={self.decay}: must be one of constant, cosine")
+
+    def factor(self, step: int) -> float:
+        """The learning rate at a train step, as a share of `lr`: 1 past the warm-up.
+
+        With warmup 4: 1/4, 2/4, 3/4, 1, 1, ...
+        """
+        if step < self.warmup:
+            return (step + 1) / self.warmup
+        if self.decay == "constant":
+            return 1.0
+        done = (step - self.warmup) / max(1, self.total_steps - self.warmup)
+        return 0.5 * (1 + math.cos(math.pi * min(done, 1.0)))
+
+    def build(self, parameters: Iterable[torch.nn.Parameter]) -> torch.optim.AdamW:
+        """The torch optimizer; the training step sets its learning rate."""
+        import torch
+
+        return torch.optim.AdamW(
+            parameters,
+            lr=self.lr,
+            betas=(self.beta1, self.beta2),
+            eps=self.eps,
+            weight_decay=self.weight_decay,
+        )

@@ -1,0 +1,100 @@
+"""The run directory: what is written before training starts, and what a resumed run reads back."""
+
+from __future__ import annotations
+
+import json
+import platform
+from dataclasses import dataclass, field
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from omegaconf import DictConfig, OmegaConf
+
+from chord.config import ConfigError, restore, schema_names
+from chord.recorder import write_atomically
+
+# What may be said beside `resume=`: how far, where to log, with how many threads.
+RESUME_ALLOWS = ("resume", "steps", "tracking", "threads")
+PACKAGES = ("torch", "lightning", "hydra-core", "omegaconf", "numpy", "safetensors", "wandb")
+
+
+@dataclass
+class RunDirectory:
+    """A run's place on disk and the facts that go into its `config.yaml` and `run.json`."""
+
+    path: Path
+    config: DictConfig
+    name: str
+    overrides: list[str] = field(default_factory=list)
+    tracker_id: str = ""
+
+    def write(self) -> None:
+        """Write `config.yaml` (resolved) and `run.json` (versions, schemas, unresolved values)."""
+        self.path.mkdir(parents=True, exist_ok=True)
+        resolved = OmegaConf.to_yaml(self.config, resolve=True)
+        write_atomically(self.path / "config.yaml", resolved.encode())
+        facts = {
+            "name": self.name,
+            "command": " ".join(["python -m chord.train", *self.overrides]),
+            "overrides": self.overrides,
+            "tracker_id": self.tracker_id,
+            "schemas": schema_names(self.config),
+            "config": OmegaConf.to_container(self.config, resolve=False),
+            "versions": versions(),
+        }
+        write_atomically(self.path / "run.json", json.dumps(facts, indent=2).encode() + b"\n")
+
+
+def versions() -> dict[str, str]:
+    """Versions of this package, Python, and the packages that decide the numbers."""
+    found = {"python": platform.python_version(), "platform": platform.platform()}
+    for package in ("chord-posttraining", *PACKAGES):
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            found[package] = "not installed"
+    return found
+
+
+def open_run(path: Path) -> RunDirectory:
+    """An existing run directory with its typed, unresolved configuration.
+
+    Raises `ConfigError` where it isn't one.
+    """
+    facts = path / "run.json"
+    if not facts.is_file():
+        raise ConfigError(f"{path}: is not a run directory (it holds no run.json)")
+    try:
+        known = json.loads(facts.read_text())
+        config = restore(OmegaConf.create(known["config"]), known["schemas"])
+        return RunDirectory(path, config, known["name"], known["overrides"], known["tracker_id"])
+    except (ValueError, KeyError, TypeError) as error:
+        reason = str(error).splitlines()[0]
+        raise ConfigError(f"{path}: run.json can't be read ({reason})") from error
+
+
+def resume_run(path: Path, composed: DictConfig, overrides: list[str]) -> RunDirectory:
+    """The run in `path`, with the overrides that a resumed run may have taken from `composed`.
+
+    Raises `ConfigError` for any other override: the run goes on as it was configured.
+    """
+    names = [override.lstrip("+~").partition("=")[0] for override in overrides]
+    for name, override in zip(names, overrides, strict=True):
+        if name.partition(".")[0].partition("@")[0] not in RESUME_ALLOWS:
+            raise ConfigError(
+                f"{override}: can't be changed in a resumed run; beside resume= only "
+                f"{', '.join(RESUME_ALLOWS[1:])} may be given"
+            )
+    run = open_run(path)
+    OmegaConf.update(run.config, "resume", str(path))
+    for key in {name.partition(".")[0] for name in names} - {"resume"}:
+        OmegaConf.update(run.config, key, composed[key], merge=False)
+    return run
+
+
+def newest_run(root: Path) -> Path:
+    """The run directory under `root` that was started last; `ConfigError` if there is none."""
+    found = sorted(root.rglob("run.json"), key=lambda file: file.stat().st_mtime)
+    if not found:
+        raise ConfigError(f"run=null: there is no run directory under {root}/; train one first")
+    return found[-1].parent

@@ -1,0 +1,75 @@
+"""Composing the real configuration, shrunk until a run takes a fraction of a second."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from hydra import compose, initialize_config_dir
+from omegaconf import DictConfig
+
+from chord.config import CONF_DIR, TrainConfig, parse, register
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+register()
+
+SMALL = [
+    "steps=2",
+    "tracking=off",
+    "evaluation=quick",
+    "evaluation.val_problems=4",
+    "evaluation.val_retained=2",
+    "evaluation.test_problems=4",
+    "evaluation.test_retained=2",
+    "evaluation.pairs=4",
+    "rollout.problems=2",
+    "rollout.group_size=2",
+    "rollout.max_new_tokens=12",
+    "data.expert_batch=3",
+    "trainer.checkpoint_every=1",
+    "trainer.diagnostics_every=1",
+]
+
+
+def compose_config(*overrides: str, name: str = "train") -> DictConfig:
+    """The real configuration with overrides, as Hydra composes it on the command line."""
+    with initialize_config_dir(str(CONF_DIR), version_base="1.3"):
+        return compose(name, overrides=list(overrides))
+
+
+@pytest.fixture(scope="session")
+def small_models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A directory with an untrained base.safetensors and teacher.safetensors of 2,000 weights."""
+    import torch
+
+    from chord.data.tasks import ALPHABET
+    from chord.data.tokenizer import CharTokenizer
+    from chord.models.config import TransformerConfig
+    from chord.models.storage import save_policy
+    from chord.models.transformer import Transformer
+
+    path = tmp_path_factory.mktemp("models")
+    size = CharTokenizer(ALPHABET).vocab_size
+    for seed, name in enumerate(("base", "teacher")):
+        torch.manual_seed(seed)
+        config = TransformerConfig(vocab_size=size, width=16, layers=1, heads=2, context=96)
+        save_policy(Transformer(config), path / f"{name}.safetensors")
+    return path
+
+
+@pytest.fixture
+def small_config(small_models: Path) -> Callable[..., TrainConfig]:
+    """`small_config('schedule=cosine')`: checked, with small models and tiny batches."""
+
+    def build(*overrides: str) -> TrainConfig:
+        return parse(small_composed(small_models, *overrides), TrainConfig)
+
+    return build
+
+
+def small_composed(models: Path, *overrides: str) -> DictConfig:
+    """The composed configuration behind `small_config`."""
+    teacher = [] if "teacher=none" in overrides else [f"teacher.path={models}/teacher.safetensors"]
+    return compose_config(*SMALL, f"model.path={models}/base.safetensors", *teacher, *overrides)

@@ -1,0 +1,135 @@
+"""The registry, the YAML options and the checks between them and a run."""
+
+from __future__ import annotations
+
+import itertools
+import re
+from pathlib import Path
+
+import pytest
+from conftest import compose_config
+from hydra.errors import HydraException
+from omegaconf.errors import OmegaConfBaseException
+
+from chord.cli import one_line
+from chord.config import CONF_DIR, SCHEMAS, ConfigError, TrainConfig, parse, suggest
+
+OPTIONS = [
+    (group, path.stem) for group in SCHEMAS for path in sorted((CONF_DIR / group).glob("*.yaml"))
+]
+PRESETS = sorted(path.stem for path in (CONF_DIR / "experiment").glob("*.yaml"))
+
+
+def parsed(*overrides: str) -> TrainConfig:
+    return parse(compose_config(*overrides), TrainConfig)
+
+
+def error_line(*overrides: str) -> str:
+    with pytest.raises((ConfigError, HydraException, OmegaConfBaseException)) as caught:
+        parsed(*overrides)
+    return one_line(caught.value)
+
+
+def schema_of(path: Path) -> str:
+    found = re.search(r"^defaults: \[/schema/(\w+/\w+)@_here_, _self_\]$", path.read_text(), re.M)
+    assert found, f"{path} does not start from a schema"
+    return found[1]
+
+
+def test_every_schema_has_an_option_and_every_option_a_schema() -> None:
+    used = {schema_of(CONF_DIR / group / f"{option}.yaml") for group, option in OPTIONS}
+    known = {f"{group}/{name}" for group, names in SCHEMAS.items() for name in names}
+    assert used == known
+
+
+def test_every_file_opens_with_one_comment_line() -> None:
+    for path in CONF_DIR.rglob("*.yaml"):
+        lines = [line for line in path.read_text().splitlines() if not line.startswith("# @")]
+        assert re.match(r"# \S", lines[0]), f"{path} says nothing about itself"
+
+
+@pytest.mark.parametrize(("group", "option"), OPTIONS)
+def test_every_option_composes_and_parses(group: str, option: str) -> None:
+    overrides = [f"{group}={option}"]
+    config = parsed(*overrides)
+    name = schema_of(CONF_DIR / group / f"{option}.yaml").split("/")[1]
+    assert type(getattr(config, group)) is SCHEMAS[group][name]
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_every_schedule_and_weighting_goes_over_every_preset(preset: str) -> None:
+    schedules = [option for group, option in OPTIONS if group == "schedule"]
+    weightings = [option for group, option in OPTIONS if group == "weighting"]
+    for schedule, weighting in itertools.zip_longest(schedules, weightings):
+        schedule, weighting = schedule or "linear", weighting or "phi"
+        config = parsed(f"experiment={preset}", f"schedule={schedule}", f"weighting={weighting}")
+        assert type(config.schedule) is type(parsed(f"schedule={schedule}").schedule)
+        assert type(config.weighting) is type(parsed(f"weighting={weighting}").weighting)
+
+
+def test_advantage_follows_the_objective_unless_it_is_given() -> None:
+    assert parsed("objective=reinforce").advantage.baseline == "batch"
+    assert parsed("objective=reinforce", "advantage=grpo").advantage.baseline == "group"
+
+
+@pytest.mark.parametrize(
+    ("overrides", "parts"),
+    [
+        (["schedule=cosin"], ["schedule=cosin", "'cosine'", "linear"]),
+        (["shedule=cosine"], ["shedule=cosine", "'schedule'"]),
+        (["schedule=cosine", "schedule.inital=1"], ["schedule.inital=1", "'initial'", "final"]),
+        (["stepz=3"], ["stepz=3", "'steps'"]),
+        (["+foo=1"], ["foo=1", "no such setting"]),
+        (["+schedule.foo=1"], ["schedule.foo=1", "allowed: value"]),
+        (["++weighting.normalise=mean1"], ["weighting.normalise=mean1", "'normalize'"]),
+        (["++objective.kl.coeff=1"], ["objective.kl.coeff=1", "'coef'"]),
+        (["steps=many"], ["steps=many", "a whole number"]),
+        (["schedule.value=abc"], ["schedule.value=abc", "a number"]),
+        (["schedule.value=-0.1"], ["schedule.value=-0.1", "[0, 1]"]),
+        (["rollout.group_size=1"], ["rollout.group_size=1", "at least 2"]),
+        (["weighting=margin", "teacher=none"], ["teacher=none", "margin", "one_hot"]),
+        (["data.expert_batch=0"], ["data.expert_batch=0", "alpha > 0"]),
+        (["objective.kl.estimator=k1", "objective.kl.coef=.1"], ["kl.estimator=k1", "reward"]),
+        (["weighting.normalize=mean2"], ["weighting.normalize=mean2", "none, mean1"]),
+        (["experiment=chord_my"], ["experiment=chord_my", "'chord_mu'"]),
+        (["optimizer.lr=???"], ["optimizer.lr", "no value"]),
+        (["trainer.extra={max_stepz: 3}"], ["trainer.extra.max_stepz=3", "'max_steps'"]),
+        (["schedule=step", "schedule.phase.lr=[1]"], ["schedule.phase.lr=[1", "two"]),
+        (["seed=-1"], ["seed=-1", "at least 0"]),
+        (["threads=0"], ["threads=0", "at least 1"]),
+    ],
+)
+def test_bad_input_is_one_line_with_setting_value_and_what_is_allowed(
+    overrides: list[str], parts: list[str]
+) -> None:
+    line = error_line(*overrides)
+    assert "\n" not in line
+    for part in parts:
+        assert part in line, line
+
+
+def test_a_misspelt_key_in_an_experiment_file_is_named(tmp_path: Path) -> None:
+    (tmp_path / "experiment").mkdir()
+    experiment = tmp_path / "experiment" / "mine.yaml"
+    for text, parts in [
+        ("schedule:\n  valu: 0.3\n", ["schedule.valu", "'value'"]),
+        ("stepz: 3\n", ["stepz", "'steps'"]),
+        ("defaults:\n  - override /shedule: cosine\n", ["shedule", "'schedule'"]),
+        ("defaults:\n  - override /schedule: cosin\n", ["schedule=cosin", "'cosine'"]),
+    ]:
+        experiment.write_text("# @package _global_\n# mine\n" + text)
+        line = error_line(f"hydra.searchpath=[file://{tmp_path}]", "experiment=mine")
+        for part in parts:
+            assert part in line, line
+
+
+def test_zero_expert_pairs_are_fine_where_alpha_is_zero() -> None:
+    assert parsed("data.expert_batch=0", "schedule=rl_only").data.expert_batch == 0
+
+
+def test_suggestions_name_the_nearest_and_all() -> None:
+    assert (
+        suggest("cosin", ["linear", "cosine"])
+        == "; did you mean 'cosine'? (allowed: linear, cosine)"
+    )
+    assert suggest("zzz", ["a"]) == " (allowed: a)"

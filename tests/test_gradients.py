@@ -1,0 +1,199 @@
+"""The branch gradients do not depend on how a step is cut: micro-batches, ranks, empty branches."""
+
+from __future__ import annotations
+
+import itertools
+import multiprocessing
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from chord.data.batch import TokenBatch, collate
+from chord.gradients import ExpertRows, Models, RolloutRows, add_rl_gradient, add_sft_gradient
+from chord.losses import Grpo, Kl, Objective, Reinforce
+from chord.models.config import TransformerConfig
+from chord.models.transformer import Transformer
+from chord.weightings import Adaptive, Entropy, Importance, Margin, Phi, Uniform, Weighting
+
+PAD, EOS, VOCAB = 0, 1, 9
+WEIGHTINGS: list[Weighting] = [
+    rule(normalize=normalize)
+    for rule in (Uniform, Phi, Importance, Entropy, Adaptive, Margin)
+    for normalize in ("none", "mean1")
+]
+OBJECTIVES: list[Objective] = [
+    make(aggregation=aggregation, kl=kl)
+    for make in (Grpo, Reinforce)
+    for aggregation in ("token", "sequence", "constant")
+    for kl in (Kl(), Kl(coef=0.3, to="teacher", estimator="exact", direction="to_policy"))
+]
+
+
+def models() -> Models:
+    config = TransformerConfig(vocab_size=VOCAB, width=16, layers=1, heads=2, context=32)
+    torch.manual_seed(0)
+    policy = Transformer(config).double()
+    teacher = Transformer(config).double().requires_grad_(False)
+    return Models(policy, teacher, teacher)
+
+
+def tokens(lengths: list[int], seed: int) -> TokenBatch:
+    """Responses of the given lengths behind prompts of 1 to 3 tokens."""
+    generator = torch.Generator().manual_seed(seed)
+
+    def some(n: int) -> list[int]:
+        return torch.randint(2, VOCAB, (n,), generator=generator).tolist()
+
+    return collate([some(1 + n % 3) for n in lengths], [some(n) for n in lengths], pad_id=PAD)
+
+
+def experts(lengths: list[int]) -> ExpertRows:
+    return ExpertRows(tokens(lengths, 1), torch.linspace(0, 1, len(lengths)).double())
+
+
+def rollouts(lengths: list[int]) -> RolloutRows:
+    batch = tokens(lengths, 2)
+    generator = torch.Generator().manual_seed(3)
+    old = -3 * torch.rand(batch.mask.shape, generator=generator).double()
+    advantages = torch.randn(len(lengths), generator=generator).double()
+    return RolloutRows(batch, old, advantages, torch.linspace(0, 1, len(lengths)).double())
+
+
+def gradient(policy: torch.nn.Module) -> Tensor:
+    return torch.cat(
+        [
+            torch.zeros_like(p).flatten() if p.grad is None else p.grad.flatten()
+            for p in policy.parameters()
+        ]
+    )
+
+
+def sft_gradient(rows: ExpertRows, weighting: Weighting, micro_batch: int) -> Tensor:
+    these = models()
+    add_sft_gradient(these, rows, weighting, share=0.7, micro_batch=micro_batch)
+    return gradient(these.policy)
+
+
+def rl_gradient(
+    rows: RolloutRows, objective: Objective, weighting: Weighting, micro_batch: int
+) -> Tensor:
+    these = models()
+    add_rl_gradient(
+        these,
+        rows,
+        objective,
+        weighting,
+        share=0.3,
+        temperature=0.9,
+        max_length=16,
+        micro_batch=micro_batch,
+    )
+    return gradient(these.policy)
+
+
+@pytest.mark.parametrize("weighting", WEIGHTINGS, ids=repr)
+def test_micro_batches_leave_the_sft_gradient_alone(weighting: Weighting) -> None:
+    rows = experts([10, 2, 3, 1, 7])
+    whole = sft_gradient(rows, weighting, 0)
+    assert float(whole.norm()) > 0
+    for size in (1, 2, 3):
+        torch.testing.assert_close(sft_gradient(rows, weighting, size), whole, atol=1e-10, rtol=0)
+
+
+@pytest.mark.parametrize("objective", OBJECTIVES, ids=repr)
+@pytest.mark.parametrize("apply_to", ["sft", "both"])
+def test_micro_batches_leave_the_rl_gradient_alone(objective: Objective, apply_to: str) -> None:
+    rows, weighting = rollouts([10, 2, 3, 1, 7]), Phi(normalize="mean1", apply_to=apply_to)
+    whole = rl_gradient(rows, objective, weighting, 0)
+    assert float(whole.norm()) > 0
+    for size in (1, 2, 3):
+        cut = rl_gradient(rows, objective, weighting, size)
+        torch.testing.assert_close(cut, whole, atol=1e-10, rtol=0)
+
+
+def test_the_gradient_is_that_of_the_plain_formula() -> None:
+    # The same step written out with full-width logits and no helper: a token mean over the
+    # response tokens of the whole step, -w log p with w = p (1 - p) held constant.
+    rows, these = experts([4, 2]), models()
+    batch = rows.tokens
+    logprobs = these.policy(batch.input_ids)[:, :-1].log_softmax(-1)
+    chosen = logprobs.gather(-1, batch.targets.unsqueeze(-1)).squeeze(-1)[batch.mask]
+    p = chosen.detach().exp()
+    (0.7 * (-(p * (1 - p)) * chosen).sum() / 6).backward()
+    torch.testing.assert_close(
+        gradient(these.policy), sft_gradient(rows, Phi(), 0), atol=1e-12, rtol=0
+    )
+
+
+def test_advantages_of_zero_give_zero_gradients_that_are_there() -> None:
+    rows = rollouts([3, 2])
+    rows = replace(rows, advantages=torch.zeros(2).double())
+    these = models()
+    seen = add_rl_gradient(
+        these, rows, Grpo(), Uniform(), share=1.0, temperature=1.0, max_length=16
+    )
+    assert seen.loss == 0
+    assert all(p.grad is not None and not p.grad.any() for p in these.policy.parameters())
+
+
+def test_a_sampled_batch_of_unchanged_policy_has_ratio_one_and_reinforce_gradient() -> None:
+    # With one update per batch r = 1, and grad(-r A) = -A grad(log p).
+    rows, these = rollouts([5, 2, 3]), models()
+    batch = rows.tokens
+    with torch.no_grad():
+        logprobs = (these.policy(batch.input_ids)[:, :-1] / 0.9).log_softmax(-1)
+        old = logprobs.gather(-1, batch.targets.unsqueeze(-1)).squeeze(-1) * batch.mask
+    rows = replace(rows, old_logprobs=old)
+    grpo = rl_gradient(rows, Grpo(), Uniform(), 0)
+    torch.testing.assert_close(grpo, rl_gradient(rows, Reinforce(), Uniform(), 0))
+
+
+def _rank(rank: int, path: str, results: multiprocessing.Queue) -> None:  # type: ignore[type-arg]
+    torch.set_num_threads(1)
+    dist.init_process_group("gloo", init_method=f"file://{path}", rank=rank, world_size=2)
+    found = []
+    everything_sft, everything_rl = experts([10, 2, 3, 1, 7]), rollouts([10, 2, 3, 1, 7])
+    index = torch.tensor([[0, 1], [2, 3, 4]][rank])
+    for weighting, objective in cases():
+        sft = ExpertRows(everything_sft.tokens.select(index), everything_sft.signal[index])
+        batch = everything_rl.tokens.select(index)
+        rl = RolloutRows(
+            batch,
+            everything_rl.old_logprobs[index, : batch.mask.shape[1]],
+            everything_rl.advantages[index],
+            everything_rl.signal[index],
+        )
+        total = sft_gradient(sft, weighting, 2) + rl_gradient(rl, objective, weighting, 2)
+        dist.all_reduce(total)
+        found.append(total / 2)  # as DistributedDataParallel averages
+    if rank == 0:
+        results.put([g.numpy() for g in found])
+    dist.barrier()
+    dist.destroy_process_group()
+
+
+def cases() -> list[tuple[Weighting, Objective]]:
+    rules = [Phi(normalize="mean1", apply_to="both"), Uniform(), Adaptive(normalize="mean1")]
+    return list(itertools.product(rules, OBJECTIVES[:6:2]))
+
+
+def test_two_ranks_with_unequal_rows_give_the_gradient_of_one_process(tmp_path: Path) -> None:
+    context = multiprocessing.get_context("fork")
+    results = context.Queue()
+    ranks = [
+        context.Process(target=_rank, args=(rank, str(tmp_path / "store"), results))
+        for rank in range(2)
+    ]
+    for process in ranks:
+        process.start()
+    found = results.get(timeout=60)
+    for process in ranks:
+        process.join(timeout=60)
+    for (weighting, objective), cut in zip(cases(), found, strict=True):
+        whole = sft_gradient(experts([10, 2, 3, 1, 7]), weighting, 0)
+        whole = whole + rl_gradient(rollouts([10, 2, 3, 1, 7]), objective, weighting, 0)
+        torch.testing.assert_close(torch.from_numpy(cut), whole, atol=1e-10, rtol=0)
