@@ -40,6 +40,7 @@ def open_tracker(
 ) -> Tracker:
     """The tracker that `tracking` asks for, with `resume_rows` (`Recorder.history()`) in it.
 
+    A run that starts has no such rows, and one that starts again after a kill may have none.
     `run_id` is W&B's and must be the same when a run is resumed: see `new_run_id`. `save_dir`
     holds W&B's `wandb` directory: by default the sweep's directory for a job of a sweep, so that
     one local viewer shows all its runs, else the run directory. One process of a job calls this.
@@ -56,7 +57,7 @@ def open_tracker(
             config=config,
             run_name=tracking.name or run_name,
             run_id=run_id or new_run_id(),
-            resume_rows=resume_rows,
+            rows=resume_rows or (),
         )
     tracker = CsvTracker(run_dir) if isinstance(tracking, CsvTracking) else Tracker()
     tracker.replay(resume_rows or ())

@@ -11,7 +11,7 @@ import shutil
 import socket
 import sys
 import threading
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -49,44 +49,51 @@ class WandbTracking(Tracking):
 
 
 class WandbTracker(Tracker):
-    """An open W&B run. `first` is the first step that the run does not hold yet."""
+    """An open W&B run. `first` is the first step that the run does not hold yet.
 
-    def __init__(self, run: Any, save_dir: Path, *, online: bool, reason: str, first: int) -> None:
+    W&B works in a process of its own. If that dies, the training goes on without it: the run
+    directory has every row.
+    """
+
+    def __init__(self, run: Any, *, reason: str, first: int) -> None:
         self._run = run
-        self._save_dir = save_dir
-        self._online = online
-        self._reason = reason
+        self._run_dir = Path(run.settings.sync_dir)
+        self._reason = reason  # why it is offline, if it is
         self._first = first
-        self._uploaded = True
+        self._trouble = ""
 
     def log(self, step: int, row: Mapping[str, Any]) -> None:
         # A resumed online run may hold steps after the checkpoint; they come out the same again.
         if step >= self._first:
-            self._run.log(numbers(row), step=step)
+            self._try(lambda: self._run.log(numbers(row), step=step))
 
     def summary(self, values: Mapping[str, Any]) -> None:
-        self._run.summary.update(numbers(values))
+        self._try(lambda: self._run.summary.update(numbers(values)))
 
     def finish(self, exit_code: int = 0) -> None:
-        try:
-            self._run.finish(exit_code=exit_code)
-        except TimeoutError:
-            self._uploaded = False
+        self._try(lambda: self._run.finish(exit_code=exit_code))
 
     def messages(self) -> list[str]:
-        run_dir = Path(self._run.settings.sync_dir)
         wandb = command("wandb")
-        look = f"look at it here, no account needed: {wandb} leet {shown(run_dir.parent)}"
-        if not self._online:
-            return [
-                f"W&B: offline ({self._reason})",
-                look,
-                f"upload it later (after {wandb} login): {wandb} sync {shown(run_dir)}",
-            ]
-        if not self._uploaded:
-            rest = f"{wandb} sync --include-online {shown(run_dir)}"
-            return [f"W&B: {self._run.url}", look, f"the upload did not finish: {rest}"]
-        return [f"W&B: {self._run.url}", look]
+        where = f"offline ({self._reason})" if self._reason else str(self._run.url)
+        look = f"look at it here, no account needed: {wandb} leet {shown(self._run_dir.parent)}"
+        lines = [f"W&B: {where}", look]
+        if self._reason:
+            lines.append(f"upload it ({wandb} login first): {wandb} sync {shown(self._run_dir)}")
+        elif self._trouble:
+            lines.append(f"upload the rest: {wandb} sync --include-online {shown(self._run_dir)}")
+        if self._trouble:
+            lines.append(f"W&B stopped before the end: {self._trouble}")
+        return lines
+
+    def _try(self, action: Callable[[], None]) -> None:
+        if self._trouble:
+            return
+        try:
+            action()
+        # Any: its client raises what its dead or late process happens to cause.
+        except Exception as error:
+            self._trouble = f"{type(error).__name__} {error}".strip().splitlines()[0]
 
 
 def open_wandb(
@@ -96,12 +103,12 @@ def open_wandb(
     config: Mapping[str, Any],
     run_name: str,
     run_id: str,
-    resume_rows: Iterable[Mapping[str, Any]] | None,
+    rows: Iterable[Mapping[str, Any]],
 ) -> Tracker:
-    """Open the run `run_id` under `save_dir`/wandb and give it `resume_rows`.
+    """Open the run `run_id` under `save_dir`/wandb, new or resumed, and give it `rows`.
 
-    A resumed run's earlier offline pieces that were not uploaded are removed, and the new piece
-    gets every row: it is the whole run. An online run gets the rows the server does not have.
+    Its earlier offline pieces that were not uploaded are removed, and a new offline piece gets
+    every row: it is the whole run. An online run gets the rows the server does not have.
     """
     wandb = _import_wandb()
     session = wandb.setup(wandb.Settings(silent=True)).settings
@@ -113,9 +120,7 @@ def open_wandb(
         raise ValueError(
             f"tracking.mode=online: {reason}; use tracking.mode=auto or offline, or tracking=csv"
         )
-    if resume_rows is not None:
-        _remove_offline_pieces(save_dir, run_id)
-
+    _remove_pieces(save_dir, f"offline-run-*-{run_id}", run_id)
     fields = {
         "project": tracking.project,
         "entity": tracking.entity,
@@ -130,9 +135,8 @@ def open_wandb(
     run = None
     if not reason:
         try:
-            resume = "allow" if resume_rows is not None else None
             settings = _settings(wandb, api_key=key, allow_val_change=True)
-            run = wandb.init(**fields, mode="online", resume=resume, settings=settings)
+            run = wandb.init(**fields, mode="online", resume="allow", settings=settings)
         except (wandb.errors.Error, TimeoutError) as error:
             reason = str(error).splitlines()[0]
             if tracking.mode == "online":
@@ -143,20 +147,14 @@ def open_wandb(
             _remove_pieces(save_dir, f"run-*-{run_id}", run_id)
     if run is None:
         run = wandb.init(**fields, mode="offline", settings=_settings(wandb))
-    tracker = WandbTracker(
-        run,
-        save_dir,
-        online=not reason,
-        reason=reason,
-        first=0 if reason else int(run.step),
-    )
-    tracker.replay(resume_rows or ())
+    tracker = WandbTracker(run, reason=reason, first=0 if reason else int(run.step))
+    tracker.replay(rows)
     return tracker
 
 
 class _Disabled(Tracker):
     def messages(self) -> list[str]:
-        return ["W&B: disabled by WANDB_MODE"]
+        return ["W&B: disabled by WANDB_MODE or `wandb disabled`"]
 
 
 def _import_wandb() -> Any:
@@ -237,10 +235,6 @@ def _reachable(url: str) -> bool:
     thread.start()
     thread.join(PROBE_SECONDS)
     return answered.is_set()
-
-
-def _remove_offline_pieces(save_dir: Path, run_id: str) -> None:
-    _remove_pieces(save_dir, f"offline-run-*-{run_id}", run_id)
 
 
 def _remove_pieces(save_dir: Path, pattern: str, run_id: str) -> None:

@@ -1,0 +1,166 @@
+"""What a run achieved, on the terminal: base against trained, and answers side by side."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.box import HORIZONTALS
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from chord.tracking.base import shown
+
+HIGHER, LOWER, NEITHER = 1, -1, 0  # what is better
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sample:
+    """One target problem with the expert's and both models' greedy answers."""
+
+    problem: str
+    expert: str
+    base: str
+    base_right: bool
+    trained: str
+    trained_right: bool
+
+
+@dataclass(frozen=True)
+class Measure:
+    """A line of the table: a share, shown in percent, or a plain number."""
+
+    key: str
+    label: str
+    better: int = HIGHER
+    share: bool = True
+
+
+def measures(keys: Iterable[str], alpha: float | None = None) -> list[Measure]:
+    """The table's lines, in order; one for each retained skill among `keys`."""
+    prefix = "retained/"
+    skills = sorted(
+        key for key in keys if key.startswith(prefix) and key[len(prefix) :] not in ("mean", "min")
+    )
+    now = "current alpha" if alpha is None else f"alpha {alpha:.3g}"
+    return [
+        Measure("target_accuracy", "target: greedy pass@1"),
+        Measure("target_mean4", "target: mean@4 at temperature 1"),
+        Measure("rl_reward", "target: mean verifier score (rl_reward)"),
+        Measure("retained/mean", "retained skills: mean"),
+        Measure("retained/min", "retained skills: minimum"),
+        *(Measure(key, f"  {key[len(prefix) :]}") for key in skills),
+        Measure("sft_accuracy", "expert tokens predicted (sft_accuracy)"),
+        Measure("expert_nll", "expert tokens: nll", LOWER, share=False),
+        Measure("expert_style", "answers in the expert's manner", NEITHER),
+        Measure("balance", f"balance at {now}"),
+        Measure("balance_at_0.5", "balance at 0.5"),
+    ]
+
+
+def print_summary(
+    console: Console,
+    base: Mapping[str, float],
+    trained: Mapping[str, float],
+    samples: Sequence[Sample],
+    run_dir: str | Path,
+    *,
+    split: str = "test",
+    alpha: float | None = None,
+    messages: Iterable[str] = (),
+) -> None:
+    """Print the comparison, the samples, where everything lies, and the tracker's `messages`.
+
+    `base` and `trained` are evaluation metrics of `split`, with or without its prefix; `alpha` is
+    the SFT share that `balance` was taken at. Model text is shown as it is, never read as markup.
+    """
+    prefix = f"{split}/"
+    base, trained = (
+        {key.removeprefix(prefix): value for key, value in row.items()} for row in (base, trained)
+    )
+    console.print()
+    console.print(_comparison(base, trained, split, alpha))
+    if samples:
+        console.print()
+        console.print(_answers(samples))
+    console.print()
+    lines = [f"run directory: {shown(Path(run_dir))}"]
+    picture = Path(run_dir) / "curves.png"
+    if picture.exists():
+        lines.append(f"curves: {shown(picture)}")
+    for line in (*lines, *messages):
+        # Whole lines: a command that was broken in two cannot be copied.
+        console.print(Text(line), soft_wrap=True)
+
+
+def _comparison(
+    base: Mapping[str, float], trained: Mapping[str, float], split: str, alpha: float | None
+) -> Table:
+    table = Table(title=f"{split} split", title_justify="left", title_style="bold")
+    table.add_column("")
+    for name in ("base", "trained", "change"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for measure in measures({**base, **trained}, alpha):
+        before = base.get(measure.key, math.nan)
+        after = trained.get(measure.key, math.nan)
+        cells = [_value(measure, before), _value(measure, after)]
+        table.add_row(measure.label, *cells, _change(measure, before, after))
+    return table
+
+
+def _value(measure: Measure, value: float) -> str:
+    if not math.isfinite(value):
+        return "-"
+    return f"{100 * value:.1f} %" if measure.share else f"{value:.4f}"
+
+
+def _change(measure: Measure, before: float, after: float) -> Text:
+    """The difference (of shares: in points), green where better, red and so called where worse."""
+    if not (math.isfinite(before) and math.isfinite(after)):
+        return Text("-", style="dim")
+    text = f"{100 * (after - before):+.1f}" if measure.share else f"{after - before:+.4f}"
+    if float(text) == 0:
+        return Text("0", style="dim")
+    if measure.better == NEITHER:
+        return Text(text)
+    if (after > before) == (measure.better == HIGHER):
+        return Text(text, style="green")
+    return Text(f"worse {text}", style="red")
+
+
+def _answers(samples: Sequence[Sample]) -> Table:
+    # The marks have columns of their own, or a long answer would leave its mark alone on a line.
+    table = Table(
+        title="sample answers",
+        title_justify="left",
+        title_style="bold",
+        box=HORIZONTALS,
+        show_lines=True,
+        pad_edge=False,
+    )
+    for name in ("problem", "expert", "", "base", "", "trained"):
+        table.add_column(name, overflow="fold")
+    for sample in samples:
+        table.add_row(
+            visible(sample.problem),
+            visible(sample.expert),
+            _mark(sample.base_right),
+            visible(sample.base),
+            _mark(sample.trained_right),
+            visible(sample.trained),
+        )
+    return table
+
+
+def _mark(right: bool) -> Text:
+    return Text("✓", style="bold green") if right else Text("✗", style="bold red")
+
+
+def visible(text: str) -> Text:
+    """Any text of a model as printable text: control characters are written out, nothing is read
+    as markup or as a terminal command."""
+    shown_text = "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
+    return Text(shown_text) if shown_text else Text("(empty)", style="dim")
