@@ -17,6 +17,7 @@ from chord.weightings import (
     Phi,
     TokenStats,
     Uniform,
+    Weighting,
     minmax_signal,
     token_logprobs,
     token_stats,
@@ -245,6 +246,18 @@ def test_attached_statistics_still_give_detached_weights():
     signal = f64([0.5]).requires_grad_()
     for weighting in ALL.values():
         assert not weighting.raw(policy, expert=policy, signal=signal).requires_grad
+
+
+def test_a_rule_that_forgets_to_detach_is_detached_all_the_same():
+    class Careless(Weighting):
+        def raw(self, policy, *, expert=None, signal=None):
+            return policy.logprobs.exp()
+
+    stats = stats_of(0.3)
+    stats.logprobs.requires_grad_()
+    mask = torch.ones(1, 1, dtype=torch.bool)
+    assert not Careless()(stats, mask).requires_grad
+    assert not Careless(normalize="mean1")(stats, mask).requires_grad
 
 
 def test_weights_are_zero_outside_the_mask_even_where_nothing_is_finite():

@@ -1,0 +1,298 @@
+"""Properties that hold for all inputs, searched for counter-examples."""
+
+from __future__ import annotations
+
+import itertools
+import math
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from vectors import lengths
+
+from chord.advantages import Advantage
+from chord.losses import (
+    Grpo,
+    Reinforce,
+    aggregate,
+    denominator,
+    kl_estimate,
+    kl_exact,
+    mix,
+    sft_loss,
+)
+from chord.schedules import (
+    Constant,
+    Cosine,
+    Exponential,
+    Linear,
+    Schedule,
+    Step,
+    WarmupDecay,
+)
+from chord.weightings import (
+    Adaptive,
+    Entropy,
+    Importance,
+    Margin,
+    Phi,
+    Uniform,
+    minmax_signal,
+    token_logprobs,
+    token_stats,
+    weight_mean,
+)
+
+quick = settings(deadline=None, derandomize=True, max_examples=60)
+
+shares = st.floats(0, 1)
+run_lengths = st.integers(1, 5000)
+spans = st.one_of(st.floats(0, 1, exclude_max=True), st.integers(1, 5000))
+steps = st.integers(0, 20_000)
+ramps = st.sampled_from([Linear, Cosine, Exponential]).flatmap(
+    lambda kind: st.builds(kind, initial=shares, final=shares, total_steps=run_lengths)
+)
+warmups = st.builds(
+    WarmupDecay, peak=shares, valley=shares, warmup=spans, decay=spans, total_steps=run_lengths
+)
+schedules = st.one_of(
+    st.builds(Constant, value=shares),
+    ramps,
+    warmups,
+    st.builds(Step, switch_step=spans, total_steps=run_lengths),
+)
+
+reals = st.floats(-30, 30)
+WEIGHTINGS = [
+    Uniform(),
+    Phi(),
+    Importance(),
+    Entropy(),
+    Margin(),
+    Adaptive(),
+    Margin(expert="one_hot"),
+    Adaptive(expert="one_hot"),
+]
+
+
+@st.composite
+def tensors(draw, *shape: int, elements=reals) -> torch.Tensor:
+    size = math.prod(shape)
+    values = draw(st.lists(elements, min_size=size, max_size=size))
+    return torch.tensor(values, dtype=torch.float64).reshape(shape)
+
+
+@st.composite
+def masks(draw, rows: int, width: int) -> torch.Tensor:
+    counts = draw(st.lists(st.integers(0, width), min_size=rows, max_size=rows))
+    return lengths(*counts, width=width)
+
+
+@quick
+@given(schedules, steps)
+def test_alpha_is_a_share_at_every_step(schedule: Schedule, step: int):
+    alpha = schedule(step)
+    assert isinstance(alpha, float)
+    assert 0 <= alpha <= 1
+
+
+@quick
+@given(ramps, steps, steps)
+def test_ramps_go_one_way_and_stay_between_their_ends(ramp, first, second):
+    early, late = ramp(min(first, second)), ramp(max(first, second))
+    low, high = sorted((ramp.initial, ramp.final))
+    assert low - 1e-12 <= early <= high + 1e-12
+    assert (late - early) * (ramp.final - ramp.initial) >= -1e-12
+    assert ramp(0) == pytest.approx(ramp.initial, abs=1e-12)
+
+
+@quick
+@given(warmups)
+def test_after_warm_up_and_decay_there_is_only_the_valley(schedule):
+    assert schedule(10_001) == schedule.valley
+    assert schedule(10**9) == schedule.valley
+
+
+@quick
+@given(st.sampled_from(WEIGHTINGS), tensors(2, 3, 4), tensors(2, 3, 4), tensors(2), masks(2, 3))
+def test_weights_are_finite_between_0_and_1_and_move_no_gradient(
+    weighting, logits, expert, scores, mask
+):
+    logits.requires_grad_()
+    targets = expert.argmax(dim=-1)
+    stats = token_stats(logits, targets)
+    stats.logprobs.retain_grad()
+    given_ = {"expert": token_stats(expert, targets), "signal": minmax_signal(scores)}
+    weights = weighting(stats, mask, **given_)
+    assert torch.isfinite(weights).all()
+    assert (weights >= 0).all()
+    assert (weights <= 1).all()
+    assert (weights[~mask] == 0).all()
+
+    total = denominator(mask)
+    sft_loss(stats.logprobs, weights, mask, total=total).backward()
+    expected = -weights / max(total.item(), 1)
+    torch.testing.assert_close(stats.logprobs.grad, expected, rtol=0, atol=1e-15)
+
+
+@quick
+@given(st.sampled_from(WEIGHTINGS), tensors(2, 3, 4), tensors(2, 3, 4), masks(2, 3))
+def test_a_step_raises_the_weighted_tokens_or_leaves_them(weighting, logits, expert, mask):
+    # Each position has logits of its own, so its log p moves by +step w / N |grad log p|^2.
+    logits.requires_grad_()
+    targets = expert.argmax(dim=-1)
+    stats = token_stats(logits, targets)
+    weights = weighting(
+        stats,
+        mask,
+        expert=token_stats(expert, targets),
+        signal=torch.zeros(2, dtype=torch.float64),
+    )
+    sft_loss(stats.logprobs, weights, mask, total=denominator(mask)).backward()
+    change = token_logprobs(logits.detach() - 1e-2 * logits.grad, targets) - stats.logprobs
+    assert (change.detach() >= -1e-12).all()
+    moves = (weights > 1e-3) & (stats.logprobs < -1e-3)
+    assert (change.detach()[moves] > 0).all()
+
+
+@quick
+@given(tensors(2, 3, 4), masks(2, 3), st.sampled_from([Phi, Importance, Entropy, Uniform]))
+def test_mean1_has_mean_one_or_is_all_zero(logits, mask, kind):
+    stats = token_stats(logits, logits.argmin(dim=-1))
+    weights = kind(normalize="mean1")(stats, mask)
+    mean = weight_mean(weights, mask).item()
+    assert mean == pytest.approx(1.0, abs=1e-9) or not (weights != 0).any()
+
+
+@quick
+@given(tensors(2, 3, 4), masks(2, 3))
+def test_weights_of_one_are_plain_likelihood(logits, mask):
+    stats = token_stats(logits, torch.zeros(2, 3, dtype=torch.int64))
+    total = denominator(mask)
+    loss = sft_loss(stats.logprobs, Uniform()(stats, mask), mask, total=total)
+    plain = aggregate(-stats.logprobs, mask, total=total)
+    assert loss.item() == plain.item()
+
+
+@quick
+@given(
+    tensors(6, 4),
+    masks(6, 4),
+    st.sampled_from(["token", "sequence", "constant"]),
+    st.lists(st.integers(1, 5), max_size=5, unique=True),
+)
+def test_the_pieces_of_a_loss_add_up_to_the_loss(values, mask, aggregation, cuts):
+    bounds = [0, *sorted(cuts), 6]
+    pieces = [slice(start, stop) for start, stop in itertools.pairwise(bounds)]
+    total = denominator(mask, aggregation=aggregation, max_length=4)
+    counts = [denominator(mask[p], aggregation=aggregation, max_length=4) for p in pieces]
+    assert sum(counts) == total
+    whole = aggregate(values, mask, aggregation=aggregation, total=total)
+    parts = [aggregate(values[p], mask[p], aggregation=aggregation, total=total) for p in pieces]
+    assert sum(parts).item() == pytest.approx(whole.item(), abs=1e-12)
+
+
+@quick
+@given(tensors(3, 4), masks(3, 4), st.sampled_from(["token", "sequence", "constant"]))
+def test_a_loss_of_ones_is_at_most_one(values, mask, aggregation):
+    total = denominator(mask, aggregation=aggregation, max_length=4)
+    loss = aggregate(torch.ones_like(values), mask, aggregation=aggregation, total=total)
+    assert 0 <= loss.item() <= 1 + 1e-12
+    if aggregation != "constant" and mask.any():
+        assert loss.item() == pytest.approx(1.0, abs=1e-12)
+
+
+@quick
+@given(shares, reals, reals)
+def test_the_mix_lies_between_its_branches(alpha, sft, rl):
+    loss = mix(alpha, torch.tensor(sft).double(), torch.tensor(rl).double()).item()
+    assert min(sft, rl) - 1e-5 <= loss <= max(sft, rl) + 1e-5
+
+
+@quick
+@given(
+    tensors(3, 4),
+    st.sampled_from(["group", "batch"]),
+    st.sampled_from(["group", "batch", "none"]),
+    reals,
+)
+def test_advantages_forget_the_level_of_the_rewards(rewards, baseline, scale, shift):
+    # Steps of 1/8 and a shift of the same grain: adding is exact.
+    rewards = (rewards * 8).round() / 8
+    shift = round(shift * 8) / 8
+    rule = Advantage(baseline=baseline, scale=scale)
+    torch.testing.assert_close(rule(rewards + shift), rule(rewards), rtol=1e-9, atol=1e-9)
+
+
+@quick
+@given(tensors(3, 4), st.permutations(range(4)))
+def test_group_advantages_are_centred_scaled_and_blind_to_order(rewards, order):
+    advantages = Advantage()(rewards)
+    assert advantages.sum(dim=1).abs().max().item() <= 1e-6
+    # |A| <= (K - 1) / sqrt(K): one answer against K - 1 equal ones, 1.5 for K = 4.
+    assert advantages.abs().max().item() <= 1.5 + 1e-9
+    torch.testing.assert_close(Advantage()(rewards[:, order]), advantages[:, order])
+    best = rewards.argmax(dim=1)
+    assert (advantages[torch.arange(3), best] >= 0).all()
+
+
+@quick
+@given(st.floats(-1e6, 1e6), st.integers(2, 16), st.sampled_from(["group", "batch"]))
+def test_equal_rewards_of_any_size_give_exactly_zero(reward, size, over):
+    rewards = torch.full((3, size), reward, dtype=torch.float64)
+    assert (Advantage(baseline=over, scale=over)(rewards) == 0).all()
+
+
+@quick
+@given(tensors(2, 3), tensors(2, 3), tensors(2), masks(2, 3))
+def test_the_clipped_surrogate_is_never_below_the_plain_one(logprobs, old, advantages, mask):
+    # A minimum of the two is taken before the sign is turned.
+    clipped, metrics = Grpo().token_losses(logprobs, old, advantages, mask)
+    open_, _ = Grpo(clip_low=1.0, clip_high=1e12).token_losses(logprobs, old, advantages, mask)
+    assert (clipped >= open_).all()
+    assert torch.isfinite(clipped).all()
+    assert 0 <= metrics["clip_fraction"].item() <= denominator(mask).item()
+    assert metrics["approx_kl"].item() >= 0
+
+
+@quick
+@given(tensors(2, 3), tensors(2), masks(2, 3))
+def test_on_policy_all_objectives_have_one_gradient(logprobs, advantages, mask):
+    gradients = []
+    for objective in (Grpo(), Reinforce()):
+        own = logprobs.clone().requires_grad_()
+        values, metrics = objective.token_losses(own, own.detach(), advantages, mask)
+        values.sum().backward()
+        gradients.append(own.grad)
+        assert metrics["ratio"].item() == denominator(mask).item()
+    assert torch.equal(*gradients)
+
+
+@quick
+@given(tensors(2, 4), tensors(2, 4), st.sampled_from(["from_policy", "to_policy"]))
+def test_exact_kl_is_not_negative_and_zero_only_for_equals(policy, other, direction):
+    kl = kl_exact(policy, other, direction=direction)
+    assert (kl >= -1e-12).all()
+    same = kl_exact(policy, policy + 3.0, direction=direction)
+    assert same.abs().max().item() <= 1e-12
+
+
+@quick
+@given(tensors(5), tensors(5))
+def test_k2_and_k3_are_not_negative(logprobs, ref):
+    assert (kl_estimate(logprobs, ref, estimator="k2") >= 0).all()
+    assert (kl_estimate(logprobs, ref, estimator="k3") >= 0).all()
+
+
+@quick
+@given(tensors(4), tensors(4))
+def test_k1_and_k3_have_the_kl_as_their_mean(policy, ref):
+    # Logits in +-9 keep log p above -18 - ln 4 = -19.4, so that no gap meets the clamp at +-20.
+    policy, ref = policy * 0.3, ref * 0.3
+    logprobs, ref_logprobs = policy.log_softmax(dim=-1), ref.log_softmax(dim=-1)
+    exact = kl_exact(policy, ref).item()
+    for estimator in ("k1", "k3"):
+        values = kl_estimate(logprobs, ref_logprobs, estimator=estimator)
+        mean = (logprobs.exp() * values).sum().item()
+        assert mean == pytest.approx(exact, abs=1e-9)
