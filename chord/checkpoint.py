@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +40,7 @@ class Checkpointing(Callback):
         """Write beside the old file, then put the new one in its place."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
         partial = self.path.with_suffix(".partial")
-        trainer.save_checkpoint(partial)
+        trainer.save_checkpoint(partial, weights_only=False)  # with the optimizer and the loop
         with partial.open("rb") as file:
             os.fsync(file.fileno())
         os.replace(partial, self.path)
@@ -78,18 +78,28 @@ def completed_steps(module: LightningModule) -> int:
 
 
 class StepLoader:
-    """Hands the numbers of the train steps still to be done to Lightning."""
+    """Hands the numbers of the train steps to Lightning, and goes on where a checkpoint ended."""
 
-    def __init__(self, first: int, steps: int) -> None:
-        self.first = first
+    def __init__(self, steps: int) -> None:
         self.steps = steps
+        self.next_step = 0
 
     def __len__(self) -> int:
         # Of the whole run: a resumed loop counts its batches from the first one on.
         return self.steps
 
-    def __iter__(self) -> Any:
-        return iter(range(self.first, self.steps))
+    def __iter__(self) -> Iterator[int]:
+        while self.next_step < self.steps:
+            self.next_step += 1
+            yield self.next_step - 1
+
+    def state_dict(self) -> dict[str, int]:
+        """What Lightning puts into a checkpoint."""
+        return {"next_step": self.next_step}
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        """What Lightning does with it."""
+        self.next_step = state["next_step"]
 
 
 def read_checkpoint(run_dir: Path) -> tuple[int, dict[str, Any] | None]:

@@ -93,6 +93,8 @@ def _bad_key(cause: OmegaConfBaseException, value: str) -> str:
     if cause.key not in names:
         if "." not in key:
             names = sorted({*names, *_groups()})
+        if not names:
+            return f"{given}: a new key is added with a plus, +{given}"
         return f"{given}: no such setting{suggest(str(cause.key), names)}"
     message = str(cause).splitlines()[0]
     wanted = re.search(r"could not be converted to (\w+)", message)

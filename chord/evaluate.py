@@ -36,7 +36,7 @@ def evaluate_run(path: Path, config: EvaluateConfig) -> tuple[Report, Report]:
     import torch
     from rich.console import Console
 
-    from chord.evaluation import evaluate
+    from chord.evaluation import evaluate, side_by_side
     from chord.summary import print_summary
 
     trained = parse(open_run(path).config, TrainConfig)
@@ -54,8 +54,17 @@ def evaluate_run(path: Path, config: EvaluateConfig) -> tuple[Report, Report]:
         )
         for policy in (trained.model.build(), trained_model(path, trained))
     ]
-    print_summary(Console(), reports[0], reports[1], path)
-    return reports[0], reports[1]
+    base, after = reports
+    print_summary(
+        Console(),
+        base.metrics,
+        after.metrics,
+        side_by_side(data, config.split, base, after),
+        path,
+        split=config.split,
+        alpha=trained.schedule(trained.steps - 1),
+    )
+    return base, after
 
 
 def trained_model(path: Path, config: TrainConfig) -> Transformer:

@@ -14,9 +14,12 @@ if TYPE_CHECKING:
     from chord.data.testbed import Testbed
     from chord.models.transformer import Transformer
     from chord.rewards import Verifier
+    from chord.summary import Sample
 
 # Keeps the random numbers of evaluations apart from those of any training seed and step.
 EVALUATION_STREAM = 2**32 - 1
+# The short names of files and dashboards, and those of the data.
+PARTS = {"val": "validation", "test": "test"}
 
 
 @dataclass(kw_only=True)
@@ -47,11 +50,20 @@ class Evaluation:
 
 
 @dataclass
+class Answer:
+    """A greedy answer to a target problem; one cut off before its end is the empty text."""
+
+    problem: Problem
+    text: str
+    right: bool
+
+
+@dataclass
 class Report:
     """The metrics of one model on one split, and the greedy answers to its target problems."""
 
     metrics: dict[str, float]
-    answers: list[tuple[Problem, str]]
+    answers: list[Answer]
 
 
 def evaluate(
@@ -72,7 +84,7 @@ def evaluate(
     `expert_nll` teacher-forced on held-out expert pairs; `balance` = alpha * sft_accuracy +
     (1 - alpha) * rl_reward, `balance_at_0.5` the same with .5 for alpha, by which runs compare.
     """
-    part = {"val": "validation", "test": "test"}[split]
+    part = PARTS[split]
     problems = data.held_out(part)[: getattr(config, f"{split}_problems")]
     answers = respond(policy, data, problems, 1, max_new_tokens, greedy=True)
     right = [verifier.score(p, text) for p, text in zip(problems, answers, strict=True)]
@@ -96,7 +108,8 @@ def evaluate(
     agreement, reward = metrics["sft_accuracy"], metrics["rl_reward"]
     metrics["balance"] = alpha * agreement + (1 - alpha) * reward
     metrics["balance_at_0.5"] = 0.5 * agreement + 0.5 * reward
-    return Report(metrics, list(zip(problems, answers, strict=True)))
+    rows = zip(problems, answers, right, strict=True)
+    return Report(metrics, [Answer(problem, text, score >= 1) for problem, text, score in rows])
 
 
 def respond(
@@ -134,6 +147,27 @@ def respond(
     return [
         tokenizer.decode(response) if finished else ""
         for response, finished in zip(result.responses, result.finished, strict=True)
+    ]
+
+
+def side_by_side(
+    data: Testbed, split: str, base: Report, trained: Report, count: int = 6
+) -> list[Sample]:
+    """The first `count` target problems with the expert's and both models' greedy answers."""
+    from chord.summary import Sample
+
+    pairs = data.held_out_pairs(PARTS[split])
+    rows = zip(pairs, base.answers, trained.answers, strict=False)
+    return [
+        Sample(
+            problem=pair.problem.prompt,
+            expert=pair.response,
+            base=before.text,
+            base_right=before.right,
+            trained=after.text,
+            trained_right=after.right,
+        )
+        for _, (pair, before, after) in zip(range(count), rows, strict=False)
     ]
 
 

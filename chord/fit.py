@@ -17,7 +17,7 @@ from chord.checkpoint import (
 )
 from chord.config import TrainConfig
 from chord.data.testbed import Testbed
-from chord.evaluation import Report, evaluate, prefixed
+from chord.evaluation import Report, evaluate, prefixed, side_by_side
 from chord.gradients import Models
 from chord.models.storage import save_policy
 from chord.models.transformer import Transformer
@@ -77,7 +77,7 @@ class Run:
             restore_random_states(self.random_states)
         trainer.fit(
             module,
-            StepLoader(self.completed, config.steps),
+            StepLoader(config.steps),
             ckpt_path=self.directory.path / CHECKPOINT if self.completed else None,
             weights_only=True,
         )
@@ -109,5 +109,13 @@ class Run:
         plot_run(path)
         rows = [row for row in read_rows(path / EVALUATIONS) if row["split"] == "val"]
         validation = {key.removeprefix("val/"): value for key, value in rows[-1].items()}
-        print_summary(Console(), base, trained, path)
+        print_summary(
+            Console(),
+            base.metrics,
+            trained.metrics,
+            side_by_side(self.data, "test", base, trained),
+            path,
+            alpha=config.schedule(config.steps - 1),
+            messages=self.tracker.messages(),
+        )
         return Outcome(module, validation, base, trained)

@@ -116,3 +116,7 @@ def build_models(config: TrainConfig) -> Models:
         if frozen is not None:
             frozen.requires_grad_(False)
     return Models(policy, teacher, reference)
+
+
+if __name__ == "__main__":
+    main()

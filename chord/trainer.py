@@ -63,8 +63,16 @@ class TrainerConfig:
 
     def build(self, *, max_steps: int, callbacks: list[Callback]) -> Trainer:
         """Lightning's Trainer; `max_steps` counts optimizer steps."""
+        import logging
+        import warnings
+
         from lightning.pytorch import Trainer
 
+        # Advertising and notes on hardware that isn't asked for; warnings still come through.
+        logging.getLogger("lightning.pytorch.utilities.rank_zero").setLevel(logging.WARNING)
+        # Dropout is off on purpose, and the tree specification is Lightning's own affair.
+        warnings.filterwarnings("ignore", "Found .* module.s. in eval mode")
+        warnings.filterwarnings("ignore", ".*LeafSpec.* is deprecated")
         arguments: dict[str, Any] = {
             "accelerator": self.accelerator,
             "devices": self.devices,

@@ -30,6 +30,7 @@ SMALL = [
     "data.expert_batch=3",
     "trainer.checkpoint_every=1",
     "trainer.diagnostics_every=1",
+    "trainer.completions_every=1",
 ]
 
 

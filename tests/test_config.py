@@ -36,6 +36,10 @@ def schema_of(path: Path) -> str:
     return found[1]
 
 
+def schema(group: str, option: str) -> type:
+    return SCHEMAS[group][schema_of(CONF_DIR / group / f"{option}.yaml").split("/")[1]]
+
+
 def test_every_schema_has_an_option_and_every_option_a_schema() -> None:
     used = {schema_of(CONF_DIR / group / f"{option}.yaml") for group, option in OPTIONS}
     known = {f"{group}/{name}" for group, names in SCHEMAS.items() for name in names}
@@ -52,8 +56,7 @@ def test_every_file_opens_with_one_comment_line() -> None:
 def test_every_option_composes_and_parses(group: str, option: str) -> None:
     overrides = [f"{group}={option}"]
     config = parsed(*overrides)
-    name = schema_of(CONF_DIR / group / f"{option}.yaml").split("/")[1]
-    assert type(getattr(config, group)) is SCHEMAS[group][name]
+    assert type(getattr(config, group)) is schema(group, option)
 
 
 @pytest.mark.parametrize("preset", PRESETS)
@@ -63,8 +66,8 @@ def test_every_schedule_and_weighting_goes_over_every_preset(preset: str) -> Non
     for schedule, weighting in itertools.zip_longest(schedules, weightings):
         schedule, weighting = schedule or "linear", weighting or "phi"
         config = parsed(f"experiment={preset}", f"schedule={schedule}", f"weighting={weighting}")
-        assert type(config.schedule) is type(parsed(f"schedule={schedule}").schedule)
-        assert type(config.weighting) is type(parsed(f"weighting={weighting}").weighting)
+        assert type(config.schedule) is schema("schedule", schedule)
+        assert type(config.weighting) is schema("weighting", weighting)
 
 
 def test_advantage_follows_the_objective_unless_it_is_given() -> None:
@@ -93,7 +96,8 @@ def test_advantage_follows_the_objective_unless_it_is_given() -> None:
         (["weighting.normalize=mean2"], ["weighting.normalize=mean2", "none, mean1"]),
         (["experiment=chord_my"], ["experiment=chord_my", "'chord_mu'"]),
         (["optimizer.lr=???"], ["optimizer.lr", "no value"]),
-        (["trainer.extra={max_stepz: 3}"], ["trainer.extra.max_stepz=3", "'max_steps'"]),
+        (["+trainer.extra.max_stepz=3"], ["trainer.extra.max_stepz=3", "'max_steps'"]),
+        (["trainer.extra.profiler=simple"], ["+trainer.extra.profiler=simple"]),
         (["schedule=step", "schedule.phase.lr=[1]"], ["schedule.phase.lr=[1", "two"]),
         (["seed=-1"], ["seed=-1", "at least 0"]),
         (["threads=0"], ["threads=0", "at least 1"]),

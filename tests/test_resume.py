@@ -1,0 +1,164 @@
+"""A run that was killed at any moment and resumed equals the one that was not, bit for bit."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from chord.checkpoint import CHECKPOINT, Checkpointing, read_checkpoint
+from chord.config import ConfigError, TrainConfig, parse
+from chord.module import ChordModule
+from chord.recorder import Recorder
+from chord.run import RunDirectory, newest_run, open_run, resume_run
+from chord.train import train
+from conftest import compose_config, small_composed
+
+SCHEDULES = ["schedule=linear", "schedule=sft_then_rl", "schedule=chord_mu"]
+COMMON = ["steps=5", "trainer.checkpoint_every=2", "evaluation.every=2", "weighting=phi"]
+
+
+class Killed(BaseException):
+    """What a kill looks like from within: nothing after it runs, not even `except Exception`."""
+
+
+def start(models: Path, path: Path, *overrides: str) -> None:
+    composed = small_composed(models, *COMMON, *overrides)
+    train(parse(composed, TrainConfig), RunDirectory(path, composed, "test", list(overrides)))
+
+
+def resume(path: Path) -> None:
+    run = resume_run(path, compose_config(f"resume={path}"), [f"resume={path}"])
+    train(parse(run.config, TrainConfig), run)
+
+
+def contents(path: Path) -> dict[str, object]:
+    files = ("metrics.jsonl", "evaluations.jsonl", "completions.jsonl")
+    lines = (path / "timings.jsonl").read_text().splitlines()
+    timings = [json.loads(line)["step"] for line in lines]
+    weights = {k: v.tolist() for k, v in load_file(path / "model.safetensors").items()}
+    return {**{f: (path / f).read_text() for f in files}, "timed": timings, "weights": weights}
+
+
+def die_in(owner: type, name: str, call: int) -> Callable[[pytest.MonkeyPatch], None]:
+    """A patch that kills the run at the given call of a method, before or after it did its work."""
+
+    def patch(monkeypatch: pytest.MonkeyPatch) -> None:
+        original, calls = getattr(owner, name), []
+
+        def wrapped(*args: object, **kwargs: object) -> object:
+            calls.append(name)
+            if len(calls) == call:
+                raise Killed
+            return original(*args, **kwargs)
+
+        monkeypatch.setattr(owner, name, wrapped)
+
+    return patch
+
+
+MOMENTS = {
+    "before the first checkpoint": die_in(ChordModule, "update", 1),
+    "in the middle of a step": die_in(ChordModule, "add_gradients", 4),
+    "between the update and its rows": die_in(Recorder, "train", 4),
+    "in an evaluation": die_in(Recorder, "evaluation", 3),
+    "before a checkpoint": die_in(Checkpointing, "save", 2),
+    "after the last step": die_in(ChordModule, "log_branches", 5),
+}
+
+
+@pytest.mark.parametrize("schedule", SCHEDULES)
+@pytest.mark.parametrize("moment", MOMENTS)
+def test_a_killed_run_resumed_equals_the_uninterrupted_one(
+    small_models: Path, tmp_path: Path, schedule: str, moment: str
+) -> None:
+    if schedule == "schedule=sft_then_rl" and moment == "in the middle of a step":
+        moment = "between the update and its rows"
+    start(small_models, tmp_path / "whole", schedule)
+    with pytest.MonkeyPatch.context() as monkeypatch, pytest.raises(Killed):
+        MOMENTS[moment](monkeypatch)
+        start(small_models, tmp_path / "cut", schedule)
+    resume(tmp_path / "cut")
+    assert contents(tmp_path / "cut") == contents(tmp_path / "whole")
+
+
+def test_a_row_cut_in_half_by_a_kill_is_written_again(small_models: Path, tmp_path: Path) -> None:
+    start(small_models, tmp_path / "whole")
+    with pytest.MonkeyPatch.context() as monkeypatch, pytest.raises(Killed):
+        MOMENTS["between the update and its rows"](monkeypatch)
+        start(small_models, tmp_path / "cut")
+    with (tmp_path / "cut" / "metrics.jsonl").open("a") as file:
+        file.write('{"step": 3, "alph')
+    resume(tmp_path / "cut")
+    assert contents(tmp_path / "cut") == contents(tmp_path / "whole")
+
+
+def test_a_finished_run_resumed_says_the_same_again(small_models: Path, tmp_path: Path) -> None:
+    start(small_models, tmp_path / "run")
+    before = contents(tmp_path / "run")
+    resume(tmp_path / "run")
+    assert contents(tmp_path / "run") == before
+
+
+def test_the_same_command_gives_the_same_numbers(small_models: Path, tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        start(small_models, tmp_path / name)
+    assert contents(tmp_path / "one") == contents(tmp_path / "two")
+    start(small_models, tmp_path / "three", "seed=1")
+    assert contents(tmp_path / "three") != contents(tmp_path / "one")
+
+
+def test_a_resumed_run_takes_its_configuration_from_the_directory(
+    small_models: Path, tmp_path: Path
+) -> None:
+    start(small_models, tmp_path / "run", "schedule=cosine", "schedule.initial=0.7")
+    overrides = [f"resume={tmp_path / 'run'}", "steps=7", "tracking=csv"]
+    run = resume_run(tmp_path / "run", compose_config(*overrides), overrides)
+    config = parse(run.config, TrainConfig)
+    assert config.schedule(0) == pytest.approx(0.7)
+    assert config.schedule.total_steps == 7  # type: ignore[attr-defined]
+    assert type(config.tracking).__name__ == "CsvTracking"
+
+
+@pytest.mark.parametrize("override", ["seed=3", "schedule=linear", "++weighting.normalize=mean1"])
+def test_other_overrides_of_a_resumed_run_are_refused(
+    small_models: Path, tmp_path: Path, override: str
+) -> None:
+    start(small_models, tmp_path / "run")
+    with pytest.raises(ConfigError, match="can't be changed in a resumed run"):
+        resume_run(tmp_path / "run", compose_config(override), [override])
+
+
+def test_a_directory_that_is_no_run_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="holds no run.json"):
+        open_run(tmp_path)
+    (tmp_path / "run.json").write_text("{")
+    with pytest.raises(ConfigError, match=r"run\.json can't be read"):
+        open_run(tmp_path)
+
+
+def test_the_newest_run_is_found(small_models: Path, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="no run directory"):
+        newest_run(tmp_path)
+    start(small_models, tmp_path / "a" / "one")
+    start(small_models, tmp_path / "b" / "0")
+    assert newest_run(tmp_path) == tmp_path / "b" / "0"
+
+
+def test_a_damaged_checkpoint_is_named(small_models: Path, tmp_path: Path) -> None:
+    start(small_models, tmp_path / "run")
+    path = tmp_path / "run" / CHECKPOINT
+    path.write_bytes(path.read_bytes()[:1000])
+    with pytest.raises(ValueError, match=r"resume=.*last\.ckpt can't be read"):
+        read_checkpoint(tmp_path / "run")
+
+
+def test_a_checkpoint_holds_no_code(small_models: Path, tmp_path: Path) -> None:
+    start(small_models, tmp_path / "run")
+    state = torch.load(tmp_path / "run" / CHECKPOINT, weights_only=True)
+    assert state["chord"]["completed"] == 5
+    assert not [name for name in state["state_dict"] if not name.startswith("policy.")]
