@@ -1,0 +1,165 @@
+"""Callbacks around a real Lightning loop in manual optimisation, two optimizer steps a batch."""
+
+from __future__ import annotations
+
+import io
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch.callbacks import Callback
+from rich.console import Console
+
+from chord import callbacks
+from chord.callbacks import Progress, Recording
+from chord.recorder import COMPLETIONS, METRICS, TIMINGS, Recorder, StepRecord, read_rows
+from chord.tracking import Tracker
+
+# Lightning's own use of torch.
+pytestmark = pytest.mark.filterwarnings("ignore:.*LeafSpec.* is deprecated:FutureWarning")
+
+STEPS = 20
+SHOW_CURSOR = "\x1b[?25h"
+
+
+class Module(LightningModule):
+    """Pure imitation up to step 4, mixed from there; `fails` at a given step."""
+
+    def __init__(self, first: int = 0, fails: int | None = None) -> None:
+        super().__init__()
+        self.automatic_optimization = False
+        self.layer = torch.nn.Linear(1, 1)
+        self.record: StepRecord | None = None
+        self.step = first
+        self.fails = fails
+
+    def training_step(self, batch: Any, batch_idx: int) -> None:
+        optimizer = self.optimizers()
+        for _ in range(2):
+            optimizer.zero_grad()
+            self.manual_backward(self.layer(torch.ones(1)).sum())
+            optimizer.step()
+        if self.step == self.fails:
+            raise RuntimeError("out of luck")
+        metrics: dict[str, Any] = {"alpha": 1 - self.step / STEPS, "loss/sft": torch.tensor(0.25)}
+        if self.step > 4:
+            metrics |= {"rollout/reward": 0.5, "loss/rl": -0.0125}
+        self.record = StepRecord(
+            step=self.step,
+            metrics=metrics,
+            timings={"tokens_per_second": 12345.6},
+            completions=[{"problem": "1+1", "response": "[red]2"}] if self.step == 7 else [],
+        )
+        self.step += 1
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        return torch.optim.SGD(self.parameters(), lr=0.1)
+
+
+class Kept(Tracker):
+    def __init__(self) -> None:
+        self.rows: list[tuple[int, dict[str, Any]]] = []
+
+    def log(self, step: int, row: Any) -> None:
+        self.rows.append((step, dict(row)))
+
+
+def fit(module: Module, *used: Callback, steps: int = STEPS) -> None:
+    Trainer(
+        accelerator="cpu",
+        max_steps=2 * steps,
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        callbacks=list(used),
+    ).fit(module, range(steps))
+
+
+def screen(*, terminal: bool, width: int = 80) -> tuple[Console, io.StringIO]:
+    file = io.StringIO()
+    return Console(file=file, force_terminal=terminal, width=width, legacy_windows=False), file
+
+
+def without_codes(text: str) -> str:
+    return re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", text)
+
+
+def test_every_train_step_is_recorded_once_under_its_own_number(tmp_path: Path) -> None:
+    tracker = Kept()
+    fit(Module(), Recording(Recorder(tmp_path), tracker))
+    rows = read_rows(tmp_path / METRICS)
+    assert [row["step"] for row in rows] == list(range(STEPS))
+    assert rows[3] == {"step": 3, "alpha": 0.85, "loss/sft": 0.25}
+    assert read_rows(tmp_path / TIMINGS)[3] == {"step": 3, "tokens_per_second": 12345.6}
+    assert read_rows(tmp_path / COMPLETIONS) == [
+        {"step": 7, "problem": "1+1", "response": "[red]2"}
+    ]
+    assert [step for step, _ in tracker.rows] == list(range(STEPS))
+    assert tracker.rows[3][1] == {"alpha": 0.85, "loss/sft": 0.25, "tokens_per_second": 12345.6}
+
+
+def test_elsewhere_than_on_a_terminal_each_tenth_of_the_run_is_a_line() -> None:
+    console, file = screen(terminal=False)
+    fit(Module(), Progress(STEPS, console=console))
+    lines = file.getvalue().splitlines()
+    # 20 steps: a tenth is 2 of them.
+    assert [line.split("/")[0].split()[1] for line in lines] == [str(n) for n in range(2, 21, 2)]
+    assert lines[0].startswith(
+        "step  2/20  alpha 0.950  reward     -  sft 0.2500  rl       -  12,346"
+    )
+    assert "reward 0.500  sft 0.2500  rl -0.0125  12,346 tok/s" in lines[-1]
+    assert lines[-1].endswith("done")
+    assert "\x1b" not in file.getvalue()
+
+
+def test_a_run_of_fewer_than_ten_steps_prints_each_and_a_long_one_ten_lines() -> None:
+    for total, expected in ((3, 3), (7, 7), (10, 10), (101, 10), (1234, 10)):
+        progress = Progress(total)
+        lines = 0
+        for step in range(total):
+            progress._done = step + 1
+            lines += progress._reached_a_tenth()
+        assert lines == expected
+
+
+@pytest.mark.parametrize("width", [80, 120])
+def test_on_a_terminal_two_live_lines_fit_its_width(width: int) -> None:
+    console, file = screen(terminal=True, width=width)
+    fit(Module(), Progress(STEPS, console=console))
+    bar, numbers = without_codes(file.getvalue()).splitlines()[-2:]
+    assert bar.startswith("step 20/20 ━")
+    assert bar.rstrip().endswith("done")
+    assert numbers.rstrip() == "alpha 0.050  reward 0.500  sft 0.2500  rl -0.0125  12,346 tok/s"
+    assert max(len(bar.rstrip()), len(numbers.rstrip())) <= width
+    assert file.getvalue().rstrip().endswith(SHOW_CURSOR)
+
+
+def test_an_exception_gives_the_terminal_back() -> None:
+    console, file = screen(terminal=True)
+    progress = Progress(STEPS, console=console)
+    with pytest.raises(RuntimeError, match="out of luck"):
+        fit(Module(fails=3), progress)
+    assert progress._live is None
+    assert file.getvalue().rstrip().endswith(SHOW_CURSOR)
+    console.print("free again")
+    assert file.getvalue().endswith("free again\n")
+
+
+def test_time_left_counts_the_steps_of_this_process_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    # Resumed at step 10 of 20; a step takes 60 s. After 3 steps 7 are left: 420 s.
+    progress = Progress(STEPS)
+    progress._started, progress._before, progress._done = 0.0, 10, 13
+    monkeypatch.setattr(callbacks.time, "monotonic", lambda: 180.0)
+    assert progress._time_left() == "0:07:00 left"
+
+
+def test_a_resumed_run_shows_where_it_is() -> None:
+    console, file = screen(terminal=False)
+    fit(Module(first=14), Progress(STEPS, console=console), steps=6)
+    assert [line[:10] for line in file.getvalue().splitlines()] == [
+        "step 16/20", "step 18/20", "step 20/20",
+    ]  # fmt: skip
