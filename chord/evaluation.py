@@ -26,11 +26,13 @@ PARTS = {"val": "validation", "test": "test"}
 class Evaluation:
     """How much is evaluated, and when.
 
-    On `val` every `every` train steps and before the first (0: only at the end), on `test` at the
-    end. `samples` answers at temperature 1 to each target problem give mean@k, the rest is greedy.
+    On `val` every `every` train steps and before the first (0: only at the end). The final report
+    is on `test`, or on `val` with `test=false`, which whoever selects settings has to use.
+    `samples` answers at temperature 1 to each target problem give mean@k, the rest is greedy.
     """
 
     every: int
+    test: bool
     val_problems: int
     val_retained: int
     test_problems: int

@@ -101,11 +101,12 @@ class Run:
         return result
 
     def finish(self, module: ChordModule) -> Outcome:
-        """Save the model, read the test split for base and trained, show both."""
+        """Save the model, evaluate base and trained one last time, show both."""
         config, path = self.config, self.directory.path
         save_policy(module.policy, path / MODEL, {"run": self.directory.name})
-        base = self.report(config.model.build(), "test", "base", 0)
-        trained = self.report(module.policy, "test", "trained", config.steps)
+        split = "test" if config.evaluation.test else "val"
+        base = self.report(config.model.build().to(module.dtype_of_policy), split, "base", 0)
+        trained = self.report(module.policy, split, "trained", config.steps)
         plot_run(path)
         rows = [row for row in read_rows(path / EVALUATIONS) if row["split"] == "val"]
         validation = {key.removeprefix("val/"): value for key, value in rows[-1].items()}
@@ -113,8 +114,9 @@ class Run:
             Console(),
             base.metrics,
             trained.metrics,
-            side_by_side(self.data, "test", base, trained),
+            side_by_side(self.data, split, base, trained),
             path,
+            split=split,
             alpha=config.schedule(config.steps - 1),
             messages=self.tracker.messages(),
         )

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from conftest import compose_config, small_composed
 from safetensors.torch import load_file
 
 from chord.checkpoint import CHECKPOINT, Checkpointing, read_checkpoint
@@ -16,7 +17,6 @@ from chord.module import ChordModule
 from chord.recorder import Recorder
 from chord.run import RunDirectory, newest_run, open_run, resume_run
 from chord.train import train
-from conftest import compose_config, small_composed
 
 SCHEDULES = ["schedule=linear", "schedule=sft_then_rl", "schedule=chord_mu"]
 COMMON = ["steps=5", "trainer.checkpoint_every=2", "evaluation.every=2", "weighting=phi"]
@@ -71,6 +71,13 @@ MOMENTS = {
 }
 
 
+def start_and_die(moment: str, models: Path, path: Path, *overrides: str) -> None:
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        MOMENTS[moment](monkeypatch)
+        with pytest.raises(Killed):
+            start(models, path, *overrides)
+
+
 @pytest.mark.parametrize("schedule", SCHEDULES)
 @pytest.mark.parametrize("moment", MOMENTS)
 def test_a_killed_run_resumed_equals_the_uninterrupted_one(
@@ -79,18 +86,14 @@ def test_a_killed_run_resumed_equals_the_uninterrupted_one(
     if schedule == "schedule=sft_then_rl" and moment == "in the middle of a step":
         moment = "between the update and its rows"
     start(small_models, tmp_path / "whole", schedule)
-    with pytest.MonkeyPatch.context() as monkeypatch, pytest.raises(Killed):
-        MOMENTS[moment](monkeypatch)
-        start(small_models, tmp_path / "cut", schedule)
+    start_and_die(moment, small_models, tmp_path / "cut", schedule)
     resume(tmp_path / "cut")
     assert contents(tmp_path / "cut") == contents(tmp_path / "whole")
 
 
 def test_a_row_cut_in_half_by_a_kill_is_written_again(small_models: Path, tmp_path: Path) -> None:
     start(small_models, tmp_path / "whole")
-    with pytest.MonkeyPatch.context() as monkeypatch, pytest.raises(Killed):
-        MOMENTS["between the update and its rows"](monkeypatch)
-        start(small_models, tmp_path / "cut")
+    start_and_die("between the update and its rows", small_models, tmp_path / "cut")
     with (tmp_path / "cut" / "metrics.jsonl").open("a") as file:
         file.write('{"step": 3, "alph')
     resume(tmp_path / "cut")
@@ -134,7 +137,7 @@ def test_other_overrides_of_a_resumed_run_are_refused(
 
 
 def test_a_directory_that_is_no_run_is_named(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="holds no run.json"):
+    with pytest.raises(ConfigError, match=r"holds no run\.json"):
         open_run(tmp_path)
     (tmp_path / "run.json").write_text("{")
     with pytest.raises(ConfigError, match=r"run\.json can't be read"):

@@ -1,0 +1,116 @@
+"""Every option of every group, and every preset, takes its steps on a small model."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import pytest
+from lightning.pytorch import seed_everything
+
+from chord.config import CONF_DIR, SCHEMAS, TrainConfig
+from chord.fit import StepLoader
+from chord.module import ChordModule
+from chord.train import build_models
+
+OPTIONS = [
+    f"{group}={path.stem}"
+    for group in (*SCHEMAS, "experiment")
+    for path in sorted((CONF_DIR / group).glob("*.yaml"))
+]
+# Settings that no option has as its default, in both branches.
+VARIANTS = [
+    "weighting.normalize=mean1",
+    "weighting.apply_to=both",
+    "weighting=adaptive weighting.expert=one_hot teacher=none",
+    "weighting=margin weighting.expert=one_hot teacher=none",
+    "objective.aggregation=sequence",
+    "objective.aggregation=constant",
+    "objective.kl.coef=.1",
+    "objective.kl.coef=.1 objective.kl.estimator=k3",
+    "objective.kl.coef=.1 objective.kl.estimator=exact",
+    "objective.kl.coef=.1 objective.kl.to=teacher",
+    "objective.kl.coef=.1 objective.kl.where=reward objective.kl.estimator=k1",
+    "objective.kl.coef=.1 objective.kl.where=reward objective.kl.estimator=exact",
+    "advantage.baseline=none advantage.scale=batch",
+    "rollout.updates=2",
+    "rollout.temperature=.7",
+    "data.pairing=paired",
+    "reward.format_coef=.1",
+    "optimizer.decay=cosine",
+    "optimizer.warmup=0",
+    "trainer.precision=64-true",
+    "trainer.micro_batch=1",
+    "schedule=step schedule.phase.lr=[1e-3,1e-4] schedule.phase.reset_optimizer=false",
+]
+
+
+def metrics_of(config: TrainConfig) -> list[dict[str, float]]:
+    """The rows of a run of `config`, by the module alone: no evaluation, no files."""
+    seed_everything(config.seed, verbose=False)
+    module = ChordModule(config, config.data.build(), build_models(config))
+    rows: list[dict[str, float]] = []
+    trainer = config.trainer.build(max_steps=config.steps * config.rollout.updates, callbacks=[])
+    update = module.update
+
+    def remember() -> None:
+        update()
+        rows.append(module.metrics)
+
+    module.update = remember  # type: ignore[method-assign]
+    trainer.fit(module, StepLoader(config.steps))
+    return rows
+
+
+@pytest.mark.parametrize("option", [*OPTIONS, *VARIANTS])
+def test_every_option_takes_its_steps(
+    small_config: Callable[..., TrainConfig], option: str
+) -> None:
+    config = small_config(*option.split())
+    rows = metrics_of(config)
+    assert len(rows) == config.steps * config.rollout.updates
+    for step, row in enumerate(rows[:: config.rollout.updates]):
+        alpha = config.schedule(step)
+        assert row["alpha"] == alpha
+        assert ("loss/sft" in row) == (alpha > 0)
+        assert ("loss/rl" in row) == (alpha < 1)
+        assert all(math.isfinite(value) for value in row.values())
+        assert row["grad/norm"] >= 0
+
+
+def test_a_skipped_branch_is_absent_from_the_log(small_config: Callable[..., TrainConfig]) -> None:
+    sft = metrics_of(small_config("experiment=sft"))[0]
+    rl = metrics_of(small_config("experiment=rl"))[0]
+    assert not [
+        name for name in sft if name.startswith(("rollout/", "rl/", "grad/rl", "tokens/rl"))
+    ]
+    assert not [name for name in rl if name.startswith(("expert/", "weight/", "loss/sft"))]
+
+
+def test_learning_rate_warms_up_and_starts_again_at_the_switch(
+    small_config: Callable[..., TrainConfig],
+) -> None:
+    # warmup 2: half the rate at the first step of each phase; the switch is at step 2.
+    config = small_config(
+        "steps=4",
+        "schedule=step",
+        "schedule.phase.lr=[1e-3,1e-4]",
+        "optimizer.warmup=2",
+    )
+    rates = [row["lr"] for row in metrics_of(config)]
+    assert rates == pytest.approx([5e-4, 1e-3, 5e-5, 1e-4])
+
+
+def test_micro_batches_do_not_change_a_run(small_config: Callable[..., TrainConfig]) -> None:
+    common = [
+        "trainer.precision=64-true",
+        "steps=3",
+        "weighting.normalize=mean1",
+        "schedule=linear",
+    ]
+    whole = metrics_of(small_config(*common, "trainer.micro_batch=0"))
+    for size in (1, 3):
+        cut = metrics_of(small_config(*common, f"trainer.micro_batch={size}"))
+        for one, other in zip(whole, cut, strict=True):
+            assert other["grad/norm"] == pytest.approx(one["grad/norm"], rel=1e-9)
+            assert other["loss/total"] == pytest.approx(one["loss/total"], rel=1e-9, abs=1e-12)
