@@ -53,7 +53,8 @@ def plot_run(run_dir: str | Path, *, title: str | None = None) -> Path:
         axes.spines[["top", "right"]].set_visible(False)
         if name in ("reward", "rl", "accuracy"):
             axes.set_xlabel("train step")
-    figure.suptitle(title or run_dir.resolve().name, fontsize=12)
+    # Names are text: two dollar signs are no formula.
+    figure.suptitle(title or run_dir.resolve().name, fontsize=12, parse_math=False)
     path = run_dir / "curves.png"
     figure.savefig(path)
     return path
