@@ -20,13 +20,17 @@ def testbed(request: pytest.FixtureRequest) -> Testbed:
 
 def test_no_problem_is_in_two_splits(testbed: Testbed) -> None:
     pairs = {pair.problem.key for pair in testbed.expert_pairs}
-    rl = {problem.key for problem in testbed.rl_problems}
+    rl = {problem.key for step in range(40) for problem in testbed.problems(step, 0, 50)}
     validation = {problem.key for problem in testbed.validation}
     test = {problem.key for problem in testbed.test}
     assert not (pairs | rl) & validation
     assert not (pairs | rl | validation) & test
-    assert (rl == pairs) if testbed.config.pairing == "paired" else not rl & pairs
     assert {part_of(key) for key in rl | pairs} == {"train"}
+    if testbed.config.pairing == "paired":
+        assert rl <= pairs
+    else:
+        assert not rl & pairs
+        assert len(rl) > 1000
 
 
 def test_no_retained_problem_is_in_two_splits(testbed: Testbed) -> None:
@@ -45,15 +49,17 @@ def test_sizes(testbed: Testbed) -> None:
     assert [pair.problem for pair in testbed.test_pairs] == testbed.test[:HELD_OUT_PAIRS]
 
 
-@pytest.mark.parametrize("max_operand", [150, 199, 299, 499, 999])
-def test_difficulty_sets_the_first_operand(max_operand: int) -> None:
-    testbed = TestbedConfig(max_operand=max_operand).build()
-    operands = {
-        max(int(number) for number in problem.prompt.rstrip("=").split("*"))
-        for problem in testbed.rl_problems + testbed.validation + testbed.test
-    }
-    assert 0.95 * max_operand <= max(operands) <= max_operand
-    assert len(testbed.rl_problems) > 1000
+@pytest.mark.parametrize(("first", "second"), [(999, 19), (2999, 29), (9999, 29)])
+def test_difficulty_sets_the_operands(first: int, second: int) -> None:
+    testbed = TestbedConfig(max_first=first, max_second=second).build()
+    problems = testbed.problems(0, 0, 500) + testbed.validation + testbed.test
+    operands = [
+        [int(number) for number in problem.prompt.rstrip("=").split("*")] for problem in problems
+    ]
+    assert 0.9 * first < max(row[0] for row in operands) <= first
+    assert max(row[1] for row in operands) == second
+    assert len({problem.key for problem in testbed.test}) == 1000
+    assert len({problem.key for problem in testbed.validation}) == 500
 
 
 @given(seed=st.integers(0, 99), step=st.integers(0, 10_000))
@@ -88,9 +94,10 @@ def test_pairs_hold_the_worked_response(testbed: Testbed) -> None:
 @pytest.mark.parametrize(
     ("setting", "message"),
     [
-        ({"max_operand": 99}, r"data.max_operand=99: must be within \[150, 999\]"),
-        ({"expert_pairs": 0}, r"data.expert_pairs=0: must be within \[1, 1024\]"),
-        ({"expert_batch": 300}, r"data.expert_batch=300: must be within \[0, 256\]"),
+        ({"max_first": 99}, r"data.max_first=99: must be within \[999, 9999\]"),
+        ({"max_second": 30}, r"data.max_second=30: must be within \[19, 29\]"),
+        ({"expert_pairs": -1}, r"data.expert_pairs=-1: must be within \[0, 1024\]"),
+        ({"expert_batch": -1}, r"data.expert_batch=-1: must be within \[0, 1024\]"),
         ({"pairing": "both"}, "data.pairing=both: must be one of separate, paired"),
     ],
 )

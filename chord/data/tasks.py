@@ -4,27 +4,27 @@ Every problem is a short prompt that ends in `=` and has one right final answer:
 
 | skill       | prompt      | answer | what                                                 |
 |-------------|-------------|--------|------------------------------------------------------|
-| target      | `173*86=`   | 14878  | product by a two-digit number, neither ending in 0   |
-| addition    | `2838+405=` | 3243   | one to five digits each                              |
-| subtraction | `2838-405=` | 2433   | one to five digits each, never negative              |
+| target      | `173*26=`   | 4498   | 101 to 9999 by 11 to 29, neither ending in 0         |
+| addition    | `2838+405=` | 3243   | two to five digits each                              |
+| subtraction | `2838-405=` | 2433   | two to four digits each, never negative              |
 | short       | `173*6=`    | 1038   | product by one digit or by a multiple of ten         |
 | reverse     | `r48392=`   | 29384  | the digits from last to first                        |
 | sort        | `s48392=`   | 23489  | the digits in rising order                           |
 
 The model's own manner is the bare answer. The *expert's manner* for a target problem is worked out
 in steps, each of which is one of the other skills:
-`173*86=` -> `173*6=1038;173*80=13840;1038+13840=14878`.
+`173*26=` -> `173*6=1038;173*20=3460;1038+3460=4498`.
 The final answer is whatever follows the last `=`, so both manners are scored by the same rule.
 
 A problem belongs to exactly one part (pre-training, training, validation, test) by a hash of its
-canonical text, in which operands of `*` and `+` are ordered: `86*47` is in the part of `47*86`.
+canonical text, in which operands of `*` and `+` are ordered: `26*173` is in the part of `173*26`.
 """
 
 from __future__ import annotations
 
 import hashlib
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 from chord.data.batch import Problem
 
@@ -33,10 +33,13 @@ TARGET = "target"
 RETAINED = ("addition", "subtraction", "short", "reverse", "sort")
 PARTS = ("pretrain", "train", "validation", "test")
 
-MIN_OPERAND = 11
-MAX_OPERAND = 999
+FIRST = (100, 9999)
+"""Range of a target problem's first operand."""
+SECOND = (11, 29)
+"""Range of its second operand."""
+
 # Upper bounds of each part in per mille of the hash space, in the order of PARTS.
-_BOUNDS = (550, 800, 880, 1000)
+_BOUNDS = (450, 700, 800, 1000)
 
 
 def canonical(prompt: str) -> str:
@@ -100,23 +103,10 @@ def is_worked(response: str) -> bool:
     return ";" in response
 
 
-def target_problems(max_operand: int) -> Iterator[Problem]:
-    """Every target problem with a first operand of at most `max_operand`, one for each pair."""
-    for left in range(MIN_OPERAND, max_operand + 1):
-        for right in range(MIN_OPERAND, 100):
-            # Of two two-digit operands either may come first: the hash decides, once and for all.
-            if left % 10 == 0 or right % 10 == 0 or (left < 100 and left > right):
-                continue
-            prompt = f"{left}*{right}="
-            if left < 100 and key_of(prompt) % 2:
-                prompt = f"{right}*{left}="
-            yield make_problem(TARGET, prompt)
-
-
 def draw(skill: str, rng: random.Random) -> Problem:
-    """A random problem of a skill, from any part; sizes are spread evenly over their logarithm.
+    """A random problem of a skill, from any part; operands are spread evenly over their logarithm.
 
-    Target problems have first operands up to `MAX_OPERAND`, whatever the difficulty of the data.
+    Target problems are of all sizes: first operand 101 to 9999, second operand 11 to 29.
     """
     return make_problem(skill, _PROMPTS[skill](rng))
 
@@ -128,33 +118,43 @@ def draw_from(part: str, skill: str, rng: random.Random) -> Problem:
     return problem
 
 
+def draw_target(
+    part: str, rng: random.Random, *, max_first: int = FIRST[1], max_second: int = SECOND[1]
+) -> Problem:
+    """A random target problem from one part of the split, with operands of at most these sizes."""
+    while True:
+        problem = make_problem(TARGET, _target(rng, max_first, max_second))
+        if part_of(problem.key) == part:
+            return problem
+
+
 def _sized(rng: random.Random, low: int, high: int) -> int:
     return int(low * ((high + 1) / low) ** rng.random())
 
 
-def _target(rng: random.Random) -> str:
-    left, right = _sized(rng, MIN_OPERAND, MAX_OPERAND), rng.randrange(MIN_OPERAND, 100)
-    if left % 10 == 0 or right % 10 == 0:
-        return _target(rng)
-    return f"{left}*{right}="
+def _target(rng: random.Random, max_first: int = FIRST[1], max_second: int = SECOND[1]) -> str:
+    first = second = 0
+    while not (first % 10 and second % 10):
+        first, second = _sized(rng, FIRST[0], max_first), rng.randint(SECOND[0], max_second)
+    return f"{first}*{second}="
 
 
 def _addition(rng: random.Random) -> str:
-    return f"{_sized(rng, 1, 99_999)}+{_sized(rng, 1, 99_999)}="
+    return f"{_sized(rng, 10, 199_999)}+{_sized(rng, 10, 199_999)}="
 
 
 def _subtraction(rng: random.Random) -> str:
-    numbers = (_sized(rng, 1, 99_999), _sized(rng, 1, 99_999))
+    numbers = (_sized(rng, 10, 9_999), _sized(rng, 10, 9_999))
     return f"{max(numbers)}-{min(numbers)}="
 
 
 def _short(rng: random.Random) -> str:
-    digit, zero = rng.randrange(2, 10), "0" * rng.randrange(2)
-    return f"{_sized(rng, MIN_OPERAND, MAX_OPERAND)}*{digit}{zero}="
+    digit, zero = rng.randrange(1, 10), "0" * rng.randrange(2)
+    return f"{_sized(rng, 11, 9999)}*{digit}{zero}="
 
 
 def _digits(letter: str, rng: random.Random) -> str:
-    return letter + "".join(rng.choices("0123456789", k=rng.randrange(5, 11))) + "="
+    return letter + "".join(rng.choices("0123456789", k=rng.randrange(4, 9))) + "="
 
 
 _PROMPTS: dict[str, Callable[[random.Random], str]] = {

@@ -14,13 +14,13 @@ from functools import lru_cache
 from chord.data.batch import Pair, Problem
 from chord.data.tasks import (
     ALPHABET,
-    MAX_OPERAND,
+    FIRST,
     RETAINED,
+    SECOND,
     TARGET,
     draw_from,
+    draw_target,
     is_worked,
-    part_of,
-    target_problems,
     worked,
 )
 from chord.data.tokenizer import CharTokenizer
@@ -31,9 +31,12 @@ HELD_OUT_PAIRS = 256
 RETAINED_PROBLEMS = {"validation": 200, "test": 500}
 """Problems of each retained skill."""
 
-MIN_MAX_OPERAND = 150
+# Smaller ranges leave too few problems to split.
+MIN_MAX_FIRST = 999
+MIN_MAX_SECOND = 19
 _PAIRINGS = ("separate", "paired")
 _MAX_EXPERT_PAIRS = 1024
+_TARGETS = {"train": _MAX_EXPERT_PAIRS, **HELD_OUT}
 
 
 @dataclass(kw_only=True)
@@ -45,8 +48,10 @@ class TestbedConfig:
 
     __test__ = False  # pytest takes classes named Test... for test cases
 
-    max_operand: int = 199
-    """Difficulty: the largest first operand of a target problem, e.g. 199 for up to `199*99`."""
+    max_first: int = 9999
+    """Difficulty: the largest first operand of a target problem; the smallest is 101."""
+    max_second: int = 29
+    """Difficulty: the largest second operand of a target problem; the smallest is 11."""
     expert_pairs: int = 256
     """Target problems that come with an expert response."""
     expert_batch: int = 32
@@ -55,9 +60,10 @@ class TestbedConfig:
     """separate: RL problems have no expert response; paired: they are those that have one."""
 
     def __post_init__(self) -> None:
-        _check_range("data.max_operand", self.max_operand, MIN_MAX_OPERAND, MAX_OPERAND)
-        _check_range("data.expert_pairs", self.expert_pairs, 1, _MAX_EXPERT_PAIRS)
-        _check_range("data.expert_batch", self.expert_batch, 0, self.expert_pairs)
+        _check_range("data.max_first", self.max_first, MIN_MAX_FIRST, FIRST[1])
+        _check_range("data.max_second", self.max_second, MIN_MAX_SECOND, SECOND[1])
+        _check_range("data.expert_pairs", self.expert_pairs, 0, _MAX_EXPERT_PAIRS)
+        _check_range("data.expert_batch", self.expert_batch, 0, _MAX_EXPERT_PAIRS)
         if self.pairing not in _PAIRINGS:
             raise ValueError(f"data.pairing={self.pairing}: must be one of {', '.join(_PAIRINGS)}")
 
@@ -74,8 +80,8 @@ def _check_range(name: str, value: int, low: int, high: int) -> None:
 class Testbed:
     """The test bed's problems, pairs and splits; all of them fixed by the configuration.
 
-    Target problems of the training part are taken in the order of their keys (a hash): the first
-    `expert_pairs` come with an expert response. Held-out problems are the first of their part.
+    RL problems are the whole training part, without (`separate`) or only (`paired`) those that
+    come with an expert response.
     """
 
     __test__ = False
@@ -83,22 +89,27 @@ class Testbed:
     def __init__(self, config: TestbedConfig) -> None:
         self.config = config
         self.tokenizer = CharTokenizer(ALPHABET)
-        parts = _target_parts(config.max_operand)
-        training = parts["train"]
-        self.expert_pairs = [_pair(problem) for problem in training[: config.expert_pairs]]
-        self.rl_problems = (
-            [pair.problem for pair in self.expert_pairs]
-            if config.pairing == "paired"
-            else list(training[config.expert_pairs :])
-        )
-        self.validation = list(parts["validation"][: HELD_OUT["validation"]])
-        self.test = list(parts["test"][: HELD_OUT["test"]])
+        size = (config.max_first, config.max_second)
+        self.expert_pairs = [_pair(p) for p in _targets("train", *size)[: config.expert_pairs]]
+        self.validation = list(_targets("validation", *size))
+        self.test = list(_targets("test", *size))
         self.validation_pairs = [_pair(problem) for problem in self.validation[:HELD_OUT_PAIRS]]
         self.test_pairs = [_pair(problem) for problem in self.test[:HELD_OUT_PAIRS]]
+        self._paired_keys = frozenset(pair.problem.key for pair in self.expert_pairs)
 
     def problems(self, step: int, seed: int, n: int) -> list[Problem]:
         """The RL problems of a train step, drawn with replacement."""
-        return random.Random(f"problems/{seed}/{step}").choices(self.rl_problems, k=n)
+        rng = random.Random(f"problems/{seed}/{step}")
+        if self.config.pairing == "paired":
+            return [pair.problem for pair in rng.choices(self.expert_pairs, k=n)]
+        return [self._unpaired(rng) for _ in range(n)]
+
+    def _unpaired(self, rng: random.Random) -> Problem:
+        first, second = self.config.max_first, self.config.max_second
+        while True:
+            problem = draw_target("train", rng, max_first=first, max_second=second)
+            if problem.key not in self._paired_keys:
+                return problem
 
     def pairs(self, step: int, seed: int, n: int) -> list[Pair]:
         """The expert pairs of a train step: the next `n` of an endless row of shuffled epochs.
@@ -106,6 +117,7 @@ class Testbed:
         With 256 pairs and n = 32, steps 0 to 7 see every pair once, steps 8 to 15 once again.
         """
         size = len(self.expert_pairs)
+        assert size > 0 or n == 0, "there are no expert pairs to draw from"
         places = (divmod(step * n + offset, size) for offset in range(n))
         return [self.expert_pairs[_epoch(seed, epoch, size)[place]] for epoch, place in places]
 
@@ -130,16 +142,15 @@ def _pair(problem: Problem) -> Pair:
     return Pair(problem=problem, response=worked(problem))
 
 
-@lru_cache(maxsize=4)
-def _target_parts(max_operand: int) -> dict[str, tuple[Problem, ...]]:
-    parts: dict[str, list[Problem]] = {"train": [], "validation": [], "test": [], "pretrain": []}
-    for problem in target_problems(max_operand):
-        parts[part_of(problem.key)].append(problem)
-    return {
-        part: tuple(sorted(problems, key=lambda problem: problem.key))
-        for part, problems in parts.items()
-        if part != "pretrain"
-    }
+@lru_cache(maxsize=16)
+def _targets(part: str, max_first: int, max_second: int) -> tuple[Problem, ...]:
+    """As many problems of a part as are ever asked for, in a fixed random order, none twice."""
+    rng = random.Random(f"targets/{part}")
+    found: dict[int, Problem] = {}
+    while len(found) < _TARGETS[part]:
+        problem = draw_target(part, rng, max_first=max_first, max_second=max_second)
+        found.setdefault(problem.key, problem)
+    return tuple(found.values())
 
 
 @lru_cache(maxsize=64)

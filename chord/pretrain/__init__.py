@@ -1,0 +1,11 @@
+"""Pre-training of the shipped base and teacher: `python -m chord.pretrain`.
+
+The two models differ in their mixture alone. The base answers target problems directly and seldom
+works them out; the teacher always works them out.
+"""
+
+from __future__ import annotations
+
+from chord.pretrain.__main__ import main
+
+__all__ = ["main"]

@@ -1,0 +1,71 @@
+"""The frozen recipe of the shipped checkpoints."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from chord.data.tasks import ALPHABET
+from chord.models.config import TransformerConfig
+from chord.pretrain.mixture import Mixture
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """How one model is pre-trained: Muon for the matrices of the blocks, AdamW for the rest.
+
+    Both learning rates rise over `warmup` steps, stay, and fall linearly to 0 over the last
+    `decay` (a share of the run).
+    """
+
+    name: str
+    mixture: Mixture
+    seed: int = 0
+    width: int = 96
+    layers: int = 4
+    heads: int = 4
+    context: int = 64
+    steps: int = 6000
+    batch: int = 160
+    warmup: int = 200
+    decay: float = 0.5
+    muon_lr: float = 0.02
+    adamw_lr: float = 0.002
+    weight_decay: float = 0.05
+    clip_norm: float = 1.0
+    validation_documents: int = 3000
+    validation_every: int = 250
+
+    @property
+    def model(self) -> TransformerConfig:
+        return TransformerConfig(
+            vocab_size=len(ALPHABET) + 2,
+            width=self.width,
+            layers=self.layers,
+            heads=self.heads,
+            context=self.context,
+        )
+
+    def rate(self, step: int) -> float:
+        """The learning rates at a step, as a share of their peak."""
+        left = (self.steps - step) / (self.decay * self.steps)
+        return min(1.0, (step + 1) / self.warmup, left)
+
+
+BASE = Recipe(name="base", mixture=Mixture(direct=0.45, worked=0.02))
+TEACHER = Recipe(name="teacher", mixture=Mixture(direct=0.0, worked=0.4))
+RECIPES = {recipe.name: recipe for recipe in (BASE, TEACHER)}
+
+
+def micro(recipe: Recipe) -> Recipe:
+    """The same recipe, small enough for a test."""
+    return replace(
+        recipe,
+        width=16,
+        layers=1,
+        heads=2,
+        steps=8,
+        batch=16,
+        warmup=2,
+        validation_documents=64,
+        validation_every=4,
+    )
