@@ -42,7 +42,9 @@ def plot_run(run_dir: str | Path, *, title: str | None = None) -> Path:
     )
     _alpha(panels["alpha"], curve(train, "alpha"))
     _noisy(panels["reward"], curve(train, "rollout/reward"), ORANGE, "Rollout reward (mean)")
-    _noisy(panels["sft"], curve(train, "loss/sft"), BLUE, "Imitation loss (weighted)")
+    panels["reward"].set_ylim(bottom=0)
+    _noisy(panels["sft"], curve(train, "loss/sft"), BLUE, "Imitation loss")
+    _expert_nll(panels["sft"], curve(train, "expert/nll"))
     _noisy(panels["rl"], curve(train, "loss/rl"), ORANGE, "RL loss")
     _accuracy(panels["accuracy"], val)
     steps = [row["step"] for row in train] + [row["step"] for row in val]
@@ -86,12 +88,13 @@ def _alpha(axes: Axes, alpha: Curve) -> None:
     steps, values = alpha
     if not _has_data(axes, alpha):
         return
-    # Drawn as steps, so that a switch is a wall and not a slope.
+    # Train step t lasts from t to t + 1; a switch is a wall and not a slope.
+    steps, values = np.append(steps, steps[-1] + 1), np.append(values, values[-1])
     for low, high, color, label in ((0, values, BLUE, "imitation"), (values, 1, ORANGE, "RL")):
         axes.fill_between(
-            steps, low, high, step="mid", color=color, alpha=0.22, linewidth=0, label=label
+            steps, low, high, step="post", color=color, alpha=0.22, linewidth=0, label=label
         )
-    axes.plot(steps, values, color=BLUE, drawstyle="steps-mid")
+    axes.plot(steps, values, color=BLUE, drawstyle="steps-post")
     axes.legend(loc="upper right", fontsize=8.5, framealpha=0.85)
 
 
@@ -101,6 +104,15 @@ def _noisy(axes: Axes, data: Curve, color: str, title: str) -> None:
         steps, values = data
         axes.plot(steps, values, color=color, alpha=0.3, linewidth=0.8)
         axes.plot(steps, smooth(values), color=color, linewidth=1.8)
+
+
+def _expert_nll(axes: Axes, nll: Curve) -> None:
+    """On a scale of its own: weights that grow with p can raise the loss while the model learns."""
+    if np.isfinite(nll[1]).any():
+        axes.set_title("Imitation loss (weighted; dashed, right: expert nll)", fontsize=10)
+        right = axes.twinx()
+        right.plot(nll[0], smooth(nll[1]), color="0.35", linestyle="--", linewidth=1.2)
+        right.spines[["top"]].set_visible(False)
 
 
 def _accuracy(axes: Axes, rows: Sequence[Row]) -> None:

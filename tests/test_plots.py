@@ -25,7 +25,7 @@ def write_run(path: Path, alpha: Callable[[int], float], steps: int = 20) -> Non
     for step in range(steps):
         share = alpha(step)
         row = {"alpha": share}
-        row |= {"loss/sft": 1 / (step + 1)} if share > 0 else {}
+        row |= {"loss/sft": 0.1, "expert/nll": 1 / (step + 1)} if share > 0 else {}
         row |= {"loss/rl": -0.01, "rollout/reward": step / steps} if share < 1 else {}
         recorder.train(step, row)
     for step in (0, 10, 20):
