@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import os
 import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import NoReturn
 
+from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException, MissingConfigException
+from hydra.types import RunMode
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from chord.config import CONF_DIR, SCHEMAS, ConfigError, suggest
 
+EXPECTED = (ConfigError, HydraException, OmegaConfBaseException, OSError)
 # Exit codes: 1 for a configuration that can't be run, 130 for Ctrl-C as shells have it.
 CONFIG_ERROR = 1
 INTERRUPTED = 130
@@ -34,14 +39,38 @@ def launch(task: Callable[[], None], config_name: str) -> None:
     os.environ["HYDRA_FULL_ERROR"] = "1"
     try:
         task()
-    except (ConfigError, HydraException, OmegaConfBaseException, OSError) as error:
+    except EXPECTED as error:
         if wants_traceback:
             raise
-        print(f"error: {one_line(error)}", file=sys.stderr)
-        sys.exit(CONFIG_ERROR)
+        stop(error)
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         sys.exit(INTERRUPTED)
+
+
+def stop(error: BaseException) -> NoReturn:
+    """Say what is wrong in one line and exit."""
+    print(f"error: {one_line(error)}", file=sys.stderr)
+    sys.exit(CONFIG_ERROR)
+
+
+def one_line_errors(task: Callable[[DictConfig], float]) -> Callable[[DictConfig], float]:
+    """Stop in one line where a single run's configuration can't be run.
+
+    Hydra adds a line of its own to exceptions, so they end here. A job of a multirun raises, and
+    the others still run.
+    """
+
+    @functools.wraps(task)
+    def run(cfg: DictConfig) -> float:
+        try:
+            return task(cfg)
+        except EXPECTED as error:
+            if HydraConfig.get().mode is RunMode.MULTIRUN:
+                raise
+            stop(error)
+
+    return run
 
 
 def one_line(error: BaseException) -> str:
@@ -108,8 +137,7 @@ def _groups() -> list[str]:
     return [group for group in GROUP_ORDER if (CONF_DIR / group).is_dir()]
 
 
-# ---------------------------------------------------------------------------------------------
-
+# The help follows the flow of a train step.
 GROUP_ORDER = ["experiment", *SCHEMAS]
 
 
@@ -152,7 +180,3 @@ def first_comment(path: Path) -> str:
             return line.removeprefix("# ")
     return ""
 
-
-def is_set(cfg: DictConfig, key: str) -> bool:
-    """Whether a setting has a value other than null."""
-    return key in cfg and cfg[key] is not None

@@ -25,6 +25,7 @@ def main() -> None:
 
 
 @hydra.main(version_base="1.3", config_path=str(CONF_DIR), config_name="evaluate")
+@cli.one_line_errors
 def _main(cfg: DictConfig) -> float:
     config = parse(cfg, EvaluateConfig)
     path = Path(config.run) if config.run is not None else newest_run(Path("outputs"))

@@ -30,6 +30,7 @@ def main() -> None:
 
 
 @hydra.main(version_base="1.3", config_path=str(CONF_DIR), config_name="train")
+@cli.one_line_errors
 def _main(cfg: DictConfig) -> float:
     from hydra.core.hydra_config import HydraConfig
 

@@ -1,0 +1,78 @@
+"""The commands as a user types them. Each cold process is dear: there are few of them here."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from chord.cli import first_comment, help_text
+from chord.config import CONF_DIR, SCHEMAS
+
+ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "WANDB_MODE": "offline"}
+
+
+def run(*arguments: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, *arguments],
+        capture_output=True,
+        text=True,
+        cwd=cwd,
+        env=ENVIRONMENT,
+        check=False,
+        timeout=120,
+    )
+
+
+def test_help_lists_every_group_and_option_with_its_own_words() -> None:
+    text = help_text("train")
+    for group in (*SCHEMAS, "experiment"):
+        assert f"\n{group}=\n" in text
+        for path in (CONF_DIR / group).glob("*.yaml"):
+            assert f" {path.stem} " in text
+            assert first_comment(path), f"{path} says nothing about itself"
+            assert first_comment(path) in text
+
+
+def test_help_marks_the_defaults() -> None:
+    marked = [line.split()[1] for line in help_text("train").splitlines() if line[:2] == "* "]
+    # One for each group but experiment, and the line that explains the mark.
+    assert len(marked) == len(SCHEMAS) + 1
+
+
+def test_help_and_errors_never_import_torch(tmp_path: Path) -> None:
+    code = (
+        "import sys, chord.train\n"
+        "sys.argv = ['chord.train', {argument!r}]\n"
+        "try:\n    chord.train.main()\n"
+        "except SystemExit as stop:\n    assert stop.code == 1, stop.code\n"
+        "heavy = {{'torch', 'lightning', 'wandb', 'matplotlib'}} & set(sys.modules)\n"
+        "assert not heavy, heavy\n"
+    )
+    for argument in ("--help", "schedule=cosin"):
+        done = run("-c", code.format(argument=argument), cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+
+
+def test_a_typo_ends_in_one_line_within_two_seconds(tmp_path: Path) -> None:
+    started = time.monotonic()
+    done = run("-m", "chord.train", "schedule=cosine", "schedule.inital=1", cwd=tmp_path)
+    took = time.monotonic() - started
+    assert done.returncode == 1
+    assert done.stdout == ""
+    assert done.stderr.count("\n") == 1
+    assert done.stderr.startswith("error: schedule.inital=1: no such setting; did you mean 'initial'")
+    assert not list(tmp_path.iterdir()), "a typo leaves nothing behind"
+    # Generous, for a machine that runs other tests at the same time; quiet it takes half a second.
+    assert took < 6
+
+
+def test_a_range_error_is_one_line_too(tmp_path: Path) -> None:
+    done = run("-m", "chord.train", "schedule.value=2", cwd=tmp_path)
+    assert done.returncode == 1
+    assert done.stderr == "error: schedule.value=2.0: must be within [0, 1]\n"
+    assert "Traceback" not in done.stdout
