@@ -92,7 +92,10 @@ def minmax_signal(
 
 
 def weight_mean(weights: Tensor, mask: Tensor) -> Tensor:
-    """Sum of the weights over the number of True in mask, 0 for an empty mask; both (..., T)."""
+    """Sum of the weights over the number of True in mask, 0 for an empty mask; both (..., T).
+
+    Weights (.25, .09, .5), the last one masked: .17.
+    """
     return weights.masked_fill(~mask, 0.0).sum() / mask.sum().clamp(min=1)
 
 

@@ -200,10 +200,16 @@ def test_float32_logits_200_apart_stay_finite():
         assert torch.isfinite(gradient).all()
 
 
-def test_eight_rewards_of_a_third_teach_nothing():
-    # Summed and divided again they are not a third: 1e-17 / 1e-6 would still be a direction.
-    for rewards in (f64([[1 / 3] * 8]), torch.full((1, 8), 1 / 3), f64([[0.1 * 3] * 8])):
-        assert Advantage()(rewards).tolist() == [[0.0] * 8]
+@pytest.mark.parametrize("size", range(2, 17))
+def test_equal_rewards_teach_nothing_even_where_their_mean_is_rounded(size):
+    # Eight rewards of 1/3 by name; three of .1 are a case in which the float64 mean is not .1, and
+    # what is left over 1e-6 would still be a direction.
+    assert f64([0.1] * 3).mean().item() != 0.1
+    for reward in (1 / 3, 0.1, 0.7):
+        rewards = f64([[reward] * size])
+        for rule in (Advantage(), Advantage(scale="none"), Advantage(baseline="batch")):
+            assert rule(rewards).tolist() == [[0.0] * size]
+            assert rule(rewards.float()).tolist() == [[0.0] * size]
 
 
 def test_a_group_of_one_is_refused():

@@ -6,57 +6,20 @@ import math
 
 import pytest
 import torch
-from vectors import cases, f64
+from vectors import WEIGHTINGS, cases, f64, stats_of
 
-from chord.losses import sft_loss
 from chord.weightings import (
     Adaptive,
     Entropy,
     Importance,
     Margin,
     Phi,
-    TokenStats,
     Uniform,
-    Weighting,
     minmax_signal,
     token_logprobs,
     token_stats,
     weight_mean,
 )
-
-ALL = {
-    "uniform": Uniform(),
-    "phi": Phi(),
-    "importance": Importance(),
-    "entropy": Entropy(),
-    "margin": Margin(),
-    "adaptive": Adaptive(),
-    "margin one_hot": Margin(expert="one_hot"),
-    "adaptive one_hot": Adaptive(expert="one_hot"),
-}
-
-
-def stats_of(*probabilities: float) -> TokenStats:
-    """Statistics of one row whose tokens have these probabilities, out of two."""
-    p = f64([probabilities])
-    logits = torch.stack([p.log(), (1 - p).log()], dim=-1)
-    return token_stats(logits, torch.zeros(p.shape, dtype=torch.int64))
-
-
-def everything(*, rows: int = 3, length: int = 5, vocabulary: int = 7, seed: int = 0) -> dict:
-    """Random inputs for every weighting; the model's logits carry gradient."""
-    generator = torch.Generator().manual_seed(seed)
-    shape = (rows, length, vocabulary)
-    logits = 2 * torch.randn(shape, generator=generator, dtype=torch.float64)
-    expert = 4 * torch.randn(shape, generator=generator, dtype=torch.float64)
-    targets = expert.argmax(dim=-1)
-    return {
-        "logits": logits.requires_grad_(),
-        "targets": targets,
-        "expert": token_stats(expert, targets),
-        "signal": minmax_signal(torch.randn(rows, generator=generator, dtype=torch.float64)),
-        "mask": torch.rand(shape[:2], generator=generator) < 0.7,
-    }
 
 
 def test_statistics_of_a_distribution_over_three_tokens():
@@ -185,86 +148,11 @@ def test_the_signal_is_min_max_normalised_over_magnitudes():
     assert minmax_signal(f64([])).tolist() == []
 
 
-@pytest.mark.parametrize("weighting", ALL.values(), ids=ALL)
-def test_the_gradient_of_the_loss_with_respect_to_log_p_is_minus_w_over_n(weighting):
-    given = everything()
-    stats = token_stats(given["logits"], given["targets"])
-    stats.logprobs.retain_grad()
-    mask = given["mask"]
-    weights = weighting(stats, mask, expert=given["expert"], signal=given["signal"])
-    sft_loss(stats.logprobs, weights, mask, total=mask.sum()).backward()
-    torch.testing.assert_close(stats.logprobs.grad, -weights / mask.sum(), rtol=0, atol=1e-16)
-    assert (stats.logprobs.grad[~mask] == 0).all()
-
-
-@pytest.mark.parametrize("weighting", ALL.values(), ids=ALL)
-def test_a_small_step_raises_every_token_that_has_a_weight(weighting):
-    # All p far below .2356, where an attached phi would push rare tokens down.
-    given = everything(vocabulary=30)
-    stats = token_stats(given["logits"], given["targets"])
-    assert stats.logprobs.exp().median() < 0.1
-    mask = given["mask"]
-    weights = weighting(stats, mask, expert=given["expert"], signal=given["signal"])
-    sft_loss(stats.logprobs, weights, mask, total=mask.sum()).backward()
-    moved = given["logits"].detach() - 1e-3 * given["logits"].grad
-    change = token_logprobs(moved, given["targets"]) - stats.logprobs.detach()
-    assert (weights > 0).any()
-    assert (change[weights > 0] > 0).all()
-    assert (change[weights == 0] == 0).all()
-
-
-def test_an_attached_phi_would_unlearn_rare_tokens():
-    # d/d(log p) of -p (1 - p) log p is -(p (1 - p) + p (1 - 2 p) ln p): an effective weight that is
-    # negative for p below its root, 1 - p + (1 - 2 p) ln p = 0 at p = .23561. Ours stays phi > 0.
-    def effective(p):
-        return p * (1 - p) + p * (1 - 2 * p) * math.log(p)
-
-    assert effective(0.2356) < 0 < effective(0.2357)
-    for p in (0.01, 0.2, 0.5):
-        logprob = f64([[p]]).log().requires_grad_()
-        attached = logprob.exp() * (1 - logprob.exp())
-        (gradient,) = torch.autograd.grad(-(attached * logprob).sum(), logprob)
-        assert gradient.item() == pytest.approx(-effective(p), abs=1e-15)
-
-        stats = stats_of(p)
-        stats.logprobs = logprob
-        mask = torch.ones(1, 1, dtype=torch.bool)
-        (gradient,) = torch.autograd.grad(
-            sft_loss(logprob, Phi()(stats, mask), mask, total=1), logprob
-        )
-        assert gradient.item() == pytest.approx(-p * (1 - p), abs=1e-15)
-
-
-def test_attached_statistics_still_give_detached_weights():
-    policy = stats_of(0.3)
-    policy = TokenStats(
-        logprobs=policy.logprobs.requires_grad_(),
-        entropy=policy.entropy.requires_grad_(),
-        max_prob=policy.max_prob.requires_grad_(),
-        vocab_size=2,
-    )
-    signal = f64([0.5]).requires_grad_()
-    for weighting in ALL.values():
-        assert not weighting.raw(policy, expert=policy, signal=signal).requires_grad
-
-
-def test_a_rule_that_forgets_to_detach_is_detached_all_the_same():
-    class Careless(Weighting):
-        def raw(self, policy, *, expert=None, signal=None):
-            return policy.logprobs.exp()
-
-    stats = stats_of(0.3)
-    stats.logprobs.requires_grad_()
-    mask = torch.ones(1, 1, dtype=torch.bool)
-    assert not Careless()(stats, mask).requires_grad
-    assert not Careless(normalize="mean1")(stats, mask).requires_grad
-
-
 def test_weights_are_zero_outside_the_mask_even_where_nothing_is_finite():
     stats = stats_of(0.5, 0.5)
     stats.logprobs[0, 1] = stats.entropy[0, 1] = stats.max_prob[0, 1] = math.nan
     mask = torch.tensor([[True, False]])
-    for weighting in ALL.values():
+    for weighting in WEIGHTINGS.values():
         weights = weighting(stats, mask, expert=stats, signal=f64([0]))
         assert weights[0, 1] == 0.0
         assert torch.isfinite(weights).all()
@@ -296,9 +184,9 @@ def test_mean1_leaves_weights_that_are_all_zero_at_zero():
 
 
 def test_what_each_weighting_needs():
-    needs = {name for name, weighting in ALL.items() if weighting.needs_teacher}
+    needs = {name for name, weighting in WEIGHTINGS.items() if weighting.needs_teacher}
     assert needs == {"margin", "adaptive"}
-    signals = {name for name, weighting in ALL.items() if weighting.needs_signal}
+    signals = {name for name, weighting in WEIGHTINGS.items() if weighting.needs_signal}
     assert signals == {"adaptive", "adaptive one_hot"}
 
 

@@ -1,4 +1,4 @@
-"""Recorded vectors of published functions: each file in golden/ states its source and tolerance."""
+"""What the tests of the math share; each file in golden/ states its source and tolerance."""
 
 from __future__ import annotations
 
@@ -7,6 +7,17 @@ from pathlib import Path
 from typing import Any
 
 import torch
+
+from chord.weightings import (
+    Adaptive,
+    Entropy,
+    Importance,
+    Margin,
+    Phi,
+    TokenStats,
+    Uniform,
+    token_stats,
+)
 
 GOLDEN = Path(__file__).parent / "golden"
 
@@ -31,3 +42,21 @@ MODES = {
     "seq-mean-token-sum": ("token", len),
     "seq-mean-token-sum-norm": ("constant", lambda mask: mask.shape[-1]),
 }
+
+WEIGHTINGS = {
+    "uniform": Uniform(),
+    "phi": Phi(),
+    "importance": Importance(),
+    "entropy": Entropy(),
+    "margin": Margin(),
+    "adaptive": Adaptive(),
+    "margin one_hot": Margin(expert="one_hot"),
+    "adaptive one_hot": Adaptive(expert="one_hot"),
+}
+
+
+def stats_of(*probabilities: float) -> TokenStats:
+    """Statistics of one row whose tokens have these probabilities, out of two."""
+    p = f64([probabilities])
+    logits = torch.stack([p.log(), (1 - p).log()], dim=-1)
+    return token_stats(logits, torch.zeros(p.shape, dtype=torch.int64))
