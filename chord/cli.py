@@ -23,6 +23,7 @@ EXPECTED = (ConfigError, HydraException, OmegaConfBaseException, OSError)
 # Exit codes: 1 for a configuration that can't be run, 130 for Ctrl-C as shells have it.
 CONFIG_ERROR = 1
 INTERRUPTED = 130
+_running = "train"
 
 
 def launch(task: Callable[[], None], config_name: str) -> None:
@@ -35,6 +36,8 @@ def launch(task: Callable[[], None], config_name: str) -> None:
     if any(flag in sys.argv[1:] for flag in ("--help", "-h")):
         print(help_text(config_name))
         return
+    global _running
+    _running = config_name
     wants_traceback = "HYDRA_FULL_ERROR" in os.environ
     os.environ["HYDRA_FULL_ERROR"] = "1"
     try:
@@ -134,7 +137,9 @@ def _bad_key(cause: OmegaConfBaseException, value: str) -> str:
 
 
 def _groups() -> list[str]:
-    return [group for group in GROUP_ORDER if (CONF_DIR / group).is_dir()]
+    """The groups of the command that is running."""
+    text = (CONF_DIR / f"{_running}.yaml").read_text()
+    return [group for group in GROUP_ORDER if re.search(rf"^ +- {group}: ", text, re.M)]
 
 
 # The help follows the flow of a train step.

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 # Keeps the random numbers of evaluations apart from those of any training seed and step.
 EVALUATION_STREAM = 2**32 - 1
+# Answers to each target problem at temperature 1.
+SAMPLES = 4
 # The short names of files and dashboards, and those of the data.
 PARTS = {"val": "validation", "test": "test"}
 
@@ -28,7 +30,7 @@ class Evaluation:
 
     On `val` every `every` train steps and before the first (0: only at the end). The final report
     is on `test`, or on `val` with `test=false`, which whoever selects settings has to use.
-    `samples` answers at temperature 1 to each target problem give mean@k, the rest is greedy.
+    Four answers at temperature 1 to each target problem give mean@4, the rest is greedy.
     """
 
     every: int
@@ -38,15 +40,12 @@ class Evaluation:
     test_problems: int
     test_retained: int
     pairs: int
-    samples: int
 
     def __post_init__(self) -> None:
         if self.every < 0:
             raise ValueError(f"evaluation.every={self.every}: must be at least 0")
-        for name in ("val_problems", "val_retained", "test_problems", "test_retained"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"evaluation.{name}={getattr(self, name)}: must be at least 1")
-        for name in ("pairs", "samples"):
+        sizes = ("val_problems", "val_retained", "test_problems", "test_retained", "pairs")
+        for name in sizes:
             if getattr(self, name) < 1:
                 raise ValueError(f"evaluation.{name}={getattr(self, name)}: must be at least 1")
 
@@ -80,7 +79,7 @@ def evaluate(
 ) -> Report:
     """Score a model on `val` or `test`.
 
-    Keys: `target_accuracy` greedy pass@1; `target_mean4` (k = samples) and `rl_reward` the
+    Keys: `target_accuracy` greedy pass@1; `target_mean4` and `rl_reward` the
     verifier's mean score at temperature 1, without format terms; `expert_style` the share of those
     samples in the expert's manner; `retained/<skill>`, `/mean`, `/min` greedy; `sft_accuracy` and
     `expert_nll` teacher-forced on held-out expert pairs; `balance` = alpha * sft_accuracy +
@@ -90,8 +89,8 @@ def evaluate(
     problems = data.held_out(part)[: getattr(config, f"{split}_problems")]
     answers = respond(policy, data, problems, 1, max_new_tokens, greedy=True)
     right = [verifier.score(p, text) for p, text in zip(problems, answers, strict=True)]
-    sampled = respond(policy, data, problems, config.samples, max_new_tokens, greedy=False)
-    repeated = [problem for problem in problems for _ in range(config.samples)]
+    sampled = respond(policy, data, problems, SAMPLES, max_new_tokens, greedy=False)
+    repeated = [problem for problem in problems for _ in range(SAMPLES)]
     scores = [verifier.score(p, text) for p, text in zip(repeated, sampled, strict=True)]
     metrics = {
         "target_accuracy": mean(right),

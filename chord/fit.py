@@ -107,7 +107,7 @@ class Run:
         split = "test" if config.evaluation.test else "val"
         base = self.report(config.model.build().to(module.dtype_of_policy), split, "base", 0)
         trained = self.report(module.policy, split, "trained", config.steps)
-        plot_run(path)
+        plot_run(path, title=self.directory.name)
         rows = [row for row in read_rows(path / EVALUATIONS) if row["split"] == "val"]
         validation = {key.removeprefix("val/"): value for key, value in rows[-1].items()}
         print_summary(
@@ -118,6 +118,5 @@ class Run:
             path,
             split=split,
             alpha=config.schedule(config.steps - 1),
-            messages=self.tracker.messages(),
         )
         return Outcome(module, validation, base, trained)

@@ -7,6 +7,7 @@ picture.
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -62,17 +63,24 @@ def train(config: TrainConfig, run: RunDirectory) -> Outcome:
     torch.set_num_threads(config.threads)
     from lightning.pytorch import seed_everything
 
-    from chord.checkpoint import read_checkpoint
+    from chord.checkpoint import CHECKPOINT, read_checkpoint
     from chord.fit import Run
     from chord.recorder import Recorder
     from chord.tracking import new_run_id, open_tracker
+    from chord.tracking.base import shown
 
+    if config.resume is None and (run.path / "run.json").exists():
+        raise ConfigError(
+            f"hydra.run.dir={run.path}: already holds a run; resume={run.path} goes on with it"
+        )
     seed_everything(config.seed, verbose=False)
     try:
         completed, random_states = read_checkpoint(run.path)
         models = build_models(config)
     except ValueError as error:
         raise ConfigError(str(error)) from error
+    if completed > config.steps:
+        raise ConfigError(f"steps={config.steps}: the run has already taken {completed}")
     data = config.data.build()
     run.tracker_id = run.tracker_id or new_run_id()
     run.write()
@@ -80,14 +88,17 @@ def train(config: TrainConfig, run: RunDirectory) -> Outcome:
     recorder.truncate(completed)
     resolved = OmegaConf.to_container(run.config, resolve=True)
     assert isinstance(resolved, dict)
-    tracker = open_tracker(
-        config.tracking,
-        run.path,
-        config={str(key): value for key, value in resolved.items()},
-        run_name=run.name,
-        run_id=run.tracker_id,
-        resume_rows=recorder.history() if completed else None,
-    )
+    try:
+        tracker = open_tracker(
+            config.tracking,
+            run.path,
+            config={str(key): value for key, value in resolved.items()},
+            run_name=run.name,
+            run_id=run.tracker_id,
+            resume_rows=recorder.history(),
+        )
+    except ValueError as error:
+        raise ConfigError(str(error)) from error
     this = Run(config, run, data, models, recorder, tracker, completed, random_states)
     exit_code = 1
     try:
@@ -96,6 +107,12 @@ def train(config: TrainConfig, run: RunDirectory) -> Outcome:
         return outcome
     finally:
         tracker.finish(exit_code)
+        # Only now is it known whether an upload went through.
+        for line in tracker.messages():
+            print(line)
+        if exit_code and (run.path / CHECKPOINT).exists():
+            command = f"python -m chord.train resume={shown(run.path)}"
+            print(f"stopped; to go on from the last checkpoint: {command}", file=sys.stderr)
 
 
 def build_models(config: TrainConfig) -> Models:

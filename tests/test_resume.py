@@ -144,6 +144,20 @@ def test_a_directory_that_is_no_run_is_named(tmp_path: Path) -> None:
         open_run(tmp_path)
 
 
+def test_a_directory_that_holds_a_run_is_not_run_over(small_models: Path, tmp_path: Path) -> None:
+    start(small_models, tmp_path / "run")
+    with pytest.raises(ConfigError, match="already holds a run"):
+        start(small_models, tmp_path / "run", "seed=1")
+
+
+def test_a_run_cannot_be_shortened(small_models: Path, tmp_path: Path) -> None:
+    start(small_models, tmp_path / "run")
+    overrides = [f"resume={tmp_path / 'run'}", "steps=3"]
+    run = resume_run(tmp_path / "run", compose_config(*overrides), overrides)
+    with pytest.raises(ConfigError, match="steps=3: the run has already taken 5"):
+        train(parse(run.config, TrainConfig), run)
+
+
 def test_the_newest_run_is_found(small_models: Path, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="no run directory"):
         newest_run(tmp_path)
