@@ -159,7 +159,8 @@ def sample(
     with torch.no_grad(), evaluating(policy):
         for chunk in _chunks(prompts, max(1, chunk_rows // group_size)):
             tokens, attention_mask = left_pad([prompts[i] for i in chunk], pad_id=pad_id)
-            places = (torch.tensor(chunk)[:, None] * group_size + torch.arange(group_size)).flatten()
+            first = torch.tensor(chunk)[:, None] * group_size
+            places = (first + torch.arange(group_size)).flatten()
             _generate(policy, tokens, attention_mask, places, draws, table, sampler)
     return table.samples()
 
@@ -254,8 +255,10 @@ def fill_holes(alive: Tensor) -> Tensor:
 
     Few rows change place, so few are copied. Worked value: [no, yes, no, yes] gives [3, 1].
     """
+    import torch
+
     count = int(alive.sum())
-    rows = alive.new_tensor(range(count), dtype=int)
+    rows = torch.arange(count)
     rows[~alive[:count]] = alive[count:].nonzero()[:, 0] + count
     return rows
 

@@ -15,7 +15,8 @@ class KVCache:
     """Preallocated keys and values of every layer, filled from the left.
 
     One slot per column of the padded input; ``valid`` marks the slots that hold a real token and
-    stays None until padding is seen, because attention without a mask is faster.
+    stays None until padding is seen, because attention without a mask is faster. For use without
+    gradients only.
     """
 
     def __init__(self, storage: Tensor) -> None:
