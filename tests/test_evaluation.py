@@ -1,0 +1,73 @@
+"""Evaluation: what each number means, on models whose answers are known."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+import chord.evaluation as evaluation
+from chord.config import TrainConfig
+from chord.data.batch import Problem
+from chord.data.tasks import worked
+
+Build = Callable[..., TrainConfig]
+
+
+def report(config: TrainConfig, split: str = "val", alpha: float = 0.25) -> evaluation.Report:
+    return evaluation.evaluate(
+        config.model.build(),
+        config.data.build(),
+        config.evaluation,
+        config.reward,
+        split=split,
+        alpha=alpha,
+        max_new_tokens=12,
+    )
+
+
+def test_balance_is_the_mix_of_its_two_parts(small_config: Build) -> None:
+    metrics = report(small_config()).metrics
+    agreement, reward = metrics["sft_accuracy"], metrics["rl_reward"]
+    assert metrics["balance"] == pytest.approx(0.25 * agreement + 0.75 * reward)
+    assert metrics["balance_at_0.5"] == pytest.approx((agreement + reward) / 2)
+
+
+def test_a_perfect_model_in_the_experts_manner_scores_one(
+    small_config: Build, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def perfect(
+        policy: object,
+        data: object,
+        problems: list[Problem],
+        samples: int,
+        *_: object,
+        **__: object,
+    ) -> list[str]:
+        return [
+            worked(p) if p.skill == "target" else p.answer for p in problems for _ in range(samples)
+        ]
+
+    monkeypatch.setattr(evaluation, "respond", perfect)
+    metrics = report(small_config()).metrics
+    for name in ("target_accuracy", "target_mean4", "rl_reward", "expert_style", "retained/min"):
+        assert metrics[name] == 1, name
+
+
+def test_an_evaluation_repeats_and_splits_differ(small_config: Build) -> None:
+    config = small_config()
+    assert report(config).metrics == report(config).metrics
+    assert report(config).answers != report(config, "test").answers
+
+
+def test_every_metric_is_there_for_either_split(small_config: Build, tmp_path: Path) -> None:
+    names = set(report(small_config()).metrics)
+    assert names == set(report(small_config(), "test").metrics)
+    assert {
+        "target_accuracy",
+        "target_mean4",
+        "sft_accuracy",
+        "expert_nll",
+        "retained/mean",
+    } <= names
