@@ -78,18 +78,22 @@ def test_keys_are_stable_across_machines() -> None:
     assert [part_of(key_of(prompt)) for prompt in prompts] == ["pretrain", "train", "test"]
 
 
-@pytest.mark.parametrize(("max_first", "max_second"), [(999, 19), (2999, 29), (9999, 29)])
-def test_target_operands_stay_within_the_difficulty(max_first: int, max_second: int) -> None:
+@pytest.mark.parametrize(
+    ("first", "second"), [((100, 999), (11, 19)), ((100, 9999), (21, 29)), ((2000, 2999), (31, 99))]
+)
+def test_target_operands_stay_within_their_ranges(
+    first: tuple[int, int], second: tuple[int, int]
+) -> None:
     rng = random.Random(0)
-    problems = [
-        draw_target("test", rng, max_first=max_first, max_second=max_second) for _ in range(2000)
-    ]
+    problems = [draw_target("test", rng, first=first, second=second) for _ in range(2000)]
     operands = [[int(n) for n in problem.prompt.rstrip("=").split("*")] for problem in problems]
+    lefts = [left for left, _ in operands]
     assert {part_of(problem.key) for problem in problems} == {"test"}
-    assert min(first for first, _ in operands) < 110
-    assert 0.95 * max_first < max(first for first, _ in operands) <= max_first
-    assert {second for _, second in operands} == {*range(11, max_second + 1)} - {20}
-    assert not any(first % 10 == 0 for first, _ in operands)
+    assert first[0] <= min(lefts) < 1.05 * first[0]
+    assert 0.95 * first[1] < max(lefts) <= first[1]
+    tens = {*range(10, 100, 10)}
+    assert {right for _, right in operands} == {*range(second[0], second[1] + 1)} - tens
+    assert not any(left % 10 == 0 for left in lefts)
 
 
 def test_parts_have_their_shares() -> None:

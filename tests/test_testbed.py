@@ -49,15 +49,18 @@ def test_sizes(testbed: Testbed) -> None:
     assert [pair.problem for pair in testbed.test_pairs] == testbed.test[:HELD_OUT_PAIRS]
 
 
-@pytest.mark.parametrize(("first", "second"), [(999, 19), (2999, 29), (9999, 29)])
-def test_difficulty_sets_the_operands(first: int, second: int) -> None:
-    testbed = TestbedConfig(max_first=first, max_second=second).build()
+@pytest.mark.parametrize("sizes", [(100, 999, 11, 29), (1000, 9999, 51, 99), (100, 9999, 11, 99)])
+def test_difficulty_sets_the_operands(sizes: tuple[int, int, int, int]) -> None:
+    names = ("min_first", "max_first", "min_second", "max_second")
+    testbed = TestbedConfig(**dict(zip(names, sizes, strict=True))).build()
     problems = testbed.problems(0, 0, 500) + testbed.validation + testbed.test
     operands = [
         [int(number) for number in problem.prompt.rstrip("=").split("*")] for problem in problems
     ]
-    assert 0.9 * first < max(row[0] for row in operands) <= first
-    assert max(row[1] for row in operands) == second
+    assert sizes[0] <= min(row[0] for row in operands) < 1.1 * sizes[0]
+    assert 0.9 * sizes[1] < max(row[0] for row in operands) <= sizes[1]
+    assert min(row[1] for row in operands) == sizes[2]
+    assert max(row[1] for row in operands) == sizes[3]
     assert len({problem.key for problem in testbed.test}) == 1000
     assert len({problem.key for problem in testbed.validation}) == 500
 
@@ -94,8 +97,11 @@ def test_pairs_hold_the_worked_response(testbed: Testbed) -> None:
 @pytest.mark.parametrize(
     ("setting", "message"),
     [
-        ({"max_first": 99}, r"data.max_first=99: must be within \[999, 9999\]"),
-        ({"max_second": 30}, r"data.max_second=30: must be within \[19, 29\]"),
+        ({"min_first": 99}, r"data.min_first=99: must be within \[100, 9999\]"),
+        ({"max_first": 10_000}, r"data.max_first=10000: must be within \[\d+, 9999\]"),
+        ({"min_first": 500, "max_first": 499}, r"data.max_first=499: must be within \[500, 9999\]"),
+        ({"max_second": 100}, r"data.max_second=100: must be within \[\d+, 99\]"),
+        ({"min_first": 9990}, r"data.max_first=9999: leaves \d+ products .* at least 8000"),
         ({"expert_pairs": -1}, r"data.expert_pairs=-1: must be within \[0, 1024\]"),
         ({"expert_batch": -1}, r"data.expert_batch=-1: must be within \[0, 1024\]"),
         ({"pairing": "both"}, "data.pairing=both: must be one of separate, paired"),

@@ -4,8 +4,8 @@ Every problem is a short prompt that ends in `=` and has one right final answer:
 
 | skill       | prompt      | answer | what                                                 |
 |-------------|-------------|--------|------------------------------------------------------|
-| target      | `173*26=`   | 4498   | 101 to 9999 by 11 to 29, neither ending in 0         |
-| addition    | `2838+405=` | 3243   | two to five digits each                              |
+| target      | `173*26=`   | 4498   | 101 to 9999 by 11 to 99, neither ending in 0         |
+| addition    | `2838+405=` | 3243   | two to six digits each                               |
 | subtraction | `2838-405=` | 2433   | two to four digits each, never negative              |
 | short       | `173*6=`    | 1038   | product by one digit or by a multiple of ten         |
 | reverse     | `r48392=`   | 29384  | the digits from last to first                        |
@@ -35,7 +35,7 @@ PARTS = ("pretrain", "train", "validation", "test")
 
 FIRST = (100, 9999)
 """Range of a target problem's first operand."""
-SECOND = (11, 29)
+SECOND = (11, 99)
 """Range of its second operand."""
 
 # Upper bounds of each part in per mille of the hash space, in the order of PARTS.
@@ -106,7 +106,7 @@ def is_worked(response: str) -> bool:
 def draw(skill: str, rng: random.Random) -> Problem:
     """A random problem of a skill, from any part; operands are spread evenly over their logarithm.
 
-    Target problems are of all sizes: first operand 101 to 9999, second operand 11 to 29.
+    Target problems are of all sizes: first operand 101 to 9999, second operand 11 to 99.
     """
     return make_problem(skill, _PROMPTS[skill](rng))
 
@@ -119,11 +119,15 @@ def draw_from(part: str, skill: str, rng: random.Random) -> Problem:
 
 
 def draw_target(
-    part: str, rng: random.Random, *, max_first: int = FIRST[1], max_second: int = SECOND[1]
+    part: str,
+    rng: random.Random,
+    *,
+    first: tuple[int, int] = FIRST,
+    second: tuple[int, int] = SECOND,
 ) -> Problem:
-    """A random target problem from one part of the split, with operands of at most these sizes."""
+    """A random target problem from one part of the split, with operands within these ranges."""
     while True:
-        problem = make_problem(TARGET, _target(rng, max_first, max_second))
+        problem = make_problem(TARGET, _target(rng, first, second))
         if part_of(problem.key) == part:
             return problem
 
@@ -132,15 +136,17 @@ def _sized(rng: random.Random, low: int, high: int) -> int:
     return int(low * ((high + 1) / low) ** rng.random())
 
 
-def _target(rng: random.Random, max_first: int = FIRST[1], max_second: int = SECOND[1]) -> str:
-    first = second = 0
-    while not (first % 10 and second % 10):
-        first, second = _sized(rng, FIRST[0], max_first), rng.randint(SECOND[0], max_second)
-    return f"{first}*{second}="
+def _target(
+    rng: random.Random, first: tuple[int, int] = FIRST, second: tuple[int, int] = SECOND
+) -> str:
+    left = right = 0
+    while not (left % 10 and right % 10):
+        left, right = _sized(rng, *first), _sized(rng, *second)
+    return f"{left}*{right}="
 
 
 def _addition(rng: random.Random) -> str:
-    return f"{_sized(rng, 10, 199_999)}+{_sized(rng, 10, 199_999)}="
+    return f"{_sized(rng, 10, 899_999)}+{_sized(rng, 10, 899_999)}="
 
 
 def _subtraction(rng: random.Random) -> str:

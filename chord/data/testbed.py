@@ -10,6 +10,7 @@ from __future__ import annotations
 import random
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import NamedTuple
 
 from chord.data.batch import Pair, Problem
 from chord.data.tasks import (
@@ -31,12 +32,18 @@ HELD_OUT_PAIRS = 256
 RETAINED_PROBLEMS = {"validation": 200, "test": 500}
 """Problems of each retained skill."""
 
-# Smaller ranges leave too few problems to split.
-MIN_MAX_FIRST = 999
-MIN_MAX_SECOND = 19
+MIN_PRODUCTS = 8000
+"""Fewer leave too small parts of the split."""
 _PAIRINGS = ("separate", "paired")
 _MAX_EXPERT_PAIRS = 1024
 _TARGETS = {"train": _MAX_EXPERT_PAIRS, **HELD_OUT}
+
+
+class Sizes(NamedTuple):
+    """Ranges of the operands of target problems, both ends included."""
+
+    first: tuple[int, int]
+    second: tuple[int, int]
 
 
 @dataclass(kw_only=True)
@@ -48,10 +55,12 @@ class TestbedConfig:
 
     __test__ = False  # pytest takes classes named Test... for test cases
 
+    min_first: int = 1000
+    """Difficulty: the range of a target problem's first operand, within 100 to 9999."""
     max_first: int = 9999
-    """Difficulty: the largest first operand of a target problem; the smallest is 101."""
-    max_second: int = 29
-    """Difficulty: the largest second operand of a target problem; the smallest is 11."""
+    min_second: int = 31
+    """Difficulty: the range of a target problem's second operand, within 11 to 99."""
+    max_second: int = 99
     expert_pairs: int = 256
     """Target problems that come with an expert response."""
     expert_batch: int = 32
@@ -60,12 +69,25 @@ class TestbedConfig:
     """separate: RL problems have no expert response; paired: they are those that have one."""
 
     def __post_init__(self) -> None:
-        _check_range("data.max_first", self.max_first, MIN_MAX_FIRST, FIRST[1])
-        _check_range("data.max_second", self.max_second, MIN_MAX_SECOND, SECOND[1])
+        _check_range("data.min_first", self.min_first, FIRST[0], FIRST[1])
+        _check_range("data.max_first", self.max_first, self.min_first, FIRST[1])
+        _check_range("data.min_second", self.min_second, SECOND[0], SECOND[1])
+        _check_range("data.max_second", self.max_second, self.min_second, SECOND[1])
+        products = (self.max_first - self.min_first + 1) * (self.max_second - self.min_second + 1)
+        if products < MIN_PRODUCTS:
+            raise ValueError(
+                f"data.max_first={self.max_first}: leaves {products} products with the other "
+                f"ranges of operands; must leave at least {MIN_PRODUCTS}"
+            )
         _check_range("data.expert_pairs", self.expert_pairs, 0, _MAX_EXPERT_PAIRS)
         _check_range("data.expert_batch", self.expert_batch, 0, _MAX_EXPERT_PAIRS)
         if self.pairing not in _PAIRINGS:
             raise ValueError(f"data.pairing={self.pairing}: must be one of {', '.join(_PAIRINGS)}")
+
+    @property
+    def sizes(self) -> Sizes:
+        """The ranges of the two operands."""
+        return Sizes((self.min_first, self.max_first), (self.min_second, self.max_second))
 
     def build(self) -> Testbed:
         """The data set with these settings."""
@@ -89,10 +111,11 @@ class Testbed:
     def __init__(self, config: TestbedConfig) -> None:
         self.config = config
         self.tokenizer = CharTokenizer(ALPHABET)
-        size = (config.max_first, config.max_second)
-        self.expert_pairs = [_pair(p) for p in _targets("train", *size)[: config.expert_pairs]]
-        self.validation = list(_targets("validation", *size))
-        self.test = list(_targets("test", *size))
+        self.expert_pairs = [
+            _pair(p) for p in _targets("train", config.sizes)[: config.expert_pairs]
+        ]
+        self.validation = list(_targets("validation", config.sizes))
+        self.test = list(_targets("test", config.sizes))
         self.validation_pairs = [_pair(problem) for problem in self.validation[:HELD_OUT_PAIRS]]
         self.test_pairs = [_pair(problem) for problem in self.test[:HELD_OUT_PAIRS]]
         self._paired_keys = frozenset(pair.problem.key for pair in self.expert_pairs)
@@ -105,9 +128,9 @@ class Testbed:
         return [self._unpaired(rng) for _ in range(n)]
 
     def _unpaired(self, rng: random.Random) -> Problem:
-        first, second = self.config.max_first, self.config.max_second
+        first, second = self.config.sizes
         while True:
-            problem = draw_target("train", rng, max_first=first, max_second=second)
+            problem = draw_target("train", rng, first=first, second=second)
             if problem.key not in self._paired_keys:
                 return problem
 
@@ -143,12 +166,12 @@ def _pair(problem: Problem) -> Pair:
 
 
 @lru_cache(maxsize=16)
-def _targets(part: str, max_first: int, max_second: int) -> tuple[Problem, ...]:
+def _targets(part: str, sizes: Sizes) -> tuple[Problem, ...]:
     """As many problems of a part as are ever asked for, in a fixed random order, none twice."""
     rng = random.Random(f"targets/{part}")
     found: dict[int, Problem] = {}
     while len(found) < _TARGETS[part]:
-        problem = draw_target(part, rng, max_first=max_first, max_second=max_second)
+        problem = draw_target(part, rng, first=sizes.first, second=sizes.second)
         found.setdefault(problem.key, problem)
     return tuple(found.values())
 

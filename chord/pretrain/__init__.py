@@ -6,6 +6,6 @@ works them out; the teacher always works them out.
 
 from __future__ import annotations
 
-from chord.pretrain.__main__ import main
+from chord.pretrain.command import main
 
 __all__ = ["main"]

@@ -10,7 +10,7 @@ from typing import Any
 
 from chord.data.testbed import TestbedConfig
 from chord.pretrain.recipe import Recipe
-from chord.pretrain.scores import DIFFICULTIES
+from chord.pretrain.scores import DIFFICULTIES, size_name
 
 _SCORES = ("greedy", "mean4", "manner", "manner_right", "direct_right")
 
@@ -38,7 +38,7 @@ _LIMITS = """## Limits
 
 def write_card(to: Path, recipes: Sequence[Recipe], work: Path) -> str:
     """Write `to`/README.md for the models just made, and return its table of scores."""
-    from chord.pretrain.__main__ import checkpoint_name, scores_path
+    from chord.pretrain.command import checkpoint_name, scores_path
 
     rows: list[tuple[Recipe, str, dict[str, Any]]] = []
     for recipe in recipes:
@@ -81,17 +81,17 @@ def _target_table(rows: Rows) -> str:
     lines = [
         "Target. *greedy*: right answers; *mean4*: right samples at temperature 1; *manner*:",
         "samples in the expert's manner; *manner_right*, *direct_right*: right ones among the",
-        "samples in each manner. Sizes are `data.max_first` x `data.max_second`; the default is",
-        f"{default.max_first} x {default.max_second}.",
+        "samples in each manner. Sizes: the ranges of both operands (`data.min_first` and so on);",
+        f"the default is {size_name(default.sizes)}.",
         "",
         f"| model | sizes | {' | '.join(_SCORES)} |",
         "|---|---|" + "---|" * len(_SCORES),
     ]
     for _, name, numbers in rows:
-        for first, second in DIFFICULTIES:
-            scores = numbers["scores"][f"target/{first}x{second}"]
+        for sizes in DIFFICULTIES:
+            scores = numbers["scores"][f"target/{size_name(sizes)}"]
             cells = " | ".join(f"{scores[column]:.1%}" for column in _SCORES)
-            lines.append(f"| {_stem(name)} | {first} x {second} | {cells} |")
+            lines.append(f"| {_stem(name)} | {size_name(sizes)} | {cells} |")
     return "\n".join(lines)
 
 

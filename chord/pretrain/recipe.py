@@ -34,6 +34,8 @@ class Recipe:
     clip_norm: float = 1.0
     validation_documents: int = 3000
     validation_every: int = 250
+    scored_problems: int = 1000
+    """Most problems of each kind behind a score on the card."""
 
     @property
     def model(self) -> TransformerConfig:
@@ -51,8 +53,8 @@ class Recipe:
         return min(1.0, (step + 1) / self.warmup, left)
 
 
-BASE = Recipe(name="base", mixture=Mixture(direct=0.45, worked=0.02))
-TEACHER = Recipe(name="teacher", mixture=Mixture(direct=0.0, worked=0.4))
+BASE = Recipe(name="base", mixture=Mixture(direct=0.5, worked=0.015))
+TEACHER = Recipe(name="teacher", mixture=Mixture(direct=0.0, worked=0.5), steps=2500)
 RECIPES = {recipe.name: recipe for recipe in (BASE, TEACHER)}
 
 
@@ -68,4 +70,5 @@ def micro(recipe: Recipe) -> Recipe:
         warmup=2,
         validation_documents=64,
         validation_every=4,
+        scored_problems=4,
     )

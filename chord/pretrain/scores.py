@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
-from functools import cache
 
 from chord.data.batch import Problem
 from chord.data.tasks import PARTS, draw_target, is_worked
-from chord.data.testbed import HELD_OUT, Testbed, TestbedConfig
+from chord.data.testbed import HELD_OUT, Sizes, Testbed, TestbedConfig
 from chord.models.transformer import Transformer
 from chord.pretrain.mixture import TOKENIZER
 from chord.rewards import Verifier
@@ -16,8 +15,13 @@ from chord.rollout import draw_uniforms, sample
 
 MAX_NEW_TOKENS = 44
 SAMPLES = 4
-DIFFICULTIES = ((999, 19), (999, 29), (2999, 19), (2999, 29), (9999, 19), (9999, 29))
-"""Values of `data.max_first` and `data.max_second` that the card gives scores for."""
+DIFFICULTIES = tuple(
+    Sizes(first, second)
+    for second in ((11, 19), (21, 29), (31, 49), (51, 99), (31, 99))
+    for first in ((100, 999), (1000, 9999))
+    if second != (11, 19) or first != (100, 999)  # too few problems
+)
+"""Sizes of target problems that the card gives scores for."""
 
 
 def respond(
@@ -76,43 +80,48 @@ def greedy_score(model: Transformer, problems: Sequence[Problem]) -> float:
     return _mean([verifier(p, row[0]) for p, row in zip(problems, rows, strict=True)])
 
 
-def retained_scores(model: Transformer, split: str) -> dict[str, float]:
-    """Share of right greedy answers in each retained skill."""
-    retained = TestbedConfig().build().retained(split)
-    return {skill: greedy_score(model, problems) for skill, problems in retained.items()}
-
-
-def part_score(model: Transformer, part: str, max_first: int, max_second: int) -> float:
-    """Greedy accuracy on random target problems of one part, which shows what was memorised."""
-    rng = random.Random(f"scores/{part}")
-    problems = [
-        draw_target(part, rng, max_first=max_first, max_second=max_second)
-        for _ in range(HELD_OUT["test"])
-    ]
-    return greedy_score(model, problems)
-
-
-def scores(model: Transformer, split: str) -> dict[str, dict[str, float]]:
-    """All of the card's numbers: `target/<max_first>x<max_second>`, `retained`, and `parts`.
+def scores(
+    model: Transformer, split: str, *, limit: int | None = None
+) -> dict[str, dict[str, float]]:
+    """All of the card's numbers: `target/<sizes>`, `retained`, and `parts`.
 
     `parts` compares greedy accuracy on the parts of the target problems at the default difficulty:
-    equal on training and held-out problems, as the model has seen neither.
+    equal on training and held-out problems, as the model has seen neither. `limit` is the most
+    problems taken of each kind.
     """
     found = {
-        f"target/{first}x{second}": target_scores(model, _testbed(first, second).held_out(split))
-        for first, second in DIFFICULTIES
+        f"target/{size_name(sizes)}": target_scores(model, _testbed(sizes).held_out(split)[:limit])
+        for sizes in DIFFICULTIES
     }
     default = TestbedConfig()
-    size = (default.max_first, default.max_second)
     return found | {
-        "retained": retained_scores(model, split),
-        "parts": {part: part_score(model, part, *size) for part in PARTS},
+        "retained": {
+            skill: greedy_score(model, problems[:limit])
+            for skill, problems in default.build().retained(split).items()
+        },
+        "parts": {part: greedy_score(model, _part(part, default)[:limit]) for part in PARTS},
     }
 
 
-@cache
-def _testbed(max_first: int, max_second: int) -> Testbed:
-    return TestbedConfig(max_first=max_first, max_second=max_second).build()
+def _part(part: str, config: TestbedConfig) -> list[Problem]:
+    """Random target problems of one part of the split."""
+    rng = random.Random(f"scores/{part}")
+    return [
+        draw_target(part, rng, first=config.sizes.first, second=config.sizes.second)
+        for _ in range(HELD_OUT["test"])
+    ]
+
+
+def size_name(sizes: Sizes) -> str:
+    """E.g. `1000-9999 x 31-99`."""
+    return " x ".join(f"{low}-{high}" for low, high in sizes)
+
+
+def _testbed(sizes: Sizes) -> Testbed:
+    (min_first, max_first), (min_second, max_second) = sizes
+    return TestbedConfig(
+        min_first=min_first, max_first=max_first, min_second=min_second, max_second=max_second
+    ).build()
 
 
 def _mean(values: Sequence[float]) -> float:

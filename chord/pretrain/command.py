@@ -1,0 +1,103 @@
+"""`python -m chord.pretrain`: rebuild the shipped base and teacher, their scores and their card."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import multiprocessing
+import os
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from chord.pretrain.recipe import Recipe
+
+ASSETS = Path(__file__).parents[1] / "assets"
+WORK = Path("outputs/pretrain")
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    options = argparse.ArgumentParser(prog="python -m chord.pretrain", description=__doc__)
+    options.add_argument(
+        "--to", type=Path, default=ASSETS, help="where checkpoints and card go (chord/assets)"
+    )
+    options.add_argument(
+        "--work", type=Path, default=WORK, help="state to resume from (outputs/pretrain)"
+    )
+    options.add_argument(
+        "--only", choices=("base", "teacher"), help="pre-train this one, write no card"
+    )
+    options.add_argument(
+        "--seeds",
+        type=int,
+        nargs="+",
+        default=[0],
+        help="seeds of the base; one other than 0 goes to base-SEED.safetensors",
+    )
+    options.add_argument("--fresh", action="store_true", help="start over, keep no state")
+    options.add_argument("--micro", action="store_true", help="tiny models, to try the command")
+    return options
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Pre-train what is asked for, two models at a time; exit code 1 where one fails."""
+    options = parser().parse_args(arguments)
+    from chord.pretrain.recipe import BASE, TEACHER, micro
+
+    recipes = [replace(BASE, seed=seed) for seed in options.seeds] + [TEACHER]
+    recipes = [recipe for recipe in recipes if options.only in (None, recipe.name)]
+    if options.micro:
+        recipes = [micro(recipe) for recipe in recipes]
+    # One thread each: the result then does not depend on the number of cores.
+    os.environ["OMP_NUM_THREADS"] = "1"
+    context = multiprocessing.get_context("spawn")
+    jobs = [(recipe, options.to, options.work, options.fresh) for recipe in recipes]
+    try:
+        with context.Pool(min(2, len(jobs))) as pool:
+            pool.starmap(_build, jobs, chunksize=1)
+    except ValueError as error:
+        print(error, file=sys.stderr)
+        return 1
+    if options.only is None:
+        from chord.pretrain.card import write_card
+
+        print(write_card(options.to, recipes, options.work))
+    return 0
+
+
+def checkpoint_name(recipe: Recipe) -> str:
+    """`base.safetensors`, or `base-1.safetensors` for another seed than 0."""
+    suffix = f"-{recipe.seed}" if recipe.seed else ""
+    return f"{recipe.name}{suffix}.safetensors"
+
+
+def _build(recipe: Recipe, to: Path, work: Path, fresh: bool) -> None:
+    """Pre-train, ship and score one model; its numbers go to `work` for the card."""
+    import torch
+
+    from chord.pretrain.scores import scores
+    from chord.pretrain.training import pretrain, ship, state_path
+
+    torch.set_num_threads(1)
+    if fresh:
+        state_path(recipe, work).unlink(missing_ok=True)
+    began = time.monotonic()
+    model, curve = pretrain(recipe, work, report=lambda line: print(line, flush=True))
+    ship(model, recipe, to / checkpoint_name(recipe))
+    numbers = {
+        "minutes": (time.monotonic() - began) / 60,
+        "parameters": sum(weight.numel() for weight in model.parameters()),
+        "curve": curve,
+        "scores": scores(model, "test", limit=recipe.scored_problems),
+    }
+    scores_path(recipe, work).write_text(json.dumps(numbers, indent=1) + "\n")
+
+
+def scores_path(recipe: Recipe, work: Path) -> Path:
+    """Where a model's curve and scores wait for the card."""
+    return work / f"{recipe.name}-{recipe.seed}.json"
