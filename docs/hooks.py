@@ -1,0 +1,90 @@
+"""What mkdocs runs while it builds the site: the configuration reference, read off `conf/`."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from chord.cli import GROUP_ORDER, first_comment
+from chord.config import CONF_DIR
+
+MARKER = "<!-- options -->"
+_LINE = re.compile(r"^( *)([a-z_]\w*):(?: +(?!#)(.*?))?(?: +# (.*))?$")
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One value of a YAML file: its name as it is typed, its value, its comment."""
+
+    name: str
+    value: str
+    comment: str
+
+
+def on_page_markdown(markdown: str, **_: Any) -> str:
+    """Put the reference where a page asks for it."""
+    return markdown.replace(MARKER, reference()) if MARKER in markdown else markdown
+
+
+def reference() -> str:
+    """Every group, option and setting of `chord.train`, in the order of a train step."""
+    return "\n\n".join(_group(name) for name in GROUP_ORDER)
+
+
+def settings(path: Path, prefix: str = "") -> list[Setting]:
+    """The settings of a YAML file, nested ones by their full names, `defaults` and `hydra` left
+    out. A setting without a comment has that of its namesake in another option of the group."""
+    found: list[Setting] = []
+    parents: list[str] = []
+    for line in path.read_text().splitlines():
+        match = _LINE.match(line)
+        if match is None or match[2] == "defaults":
+            continue
+        if match[2] == "hydra":
+            break
+        parents = [*parents[: len(match[1]) // 2], match[2]]
+        name = ".".join([*prefix.split(), *parents])
+        if match[3] or match[4]:
+            found.append(Setting(name, match[3] or "", match[4] or ""))
+    return found
+
+
+def _group(group: str) -> str:
+    default = defaults().get(group)
+    paths = sorted((CONF_DIR / group).glob("*.yaml"))
+    said = {s.name: s.comment for path in paths for s in settings(path, group) if s.comment}
+    parts = [f"## {group}", f"Default: `{group}={default}`." if default else "Default: none."]
+    for path in paths:
+        parts += [f"### {group}={path.stem}", _escaped(first_comment(path))]
+        if group == "experiment":
+            body = path.read_text().splitlines()[2:]
+            parts.append("\n".join(["```yaml", *body, "```"]))
+        elif rows := settings(path, group):
+            parts.append(_table(rows, said))
+    return "\n\n".join(parts)
+
+
+def defaults() -> dict[str, str]:
+    """The option each group has in `conf/train.yaml`; one that follows another group has its."""
+    text = (CONF_DIR / "train.yaml").read_text()
+    chosen = dict(re.findall(r"^ +- (\w+): (\S+)", text, re.MULTILINE))
+    del chosen["experiment"]
+    return {
+        group: chosen[name[2:-1]] if name.startswith("${") else name
+        for group, name in chosen.items()
+    }
+
+
+def _table(rows: list[Setting], said: dict[str, str]) -> str:
+    lines = ["| setting | value | |", "|---|---|---|"]
+    for row in rows:
+        value = f"`{row.value}`" if row.value else ""
+        comment = row.comment or said.get(row.name, "")
+        lines.append(f"| `{row.name}` | {value} | {_escaped(comment)} |")
+    return "\n".join(lines)
+
+
+def _escaped(text: str) -> str:
+    return re.sub(r"([|*_<\[\]])", r"\\\1", text)
