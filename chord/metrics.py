@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from itertools import pairwise
+from typing import Any
 
 import torch
 from torch import Tensor
+
+from chord.data.batch import Problem
+from chord.gradients import RolloutRows, Tokens
 
 # By the policy's probability of the expert's token: hopeless, rare, unsure, likely, known.
 BUCKETS = (0.0, 0.01, 0.1, 0.5, 0.9, 1.0)
@@ -55,3 +60,79 @@ def gradient_metrics(sft: list[Tensor], rl: list[Tensor]) -> dict[str, float]:
     if norm_a > 0 and norm_b > 0:
         metrics["grad/cosine"] = float(a @ b) / (norm_a * norm_b)
     return metrics
+
+
+def branch_metrics(alpha: float, sft: Tokens | None, rl: Tokens | None) -> dict[str, float]:
+    """Losses, weights and token statistics of the branches; a skipped one is absent, not 0."""
+    metrics = {"loss/total": 0.0}
+    if sft is not None:
+        logprobs = torch.cat(sft.logprobs)
+        metrics |= weight_metrics(torch.cat(sft.weights), logprobs.exp())
+        metrics |= {
+            "expert/nll": float(-logprobs.mean()),
+            "expert/mean_p": float(logprobs.exp().mean()),
+            "loss/sft": sft.loss,
+            "loss/sft_share": alpha * sft.loss,
+            "tokens/sft": float(logprobs.numel()),
+        }
+        metrics["loss/total"] += metrics["loss/sft_share"]
+    if rl is not None:
+        count = sum(part.numel() for part in rl.logprobs)
+        metrics |= {
+            "loss/rl": rl.loss,
+            "loss/rl_share": (1 - alpha) * rl.loss,
+            "rollout/entropy": float(torch.cat(rl.entropy).mean()),
+            "rl/logprob_gap": float(torch.cat(rl.gap).max()),
+            "tokens/rl": float(count),
+            **{f"rl/{name}": value / count for name, value in rl.sums.items()},
+        }
+        if rl.kl:
+            metrics["rl/kl"] = float(torch.cat(rl.kl).mean())
+        metrics["loss/total"] += metrics["loss/rl_share"]
+    return metrics
+
+
+@dataclass
+class Rollouts:
+    """The policy's answers of a step, problem by problem, N = P * K; scores and rewards (P, K).
+
+    `scores` are the verifier's, `rewards` what the advantages are made of: with a format term and
+    a KL penalty where those are on.
+    """
+
+    rows: RolloutRows
+    problems: list[Problem]
+    texts: list[str]
+    finished: list[bool]
+    styled: list[bool]
+    scores: Tensor
+    rewards: Tensor
+
+    def metrics(self) -> dict[str, float]:
+        """Rewards, lengths in tokens, and the manner of the answers."""
+        lengths = self.rows.tokens.mask.sum(dim=1).double()
+        return {
+            "rollout/reward": float(self.rewards.mean()),
+            "rollout/reward_std": float(self.rewards.std()),
+            "rollout/score": float(self.scores.mean()),
+            "rollout/length": float(lengths.mean()),
+            "rollout/no_eos": 1 - sum(self.finished) / len(self.finished),
+            "rollout/expert_style": sum(self.styled) / len(self.styled),
+            **group_metrics(self.scores),
+        }
+
+    def completions(self, count: int) -> list[dict[str, Any]]:
+        """The first `count` answers, with all that decided their gradient."""
+        return [
+            {
+                "problem": self.problems[row].prompt,
+                "answer": self.problems[row].answer,
+                "response": self.texts[row],
+                "score": float(self.scores.flatten()[row]),
+                "reward": float(self.rewards.flatten()[row]),
+                "advantage": float(self.rows.advantages[row]),
+                "finished": self.finished[row],
+                "expert_style": self.styled[row],
+            }
+            for row in range(min(count, len(self.texts)))
+        ]

@@ -7,15 +7,14 @@ token count over the whole optimizer step, however that is cut into micro-batche
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 from lightning.pytorch import LightningModule
 from lightning.pytorch.core.optimizer import LightningOptimizer
 from torch import Tensor
 
-from chord.data.batch import Problem, collate
+from chord.data.batch import collate
 from chord.distributed import all_max, all_min, all_rows
 from chord.gradients import (
     ExpertRows,
@@ -26,7 +25,7 @@ from chord.gradients import (
     add_sft_gradient,
     kl_in_reward,
 )
-from chord.metrics import gradient_metrics, group_metrics, weight_metrics
+from chord.metrics import Rollouts, branch_metrics, gradient_metrics
 from chord.models.scoring import scatter
 from chord.recorder import StepRecord
 from chord.rollout import draw_uniforms, sample
@@ -36,18 +35,6 @@ from chord.weightings import minmax_signal
 if TYPE_CHECKING:
     from chord.config import TrainConfig
     from chord.data.testbed import Testbed
-
-
-@dataclass
-class Rollouts:
-    """The policy's answers of a step, row order problem by problem, with their rewards (P, K)."""
-
-    rows: RolloutRows
-    problems: list[Problem]
-    texts: list[str]
-    finished: list[bool]
-    scores: Tensor
-    rewards: Tensor
 
 
 class ChordModule(LightningModule):
@@ -91,7 +78,7 @@ class ChordModule(LightningModule):
         alpha = float(schedule(step))
         rollouts = self.collect(step) if alpha < 1 or schedule.needs_rollouts else None
         sampled = time.perf_counter()
-        self.metrics = {"alpha": alpha, "lr": self.prepare(step)}
+        self.metrics = {"alpha": alpha, "lr": self.set_learning_rate(step)}
         experts = self.expert_rows(step) if alpha > 0 else None
         seconds_loss = seconds_update = 0.0
         for _ in range(self.config.rollout.updates):
@@ -101,11 +88,14 @@ class ChordModule(LightningModule):
             self.update()
             seconds_loss += between - before
             seconds_update += time.perf_counter() - between
-        self.log_branches(alpha, sft, rl)
+        self.metrics |= branch_metrics(alpha, sft, rl)
         completions = []
         if rollouts is not None:
-            self.log_rollouts(rollouts)
-            completions = self.completions(step, rollouts)
+            self.metrics |= rollouts.metrics()
+            every = self.config.trainer.completions_every
+            # All answers to the first two problems.
+            kept = 2 * self.config.rollout.group_size if every and step % every == 0 else 0
+            completions = rollouts.completions(kept)
         took = time.perf_counter() - started
         tokens = sum(self.metrics.get(f"tokens/{branch}", 0.0) for branch in ("sft", "rl"))
         timings = {
@@ -119,7 +109,7 @@ class ChordModule(LightningModule):
             step=step, metrics=self.metrics, timings=timings, completions=completions
         )
 
-    def prepare(self, step: int) -> float:
+    def set_learning_rate(self, step: int) -> float:
         """Set this step's learning rate; at the switch of phases, forget the optimizer's state."""
         config, schedule = self.config.optimizer, self.config.schedule
         optimizer = self.optimizers()
@@ -189,7 +179,8 @@ class ChordModule(LightningModule):
             advantages=self.advantages(rewards).flatten().to(self.dtype_of_policy),
             signal=self.signal(scores.flatten()),
         )
-        return Rollouts(rows, repeated, texts, samples.finished, scores, rewards)
+        styled = [self.data.is_expert_style(text) for text in texts]
+        return Rollouts(rows, repeated, texts, samples.finished, styled, scores, rewards)
 
     def advantages(self, rewards: Tensor) -> Tensor:
         """Advantages of our rows; statistics over the batch are taken over all ranks."""
@@ -267,65 +258,6 @@ class ChordModule(LightningModule):
         optimizer = self.optimizers()
         assert isinstance(optimizer, LightningOptimizer)
         optimizer.step()
-
-    def log_branches(self, alpha: float, sft: Tokens | None, rl: Tokens | None) -> None:
-        """Losses, weights and token statistics; a skipped branch is absent, not 0."""
-        metrics, total = self.metrics, 0.0
-        if sft is not None:
-            probabilities = torch.cat(sft.logprobs).exp()
-            metrics |= weight_metrics(torch.cat(sft.weights), probabilities)
-            metrics["expert/nll"] = float(-torch.cat(sft.logprobs).mean())
-            metrics["expert/mean_p"] = float(probabilities.mean())
-            metrics["loss/sft"], metrics["loss/sft_share"] = sft.loss, alpha * sft.loss
-            metrics["tokens/sft"] = float(probabilities.numel())
-            total += alpha * sft.loss
-        if rl is not None:
-            count = sum(part.numel() for part in rl.logprobs)
-            metrics["loss/rl"], metrics["loss/rl_share"] = rl.loss, (1 - alpha) * rl.loss
-            metrics["rollout/entropy"] = float(torch.cat(rl.entropy).mean())
-            metrics["rl/logprob_gap"] = float(torch.cat(rl.gap).max())
-            metrics |= {f"rl/{name}": value / count for name, value in rl.sums.items()}
-            if rl.kl:
-                metrics["rl/kl"] = float(torch.cat(rl.kl).mean())
-            metrics["tokens/rl"] = float(count)
-            total += (1 - alpha) * rl.loss
-        metrics["loss/total"] = total
-
-    def log_rollouts(self, rollouts: Rollouts) -> None:
-        """Rewards, lengths and manner of the policy's own answers."""
-        lengths = rollouts.rows.tokens.mask.sum(dim=1).double()
-        styled = [self.data.is_expert_style(text) for text in rollouts.texts]
-        self.metrics |= {
-            "rollout/reward": float(rollouts.rewards.mean()),
-            "rollout/reward_std": float(rollouts.rewards.std()),
-            "rollout/score": float(rollouts.scores.mean()),
-            "rollout/length": float(lengths.mean()),
-            "rollout/no_eos": 1 - sum(rollouts.finished) / len(rollouts.finished),
-            "rollout/expert_style": sum(styled) / len(styled),
-            **group_metrics(rollouts.scores),
-        }
-
-    def completions(self, step: int, rollouts: Rollouts) -> list[dict[str, Any]]:
-        """The answers to the step's first two problems, every n steps."""
-        every = self.config.trainer.completions_every
-        if every == 0 or step % every:
-            return []
-        kept = []
-        for row in range(min(2 * self.config.rollout.group_size, len(rollouts.texts))):
-            problem, text = rollouts.problems[row], rollouts.texts[row]
-            kept.append(
-                {
-                    "problem": problem.prompt,
-                    "answer": problem.answer,
-                    "response": text,
-                    "score": float(rollouts.scores.flatten()[row]),
-                    "reward": float(rollouts.rewards.flatten()[row]),
-                    "advantage": float(rollouts.rows.advantages[row]),
-                    "finished": rollouts.finished[row],
-                    "expert_style": self.data.is_expert_style(text),
-                }
-            )
-        return kept
 
 
 def _grad(parameter: Tensor) -> Tensor:

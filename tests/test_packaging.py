@@ -1,0 +1,37 @@
+"""What a user installs: the wheel carries the configuration, the checkpoints and the types."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+
+
+@pytest.mark.slow
+def test_the_wheel_is_complete_and_runs_without_the_checkout(tmp_path: Path) -> None:
+    subprocess.run(
+        [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "-w", tmp_path, ROOT],
+        check=True,
+    )
+    (wheel,) = tmp_path.glob("*.whl")
+    with zipfile.ZipFile(wheel) as archive:
+        names = set(archive.namelist())
+        archive.extractall(tmp_path / "installed")
+    conf = {f"chord/{path.relative_to(ROOT)}" for path in (ROOT / "conf").rglob("*.yaml")}
+    assert conf <= names
+    assert {"chord/py.typed", "chord/assets/base.safetensors"} <= names
+    assert not [name for name in names if name.startswith(("tests/", "experiments/"))]
+    done = subprocess.run(
+        [sys.executable, "-c", "import chord.train; chord.train.main()", "--help"],
+        cwd=tmp_path / "installed",
+        env={"PYTHONPATH": str(tmp_path / "installed")},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert "schedule=" in done.stdout
