@@ -101,3 +101,13 @@ def test_what_the_unified_objective_means_is_reinforce_with_an_exact_kl():
     values, _ = objective.token_losses(logprobs, logprobs, f64([2]), mask)
     aggregate(values + kl.coef * kl(logits, teacher), mask, total=1).backward()
     assert logits.grad[0, 0].tolist() == pytest.approx([-1.025, 1.025], abs=1e-15)
+
+
+def test_weights_that_are_given_attached_are_constants_all_the_same():
+    model, expert, rewards = unified_case(900)
+    attached = model.softmax(dim=-1).amax(dim=-1)
+    gradients = []
+    for weights in (attached, attached.detach()):
+        loss, _ = unified_objective(model, expert, rewards, alpha=0.3, weights=weights)
+        gradients.append(torch.autograd.grad(loss, model, retain_graph=True)[0])
+    assert torch.equal(*gradients)
