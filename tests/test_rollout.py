@@ -14,15 +14,9 @@ from torch import Tensor, nn
 from chord.data.batch import collate
 from chord.models.scoring import response_logits, target_logprobs
 from chord.models.transformer import Transformer, TransformerConfig
-from chord.rollout import (
-    RolloutConfig,
-    Samples,
-    draw_uniforms,
-    fill_holes,
-    inverse_cdf,
-    sample,
-    truncate,
-)
+from chord.rollout import RolloutConfig, Samples, draw_uniforms, sample
+from chord.rollout.choice import inverse_cdf, truncate
+from chord.rollout.sampling import fill_holes
 
 EXACT = {"rtol": 0.0, "atol": 1e-10}
 EOS = 1

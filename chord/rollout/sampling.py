@@ -1,4 +1,4 @@
-"""The policy answers problems: batched sampling with a key-value cache.
+"""Batched sampling with a key-value cache.
 
 A prompt is computed once for its whole group, a sequence that ends leaves the batch at once, and
 each row draws from random numbers of its own, so that what else is in the batch cannot change it.
@@ -6,12 +6,13 @@ each row draws from random numbers of its own, so that what else is in the batch
 
 from __future__ import annotations
 
-import warnings
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from chord.rollout.choice import Sampler
 
 if TYPE_CHECKING:
     import numpy as np
@@ -21,51 +22,6 @@ if TYPE_CHECKING:
     from chord.models.transformer import Transformer
 
     Uniforms = NDArray[np.float64]
-
-
-@dataclass(kw_only=True)
-class RolloutConfig:
-    """How many answers are sampled in a train step, and how.
-
-    Raises ValueError naming ``rollout.<field>``; warns where top_p or top_k cuts the distribution.
-    """
-
-    problems: int = 24
-    """Problems in a train step."""
-    group_size: int = 8
-    """Answers to each problem; a group of one has no relative advantage."""
-    temperature: float = 1.0
-    top_p: float = 1.0
-    """Share of probability sampled from; 1 is all of it."""
-    top_k: int = 0
-    """Number of tokens sampled from; 0 is all of them."""
-    max_new_tokens: int = 64
-    """Length at which an answer without an end token is cut."""
-    updates: int = 1
-    """Optimizer updates made on one batch of answers."""
-
-    def __post_init__(self) -> None:
-        for name, least in (
-            ("problems", 1),
-            ("group_size", 2),
-            ("max_new_tokens", 1),
-            ("updates", 1),
-            ("top_k", 0),
-        ):
-            value = getattr(self, name)
-            if value < least:
-                raise ValueError(f"rollout.{name}={value}: must be at least {least}")
-        if not 0 < self.temperature < float("inf"):
-            raise ValueError(f"rollout.temperature={self.temperature}: must be greater than 0")
-        if not 0 < self.top_p <= 1:
-            raise ValueError(f"rollout.top_p={self.top_p}: must be within (0, 1]")
-        for name, off in (("top_p", 1.0), ("top_k", 0)):
-            if getattr(self, name) != off:
-                warnings.warn(
-                    f"rollout.{name}={getattr(self, name)}: samples no longer follow the policy "
-                    f"that is trained, which biases its gradient; {off} turns this off",
-                    stacklevel=2,
-                )
 
 
 @dataclass
@@ -155,7 +111,7 @@ def sample(
         lengths=torch.full((rows,), max_new_tokens),
         finished=torch.zeros(rows, dtype=torch.bool),
     )
-    sampler = _Sampler(eos_id=eos_id, temperature=temperature, top_k=top_k, top_p=top_p)
+    sampler = Sampler(eos_id=eos_id, temperature=temperature, top_k=top_k, top_p=top_p)
     with torch.no_grad(), evaluating(policy):
         for chunk in _chunks(prompts, max(1, chunk_rows // group_size)):
             tokens, attention_mask = left_pad([prompts[i] for i in chunk], pad_id=pad_id)
@@ -188,31 +144,6 @@ class _Table:
         )
 
 
-@dataclass(kw_only=True)
-class _Sampler:
-    """Turns logits into tokens."""
-
-    eos_id: int
-    temperature: float
-    top_k: int
-    top_p: float
-
-    def __call__(self, logits: Tensor, uniforms: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
-        """Return token, log-probability and entropy of each row, (R,), from logits (R, V)."""
-        if self.temperature != 1:
-            logits = logits / self.temperature
-        logprobs = logits.log_softmax(dim=-1)
-        probs = logprobs.exp()
-        if uniforms is None:
-            tokens = logprobs.argmax(dim=-1)
-        else:
-            tokens = inverse_cdf(truncate(probs, top_k=self.top_k, top_p=self.top_p), uniforms)
-        chosen = logprobs.gather(-1, tokens[:, None])[:, 0]
-        # 0 * -inf is NaN; a probability of 0 adds nothing to the entropy.
-        entropies = -(probs * logprobs.clamp_min(-1e4)).sum(dim=-1)
-        return tokens, chosen, entropies
-
-
 def _generate(
     policy: Transformer,
     prompts: Tensor,
@@ -220,7 +151,7 @@ def _generate(
     places: Tensor,
     uniforms: Tensor | None,
     table: _Table,
-    sampler: _Sampler,
+    sampler: Sampler,
 ) -> None:
     """Answer one chunk: row r of the expanded prompts is written to row ``places[r]``."""
     max_new_tokens = table.tokens.shape[1]
@@ -261,35 +192,6 @@ def fill_holes(alive: Tensor) -> Tensor:
     rows = torch.arange(count)
     rows[~alive[:count]] = alive[count:].nonzero()[:, 0] + count
     return rows
-
-
-def inverse_cdf(probs: Tensor, uniforms: Tensor) -> Tensor:
-    """Return the first index whose cumulative share of probs exceeds the uniform, (R,).
-
-    ``probs`` (R, V) need not sum to 1; an index of probability 0 is never returned. Worked value:
-    probs [.2, .3, .5] and u = .2 give 1.
-    """
-    cumulative = probs.double().cumsum(dim=-1)
-    # Divided by itself the last entry is exactly 1, so a uniform below 1 always finds an index.
-    cumulative = cumulative / cumulative[:, -1:]
-    return (cumulative <= uniforms[:, None]).sum(dim=-1)
-
-
-def truncate(probs: Tensor, *, top_k: int = 0, top_p: float = 1.0) -> Tensor:
-    """Set to 0 what is outside the k most probable tokens or the smallest set of mass top_p.
-
-    Tokens as probable as the last one kept are kept too. The result is not renormalised.
-    """
-    if 0 < top_k < probs.shape[-1]:
-        least = probs.topk(top_k, dim=-1).values[:, -1:]
-        probs = probs.where(probs >= least, 0.0)
-    if top_p < 1:
-        ordered = probs.sort(dim=-1, descending=True).values
-        before = ordered.cumsum(dim=-1) - ordered
-        needed = before < top_p * ordered.sum(dim=-1, keepdim=True)
-        least = ordered.where(needed, float("inf")).amin(dim=-1, keepdim=True)
-        probs = probs.where(probs >= least, 0.0)
-    return probs
 
 
 def left_pad(prompts: Sequence[Sequence[int]], *, pad_id: int) -> tuple[Tensor, Tensor | None]:
