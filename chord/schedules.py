@@ -36,10 +36,11 @@ def resolve_length(value: float, total_steps: int) -> float:
     """Length in steps of a setting that is a share of the run below 1 and a step count from 1 on.
 
     `1` and `1.0` both mean one step; the whole run is written as its number of steps. A share is
-    not rounded, so a curve has the same shape in 100 and in 10,000 steps.
+    not rounded to whole steps, so a curve has the same shape in 100 and in 10,000 of them.
     `resolve_length(0.3, 100) == 30.0`, `resolve_length(30, 100) == 30.0`.
     """
-    return value * total_steps if value < 1 else float(value)
+    # .07 * 100 is 7.000000000000001, which must not cost a step.
+    return round(value * total_steps, 9) if value < 1 else float(value)
 
 
 @dataclass(kw_only=True)

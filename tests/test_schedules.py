@@ -119,6 +119,9 @@ def test_step_goes_from_pure_imitation_to_pure_rl():
     half = Step(switch_step=0.5, total_steps=5)
     assert [half(step) for step in range(5)] == [1.0, 1.0, 1.0, 0.0, 0.0]
     assert Step(switch_step=0, total_steps=5)(0) == 0.0
+    # .07 * 100 is 7.000000000000001 in binary and still means seven steps.
+    assert 0.07 * 100 > 7
+    assert Step(switch_step=0.07, total_steps=100)(7) == 0.0
 
 
 def test_step_has_a_phase_of_its_own_for_each_half():
