@@ -1,0 +1,277 @@
+"""What the README and the site say is true: commands, tables, names of metrics, options, tests."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import math
+import re
+import shlex
+import sys
+from dataclasses import fields
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+import torch
+from conftest import compose_config, small_composed
+from hydra.errors import HydraException
+from omegaconf.errors import OmegaConfBaseException
+from pages import ROOT, TEXTS, blocks, code, commands, jobs, table
+
+from chord.cli import GROUP_ORDER, one_line
+from chord.config import (
+    CONF_DIR,
+    SCHEMAS,
+    ConfigError,
+    EvaluateConfig,
+    TrainConfig,
+    parse,
+)
+from chord.recorder import read_rows
+from chord.run import RunDirectory
+from chord.train import train
+from chord.weightings import (
+    Entropy,
+    Importance,
+    Margin,
+    Phi,
+    TokenStats,
+    Uniform,
+    Weighting,
+    token_stats,
+)
+
+
+def hooks() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("docs_hooks", ROOT / "docs" / "hooks.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    # dataclasses look their module up by name.
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(sys.modules, spec.name, module)
+        spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.parametrize(("page", "command"), commands())
+def test_every_command_can_be_typed(page: str, command: str, tmp_path: Path) -> None:
+    words = shlex.split(command)
+    program, arguments = words[0], words[1:]
+    if program == "python":
+        program, arguments = words[2].replace(".", "-"), words[3:]
+    if program == "make":
+        assert re.search(rf"^{arguments[0]}:", (ROOT / "Makefile").read_text(), re.M)
+    elif program == "chord-pretrain":
+        assert importlib.util.find_spec("chord.pretrain.__main__")
+        assert not arguments
+    elif program in ("chord-train", "chord-evaluate"):
+        flags = {"--help", "--cfg", "job", "--resolve"}
+        arguments = [word for word in arguments if word not in flags]
+        searchpath = []
+        if "--config-dir" in arguments:
+            at = arguments.index("--config-dir")
+            write_own_configuration(tmp_path)
+            searchpath = [f"hydra.searchpath=[file://{tmp_path / arguments[at + 1]}]"]
+            del arguments[at : at + 2]
+        name, root = {
+            "chord-train": ("train", TrainConfig),
+            "chord-evaluate": ("evaluate", EvaluateConfig),
+        }[program]
+        for overrides in jobs(arguments):
+            parse(compose_config(*searchpath, *overrides, name=name), root)
+    else:
+        assert program in {"source", "eval", "wandb", "pre-commit"}, f"{page}: {command}"
+
+
+def write_own_configuration(directory: Path) -> None:
+    """The files that docs/configuration.md says to write."""
+    preset, option = blocks(ROOT / "docs" / "configuration.md", "yaml")
+    for path, text in (("experiment/mine.yaml", preset), ("schedule/slow.yaml", option)):
+        (directory / "my_conf" / path).parent.mkdir(parents=True)
+        (directory / "my_conf" / path).write_text(text)
+
+
+def test_a_preset_of_ones_own_does_what_it_says(tmp_path: Path) -> None:
+    write_own_configuration(tmp_path)
+    searchpath = f"hydra.searchpath=[file://{tmp_path / 'my_conf'}]"
+    mine = parse(compose_config(searchpath, "experiment=mine"), TrainConfig)
+    assert (mine.steps, mine.weighting.normalize) == (200, "mean1")
+    assert mine.schedule(200) == pytest.approx(0.05)
+    slow = parse(compose_config(searchpath, "schedule=slow"), TrainConfig)
+    assert slow.schedule(0) == pytest.approx(0.9)
+
+
+def test_every_error_is_answered_as_documented() -> None:
+    for typed, answer in table("docs/configuration.md", "| typed |")[1:]:
+        (overrides,), (line,) = code(typed), code(answer)
+        with pytest.raises((ConfigError, HydraException, OmegaConfBaseException)) as caught:
+            parse(compose_config(*overrides.split()), TrainConfig)
+        assert one_line(caught.value).startswith(line)
+
+
+def test_the_library_loop_learns(capsys: pytest.CaptureFixture[str]) -> None:
+    (loop,) = [block for block in blocks(ROOT / "README.md", "python") if "from chord" in block]
+    assert len(loop.splitlines()) <= 20
+    names: dict[str, object] = {}
+    torch.manual_seed(0)
+    exec(compile(loop, "README.md", "exec"), names)
+    policy, prompts = names["policy"], names["prompts"]
+    answers = policy(prompts).argmax(-1)  # type: ignore[operator]
+    assert torch.equal(answers, (prompts + 1) % 10)  # type: ignore[operator]
+
+
+def test_the_readme_names_every_group_and_its_default() -> None:
+    rows = table("README.md", "| group |")[1:]
+    assert [code(row[0])[0] for row in rows] == GROUP_ORDER
+    defaults = hooks().defaults()
+    for cells in rows:
+        group = code(cells[0])[0]
+        bold = re.findall(r"\*\*`(\w+)`\*\*", cells[2])
+        assert bold == ([defaults[group]] if group in defaults else [])
+        for option in code(cells[2]):
+            assert (CONF_DIR / group / f"{option}.yaml").exists(), f"{group}={option}"
+
+
+def test_the_configuration_page_lists_every_option_and_setting() -> None:
+    module = hooks()
+    page = module.on_page_markdown((ROOT / "docs" / "configuration.md").read_text(), page=None)
+    assert module.MARKER not in page
+    for group in GROUP_ORDER:
+        for path in (CONF_DIR / group).glob("*.yaml"):
+            assert f"\n### {group}={path.stem}\n" in page
+    for group, schemas in SCHEMAS.items():
+        for schema in schemas.values():
+            for field in fields(schema):
+                assert f"| `{group}.{field.name}" in page, f"{group}.{field.name}"
+    for setting in module.settings(CONF_DIR / "train.yaml"):
+        assert f"| `{setting.name}` | `{setting.value}` | {setting.comment} |" in page
+
+
+def test_the_methods_page_names_real_options() -> None:
+    for group in ("schedule", "weighting", "objective", "advantage", "experiment"):
+        rows = table("docs/methods.md", f"| {group} |")[1:]
+        assert rows
+        for cells in rows:
+            (option,) = code(cells[0])
+            assert (CONF_DIR / group / f"{option}.yaml").exists(), f"{group}={option}"
+
+
+def test_presets_select_what_the_methods_page_says() -> None:
+    for cells in table("docs/methods.md", "| experiment |")[1:]:
+        text = (CONF_DIR / "experiment" / f"{code(cells[0])[0]}.yaml").read_text()
+        for group, cell in zip(("schedule", "weighting"), cells[1:3], strict=True):
+            found = re.findall(rf"override /{group}: (\w+)", text)
+            assert found == code(cell)
+
+
+def test_the_table_of_alphas_is_right() -> None:
+    header, *rows = table("docs/methods.md", "| schedule | 0 |")
+    steps = [int(cell) for cell in header[1:]]
+    for name, *cells in rows:
+        config = parse(compose_config("steps=120", f"schedule={code(name)[0]}"), TrainConfig)
+        assert [f"{config.schedule(t):.3f}" for t in steps] == [_padded(cell) for cell in cells]
+
+
+def two_tokens(p: float) -> TokenStats:
+    logits = torch.tensor([[p, 1 - p]], dtype=torch.float64).log()
+    return token_stats(logits, torch.tensor([0]))
+
+
+def test_the_table_of_weights_is_right() -> None:
+    rules: list[Weighting] = [Uniform(), Phi(), Importance(), Margin(expert="one_hot"), Entropy()]
+    for p, *cells in table("docs/methods.md", "| p | `uniform` |")[1:]:
+        for rule, cell in zip(rules, cells, strict=True):
+            weight = rule.raw(two_tokens(float(p))).item()
+            assert _padded(cell) == (f"{weight:.4f}" if "." in cell else f"{weight:.0f}")
+
+
+def test_the_table_of_the_attached_phi_is_right() -> None:
+    # d/d(log p) of -p (1 - p) log p: the product rule gives p (1 - p) + p (1 - 2p) ln p.
+    for p, detached, attached in table("docs/methods.md", "| p | phi, detached |")[1:]:
+        x = float(p)
+        assert _padded(detached) == f"{Phi().raw(two_tokens(x)).item():.4f}"
+        assert _padded(attached) == f"{x * (1 - x) + x * (1 - 2 * x) * math.log(x):.4f}"
+
+
+def _padded(cell: str) -> str:
+    return re.sub(r"^(-?)\.", r"\g<1>0.", cell)
+
+
+def documented(file: str) -> list[str]:
+    """The keys in the table of a section of docs/run-directory.md."""
+    text = (ROOT / "docs" / "run-directory.md").read_text()
+    section = text.split(f"\n## {file}\n")[1].split("\n## ")[0]
+    return re.findall(r"^\| `([^`]+)` \|", section, re.M)
+
+
+def matches(documented_key: str, key: str) -> bool:
+    pattern = re.escape(documented_key)
+    pattern = pattern.replace("SPLIT", "(val|test)").replace("SKILL", r"(?!mean|min)\w+")
+    pattern = pattern.replace("LOW_HIGH", r"\d\.\d\d_\d\.\d\d")
+    return re.fullmatch(pattern, key) is not None
+
+
+@pytest.fixture(scope="module")
+def run_files(small_models: Path, tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """The directories of small runs that between them meet every condition of a key."""
+    paths = []
+    for name, overrides in {
+        "kl": ["tracking=csv", "objective.kl.coef=0.1"],
+        "plain": ["schedule=linear", "steps=1"],
+    }.items():
+        composed = small_composed(small_models, *overrides)
+        path = tmp_path_factory.mktemp("runs") / name
+        train(parse(composed, TrainConfig), RunDirectory(path, composed, name, overrides))
+        paths.append(path)
+    return paths
+
+
+@pytest.mark.parametrize("file", ["metrics", "timings", "evaluations", "completions"])
+def test_every_key_of_a_run_is_documented_and_written(run_files: list[Path], file: str) -> None:
+    name = f"{file}.jsonl"
+    written = {key for path in run_files for row in read_rows(path / name) for key in row}
+    keys = documented(name)
+    assert not [key for key in written if not any(matches(known, key) for known in keys)]
+    assert not [known for known in keys if not any(matches(known, key) for key in written)]
+
+
+def test_every_file_of_a_run_is_documented(run_files: list[Path]) -> None:
+    named = [
+        name.rstrip("/")
+        for row in table("docs/run-directory.md", "| file |")
+        for name in code(row[0])
+    ]
+    for path in run_files:
+        for entry in path.rglob("*"):
+            if entry.is_file():
+                assert str(entry.relative_to(path)) in named
+    facts = json.loads((run_files[0] / "run.json").read_text())
+    text = (ROOT / "docs" / "run-directory.md").read_text()
+    assert not [key for key in facts if f"`{key}`" not in text]
+
+
+@pytest.mark.parametrize("path", TEXTS, ids=lambda path: path.name)
+def test_links_lead_to_files_and_named_tests_exist(path: Path) -> None:
+    text = path.read_text()
+    for target in re.findall(r"\]\(([^)\s]+)\)", text):
+        if not target.startswith("http"):
+            assert (path.parent / target.partition("#")[0]).exists(), target
+    tests = "".join(file.read_text() for file in (ROOT / "tests").glob("test_*.py"))
+    for name in re.findall(r"`(test_\w+)`", text):
+        assert f"def {name}(" in tests, name
+
+
+def test_the_schedule_of_the_contributing_guide_works(tmp_path: Path) -> None:
+    # The registry row is the one edit that can't be made from outside: the class is tried alone.
+    (source, _), (option,) = (
+        blocks(ROOT / "CONTRIBUTING.md", language) for language in ("python", "yaml")
+    )
+    names: dict[str, object] = {}
+    exec("from dataclasses import dataclass\nfrom chord import Schedule\n" + source, names)
+    schedule = names["Periodic"](period=4)  # type: ignore[operator]
+    assert [schedule(step) for step in range(8)] == [0, 0, 0, 1, 0, 0, 0, 1]
+    assert "/schema/schedule/periodic@_here_" in option
+    with pytest.raises(ValueError, match=r"schedule\.period=0: must be at least 1"):
+        names["Periodic"](period=0)  # type: ignore[operator]
