@@ -55,9 +55,9 @@ def _group(group: str) -> str:
     default = defaults().get(group)
     paths = sorted((CONF_DIR / group).glob("*.yaml"))
     said = {s.name: s.comment for path in paths for s in settings(path, group) if s.comment}
-    parts = [f"## {group}", f"Default: `{group}={default}`." if default else "Default: none."]
+    parts = [f"### {group}", f"Default: `{group}={default}`." if default else "Default: none."]
     for path in paths:
-        parts += [f"### {group}={path.stem}", _escaped(first_comment(path))]
+        parts += [f"#### {group}={path.stem}", _escaped(first_comment(path))]
         if group == "experiment":
             body = path.read_text().splitlines()[2:]
             parts.append("\n".join(["```yaml", *body, "```"]))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 import json
 import math
@@ -17,8 +18,9 @@ import torch
 from conftest import compose_config, small_composed
 from hydra.errors import HydraException
 from omegaconf.errors import OmegaConfBaseException
-from pages import ROOT, TEXTS, blocks, code, commands, jobs, table
+from pages import PAGES, ROOT, TEXTS, blocks, code, commands, jobs, table
 
+import chord
 from chord.cli import GROUP_ORDER, one_line
 from chord.config import (
     CONF_DIR,
@@ -140,7 +142,7 @@ def test_the_configuration_page_lists_every_option_and_setting() -> None:
     assert module.MARKER not in page
     for group in GROUP_ORDER:
         for path in (CONF_DIR / group).glob("*.yaml"):
-            assert f"\n### {group}={path.stem}\n" in page
+            assert f"\n#### {group}={path.stem}\n" in page
     for group, schemas in SCHEMAS.items():
         for schema in schemas.values():
             for field in fields(schema):
@@ -261,6 +263,22 @@ def test_links_lead_to_files_and_named_tests_exist(path: Path) -> None:
     tests = "".join(file.read_text() for file in (ROOT / "tests").glob("test_*.py"))
     for name in re.findall(r"`(test_\w+)`", text):
         assert f"def {name}(" in tests, name
+
+
+def test_the_api_page_names_modules_and_members_that_exist() -> None:
+    text = (ROOT / "docs" / "api.md").read_text()
+    shown = re.findall(r"^::: (\S+)\n(.*)$", text, re.M)
+    for name, options in shown:
+        module = importlib.import_module(name)
+        for member in re.findall(r"members: \[(.*?)\]", options):
+            assert not [m for m in member.split(", ") if not hasattr(module, m)], name
+    homes = {getattr(chord, name).__module__ for name in chord.__all__}
+    assert homes <= {name for name, _ in shown}
+
+
+def test_every_page_is_in_the_navigation() -> None:
+    nav = re.findall(r"^  - .*: (\S+\.md)$", (ROOT / "mkdocs.yml").read_text(), re.M)
+    assert sorted(nav) == [page.name for page in PAGES]
 
 
 def test_the_schedule_of_the_contributing_guide_works(tmp_path: Path) -> None:
