@@ -129,6 +129,16 @@ def score(result: dict[str, float]) -> float:
     return result["target_accuracy"] + result["retained/mean"]
 
 
+def write_base(job: Job) -> None:
+    """base.csv: the model every run starts from, as the job's own report on test has it."""
+    row = next(r for r in read(job.directory / "evaluations.jsonl") if r["model"] == "base")
+    values = {k.removeprefix("test/"): v for k, v in row.items() if k.startswith("test/")}
+    with (HERE / "base.csv").open("w", newline="") as file:
+        writer = csv.DictWriter(file, fieldnames=list(values), lineterminator="\n")
+        writer.writeheader()
+        writer.writerow({key: round(value, 5) for key, value in values.items()})
+
+
 def chosen() -> dict[str, Job]:
     """For each preset the settings with the best mean score over the tuning seeds."""
     best: dict[str, Job] = {}
@@ -173,8 +183,10 @@ def write_table() -> None:
     """Write runs.csv from the run directories, where there are any, and print both tables."""
     jobs = [job for job in tuning_jobs() if job.result() is not None]
     if jobs:
-        jobs += [job for job in reporting_jobs() if job.result() is not None]
-        rows = [job.row() for job in jobs]
+        reported = [job for job in reporting_jobs() if job.result() is not None]
+        if reported:
+            write_base(reported[0])
+        rows = [job.row() for job in (*jobs, *reported)]
         with TABLE.open("w", newline="") as file:
             writer = csv.DictWriter(file, fieldnames=list(rows[0]), lineterminator="\n")
             writer.writeheader()
