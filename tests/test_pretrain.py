@@ -81,9 +81,9 @@ def test_learning_rate_rises_stays_and_falls_to_zero() -> None:
 
 
 def test_the_same_recipe_gives_the_same_weights(tmp_path: Path) -> None:
-    first, curve = pretrain(RECIPE, tmp_path / "a", report=quiet)
-    second, _ = pretrain(RECIPE, tmp_path / "b", report=quiet)
-    other, _ = pretrain(replace(RECIPE, seed=1), tmp_path / "a", report=quiet)
+    first, curve, _ = pretrain(RECIPE, tmp_path / "a", report=quiet)
+    second, _, _ = pretrain(RECIPE, tmp_path / "b", report=quiet)
+    other, _, _ = pretrain(replace(RECIPE, seed=1), tmp_path / "a", report=quiet)
     for one, two in zip(first.parameters(), second.parameters(), strict=True):
         assert torch.equal(one, two)
     assert not torch.equal(first.embedding.weight, other.embedding.weight)
@@ -91,12 +91,13 @@ def test_the_same_recipe_gives_the_same_weights(tmp_path: Path) -> None:
 
 
 def test_an_interrupted_run_goes_on_to_the_same_weights(tmp_path: Path) -> None:
-    whole, curve = pretrain(RECIPE, tmp_path / "whole", report=quiet)
+    whole, curve, seconds = pretrain(RECIPE, tmp_path / "whole", report=quiet)
     pretrain(RECIPE, tmp_path / "cut", report=quiet, stop=6)
-    resumed, resumed_curve = pretrain(RECIPE, tmp_path / "cut", report=quiet)
+    resumed, resumed_curve, resumed_seconds = pretrain(RECIPE, tmp_path / "cut", report=quiet)
     for one, two in zip(whole.parameters(), resumed.parameters(), strict=True):
         assert torch.equal(one, two)
     assert curve == resumed_curve
+    assert min(seconds, resumed_seconds) > 0
 
 
 def test_state_of_another_recipe_is_refused(tmp_path: Path) -> None:

@@ -55,10 +55,10 @@ class TestbedConfig:
 
     __test__ = False  # pytest takes classes named Test... for test cases
 
-    min_first: int = 1000
+    min_first: int = 3000
     """Difficulty: the range of a target problem's first operand, within 100 to 9999."""
     max_first: int = 9999
-    min_second: int = 31
+    min_second: int = 13
     """Difficulty: the range of a target problem's second operand, within 11 to 99."""
     max_second: int = 99
     expert_pairs: int = 256

@@ -7,7 +7,6 @@ import json
 import multiprocessing
 import os
 import sys
-import time
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -86,11 +85,10 @@ def _build(recipe: Recipe, to: Path, work: Path, fresh: bool) -> None:
     torch.set_num_threads(1)
     if fresh:
         state_path(recipe, work).unlink(missing_ok=True)
-    began = time.monotonic()
-    model, curve = pretrain(recipe, work, report=lambda line: print(line, flush=True))
+    model, curve, seconds = pretrain(recipe, work, report=lambda line: print(line, flush=True))
     ship(model, recipe, to / checkpoint_name(recipe))
     numbers = {
-        "minutes": (time.monotonic() - began) / 60,
+        "minutes": seconds / 60,
         "parameters": sum(weight.numel() for weight in model.parameters()),
         "curve": curve,
         "scores": scores(model, "test", limit=recipe.scored_problems),

@@ -27,7 +27,7 @@ class Recipe:
     steps: int = 6000
     batch: int = 160
     warmup: int = 200
-    decay: float = 0.5
+    decay: float = 0.65
     muon_lr: float = 0.02
     adamw_lr: float = 0.002
     weight_decay: float = 0.05
@@ -54,7 +54,7 @@ class Recipe:
 
 
 BASE = Recipe(name="base", mixture=Mixture(direct=0.5, worked=0.015))
-TEACHER = Recipe(name="teacher", mixture=Mixture(direct=0.0, worked=0.5), steps=2500)
+TEACHER = Recipe(name="teacher", mixture=Mixture(direct=0.0, worked=0.5), steps=2000)
 RECIPES = {recipe.name: recipe for recipe in (BASE, TEACHER)}
 
 

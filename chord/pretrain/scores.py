@@ -13,13 +13,17 @@ from chord.pretrain.mixture import TOKENIZER
 from chord.rewards import Verifier
 from chord.rollout import draw_uniforms, sample
 
-MAX_NEW_TOKENS = 44
+MAX_NEW_TOKENS = 48
 SAMPLES = 4
-DIFFICULTIES = tuple(
-    Sizes(first, second)
-    for second in ((11, 19), (21, 29), (31, 49), (51, 99), (31, 99))
-    for first in ((100, 999), (1000, 9999))
-    if second != (11, 19) or first != (100, 999)  # too few problems
+DIFFICULTIES = (
+    Sizes((100, 999), (11, 99)),
+    Sizes((1000, 9999), (11, 19)),
+    Sizes((1000, 9999), (21, 29)),
+    Sizes((1000, 9999), (31, 49)),
+    Sizes((1000, 9999), (51, 99)),
+    Sizes((3000, 9999), (11, 99)),
+    Sizes((3000, 9999), (13, 99)),
+    Sizes((5000, 9999), (15, 99)),
 )
 """Sizes of target problems that the card gives scores for."""
 

@@ -26,11 +26,12 @@ Curve = list[dict[str, float]]
 
 def pretrain(
     recipe: Recipe, work: Path, *, report: Callable[[str], None], stop: int | None = None
-) -> tuple[Transformer, Curve]:
+) -> tuple[Transformer, Curve, float]:
     """Train to the end of the recipe, or go on from the state kept in `work`.
 
-    Returns the model and its validation curve: rows of step, loss, and the loss of each kind, all
-    in nats per response token. `stop` ends early at a step, as a kill would.
+    Returns the model; its validation curve, rows of step, loss, and the loss of each kind, all
+    in nats per response token; and the seconds it took, those before an interruption included.
+    `stop` ends early at a step, as a kill would.
     """
     torch.manual_seed(recipe.seed)
     torch.set_flush_denormal(True)
@@ -38,11 +39,13 @@ def pretrain(
     optimizers = build_optimizers(model, recipe)
     curve: Curve = []
     state = state_path(recipe, work)
-    start = _restore(state, recipe, model, optimizers, curve) if state.exists() else 0
+    start, seconds = 0, 0.0
+    if state.exists():
+        start, seconds = _restore(state, recipe, model, optimizers, curve)
     validation = recipe.mixture.documents(
         "validation", recipe.validation_documents, random.Random("pretrain/validation")
     )
-    began = time.monotonic()
+    began = time.monotonic() - seconds
     for step in range(start, min(recipe.steps, recipe.steps if stop is None else stop)):
         rng = random.Random(f"pretrain/{recipe.seed}/{step}")
         documents = recipe.mixture.documents("pretrain", recipe.batch, rng)
@@ -50,11 +53,11 @@ def pretrain(
         done = step + 1
         if done % recipe.validation_every == 0 or done == recipe.steps:
             curve.append({"step": float(done), **validation_losses(model, validation)})
-            _save(state, recipe, model, optimizers, curve, done)
             seconds = time.monotonic() - began
+            _save(state, recipe, model, optimizers, curve, done, seconds)
             losses = " ".join(f"{kind} {loss:.4f}" for kind, loss in curve[-1].items())
             report(f"{recipe.name}-{recipe.seed} {losses} ({seconds:.0f} s)")
-    return model, curve
+    return model, curve, seconds
 
 
 def state_path(recipe: Recipe, work: Path) -> Path:
@@ -126,6 +129,7 @@ def validation_losses(model: Transformer, documents: Sequence[Document]) -> dict
 def ship(model: Transformer, recipe: Recipe, path: Path) -> None:
     """Write the weights with what made them."""
     save_policy(model, path, {"recipe": asdict(recipe)})
+    path.chmod(0o644)
 
 
 def _save(
@@ -135,11 +139,13 @@ def _save(
     optimizers: Sequence[torch.optim.Optimizer],
     curve: Curve,
     done: int,
+    seconds: float,
 ) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     state = {
         "recipe": _text(recipe),
         "step": done,
+        "seconds": seconds,
         "curve": curve,
         "model": model.state_dict(),
         "optimizers": [optimizer.state_dict() for optimizer in optimizers],
@@ -155,7 +161,7 @@ def _restore(
     model: Transformer,
     optimizers: Sequence[torch.optim.Optimizer],
     curve: Curve,
-) -> int:
+) -> tuple[int, float]:
     state: dict[str, Any] = torch.load(path, weights_only=True)
     if state["recipe"] != _text(recipe):
         raise ValueError(f"{path}: was left by another recipe; delete it or pass --fresh")
@@ -163,7 +169,7 @@ def _restore(
     for optimizer, saved in zip(optimizers, state["optimizers"], strict=True):
         optimizer.load_state_dict(saved)
     curve.extend(state["curve"])
-    return int(state["step"])
+    return int(state["step"]), float(state["seconds"])
 
 
 def _text(recipe: Recipe) -> str:
