@@ -51,8 +51,9 @@ def test_sizes(testbed: Testbed) -> None:
 
 @pytest.mark.parametrize("sizes", [(100, 999, 11, 29), (1000, 9999, 51, 99), (100, 9999, 11, 99)])
 def test_difficulty_sets_the_operands(sizes: tuple[int, int, int, int]) -> None:
-    names = ("min_first", "max_first", "min_second", "max_second")
-    testbed = TestbedConfig(**dict(zip(names, sizes, strict=True))).build()
+    testbed = TestbedConfig(
+        min_first=sizes[0], max_first=sizes[1], min_second=sizes[2], max_second=sizes[3]
+    ).build()
     problems = testbed.problems(0, 0, 500) + testbed.validation + testbed.test
     operands = [
         [int(number) for number in problem.prompt.rstrip("=").split("*")] for problem in problems
