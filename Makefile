@@ -37,7 +37,7 @@ format: $(STAMP) ## apply ruff's fixes and formatting
 
 docs: $(STAMP) ## build the site into site/
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[docs]'
-	$(BIN)/mkdocs build --strict
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 clean: ## remove caches and builds (never outputs/)
 	rm -rf build dist site .pytest_cache .ruff_cache .mypy_cache .hypothesis
