@@ -184,4 +184,3 @@ def first_comment(path: Path) -> str:
         if line.startswith("# ") and not line.startswith("# @package"):
             return line.removeprefix("# ")
     return ""
-

@@ -8,8 +8,6 @@ import sys
 import time
 from pathlib import Path
 
-import pytest
-
 from chord.cli import first_comment, help_text
 from chord.config import CONF_DIR, SCHEMAS
 
@@ -65,7 +63,8 @@ def test_a_typo_ends_in_one_line_within_two_seconds(tmp_path: Path) -> None:
     assert done.returncode == 1
     assert done.stdout == ""
     assert done.stderr.count("\n") == 1
-    assert done.stderr.startswith("error: schedule.inital=1: no such setting; did you mean 'initial'")
+    expected = "error: schedule.inital=1: no such setting; did you mean 'initial'?"
+    assert done.stderr.startswith(expected)
     assert not list(tmp_path.iterdir()), "a typo leaves nothing behind"
     # Generous, for a machine that runs other tests at the same time; quiet it takes half a second.
     assert took < 6

@@ -12,11 +12,12 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from chord.data.batch import collate
-from chord.models.scoring import response_logits, target_logprobs
+from chord.models.scoring import response_logits
 from chord.models.transformer import Transformer, TransformerConfig
 from chord.rollout import RolloutConfig, Samples, draw_uniforms, sample
 from chord.rollout.choice import inverse_cdf, truncate
 from chord.rollout.sampling import fill_holes
+from chord.weightings import token_logprobs
 
 EXACT = {"rtol": 0.0, "atol": 1e-10}
 EOS = 1
@@ -62,7 +63,7 @@ def rescored(prompts: list[list[int]], samples: Samples, temperature: float = 1.
     batch = collate(repeated, samples.responses, pad_id=0)
     with torch.no_grad():
         logits = response_logits(build(), batch) / temperature
-    return target_logprobs(logits, batch.targets[batch.mask])
+    return token_logprobs(logits, batch.targets[batch.mask])
 
 
 @pytest.mark.parametrize("prompts", [SAME_LENGTH, MIXED])
@@ -250,7 +251,7 @@ def test_truncation_limits_the_tokens_and_keeps_the_full_log_probabilities() -> 
         logits = response_logits(build(), batch)
     chosen = batch.targets[batch.mask]
     assert bool((logits.topk(2).indices == chosen[:, None]).any(1).all())
-    torch.testing.assert_close(samples.logprobs, target_logprobs(logits, chosen), **EXACT)
+    torch.testing.assert_close(samples.logprobs, token_logprobs(logits, chosen), **EXACT)
     greedy = answer(SAME_LENGTH, group_size=1, greedy=True)
     assert answer(SAME_LENGTH, group_size=1, top_p=1e-9).responses == greedy.responses
 

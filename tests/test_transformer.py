@@ -12,9 +12,10 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from chord.data.batch import collate
-from chord.models.scoring import response_logits, scatter, target_logprobs
+from chord.models.scoring import response_logits, scatter
 from chord.models.storage import load_policy, read_metadata, save_policy
 from chord.models.transformer import Transformer, TransformerConfig
+from chord.weightings import token_logprobs
 
 EXACT = {"rtol": 0.0, "atol": 1e-10}
 
@@ -44,7 +45,7 @@ def test_a_fresh_policy_is_close_to_uniform() -> None:
     ids = tokens(4, 20)
     logits = Transformer(TransformerConfig(vocab_size=11))(ids).detach()
     # ln 11 = 2.397895
-    assert abs(float(-target_logprobs(logits, ids).mean()) - 2.397895) < 0.1
+    assert abs(float(-token_logprobs(logits, ids).mean()) - 2.397895) < 0.1
 
 
 def test_no_token_sees_those_behind_it() -> None:
@@ -156,7 +157,7 @@ def test_response_logits_are_those_of_the_whole_forward_where_a_response_is() ->
     assert logits.shape == (4, 11)
     whole = policy(batch.input_ids)[:, :-1]
     torch.testing.assert_close(logits, whole[batch.mask], **EXACT)
-    logprobs = scatter(target_logprobs(logits, batch.targets[batch.mask]), batch.mask)
+    logprobs = scatter(token_logprobs(logits, batch.targets[batch.mask]), batch.mask)
     expected = whole.log_softmax(-1).gather(-1, batch.targets[..., None])[..., 0]
     torch.testing.assert_close(logprobs, expected * batch.mask, **EXACT)
 
@@ -187,7 +188,7 @@ def test_scatter_puts_values_back_and_lets_gradients_through() -> None:
 def test_log_probabilities_survive_logits_far_apart() -> None:
     # ln(e^0 / (e^0 + e^200)) = -200 to within e^-200; log(softmax) would be -inf.
     logits = torch.tensor([[200.0, 0.0]])
-    assert target_logprobs(logits, torch.tensor([1])).tolist() == [-200.0]
+    assert token_logprobs(logits, torch.tensor([1])).tolist() == [-200.0]
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])

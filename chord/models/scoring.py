@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Protocol
 
-import torch
 from torch import Tensor
 
 if TYPE_CHECKING:
@@ -44,8 +43,3 @@ def scatter(flat: Tensor, mask: Tensor) -> Tensor:
     """
     out = flat.new_zeros((*mask.shape, *flat.shape[1:]))
     return out.index_put(tuple(mask.nonzero(as_tuple=True)), flat)
-
-
-def target_logprobs(logits: Tensor, targets: Tensor) -> Tensor:
-    """Return log p of each target, (N,), from logits (N, V); log-softmax, never log of softmax."""
-    return torch.log_softmax(logits, dim=-1).gather(-1, targets.unsqueeze(-1)).squeeze(-1)
