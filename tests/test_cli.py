@@ -71,7 +71,7 @@ def test_a_typo_ends_in_one_line_within_two_seconds(tmp_path: Path) -> None:
 
 
 def test_a_range_error_is_one_line_too(tmp_path: Path) -> None:
-    done = run("-m", "chord.train", "schedule.value=2", cwd=tmp_path)
+    done = run("-m", "chord.train", "schedule.peak=2", cwd=tmp_path)
     assert done.returncode == 1
-    assert done.stderr == "error: schedule.value=2.0: must be within [0, 1]\n"
+    assert done.stderr == "error: schedule.peak=2.0: must be within [0, 1]\n"
     assert "Traceback" not in done.stdout

@@ -83,12 +83,12 @@ def test_advantage_follows_the_objective_unless_it_is_given() -> None:
         (["schedule=cosine", "schedule.inital=1"], ["schedule.inital=1", "'initial'", "final"]),
         (["stepz=3"], ["stepz=3", "'steps'"]),
         (["+foo=1"], ["foo=1", "no such setting"]),
-        (["+schedule.foo=1"], ["schedule.foo=1", "allowed: value"]),
+        (["+schedule.foo=1"], ["schedule.foo=1", "allowed: peak"]),
         (["++weighting.normalise=mean1"], ["weighting.normalise=mean1", "'normalize'"]),
         (["++objective.kl.coeff=1"], ["objective.kl.coeff=1", "'coef'"]),
         (["steps=many"], ["steps=many", "a whole number"]),
-        (["schedule.value=abc"], ["schedule.value=abc", "a number"]),
-        (["schedule.value=-0.1"], ["schedule.value=-0.1", "[0, 1]"]),
+        (["schedule.peak=abc"], ["schedule.peak=abc", "a number"]),
+        (["schedule.peak=-0.1"], ["schedule.peak=-0.1", "[0, 1]"]),
         (["rollout.group_size=1"], ["rollout.group_size=1", "at least 2"]),
         (["weighting=margin", "teacher=none"], ["teacher=none", "margin", "one_hot"]),
         (["data.expert_batch=0"], ["data.expert_batch=0", "alpha > 0"]),
@@ -116,7 +116,7 @@ def test_a_misspelt_key_in_an_experiment_file_is_named(tmp_path: Path) -> None:
     (tmp_path / "experiment").mkdir()
     experiment = tmp_path / "experiment" / "mine.yaml"
     for text, parts in [
-        ("schedule:\n  valu: 0.3\n", ["schedule.valu", "'value'"]),
+        ("schedule:\n  vally: 0.3\n", ["schedule.vally", "'valley'"]),
         ("stepz: 3\n", ["stepz", "'steps'"]),
         ("defaults:\n  - override /shedule: cosine\n", ["shedule", "'schedule'"]),
         ("defaults:\n  - override /schedule: cosin\n", ["schedule=cosin", "'cosine'"]),
