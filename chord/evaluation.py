@@ -52,11 +52,11 @@ class Evaluation:
 
 @dataclass
 class Answer:
-    """A greedy answer to a target problem; one cut off before its end is the empty text."""
+    """What a model wrote, and the verifier's score of it: 0 for one cut off before its end."""
 
     problem: Problem
     text: str
-    right: bool
+    score: float
 
 
 @dataclass
@@ -87,47 +87,45 @@ def evaluate(
     """
     part = PARTS[split]
     problems = data.held_out(part)[: getattr(config, f"{split}_problems")]
-    answers = respond(policy, data, problems, 1, max_new_tokens, greedy=True)
-    right = [verifier.score(p, text) for p, text in zip(problems, answers, strict=True)]
-    sampled = respond(policy, data, problems, SAMPLES, max_new_tokens, greedy=False)
-    repeated = [problem for problem in problems for _ in range(SAMPLES)]
-    scores = [verifier.score(p, text) for p, text in zip(repeated, sampled, strict=True)]
+    greedy = answer(policy, data, problems, verifier, max_new_tokens=max_new_tokens)
+    sampled = answer(
+        policy, data, problems, verifier, max_new_tokens=max_new_tokens, samples=SAMPLES
+    )
     metrics = {
-        "target_accuracy": mean(right),
-        "target_mean4": mean(scores),
-        "rl_reward": mean(scores),
-        "expert_style": mean([float(data.is_expert_style(text)) for text in sampled]),
+        "target_accuracy": mean([each.score for each in greedy]),
+        "target_mean4": mean([each.score for each in sampled]),
+        "rl_reward": mean([each.score for each in sampled]),
+        "expert_style": mean([float(data.is_expert_style(each.text)) for each in sampled]),
     }
     kept = {}
     for skill, every in data.retained(part).items():
         chosen = every[: getattr(config, f"{split}_retained")]
-        texts = respond(policy, data, chosen, 1, max_new_tokens, greedy=True)
-        kept[skill] = mean([verifier.score(p, t) for p, t in zip(chosen, texts, strict=True)])
+        answers = answer(policy, data, chosen, verifier, max_new_tokens=max_new_tokens)
+        kept[skill] = mean([each.score for each in answers])
     metrics |= {f"retained/{skill}": accuracy for skill, accuracy in kept.items()}
     metrics |= {"retained/mean": mean(list(kept.values())), "retained/min": min(kept.values())}
     metrics |= imitation(policy, data, data.held_out_pairs(part)[: config.pairs])
     agreement, reward = metrics["sft_accuracy"], metrics["rl_reward"]
     metrics["balance"] = alpha * agreement + (1 - alpha) * reward
     metrics["balance_at_0.5"] = 0.5 * agreement + 0.5 * reward
-    rows = zip(problems, answers, right, strict=True)
-    return Report(metrics, [Answer(problem, text, score >= 1) for problem, text, score in rows])
+    return Report(metrics, greedy)
 
 
-def respond(
+def answer(
     policy: Transformer,
     data: Testbed,
     problems: list[Problem],
-    samples: int,
-    max_new_tokens: int,
+    verifier: Verifier,
     *,
-    greedy: bool,
-) -> list[str]:
-    """Answers to each problem, `samples` in a row; one cut off before its end is the empty text."""
+    max_new_tokens: int,
+    samples: int | None = None,
+) -> list[Answer]:
+    """The greedy answer to each problem, or `samples` in a row to each at temperature 1."""
     from chord.rollout import draw_uniforms, sample
 
     tokenizer = data.tokenizer
     uniforms = None
-    if not greedy:
+    if samples is not None:
         uniforms = draw_uniforms(
             EVALUATION_STREAM,
             0,
@@ -138,16 +136,18 @@ def respond(
     result = sample(
         policy,
         [tokenizer.encode(problem.prompt) for problem in problems],
-        group_size=samples,
+        group_size=samples or 1,
         max_new_tokens=max_new_tokens,
         uniforms=uniforms,
         eos_id=tokenizer.eos_id,
         pad_id=tokenizer.pad_id,
-        greedy=greedy,
+        greedy=samples is None,
     )
+    repeated = [problem for problem in problems for _ in range(samples or 1)]
+    texts = [tokenizer.decode(response) for response in result.responses]
     return [
-        tokenizer.decode(response) if finished else ""
-        for response, finished in zip(result.responses, result.finished, strict=True)
+        Answer(problem, text, verifier.score(problem, text) if finished else 0.0)
+        for problem, text, finished in zip(repeated, texts, result.finished, strict=True)
     ]
 
 
@@ -164,9 +164,9 @@ def side_by_side(
             problem=pair.problem.prompt,
             expert=pair.response,
             base=before.text,
-            base_right=before.right,
+            base_right=before.score >= 1,
             trained=after.text,
-            trained_right=after.right,
+            trained_right=after.score >= 1,
         )
         for _, (pair, before, after) in zip(range(count), rows, strict=False)
     ]

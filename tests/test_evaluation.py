@@ -11,6 +11,7 @@ import chord.evaluation as evaluation
 from chord.config import TrainConfig
 from chord.data.batch import Problem
 from chord.data.tasks import worked
+from chord.rewards import Verifier
 
 Build = Callable[..., TrainConfig]
 
@@ -41,15 +42,19 @@ def test_a_perfect_model_in_the_experts_manner_scores_one(
         policy: object,
         data: object,
         problems: list[Problem],
-        samples: int,
-        *_: object,
-        **__: object,
-    ) -> list[str]:
+        verifier: Verifier,
+        *,
+        max_new_tokens: int,
+        samples: int | None = None,
+    ) -> list[evaluation.Answer]:
+        texts = [worked(p) if p.skill == "target" else p.answer for p in problems]
         return [
-            worked(p) if p.skill == "target" else p.answer for p in problems for _ in range(samples)
+            evaluation.Answer(p, text, verifier.score(p, text))
+            for p, text in zip(problems, texts, strict=True)
+            for _ in range(samples or 1)
         ]
 
-    monkeypatch.setattr(evaluation, "respond", perfect)
+    monkeypatch.setattr(evaluation, "answer", perfect)
     metrics = report(small_config()).metrics
     for name in ("target_accuracy", "target_mean4", "rl_reward", "expert_style", "retained/min"):
         assert metrics[name] == 1, name
@@ -71,3 +76,12 @@ def test_every_metric_is_there_for_either_split(small_config: Build, tmp_path: P
         "expert_nll",
         "retained/mean",
     } <= names
+
+
+def test_an_answer_that_is_cut_off_scores_nothing_but_is_shown(small_config: Build) -> None:
+    config = small_config()
+    data = config.data.build()
+    (problem,) = data.validation[:1]
+    (cut,) = evaluation.answer(config.model.build(), data, [problem], Verifier(), max_new_tokens=3)
+    assert len(cut.text) == 3
+    assert cut.score == 0
