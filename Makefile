@@ -1,5 +1,7 @@
 # `make help` lists the targets. Everything runs inside .venv, made on first use.
 PYTHON ?= python3
+# For pip, such as an index with CPU builds of torch.
+PIP_ARGS ?=
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
@@ -14,7 +16,7 @@ setup: $(STAMP) ## create .venv and install the pinned dependencies
 
 $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	$(BIN)/pip install --quiet $(PIP_ARGS) --constraint constraints.txt --editable '.[dev]'
 	@touch $@
 
 train: $(STAMP) ## train with the default configuration (make train ARGS="schedule=cosine")
@@ -36,7 +38,7 @@ format: $(STAMP) ## apply ruff's fixes and formatting
 	$(BIN)/ruff format .
 
 docs: $(STAMP) ## build the site into site/
-	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[docs]'
+	$(BIN)/pip install --quiet $(PIP_ARGS) --constraint constraints.txt --editable '.[docs]'
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 clean: ## remove caches and builds (never outputs/)
