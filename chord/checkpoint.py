@@ -108,15 +108,38 @@ def read_checkpoint(run_dir: Path) -> tuple[int, dict[str, Any] | None]:
     Only tensors and plain values are read, so a checkpoint can't run code. Raises ValueError where
     the file is damaged.
     """
-    path = run_dir / CHECKPOINT
-    if not path.exists():
+    if not (run_dir / CHECKPOINT).exists():
         return 0, None
+    state = _load(run_dir, "resume")["chord"]
+    return int(state["completed"]), state["random"]
+
+
+def policy_state(run_dir: Path, setting: str = "run") -> dict[str, torch.Tensor]:
+    """The policy's weights in a run's last checkpoint; `ValueError` if there is none."""
+    if not (run_dir / CHECKPOINT).exists():
+        raise ValueError(f"{setting}={run_dir}: holds neither a final model nor a checkpoint yet")
+    state = _load(run_dir, setting)["state_dict"]
+    return {name.removeprefix("policy."): tensor for name, tensor in state.items()}
+
+
+def load_weights(policy: torch.nn.Module, run_dir: Path, setting: str = "resume") -> None:
+    """Load the weights of a run's last checkpoint; `ValueError` where they are not this model's."""
     try:
-        state = torch.load(path, weights_only=True)["chord"]
-        return int(state["completed"]), state["random"]
+        policy.load_state_dict(policy_state(run_dir, setting))
+    except RuntimeError as error:
+        raise ValueError(
+            f"{setting}={run_dir}: {CHECKPOINT} holds the weights of another model"
+        ) from error
+
+
+def _load(run_dir: Path, setting: str) -> dict[str, Any]:
+    try:
+        state: dict[str, Any] = torch.load(run_dir / CHECKPOINT, weights_only=True)
+        int(state["chord"]["completed"]), state["chord"]["random"], state["state_dict"]
     except Exception as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise ValueError(f"resume={run_dir}: {CHECKPOINT} can't be read ({reason})") from error
+        raise ValueError(f"{setting}={run_dir}: {CHECKPOINT} can't be read ({reason})") from error
+    return state
 
 
 def random_states() -> dict[str, Any]:
@@ -136,12 +159,3 @@ def restore_random_states(states: dict[str, Any]) -> None:
     np.random.set_state((name, keys.numpy().astype(np.uint32), *rest))
     version, values, gauss = states["python"]
     random.setstate((version, tuple(values), gauss))
-
-
-def policy_state(run_dir: Path) -> dict[str, torch.Tensor]:
-    """The policy's weights in a run's last checkpoint; `ValueError` if there is none."""
-    path = run_dir / CHECKPOINT
-    if not path.exists():
-        raise ValueError(f"run={run_dir}: holds neither a final model nor a checkpoint yet")
-    state = torch.load(path, weights_only=True)["state_dict"]
-    return {name.removeprefix("policy."): tensor for name, tensor in state.items()}

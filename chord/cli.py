@@ -16,22 +16,25 @@ from hydra.errors import HydraException, MissingConfigException
 from hydra.types import RunMode
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
 
 from chord.config import CONF_DIR, SCHEMAS, ConfigError, suggest
 
-EXPECTED = (ConfigError, HydraException, OmegaConfBaseException, OSError)
+EXPECTED = (ConfigError, HydraException, OmegaConfBaseException, YAMLError, OSError)
 # Exit codes: 1 for a configuration that can't be run, 130 for Ctrl-C as shells have it.
 CONFIG_ERROR = 1
 INTERRUPTED = 130
 _running = "train"
 
 
-def launch(task: Callable[[], None], config_name: str) -> None:
+def launch(
+    task: Callable[[], None], config_name: str, *, before: Callable[[], None] = lambda: None
+) -> None:
     """Run a `@hydra.main` function as a command.
 
     Hydra's own handler hides the cause of an error behind a hint; with HYDRA_FULL_ERROR it lets
     exceptions through, and they are said in one line here. A user who sets HYDRA_FULL_ERROR
-    gets the traceback.
+    gets the traceback. `before` checks what has to be right before Hydra makes a directory.
     """
     if any(flag in sys.argv[1:] for flag in ("--help", "-h")):
         print(help_text(config_name))
@@ -41,9 +44,15 @@ def launch(task: Callable[[], None], config_name: str) -> None:
     wants_traceback = "HYDRA_FULL_ERROR" in os.environ
     os.environ["HYDRA_FULL_ERROR"] = "1"
     try:
+        before()
         task()
     except EXPECTED as error:
         if wants_traceback:
+            raise
+        stop(error)
+    except ValueError as error:
+        # Composing raises plain ones too (`model=null`); after it, one is a defect of ours.
+        if wants_traceback or HydraConfig.initialized():
             raise
         stop(error)
     except KeyboardInterrupt:
@@ -122,17 +131,19 @@ def _bad_key(cause: OmegaConfBaseException, value: str) -> str:
     given = f"{key}={value}" if value else key
     schema = cause.object_type
     names = [f.name for f in dataclasses.fields(schema)] if dataclasses.is_dataclass(schema) else []
+    message = str(cause).splitlines()[0]
+    wanted = re.search(r"could not be converted to (\w+)", message)
+    if wanted:
+        kinds = {"Float": "a number", "Integer": "a whole number", "Boolean": "true or false"}
+        return f"{given}: must be {kinds.get(wanted[1], wanted[1])}"
+    if "ListConfig" in message:
+        return f"{given}: must be a list, as in [a,b]"
     if cause.key not in names:
         if "." not in key:
             names = sorted({*names, *_groups()})
         if not names:
             return f"{given}: a new key is added with a plus, +{given}"
         return f"{given}: no such setting{suggest(str(cause.key), names)}"
-    message = str(cause).splitlines()[0]
-    wanted = re.search(r"could not be converted to (\w+)", message)
-    if wanted:
-        kinds = {"Float": "a number", "Integer": "a whole number", "Boolean": "true or false"}
-        return f"{given}: must be {kinds.get(wanted[1], wanted[1])}"
     return f"{given}: {message}"
 
 

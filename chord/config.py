@@ -7,6 +7,7 @@ checks ranges. `SCHEMAS` is the only registry; the YAML files under `conf/` hold
 from __future__ import annotations
 
 import difflib
+import os
 from collections.abc import Iterable
 from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
@@ -40,8 +41,19 @@ _PACKAGED = Path(__file__).parent / "conf"
 CONF_DIR = _PACKAGED if _PACKAGED.is_dir() else Path(__file__).parent.parent / "conf"
 
 
+# numpy's seeds end here, and the last one is kept for evaluations.
+MAX_SEED = 2**32 - 1
+
+
 class ConfigError(ValueError):
     """A configuration that can't be run, said in one line: setting, value, what is allowed."""
+
+
+def check_threads(threads: int) -> None:
+    """Refuse more threads than there are processors: torch would crash, or crawl."""
+    most = os.cpu_count() or 1
+    if not 1 <= threads <= most:
+        raise ValueError(f"threads={threads}: must be within [1, {most}] on this machine")
 
 
 @dataclass(kw_only=True)
@@ -67,12 +79,9 @@ class TrainConfig:
     tracking: Tracking
 
     def __post_init__(self) -> None:
-        if self.steps < 1:
-            raise ValueError(f"steps={self.steps}: must be at least 1")
-        if self.seed < 0:
-            raise ValueError(f"seed={self.seed}: must be at least 0")
-        if self.threads < 1:
-            raise ValueError(f"threads={self.threads}: must be at least 1")
+        if not 0 <= self.seed < MAX_SEED:
+            raise ValueError(f"seed={self.seed}: must be within [0, {MAX_SEED - 1}]")
+        check_threads(self.threads)
 
 
 @dataclass(kw_only=True)
@@ -87,8 +96,7 @@ class EvaluateConfig:
     def __post_init__(self) -> None:
         if self.split not in ("val", "test"):
             raise ValueError(f"split={self.split}: must be one of val, test")
-        if self.threads < 1:
-            raise ValueError(f"threads={self.threads}: must be at least 1")
+        check_threads(self.threads)
 
 
 ROOTS: dict[str, type] = {"train": TrainConfig, "evaluate": EvaluateConfig}
@@ -155,6 +163,9 @@ def parse(cfg: DictConfig, root: type[T]) -> T:
     """
     reject_missing(cfg)
     reject_unknown(cfg)
+    if "steps" in cfg and cfg.steps < 1:
+        # Before the options that derive their own length from it, and would be named instead.
+        raise ConfigError(f"steps={cfg.steps}: must be at least 1")
     try:
         config = OmegaConf.to_object(cfg)
     except ValueError as error:
@@ -198,12 +209,13 @@ def check(config: TrainConfig) -> None:
 
     Whether alpha is ever above 0 or below 1 is read off the schedule itself.
     """
-    alphas = [config.schedule(step) for step in _sampled(config.steps)]
-    if config.data.expert_batch == 0 and max(alphas) > 0:
-        raise ConfigError(
-            "data.expert_batch=0: the schedule sets alpha > 0, so the SFT branch needs expert "
-            "pairs; use data.expert_batch>=1 or schedule=rl_only"
-        )
+    imitates = any(config.schedule(step) > 0 for step in range(config.steps))
+    for setting in ("expert_batch", "expert_pairs"):
+        if imitates and getattr(config.data, setting) == 0:
+            raise ConfigError(
+                f"data.{setting}=0: the schedule sets alpha > 0, so the SFT branch needs expert "
+                f"pairs; use data.{setting}>=1 or schedule=rl_only"
+            )
     no_teacher = isinstance(config.teacher, NoTeacher)
     if config.weighting.needs_teacher and no_teacher:
         raise ConfigError(
@@ -218,10 +230,6 @@ def check(config: TrainConfig) -> None:
         )
     if config.data.pairing == "paired" and config.data.expert_pairs == 0:
         raise ConfigError("data.pairing=paired: needs data.expert_pairs of at least 1, not 0")
-
-
-def _sampled(steps: int) -> Iterable[int]:
-    return range(0, steps, max(1, steps // 1000))
 
 
 def registered_name(group: str, option: Any) -> str:

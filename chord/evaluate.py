@@ -43,6 +43,10 @@ def evaluate_run(path: Path, config: EvaluateConfig) -> tuple[Report, Report]:
     trained = parse(open_run(path).config, TrainConfig)
     torch.set_num_threads(config.threads)
     data = trained.data.build()
+    try:
+        policies = (trained.model.build(), trained_model(path, trained))
+    except ValueError as error:
+        raise ConfigError(str(error)) from error
     reports = [
         evaluate(
             policy,
@@ -51,9 +55,8 @@ def evaluate_run(path: Path, config: EvaluateConfig) -> tuple[Report, Report]:
             trained.reward,
             split=config.split,
             alpha=trained.schedule(trained.steps - 1),
-            max_new_tokens=trained.rollout.max_new_tokens,
         )
-        for policy in (trained.model.build(), trained_model(path, trained))
+        for policy in policies
     ]
     base, after = reports
     print_summary(
@@ -69,19 +72,19 @@ def evaluate_run(path: Path, config: EvaluateConfig) -> tuple[Report, Report]:
 
 
 def trained_model(path: Path, config: TrainConfig) -> Transformer:
-    """The model of a run: the final one, or that of its last checkpoint if it was interrupted."""
-    from chord.checkpoint import policy_state
+    """The model of a run: the final one, or that of its last checkpoint if it was interrupted.
+
+    Raises ValueError where there is neither, or it can't be read.
+    """
+    from chord.checkpoint import load_weights
     from chord.fit import MODEL
     from chord.models.storage import load_policy
 
-    try:
-        if (path / MODEL).exists():
-            return load_policy(path / MODEL)
-        policy = config.model.build()
-        policy.load_state_dict(policy_state(path))
-        return policy
-    except ValueError as error:
-        raise ConfigError(str(error)) from error
+    if (path / MODEL).exists():
+        return load_policy(path / MODEL)
+    policy = config.model.build()
+    load_weights(policy, path, "run")
+    return policy
 
 
 if __name__ == "__main__":

@@ -9,6 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from chord.data.testbed import HELD_OUT, HELD_OUT_PAIRS, RETAINED_PROBLEMS
+
 if TYPE_CHECKING:
     from chord.data.batch import Pair, Problem
     from chord.data.testbed import Testbed
@@ -20,6 +22,14 @@ if TYPE_CHECKING:
 EVALUATION_STREAM = 2**32 - 1
 # Answers to each target problem at temperature 1.
 SAMPLES = 4
+# What the data hold out.
+LIMITS = {
+    "val_problems": HELD_OUT["validation"],
+    "val_retained": RETAINED_PROBLEMS["validation"],
+    "test_problems": HELD_OUT["test"],
+    "test_retained": RETAINED_PROBLEMS["test"],
+    "pairs": HELD_OUT_PAIRS,
+}
 # The short names of files and dashboards, and those of the data.
 PARTS = {"val": "validation", "test": "test"}
 
@@ -40,14 +50,17 @@ class Evaluation:
     test_problems: int
     test_retained: int
     pairs: int
+    max_new_tokens: int
 
     def __post_init__(self) -> None:
         if self.every < 0:
             raise ValueError(f"evaluation.every={self.every}: must be at least 0")
-        sizes = ("val_problems", "val_retained", "test_problems", "test_retained", "pairs")
-        for name in sizes:
-            if getattr(self, name) < 1:
-                raise ValueError(f"evaluation.{name}={getattr(self, name)}: must be at least 1")
+        for name, most in LIMITS.items():
+            if not 1 <= getattr(self, name) <= most:
+                value = getattr(self, name)
+                raise ValueError(f"evaluation.{name}={value}: must be within [1, {most}]")
+        if self.max_new_tokens < 1:
+            raise ValueError(f"evaluation.max_new_tokens={self.max_new_tokens}: must be at least 1")
 
 
 @dataclass
@@ -75,7 +88,6 @@ def evaluate(
     *,
     split: str,
     alpha: float,
-    max_new_tokens: int,
 ) -> Report:
     """Score a model on `val` or `test`.
 
@@ -87,10 +99,9 @@ def evaluate(
     """
     part = PARTS[split]
     problems = data.held_out(part)[: getattr(config, f"{split}_problems")]
-    greedy = answer(policy, data, problems, verifier, max_new_tokens=max_new_tokens)
-    sampled = answer(
-        policy, data, problems, verifier, max_new_tokens=max_new_tokens, samples=SAMPLES
-    )
+    longest = config.max_new_tokens
+    greedy = answer(policy, data, problems, verifier, max_new_tokens=longest)
+    sampled = answer(policy, data, problems, verifier, max_new_tokens=longest, samples=SAMPLES)
     metrics = {
         "target_accuracy": mean([each.score for each in greedy]),
         "target_mean4": mean([each.score for each in sampled]),
@@ -100,7 +111,7 @@ def evaluate(
     kept = {}
     for skill, every in data.retained(part).items():
         chosen = every[: getattr(config, f"{split}_retained")]
-        answers = answer(policy, data, chosen, verifier, max_new_tokens=max_new_tokens)
+        answers = answer(policy, data, chosen, verifier, max_new_tokens=longest)
         kept[skill] = mean([each.score for each in answers])
     metrics |= {f"retained/{skill}": accuracy for skill, accuracy in kept.items()}
     metrics |= {"retained/mean": mean(list(kept.values())), "retained/min": min(kept.values())}

@@ -13,15 +13,16 @@ from chord.checkpoint import (
     Checkpointing,
     Evaluating,
     StepLoader,
+    completed_steps,
     restore_random_states,
 )
-from chord.config import TrainConfig
+from chord.config import ConfigError, TrainConfig
 from chord.data.testbed import Testbed
 from chord.evaluation import Report, evaluate, prefixed, side_by_side
 from chord.gradients import Models
 from chord.models.storage import save_policy
 from chord.models.transformer import Transformer
-from chord.module import ChordModule
+from chord.module import ChordModule, DivergedError
 from chord.plots import plot_run
 from chord.recorder import EVALUATIONS, Recorder, read_rows
 from chord.run import RunDirectory
@@ -75,12 +76,21 @@ class Run:
         )
         if self.random_states is not None:
             restore_random_states(self.random_states)
-        trainer.fit(
-            module,
-            StepLoader(config.steps),
-            ckpt_path=self.directory.path / CHECKPOINT if self.completed else None,
-            weights_only=True,
-        )
+        try:
+            trainer.fit(
+                module,
+                StepLoader(config.steps),
+                ckpt_path=self.directory.path / CHECKPOINT if self.completed else None,
+                weights_only=True,
+            )
+        except DivergedError as error:
+            raise ConfigError(str(error)) from error
+        except SystemExit as stopped:
+            # Lightning turns Ctrl-C into an exit with the code of a failure.
+            if type(stopped) is SystemExit and trainer.interrupted:
+                raise KeyboardInterrupt from None
+            raise
+        assert completed_steps(module) == config.steps, "the loop ended early"
         return module
 
     def report(self, policy: Transformer, split: str, model: str, step: int) -> Report:
@@ -92,8 +102,10 @@ class Run:
             config.evaluation,
             config.reward,
             split=split,
-            alpha=config.schedule(min(step, config.steps - 1)),
-            max_new_tokens=config.rollout.max_new_tokens,
+            # Base and trained are compared in the end, so both at the last step's alpha then.
+            alpha=config.schedule(
+                config.steps - 1 if model == "base" else min(step, config.steps - 1)
+            ),
         )
         row = {"split": split, "model": model, **prefixed(result.metrics, split)}
         self.recorder.evaluation(step, row)
@@ -108,7 +120,11 @@ class Run:
         base = self.report(config.model.build().to(module.dtype_of_policy), split, "base", 0)
         trained = self.report(module.policy, split, "trained", config.steps)
         plot_run(path, title=self.directory.name)
-        rows = [row for row in read_rows(path / EVALUATIONS) if row["split"] == "val"]
+        rows = [
+            row
+            for row in read_rows(path / EVALUATIONS)
+            if row["split"] == "val" and row["model"] == "trained"
+        ]
         validation = {key.removeprefix("val/"): value for key, value in rows[-1].items()}
         print_summary(
             Console(),

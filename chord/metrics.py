@@ -107,6 +107,8 @@ class Rollouts:
     styled: list[bool]
     scores: Tensor
     rewards: Tensor
+    kl: float | None = None
+    """Mean per token, where it is a part of the reward."""
 
     def metrics(self) -> dict[str, float]:
         """Rewards, lengths in tokens, and the manner of the answers."""
@@ -119,6 +121,7 @@ class Rollouts:
             "rollout/no_eos": 1 - sum(self.finished) / len(self.finished),
             "rollout/expert_style": sum(self.styled) / len(self.styled),
             **group_metrics(self.scores),
+            **({} if self.kl is None else {"rl/kl": self.kl}),
         }
 
     def completions(self, count: int) -> list[dict[str, Any]]:

@@ -37,6 +37,10 @@ if TYPE_CHECKING:
     from chord.data.testbed import Testbed
 
 
+class DivergedError(ValueError):
+    """Training cannot go on: a gradient is not finite."""
+
+
 class ChordModule(LightningModule):
     """loss = alpha * SFT + (1 - alpha) * RL, one clipped optimizer step at a time.
 
@@ -114,16 +118,17 @@ class ChordModule(LightningModule):
         config, schedule = self.config.optimizer, self.config.schedule
         optimizer = self.optimizers()
         assert isinstance(optimizer, LightningOptimizer)
-        rate, since = config.lr, step
+        rate, since, length = config.lr, step, self.config.steps
         if isinstance(schedule, Step):
             in_rl = step >= schedule.switch
             if schedule.phase.lr is not None:
                 rate = schedule.phase.lr[int(in_rl)]
-            if in_rl and schedule.phase.reset_optimizer:
-                since = step - schedule.switch
-                if since == 0:
+            if schedule.phase.reset_optimizer:
+                length = length - schedule.switch if in_rl else schedule.switch
+                since = step - schedule.switch if in_rl else step
+                if in_rl and since == 0:
                     optimizer.optimizer.state.clear()
-        rate *= config.factor(since)
+        rate *= config.factor(since, length)
         for group in optimizer.param_groups:
             group["lr"] = rate
         return rate
@@ -163,7 +168,7 @@ class ChordModule(LightningModule):
             samples.responses,
             pad_id=tokenizer.pad_id,
         )
-        kl = self.config.objective.kl
+        kl, mean_kl = self.config.objective.kl, None
         if kl.coef > 0 and kl.where == "reward":
             penalty = kl_in_reward(
                 self.models,
@@ -173,6 +178,7 @@ class ChordModule(LightningModule):
                 micro_batch=self.config.trainer.micro_batch,
             )
             rewards = rewards - penalty.reshape(shape)
+            mean_kl = float(penalty.sum() / kl.coef / tokens.mask.sum().clamp(min=1))
         rows = RolloutRows(
             tokens=tokens,
             old_logprobs=scatter(samples.logprobs, tokens.mask),
@@ -180,7 +186,7 @@ class ChordModule(LightningModule):
             signal=self.signal(scores.flatten()),
         )
         styled = [self.data.is_expert_style(text) for text in texts]
-        return Rollouts(rows, repeated, texts, samples.finished, styled, scores, rewards)
+        return Rollouts(rows, repeated, texts, samples.finished, styled, scores, rewards, mean_kl)
 
     def advantages(self, rewards: Tensor) -> Tensor:
         """Advantages of our rows; statistics over the batch are taken over all ranks."""
@@ -254,6 +260,11 @@ class ChordModule(LightningModule):
         norm = torch.nn.utils.clip_grad_norm_(
             self.policy.parameters(), self.config.optimizer.clip_norm
         )
+        if not torch.isfinite(norm):
+            raise DivergedError(
+                f"optimizer.lr={self.config.optimizer.lr}: the gradient is no longer finite; what "
+                "was computed before is kept, a lower learning rate may help"
+            )
         self.metrics["grad/norm"] = float(norm)
         optimizer = self.optimizers()
         assert isinstance(optimizer, LightningOptimizer)

@@ -31,28 +31,33 @@ class AdamW:
 
     def __post_init__(self) -> None:
         for name in ("lr", "eps", "clip_norm"):
-            if not getattr(self, name) > 0:
-                raise ValueError(f"optimizer.{name}={getattr(self, name)}: must be above 0")
+            if not 0 < getattr(self, name) < math.inf:
+                value = getattr(self, name)
+                raise ValueError(f"optimizer.{name}={value}: must be above 0 and finite")
         for name in ("beta1", "beta2"):
             if not 0 <= getattr(self, name) < 1:
                 raise ValueError(f"optimizer.{name}={getattr(self, name)}: must be in [0, 1)")
-        if self.weight_decay < 0:
-            raise ValueError(f"optimizer.weight_decay={self.weight_decay}: must be at least 0")
+        if not 0 <= self.weight_decay < math.inf:
+            raise ValueError(
+                f"optimizer.weight_decay={self.weight_decay}: must be at least 0 and finite"
+            )
         if self.warmup < 0:
             raise ValueError(f"optimizer.warmup={self.warmup}: must be at least 0 steps")
         if self.decay not in ("constant", "cosine"):
             raise ValueError(f"optimizer.decay={self.decay}: must be one of constant, cosine")
 
-    def factor(self, step: int) -> float:
-        """The learning rate at a train step, as a share of `lr`: 1 past the warm-up.
+    def factor(self, step: int, length: int | None = None) -> float:
+        """The learning rate at a step of a phase, as a share of `lr`: 1 past the warm-up.
 
-        With warmup 4: 1/4, 2/4, 3/4, 1, 1, ...
+        `length` is the phase's number of steps, by default the run's. With warmup 4: 1/4, 2/4, 3/4,
+        1, 1, ...
         """
         if step < self.warmup:
             return (step + 1) / self.warmup
         if self.decay == "constant":
             return 1.0
-        done = (step - self.warmup) / max(1, self.total_steps - self.warmup)
+        end = self.total_steps if length is None else length
+        done = (step - self.warmup) / max(1, end - self.warmup)
         return 0.5 * (1 + math.cos(math.pi * min(done, 1.0)))
 
     def build(self, parameters: Iterable[torch.nn.Parameter]) -> torch.optim.AdamW:

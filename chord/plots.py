@@ -33,7 +33,10 @@ def plot_run(run_dir: str | Path, *, title: str | None = None) -> Path:
     """
     run_dir = Path(run_dir)
     train = read_rows(run_dir / METRICS)
-    val = [row for row in read_rows(run_dir / EVALUATIONS) if row.get("split") == "val"]
+    evaluations = read_rows(run_dir / EVALUATIONS)
+    # The base may be evaluated last; it is where the trained model was at step 0.
+    by_step = {row["step"]: row for row in evaluations if row.get("split") == "val"}
+    val = [by_step[step] for step in sorted(by_step)]
 
     figure = Figure(figsize=(13, 5.5), dpi=120, layout="constrained")
     FigureCanvasAgg(figure)

@@ -56,6 +56,11 @@ def versions() -> dict[str, str]:
     return found
 
 
+def holds_run(path: Path) -> bool:
+    """Whether a directory is a run's."""
+    return (path / "run.json").is_file()
+
+
 def open_run(path: Path) -> RunDirectory:
     """An existing run directory with its typed, unresolved configuration.
 

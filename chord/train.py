@@ -16,9 +16,11 @@ from omegaconf import DictConfig, OmegaConf
 
 from chord import cli
 from chord.config import CONF_DIR, ConfigError, TrainConfig, parse, register
-from chord.run import RunDirectory, resume_run
+from chord.run import RunDirectory, holds_run, resume_run
+from chord.weightings import Adaptive, Margin
 
 if TYPE_CHECKING:
+    from chord.data.testbed import Testbed
     from chord.fit import Outcome
     from chord.gradients import Models
 
@@ -27,7 +29,23 @@ register()
 
 def main() -> None:
     """Entry point of `chord-train`."""
-    cli.launch(_main, "train")
+    cli.launch(_main, "train", before=lambda: refuse_directories(sys.argv[1:]))
+
+
+def refuse_directories(arguments: list[str]) -> None:
+    """Refuse a wrong directory before Hydra makes it, or writes into a run that is there.
+
+    Raises `ConfigError`.
+    """
+    given = dict(argument.partition("=")[::2] for argument in arguments)
+    resume, new = given.get("resume", "null"), given.get("hydra.run.dir")
+    if resume != "null" and "," not in resume:
+        if new is not None:
+            raise ConfigError(f"hydra.run.dir={new}: a resumed run goes on in its own directory")
+        if not holds_run(Path(resume)):
+            raise ConfigError(f"resume={resume}: is not a run directory (it holds no run.json)")
+    elif new is not None and holds_run(Path(new)):
+        raise ConfigError(f"hydra.run.dir={new}: already holds a run; resume={new} goes on with it")
 
 
 @hydra.main(version_base="1.3", config_path=str(CONF_DIR), config_name="train")
@@ -63,29 +81,34 @@ def train(config: TrainConfig, run: RunDirectory) -> Outcome:
     torch.set_num_threads(config.threads)
     from lightning.pytorch import seed_everything
 
-    from chord.checkpoint import CHECKPOINT, read_checkpoint
+    from chord.checkpoint import CHECKPOINT, load_weights, read_checkpoint
     from chord.fit import Run
     from chord.recorder import Recorder
     from chord.tracking import new_run_id, open_tracker
     from chord.tracking.base import shown
 
-    if config.resume is None and (run.path / "run.json").exists():
+    if config.resume is None and holds_run(run.path):
         raise ConfigError(
             f"hydra.run.dir={run.path}: already holds a run; resume={run.path} goes on with it"
         )
     seed_everything(config.seed, verbose=False)
+    data = config.data.build()
     try:
         completed, random_states = read_checkpoint(run.path)
+        if completed > config.steps:
+            raise ConfigError(f"steps={config.steps}: the run has already taken {completed}")
         models = build_models(config)
+        check_models(config, models, data)
+        if completed:
+            load_weights(models.policy, run.path)
+        run.tracker_id = run.tracker_id or new_run_id()
+        run.write()
+        recorder = Recorder(run.path)
+        recorder.truncate(completed)
     except ValueError as error:
         raise ConfigError(str(error)) from error
-    if completed > config.steps:
-        raise ConfigError(f"steps={config.steps}: the run has already taken {completed}")
-    data = config.data.build()
-    run.tracker_id = run.tracker_id or new_run_id()
-    run.write()
-    recorder = Recorder(run.path)
-    recorder.truncate(completed)
+    for note in notes(config):
+        print(note)
     resolved = OmegaConf.to_container(run.config, resolve=True)
     assert isinstance(resolved, dict)
     try:
@@ -113,6 +136,36 @@ def train(config: TrainConfig, run: RunDirectory) -> Outcome:
         if exit_code and (run.path / CHECKPOINT).exists():
             command = f"python -m chord.train resume={shown(run.path)}"
             print(f"stopped; to go on from the last checkpoint: {command}", file=sys.stderr)
+
+
+def notes(config: TrainConfig) -> list[str]:
+    """What a user should know before the first step."""
+    formulas = {Adaptive: "1 - n / 2", Margin: "1 - max P"}
+    weighting = config.weighting
+    if isinstance(weighting, Adaptive | Margin) and weighting.expert == "one_hot":
+        return [f"weighting.expert=one_hot: no teacher, w = {formulas[type(weighting)]}"]
+    return []
+
+
+def check_models(config: TrainConfig, models: Models, data: Testbed) -> None:
+    """Refuse models of another vocabulary, and answers that do not fit behind the prompts."""
+    size = data.tokenizer.vocab_size
+    for setting, model in (("model.path", models.policy), ("teacher.path", models.teacher)):
+        if model is not None and model.config.vocab_size != size:
+            raise ConfigError(
+                f"{setting}: the model has a vocabulary of {model.config.vocab_size}, "
+                f"the data one of {size}"
+            )
+    room = models.policy.config.context - data.longest_prompt
+    for setting, length in (
+        ("rollout.max_new_tokens", config.rollout.max_new_tokens),
+        ("evaluation.max_new_tokens", config.evaluation.max_new_tokens),
+    ):
+        if length > room:
+            raise ConfigError(
+                f"{setting}={length}: must be at most {room}, the model's context less the "
+                "longest prompt"
+            )
 
 
 def build_models(config: TrainConfig) -> Models:

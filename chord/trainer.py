@@ -9,6 +9,30 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from lightning.pytorch import Callback, Trainer
 
+# What this package decides itself: another value would end a run early, or clip twice.
+DECIDED = (
+    "accelerator",
+    "accumulate_grad_batches",
+    "callbacks",
+    "devices",
+    "enable_checkpointing",
+    "enable_model_summary",
+    "enable_progress_bar",
+    "fast_dev_run",
+    "gradient_clip_algorithm",
+    "gradient_clip_val",
+    "limit_train_batches",
+    "logger",
+    "max_epochs",
+    "max_steps",
+    "max_time",
+    "min_epochs",
+    "min_steps",
+    "num_sanity_val_steps",
+    "overfit_batches",
+    "precision",
+)
+
 
 @dataclass(kw_only=True)
 class TrainerConfig:
@@ -60,6 +84,10 @@ class TrainerConfig:
                 raise ValueError(
                     f"trainer.extra.{name}={value}: Lightning's Trainer has no such argument{hint}"
                 )
+            if name in DECIDED:
+                raise ValueError(
+                    f"trainer.extra.{name}={value}: is decided by the configuration's own settings"
+                )
 
     def build(self, *, max_steps: int, callbacks: list[Callback]) -> Trainer:
         """Lightning's Trainer; `max_steps` counts optimizer steps."""
@@ -78,7 +106,8 @@ class TrainerConfig:
             "devices": self.devices,
             "precision": self.precision,
             "max_steps": max_steps,
-            "max_epochs": 1,
+            # The steps end a run; a finished one that is extended must not count as trained.
+            "max_epochs": -1,
             "callbacks": callbacks,
             "logger": False,
             "enable_checkpointing": False,
@@ -86,4 +115,8 @@ class TrainerConfig:
             "enable_model_summary": False,
             "num_sanity_val_steps": 0,
         }
-        return Trainer(**(arguments | self.extra))
+        try:
+            return Trainer(**(arguments | self.extra))
+        except (TypeError, ValueError) as error:
+            reason = str(error).splitlines()[0]
+            raise ValueError(f"trainer.extra={self.extra}: {reason}") from error

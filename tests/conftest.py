@@ -24,6 +24,7 @@ SMALL = [
     "evaluation.test_problems=4",
     "evaluation.test_retained=2",
     "evaluation.pairs=4",
+    "evaluation.max_new_tokens=12",
     "rollout.problems=2",
     "rollout.group_size=2",
     "rollout.max_new_tokens=12",

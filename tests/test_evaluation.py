@@ -24,7 +24,6 @@ def report(config: TrainConfig, split: str = "val", alpha: float = 0.25) -> eval
         config.reward,
         split=split,
         alpha=alpha,
-        max_new_tokens=12,
     )
 
 

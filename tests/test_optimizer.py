@@ -41,11 +41,20 @@ def test_the_cosine_falls_to_zero_at_the_end() -> None:
     assert rule.factor(99) == pytest.approx(0, abs=1e-15)
 
 
+def test_each_phase_has_a_cosine_of_its_own_length() -> None:
+    # 4 of 12 steps: the warm-up takes all 4; of 8 steps: half way at 4 + 2.
+    rule = adamw(decay="cosine")
+    assert rule.factor(6, 8) == pytest.approx(0.5)
+    assert rule.factor(8, 8) == pytest.approx(0, abs=1e-15)
+
+
 @pytest.mark.parametrize(
     ("setting", "value"),
     [
         ("lr", 0.0),
         ("lr", float("nan")),
+        ("lr", float("inf")),
+        ("weight_decay", float("nan")),
         ("beta1", 1.0),
         ("beta2", -0.1),
         ("eps", 0.0),

@@ -150,6 +150,29 @@ def test_a_directory_that_holds_a_run_is_not_run_over(small_models: Path, tmp_pa
         start(small_models, tmp_path / "run", "seed=1")
 
 
+def test_a_finished_run_extended_takes_the_steps_that_are_new(
+    small_models: Path, tmp_path: Path
+) -> None:
+    start(small_models, tmp_path / "run")
+    overrides = [f"resume={tmp_path / 'run'}", "steps=8"]
+    run = resume_run(tmp_path / "run", compose_config(*overrides), overrides)
+    before = load_file(tmp_path / "run" / "model.safetensors")
+    train(parse(run.config, TrainConfig), run)
+    rows = (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()
+    assert [json.loads(row)["step"] for row in rows] == list(range(8))
+    after = load_file(tmp_path / "run" / "model.safetensors")
+    assert any(not before[name].equal(after[name]) for name in before)
+
+
+def test_a_checkpoint_of_another_model_is_named(small_models: Path, tmp_path: Path) -> None:
+    start(small_models, tmp_path / "run")
+    state = torch.load(tmp_path / "run" / CHECKPOINT, weights_only=True)
+    state["state_dict"].popitem()
+    torch.save(state, tmp_path / "run" / CHECKPOINT)
+    with pytest.raises(ConfigError, match="holds the weights of another model"):
+        resume(tmp_path / "run")
+
+
 def test_a_run_cannot_be_shortened(small_models: Path, tmp_path: Path) -> None:
     start(small_models, tmp_path / "run")
     overrides = [f"resume={tmp_path / 'run'}", "steps=3"]

@@ -120,6 +120,14 @@ class Testbed:
         self.test_pairs = [_pair(problem) for problem in self.test[:HELD_OUT_PAIRS]]
         self._paired_keys = frozenset(pair.problem.key for pair in self.expert_pairs)
 
+    @property
+    def longest_prompt(self) -> int:
+        """Tokens of the longest prompt of all parts and skills."""
+        sizes = self.config.sizes
+        skills = [skill for split in HELD_OUT for skill in self.retained(split).values()]
+        lengths = [len(problem.prompt) for problems in skills for problem in problems]
+        return max(len(f"{sizes.first[1]}*{sizes.second[1]}="), *lengths)
+
     def problems(self, step: int, seed: int, n: int) -> list[Problem]:
         """The RL problems of a train step, drawn with replacement."""
         rng = random.Random(f"problems/{seed}/{step}")

@@ -44,9 +44,9 @@ class Tracker:
         return []
 
     def evaluation(self, step: int, row: Mapping[str, Any]) -> None:
-        """Add an evaluation row (see `recorder`). Test rows are read once, after training, also
-        for the base model, whose step 0 lies in the past by then: they go to the summary."""
-        if row["split"] != "test":
+        """Add an evaluation row (see `recorder`). Test rows are read once, after training, and so
+        are the base model's, whose step 0 lies in the past by then: they go to the summary."""
+        if row["split"] != "test" and row["model"] != "base":
             self.log(step, row)
         else:
             prefix = "base/" if row["model"] == "base" else ""
