@@ -99,8 +99,8 @@ def test_advantage_follows_the_objective_unless_it_is_given() -> None:
         (["+trainer.extra.max_stepz=3"], ["trainer.extra.max_stepz=3", "'max_steps'"]),
         (["trainer.extra.profiler=simple"], ["+trainer.extra.profiler=simple"]),
         (["schedule=step", "schedule.phase.lr=[1]"], ["schedule.phase.lr=[1", "two"]),
-        (["seed=-1"], ["seed=-1", "at least 0"]),
-        (["threads=0"], ["threads=0", "at least 1"]),
+        (["seed=-1"], ["seed=-1", "within [0, "]),
+        (["threads=0"], ["threads=0", "within [1, "]),
     ],
 )
 def test_bad_input_is_one_line_with_setting_value_and_what_is_allowed(

@@ -6,7 +6,8 @@ import json
 import os
 import random
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,17 @@ from chord.pretrain.recipe import Recipe
 Curve = list[dict[str, float]]
 
 
+@contextmanager
+def flushing_denormals() -> Iterator[None]:
+    """Denormal numbers count as 0, which is several times faster; off again afterwards, because the
+    setting is the processor's and others expect exact arithmetic of it."""
+    torch.set_flush_denormal(True)
+    try:
+        yield
+    finally:
+        torch.set_flush_denormal(False)
+
+
 def pretrain(
     recipe: Recipe, work: Path, *, report: Callable[[str], None], stop: int | None = None
 ) -> tuple[Transformer, Curve, float]:
@@ -34,7 +46,6 @@ def pretrain(
     `stop` ends early at a step, as a kill would.
     """
     torch.manual_seed(recipe.seed)
-    torch.set_flush_denormal(True)
     model = Transformer(recipe.model)
     optimizers = build_optimizers(model, recipe)
     curve: Curve = []
@@ -49,7 +60,8 @@ def pretrain(
     for step in range(start, min(recipe.steps, recipe.steps if stop is None else stop)):
         rng = random.Random(f"pretrain/{recipe.seed}/{step}")
         documents = recipe.mixture.documents("pretrain", recipe.batch, rng)
-        train_step(model, optimizers, documents, rate=recipe.rate(step), clip=recipe.clip_norm)
+        with flushing_denormals():
+            train_step(model, optimizers, documents, rate=recipe.rate(step), clip=recipe.clip_norm)
         done = step + 1
         if done % recipe.validation_every == 0 or done == recipe.steps:
             curve.append({"step": float(done), **validation_losses(model, validation)})
