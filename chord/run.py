@@ -61,13 +61,21 @@ def holds_run(path: Path) -> bool:
     return (path / "run.json").is_file()
 
 
+def refuse_a_second_run(path: Path) -> None:
+    """Raise `ConfigError` where a new run would be written over another."""
+    if holds_run(path):
+        raise ConfigError(
+            f"hydra.run.dir={path}: already holds a run; resume={path} goes on with it"
+        )
+
+
 def open_run(path: Path) -> RunDirectory:
     """An existing run directory with its typed, unresolved configuration.
 
     Raises `ConfigError` where it isn't one.
     """
     facts = path / "run.json"
-    if not facts.is_file():
+    if not holds_run(path):
         raise ConfigError(f"{path}: is not a run directory (it holds no run.json)")
     try:
         known = json.loads(facts.read_text())

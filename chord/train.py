@@ -16,7 +16,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from chord import cli
 from chord.config import CONF_DIR, ConfigError, TrainConfig, parse, register
-from chord.run import RunDirectory, holds_run, resume_run
+from chord.run import RunDirectory, holds_run, refuse_a_second_run, resume_run
 from chord.weightings import Adaptive, Margin
 
 if TYPE_CHECKING:
@@ -44,8 +44,8 @@ def refuse_directories(arguments: list[str]) -> None:
             raise ConfigError(f"hydra.run.dir={new}: a resumed run goes on in its own directory")
         if not holds_run(Path(resume)):
             raise ConfigError(f"resume={resume}: is not a run directory (it holds no run.json)")
-    elif new is not None and holds_run(Path(new)):
-        raise ConfigError(f"hydra.run.dir={new}: already holds a run; resume={new} goes on with it")
+    elif new is not None:
+        refuse_a_second_run(Path(new))
 
 
 @hydra.main(version_base="1.3", config_path=str(CONF_DIR), config_name="train")
@@ -87,10 +87,8 @@ def train(config: TrainConfig, run: RunDirectory) -> Outcome:
     from chord.tracking import new_run_id, open_tracker
     from chord.tracking.base import shown
 
-    if config.resume is None and holds_run(run.path):
-        raise ConfigError(
-            f"hydra.run.dir={run.path}: already holds a run; resume={run.path} goes on with it"
-        )
+    if config.resume is None:
+        refuse_a_second_run(run.path)
     seed_everything(config.seed, verbose=False)
     data = config.data.build()
     try:
