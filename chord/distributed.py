@@ -1,4 +1,4 @@
-"""Sums over ranks: the identity in a single process.
+"""Sums and tables over ranks: the identity in a single process.
 
 Counts and batch statistics have to cover every rank before the first backward, or each rank's
 tokens would weigh differently.
@@ -40,16 +40,22 @@ def _reduced(value: Tensor, operation: dist.ReduceOp.RedOpType) -> Tensor:
 
 
 def all_rows(values: Tensor) -> tuple[Tensor, int]:
-    """The rows of all ranks in rank order (ranks may differ in rows), and where ours start."""
+    """The rows of all ranks in rank order, and where ours start; values (B,) or (B, T, ...).
+
+    Ranks may differ in rows, and in columns T: narrower tables are widened by zeros. Worked value:
+    rows [[1, 2]] here and [[3]] on the next rank give [[1, 2], [3, 0]], on both.
+    """
     if world_size() == 1:
         return values, 0
-    size = torch.tensor([values.shape[0]])
-    sizes = [torch.zeros_like(size) for _ in range(world_size())]
-    dist.all_gather(sizes, size)
-    longest = int(max(int(s) for s in sizes))
-    padded = values.new_zeros(longest, *values.shape[1:])
-    padded[: values.shape[0]] = values
+    table = values if values.dim() > 1 else values.unsqueeze(1)
+    sizes = [torch.zeros(2, dtype=torch.int64) for _ in range(world_size())]
+    dist.all_gather(sizes, torch.tensor(table.shape[:2]))
+    rows, width = torch.stack(sizes).amax(dim=0).tolist()
+    padded = table.new_zeros(rows, width, *table.shape[2:])
+    padded[: table.shape[0], : table.shape[1]] = table
     gathered = [torch.zeros_like(padded) for _ in sizes]
     dist.all_gather(gathered, padded)
-    rows = torch.cat([part[: int(size)] for part, size in zip(gathered, sizes, strict=True)])
-    return rows, sum(int(s) for s in sizes[: dist.get_rank()])
+    counts = [int(size[0]) for size in sizes]
+    everyone = torch.cat([part[:count] for part, count in zip(gathered, counts, strict=True)])
+    start = sum(counts[: dist.get_rank()])
+    return everyone if values.dim() > 1 else everyone.squeeze(1), start

@@ -6,18 +6,19 @@ taken over all micro-batches and ranks before the first backward. They return wh
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
-from chord.data.batch import TokenBatch
+from chord.data.batch import TokenBatch, micro_batches
 from chord.distributed import all_sum, world_size
 from chord.losses import Kl, Objective, aggregate, denominator, sft_loss
 from chord.models.scoring import response_logits, scatter
 from chord.models.transformer import Transformer
-from chord.weightings import TokenStats, Weighting, token_logprobs, token_stats
+from chord.step_weights import StepWeights
+from chord.weightings import Weighting, token_logprobs, token_stats
 
 Backward = Callable[[Tensor], None]
 
@@ -66,13 +67,6 @@ class Tokens:
     sums: dict[str, float] = field(default_factory=dict)
 
 
-def micro_batches(tokens: TokenBatch, size: int) -> Iterator[Tensor]:
-    """Row indices, shortest rows first so that little is padded; size 0: all rows at once."""
-    rows = tokens.attention_mask.shape[0]
-    order = tokens.attention_mask.sum(dim=1).argsort(stable=True)
-    yield from order.split(size if size > 0 else max(1, rows))
-
-
 def add_sft_gradient(
     models: Models,
     rows: ExpertRows,
@@ -85,11 +79,12 @@ def add_sft_gradient(
     """Add the gradient of `share * sum(w nll) / N`, N the expert tokens of the whole step."""
     seen = Tokens()
     total = all_sum(denominator(rows.tokens.mask))
-    mean = _mean_weight(models, rows.tokens, rows.signal, weighting, micro_batch)
+    weights_of = StepWeights(models, weighting, rows.tokens, rows.signal, micro_batch=micro_batch)
     for index in micro_batches(rows.tokens, micro_batch):
         batch = rows.tokens.select(index)
-        stats = token_stats(response_logits(models.policy, batch), batch.targets[batch.mask])
-        weights = _weights(models, batch, rows.signal[index], weighting, stats, mean)
+        logits = response_logits(models.policy, batch)
+        stats = token_stats(logits, batch.targets[batch.mask], top_k=weighting.top_k)
+        weights = weights_of(index, stats)
         everywhere = torch.ones_like(stats.logprobs, dtype=torch.bool)
         loss = sft_loss(stats.logprobs, weights, everywhere, total=total)
         backward(share * world_size() * loss)
@@ -116,10 +111,11 @@ def add_rl_gradient(
     total = all_sum(
         denominator(rows.tokens.mask, aggregation=objective.aggregation, max_length=max_length)
     )
-    weighted = weighting.apply_to == "both"
-    mean = (
-        _mean_weight(models, rows.tokens, rows.signal, weighting, micro_batch) if weighted else None
-    )
+    weights_of = None
+    if weighting.apply_to == "both":
+        weights_of = StepWeights(
+            models, weighting, rows.tokens, rows.signal, micro_batch=micro_batch
+        )
     for index in micro_batches(rows.tokens, micro_batch):
         batch = rows.tokens.select(index)
         mask, targets = batch.mask, batch.targets[batch.mask]
@@ -133,10 +129,9 @@ def add_rl_gradient(
             kl = kl_to_other(models, batch, logits, objective.kl, temperature)
             losses = losses + objective.kl.coef * scatter(kl, mask)
             seen.kl.append(kl.detach())
-        stats = token_stats(logits.detach(), targets)
-        if weighted:
-            weights = _weights(models, batch, rows.signal[index], weighting, stats, mean)
-            losses = losses * scatter(weights, mask)
+        stats = token_stats(logits.detach(), targets, top_k=weighting.top_k)
+        if weights_of is not None:
+            losses = losses * scatter(weights_of(index, stats), mask)
         loss = aggregate(losses, mask, aggregation=objective.aggregation, total=total)
         backward(share * world_size() * loss)
         seen.loss += float(loss.detach())
@@ -177,48 +172,3 @@ def kl_in_reward(
         per_token = kl_to_other(models, batch, logits, kl, temperature)
         penalty[index] = scatter(per_token, batch.mask).sum(dim=1).double()
     return kl.coef * penalty
-
-
-def _weights(
-    models: Models,
-    batch: TokenBatch,
-    signal: Tensor,
-    weighting: Weighting,
-    stats: TokenStats,
-    mean: Tensor | None,
-) -> Tensor:
-    """Weights of the response tokens (N,); `mean` of the whole step for `mean1`."""
-    expert = None
-    if weighting.needs_teacher:
-        assert models.teacher is not None, "this weighting needs a teacher"
-        with torch.no_grad():
-            expert = token_stats(response_logits(models.teacher, batch), batch.targets[batch.mask])
-    per_token = signal[:, None].expand(batch.mask.shape)[batch.mask]
-    everywhere = torch.ones_like(stats.logprobs, dtype=torch.bool)
-    return weighting(stats, everywhere, expert=expert, signal=per_token, mean=mean)
-
-
-@torch.no_grad()
-def _mean_weight(
-    models: Models, tokens: TokenBatch, signal: Tensor, weighting: Weighting, micro_batch: int
-) -> Tensor | None:
-    """The mean raw weight over the whole step, which `mean1` divides by.
-
-    A pass of its own, because no micro-batch knows the others' weights; a step that is one
-    micro-batch on one rank needs none.
-    """
-    one_piece = micro_batch == 0 or tokens.mask.shape[0] <= micro_batch
-    if weighting.normalize == "none" or (one_piece and world_size() == 1):
-        return None
-    summed = torch.zeros((), dtype=torch.float64)
-    raw = _unnormalised(weighting)
-    for index in micro_batches(tokens, micro_batch):
-        batch = tokens.select(index)
-        stats = token_stats(response_logits(models.policy, batch), batch.targets[batch.mask])
-        summed += _weights(models, batch, signal[index], raw, stats, None).double().sum()
-    count = all_sum(denominator(tokens.mask))
-    return all_sum(summed) / count.clamp(min=1)
-
-
-def _unnormalised(weighting: Weighting) -> Weighting:
-    return replace(weighting, normalize="none")

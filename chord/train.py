@@ -17,7 +17,6 @@ from omegaconf import DictConfig, OmegaConf
 from chord import cli
 from chord.config import CONF_DIR, ConfigError, TrainConfig, parse, register
 from chord.run import RunDirectory, holds_run, refuse_a_second_run, resume_run
-from chord.weightings import Adaptive, Margin
 
 if TYPE_CHECKING:
     from chord.data.testbed import Testbed
@@ -138,11 +137,7 @@ def train(config: TrainConfig, run: RunDirectory) -> Outcome:
 
 def notes(config: TrainConfig) -> list[str]:
     """What a user should know before the first step."""
-    formulas = {Adaptive: "1 - n / 2", Margin: "1 - max P"}
-    weighting = config.weighting
-    if isinstance(weighting, Adaptive | Margin) and weighting.expert == "one_hot":
-        return [f"weighting.expert=one_hot: no teacher, w = {formulas[type(weighting)]}"]
-    return []
+    return [note for note in (config.weighting.note,) if note is not None]
 
 
 def check_models(config: TrainConfig, models: Models, data: Testbed) -> None:
@@ -176,7 +171,8 @@ def build_models(config: TrainConfig) -> Models:
     policy = config.model.build()
     to_teacher = kl.coef > 0 and kl.to == "teacher"
     teacher = config.teacher.build() if config.weighting.needs_teacher or to_teacher else None
-    reference = config.model.build() if kl.coef > 0 and kl.to == "reference" else None
+    to_reference = kl.coef > 0 and kl.to == "reference"
+    reference = config.model.build() if config.weighting.needs_reference or to_reference else None
     dtype = torch.float64 if config.trainer.precision == "64-true" else torch.float32
     for model in (policy, teacher, reference):
         if model is not None:

@@ -89,6 +89,23 @@ class Data:
         return token_stats(self.weight[tokens[:, :-1]], tokens[:, 1:])
 
 
+def step_weights(
+    data: Data, rows: slice, signal: Tensor, weighting: Weighting, world: Alone | Gloo
+) -> Tensor:
+    """Weights of our rows, from the statistics of the rows of all processes."""
+    own = data.stats(data.expert[rows])
+    stats = TokenStats(
+        logprobs=world.gather(own.logprobs.detach()),
+        entropy=world.gather(own.entropy),
+        max_prob=world.gather(own.max_prob),
+        vocab_size=own.vocab_size,
+    )
+    mask = world.gather(data.expert_mask[rows].long()).bool()
+    start = rows.start if len(mask) > rows.stop - rows.start else 0
+    weights = weighting(stats, mask, signal=world.gather(signal))
+    return weights[start : start + rows.stop - rows.start]
+
+
 def gradient(
     pieces: list[slice],
     world: Alone | Gloo,
@@ -113,18 +130,12 @@ def gradient(
     expert = [denominator(data.expert_mask[piece]) for piece in pieces]
     own_total = world.reduce(torch.stack(own).sum(), "SUM")
     expert_total = world.reduce(torch.stack(expert).sum(), "SUM")
-    sums = [
-        weighting.masked(
-            data.stats(data.expert[piece]), data.expert_mask[piece], signal=signal
-        ).sum()
-        for piece, signal in zip(pieces, signals, strict=True)
-    ]
-    mean = world.reduce(torch.stack(sums).sum(), "SUM") / expert_total
+    weights = step_weights(data, rows, torch.cat(signals), weighting, world)
 
-    for piece, signal in zip(pieces, signals, strict=True):
+    for piece in pieces:
         stats, mask = data.stats(data.expert[piece]), data.expert_mask[piece]
-        weights = weighting(stats, mask, signal=signal, mean=mean)
-        sft = sft_loss(stats.logprobs, weights, mask, total=expert_total)
+        own_weights = weights[piece.start - rows.start : piece.stop - rows.start]
+        sft = sft_loss(stats.logprobs, own_weights, mask, total=expert_total)
         logprobs, mask = data.stats(data.own[piece]).logprobs, data.own_mask[piece]
         values, _ = Grpo().token_losses(logprobs, data.old[piece], advantages[piece], mask)
         rl = aggregate(values, mask, aggregation=aggregation, total=own_total)

@@ -19,6 +19,7 @@ from conftest import compose_config, small_composed
 from hydra.errors import HydraException
 from omegaconf.errors import OmegaConfBaseException
 from pages import PAGES, ROOT, TEXTS, blocks, code, commands, jobs, table
+from vectors import stats_of, weight
 
 import chord
 from chord.cli import GROUP_ORDER, one_line
@@ -38,10 +39,8 @@ from chord.weightings import (
     Importance,
     Margin,
     Phi,
-    TokenStats,
     Uniform,
     Weighting,
-    token_stats,
 )
 
 
@@ -176,24 +175,19 @@ def test_the_table_of_alphas_is_right() -> None:
         assert [f"{config.schedule(t):.3f}" for t in steps] == [_padded(cell) for cell in cells]
 
 
-def two_tokens(p: float) -> TokenStats:
-    logits = torch.tensor([[p, 1 - p]], dtype=torch.float64).log()
-    return token_stats(logits, torch.tensor([0]))
-
-
 def test_the_table_of_weights_is_right() -> None:
     rules: list[Weighting] = [Uniform(), Phi(), Importance(), Margin(expert="one_hot"), Entropy()]
     for p, *cells in table("docs/methods.md", "| p | `uniform` |")[1:]:
         for rule, cell in zip(rules, cells, strict=True):
-            weight = rule.raw(two_tokens(float(p))).item()
-            assert _padded(cell) == (f"{weight:.4f}" if "." in cell else f"{weight:.0f}")
+            value = weight(rule, stats_of(float(p)))
+            assert _padded(cell) == (f"{value:.4f}" if "." in cell else f"{value:.0f}")
 
 
 def test_the_table_of_the_attached_phi_is_right() -> None:
     # d/d(log p) of -p (1 - p) log p: the product rule gives p (1 - p) + p (1 - 2p) ln p.
     for p, detached, attached in table("docs/methods.md", "| p | phi, detached |")[1:]:
         x = float(p)
-        assert _padded(detached) == f"{Phi().raw(two_tokens(x)).item():.4f}"
+        assert _padded(detached) == f"{weight(Phi(), stats_of(x)):.4f}"
         assert _padded(attached) == f"{x * (1 - x) + x * (1 - 2 * x) * math.log(x):.4f}"
 
 

@@ -6,7 +6,7 @@ import math
 
 import pytest
 import torch
-from vectors import cases, f64, lengths
+from vectors import cases, f64, lengths, weight
 
 from chord.advantages import Advantage
 from chord.data.batch import collate
@@ -158,7 +158,7 @@ def test_ratios_are_read_at_the_sampling_temperature_and_weights_at_one():
     sampled = token_logprobs(logits, target, temperature=2.0).exp().item()
     assert sampled == pytest.approx(math.e / (1 + math.e), abs=1e-15)
     p = math.e**2 / (1 + math.e**2)
-    assert Phi().raw(token_stats(logits, target)).item() == pytest.approx(p * (1 - p), abs=1e-15)
+    assert weight(Phi(), token_stats(logits, target)) == pytest.approx(p * (1 - p), abs=1e-15)
 
 
 def test_on_the_first_update_the_value_reads_wrong_and_the_gradient_right():

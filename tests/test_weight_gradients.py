@@ -94,14 +94,15 @@ def test_attached_statistics_still_give_detached_weights():
         vocab_size=2,
     )
     signal = f64([0.5]).requires_grad_()
+    mask = torch.ones(1, 1, dtype=torch.bool)
     for weighting in WEIGHTINGS.values():
-        assert not weighting.raw(policy, expert=policy, signal=signal).requires_grad
+        assert not weighting(policy, mask, expert=policy, signal=signal).requires_grad
 
 
 def test_a_rule_that_forgets_to_detach_is_detached_all_the_same():
     class Careless(Weighting):
-        def raw(self, policy, *, expert=None, signal=None):
-            return policy.logprobs.exp()
+        def raw(self, at):
+            return at.policy.logprobs
 
     stats = stats_of(0.3)
     stats.logprobs.requires_grad_()

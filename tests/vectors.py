@@ -16,6 +16,7 @@ from chord.weightings import (
     Phi,
     TokenStats,
     Uniform,
+    Weighting,
     token_stats,
 )
 
@@ -60,3 +61,9 @@ def stats_of(*probabilities: float) -> TokenStats:
     p = f64([probabilities])
     logits = torch.stack([p.log(), (1 - p).log()], dim=-1)
     return token_stats(logits, torch.zeros(p.shape, dtype=torch.int64))
+
+
+def weight(rule: Weighting, stats: TokenStats, **given: Any) -> float:
+    """The weight of the only token of `stats`."""
+    mask = torch.ones(stats.logprobs.shape, dtype=torch.bool)
+    return rule(stats, mask, **given).item()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -105,3 +105,10 @@ def collate(
         response_mask=attention_mask & (columns >= starts),
         attention_mask=attention_mask,
     )
+
+
+def micro_batches(tokens: TokenBatch, size: int) -> Iterator[Tensor]:
+    """Row indices, shortest rows first so that little is padded; size 0: all rows at once."""
+    rows = tokens.attention_mask.shape[0]
+    order = tokens.attention_mask.sum(dim=1).argsort(stable=True)
+    yield from order.split(size if size > 0 else max(1, rows))

@@ -1,0 +1,126 @@
+"""The frame around every rule for token weights: masking, normalisation, and no gradient."""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
+
+from chord.weightings.stats import TokenStats, weight_mean
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+NORMALIZE = ("none", "mean1")
+APPLY_TO = ("sft", "both")
+
+
+@dataclass(kw_only=True)
+class WeightInputs:
+    """What a rule is given at the targets of some rows, (B, T); it is read without gradient.
+
+    `mask` is True on the tokens that count; elsewhere the other tables may hold anything. `expert`,
+    `reference` (log p of the target under the frozen reference model) and `signal` (in [0, 1], one
+    for each row or one for each token) are there for rules that say that they need them.
+    """
+
+    policy: TokenStats
+    mask: Tensor
+    expert: TokenStats | None = None
+    reference: Tensor | None = None
+    signal: Tensor | None = None
+
+    @property
+    def p(self) -> Tensor:
+        """The policy's probability of the target token."""
+        return self.policy.logprobs.exp()
+
+
+@dataclass(kw_only=True)
+class Weighting(ABC):
+    """A rule for token weights: a dataclass of its settings with a method `raw`.
+
+    `normalize`: `none`, or `mean1` to divide by the mean over all unmasked expert tokens of the
+    optimizer step, so that two rules push equally hard in total. `apply_to`: `sft`, or `both` to
+    scale the RL term too, by the same function of the model's own tokens.
+    """
+
+    needs_signal: ClassVar[bool] = False
+    """Whether the rule reads the verifier's score of the answer."""
+    needs_reference: ClassVar[bool] = False
+    """Whether the rule reads the frozen model that the run started from."""
+    ranks_tokens: ClassVar[bool] = False
+    """Whether a token's weight depends on the other tokens of the step."""
+
+    normalize: str = "none"
+    apply_to: str = "sft"
+
+    def __post_init__(self) -> None:
+        check_choice("normalize", self.normalize, NORMALIZE)
+        check_choice("apply_to", self.apply_to, APPLY_TO)
+
+    @property
+    def needs_teacher(self) -> bool:
+        """Whether the rule reads the distribution of a teacher."""
+        return False
+
+    @property
+    def top_k(self) -> int | None:
+        """The K of `TokenStats.top_k_entropy`, where the rule reads it."""
+        return None
+
+    @property
+    def uses_step(self) -> bool:
+        """Whether a weight depends on all tokens of the optimizer step."""
+        return self.normalize == "mean1" or self.ranks_tokens
+
+    @property
+    def note(self) -> str | None:
+        """What a user should know before the first step."""
+        return None
+
+    @abstractmethod
+    def raw(self, at: WeightInputs) -> Tensor:
+        """Weights for every position, masked or not, before `normalize`."""
+
+    def __call__(
+        self,
+        policy: TokenStats,
+        mask: Tensor,
+        *,
+        expert: TokenStats | None = None,
+        reference: Tensor | None = None,
+        signal: Tensor | None = None,
+    ) -> Tensor:
+        """Weights (..., T) for the targets, 0 outside `mask`, without gradient.
+
+        `expert`: the teacher's statistics at the same positions, for rules with `needs_teacher`.
+        `reference`: log p of the targets under the reference model, for rules with
+        `needs_reference`. `signal`: (...) one value in [0, 1] for each row, or one for each token,
+        for rules with `needs_signal`. Where the rule `uses_step`, the statistics are taken over
+        this call's tokens, which is right only if they are all tokens of the optimizer step on
+        all ranks (`StepWeights` sees to that). A mean of 0 leaves the weights at 0.
+
+        Raises ValueError when a needed input is missing.
+        `Phi(normalize="mean1")` on p = .5 and .9: raw .25 and .09, mean .17, weights 1.47 and .53.
+        """
+        import torch
+
+        at = WeightInputs(
+            policy=policy, mask=mask, expert=expert, reference=reference, signal=signal
+        )
+        # The one place where weights lose their gradient, for every rule.
+        with torch.no_grad():
+            weights = self.raw(at).masked_fill(~mask, 0.0)
+            if self.normalize == "none":
+                return weights
+            mean = weight_mean(weights, mask)
+            return weights / mean.masked_fill(mean <= 0, math.inf)
+
+
+def check_choice(name: str, value: object, allowed: tuple[object, ...]) -> None:
+    """Raise ValueError for a setting that is none of the allowed values."""
+    if value not in allowed:
+        names = ", ".join(str(choice) for choice in allowed)
+        raise ValueError(f"weighting.{name}={value}: must be one of {names}")
