@@ -20,8 +20,8 @@ CHECKPOINT = Path("checkpoints") / "last.ckpt"
 class Checkpointing(Callback):
     """Writes `checkpoints/last.ckpt` every n train steps and after the last, all of it or nothing.
 
-    Beside Lightning's own state (weights, optimizer, progress) it holds the number of completed
-    train steps and the random states, which Lightning leaves out.
+    Beside Lightning's own state (weights, optimizer, progress) it holds what Lightning leaves out:
+    the number of completed train steps, the random states, and what the schedule has observed.
     """
 
     def __init__(self, run_dir: Path, *, every: int, steps: int) -> None:
@@ -48,7 +48,20 @@ class Checkpointing(Callback):
     def on_save_checkpoint(
         self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        checkpoint["chord"] = {"completed": completed_steps(pl_module), "random": random_states()}
+        assert isinstance(pl_module, ChordModule)
+        checkpoint["chord"] = {
+            "completed": completed_steps(pl_module),
+            "random": random_states(),
+            "schedule_state": pl_module.schedule_state,
+            "sft_grad_norm": pl_module.sft_grad_norm,
+        }
+
+    def on_load_checkpoint(
+        self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        assert isinstance(pl_module, ChordModule)
+        pl_module.schedule_state = checkpoint["chord"]["schedule_state"]
+        pl_module.sft_grad_norm = checkpoint["chord"]["sft_grad_norm"]
 
 
 class Evaluating(Callback):
@@ -136,6 +149,7 @@ def _load(run_dir: Path, setting: str) -> dict[str, Any]:
     try:
         state: dict[str, Any] = torch.load(run_dir / CHECKPOINT, weights_only=True)
         int(state["chord"]["completed"]), state["chord"]["random"], state["state_dict"]
+        state["chord"]["schedule_state"], state["chord"]["sft_grad_norm"]
     except Exception as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise ValueError(f"{setting}={run_dir}: {CHECKPOINT} can't be read ({reason})") from error

@@ -27,8 +27,10 @@ from chord.rollout import RolloutConfig
 from chord.schedules import (
     Constant,
     Cosine,
+    EntropyTarget,
     Exponential,
     Linear,
+    RewardGap,
     Schedule,
     Step,
     WarmupDecay,
@@ -109,6 +111,8 @@ SCHEMAS: dict[str, dict[str, type]] = {
         "exponential": Exponential,
         "warmup_decay": WarmupDecay,
         "step": Step,
+        "reward_gap": RewardGap,
+        "entropy": EntropyTarget,
     },
     "weighting": {
         "uniform": Uniform,
@@ -209,7 +213,7 @@ def check(config: TrainConfig) -> None:
 
     Whether alpha is ever above 0 or below 1 is read off the schedule itself.
     """
-    imitates = any(config.schedule(step) > 0 for step in range(config.steps))
+    imitates = config.schedule.bounds(config.steps)[1] > 0
     for setting in ("expert_batch", "expert_pairs"):
         if imitates and getattr(config.data, setting) == 0:
             raise ConfigError(

@@ -41,6 +41,7 @@ def evaluate_run(path: Path, config: EvaluateConfig) -> tuple[Report, Report]:
     from chord.summary import print_summary
 
     trained = parse(open_run(path).config, TrainConfig)
+    alpha = last_alpha(path, trained)
     torch.set_num_threads(config.threads)
     data = trained.data.build()
     try:
@@ -54,7 +55,7 @@ def evaluate_run(path: Path, config: EvaluateConfig) -> tuple[Report, Report]:
             config.evaluation,
             trained.reward,
             split=config.split,
-            alpha=trained.schedule(trained.steps - 1),
+            alpha=alpha,
         )
         for policy in policies
     ]
@@ -66,9 +67,17 @@ def evaluate_run(path: Path, config: EvaluateConfig) -> tuple[Report, Report]:
         side_by_side(data, config.split, base, after),
         path,
         split=config.split,
-        alpha=trained.schedule(trained.steps - 1),
+        alpha=alpha,
     )
     return base, after
+
+
+def last_alpha(path: Path, config: TrainConfig) -> float:
+    """Alpha at the end of the run; of a controller, whatever it was in the last step on record."""
+    from chord.recorder import METRICS, read_rows
+
+    rows = read_rows(path / METRICS) if config.schedule.needs else []
+    return float(rows[-1]["alpha"]) if rows else config.schedule(config.steps - 1)
 
 
 def trained_model(path: Path, config: TrainConfig) -> Transformer:

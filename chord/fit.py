@@ -62,7 +62,9 @@ class Run:
         callbacks = [
             Recording(self.recorder, self.tracker),
             Evaluating(
-                lambda step: self.report(module.policy, "val", "trained", step),
+                lambda step: self.report(
+                    module.policy, "val", "trained", step, alpha=module.alpha(step)
+                ),
                 every=config.evaluation.every,
                 steps=config.steps,
             ),
@@ -93,7 +95,9 @@ class Run:
         assert completed_steps(module) == config.steps, "the loop ended early"
         return module
 
-    def report(self, policy: Transformer, split: str, model: str, step: int) -> Report:
+    def report(
+        self, policy: Transformer, split: str, model: str, step: int, *, alpha: float
+    ) -> Report:
         """Evaluate a model after `step` completed train steps, and put it on record."""
         config = self.config
         result = evaluate(
@@ -102,10 +106,7 @@ class Run:
             config.evaluation,
             config.reward,
             split=split,
-            # Base and trained are compared in the end, so both at the last step's alpha then.
-            alpha=config.schedule(
-                config.steps - 1 if model == "base" else min(step, config.steps - 1)
-            ),
+            alpha=alpha,
         )
         row = {"split": split, "model": model, **prefixed(result.metrics, split)}
         self.recorder.evaluation(step, row)
@@ -117,8 +118,11 @@ class Run:
         config, path = self.config, self.directory.path
         save_policy(module.policy, path / MODEL, {"run": self.directory.name})
         split = "test" if config.evaluation.test else "val"
-        base = self.report(config.model.build().to(module.dtype_of_policy), split, "base", 0)
-        trained = self.report(module.policy, split, "trained", config.steps)
+        untrained = config.model.build().to(module.dtype_of_policy)
+        # Base and trained are compared, so both are balanced at the last step's alpha.
+        alpha = module.alpha(config.steps - 1)
+        base = self.report(untrained, split, "base", 0, alpha=alpha)
+        trained = self.report(module.policy, split, "trained", config.steps, alpha=alpha)
         plot_run(path, title=self.directory.name)
         rows = [
             row
@@ -133,6 +137,6 @@ class Run:
             side_by_side(self.data, split, base, trained),
             path,
             split=split,
-            alpha=config.schedule(config.steps - 1),
+            alpha=alpha,
         )
         return Outcome(module, validation, base, trained)

@@ -107,6 +107,8 @@ class Rollouts:
     styled: list[bool]
     scores: Tensor
     rewards: Tensor
+    entropies: Tensor
+    """(tokens,) of the distribution each was sampled from, at the sampling temperature."""
     kl: float | None = None
     """Mean per token, where it is a part of the reward."""
 

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from chord.data.batch import collate
 from chord.distributed import all_max, all_min, all_rows
+from chord.feedback import gradient_norm, measure
 from chord.gradients import (
     ExpertRows,
     Models,
@@ -60,6 +61,9 @@ class ChordModule(LightningModule):
         # Held in a list, so that frozen models are neither trained nor saved in checkpoints.
         self._models = [models]
         self.record: StepRecord | None = None
+        self.schedule_state = config.schedule.start()
+        # Of the last update that had an SFT branch; None until one has.
+        self.sft_grad_norm: float | None = None
         self.metrics: dict[str, float] = {}
 
     @property
@@ -78,9 +82,11 @@ class ChordModule(LightningModule):
     def training_step(self, batch: int, batch_idx: int) -> None:
         """One train step: rollouts and expert pairs, then `updates` optimizer steps on them."""
         step, started = int(batch), time.perf_counter()
-        schedule = self.config.schedule
-        alpha = float(schedule(step))
-        rollouts = self.collect(step) if alpha < 1 or schedule.needs_rollouts else None
+        rollouts = self.collect(step) if self.config.schedule.needs_rollouts else None
+        self.observe(step, rollouts)
+        alpha = self.alpha(step)
+        if rollouts is None and alpha < 1:
+            rollouts = self.collect(step)
         sampled = time.perf_counter()
         self.metrics = {"alpha": alpha, "lr": self.set_learning_rate(step)}
         experts = self.expert_rows(step) if alpha > 0 else None
@@ -112,6 +118,17 @@ class ChordModule(LightningModule):
         self.record = StepRecord(
             step=step, metrics=self.metrics, timings=timings, completions=completions
         )
+
+    def observe(self, step: int, rollouts: Rollouts | None) -> None:
+        """Hand the step's feedback to the schedule, if it reads any."""
+        schedule = self.config.schedule
+        needs = schedule.needs_at(step)
+        feedback = measure(needs, rollouts=rollouts, sft_grad_norm=self.sft_grad_norm)
+        self.schedule_state = schedule.observe(self.schedule_state, step, feedback)
+
+    def alpha(self, step: int) -> float:
+        """Alpha of a step as things stand; beyond the run that of its last step."""
+        return float(self.config.schedule(min(step, self.config.steps - 1), self.schedule_state))
 
     def set_learning_rate(self, step: int) -> float:
         """Set this step's learning rate; at the switch of phases, forget the optimizer's state."""
@@ -186,7 +203,17 @@ class ChordModule(LightningModule):
             signal=self.signal(scores.flatten()),
         )
         styled = [self.data.is_expert_style(text) for text in texts]
-        return Rollouts(rows, repeated, texts, samples.finished, styled, scores, rewards, mean_kl)
+        return Rollouts(
+            rows,
+            repeated,
+            texts,
+            samples.finished,
+            styled,
+            scores,
+            rewards,
+            samples.entropies,
+            mean_kl,
+        )
 
     def advantages(self, rewards: Tensor) -> Tensor:
         """Advantages of our rows; statistics over the batch are taken over all ranks."""
@@ -234,6 +261,9 @@ class ChordModule(LightningModule):
                 micro_batch=micro_batch,
                 backward=self.manual_backward,
             )
+        if sft is not None and "sft_grad_norm" in config.schedule.needs:
+            # Before the RL branch is added, and without the factor alpha.
+            self.sft_grad_norm = gradient_norm(list(map(_grad, self.policy.parameters()))) / alpha
         every = config.trainer.diagnostics_every
         compare = sft is not None and alpha < 1 and every > 0 and step % every == 0
         sft_gradient = [_grad(p).clone() for p in self.policy.parameters()] if compare else []

@@ -281,9 +281,10 @@ def test_the_schedule_of_the_contributing_guide_works(tmp_path: Path) -> None:
         blocks(ROOT / "CONTRIBUTING.md", language) for language in ("python", "yaml")
     )
     names: dict[str, object] = {}
-    exec("from dataclasses import dataclass\nfrom chord import Schedule\n" + source, names)
-    schedule = names["Periodic"](period=4)  # type: ignore[operator]
-    assert [schedule(step) for step in range(8)] == [0, 0, 0, 1, 0, 0, 0, 1]
-    assert "/schema/schedule/periodic@_here_" in option
+    head = "from dataclasses import dataclass\nfrom chord.schedules import Schedule, State\n"
+    exec(head + source, names)
+    schedule = names["Sawtooth"](period=4)  # type: ignore[operator]
+    assert [schedule(step) for step in range(8)] == [1, 0.75, 0.5, 0.25, 1, 0.75, 0.5, 0.25]
+    assert "/schema/schedule/sawtooth@_here_" in option
     with pytest.raises(ValueError, match=r"schedule\.period=0: must be at least 1"):
-        names["Periodic"](period=0)  # type: ignore[operator]
+        names["Sawtooth"](period=0)  # type: ignore[operator]

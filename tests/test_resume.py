@@ -18,7 +18,12 @@ from chord.recorder import Recorder
 from chord.run import RunDirectory, newest_run, open_run, resume_run
 from chord.train import train
 
-SCHEDULES = ["schedule=linear", "schedule=sft_then_rl", "schedule=chord_mu"]
+SCHEDULES = [
+    "schedule=linear",
+    "schedule=sft_then_rl",
+    "schedule=chord_mu",
+    "schedule=entropy schedule.target=9 schedule.rate=0.01",
+]
 COMMON = ["steps=5", "trainer.checkpoint_every=2", "evaluation.every=2", "weighting=phi"]
 
 
@@ -85,10 +90,14 @@ def test_a_killed_run_resumed_equals_the_uninterrupted_one(
 ) -> None:
     if schedule == "schedule=sft_then_rl" and moment == "in the middle of a step":
         moment = "between the update and its rows"
-    start(small_models, tmp_path / "whole", schedule)
-    start_and_die(moment, small_models, tmp_path / "cut", schedule)
+    overrides = schedule.split()
+    start(small_models, tmp_path / "whole", *overrides)
+    start_and_die(moment, small_models, tmp_path / "cut", *overrides)
     resume(tmp_path / "cut")
     assert contents(tmp_path / "cut") == contents(tmp_path / "whole")
+    rows = (tmp_path / "whole" / "metrics.jsonl").read_text().splitlines()
+    # Else a state that is lost would not show.
+    assert len({json.loads(row)["alpha"] for row in rows}) > 1
 
 
 def test_a_row_cut_in_half_by_a_kill_is_written_again(small_models: Path, tmp_path: Path) -> None:

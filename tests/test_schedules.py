@@ -11,6 +11,7 @@ from chord.schedules import (
     Constant,
     Cosine,
     Exponential,
+    Feedback,
     Linear,
     Phase,
     Schedule,
@@ -129,10 +130,22 @@ def test_step_has_a_phase_of_its_own_for_each_half():
     assert Phase(lr=[1e-4, 1e-5]).lr == [1e-4, 1e-5]
 
 
-def test_no_schedule_here_waits_for_rollouts():
-    for schedule in (Constant, Linear, Cosine, Exponential, WarmupDecay, Step):
-        assert issubclass(schedule, Schedule)
+def test_an_open_loop_waits_for_nothing_and_remembers_nothing():
+    open_loops: list[Schedule] = [Constant()]
+    open_loops += [kind(total_steps=9) for kind in (Linear, Cosine, Exponential, WarmupDecay, Step)]
+    for schedule in open_loops:
+        assert not schedule.needs
         assert not schedule.needs_rollouts
+        assert schedule.observe(schedule.start(), 3, Feedback(reward=0.5)) == schedule.start() == {}
+        assert schedule(3, {}) == schedule(3)
+
+
+def test_bounds_are_the_lowest_and_highest_alpha_of_a_run():
+    assert Constant(value=0.3).bounds(7) == (0.3, 0.3)
+    # 1 - .8 q: the last of 4 steps has q = 3/4.
+    assert Linear(total_steps=4).bounds(4) == pytest.approx((0.4, 1.0), abs=1e-15)
+    assert Step(switch_step=3, total_steps=5).bounds(5) == (0.0, 1.0)
+    assert Step(switch_step=0, total_steps=5).bounds(5) == (0.0, 0.0)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,57 @@
+"""Schedules that do one thing at a time: imitation in some steps, RL in the others."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+
+from chord.schedules.base import Schedule, State, check_length, check_total, resolve_length
+
+
+@dataclass(kw_only=True)
+class Phase:
+    """What else changes when `Step` goes from imitation to RL.
+
+    `lr`: the two peak learning rates [sft, rl], absolute values; None keeps the optimizer's own in
+    both. `reset_optimizer`: whether the optimizer's state is dropped at the switch, as it would be
+    if RL were a second run. Raises ValueError for other than two positive rates.
+    """
+
+    lr: list[float] | None = None
+    reset_optimizer: bool = True
+
+    def __post_init__(self) -> None:
+        if self.lr is None:
+            return
+        if len(self.lr) != 2 or not all(rate > 0 and math.isfinite(rate) for rate in self.lr):
+            raise ValueError(
+                f"schedule.phase.lr={list(self.lr)}: must be two positive learning rates [sft, rl]"
+            )
+
+
+@dataclass(kw_only=True)
+class Step(Schedule):
+    """alpha = 1 before `switch_step`, 0 from it on: SFT, then RL.
+
+    `switch_step` is a share of the run below 1 and a whole number of steps from 1 on (0: RL from
+    the start). A share that falls between two steps switches at the later one. `phase` gives each
+    part its own learning rate and a fresh optimizer, without which this is no fair baseline.
+    Raises ValueError naming the setting that is out of range.
+    `Step(switch_step=0.5, total_steps=100)(49) == 1.0`, at 50 it is 0.0.
+    """
+
+    switch_step: float = 0.5
+    total_steps: int
+    phase: Phase = field(default_factory=Phase)
+
+    def __post_init__(self) -> None:
+        check_length("switch_step", self.switch_step)
+        check_total(self.total_steps)
+
+    @property
+    def switch(self) -> int:
+        """The first step of RL, the run's length if there is none."""
+        return math.ceil(min(resolve_length(self.switch_step, self.total_steps), self.total_steps))
+
+    def __call__(self, step: int, state: State | None = None) -> float:
+        return 1.0 if step < self.switch else 0.0
