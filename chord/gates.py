@@ -1,0 +1,129 @@
+"""Gates: which problems of a step are learned from their expert's answer instead of by RL.
+
+A gate judges each problem by the scores of its rollouts. Its g in [0, 1] takes alpha's place there:
+
+    loss = sum_i g_i (w nll)_i / N_sft + sum_i (1 - g_i) rl_i / N_rl
+
+over the problems i of the step, with N the tokens of all rows of the step, gated or not. A gate
+is a pure function of scores; what it remembers is in a state that it is handed, problem keys alone.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+Keys = list[int]
+
+
+@dataclass(kw_only=True)
+class Gate(ABC):
+    """Judges the problems of a step by the scores of their rollouts, (P, K) in [0, 1].
+
+    A rollout is right where its score is 1 (or more), wrong where it is 0 (or less).
+    """
+
+    needs_experts: ClassVar[bool] = True
+    """Whether every RL problem must have an expert's answer: `data.pairing=paired`."""
+
+    @abstractmethod
+    def judge(self, scores: Tensor) -> Tensor:
+        """g of each problem (P,): 1 is imitation alone, 0 RL alone; in the scores' dtype."""
+
+    def start(self) -> Keys:
+        """The state before the first step: no problem is waiting."""
+        return []
+
+    def add(self, state: Sequence[int], keys: Sequence[int], scores: Tensor) -> tuple[Keys, Keys]:
+        """The state after a step, and the keys of the problems that leave it for an SFT step.
+
+        `keys` (P,) names the problems whose scores (P, K) are given: those of all ranks, in rank
+        order, so that all ranks hold the same state. Nothing is changed in place.
+        """
+        return list(state), []
+
+
+@dataclass(kw_only=True)
+class NoGate(Gate):
+    """g = 0: alpha alone decides."""
+
+    needs_experts: ClassVar[bool] = False
+
+    def judge(self, scores: Tensor) -> Tensor:
+        return scores.new_zeros(scores.shape[0])
+
+
+# Powers of two of HPT's soft coefficients: sft 2^-s, RL 2^(s-4), for s of 8 rollouts right.
+_SOFT_GROUP, _SOFT_END = 8, 4
+
+
+@dataclass(kw_only=True)
+class SolveRate(Gate):
+    """g = 1 where at most the share `gamma` of the rollouts is right, else 0.
+
+    HPT (arXiv 2509.04419), gamma 0 or 2/8; checked against its code (`switch_gate`, a number of 8
+    rollouts there). With gamma 0 it is SuperRL (arXiv 2506.01096): SFT where every rollout failed.
+
+    `soft=True` falls from 1 to 0 over the solve rates above gamma. It follows the table `soft_type`
+    2 of HPT's code, which no published run uses and whose place in the paper was not found: for s
+    of 8 right, SFT gets 2^-s and RL 2^(s-4), but RL alone from s = 4 on and SFT alone at s = 0.
+    They do not add to 1 there; here they are divided by their sum, and s = 8 times the solve rate:
+
+        g = 1 / (1 + 4^(s-2))   for 0 < s < 4,   1 at s = 0,   0 from s = 4 on
+
+    Solve rates 0, 1/8, 2/8, 3/8, 4/8 give g = 1, .8, .5, .2, 0. Departs from the code in the
+    count N of the loss, which is that of all rows, so that a problem does not weigh more because
+    others left the branch. Raises ValueError for gamma outside [0, 1].
+    """
+
+    gamma: float = 0.0
+    soft: bool = False
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.gamma <= 1:
+            raise ValueError(f"gate.gamma={self.gamma}: must be within [0, 1]")
+
+    def judge(self, scores: Tensor) -> Tensor:
+        rates = (scores >= 1).double().mean(dim=1)
+        # Rates are multiples of 1/K: .3 of 10 must not be missed by rounding.
+        low = rates <= self.gamma + 1e-9
+        if not self.soft:
+            return low.to(scores.dtype)
+        solved = _SOFT_GROUP * rates
+        soft = 1 / (1 + 4 ** (solved - _SOFT_END / 2))
+        soft = soft.masked_fill(solved >= _SOFT_END, 0.0).masked_fill(solved <= 0, 1.0)
+        return soft.masked_fill(low, 1.0).to(scores.dtype)
+
+
+@dataclass(kw_only=True)
+class AllWrongBuffer(Gate):
+    """Problems that no rollout solved wait until `size` are there, then make one SFT step.
+
+    ReLIFT (arXiv 2506.07527), size 128; checked against its code. g is 0: the waiting problems stay
+    in RL, where a group without a right answer has no advantage anyway. Departs from the code in
+    three ways: a problem waits once, however often it failed; the oldest `size` leave first, not
+    the newest; and the waiting list is meant to be saved. As there, at most one SFT step a step:
+    what is left over goes on waiting. Raises ValueError for a size below 1.
+    """
+
+    size: int = 128
+
+    def __post_init__(self) -> None:
+        if self.size < 1:
+            raise ValueError(f"gate.size={self.size}: must be at least 1")
+
+    def judge(self, scores: Tensor) -> Tensor:
+        return scores.new_zeros(scores.shape[0])
+
+    def add(self, state: Sequence[int], keys: Sequence[int], scores: Tensor) -> tuple[Keys, Keys]:
+        wrong = (scores <= 0).all(dim=1).tolist()
+        failed = [int(key) for key, is_wrong in zip(keys, wrong, strict=True) if is_wrong]
+        waiting = list(dict.fromkeys([*state, *failed]))
+        if len(waiting) < self.size:
+            return waiting, []
+        return waiting[self.size :], waiting[: self.size]
