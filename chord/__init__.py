@@ -12,16 +12,20 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from chord.advantages import Advantage, compute_advantages
     from chord.losses import (
+        Cispo,
         Grpo,
+        Gspo,
         Kl,
         Objective,
         Reinforce,
         aggregate,
         denominator,
+        group_signal,
         kl_estimate,
         kl_exact,
         mix,
         sft_loss,
+        token_entropy,
         unified_objective,
     )
     from chord.schedules import (
@@ -59,6 +63,7 @@ __version__ = "0.1.0"
 __all__ = [
     "Adaptive",
     "Advantage",
+    "Cispo",
     "Constant",
     "Controller",
     "Cosine",
@@ -67,6 +72,7 @@ __all__ = [
     "Exponential",
     "Feedback",
     "Grpo",
+    "Gspo",
     "Importance",
     "Kl",
     "Linear",
@@ -86,11 +92,13 @@ __all__ = [
     "aggregate",
     "compute_advantages",
     "denominator",
+    "group_signal",
     "kl_estimate",
     "kl_exact",
     "minmax_signal",
     "mix",
     "sft_loss",
+    "token_entropy",
     "token_logprobs",
     "token_stats",
     "unified_objective",

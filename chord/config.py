@@ -19,7 +19,7 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 from chord.advantages import Advantage
 from chord.data.testbed import TestbedConfig
 from chord.evaluation import Evaluation
-from chord.losses import Grpo, Objective, Reinforce
+from chord.losses import Cispo, Grpo, Gspo, Objective, Reinforce
 from chord.models.tiny import NoTeacher, Teacher, Tiny, TinyTeacher
 from chord.optimizer import AdamW
 from chord.rewards import Verifier
@@ -122,7 +122,7 @@ SCHEMAS: dict[str, dict[str, type]] = {
         "phi": Phi,
         "importance": Importance,
     },
-    "objective": {"grpo": Grpo, "reinforce": Reinforce},
+    "objective": {"grpo": Grpo, "reinforce": Reinforce, "gspo": Gspo, "cispo": Cispo},
     "advantage": {"advantage": Advantage},
     "rollout": {"native": RolloutConfig},
     "reward": {"exact": Verifier},

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from chord.data.batch import TokenBatch, micro_batches
 from chord.distributed import all_sum, world_size
-from chord.losses import Kl, Objective, aggregate, denominator, sft_loss
+from chord.losses import Kl, Objective, aggregate, denominator, sft_loss, token_entropy
 from chord.models.scoring import response_logits, scatter
 from chord.models.transformer import Transformer
 from chord.step_weights import StepWeights
@@ -36,13 +36,26 @@ class RolloutRows:
     """The policy's own samples of a step.
 
     `old_logprobs` (B, T) of the sampled tokens when they were sampled, at the sampling
-    temperature; `advantages` and `signal` (B,).
+    temperature; `advantages` and `signal` (B,); `finished` (B,) bool, false for an answer that was
+    cut off, which `objective.overlong=mask` reads.
     """
 
     tokens: TokenBatch
     old_logprobs: Tensor
     advantages: Tensor
     signal: Tensor
+    finished: Tensor | None = None
+
+    def select(self, index: Tensor) -> RolloutRows:
+        """Return the given rows, trimmed to the longest of them."""
+        tokens = self.tokens.select(index)
+        return RolloutRows(
+            tokens=tokens,
+            old_logprobs=self.old_logprobs[index, : tokens.mask.shape[1]],
+            advantages=self.advantages[index],
+            signal=self.signal[index],
+            finished=None if self.finished is None else self.finished[index],
+        )
 
 
 @dataclass
@@ -65,6 +78,10 @@ class Tokens:
     kl: list[Tensor] = field(default_factory=list)
     gap: list[Tensor] = field(default_factory=list)
     sums: dict[str, float] = field(default_factory=dict)
+
+    def add(self, name: str, value: Tensor) -> None:
+        """Add to the sum of that name."""
+        self.sums[name] = self.sums.get(name, 0.0) + float(value)
 
 
 def add_sft_gradient(
@@ -106,8 +123,9 @@ def add_rl_gradient(
     micro_batch: int = 0,
     backward: Backward = Tensor.backward,
 ) -> Tokens:
-    """Add the gradient of `share *` the objective over the step's rollouts, with its KL term."""
+    """Add the gradient of `share *` the objective over the step's rollouts, with all its terms."""
     seen = Tokens()
+    rows = _learnable(rows, objective)
     total = all_sum(
         denominator(rows.tokens.mask, aggregation=objective.aggregation, max_length=max_length)
     )
@@ -125,10 +143,9 @@ def add_rl_gradient(
         losses, sums = objective.token_losses(
             scatter(logprobs, mask), old, rows.advantages[index], mask
         )
-        if objective.kl.coef > 0 and objective.kl.where == "loss":
-            kl = kl_to_other(models, batch, logits, objective.kl, temperature)
-            losses = losses + objective.kl.coef * scatter(kl, mask)
-            seen.kl.append(kl.detach())
+        losses = losses + scatter(
+            _terms(models, batch, logits, objective, temperature=temperature, seen=seen), mask
+        )
         stats = token_stats(logits.detach(), targets, top_k=weighting.top_k)
         if weights_of is not None:
             losses = losses * scatter(weights_of(index, stats), mask)
@@ -139,8 +156,38 @@ def add_rl_gradient(
         seen.entropy.append(stats.entropy)
         seen.gap.append((logprobs.detach() - old[mask]).abs())
         for name, value in sums.items():
-            seen.sums[name] = seen.sums.get(name, 0.0) + float(value)
+            seen.add(name, value)
     return seen
+
+
+def _terms(
+    models: Models,
+    batch: TokenBatch,
+    logits: Tensor,
+    objective: Objective,
+    *,
+    temperature: float,
+    seen: Tokens,
+) -> Tensor:
+    """What is added to the objective's loss of each token (N,): KL in the loss, entropy bonus."""
+    terms = logits.new_zeros(logits.shape[0])
+    if objective.kl.coef > 0 and objective.kl.where == "loss":
+        kl = kl_to_other(models, batch, logits, objective.kl, temperature)
+        terms = terms + objective.kl.coef * kl
+        seen.kl.append(kl.detach())
+    if objective.entropy_coef > 0:
+        entropy = token_entropy(logits / temperature)
+        terms = terms - objective.entropy_coef * entropy
+        seen.add("entropy", entropy.detach().sum())
+    return terms
+
+
+def _learnable(rows: RolloutRows, objective: Objective) -> RolloutRows:
+    """The rows that count: taken out before counting, masked answers leave every aggregation."""
+    if objective.overlong == "keep":
+        return rows
+    assert rows.finished is not None, "objective.overlong=mask needs to know what was cut off"
+    return rows.select(rows.finished.nonzero().squeeze(1))
 
 
 def kl_to_other(

@@ -63,7 +63,10 @@ def gradient_metrics(sft: list[Tensor], rl: list[Tensor]) -> dict[str, float]:
 
 
 def branch_metrics(alpha: float, sft: Tokens | None, rl: Tokens | None) -> dict[str, float]:
-    """Losses, weights and token statistics of the branches; a skipped one is absent, not 0."""
+    """Losses, weights and token statistics of the branches; a skipped one is absent, not 0.
+
+    An RL branch without a token, all answers being cut off and masked, has a loss and no means.
+    """
     metrics = {"loss/total": 0.0}
     if sft is not None:
         logprobs = torch.cat(sft.logprobs)
@@ -81,13 +84,16 @@ def branch_metrics(alpha: float, sft: Tokens | None, rl: Tokens | None) -> dict[
         metrics |= {
             "loss/rl": rl.loss,
             "loss/rl_share": (1 - alpha) * rl.loss,
-            "rollout/entropy": float(torch.cat(rl.entropy).mean()),
-            "rl/logprob_gap": float(torch.cat(rl.gap).max()),
             "tokens/rl": float(count),
-            **{f"rl/{name}": value / count for name, value in rl.sums.items()},
         }
-        if rl.kl:
-            metrics["rl/kl"] = float(torch.cat(rl.kl).mean())
+        if count > 0:
+            metrics |= {
+                "rollout/entropy": float(torch.cat(rl.entropy).mean()),
+                "rl/logprob_gap": float(torch.cat(rl.gap).max()),
+                **{f"rl/{name}": value / count for name, value in rl.sums.items()},
+            }
+            if rl.kl:
+                metrics["rl/kl"] = float(torch.cat(rl.kl).mean())
         metrics["loss/total"] += metrics["loss/rl_share"]
     return metrics
 

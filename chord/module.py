@@ -201,6 +201,7 @@ class ChordModule(LightningModule):
             old_logprobs=scatter(samples.logprobs, tokens.mask),
             advantages=self.advantages(rewards).flatten().to(self.dtype_of_policy),
             signal=self.signal(scores.flatten()),
+            finished=torch.tensor(samples.finished, dtype=torch.bool),
         )
         styled = [self.data.is_expert_style(text) for text in texts]
         return Rollouts(

@@ -50,22 +50,62 @@ def test_group_advantage_reproduces_the_published_function(case):
 
 @pytest.mark.parametrize("case", cases("swift_advantages"))
 def test_centring_and_scaling_reproduce_the_published_function(case):
-    # That source adds 1e-4 to the std, and its leave-one-out baseline is K / (K - 1) times ours.
+    # That source adds 1e-4 to the std.
     size = case["K"]
     advantages = compute_advantages(
         f64(case["rewards"]).reshape(-1, size),
-        baseline="group",
+        baseline={"grpo": "group", "rloo": "rloo"}[case["advantage_estimator"]],
         scale=case["scale_rewards"],
         epsilon=1e-4,
     )
-    factor = size / (size - 1) if case["advantage_estimator"] == "rloo" else 1.0
     expected = f64(case["advantages"]).reshape(-1, size)
-    torch.testing.assert_close(factor * advantages, expected, rtol=1e-9, atol=0)
+    torch.testing.assert_close(advantages, expected, rtol=1e-9, atol=0)
+
+
+def test_leaving_oneself_out_compares_with_the_mean_of_the_others():
+    # 1 - (0 + 0 + 0) / 3 = 1 and 0 - (1 + 0 + 0) / 3 = -1/3; 3 - (1 + 2 + 6) / 3 = 0 and so on.
+    advantages = Advantage(baseline="rloo", scale="none")(f64([[1, 0, 0, 0], [3, 1, 2, 6]]))
+    expected = f64([[1, -1 / 3, -1 / 3, -1 / 3], [0, -8 / 3, -4 / 3, 4]])
+    torch.testing.assert_close(advantages, expected, rtol=0, atol=1e-15)
+
+
+def test_whitening_divides_by_the_spread_of_the_centred_values():
+    # Centred: +-.5 and +-1.5. Squares .5 + 4.5 = 5, unbiased variance 5/3. `scale=batch` divides by
+    # the spread of the rewards themselves: mean 4, squares 16 + 9 + 4 + 25 = 54, variance 18.
+    rewards = f64([[0, 1], [6, 9]])
+    centred = f64([[-0.5, 0.5], [-1.5, 1.5]])
+    for scale, variance in (("whiten", 5 / 3), ("batch", 18)):
+        advantages = Advantage(baseline="group", scale=scale)(rewards)
+        expected = centred / (math.sqrt(variance) + 1e-6)
+        torch.testing.assert_close(advantages, expected, rtol=0, atol=1e-15)
+
+
+@pytest.mark.parametrize("baseline", ["group", "rloo", "batch", "none"])
+def test_whitened_advantages_have_mean_zero_and_spread_one(baseline):
+    rewards = f64([[0.3, 1, 0.1], [0.7, 0.2, 0.9]])
+    advantages = Advantage(baseline=baseline, scale="whiten")(rewards)
+    assert advantages.mean().item() == pytest.approx(0, abs=1e-15)
+    assert advantages.std().item() == pytest.approx(1, abs=1e-5)
+
+
+def test_whitened_rewards_are_those_of_the_batch():
+    rewards = f64([[0.3, 1, 0.1], [0.7, 0.2, 0.9]])
+    whitened = Advantage(baseline="none", scale="whiten")(rewards)
+    assert torch.equal(whitened, Advantage(baseline="batch", scale="batch")(rewards))
+
+
+@pytest.mark.parametrize("baseline", ["group", "rloo"])
+def test_whitening_gives_no_signal_to_a_group_without_one(baseline):
+    # The mean of the centred .1, .3, .4 is 1e-18 or so, not 0: it may not be subtracted from zeros.
+    rewards = f64([[0.1, 0.3, 0.4], [0.7, 0.7, 0.7]])
+    advantages = Advantage(baseline=baseline, scale="whiten")(rewards)
+    assert advantages[1].tolist() == [0.0, 0.0, 0.0]
+    assert (advantages[0] != 0).all()
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-@pytest.mark.parametrize("baseline", ["group", "batch"])
-@pytest.mark.parametrize("scale", ["group", "batch", "none"])
+@pytest.mark.parametrize("baseline", ["group", "batch", "rloo"])
+@pytest.mark.parametrize("scale", ["group", "batch", "whiten", "none"])
 def test_equal_rewards_give_exactly_zero(dtype, baseline, scale):
     rewards = torch.full((3, 7), 0.1, dtype=dtype)  # the mean of seven .1 is not .1
     advantages = Advantage(baseline=baseline, scale=scale)(rewards)
@@ -93,7 +133,7 @@ def test_advantages_carry_no_gradient():
 
 def test_a_group_of_one_is_refused_where_it_would_be_compared_with_itself():
     rewards = f64([[1], [0]])
-    for baseline, scale in (("group", "none"), ("batch", "group")):
+    for baseline, scale in (("group", "none"), ("rloo", "none"), ("batch", "group")):
         with pytest.raises(ValueError, match=r"^rollout\.group_size=1: must be at least 2 with "):
             compute_advantages(rewards, baseline=baseline, scale=scale)
     batch = compute_advantages(rewards, baseline="batch", scale="batch")
@@ -105,13 +145,17 @@ def test_one_answer_in_all_has_no_batch_to_differ_from():
     assert compute_advantages(f64([[1]]), baseline="batch", scale="batch").tolist() == [[0.0]]
 
 
-@pytest.mark.parametrize("scale", ["group", "batch", "none"])
-def test_a_step_without_problems_has_no_advantages(scale):
-    assert Advantage(scale=scale)(torch.zeros(0, 8)).shape == (0, 8)
+@pytest.mark.parametrize("baseline", ["group", "batch", "none", "rloo"])
+@pytest.mark.parametrize("scale", ["group", "batch", "whiten", "none"])
+def test_a_step_without_problems_has_no_advantages(baseline, scale):
+    assert Advantage(baseline=baseline, scale=scale)(torch.zeros(0, 8)).shape == (0, 8)
 
 
-@pytest.mark.parametrize("name", ["baseline", "scale"])
-def test_an_unknown_name_is_refused(name):
-    message = rf"^advantage\.{name}=mean: must be one of group, batch, none$"
+@pytest.mark.parametrize(
+    ("name", "allowed"),
+    [("baseline", "group, batch, none, rloo"), ("scale", "group, batch, whiten, none")],
+)
+def test_an_unknown_name_is_refused(name, allowed):
+    message = rf"^advantage\.{name}=mean: must be one of {allowed}$"
     with pytest.raises(ValueError, match=message):
         Advantage(**{name: "mean"})

@@ -13,6 +13,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from chord.cli import one_line
 from chord.config import CONF_DIR, SCHEMAS, ConfigError, TrainConfig, parse, suggest
+from chord.losses import Cispo, Grpo, Gspo, Objective, Reinforce
 
 OPTIONS = [
     (group, path.stem) for group in SCHEMAS for path in sorted((CONF_DIR / group).glob("*.yaml"))
@@ -73,6 +74,29 @@ def test_every_schedule_and_weighting_goes_over_every_preset(preset: str) -> Non
 def test_advantage_follows_the_objective_unless_it_is_given() -> None:
     assert parsed("objective=reinforce").advantage.baseline == "batch"
     assert parsed("objective=reinforce", "advantage=grpo").advantage.baseline == "group"
+    named = [option for group, option in OPTIONS if group == "objective"]
+    assert named == [option for group, option in OPTIONS if group == "advantage"]
+
+
+@pytest.mark.parametrize(
+    ("option", "objective", "advantage"),
+    [
+        ("grpo", Grpo(), ("group", "group")),
+        ("reinforce", Reinforce(), ("batch", "none")),
+        ("dr_grpo", Grpo(aggregation="constant"), ("group", "none")),
+        ("dapo", Grpo(clip_high=0.28, overlong="mask", resample=3), ("group", "group")),
+        ("gspo", Gspo(aggregation="sequence", clip_low=3e-4, clip_high=4e-4), ("group", "group")),
+        ("cispo", Cispo(ratio_max=2.0), ("group", "group")),
+        ("rloo", Reinforce(), ("rloo", "none")),
+        ("reinforce++", Grpo(), ("group", "whiten")),
+    ],
+)
+def test_named_objectives_are_what_their_papers_say(
+    option: str, objective: Objective, advantage: tuple[str, str]
+) -> None:
+    config = parsed(f"objective={option}")
+    assert config.objective == objective
+    assert (config.advantage.baseline, config.advantage.scale) == advantage
 
 
 @pytest.mark.parametrize(
@@ -93,6 +117,12 @@ def test_advantage_follows_the_objective_unless_it_is_given() -> None:
         (["weighting=margin", "teacher=none"], ["teacher=none", "margin", "one_hot"]),
         (["data.expert_batch=0"], ["data.expert_batch=0", "alpha > 0"]),
         (["objective.kl.estimator=k1", "objective.kl.coef=.1"], ["kl.estimator=k1", "reward"]),
+        (["objective.dual_clip=1"], ["objective.dual_clip=1", "> 1"]),
+        (["objective.delta=1.2"], ["objective.delta=1.2", "> 1 + objective.clip_high = 1.2"]),
+        (["objective.entropy_coef=-1"], ["objective.entropy_coef=-1", ">= 0"]),
+        (["objective.overlong=drop"], ["objective.overlong=drop", "keep, mask"]),
+        (["objective.resample=-1"], ["objective.resample=-1", ">= 0"]),
+        (["objective=cispo", "objective.clip_low=.1"], ["objective.clip_low", "ratio_max"]),
         (["weighting.normalize=mean2"], ["weighting.normalize=mean2", "none, mean1"]),
         (["experiment=chord_my"], ["experiment=chord_my", "'chord_mu'"]),
         (["optimizer.lr=???"], ["optimizer.lr", "no value"]),

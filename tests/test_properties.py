@@ -13,6 +13,7 @@ from vectors import WEIGHTINGS, lengths
 
 from chord.advantages import Advantage
 from chord.losses import (
+    Cispo,
     Grpo,
     Reinforce,
     aggregate,
@@ -207,8 +208,8 @@ def test_the_mix_lies_between_its_branches(alpha, sft, rl):
 @quick
 @given(
     tensors(3, 4),
-    st.sampled_from(["group", "batch"]),
-    st.sampled_from(["group", "batch", "none"]),
+    st.sampled_from(["group", "batch", "rloo"]),
+    st.sampled_from(["group", "batch", "whiten", "none"]),
     reals,
 )
 def test_advantages_forget_the_level_of_the_rewards(rewards, baseline, scale, shift):
@@ -254,13 +255,13 @@ def test_the_clipped_surrogate_is_never_below_the_plain_one(logprobs, old, advan
 @given(tensors(2, 3), tensors(2), masks(2, 3))
 def test_on_policy_all_objectives_have_one_gradient(logprobs, advantages, mask):
     gradients = []
-    for objective in (Grpo(), Reinforce()):
+    for objective in (Grpo(), Grpo(dual_clip=3.0), Grpo(delta=2.0), Cispo(), Reinforce()):
         own = logprobs.clone().requires_grad_()
         values, metrics = objective.token_losses(own, own.detach(), advantages, mask)
         values.sum().backward()
         gradients.append(own.grad)
         assert metrics["ratio"].item() == denominator(mask).item()
-    assert torch.equal(*gradients)
+    assert all(torch.equal(gradients[0], other) for other in gradients[1:])
 
 
 @quick

@@ -8,19 +8,31 @@ from __future__ import annotations
 
 from chord.losses.aggregation import aggregate, denominator, mix, sft_loss
 from chord.losses.kl import Kl, kl_estimate, kl_exact
-from chord.losses.objectives import Grpo, Objective, Reinforce
+from chord.losses.objectives import (
+    Cispo,
+    Grpo,
+    Gspo,
+    Objective,
+    Reinforce,
+    group_signal,
+    token_entropy,
+)
 from chord.losses.unified import unified_objective
 
 __all__ = [
+    "Cispo",
     "Grpo",
+    "Gspo",
     "Kl",
     "Objective",
     "Reinforce",
     "aggregate",
     "denominator",
+    "group_signal",
     "kl_estimate",
     "kl_exact",
     "mix",
     "sft_loss",
+    "token_entropy",
     "unified_objective",
 ]

@@ -1,0 +1,15 @@
+"""RL objectives: a loss for every token of the policy's own samples.
+
+They return token losses, still to be averaged by `aggregate`, and metrics that are *sums* over the
+unmasked tokens, so that pieces and ranks can be added up before dividing by the token count.
+`base` holds what all have, `clipped` the surrogates with a clipped ratio, `reinforce` the losses
+with the gradient of the log-probability.
+"""
+
+from __future__ import annotations
+
+from chord.losses.objectives.base import Objective, group_signal, token_entropy
+from chord.losses.objectives.clipped import Grpo, Gspo
+from chord.losses.objectives.reinforce import Cispo, Reinforce
+
+__all__ = ["Cispo", "Grpo", "Gspo", "Objective", "Reinforce", "group_signal", "token_entropy"]

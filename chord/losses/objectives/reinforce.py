@@ -1,0 +1,64 @@
+"""Losses that are log-probability times a constant: every token learns, none is clipped away."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from chord.losses.objectives.base import (
+    Objective,
+    check_number,
+    count,
+    log_ratio,
+    per_token,
+    ratio_metrics,
+)
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+@dataclass(kw_only=True)
+class Reinforce(Objective):
+    """-A log p (Williams, 1992): no ratio and no clip, so meant for one update per batch.
+
+    Metrics: `ratio` and `approx_kl` as in `Grpo`, to show how far the samples have aged.
+    p = .5, A = 2: loss 2 ln 2 = 1.38629, gradient -2 with respect to log p.
+    """
+
+    def token_losses(
+        self, logprobs: Tensor, old_logprobs: Tensor, advantages: Tensor, mask: Tensor
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        losses = -per_token(advantages, logprobs) * logprobs.masked_fill(~mask, 0.0)
+        metrics = ratio_metrics(log_ratio(logprobs, old_logprobs, mask), mask)
+        return losses.masked_fill(~mask, 0.0), metrics
+
+
+@dataclass(kw_only=True)
+class Cispo(Objective):
+    """-sg(min(r, ratio_max)) A log p: the ratio is capped and held constant, no token is dropped.
+
+    CISPO (arXiv 2506.13585, eq. 4 and 5, without the lower bound, which is not used there either;
+    token mean). The paper does not print its bound; 2 is what other implementations are compared
+    with here. Metrics: as in `Grpo`; `clip_fraction` counts the tokens whose ratio was capped.
+
+    Raises ValueError for ratio_max < 1, which would scale down even unchanged tokens.
+    r = 1.5, A = 2, p = .5: loss 3 ln 2 = 2.07944, gradient -3; r = 5, ratio_max 2: gradient -4.
+    """
+
+    ratio_max: float = 2.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_number("ratio_max", self.ratio_max, least=1)
+
+    def token_losses(
+        self, logprobs: Tensor, old_logprobs: Tensor, advantages: Tensor, mask: Tensor
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        logs = log_ratio(logprobs, old_logprobs, mask)
+        ratio = logs.detach().exp()
+        capped = ratio.clamp(max=self.ratio_max)
+        losses = -capped * per_token(advantages, logprobs) * logprobs.masked_fill(~mask, 0.0)
+        metrics = ratio_metrics(logs, mask)
+        metrics["clip_fraction"] = count(ratio > self.ratio_max, mask, logprobs)
+        return losses.masked_fill(~mask, 0.0), metrics
