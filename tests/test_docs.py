@@ -214,7 +214,12 @@ def run_files(small_models: Path, tmp_path_factory: pytest.TempPathFactory) -> l
     """The directories of small runs that between them meet every condition of a key."""
     paths = []
     for name, overrides in {
-        "kl": ["tracking=csv", "objective.kl.coef=0.1"],
+        "terms": [
+            "tracking=csv",
+            "objective.kl.coef=0.1",
+            "objective.entropy_coef=0.1",
+            "objective.dual_clip=3",
+        ],
         "plain": ["schedule=linear", "steps=1"],
     }.items():
         composed = small_composed(small_models, *overrides)
