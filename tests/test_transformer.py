@@ -137,7 +137,7 @@ def test_a_sequence_longer_than_the_context_is_refused() -> None:
     policy = build()
     with pytest.raises(ValueError, match=r"model\.context=24: a sequence of 25 tokens"):
         policy(tokens(1, 25))
-    with pytest.raises(ValueError, match="5 tokens does not fit"):
+    with pytest.raises(ValueError, match="5 tokens does not fit a cache of 4"):
         policy.hidden(tokens(1, 5), cache=policy.new_cache(1, 4))
 
 

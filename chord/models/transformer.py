@@ -137,13 +137,18 @@ class Transformer(nn.Module):
         new = input_ids.shape[1]
         past = 0 if cache is None else cache.length
         end = past + new
-        limit = self.config.context if cache is None else min(self.config.context, cache.capacity)
-        if end > limit:
-            raise ValueError(f"model.context={limit}: a sequence of {end} tokens does not fit")
-        if cache is not None:
-            valid = cache.mark(attention_mask, new)
-        else:
+        if cache is None:
             valid = None if is_right_padded(attention_mask) else attention_mask
+        elif end > cache.capacity:
+            raise ValueError(f"a sequence of {end} tokens does not fit a cache of {cache.capacity}")
+        else:
+            valid = cache.mark(attention_mask, new)
+        # Padding takes slots, but no positions.
+        longest = end if valid is None else int(valid.sum(dim=1).max())
+        if longest > self.config.context:
+            raise ValueError(
+                f"model.context={self.config.context}: a sequence of {longest} tokens does not fit"
+            )
         rope = torch.view_as_complex(self.rope)
         if valid is None:
             causal_offset = past > 0 and new > 1

@@ -72,6 +72,7 @@ def sample(
     top_k: int = 0,
     top_p: float = 1.0,
     chunk_rows: int = 256,
+    limits: Sequence[int] | None = None,
 ) -> Samples:
     """Answer each prompt ``group_size`` times.
 
@@ -84,6 +85,7 @@ def sample(
     Args:
         uniforms: (len(prompts) * group_size, at least max_new_tokens), see `draw_uniforms`.
         pad_id: fills the left of shorter prompts; hidden from attention, so any id will do.
+        limits: for each prompt the length at which its answers are cut, 1 to max_new_tokens.
         chunk_rows: rows computed at once. Samples do not depend on it but for ties within
             floating-point error.
 
@@ -94,7 +96,8 @@ def sample(
 
     if greedy == (uniforms is not None):
         raise ValueError("sampling needs either uniforms or greedy=True, and not both")
-    _check_lengths(prompts, max_new_tokens, policy.config.context)
+    limits = [max_new_tokens] * len(prompts) if limits is None else limits
+    _check_lengths(prompts, limits, max_new_tokens, policy.config.context)
     rows = len(prompts) * group_size
     draws = None
     if uniforms is not None:
@@ -108,7 +111,7 @@ def sample(
         tokens=torch.full((rows, max_new_tokens), pad_id),
         logprobs=torch.zeros((rows, max_new_tokens), dtype=dtype),
         entropies=torch.zeros((rows, max_new_tokens), dtype=dtype),
-        lengths=torch.full((rows,), max_new_tokens),
+        lengths=torch.tensor(limits).repeat_interleave(group_size),
         finished=torch.zeros(rows, dtype=torch.bool),
     )
     sampler = Sampler(eos_id=eos_id, temperature=temperature, top_k=top_k, top_p=top_p)
@@ -153,8 +156,11 @@ def _generate(
     table: _Table,
     sampler: Sampler,
 ) -> None:
-    """Answer one chunk: row r of the expanded prompts is written to row ``places[r]``."""
-    max_new_tokens = table.tokens.shape[1]
+    """Answer one chunk: row r of the expanded prompts is written to row ``places[r]``.
+
+    A row's entry in ``table.lengths`` is its limit until its end is known.
+    """
+    max_new_tokens = int(table.lengths[places].max())
     group_size = len(places) // len(prompts)
     # The last token of an answer is never fed back.
     cache = policy.new_cache(len(prompts), prompts.shape[1] + max_new_tokens - 1)
@@ -168,11 +174,11 @@ def _generate(
         table.logprobs[places, position] = logprobs
         table.entropies[places, position] = entropies
         ended = tokens == sampler.eos_id
-        if bool(ended.any()):
-            done = places[ended]
-            table.lengths[done] = position + 1
-            table.finished[done] = True
-            kept = fill_holes(~ended)
+        leaving = ended | (table.lengths[places] == position + 1)
+        if bool(leaving.any()):
+            table.lengths[places[ended]] = position + 1
+            table.finished[places[ended]] = True
+            kept = fill_holes(~leaving)
             if not len(kept):
                 return
             cache.select(kept)
@@ -225,12 +231,15 @@ def _chunks(prompts: Sequence[Sequence[int]], size: int) -> Iterator[list[int]]:
         yield order[start : start + size]
 
 
-def _check_lengths(prompts: Sequence[Sequence[int]], max_new_tokens: int, context: int) -> None:
+def _check_lengths(
+    prompts: Sequence[Sequence[int]], limits: Sequence[int], max_new_tokens: int, context: int
+) -> None:
     if not all(prompts):
         raise ValueError("a prompt is empty: it must hold at least one token")
-    longest = max(map(len, prompts), default=0)
-    if longest + max_new_tokens > context:
-        raise ValueError(
-            f"rollout.max_new_tokens={max_new_tokens}: with a prompt of {longest} tokens must fit "
-            f"into model.context={context}"
-        )
+    assert all(1 <= limit <= max_new_tokens for limit in limits), "a limit is out of range"
+    for prompt, limit in zip(prompts, limits, strict=True):
+        if len(prompt) + limit > context:
+            raise ValueError(
+                f"rollout.max_new_tokens={limit}: with a prompt of {len(prompt)} tokens must fit "
+                f"into model.context={context}"
+            )
