@@ -187,16 +187,11 @@ def imitation(policy: Transformer, data: Testbed, pairs: list[Pair]) -> dict[str
     """Teacher-forced argmax agreement and mean nll over the tokens of expert responses."""
     import torch
 
-    from chord.data.batch import collate
+    from chord.data.batch import collate_pairs
     from chord.models.scoring import response_logits
     from chord.weightings import token_logprobs
 
-    tokenizer = data.tokenizer
-    tokens = collate(
-        [tokenizer.encode(pair.problem.prompt) for pair in pairs],
-        [[*tokenizer.encode(pair.response), tokenizer.eos_id] for pair in pairs],
-        pad_id=tokenizer.pad_id,
-    )
+    tokens = collate_pairs(pairs, data.tokenizer)
     with torch.no_grad():
         logits = response_logits(policy, tokens)
     targets = tokens.targets[tokens.mask]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -26,6 +26,24 @@ class Pair:
 
     problem: Problem
     response: str
+
+
+class Tokenizer(Protocol):
+    """What makes tokens of texts."""
+
+    @property
+    def pad_id(self) -> int:
+        """The token that fills the right of shorter rows."""
+        ...
+
+    @property
+    def eos_id(self) -> int:
+        """The token that ends a response."""
+        ...
+
+    def encode(self, text: str) -> list[int]:
+        """One id after the other, without an end token."""
+        ...
 
 
 @dataclass
@@ -112,3 +130,12 @@ def micro_batches(tokens: TokenBatch, size: int) -> Iterator[Tensor]:
     rows = tokens.attention_mask.shape[0]
     order = tokens.attention_mask.sum(dim=1).argsort(stable=True)
     yield from order.split(size if size > 0 else max(1, rows))
+
+
+def collate_pairs(pairs: Sequence[Pair], tokenizer: Tokenizer) -> TokenBatch:
+    """Tokens of problems and their expert's responses, each with its end token."""
+    return collate(
+        [tokenizer.encode(pair.problem.prompt) for pair in pairs],
+        [[*tokenizer.encode(pair.response), tokenizer.eos_id] for pair in pairs],
+        pad_id=tokenizer.pad_id,
+    )

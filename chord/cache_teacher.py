@@ -1,0 +1,66 @@
+"""Keep the teacher's likeliest tokens on disk: `python -m chord.cache_teacher --to FILE`.
+
+With `target=soft target.cache=FILE` the teacher is then asked once, not at every step. What follows
+the options are settings of `chord.train`, to say which data and teacher:
+`python -m chord.cache_teacher --to teacher.safetensors data.expert_pairs=512 teacher=tiny`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    options = argparse.ArgumentParser(prog="python -m chord.cache_teacher", description=__doc__)
+    options.add_argument("--to", type=Path, required=True, help="the file to write")
+    options.add_argument("--k", type=int, default=8, help="likeliest tokens kept (default 8)")
+    options.add_argument("settings", nargs="*", help="of chord.train: data=..., teacher=...")
+    return options
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Write the cache and say what the truncation leaves out; 1 and one line where it can't be."""
+    from chord.cli import EXPECTED, one_line
+
+    options = parser().parse_args(arguments)
+    try:
+        if options.k < 1:
+            raise ValueError(f"--k={options.k}: must be at least 1")
+        print(cache_teacher(options.to, options.k, options.settings))
+    except (*EXPECTED, ValueError) as error:
+        print(f"error: {one_line(error)}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def cache_teacher(path: Path, k: int, settings: Sequence[str]) -> str:
+    """Score every expert pair of the configured data with its teacher; returns what to print."""
+    from hydra import compose, initialize_config_dir
+
+    from chord.config import CONF_DIR, ConfigError, TrainConfig, parse, register
+    from chord.data.batch import collate_pairs
+    from chord.models.teacher_cache import write_cache
+
+    register()
+    with initialize_config_dir(version_base="1.3", config_dir=str(CONF_DIR)):
+        config = parse(compose("train", list(settings)), TrainConfig)
+    data, teacher = config.data.build(), config.teacher.build()
+    if teacher is None:
+        raise ConfigError("teacher=none: there is nothing to cache; use teacher=tiny")
+    pairs = data.expert_pairs
+    if not pairs:
+        raise ConfigError("data.expert_pairs=0: there is nothing to cache")
+    rest = write_cache(path, teacher.eval(), pairs, collate_pairs(pairs, data.tokenizer), k=k)
+    return (
+        f"{path}: {len(pairs)} answers, {k} tokens each; the rest holds {rest['mean']:.2e} of the "
+        f"probability on average, {rest['largest']:.2e} at most\n"
+        f"python -m chord.train target=soft target.cache={path} {' '.join(settings)}".rstrip()
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

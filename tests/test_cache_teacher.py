@@ -1,0 +1,111 @@
+"""The teacher on disk: what it keeps, what it refuses, and the command that writes it."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from chord.cache_teacher import main
+from chord.data.batch import collate_pairs
+from chord.data.testbed import TestbedConfig
+from chord.models.scoring import response_logits
+from chord.models.storage import load_policy
+from chord.models.teacher_cache import TeacherCache, write_cache
+
+
+@pytest.fixture
+def data():
+    return TestbedConfig(expert_pairs=6).build()
+
+
+@pytest.fixture
+def teacher(small_models):
+    return load_policy(small_models / "teacher.safetensors").eval()
+
+
+def test_rows_are_the_teachers_own_likeliest_tokens(tmp_path, data, teacher):
+    pairs, path = data.expert_pairs, tmp_path / "cache.safetensors"
+    left = write_cache(path, teacher, pairs, collate_pairs(pairs, data.tokenizer), k=3)
+    assert 0 < left["mean"] < left["largest"] < 1
+    cache = TeacherCache.open(str(path))
+    cache.check(pairs, data.tokenizer.vocab_size)
+    # Other pairs in another order than in the file.
+    some = [pairs[4], pairs[1]]
+    tokens = collate_pairs(some, data.tokenizer)
+    found = cache.rows(some, tokens.mask, torch.float64)[tokens.mask]
+    with torch.no_grad():
+        probabilities = response_logits(teacher, tokens).softmax(-1).double()
+    assert found.ids is not None
+    torch.testing.assert_close(
+        found.logprobs[:, :3].exp(), probabilities.topk(3).values, rtol=1e-5, atol=1e-8
+    )
+    torch.testing.assert_close(
+        found.logprobs[:, 3].exp(),
+        1 - probabilities.gather(-1, found.ids).sum(-1),
+        rtol=1e-5,
+        atol=1e-6,
+    )
+
+
+def test_a_cache_of_the_whole_vocabulary_leaves_nothing_out(tmp_path, data, teacher):
+    pairs, path = data.expert_pairs, tmp_path / "cache.safetensors"
+    left = write_cache(path, teacher, pairs, collate_pairs(pairs, data.tokenizer), k=1000)
+    assert left == {"mean": 0.0, "largest": 0.0}
+    cache = TeacherCache.open(str(path))
+    assert cache.ids.shape == cache.logprobs.shape == (len(cache.ids), data.tokenizer.vocab_size)
+
+
+def test_a_cache_of_other_pairs_or_another_vocabulary_is_refused(tmp_path, data, teacher):
+    path = tmp_path / "cache.safetensors"
+    pairs = data.expert_pairs[:4]
+    write_cache(path, teacher, pairs, collate_pairs(pairs, data.tokenizer), k=2)
+    cache = TeacherCache.open(str(path))
+    with pytest.raises(ValueError, match=r"target\.cache=.*lacks 2 of the 6 expert pairs"):
+        cache.check(data.expert_pairs, data.tokenizer.vocab_size)
+    with pytest.raises(ValueError, match="the data has 99"):
+        cache.check(pairs, 99)
+
+
+def test_a_missing_or_foreign_file_is_said_in_one_line(tmp_path, small_models):
+    for path in (tmp_path / "none", small_models / "teacher.safetensors", Path(__file__)):
+        with pytest.raises(ValueError, match=r"target\.cache=.*chord\.cache_teacher") as error:
+            TeacherCache.open(str(path))
+        assert "\n" not in str(error.value)
+
+
+def test_the_command_writes_the_file_and_says_how_to_use_it(tmp_path, small_models, capsys):
+    path = tmp_path / "deep" / "cache.safetensors"
+    settings = ["data.expert_pairs=5", f"teacher.path={small_models}/teacher.safetensors"]
+    assert main(["--to", str(path), "--k", "4", *settings]) == 0
+    assert len(TeacherCache.open(str(path)).spans) == 5
+    out = capsys.readouterr().out
+    assert "5 answers, 4 tokens each" in out
+    assert f"target=soft target.cache={path}" in out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--k", "0"], "--k=0: must be at least 1"),
+        (["teacher=none"], "teacher=none: there is nothing to cache"),
+        (["data.expert_pears=5"], "did you mean 'expert_pairs'"),
+        (["teacher=tony"], "did you mean 'tiny'"),
+    ],
+)
+def test_what_cannot_be_cached_is_said_in_one_line(tmp_path, capsys, arguments, message):
+    assert main(["--to", str(tmp_path / "cache.safetensors"), *arguments]) == 1
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.count("\n") == 1
+
+
+def test_help_does_not_import_torch():
+    code = (
+        "import sys; from chord.cache_teacher import parser; parser().format_help();"
+        "sys.exit('torch' in sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
