@@ -121,3 +121,11 @@ def test_configuration_does_not_import_torch() -> None:
         "r.Verifier(); sys.exit('torch' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_expert_problems_occur_in_no_held_out_part_and_in_the_stream_only_if_paired():
+    for pairing, drawn in (("separate", 0), ("paired", 256)):
+        data = TestbedConfig(pairing=pairing).build()
+        assert data.overlap() == {"rl": drawn, "validation": 0, "test": 0}
+    for problem in data.problems(3, 0, 20):
+        assert data.pair_of(problem).problem == problem

@@ -118,7 +118,7 @@ class Testbed:
         self.test = list(_targets("test", config.sizes))
         self.validation_pairs = [_pair(problem) for problem in self.validation[:HELD_OUT_PAIRS]]
         self.test_pairs = [_pair(problem) for problem in self.test[:HELD_OUT_PAIRS]]
-        self._paired_keys = frozenset(pair.problem.key for pair in self.expert_pairs)
+        self._by_key = {pair.problem.key: pair for pair in self.expert_pairs}
 
     @property
     def longest_prompt(self) -> int:
@@ -139,7 +139,7 @@ class Testbed:
         first, second = self.config.sizes
         while True:
             problem = draw_target("train", rng, first=first, second=second)
-            if problem.key not in self._paired_keys:
+            if problem.key not in self._by_key:
                 return problem
 
     def pairs(self, step: int, seed: int, n: int) -> list[Pair]:
@@ -151,6 +151,21 @@ class Testbed:
         assert size > 0 or n == 0, "there are no expert pairs to draw from"
         places = (divmod(step * n + offset, size) for offset in range(n))
         return [self.expert_pairs[_epoch(seed, epoch, size)[place]] for epoch, place in places]
+
+    def pair_of(self, problem: Problem) -> Pair:
+        """The expert's answer to an RL problem; KeyError where it has none (`separate`)."""
+        return self._by_key[problem.key]
+
+    def overlap(self) -> dict[str, int]:
+        """How many of the expert's problems also occur in the RL stream and in both held-out parts.
+
+        For the stream: those it may draw.
+        """
+        held_out = {split: {p.key for p in self.held_out(split)} for split in HELD_OUT}
+        drawn = len(self._by_key) if self.config.pairing == "paired" else 0
+        return {"rl": drawn} | {
+            split: sum(key in keys for key in self._by_key) for split, keys in held_out.items()
+        }
 
     def held_out(self, split: str) -> list[Problem]:
         """The target problems of `validation` or `test`."""

@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from dataclasses import dataclass
+
+from chord.rollout.prefix import KINDS, STAGES, Prefixes
+from chord.schedules import resolve_length
+
+PREFIX_LOSSES = ("none", "nll", "advantage")
 
 
 @dataclass(kw_only=True)
@@ -26,6 +32,23 @@ class RolloutConfig:
     """Length at which an answer without an end token is cut."""
     updates: int = 1
     """Optimizer updates made on one batch of answers."""
+    expert_in_group: int = 0
+    """Members of each group that are the expert's answer (LUFFY, arXiv 2504.14945)."""
+    prefix: str = "none"
+    """Which answers start from a part of the expert's: none, binomial, uniform or staged."""
+    prefix_initial: float = 0.95
+    """Share p_t of the expert's answer at the first step."""
+    prefix_final: float = 0.05
+    """And once `prefix_until` is over."""
+    prefix_until: float = 0.6
+    """Length of the half cosine between them: a share of the run below 1, steps from 1 on."""
+    prefix_samples: int = 1
+    """Answers in a group that start from a prefix, for `uniform`."""
+    prefix_loss: str = "none"
+    """On the prefix: none; nll; or advantage, that of the answer it belongs to."""
+    prefix_coef: float = 1.0
+    """What `nll` is multiplied by; it is averaged over the step's prefix tokens."""
+    total_steps: int = 1
 
     def __post_init__(self) -> None:
         for name, least in (
@@ -42,6 +65,7 @@ class RolloutConfig:
             raise ValueError(f"rollout.temperature={self.temperature}: must be greater than 0")
         if not 0 < self.top_p <= 1:
             raise ValueError(f"rollout.top_p={self.top_p}: must be within (0, 1]")
+        self._check_experts()
         for name, off in (("top_p", 1.0), ("top_k", 0)):
             if getattr(self, name) != off:
                 warnings.warn(
@@ -49,3 +73,52 @@ class RolloutConfig:
                     f"that is trained, which biases its gradient; {off} turns this off",
                     stacklevel=3,
                 )
+
+    def _check_experts(self) -> None:
+        for name, value, allowed in (
+            ("prefix", self.prefix, KINDS),
+            ("prefix_loss", self.prefix_loss, PREFIX_LOSSES),
+        ):
+            if value not in allowed:
+                raise ValueError(f"rollout.{name}={value}: must be one of {', '.join(allowed)}")
+        most = self.group_size - 1
+        for name, least in (("expert_in_group", 0), ("prefix_samples", 1)):
+            value = getattr(self, name)
+            if not least <= value <= most:
+                raise ValueError(
+                    f"rollout.{name}={value}: must be within [{least}, {most}], so that a group "
+                    "keeps an answer of the policy's own"
+                )
+        for name in ("prefix_initial", "prefix_final"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"rollout.{name}={getattr(self, name)}: must be within [0, 1]")
+        for name in ("prefix_until", "prefix_coef"):
+            if not 0 <= getattr(self, name) < math.inf:
+                raise ValueError(f"rollout.{name}={getattr(self, name)}: must be a number >= 0")
+        if self.prefix == "none":
+            return
+        if self.expert_in_group:
+            raise ValueError(
+                f"rollout.prefix={self.prefix}: must be none with rollout.expert_in_group above 0"
+            )
+        if self.prefix == "staged" and self.group_size < len(STAGES):
+            raise ValueError(
+                f"rollout.group_size={self.group_size}: must be at least {len(STAGES)} with "
+                "rollout.prefix=staged, an answer for each stage"
+            )
+
+    @property
+    def needs_expert_answers(self) -> bool:
+        """Whether the RL problems must come with an expert's answer."""
+        return self.expert_in_group > 0 or self.prefix != "none"
+
+    @property
+    def prefixes(self) -> Prefixes:
+        """The rule for the parts of the expert's answers that rollouts start from."""
+        return Prefixes(
+            kind=self.prefix,
+            initial=self.prefix_initial,
+            final=self.prefix_final,
+            until=resolve_length(self.prefix_until, self.total_steps),
+            samples=self.prefix_samples,
+        )

@@ -1,0 +1,95 @@
+"""Expert prefixes: how much of the expert's answer a rollout starts from.
+
+A group is sampled in *stages*, one after the other; each gives its rows the same share of the
+expert's answer. One stage with a share of 0 is plain sampling.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+KINDS = ("none", "binomial", "uniform", "staged")
+PIECES = 5
+"""An answer is cut into as many pieces by `binomial`."""
+STAGES: Sequence[tuple[float, float | None]] = ((0.0, None), (0.25, 0.5), (0.5, 4 / 6), (1.0, 1.0))
+"""`staged`: share of the answer, and the mean score below which it is given."""
+
+
+@dataclass(frozen=True)
+class Stage:
+    """`count` answers to each problem that start from `share` of the expert's answer.
+
+    `only_below`: the problem's mean score so far at which it no longer gets the prefix; None: it
+    always does.
+    """
+
+    count: int
+    share: float
+    only_below: float | None = None
+
+    def length(self, answer: int, solved: float) -> int:
+        """Tokens of an expert answer of `answer` tokens, given the mean score of earlier stages.
+
+        `Stage(2, .25, only_below=.5).length(10, .4) == 2`, with .5 solved it is 0.
+        """
+        if self.only_below is not None and solved >= self.only_below:
+            return 0
+        # .6 * 5 must be 3 however it rounds.
+        return math.floor(self.share * answer + 1e-9)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prefixes:
+    """A rule for the stages of a problem's group, given the train step.
+
+    `binomial` (UFT, arXiv 2505.16984): all answers start from Binomial(5, p_t) fifths.
+    `uniform` (Prefix-RFT, 2507.01679): the last `samples` answers start from a share drawn from
+    U(p_t, `initial`). p_t falls by a half cosine from `initial` to `final` over the first `until`
+    steps; then `binomial` gives no prefix, `uniform` goes on with `final`. `staged` (TRAPO,
+    2512.17636): see `staged`.
+    """
+
+    kind: str
+    initial: float
+    final: float
+    until: float
+    samples: int
+
+    def share(self, step: int) -> float:
+        """p_t = final + (initial - final) (1 + cos(pi min(t / until, 1))) / 2."""
+        q = min(step / self.until, 1.0) if self.until > 0 else 1.0
+        return self.final + (self.initial - self.final) * 0.5 * (1.0 + math.cos(math.pi * q))
+
+    def stages(self, group_size: int, *, step: int, seed: int, key: int) -> list[Stage]:
+        """The stages of one problem's group; draws are seeded by (seed, step, problem key)."""
+        if self.kind == "none":
+            return [Stage(group_size, 0.0)]
+        if self.kind == "staged":
+            return staged(group_size)
+        rng = random.Random(f"prefix/{seed}/{step}/{key}")
+        if self.kind == "uniform":
+            drawn = rng.uniform(self.share(step), self.initial)
+            return [Stage(group_size - self.samples, 0.0), Stage(self.samples, drawn)]
+        past = step >= self.until
+        pieces = 0 if past else sum(rng.random() < self.share(step) for _ in range(PIECES))
+        return [Stage(group_size, pieces / PIECES)]
+
+
+def staged(group_size: int) -> list[Stage]:
+    """TRAPO's micro-groups: half without a prefix, a quarter from 25 %, an eighth each from 50 %
+    and from all of the expert's answer, as long as too few of the earlier answers are right.
+
+    A group of 8 is 4, 2, 1, 1; the prefix is given below 2 right of 4, 4 of 6, and 7 of 7 (their
+    public code, commit 982cb8f, `mix_vllm_rollout.py`). Other sizes are cut in the same
+    proportions, the first stage takes what is left. Needs at least four answers.
+    """
+    assert group_size >= len(STAGES), f"a group of {group_size} has no four stages"
+    counts = [max(1, round(group_size * share)) for share in (1 / 4, 1 / 8, 1 / 8)]
+    rest = zip(counts, STAGES[1:], strict=True)
+    return [
+        Stage(group_size - sum(counts), 0.0),
+        *(Stage(count, share, only_below) for count, (share, only_below) in rest),
+    ]
