@@ -17,12 +17,13 @@ from hydra.core.config_store import ConfigStore
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from chord.advantages import Advantage
+from chord.data.base import DataConfig
 from chord.data.testbed import TestbedConfig
 from chord.evaluation import Evaluation
 from chord.losses import Cispo, Grpo, Gspo, Objective, Reinforce
 from chord.models.tiny import NoTeacher, Teacher, Tiny, TinyTeacher
 from chord.optimizer import AdamW
-from chord.rewards import Verifier
+from chord.rewards import Reward, Verifier
 from chord.rollout import RolloutConfig
 from chord.schedules import (
     Constant,
@@ -71,8 +72,8 @@ class TrainConfig:
     objective: Objective
     advantage: Advantage
     rollout: RolloutConfig
-    reward: Verifier
-    data: TestbedConfig
+    reward: Reward
+    data: DataConfig
     model: Tiny
     teacher: Teacher
     optimizer: AdamW
@@ -232,8 +233,17 @@ def check(config: TrainConfig) -> None:
             "teacher=none: objective.kl.to=teacher needs one; use teacher=tiny or "
             "objective.kl.to=reference"
         )
+    check_amounts(config.evaluation, config.data)
     if config.data.pairing == "paired" and config.data.expert_pairs == 0:
         raise ConfigError("data.pairing=paired: needs data.expert_pairs of at least 1, not 0")
+
+
+def check_amounts(evaluation: Evaluation, data: DataConfig) -> None:
+    """Refuse an evaluation on more than the data hold out."""
+    try:
+        evaluation.check_amounts(data.held_out_sizes)
+    except ValueError as error:
+        raise ConfigError(str(error)) from error
 
 
 def registered_name(group: str, option: Any) -> str:

@@ -9,7 +9,15 @@ import hydra
 from omegaconf import DictConfig
 
 from chord import cli
-from chord.config import CONF_DIR, ConfigError, EvaluateConfig, TrainConfig, parse, register
+from chord.config import (
+    CONF_DIR,
+    ConfigError,
+    EvaluateConfig,
+    TrainConfig,
+    check_amounts,
+    parse,
+    register,
+)
 from chord.run import newest_run, open_run
 
 if TYPE_CHECKING:
@@ -41,6 +49,7 @@ def evaluate_run(path: Path, config: EvaluateConfig) -> tuple[Report, Report]:
     from chord.summary import print_summary
 
     trained = parse(open_run(path).config, TrainConfig)
+    check_amounts(config.evaluation, trained.data)
     alpha = last_alpha(path, trained)
     torch.set_num_threads(config.threads)
     data = trained.data.build()

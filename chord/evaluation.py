@@ -6,30 +6,22 @@ are compared on the same random numbers.
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from chord.data.testbed import HELD_OUT, HELD_OUT_PAIRS, RETAINED_PROBLEMS
-
 if TYPE_CHECKING:
+    from chord.data.base import Data
     from chord.data.batch import Pair, Problem
-    from chord.data.testbed import Testbed
     from chord.models.transformer import Transformer
-    from chord.rewards import Verifier
+    from chord.rewards import Reward
     from chord.summary import Sample
 
 # Keeps the random numbers of evaluations apart from those of any training seed and step.
 EVALUATION_STREAM = 2**32 - 1
 # Answers to each target problem at temperature 1.
 SAMPLES = 4
-# What the data hold out.
-LIMITS = {
-    "val_problems": HELD_OUT["validation"],
-    "val_retained": RETAINED_PROBLEMS["validation"],
-    "test_problems": HELD_OUT["test"],
-    "test_retained": RETAINED_PROBLEMS["test"],
-    "pairs": HELD_OUT_PAIRS,
-}
+AMOUNTS = ("val_problems", "val_retained", "test_problems", "test_retained", "pairs")
 # The short names of files and dashboards, and those of the data.
 PARTS = {"val": "validation", "test": "test"}
 
@@ -55,12 +47,16 @@ class Evaluation:
     def __post_init__(self) -> None:
         if self.every < 0:
             raise ValueError(f"evaluation.every={self.every}: must be at least 0")
-        for name, most in LIMITS.items():
-            if not 1 <= getattr(self, name) <= most:
+        for name in (*AMOUNTS, "max_new_tokens"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"evaluation.{name}={getattr(self, name)}: must be at least 1")
+
+    def check_amounts(self, held_out: Mapping[str, int]) -> None:
+        """Raise ValueError where more is asked for than the data hold out."""
+        for name, most in held_out.items():
+            if getattr(self, name) > most:
                 value = getattr(self, name)
                 raise ValueError(f"evaluation.{name}={value}: must be within [1, {most}]")
-        if self.max_new_tokens < 1:
-            raise ValueError(f"evaluation.max_new_tokens={self.max_new_tokens}: must be at least 1")
 
 
 @dataclass
@@ -82,9 +78,9 @@ class Report:
 
 def evaluate(
     policy: Transformer,
-    data: Testbed,
+    data: Data,
     config: Evaluation,
-    verifier: Verifier,
+    verifier: Reward,
     *,
     split: str,
     alpha: float,
@@ -114,7 +110,9 @@ def evaluate(
         answers = answer(policy, data, chosen, verifier, max_new_tokens=longest)
         kept[skill] = mean([each.score for each in answers])
     metrics |= {f"retained/{skill}": accuracy for skill, accuracy in kept.items()}
-    metrics |= {"retained/mean": mean(list(kept.values())), "retained/min": min(kept.values())}
+    if kept:
+        metrics["retained/mean"] = mean(list(kept.values()))
+        metrics["retained/min"] = min(kept.values())
     metrics |= imitation(policy, data, data.held_out_pairs(part)[: config.pairs])
     agreement, reward = metrics["sft_accuracy"], metrics["rl_reward"]
     metrics["balance"] = alpha * agreement + (1 - alpha) * reward
@@ -124,9 +122,9 @@ def evaluate(
 
 def answer(
     policy: Transformer,
-    data: Testbed,
-    problems: list[Problem],
-    verifier: Verifier,
+    data: Data,
+    problems: Sequence[Problem],
+    verifier: Reward,
     *,
     max_new_tokens: int,
     samples: int | None = None,
@@ -163,7 +161,7 @@ def answer(
 
 
 def side_by_side(
-    data: Testbed, split: str, base: Report, trained: Report, count: int = 6
+    data: Data, split: str, base: Report, trained: Report, count: int = 6
 ) -> list[Sample]:
     """The first `count` target problems with the expert's and both models' greedy answers."""
     from chord.summary import Sample
@@ -183,7 +181,7 @@ def side_by_side(
     ]
 
 
-def imitation(policy: Transformer, data: Testbed, pairs: list[Pair]) -> dict[str, float]:
+def imitation(policy: Transformer, data: Data, pairs: Sequence[Pair]) -> dict[str, float]:
     """Teacher-forced argmax agreement and mean nll over the tokens of expert responses."""
     import torch
 

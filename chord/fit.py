@@ -17,7 +17,7 @@ from chord.checkpoint import (
     restore_random_states,
 )
 from chord.config import ConfigError, TrainConfig
-from chord.data.testbed import Testbed
+from chord.data.base import Data
 from chord.evaluation import Report, evaluate, prefixed, side_by_side
 from chord.gradients import Models
 from chord.models.storage import save_policy
@@ -48,7 +48,7 @@ class Run:
 
     config: TrainConfig
     directory: RunDirectory
-    data: Testbed
+    data: Data
     models: Models
     recorder: Recorder
     tracker: Tracker

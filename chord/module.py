@@ -35,7 +35,7 @@ from chord.weightings import minmax_signal
 
 if TYPE_CHECKING:
     from chord.config import TrainConfig
-    from chord.data.testbed import Testbed
+    from chord.data.base import Data
 
 
 class DivergedError(ValueError):
@@ -50,7 +50,7 @@ class ChordModule(LightningModule):
     """
 
     def __init__(
-        self, config: TrainConfig, data: Testbed, models: Models, *, first_step: int = 0
+        self, config: TrainConfig, data: Data, models: Models, *, first_step: int = 0
     ) -> None:
         super().__init__()
         self.automatic_optimization = False

@@ -7,6 +7,7 @@ writes can run, and an answer left as an expression (`2+2`) is no answer.
 from __future__ import annotations
 
 import re
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 
 from chord.data.batch import Problem
@@ -32,7 +33,27 @@ def is_well_formed(response: str) -> bool:
 
 
 @dataclass(kw_only=True)
-class Verifier:
+class Reward(ABC):
+    """What scores a response: a dataclass of its settings with a method `score`."""
+
+    def __call__(self, problem: Problem, response: str) -> float:
+        """The score, in [0, 1]."""
+        return self.score(problem, response)
+
+    @abstractmethod
+    def score(self, problem: Problem, response: str) -> float:
+        """How right a response is, in [0, 1]; what `rl_reward` and all accuracies report.
+
+        A response that was cut off before its end token is given as "".
+        """
+
+    def reward(self, problem: Problem, response: str) -> float:
+        """What the policy is trained on: the score, unless a rule adds terms of its own."""
+        return self.score(problem, response)
+
+
+@dataclass(kw_only=True)
+class Verifier(Reward):
     """1 for the right final answer, else 0; `format_coef` adds a term for a well-formed response.
 
     The two stay apart: `score` is the verifier alone and is what `rl_reward` reports, `reward` is
@@ -47,10 +68,6 @@ class Verifier:
     def __post_init__(self) -> None:
         if not 0 <= self.format_coef <= 1:
             raise ValueError(f"reward.format_coef={self.format_coef}: must be within [0, 1]")
-
-    def __call__(self, problem: Problem, response: str) -> float:
-        """The verifier's score, in [0, 1]."""
-        return self.score(problem, response)
 
     def score(self, problem: Problem, response: str) -> float:
         """1.0 if the final answer is the problem's answer, digit for digit, else 0.0.

@@ -19,7 +19,7 @@ from chord.config import CONF_DIR, ConfigError, TrainConfig, parse, register
 from chord.run import RunDirectory, holds_run, refuse_a_second_run, resume_run
 
 if TYPE_CHECKING:
-    from chord.data.testbed import Testbed
+    from chord.data.base import Data
     from chord.fit import Outcome
     from chord.gradients import Models
 
@@ -140,7 +140,7 @@ def notes(config: TrainConfig) -> list[str]:
     return [note for note in (config.weighting.note,) if note is not None]
 
 
-def check_models(config: TrainConfig, models: Models, data: Testbed) -> None:
+def check_models(config: TrainConfig, models: Models, data: Data) -> None:
     """Refuse models of another vocabulary, and answers that do not fit behind the prompts."""
     size = data.tokenizer.vocab_size
     for setting, model in (("model.path", models.policy), ("teacher.path", models.teacher)):

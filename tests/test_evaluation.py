@@ -9,8 +9,10 @@ import pytest
 
 import chord.evaluation as evaluation
 from chord.config import TrainConfig
+from chord.data.base import Data
 from chord.data.batch import Problem
 from chord.data.tasks import worked
+from chord.data.testbed import Testbed
 from chord.rewards import Verifier
 
 Build = Callable[..., TrainConfig]
@@ -84,3 +86,19 @@ def test_an_answer_that_is_cut_off_scores_nothing_but_is_shown(small_config: Bui
     (cut,) = evaluation.answer(config.model.build(), data, [problem], Verifier(), max_new_tokens=3)
     assert len(cut.text) == 3
     assert cut.score == 0
+
+
+def test_no_more_is_evaluated_than_is_held_out(small_config: Build) -> None:
+    # The test bed holds 500 problems out for validation.
+    assert small_config("evaluation.val_problems=500").evaluation.val_problems == 500
+    with pytest.raises(
+        ValueError, match=r"evaluation\.val_problems=501: must be within \[1, 500\]"
+    ):
+        small_config("evaluation.val_problems=501")
+
+
+def test_data_without_skills_to_retain_is_evaluated_without_them(
+    small_config: Build, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Testbed, "retained", Data.retained)
+    assert not [key for key in report(small_config()).metrics if "retained" in key]

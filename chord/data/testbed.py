@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import NamedTuple
 
+from chord.data.base import Data, DataConfig
 from chord.data.batch import Pair, Problem
 from chord.data.tasks import (
     ALPHABET,
@@ -34,7 +35,6 @@ RETAINED_PROBLEMS = {"validation": 200, "test": 500}
 
 MIN_PRODUCTS = 8000
 """Fewer leave too small parts of the split."""
-_PAIRINGS = ("separate", "paired")
 _MAX_EXPERT_PAIRS = 1024
 _TARGETS = {"train": _MAX_EXPERT_PAIRS, **HELD_OUT}
 
@@ -47,7 +47,7 @@ class Sizes(NamedTuple):
 
 
 @dataclass(kw_only=True)
-class TestbedConfig:
+class TestbedConfig(DataConfig):
     """What the test bed offers to a run; `build()` makes the data set.
 
     Raises ValueError naming the setting, its value and what is allowed.
@@ -61,12 +61,6 @@ class TestbedConfig:
     min_second: int = 13
     """Difficulty: the range of a target problem's second operand, within 11 to 99."""
     max_second: int = 99
-    expert_pairs: int = 256
-    """Target problems that come with an expert response."""
-    expert_batch: int = 32
-    """Expert pairs in each train step; 0 turns the stream off."""
-    pairing: str = "separate"
-    """separate: RL problems have no expert response; paired: they are those that have one."""
 
     def __post_init__(self) -> None:
         _check_range("data.min_first", self.min_first, FIRST[0], FIRST[1])
@@ -81,13 +75,22 @@ class TestbedConfig:
             )
         _check_range("data.expert_pairs", self.expert_pairs, 0, _MAX_EXPERT_PAIRS)
         _check_range("data.expert_batch", self.expert_batch, 0, _MAX_EXPERT_PAIRS)
-        if self.pairing not in _PAIRINGS:
-            raise ValueError(f"data.pairing={self.pairing}: must be one of {', '.join(_PAIRINGS)}")
+        super().__post_init__()
 
     @property
     def sizes(self) -> Sizes:
         """The ranges of the two operands."""
         return Sizes((self.min_first, self.max_first), (self.min_second, self.max_second))
+
+    @property
+    def held_out_sizes(self) -> dict[str, int]:
+        return {
+            "val_problems": HELD_OUT["validation"],
+            "val_retained": RETAINED_PROBLEMS["validation"],
+            "test_problems": HELD_OUT["test"],
+            "test_retained": RETAINED_PROBLEMS["test"],
+            "pairs": HELD_OUT_PAIRS,
+        }
 
     def build(self) -> Testbed:
         """The data set with these settings."""
@@ -99,7 +102,7 @@ def _check_range(name: str, value: int, low: int, high: int) -> None:
         raise ValueError(f"{name}={value}: must be within [{low}, {high}]")
 
 
-class Testbed:
+class Testbed(Data):
     """The test bed's problems, pairs and splits; all of them fixed by the configuration.
 
     RL problems are the whole training part, without (`separate`) or only (`paired`) those that

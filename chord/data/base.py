@@ -1,0 +1,107 @@
+"""What a data set offers to a run: all that training and evaluation ask of it."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from chord.data.batch import Pair, Problem
+
+PAIRINGS = ("separate", "paired")
+
+
+class Tokenizer(Protocol):
+    """Text to token ids and back; no id is shared by padding, the end and any text."""
+
+    @property
+    def vocab_size(self) -> int: ...
+
+    @property
+    def pad_id(self) -> int: ...
+
+    @property
+    def eos_id(self) -> int: ...
+
+    def encode(self, text: str) -> list[int]:
+        """The ids of a text, without an end token."""
+        ...
+
+    def decode(self, ids: Iterable[int]) -> str:
+        """The text before the first end token, padding left out."""
+        ...
+
+
+@dataclass(kw_only=True)
+class DataConfig(ABC):
+    """The settings of a data set, a dataclass; `build()` makes the data set.
+
+    Raises ValueError naming the setting, its value and what is allowed.
+    """
+
+    expert_pairs: int = 256
+    """Problems that come with an expert response; 0 for data without an expert."""
+    expert_batch: int = 32
+    """Expert pairs in each train step; 0 turns the stream off."""
+    pairing: str = "separate"
+    """separate: RL problems have no expert response; paired: they are those that have one."""
+
+    def __post_init__(self) -> None:
+        for name in ("expert_pairs", "expert_batch"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"data.{name}={getattr(self, name)}: must be at least 0")
+        if self.pairing not in PAIRINGS:
+            raise ValueError(f"data.pairing={self.pairing}: must be one of {', '.join(PAIRINGS)}")
+
+    @property
+    def held_out_sizes(self) -> Mapping[str, int]:
+        """How much is held out, by the settings of `evaluation` that it limits.
+
+        A name that is missing has no limit, and an evaluation takes what is there.
+        """
+        return {}
+
+    @abstractmethod
+    def build(self) -> Data:
+        """The data set with these settings."""
+
+
+class Data(ABC):
+    """Problems, expert pairs and what is held out.
+
+    Both streams are pure functions of (step, seed), so that a resumed run sees the same. Training,
+    `validation` and `test` have no problem in common, and a problem's key is its own in all three:
+    it seeds the answers to it.
+    """
+
+    tokenizer: Tokenizer
+
+    @property
+    @abstractmethod
+    def longest_prompt(self) -> int:
+        """Tokens of the longest prompt of all parts and skills."""
+
+    @abstractmethod
+    def problems(self, step: int, seed: int, n: int) -> list[Problem]:
+        """The `n` RL problems of a train step."""
+
+    @abstractmethod
+    def pairs(self, step: int, seed: int, n: int) -> list[Pair]:
+        """The `n` expert pairs of a train step."""
+
+    @abstractmethod
+    def held_out(self, split: str) -> Sequence[Problem]:
+        """The target problems of `validation` or `test`, at least one."""
+
+    @abstractmethod
+    def held_out_pairs(self, split: str) -> Sequence[Pair]:
+        """Expert responses to the first problems of `held_out(split)`, at least one."""
+
+    def retained(self, split: str) -> Mapping[str, Sequence[Problem]]:
+        """Problems of skills that are to be kept, by skill; none where nothing is to be kept."""
+        return {}
+
+    def is_expert_style(self, response: str) -> bool:
+        """Whether a response is in the expert's manner, right or wrong; no where none is known."""
+        return False
