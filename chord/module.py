@@ -16,7 +16,7 @@ from torch import Tensor
 
 from chord.data.batch import collate
 from chord.distributed import all_max, all_min, all_rows
-from chord.feedback import gradient_norm, measure
+from chord.feedback import gradient_norm, measure, score_experts
 from chord.gradients import (
     ExpertRows,
     Models,
@@ -31,6 +31,7 @@ from chord.models.scoring import scatter
 from chord.recorder import StepRecord
 from chord.rollout import draw_uniforms, sample
 from chord.schedules import Step
+from chord.schedules.base import OF_EXPERTS
 from chord.weightings import minmax_signal
 
 if TYPE_CHECKING:
@@ -121,9 +122,17 @@ class ChordModule(LightningModule):
 
     def observe(self, step: int, rollouts: Rollouts | None) -> None:
         """Hand the step's feedback to the schedule, if it reads any."""
-        schedule = self.config.schedule
-        needs = schedule.needs_at(step)
-        feedback = measure(needs, rollouts=rollouts, sft_grad_norm=self.sft_grad_norm)
+        schedule, experts = self.config.schedule, None
+        if schedule.needs_at(step) & OF_EXPERTS:
+            experts = score_experts(
+                self.models,
+                self.expert_rows(step),
+                self.config.weighting,
+                micro_batch=self.config.trainer.micro_batch,
+            )
+        feedback = measure(
+            schedule, step, rollouts=rollouts, experts=experts, sft_grad_norm=self.sft_grad_norm
+        )
         self.schedule_state = schedule.observe(self.schedule_state, step, feedback)
 
     def alpha(self, step: int) -> float:

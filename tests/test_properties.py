@@ -28,6 +28,7 @@ from chord.schedules import (
     Cosine,
     Exponential,
     Linear,
+    Periodic,
     Schedule,
     Step,
     WarmupDecay,
@@ -59,6 +60,7 @@ schedules = st.one_of(
     st.builds(Constant, value=shares),
     ramps,
     warmups,
+    st.builds(Periodic, period=st.integers(1, 99)),
     st.builds(Step, switch_step=spans, total_steps=run_lengths),
 )
 

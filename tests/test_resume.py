@@ -100,6 +100,25 @@ def test_a_killed_run_resumed_equals_the_uninterrupted_one(
     assert len({json.loads(row)["alpha"] for row in rows}) > 1
 
 
+@pytest.mark.parametrize(
+    "schedule",
+    [
+        "gradient_ratio schedule.warmup=1 schedule.draw=false",
+        "gac schedule.every=2 schedule.ema=0.5 schedule.cap=0.2 weighting.normalize=mean1",
+    ],
+)
+def test_a_resumed_controller_remembers_what_it_was_shown(
+    small_models: Path, tmp_path: Path, schedule: str
+) -> None:
+    overrides = f"schedule={schedule}".split()
+    start(small_models, tmp_path / "whole", *overrides)
+    start_and_die("between the update and its rows", small_models, tmp_path / "cut", *overrides)
+    resume(tmp_path / "cut")
+    assert contents(tmp_path / "cut") == contents(tmp_path / "whole")
+    rows = (tmp_path / "whole" / "metrics.jsonl").read_text().splitlines()
+    assert len({json.loads(row)["alpha"] for row in rows}) > 2
+
+
 def test_a_row_cut_in_half_by_a_kill_is_written_again(small_models: Path, tmp_path: Path) -> None:
     start(small_models, tmp_path / "whole")
     start_and_die("between the update and its rows", small_models, tmp_path / "cut")

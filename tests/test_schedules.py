@@ -13,6 +13,7 @@ from chord.schedules import (
     Exponential,
     Feedback,
     Linear,
+    Periodic,
     Phase,
     Schedule,
     Step,
@@ -130,8 +131,17 @@ def test_step_has_a_phase_of_its_own_for_each_half():
     assert Phase(lr=[1e-4, 1e-5]).lr == [1e-4, 1e-5]
 
 
+def test_periodic_imitates_in_the_last_of_every_period_steps():
+    schedule = Periodic(period=3)
+    assert [schedule(step) for step in range(7)] == [0, 0, 1, 0, 0, 1, 0]
+    assert {Periodic(period=1)(step) for step in range(5)} == {1.0}
+    # A run that ends before the first of them never imitates.
+    assert schedule.bounds(2) == (0.0, 0.0)
+    assert schedule.bounds(3) == (0.0, 1.0)
+
+
 def test_an_open_loop_waits_for_nothing_and_remembers_nothing():
-    open_loops: list[Schedule] = [Constant()]
+    open_loops: list[Schedule] = [Constant(), Periodic()]
     open_loops += [kind(total_steps=9) for kind in (Linear, Cosine, Exponential, WarmupDecay, Step)]
     for schedule in open_loops:
         assert not schedule.needs
@@ -179,6 +189,7 @@ def test_bounds_are_the_lowest_and_highest_alpha_of_a_run():
             "schedule.switch_step=inf: must be a share of the run in [0, 1) "
             "or a whole number of steps >= 1",
         ),
+        (lambda: Periodic(period=0), "schedule.period=0: must be at least 1"),
         (lambda: Step(total_steps=-1), "schedule.total_steps=-1: must be at least 1"),
         (
             lambda: Phase(lr=[1e-4]),

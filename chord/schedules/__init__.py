@@ -10,8 +10,9 @@ keeps what it remembers in a state of its own.
 """
 
 from chord.schedules.base import Controller, Feedback, Schedule, State, resolve_length
-from chord.schedules.controllers import EntropyTarget, RewardGap
-from chord.schedules.phases import Phase, Step
+from chord.schedules.controllers import EntropyTarget, GradientRatio, RewardGap
+from chord.schedules.gac import Gac
+from chord.schedules.phases import Periodic, Phase, Step
 from chord.schedules.ramps import Constant, Cosine, Exponential, Linear, WarmupDecay
 
 __all__ = [
@@ -21,7 +22,10 @@ __all__ = [
     "EntropyTarget",
     "Exponential",
     "Feedback",
+    "Gac",
+    "GradientRatio",
     "Linear",
+    "Periodic",
     "Phase",
     "RewardGap",
     "Schedule",

@@ -55,3 +55,20 @@ class Step(Schedule):
 
     def __call__(self, step: int, state: State | None = None) -> float:
         return 1.0 if step < self.switch else 0.0
+
+
+@dataclass(kw_only=True)
+class Periodic(Schedule):
+    """alpha = 1 in the last of every `period` steps, else 0: SFT interleaved with RL.
+
+    Raises ValueError for period < 1. With period 4: 0, 0, 0, 1, 0, 0, 0, 1, ...
+    """
+
+    period: int = 4
+
+    def __post_init__(self) -> None:
+        if self.period < 1:
+            raise ValueError(f"schedule.period={self.period}: must be at least 1")
+
+    def __call__(self, step: int, state: State | None = None) -> float:
+        return float(step % self.period == self.period - 1)
