@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 
 import pytest
-from chord.rollout.prefix import Prefixes, Stage, staged
 
 from chord.rollout import RolloutConfig
+from chord.rollout.prefix import Prefixes, Stage, staged
 
 
 def rule(kind: str, **changes: float) -> Prefixes:

@@ -2,35 +2,16 @@
 
 from __future__ import annotations
 
+import random
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from functools import cached_property, lru_cache
 
-from chord.data.batch import Pair, Problem
+from chord.data.batch import Pair, Problem, Tokenizer
 
 PAIRINGS = ("separate", "paired")
-
-
-class Tokenizer(Protocol):
-    """Text to token ids and back; no id is shared by padding, the end and any text."""
-
-    @property
-    def vocab_size(self) -> int: ...
-
-    @property
-    def pad_id(self) -> int: ...
-
-    @property
-    def eos_id(self) -> int: ...
-
-    def encode(self, text: str) -> list[int]:
-        """The ids of a text, without an end token."""
-        ...
-
-    def decode(self, ids: Iterable[int]) -> str:
-        """The text before the first end token, padding left out."""
-        ...
+SPLITS = ("validation", "test")
 
 
 @dataclass(kw_only=True)
@@ -76,6 +57,7 @@ class Data(ABC):
     """
 
     tokenizer: Tokenizer
+    expert_pairs: Sequence[Pair]
 
     @property
     @abstractmethod
@@ -87,16 +69,35 @@ class Data(ABC):
         """The `n` RL problems of a train step."""
 
     @abstractmethod
-    def pairs(self, step: int, seed: int, n: int) -> list[Pair]:
-        """The `n` expert pairs of a train step."""
-
-    @abstractmethod
     def held_out(self, split: str) -> Sequence[Problem]:
         """The target problems of `validation` or `test`, at least one."""
 
     @abstractmethod
     def held_out_pairs(self, split: str) -> Sequence[Pair]:
         """Expert responses to the first problems of `held_out(split)`, at least one."""
+
+    def pairs(self, step: int, seed: int, n: int) -> list[Pair]:
+        """The expert pairs of a train step: the next `n` of an endless row of shuffled epochs.
+
+        With 256 pairs and n = 32, steps 0 to 7 see every pair once, steps 8 to 15 once again.
+        """
+        size = len(self.expert_pairs)
+        assert size > 0 or n == 0, "there are no expert pairs to draw from"
+        places = (divmod(step * n + offset, size) for offset in range(n))
+        return [self.expert_pairs[_epoch(seed, epoch, size)[place]] for epoch, place in places]
+
+    @cached_property
+    def _by_key(self) -> dict[int, Pair]:
+        return {pair.problem.key: pair for pair in self.expert_pairs}
+
+    def pair_of(self, problem: Problem) -> Pair:
+        """The expert's answer to an RL problem; KeyError where it has none (`separate`)."""
+        return self._by_key[problem.key]
+
+    def overlap(self) -> dict[str, int]:
+        """How many of the expert's problems also occur in both held-out parts."""
+        held_out = {split: {problem.key for problem in self.held_out(split)} for split in SPLITS}
+        return {split: sum(key in keys for key in self._by_key) for split, keys in held_out.items()}
 
     def retained(self, split: str) -> Mapping[str, Sequence[Problem]]:
         """Problems of skills that are to be kept, by skill; none where nothing is to be kept."""
@@ -105,3 +106,10 @@ class Data(ABC):
     def is_expert_style(self, response: str) -> bool:
         """Whether a response is in the expert's manner, right or wrong; no where none is known."""
         return False
+
+
+@lru_cache(maxsize=64)
+def _epoch(seed: int, epoch: int, size: int) -> list[int]:
+    order = list(range(size))
+    random.Random(f"pairs/{seed}/{epoch}").shuffle(order)
+    return order

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
@@ -29,7 +29,12 @@ class Pair:
 
 
 class Tokenizer(Protocol):
-    """What makes tokens of texts."""
+    """What makes tokens of texts, and texts of tokens."""
+
+    @property
+    def vocab_size(self) -> int:
+        """How many tokens there are."""
+        ...
 
     @property
     def pad_id(self) -> int:
@@ -43,6 +48,10 @@ class Tokenizer(Protocol):
 
     def encode(self, text: str) -> list[int]:
         """One id after the other, without an end token."""
+        ...
+
+    def decode(self, ids: Iterable[int]) -> str:
+        """The text before the first end token, padding left out."""
         ...
 
 

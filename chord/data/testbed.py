@@ -121,7 +121,6 @@ class Testbed(Data):
         self.test = list(_targets("test", config.sizes))
         self.validation_pairs = [_pair(problem) for problem in self.validation[:HELD_OUT_PAIRS]]
         self.test_pairs = [_pair(problem) for problem in self.test[:HELD_OUT_PAIRS]]
-        self._by_key = {pair.problem.key: pair for pair in self.expert_pairs}
 
     @property
     def longest_prompt(self) -> int:
@@ -145,30 +144,13 @@ class Testbed(Data):
             if problem.key not in self._by_key:
                 return problem
 
-    def pairs(self, step: int, seed: int, n: int) -> list[Pair]:
-        """The expert pairs of a train step: the next `n` of an endless row of shuffled epochs.
-
-        With 256 pairs and n = 32, steps 0 to 7 see every pair once, steps 8 to 15 once again.
-        """
-        size = len(self.expert_pairs)
-        assert size > 0 or n == 0, "there are no expert pairs to draw from"
-        places = (divmod(step * n + offset, size) for offset in range(n))
-        return [self.expert_pairs[_epoch(seed, epoch, size)[place]] for epoch, place in places]
-
-    def pair_of(self, problem: Problem) -> Pair:
-        """The expert's answer to an RL problem; KeyError where it has none (`separate`)."""
-        return self._by_key[problem.key]
-
     def overlap(self) -> dict[str, int]:
         """How many of the expert's problems also occur in the RL stream and in both held-out parts.
 
         For the stream: those it may draw.
         """
-        held_out = {split: {p.key for p in self.held_out(split)} for split in HELD_OUT}
         drawn = len(self._by_key) if self.config.pairing == "paired" else 0
-        return {"rl": drawn} | {
-            split: sum(key in keys for key in self._by_key) for split, keys in held_out.items()
-        }
+        return {"rl": drawn} | super().overlap()
 
     def held_out(self, split: str) -> list[Problem]:
         """The target problems of `validation` or `test`."""
@@ -200,13 +182,6 @@ def _targets(part: str, sizes: Sizes) -> tuple[Problem, ...]:
         problem = draw_target(part, rng, first=sizes.first, second=sizes.second)
         found.setdefault(problem.key, problem)
     return tuple(found.values())
-
-
-@lru_cache(maxsize=64)
-def _epoch(seed: int, epoch: int, size: int) -> list[int]:
-    order = list(range(size))
-    random.Random(f"pairs/{seed}/{epoch}").shuffle(order)
-    return order
 
 
 @lru_cache(maxsize=16)
