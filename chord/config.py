@@ -41,7 +41,26 @@ from chord.schedules import (
 )
 from chord.tracking import CsvTracking, NoTracking, Tracking, WandbTracking
 from chord.trainer import TrainerConfig
-from chord.weightings import Adaptive, Entropy, Importance, Margin, Phi, Uniform, Weighting
+from chord.weightings import (
+    Adaptive,
+    Entropy,
+    Focal,
+    Importance,
+    ImportanceClip,
+    Iw,
+    Luffy,
+    Margin,
+    Phi,
+    Power,
+    RlPlus,
+    Srft,
+    Threshold,
+    TopEntropy,
+    TopKEntropy,
+    TrustRegion,
+    Uniform,
+    Weighting,
+)
 
 _PACKAGED = Path(__file__).parent / "conf"
 CONF_DIR = _PACKAGED if _PACKAGED.is_dir() else Path(__file__).parent.parent / "conf"
@@ -128,6 +147,17 @@ SCHEMAS: dict[str, dict[str, type]] = {
         "margin": Margin,
         "phi": Phi,
         "importance": Importance,
+        "importance_clip": ImportanceClip,
+        "focal": Focal,
+        "power": Power,
+        "threshold": Threshold,
+        "luffy": Luffy,
+        "trust_region": TrustRegion,
+        "rlplus": RlPlus,
+        "top_entropy": TopEntropy,
+        "top_k_entropy": TopKEntropy,
+        "srft": Srft,
+        "iw": Iw,
     },
     "objective": {"grpo": Grpo, "reinforce": Reinforce, "gspo": Gspo, "cispo": Cispo},
     "advantage": {"advantage": Advantage},

@@ -146,7 +146,8 @@ def add_rl_gradient(
         losses = losses + scatter(
             _terms(models, batch, logits, objective, temperature=temperature, seen=seen), mask
         )
-        stats = token_stats(logits.detach(), targets, top_k=weighting.top_k)
+        top_k = weighting.top_k if weights_of is not None else None
+        stats = token_stats(logits.detach(), targets, top_k=top_k)
         if weights_of is not None:
             losses = losses * scatter(weights_of(index, stats), mask)
         loss = aggregate(losses, mask, aggregation=objective.aggregation, total=total)

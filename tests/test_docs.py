@@ -35,11 +35,7 @@ from chord.recorder import read_rows
 from chord.run import RunDirectory
 from chord.train import train
 from chord.weightings import (
-    Entropy,
-    Importance,
-    Margin,
     Phi,
-    Uniform,
     Weighting,
 )
 
@@ -176,11 +172,15 @@ def test_the_table_of_alphas_is_right() -> None:
 
 
 def test_the_table_of_weights_is_right() -> None:
-    rules: list[Weighting] = [Uniform(), Phi(), Importance(), Margin(expert="one_hot"), Entropy()]
-    for p, *cells in table("docs/methods.md", "| p | `uniform` |")[1:]:
-        for rule, cell in zip(rules, cells, strict=True):
-            value = weight(rule, stats_of(float(p)))
+    header, *rows = table("docs/methods.md", "| weighting | .001 |")
+    assert len(rows) == len(SCHEMAS["weighting"]) - 3
+    for name, *cells in rows:
+        settings = {"expert": "one_hot"} if "one_hot" in name else {}
+        rule: Weighting = SCHEMAS["weighting"][code(name)[0]](**settings)
+        for p, cell in zip(header[1:], cells, strict=True):
+            value = weight(rule, stats_of(float(p), top_k=rule.top_k))
             assert _padded(cell) == (f"{value:.4f}" if "." in cell else f"{value:.0f}")
+            assert "." in cell or value == pytest.approx(float(cell), abs=1e-12)
 
 
 def test_the_table_of_the_attached_phi_is_right() -> None:

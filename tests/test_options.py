@@ -24,6 +24,13 @@ VARIANTS = [
     "weighting.apply_to=both",
     "weighting=adaptive weighting.expert=one_hot teacher=none",
     "weighting=margin weighting.expert=one_hot teacher=none",
+    "weighting=importance_clip weighting.above=cap",
+    "weighting=threshold weighting.side=below",
+    "weighting=srft weighting.sign=1",
+    "weighting=iw weighting.level=sequence",
+    "weighting=iw weighting.apply_to=both",
+    "weighting=top_k_entropy weighting.apply_to=both",
+    "weighting=top_entropy weighting.apply_to=both trainer.micro_batch=1",
     "objective.aggregation=sequence",
     "objective.aggregation=constant",
     "objective.dual_clip=3",
@@ -122,3 +129,12 @@ def test_micro_batches_do_not_change_a_run(small_config: Callable[..., TrainConf
         for one, other in zip(whole, cut, strict=True):
             assert other["grad/norm"] == pytest.approx(one["grad/norm"], rel=1e-9)
             assert other["loss/total"] == pytest.approx(one["loss/total"], rel=1e-9, abs=1e-12)
+
+
+def test_the_reference_of_a_run_is_the_model_at_its_start(
+    small_config: Callable[..., TrainConfig],
+) -> None:
+    # Before the first update every ratio to it is 1, and after it not.
+    rows = metrics_of(small_config("weighting=iw", "schedule=constant", "optimizer.warmup=0"))
+    assert rows[0]["weight/mean"] == pytest.approx(1, abs=1e-6)
+    assert rows[1]["weight/mean"] != pytest.approx(1, abs=1e-6)

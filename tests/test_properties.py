@@ -9,7 +9,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from vectors import WEIGHTINGS, lengths
+from vectors import RULES, largest, lengths
 
 from chord.advantages import Advantage
 from chord.losses import (
@@ -107,43 +107,50 @@ def test_after_warm_up_and_decay_there_is_only_the_valley(schedule):
 
 @quick
 @given(
-    st.sampled_from(list(WEIGHTINGS.values())),
+    st.sampled_from(RULES),
+    tensors(2, 3, 4),
     tensors(2, 3, 4),
     tensors(2, 3, 4),
     tensors(2),
     masks(2, 3),
 )
-def test_weights_are_finite_between_0_and_1_and_move_no_gradient(
-    weighting, logits, expert, scores, mask
+def test_weights_are_finite_and_bounded_and_move_no_gradient(
+    weighting, logits, expert, reference, scores, mask
 ):
     logits.requires_grad_()
     targets = expert.argmax(dim=-1)
-    stats = token_stats(logits, targets)
+    stats = token_stats(logits, targets, top_k=weighting.top_k)
     stats.logprobs.retain_grad()
-    given_ = {"expert": token_stats(expert, targets), "signal": minmax_signal(scores)}
-    weights = weighting(stats, mask, **given_)
+    weights = weighting(
+        stats,
+        mask,
+        expert=token_stats(expert, targets),
+        reference=token_logprobs(reference, targets),
+        signal=minmax_signal(scores),
+    )
     assert torch.isfinite(weights).all()
     assert (weights >= 0).all()
-    assert (weights <= 1).all()
+    assert (weights <= largest(weighting, 4) + 1e-12).all()
     assert (weights[~mask] == 0).all()
 
     total = denominator(mask)
     sft_loss(stats.logprobs, weights, mask, total=total).backward()
     expected = -weights / max(total.item(), 1)
-    torch.testing.assert_close(stats.logprobs.grad, expected, rtol=0, atol=1e-15)
+    torch.testing.assert_close(stats.logprobs.grad, expected, rtol=1e-15, atol=1e-15)
 
 
 @quick
-@given(st.sampled_from(list(WEIGHTINGS.values())), tensors(2, 3, 4), tensors(2, 3, 4), masks(2, 3))
+@given(st.sampled_from(RULES), tensors(2, 3, 4), tensors(2, 3, 4), masks(2, 3))
 def test_a_step_raises_the_weighted_tokens_or_leaves_them(weighting, logits, expert, mask):
     # Each position has logits of its own, so its log p moves by +step w / N |grad log p|^2.
     logits.requires_grad_()
     targets = expert.argmax(dim=-1)
-    stats = token_stats(logits, targets)
+    stats = token_stats(logits, targets, top_k=weighting.top_k)
     weights = weighting(
         stats,
         mask,
         expert=token_stats(expert, targets),
+        reference=torch.full((2, 3), -1.0, dtype=torch.float64),
         signal=torch.zeros(2, dtype=torch.float64),
     )
     sft_loss(stats.logprobs, weights, mask, total=denominator(mask)).backward()

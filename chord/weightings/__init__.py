@@ -12,9 +12,29 @@ entropy in nats, Q the expert's distribution (a teacher's softmax), V the size o
 from __future__ import annotations
 
 from chord.weightings.base import Weighting, WeightInputs
-from chord.weightings.entropy import Entropy
-from chord.weightings.expert import Adaptive, Margin
-from chord.weightings.probability import Importance, Phi, Uniform
+from chord.weightings.entropy import (
+    Entropy,
+    Srft,
+    TopEntropy,
+    TopKEntropy,
+)
+from chord.weightings.expert import (
+    Adaptive,
+    Margin,
+)
+from chord.weightings.probability import (
+    Focal,
+    Importance,
+    ImportanceClip,
+    Luffy,
+    Phi,
+    Power,
+    RlPlus,
+    Threshold,
+    TrustRegion,
+    Uniform,
+)
+from chord.weightings.reference import Iw
 from chord.weightings.stats import (
     TokenStats,
     minmax_signal,
@@ -26,10 +46,21 @@ from chord.weightings.stats import (
 __all__ = [
     "Adaptive",
     "Entropy",
+    "Focal",
     "Importance",
+    "ImportanceClip",
+    "Iw",
+    "Luffy",
     "Margin",
     "Phi",
+    "Power",
+    "RlPlus",
+    "Srft",
+    "Threshold",
     "TokenStats",
+    "TopEntropy",
+    "TopKEntropy",
+    "TrustRegion",
     "Uniform",
     "WeightInputs",
     "Weighting",

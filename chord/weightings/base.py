@@ -34,7 +34,7 @@ class WeightInputs:
     @property
     def p(self) -> Tensor:
         """The policy's probability of the target token."""
-        return self.policy.logprobs.exp()
+        return self.policy.logprobs.exp().clamp(max=1.0)
 
 
 @dataclass(kw_only=True)
@@ -124,3 +124,14 @@ def check_choice(name: str, value: object, allowed: tuple[object, ...]) -> None:
     if value not in allowed:
         names = ", ".join(str(choice) for choice in allowed)
         raise ValueError(f"weighting.{name}={value}: must be one of {names}")
+
+
+def check_range(
+    name: str, value: float, low: float, high: float = math.inf, *, open_low: bool = False
+) -> None:
+    """Raise ValueError for a number outside [low, high], or outside (low, high] if `open_low`."""
+    if math.isfinite(value) and low <= value <= high and not (open_low and value == low):
+        return
+    above = f"above {low:g}" if open_low else f"at least {low:g}"
+    allowed = above if math.isinf(high) else f"{above} and at most {high:g}"
+    raise ValueError(f"weighting.{name}={value}: must be a number {allowed}")

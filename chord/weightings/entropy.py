@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
-from chord.weightings.base import Weighting, WeightInputs
+from chord.weightings.base import Weighting, WeightInputs, check_choice, check_range
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -20,3 +21,81 @@ class Entropy(Weighting):
 
     def raw(self, at: WeightInputs) -> Tensor:
         return at.policy.relative_entropy
+
+
+@dataclass(kw_only=True)
+class TopEntropy(Weighting):
+    """w = 1 on the share `rho` of the step's tokens with the highest entropy, else 0.
+
+    CHORD's "entropy top" (arXiv 2508.11408, appendix B.2, rho .05) and Prefix-RFT's choice of
+    prefix tokens (2507.01679, rho .2). ceil(rho N) of the step's N tokens on all ranks; of equal
+    entropies the earlier row, then the earlier token wins, which is our choice. Raises ValueError
+    for rho outside (0, 1]. Entropies (.1, .6, .3, .6) and rho .25 give (0, 1, 0, 0).
+    """
+
+    ranks_tokens: ClassVar[bool] = True
+
+    rho: float = 0.2
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_range("rho", self.rho, 0, 1, open_low=True)
+
+    def raw(self, at: WeightInputs) -> Tensor:
+        entropy = at.policy.entropy.masked_fill(~at.mask, -math.inf).flatten()
+        # A hair less, or .07 * 100 = 7.000000000000001 would take an eighth token.
+        count = math.ceil(self.rho * int(at.mask.sum()) - 1e-9)
+        chosen = entropy.argsort(descending=True, stable=True)[:count]
+        return entropy.new_zeros(entropy.shape).index_fill(0, chosen, 1.0).reshape(at.mask.shape)
+
+
+@dataclass(kw_only=True)
+class TopKEntropy(Weighting):
+    """w = (H_K / ln K)^a with the entropy H_K of the K = min(k, V) likeliest tokens, renormalised.
+
+    EAFT (arXiv 2601.02151) with k = 20 and a = 1. Its public code divides by 3, about ln 20, where
+    w may reach .9986; ours is 1 for equal probabilities whatever K is. Raises ValueError for
+    k < 2, a < 0, or statistics without `top_k`. V = 2, P = (.9, .1): .4690.
+    """
+
+    k: int = 20
+    a: float = 1.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_range("k", self.k, 2)
+        check_range("a", self.a, 0)
+
+    @property
+    def top_k(self) -> int | None:
+        return self.k
+
+    def raw(self, at: WeightInputs) -> Tensor:
+        if at.policy.top_k_entropy is None:
+            raise ValueError(f"weighting=top_k_entropy: needs token_stats(..., top_k={self.k})")
+        largest = math.log(max(min(self.k, at.policy.vocab_size), 2))
+        return (at.policy.top_k_entropy / largest).clamp(0.0, 1.0) ** self.a
+
+
+@dataclass(kw_only=True)
+class Srft(Weighting):
+    """w = exp(sign H(P)): SRFT, with sign -1 strong where the policy is sure.
+
+    arXiv 2506.19767 has sg(e^-H) on demonstrations, times .5, which here is left to alpha. The
+    paper and its public code are reported to disagree on the sign, hence the setting; with sign 1
+    w exceeds 1 (up to V). Neither formula nor sign was verified against code; H is that of each
+    token. Raises ValueError for another sign. P = (.5, .5): .5, with sign 1 it is 2.
+    """
+
+    sign: int = -1
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_choice("sign", self.sign, (-1, 1))
+
+    @property
+    def note(self) -> str | None:
+        return "weighting.sign=1: w = exp(H), above 1 wherever H > 0" if self.sign == 1 else None
+
+    def raw(self, at: WeightInputs) -> Tensor:
+        return (self.sign * at.policy.entropy).exp()

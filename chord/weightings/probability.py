@@ -1,11 +1,15 @@
-"""Weights that are a function of p, the policy's probability of the target token."""
+"""Weights that are a function of p, the policy's probability of the target token.
+
+Where a paper states a loss f(p) instead of a weight, w is -df / d(log p), taken as a constant: the
+same gradient at every step, without the part that an optimizer would get by differentiating w.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from chord.weightings.base import Weighting, WeightInputs
+from chord.weightings.base import Weighting, WeightInputs, check_choice, check_range
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -39,3 +43,132 @@ class Importance(Weighting):
 
     def raw(self, at: WeightInputs) -> Tensor:
         return at.p
+
+
+@dataclass(kw_only=True)
+class ImportanceClip(Weighting):
+    """w = p where p <= bound, above it 0 (`drop`) or the bound (`cap`): CHORD's "IS clip".
+
+    arXiv 2508.11408, appendix B.2, bound .4; the paper does not say which of the two it means.
+    Raises ValueError for a bound outside (0, 1]. p = .25 gives .25; p = .5 gives 0, with `cap` .4.
+    """
+
+    bound: float = 0.4
+    above: str = "drop"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_range("bound", self.bound, 0, 1, open_low=True)
+        check_choice("above", self.above, ("drop", "cap"))
+
+    def raw(self, at: WeightInputs) -> Tensor:
+        return at.p.where(at.p <= self.bound, 0.0 if self.above == "drop" else self.bound)
+
+
+@dataclass(kw_only=True)
+class Focal(Weighting):
+    """w = (1 - p)^gamma: CHORD's focal variant, strong where the token is improbable.
+
+    arXiv 2508.11408, appendix B.2, which gives no gamma; 2 is that of the focal loss (1708.02002,
+    section 3.2). Raises ValueError for gamma < 0. p = .1 gives .81, p = .9 gives .01.
+    """
+
+    gamma: float = 2.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_range("gamma", self.gamma, 0)
+
+    def raw(self, at: WeightInputs) -> Tensor:
+        return (1.0 - at.p) ** self.gamma
+
+
+@dataclass(kw_only=True)
+class Luffy(Weighting):
+    """w = gamma p / (p + gamma)^2, at most 1/4, reached at p = gamma: LUFFY's policy shaping.
+
+    arXiv 2504.14945, section 3: -f(p) with f(p) = p / (p + gamma) replaces log p; its public code
+    has the same f ("p_div_p_0.1"). Of LUFFY this is the weight alone, without the advantage.
+    Raises ValueError for gamma <= 0. gamma .1: p = .1 gives .25, p = .5 gives .1389.
+    """
+
+    gamma: float = 0.1
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_range("gamma", self.gamma, 0, open_low=True)
+
+    def raw(self, at: WeightInputs) -> Tensor:
+        return self.gamma * at.p / (at.p + self.gamma) ** 2
+
+
+@dataclass(kw_only=True)
+class TrustRegion(Weighting):
+    """w = min(1, p / a): TRAPO's TrSFT, plain SFT for p >= a and weaker below.
+
+    arXiv 2512.17636 (TrSFT); its public code has p / max(p, .1), the denominator held constant
+    ("clip_low"), which is this weight. Raises ValueError for a outside (0, 1]. a = .1: p = .01
+    gives .1, p = .5 gives 1.
+    """
+
+    a: float = 0.1
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_range("a", self.a, 0, 1, open_low=True)
+
+    def raw(self, at: WeightInputs) -> Tensor:
+        return (at.p / self.a).clamp(max=1.0)
+
+
+@dataclass(kw_only=True)
+class Power(Weighting):
+    """w = p^q: from plain SFT (q = 0) over `importance` (q = 1) to ever surer tokens.
+
+    arXiv 2510.00526: the loss (1 - p^q) / q of its general family (in its public code
+    "GeneralFamily"). The default .5 is ours. Raises ValueError for q < 0. q = .5: p = .01 gives .1.
+    """
+
+    q: float = 0.5
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_range("q", self.q, 0)
+
+    def raw(self, at: WeightInputs) -> Tensor:
+        return at.p**self.q
+
+
+@dataclass(kw_only=True)
+class Threshold(Weighting):
+    """w = 1 where p >= bound (`side=above`) or p <= bound (`side=below`), else 0.
+
+    arXiv 2510.00526, thresholded log-likelihood ("OnlyTopLogP" and "OnlyBottomLogP" in its public
+    code, which also keeps the bound itself); the default bound .2 is ours. Raises ValueError for a
+    bound outside [0, 1]. p = .1 gives 0, p = .5 gives 1.
+    """
+
+    bound: float = 0.2
+    side: str = "above"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_range("bound", self.bound, 0, 1)
+        check_choice("side", self.side, ("above", "below"))
+
+    def raw(self, at: WeightInputs) -> Tensor:
+        kept = at.p >= self.bound if self.side == "above" else at.p <= self.bound
+        return kept.to(at.p.dtype)
+
+
+@dataclass(kw_only=True)
+class RlPlus(Weighting):
+    """w = 2 p sqrt(1 - p) / (1.5 p + .5): RL-PLUS, small for both sure and hopeless tokens.
+
+    arXiv 2508.00222: the ratio 2 p / (p_old + (p_old + 1) / 2) of its multiple importance sampling
+    at p_old = p, times the sqrt(1 - p) of its exploration-based advantage. The square root was not
+    verified against code, and the group's advantage is left out. p = .5 gives .5657.
+    """
+
+    def raw(self, at: WeightInputs) -> Tensor:
+        return 2.0 * at.p * (1.0 - at.p).sqrt() / (1.5 * at.p + 0.5)

@@ -1,0 +1,60 @@
+"""Weights that compare with the frozen reference model, the one that the run started from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
+
+from chord.weightings.base import Weighting, WeightInputs, check_choice, check_range
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+# Of each level: the factor before the log ratio, the lowest and the highest weight.
+LEVELS = {"token": (1.0, 0.2, 1.8), "sequence": (2.0, 0.0, 16.0)}
+
+
+@dataclass(kw_only=True)
+class Iw(Weighting):
+    """w = clip(exp(scale (log p - log p_ref)), low, high): iw-SFT, with `level=token`.
+
+    arXiv 2507.12856 and its public code, both forms: per token with scale 1 within [.2, 1.8], or
+    `level=sequence`, one weight for a row from the mean of log p - log p_ref over its tokens, with
+    scale 2 within [0, 16] (the code's default; its trainer passes 1). w exceeds 1 where the policy
+    has learnt a token. Our reference is the model at the start of the run. Raises ValueError for a
+    scale <= 0, bounds that are not 0 <= low <= high, or where the reference is missing.
+    p = .3, p_ref = .2: 1.5. Two such tokens as a sequence: 2.25.
+    """
+
+    needs_reference: ClassVar[bool] = True
+
+    level: str = "token"
+    scale: float | None = None
+    low: float | None = None
+    high: float | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_choice("level", self.level, tuple(LEVELS))
+        scale, low, high = self._form()
+        check_range("scale", scale, 0, open_low=True)
+        check_range("low", low, 0)
+        check_range("high", high, low)
+
+    def _form(self) -> tuple[float, float, float]:
+        scale, low, high = LEVELS[self.level]
+        return (
+            scale if self.scale is None else self.scale,
+            low if self.low is None else self.low,
+            high if self.high is None else self.high,
+        )
+
+    def raw(self, at: WeightInputs) -> Tensor:
+        if at.reference is None:
+            raise ValueError("weighting=iw: needs log p of the targets under a reference model")
+        scale, low, high = self._form()
+        gap = at.policy.logprobs - at.reference
+        if self.level == "sequence":
+            total = gap.masked_fill(~at.mask, 0.0).sum(dim=-1, keepdim=True)
+            gap = (total / at.mask.sum(dim=-1, keepdim=True).clamp(min=1)).expand(gap.shape)
+        return (scale * gap).exp().clamp(low, high)
