@@ -30,6 +30,7 @@ from chord.config import (
     EvaluateConfig,
     TrainConfig,
     parse,
+    register,
 )
 from chord.recorder import read_rows
 from chord.run import RunDirectory
@@ -280,11 +281,15 @@ def test_every_page_is_in_the_navigation() -> None:
     assert sorted(nav) == [page.name for page in PAGES]
 
 
+def guide(language: str, words: str) -> str:
+    """The first block of the contributing guide with these words."""
+    found = blocks(ROOT / "CONTRIBUTING.md", language)
+    return next(block for block in found if words in block)
+
+
 def test_the_schedule_of_the_contributing_guide_works(tmp_path: Path) -> None:
     # The registry row is the one edit that can't be made from outside: the class is tried alone.
-    (source, _), (option,) = (
-        blocks(ROOT / "CONTRIBUTING.md", language) for language in ("python", "yaml")
-    )
+    source, option = (guide(language, "awtooth") for language in ("python", "yaml"))
     names: dict[str, object] = {}
     head = "from dataclasses import dataclass\nfrom chord.schedules import Schedule, State\n"
     exec(head + source, names)
@@ -293,3 +298,29 @@ def test_the_schedule_of_the_contributing_guide_works(tmp_path: Path) -> None:
     assert "/schema/schedule/sawtooth@_here_" in option
     with pytest.raises(ValueError, match=r"schedule\.period=0: must be at least 1"):
         names["Sawtooth"](period=0)  # type: ignore[operator]
+
+
+def test_the_weighting_of_the_contributing_guide_works(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # All of it but the line that is typed into the registry.
+    source = guide("python", "class Band")
+    assert len(source.splitlines()) <= 25
+    names: dict[str, object] = {"__name__": "chord.weightings.probability"}
+    family = (ROOT / "chord" / "weightings" / "probability.py").read_text()
+    exec(compile(family + source, "probability.py", "exec", dont_inherit=True), names)
+    band: type[Weighting] = names["Band"]  # type: ignore[assignment]
+    monkeypatch.setitem(SCHEMAS["weighting"], "band", band)
+    register()
+    (tmp_path / "weighting").mkdir()
+    (tmp_path / "weighting" / "band.yaml").write_text(guide("yaml", "weighting/band@"))
+    overrides = [f"hydra.searchpath=[file://{tmp_path}]", "weighting=band", "weighting.high=.95"]
+    config = parse(compose_config(*overrides), TrainConfig)
+    assert config.weighting == band(high=0.95)  # type: ignore[call-arg]
+    row = guide("python", "VALUES").replace("    ...\n", "")
+    exec(row, names)
+    rule, expected = names["VALUES"]["band"]  # type: ignore[index]
+    values = [weight(rule, stats_of(p)) for p in (0.001, 0.01, 0.1, 0.5, 0.9, 0.99)]
+    assert values == expected
+    with pytest.raises(ValueError, match=r"^weighting\.high=0\.01: must be .* at least 0\.05"):
+        band(high=0.01)  # type: ignore[call-arg]

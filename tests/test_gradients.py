@@ -124,6 +124,46 @@ def test_micro_batches_leave_the_rl_gradient_alone(
         torch.testing.assert_close(cut, whole, atol=1e-10, rtol=0)
 
 
+class Undecided(torch.nn.Module):
+    """A policy that gives every token the same probability: all entropies are exactly ln V."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.config = TransformerConfig(vocab_size=VOCAB, width=16, layers=1, heads=2, context=32)
+        self.table = torch.nn.Parameter(torch.zeros(VOCAB, VOCAB).double())
+
+    def hidden(self, input_ids: Tensor, attention_mask: Tensor | None = None) -> Tensor:
+        return input_ids
+
+    def head(self, features: Tensor) -> Tensor:
+        return self.table[features]
+
+
+@pytest.mark.parametrize("micro_batch", [0, 1, 2, 3])
+def test_ties_go_to_the_earlier_row_however_the_step_is_cut(micro_batch: int) -> None:
+    # Rows of 3, 1 and 2 tokens; micro-batches take the shortest first. Two of the six tokens get a
+    # weight: the first two of row 0.
+    rows = experts([3, 1, 2])
+    policy = Undecided()
+    rule = TopEntropy(rho=1 / 3)
+    seen = add_sft_gradient(
+        Models(policy),  # type: ignore[arg-type]
+        rows,
+        rule,
+        share=1.0,
+        micro_batch=micro_batch,
+    )
+    assert float(torch.cat(seen.weights).sum()) == 2
+    expected = torch.zeros(VOCAB, VOCAB).double()
+    batch = rows.tokens
+    start = int(batch.mask[0].nonzero()[0])
+    for position in (start, start + 1):
+        before, target = batch.input_ids[0, position], batch.targets[0, position]
+        expected[before] += 1 / VOCAB / 6
+        expected[before, target] -= 1 / 6
+    torch.testing.assert_close(policy.table.grad, expected, atol=1e-15, rtol=0)
+
+
 def test_the_gradient_is_that_of_the_plain_formula() -> None:
     # The same step written out with full-width logits and no helper: a token mean over the
     # response tokens of the whole step, -w log p with w = p (1 - p) held constant.
