@@ -60,8 +60,10 @@ class Checkpointing(Callback):
         self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
     ) -> None:
         assert isinstance(pl_module, ChordModule)
-        pl_module.schedule_state = checkpoint["chord"]["schedule_state"]
-        pl_module.sft_grad_norm = checkpoint["chord"]["sft_grad_norm"]
+        ours = checkpoint["chord"]
+        # A checkpoint from before there were controllers has neither, and its run needs neither.
+        pl_module.schedule_state = ours.get("schedule_state", pl_module.schedule_state)
+        pl_module.sft_grad_norm = ours.get("sft_grad_norm")
 
 
 class Evaluating(Callback):
@@ -149,7 +151,6 @@ def _load(run_dir: Path, setting: str) -> dict[str, Any]:
     try:
         state: dict[str, Any] = torch.load(run_dir / CHECKPOINT, weights_only=True)
         int(state["chord"]["completed"]), state["chord"]["random"], state["state_dict"]
-        state["chord"]["schedule_state"], state["chord"]["sft_grad_norm"]
     except Exception as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise ValueError(f"{setting}={run_dir}: {CHECKPOINT} can't be read ({reason})") from error

@@ -9,6 +9,7 @@ import pytest
 from conftest import small_composed
 
 from chord.config import ConfigError, TrainConfig, parse
+from chord.evaluate import last_alpha
 from chord.fit import Outcome
 from chord.run import RunDirectory
 from chord.train import refuse_directories, train
@@ -42,6 +43,25 @@ def test_base_and_trained_are_balanced_at_the_same_alpha(
     metrics = run(small_models, tmp_path / "run", "schedule=linear").base.metrics
     expected = 0.6 * metrics["sft_accuracy"] + 0.4 * metrics["rl_reward"]
     assert metrics["balance"] == pytest.approx(expected)
+
+
+def test_the_last_alpha_of_a_controller_is_the_one_on_record(
+    small_models: Path, tmp_path: Path
+) -> None:
+    # Entropies of an untrained model are some 3 nats: alpha falls from .5 by a tenth of them.
+    metrics = run(
+        small_models, tmp_path / "run", "schedule=entropy", "schedule.rate=.05"
+    ).base.metrics
+    alpha = rows(tmp_path / "run" / "metrics.jsonl")[-1]["alpha"]
+    assert isinstance(alpha, float)
+    assert 0 < alpha < 0.4
+    expected = alpha * metrics["sft_accuracy"] + (1 - alpha) * metrics["rl_reward"]
+    assert metrics["balance"] == pytest.approx(expected)
+    config = parse(small_composed(small_models, "schedule=entropy"), TrainConfig)
+    assert last_alpha(tmp_path / "run", config) == alpha
+    assert last_alpha(tmp_path / "none", config) == 0.5
+    linear = parse(small_composed(small_models, "schedule=linear"), TrainConfig)
+    assert last_alpha(tmp_path / "run", linear) == pytest.approx(0.6)
 
 
 def test_a_diverging_run_stops_in_one_line_and_keeps_its_rows(
