@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import itertools
 import os
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NoReturn
 
@@ -18,13 +19,23 @@ from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
-from chord.config import CONF_DIR, SCHEMAS, ConfigError, suggest
+from chord.config import CONF_DIR, SCHEMAS, ConfigError, register, suggest
 
 EXPECTED = (ConfigError, HydraException, OmegaConfBaseException, YAMLError, OSError)
 # Exit codes: 1 for a configuration that can't be run, 130 for Ctrl-C as shells have it.
 CONFIG_ERROR = 1
 INTERRUPTED = 130
 _running = "train"
+_broken_plugin: ConfigError | None = None
+
+
+def register_options() -> None:
+    """`register()` for a module that is a command: what is wrong is said when it is launched."""
+    global _broken_plugin
+    try:
+        register()
+    except ConfigError as error:
+        _broken_plugin = error
 
 
 def launch(
@@ -36,12 +47,16 @@ def launch(
     exceptions through, and they are said in one line here. A user who sets HYDRA_FULL_ERROR
     gets the traceback. `before` checks what has to be right before Hydra makes a directory.
     """
+    wants_traceback = "HYDRA_FULL_ERROR" in os.environ
+    if _broken_plugin is not None:
+        if wants_traceback:
+            raise _broken_plugin
+        stop(_broken_plugin)
     if any(flag in sys.argv[1:] for flag in ("--help", "-h")):
-        print(help_text(config_name))
+        print(help_text(config_name, config_dirs(sys.argv[1:])))
         return
     global _running
     _running = config_name
-    wants_traceback = "HYDRA_FULL_ERROR" in os.environ
     os.environ["HYDRA_FULL_ERROR"] = "1"
     try:
         before()
@@ -157,8 +172,11 @@ def _groups() -> list[str]:
 GROUP_ORDER = ["experiment", *SCHEMAS]
 
 
-def help_text(config_name: str) -> str:
-    """Every group and its options, read off the files under `conf/`: a line each."""
+def help_text(config_name: str, own: Sequence[Path] = ()) -> str:
+    """Every group and its options, read off the files under `conf/`: a line each.
+
+    Those of plugins and of directories given with `--config-dir` (`own`) follow.
+    """
     root = CONF_DIR / f"{config_name}.yaml"
     lines = root.read_text().splitlines()
     chosen = dict(re.findall(r"^ +- (\w+): (\S+)", "\n".join(lines), re.M))
@@ -177,9 +195,9 @@ def help_text(config_name: str) -> str:
         default = chosen[group]
         default = chosen.get(default[2:-1], default) if default.startswith("${") else default
         out += ["", f"{group}="]
-        for option in sorted((CONF_DIR / group).glob("*.yaml")):
+        for option, origin in option_files(group, own):
             mark = "*" if option.stem == default else " "
-            out.append(f"{mark} {option.stem:<18} {first_comment(option)}")
+            out.append(f"{mark} {option.stem:<18} {first_comment(option)}{origin}")
     out += [
         "",
         "* is the default. A setting inside a group: schedule.peak=0.5. Several values with -m:",
@@ -187,6 +205,28 @@ def help_text(config_name: str) -> str:
         "configuration without running: --cfg job --resolve. Hydra's own flags: --hydra-help.",
     ]
     return "\n".join(out)
+
+
+def option_files(group: str, own: Sequence[Path] = ()) -> list[tuple[Path, str]]:
+    """The files of a group's options, and where each comes from if it isn't one of ours."""
+    from chord.plugins import folders
+
+    places = [(CONF_DIR, "")]
+    places += [(path, f" ({name})") for name, paths in folders().items() for path in paths]
+    places += [(path, f" ({path})") for path in own]
+    return [
+        (option, origin)
+        for path, origin in places
+        for option in sorted((path / group).glob("*.yaml"))
+    ]
+
+
+def config_dirs(arguments: Sequence[str]) -> list[Path]:
+    """The directories given with `--config-dir DIR`, `--config-dir=DIR` or `-cd DIR`."""
+    flags = ("--config-dir", "-cd")
+    after = [b for a, b in itertools.pairwise(arguments) if a in flags]
+    joined = [a.partition("=")[2] for a in arguments if a.startswith("--config-dir=")]
+    return [Path(path) for path in (*after, *joined)]
 
 
 def first_comment(path: Path) -> str:

@@ -11,7 +11,7 @@ import os
 from collections.abc import Iterable
 from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_type_hints
 
 from hydra.core.config_store import ConfigStore
 from omegaconf import DictConfig, ListConfig, OmegaConf
@@ -176,6 +176,7 @@ SCHEMAS: dict[str, dict[str, type]] = {
 def register() -> None:
     """Store every schema in Hydra's ConfigStore, in groups of their own (`schema/...`).
 
+    Then the installed plugins add theirs; `ConfigError` names one that can't be loaded.
     The two resolvers let a resumed run go on in its own directory, where Hydra must not write its
     `.hydra` files a second time.
     """
@@ -191,6 +192,16 @@ def register() -> None:
     for group, options in SCHEMAS.items():
         for name, schema in options.items():
             store.store(group=f"schema/{group}", name=name, node=schema)
+    from chord.plugins import load
+
+    load()
+
+
+def base_class(group: str) -> type:
+    """What every option of a group inherits from."""
+    base = get_type_hints(TrainConfig)[group]
+    assert isinstance(base, type)
+    return base
 
 
 T = TypeVar("T", TrainConfig, EvaluateConfig)
@@ -300,6 +311,8 @@ def restore(values: DictConfig | ListConfig, names: dict[str, str]) -> DictConfi
     """A typed configuration from saved values and the names of their schemas."""
     typed = OmegaConf.structured(TrainConfig)
     for group, name in names.items():
+        if name not in SCHEMAS[group]:
+            raise ConfigError(f"{group}={name}: no such schema; a plugin that is not installed?")
         OmegaConf.update(typed, group, OmegaConf.structured(SCHEMAS[group][name]), merge=False)
     merged = OmegaConf.merge(typed, values)
     assert isinstance(merged, DictConfig)

@@ -16,7 +16,6 @@ from chord.config import (
     TrainConfig,
     check_amounts,
     parse,
-    register,
 )
 from chord.run import newest_run, open_run
 
@@ -24,7 +23,7 @@ if TYPE_CHECKING:
     from chord.evaluation import Report
     from chord.models.transformer import Transformer
 
-register()
+cli.register_options()
 
 
 def main() -> None:

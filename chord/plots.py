@@ -147,6 +147,8 @@ def _change(name: str, data: Curve) -> str:
 
 def _line(axes: Axes, data: Curve, label: str, color: str, marker: str, *, width: float) -> None:
     steps, values = data
+    if not len(steps):
+        return
     size = 4 if width < 2 else 6
     # The first and last marker lie on the frame and are drawn whole.
     axes.plot(steps, values, color=color, marker=marker, markersize=size, linewidth=width,

@@ -11,6 +11,7 @@ from pathlib import Path
 from omegaconf import DictConfig, OmegaConf
 
 from chord.config import ConfigError, restore, schema_names
+from chord.plugins import versions as plugin_versions
 from chord.recorder import write_atomically
 
 # What may be said beside `resume=`: how far, where to log, with how many threads.
@@ -53,7 +54,7 @@ def versions() -> dict[str, str]:
             found[package] = version(package)
         except PackageNotFoundError:
             found[package] = "not installed"
-    return found
+    return found | plugin_versions()
 
 
 def holds_run(path: Path) -> bool:

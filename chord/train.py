@@ -15,7 +15,7 @@ import hydra
 from omegaconf import DictConfig, OmegaConf
 
 from chord import cli
-from chord.config import CONF_DIR, ConfigError, TrainConfig, parse, register
+from chord.config import CONF_DIR, ConfigError, TrainConfig, parse
 from chord.run import RunDirectory, holds_run, refuse_a_second_run, resume_run
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from chord.fit import Outcome
     from chord.gradients import Models
 
-register()
+cli.register_options()
 
 
 def main() -> None:
