@@ -6,14 +6,15 @@ import math
 
 import pytest
 import torch
-from vectors import MODES, cases, f64, lengths
+from vectors import cases, f64, lengths
 
 from chord.losses import (
+    Cispo,
     Grpo,
+    Gspo,
     Kl,
     Reinforce,
     aggregate,
-    kl_estimate,
     sft_loss,
 )
 from chord.weightings import (
@@ -22,6 +23,8 @@ from chord.weightings import (
     Uniform,
     token_stats,
 )
+
+ALL = [Grpo(), Grpo(dual_clip=3.0), Grpo(delta=2.0), Gspo(), Cispo(), Reinforce()]
 
 # r, A, loss, gradient with respect to log p (-r A where the gradient flows), clipped. Clip .2/.28,
 # so r counts between .8 and 1.28.
@@ -84,54 +87,6 @@ def test_a_ratio_is_clamped_before_it_overflows(gap):
     assert logprobs.grad.item() == 0.0
 
 
-@pytest.mark.parametrize("case", cases("trinity_ppo_policy_loss"))
-def test_the_clipped_surrogate_reproduces_the_published_loss(case):
-    # Only cases in which the source's dual clip is idle.
-    logprobs = f64(case["logprob"]).requires_grad_()
-    mask, given = torch.tensor(case["mask"]), case["kwargs"]
-    low = given.get("clip_range_low", given.get("clip_range"))
-    high = given.get("clip_range_high", given.get("clip_range"))
-    values, metrics = Grpo(clip_low=low, clip_high=high).token_losses(
-        logprobs, f64(case["old_logprob"]), f64(case["advantages"]), mask
-    )
-    aggregation, divisor = MODES[given.get("loss_agg_mode", "token-mean")]
-    loss = aggregate(values, mask, aggregation=aggregation, total=divisor(mask))
-    loss.backward()
-    assert loss.item() == pytest.approx(case["loss"], rel=1e-7)
-    clipped = metrics["clip_fraction"] / mask.sum()
-    assert clipped.item() == pytest.approx(case["metrics"]["pg_clipfrac"], abs=1e-7)
-    if case["grad_logprob"] is not None:
-        expected = f64(case["grad_logprob"])
-        torch.testing.assert_close(logprobs.grad, expected, rtol=1e-7, atol=1e-12)
-
-
-@pytest.mark.parametrize("case", cases("swift_grpo_loss"))
-def test_the_group_objective_reproduces_the_other_published_loss(case):
-    # Its default, "grpo", is a mean over all rows of their token means; "dapo" the token mean.
-    given = case["inputs"]
-    logprobs = f64(given["logprob"]).requires_grad_()
-    mask = torch.tensor(given["mask"])
-    values, metrics = Grpo(
-        clip_low=case["epsilon_low"], clip_high=case["epsilon_high"]
-    ).token_losses(logprobs, f64(given["old_logprob"]), f64(given["advantages"]), mask)
-    if case["beta"]:
-        k3 = kl_estimate(logprobs, f64(given["ref_logprob"]), estimator="k3")
-        values = values + case["beta"] * k3
-    aggregation, total = {
-        "grpo": ("sequence", len(mask)),
-        "dapo": ("token", mask.sum()),
-        "dr_grpo": ("constant", len(mask) * case["max_completion_length"]),
-    }[case["loss_type"]]
-    loss = aggregate(values, mask, aggregation=aggregation, total=total)
-    loss.backward()
-    assert loss.item() == pytest.approx(case["loss"], rel=1e-9)
-    clipped = metrics["clip_fraction"] / mask.sum()
-    assert clipped.item() == pytest.approx(case["clipping"]["region_clip_mean"], abs=1e-7)
-    if case["grad_logprob"] is not None:
-        expected = f64(case["grad_logprob"])
-        torch.testing.assert_close(logprobs.grad, expected, rtol=1e-9, atol=1e-15)
-
-
 @pytest.mark.parametrize("case", cases("paper_equations"))
 def test_the_papers_equations(case):
     logprobs, mask = f64(case["logprob"]).requires_grad_(), torch.tensor(case["mask"])
@@ -180,7 +135,7 @@ def test_reinforce_by_hand():
     assert set(metrics) == {"ratio", "approx_kl"}
 
 
-@pytest.mark.parametrize("objective", [Grpo(), Reinforce()])
+@pytest.mark.parametrize("objective", ALL)
 def test_objectives_ignore_what_is_outside_the_mask(objective):
     logprobs = f64([[-1.0, -math.inf], [-2.0, math.nan]]).requires_grad_()
     old = f64([[-1.0, -math.inf], [-2.0, math.nan]])
@@ -194,7 +149,7 @@ def test_objectives_ignore_what_is_outside_the_mask(objective):
     assert metrics["approx_kl"].item() == 0.0
 
 
-@pytest.mark.parametrize("objective", [Grpo(), Reinforce()])
+@pytest.mark.parametrize("objective", ALL)
 def test_objectives_give_no_gradient_to_constants(objective):
     old, advantages = f64([[-1.0]]).requires_grad_(), f64([1]).requires_grad_()
     logprobs = f64([[-1.1]]).requires_grad_()
@@ -212,6 +167,35 @@ def test_objectives_give_no_gradient_to_constants(objective):
         (lambda: Grpo(clip_low=-0.1), "objective.clip_low=-0.1: must be within [0, 1]"),
         (lambda: Grpo(clip_low=1.5), "objective.clip_low=1.5: must be within [0, 1]"),
         (lambda: Grpo(clip_high=-1), "objective.clip_high=-1: must be a number >= 0"),
+        (lambda: Gspo(clip_low=2), "objective.clip_low=2: must be within [0, 1]"),
+        (
+            lambda: Grpo(dual_clip=1.0),
+            "objective.dual_clip=1.0: must be a number > 1, or null",
+        ),
+        (
+            lambda: Grpo(dual_clip=math.inf),
+            "objective.dual_clip=inf: must be a number > 1, or null",
+        ),
+        (
+            lambda: Grpo(clip_high=0.28, delta=1.28),
+            "objective.delta=1.28: must be a number > 1 + objective.clip_high = 1.28, or null",
+        ),
+        (
+            lambda: Grpo(dual_clip=3.0, delta=4.0),
+            "objective.delta=4.0: must be null with objective.dual_clip=3.0; both cap the ratio "
+            "where A < 0, the larger one would do nothing",
+        ),
+        (lambda: Cispo(ratio_max=0.5), "objective.ratio_max=0.5: must be a number >= 1"),
+        (lambda: Cispo(ratio_max=math.inf), "objective.ratio_max=inf: must be a number >= 1"),
+        (
+            lambda: Grpo(entropy_coef=-0.1),
+            "objective.entropy_coef=-0.1: must be a number >= 0",
+        ),
+        (
+            lambda: Grpo(overlong="drop"),
+            "objective.overlong=drop: must be one of keep, mask",
+        ),
+        (lambda: Grpo(resample=-1), "objective.resample=-1: must be a whole number >= 0"),
         (lambda: Kl(coef=-1), "objective.kl.coef=-1: must be a number >= 0"),
         (lambda: Kl(coef=math.nan), "objective.kl.coef=nan: must be a number >= 0"),
         (lambda: Kl(to="self"), "objective.kl.to=self: must be one of reference, teacher"),
