@@ -253,6 +253,24 @@ def test_the_whole_loss_is_that_of_a_plain_loop(objective: Objective) -> None:
     assert seen.loss == pytest.approx(expected[objective.aggregation], rel=1e-12)
 
 
+def test_the_entropy_bonus_has_the_gradient_of_the_entropy_that_is_sampled_from() -> None:
+    # With A = 0 only the bonus is left: .3 share * -.5 * the mean entropy at the temperature .9.
+    rows = near_policy([4, 2, 1, 3])
+    rows = replace(rows, advantages=torch.zeros(4).double())
+    found, seen = rl_gradient(rows, Reinforce(entropy_coef=0.5))
+    direct = {}
+    for temperature in (0.9, 1.0):
+        these = models()
+        logits = these.policy(rows.tokens.input_ids)[:, :-1][rows.tokens.mask] / temperature
+        entropy = torch.distributions.Categorical(logits=logits).entropy()
+        (0.3 * -0.5 * entropy.mean()).backward()
+        direct[temperature] = gradient(these.policy)
+        if temperature == 0.9:
+            assert seen.sums["entropy"] == pytest.approx(float(entropy.sum()), rel=1e-12)
+    torch.testing.assert_close(found, direct[0.9], rtol=0, atol=1e-12)
+    assert (found - direct[1.0]).abs().max() > 1e-4
+
+
 @pytest.mark.parametrize("terms", [False, True], ids=["plain", "terms"])
 @pytest.mark.parametrize("objective", EVERY_AGGREGATION)
 def test_any_cut_into_micro_batches_gives_the_same_gradient(
