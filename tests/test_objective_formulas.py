@@ -53,6 +53,10 @@ def test_a_dual_clip_and_a_delta_of_the_same_bound_are_one_function(bound):
     torch.testing.assert_close(found[0], found[1], rtol=0, atol=1e-15)
 
 
+def test_gspo_is_a_mean_over_answers_clipped_closely():
+    assert (Gspo().aggregation, Gspo().clip_low, Gspo().clip_high) == ("sequence", 3e-4, 4e-4)
+
+
 def test_gspo_by_hand():
     # Log-ratios .1 and .3: s = e^.2. Both tokens carry the loss -s; the gradient of their mean is
     # -s / 2 on each.
@@ -138,6 +142,7 @@ def test_entropy_of_logits_far_apart_is_finite():
 
 
 def test_groups_with_signal_are_found_by_comparison():
-    rewards = f64([[1, 1, 1], [0, 0, 0], [1, 0, 1], [1 / 3, 1 / 3, 1 / 3]])
+    # The mean of seven .1 is not .1.
+    rewards = f64([[1] * 7, [0] * 7, [1] * 6 + [0], [0.1] * 7])
     assert group_signal(rewards).tolist() == [False, False, True, False]
     assert group_signal(torch.zeros(0, 3)).tolist() == []
