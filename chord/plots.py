@@ -18,6 +18,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from chord.recorder import EVALUATIONS, METRICS, Row, read_rows
+from chord.terminal import Panel
 
 BLUE, ORANGE, GREEN, BLACK = "#0072B2", "#D55E00", "#009E73", "#000000"
 SKILLS = (("#CC79A7", "s"), ("#E69F00", "^"), ("#56B4E9", "v"), ("#8C6D1F", "D"), ("#7F7F7F", "P"))
@@ -162,3 +163,21 @@ def _has_data(axes: Axes, data: Curve) -> bool:
                   transform=axes.transAxes)  # fmt: skip
         axes.set_yticks([])
     return found
+
+
+def plot_panels(panels: Sequence[Panel], path: Path) -> None:
+    """The panels of `chord.show` beside each other, as a PNG."""
+    figure = Figure(figsize=(6.5 * len(panels), 4.5), dpi=120, layout="constrained")
+    FigureCanvasAgg(figure)
+    for axes, panel in zip(np.atleast_1d(figure.subplots(1, len(panels))), panels, strict=True):
+        for index, line in enumerate(panel.lines):
+            color = (BLUE, ORANGE, GREEN, BLACK, *(c for c, _ in SKILLS))[index % 9]
+            dashes = ("-", "--", "-.", ":")[index % 4]
+            axes.plot(line.x, line.y, color=color, linestyle=dashes, label=line.name)
+        axes.set(xlim=(panel.left, panel.right), ylim=(0, 1.02 * panel.top), xlabel=panel.x_name)
+        axes.set_title("\n".join([panel.title, *panel.notes]), fontsize=9, parse_math=False)
+        axes.grid(alpha=0.25, linewidth=0.6)
+        axes.spines[["top", "right"]].set_visible(False)
+        if panel.lines:
+            axes.legend(fontsize=8.5, framealpha=0.85)
+    figure.savefig(path, format="png")

@@ -34,6 +34,8 @@ from chord.config import (
 )
 from chord.recorder import read_rows
 from chord.run import RunDirectory
+from chord.show import panels as show_panels
+from chord.show import parser as show_parser
 from chord.train import train
 from chord.weightings import (
     Phi,
@@ -79,6 +81,8 @@ def test_every_command_can_be_typed(page: str, command: str, tmp_path: Path) -> 
         }[program]
         for overrides in jobs(arguments):
             parse(compose_config(*searchpath, *overrides, name=name), root)
+    elif program == "chord-show":
+        assert show_panels(show_parser().parse_intermixed_args(arguments))
     else:
         assert program in {"source", "eval", "wandb", "pre-commit"}, f"{page}: {command}"
 

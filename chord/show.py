@@ -1,0 +1,305 @@
+"""Show what a schedule or a weighting does before training: `python -m chord.show schedule=cosine`.
+
+Options and settings are given as to chord.train; several with commas are drawn side by side.
+Settings of a schedule show alpha over the run, those of a weighting the weight of an expert token
+by the policy's probability p of it; without any, both are shown as they are by default.
+
+  python -m chord.show
+  python -m chord.show schedule=warmup_decay schedule.decay=50
+  python -m chord.show schedule=linear,cosine,chord_mu steps=300
+  python -m chord.show weighting=phi,importance,uniform --png weights.png
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import re
+import sys
+import textwrap
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from chord.terminal import Line, Panel, draw, letter, nice_top, style
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
+
+    from chord.config import TrainConfig
+    from chord.schedules import Schedule
+    from chord.weightings import Weighting
+
+GROUPS = ("schedule", "weighting")
+AT = (0.001, 0.01, 0.1, 0.5, 0.9, 0.99)
+# Of the run, beside its last step.
+SHARES = (0, 0.05, 0.1, 0.25, 0.5, 0.75)
+WIDEST = 120
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    options = argparse.ArgumentParser(
+        prog="python -m chord.show",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    options.add_argument("--png", type=Path, metavar="FILE", help="draw the same as a picture")
+    options.add_argument("--config-dir", type=Path, metavar="DIR", help="options of your own")
+    for name, default, what in (
+        ("teacher", 1.0, "the teacher's probability of the expert's token"),
+        ("reference", 0.5, "p of the model that the run starts from"),
+        ("signal", 0.0, "the signal n of the expert's answer"),
+    ):
+        options.add_argument(
+            f"--{name}", type=_share, default=default, metavar="X",
+            help=f"{what}, for weightings that read it (default {default:g})",
+        )  # fmt: skip
+    options.add_argument("settings", nargs="*", help="as for chord.train: GROUP=OPTION[,OPTION]")
+    return options
+
+
+def _share(text: str) -> float:
+    value = float(text)
+    if not 0 <= value <= 1:
+        raise argparse.ArgumentTypeError(f"{text}: must be within [0, 1]")
+    return value
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Entry point of `chord-show`."""
+    from chord.cli import EXPECTED, stop
+
+    options = parser().parse_intermixed_args(arguments)
+    try:
+        drawn = panels(options)
+        from rich.console import Console
+
+        show(drawn, Console(highlight=False))
+        if options.png is not None:
+            write_picture(drawn, options.png)
+    except (*EXPECTED, ValueError) as error:
+        stop(error)
+
+
+def panels(options: argparse.Namespace) -> list[Panel]:
+    """What is to be drawn: a panel for each group that the settings speak of."""
+    keys = [re.split(r"[.=@]", setting.lstrip("+~"))[0] for setting in options.settings]
+    wanted = [group for group in GROUPS if group in keys] or list(GROUPS)
+    found = []
+    for group in wanted:
+        other = [name for name in GROUPS if name != group]
+        own = [s for s, key in zip(options.settings, keys, strict=True) if key not in other]
+        configs = composed(group, own, options.config_dir)
+        make = schedule_panel if group == "schedule" else weighting_panel
+        found.append(make(configs, options))
+    return found
+
+
+def composed(
+    group: str, settings: Sequence[str], config_dir: Path | None
+) -> list[tuple[str, TrainConfig]]:
+    """The checked configuration of every combination, with the name of its line."""
+    from hydra import compose, initialize_config_dir
+    from omegaconf import flag_override
+
+    from chord.config import CONF_DIR, TrainConfig, parse, register
+
+    register()
+    own = [] if config_dir is None else [f"hydra.searchpath=[file://{config_dir.resolve()}]"]
+    found = []
+    with initialize_config_dir(version_base="1.3", config_dir=str(CONF_DIR)):
+        for name, overrides in combinations(group, settings, config_dir):
+            cfg = compose("train", [*own, *overrides], return_hydra_config=True)
+            chosen = cfg.hydra.runtime.choices[group]
+            with flag_override(cfg, ["struct", "readonly"], False):
+                del cfg["hydra"]
+            found.append((name or chosen, parse(cfg, TrainConfig)))
+    return found
+
+
+def combinations(
+    group: str, settings: Sequence[str], config_dir: Path | None = None
+) -> list[tuple[str, list[str]]]:
+    """Every combination of the values given with commas, with what tells it from the others.
+
+    schedule=linear,cosine gives ("linear", ["schedule=linear"]) and ("cosine", ...).
+    """
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+    from hydra.core.override_parser.types import Glob
+
+    from chord.cli import option_files
+
+    choices: list[list[tuple[str, str]]] = []
+    for override in OverridesParser.create().parse_overrides(list(settings)):
+        key = override.get_key_element()
+        if not override.is_sweep_override():
+            choices.append([("", override.input_line or "")])
+            continue
+        given: object = override.value()
+        if isinstance(given, Glob):
+            own = [] if config_dir is None else [config_dir]
+            values = given.filter([path.stem for path, _ in option_files(key, own)])
+        else:
+            values = list(override.sweep_string_iterator())
+        short = key.lstrip("+~").removeprefix(f"{group}.")
+        choices.append([(v if key == group else f"{short}={v}", f"{key}={v}") for v in values])
+    return [
+        (" ".join(name for name, _ in each if name), [setting for _, setting in each])
+        for each in itertools.product(*choices)
+    ]
+
+
+def schedule_panel(
+    configs: Sequence[tuple[str, TrainConfig]], options: argparse.Namespace
+) -> Panel:
+    """Alpha at every train step; of a closed loop, its range and what drives it."""
+    longest = max(config.steps for _, config in configs)
+    panel = Panel(
+        title="alpha, the share of SFT: 1 is pure imitation, 0 is pure RL",
+        x_name="train step",
+        left=0,
+        right=longest,
+        top=1.0,
+        at=sorted({*(round(share * longest) for share in SHARES), longest - 1} - {longest}),
+        whole=True,
+    )
+    for name, config in configs:
+        note = closed_loop(name, config.schedule, config.steps)
+        if note:
+            panel.notes.append(note)
+        else:
+            steps = range(config.steps)
+            panel.lines.append(Line(name, steps, [config.schedule(step) for step in steps]))
+    return panel
+
+
+def closed_loop(name: str, schedule: Schedule, steps: int) -> str:
+    """What can be said of a controller before training; empty for an open loop."""
+    from chord.schedules import Controller
+
+    if not isinstance(schedule, Controller):
+        return ""
+    low, high = schedule.bounds(steps)
+    drivers = ", ".join(sorted(schedule.needs)).replace("_", " ")
+    return (
+        f"{name}: a closed loop, driven by {drivers}; no curve before training, "
+        f"alpha stays within [{low:g}, {high:g}]"
+    )
+
+
+def weighting_panel(
+    configs: Sequence[tuple[str, TrainConfig]], options: argparse.Namespace
+) -> Panel:
+    """The raw rule's weight at p = .001, .002, ... .999."""
+    grid = [place / 1000 for place in range(1, 1000)]
+    panel = Panel(
+        title="w, the weight of an expert token",
+        x_name="p, the policy's probability of the token",
+        left=0,
+        right=1,
+        top=1.0,
+        at=AT,
+        notes=["assumed: a vocabulary of two tokens (p, 1 - p), answers of one token"],
+    )
+    said: dict[str, list[str]] = {}
+    for name, config in configs:
+        weights = raw_weights(config.weighting, grid, options)
+        panel.lines.append(Line(name, grid, weights))
+        for note in assumptions(config.weighting, options):
+            said.setdefault(note, []).append(name)
+    panel.notes += [f"{', '.join(names)}: {note}" for note, names in said.items()]
+    panel.top = nice_top(max(max(line.y) for line in panel.lines))
+    return panel
+
+
+def raw_weights(
+    weighting: Weighting, grid: Sequence[float], options: argparse.Namespace
+) -> list[float]:
+    """The rule before `normalize`, each p a row of one token out of two."""
+    import torch
+
+    from chord.weightings import TokenStats, WeightInputs, token_stats
+
+    def stats(p: torch.Tensor, top_k: int | None = None) -> TokenStats:
+        logits = torch.stack([p, 1 - p], dim=-1).log()
+        return token_stats(logits, torch.zeros_like(p, dtype=torch.int64), top_k=top_k)
+
+    p = torch.tensor(grid, dtype=torch.float64).unsqueeze(-1)
+    at = WeightInputs(
+        policy=stats(p, weighting.top_k),
+        mask=torch.ones_like(p, dtype=torch.bool),
+        expert=stats(torch.full_like(p, options.teacher)),
+        reference=torch.full_like(p, options.reference).log(),
+        signal=torch.full_like(p[:, 0], options.signal),
+    )
+    with torch.no_grad():
+        return [float(weight) for weight in weighting.raw(at).flatten()]
+
+
+def assumptions(weighting: Weighting, options: argparse.Namespace) -> list[str]:
+    """What a curve over p alone takes for granted."""
+    found = []
+    if weighting.needs_teacher:
+        found.append(f"a teacher that gives the token {options.teacher:g} (--teacher)")
+    if weighting.needs_reference:
+        found.append(f"the reference gives the token {options.reference:g} (--reference)")
+    if weighting.needs_signal:
+        found.append(f"the answer's signal n is {options.signal:g} (--signal)")
+    if weighting.ranks_tokens:
+        found.append("ranks the tokens of a step; here a token each at p = .001, .002, ... .999")
+    if weighting.normalize != "none":
+        found.append(
+            f"the raw rule, as normalize={weighting.normalize} divides by a mean that only a run knows"
+        )
+    return found
+
+
+def show(drawn: Sequence[Panel], console: Console) -> None:
+    """Plot, numbers and notes of each panel."""
+    from rich.text import Text
+
+    width = min(console.width, WIDEST)
+    for panel in drawn:
+        console.print(Text(panel.title, style="bold"), soft_wrap=True)
+        if panel.lines:
+            for text in draw(panel, width=width, height=13 if len(drawn) == 1 else 9):
+                console.print(text, soft_wrap=True)
+            console.print(numbers(panel))
+        for note in panel.notes:
+            for part in textwrap.wrap(note, width - 2):
+                console.print(Text(f"  {part}", style="dim"), soft_wrap=True)
+        if panel is not drawn[-1]:
+            console.print()
+
+
+def numbers(panel: Panel) -> Table:
+    """The values of each line at a few steps, or a few p."""
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, pad_edge=False, padding=(0, 1), header_style="")
+    table.add_column("step" if panel.whole else "p", overflow="ellipsis", no_wrap=True)
+    for x in panel.at:
+        table.add_column(f"{x:g}", justify="right", no_wrap=True)
+    for index, line in enumerate(panel.lines):
+        name = f"{letter(index)} {line.name}" if len(panel.lines) > 1 else line.name
+        cells = [f"{line.at(x):.3f}" if x <= line.x[-1] else "" for x in panel.at]
+        table.add_row(Text(name, style=style(index)), *cells)
+    return table
+
+
+def write_picture(drawn: Sequence[Panel], path: Path) -> None:
+    """The panels as a PNG; raises ValueError where it can't be written."""
+    from chord.plots import plot_panels
+
+    try:
+        plot_panels(drawn, path)
+    except OSError as error:
+        raise ValueError(f"--png={path}: can't be written ({error.strerror})") from error
+    print(f"picture: {path}")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
