@@ -250,9 +250,8 @@ def assumptions(weighting: Weighting, options: argparse.Namespace) -> list[str]:
     if weighting.ranks_tokens:
         found.append("ranks the tokens of a step; here a token each at p = .001, .002, ... .999")
     if weighting.normalize != "none":
-        found.append(
-            f"the raw rule, as normalize={weighting.normalize} divides by a mean that only a run knows"
-        )
+        mean = f"normalize={weighting.normalize} divides by a mean that only a run knows"
+        found.append(f"the raw rule, as {mean}")
     return found
 
 

@@ -276,6 +276,9 @@ def test_the_example_is_built_installed_and_used(
     }
     help_lines = run_command("chord.train", "--help", env=environment)
     assert "the share of right digits from the last one on; scored on the whole" in help_lines
+    # At its center the weight is 1.
+    numbers = run_command("chord.show", "weighting=bell", env=environment).splitlines()
+    assert [line.split()[4] for line in numbers if line.startswith("bell ")] == ["1.000"]
     small = [
         f"model.path={small_models}/base.safetensors", "experiment=smoke", "steps=2",
         "tracking=off", "rollout.problems=2", "rollout.group_size=2", "evaluation.val_problems=2",

@@ -103,6 +103,16 @@ def test_without_arguments_the_default_schedule_and_weighting_are_shown() -> Non
     assert row(text, "uniform") == ["1.000"] * 6
 
 
+def test_an_option_of_ones_own_is_shown(tmp_path: Path) -> None:
+    (tmp_path / "schedule").mkdir()
+    (tmp_path / "schedule" / "half.yaml").write_text(
+        "# half\ndefaults: [/schema/schedule/constant@_here_, _self_]\nvalue: 0.5\n"
+    )
+    text = shown("schedule=glob(h*)", "steps=2", "--config-dir", str(tmp_path))
+    assert row(text, "half") == ["0.500", "0.500"]
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("group", ["schedule", "weighting"])
 def test_every_option_is_shown_within_the_width(group: str) -> None:
     drawn = panels(parser().parse_args([f"{group}=glob(*)", "steps=12"]))
