@@ -6,13 +6,14 @@ train step only if the caller gathers the rewards of all ranks first and slices 
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-BASELINES = ("group", "batch", "none", "rloo")
+BASELINES = ("group", "all", "on_policy", "batch", "none", "rloo")
 SCALES = ("group", "batch", "whiten", "none")
 EPSILON = 1e-6
 
@@ -21,7 +22,9 @@ EPSILON = 1e-6
 class Advantage:
     """A = (R - baseline) / (scale + 1e-6), statistics over the answer's group or the whole batch.
 
-    `baseline`: `group` or `batch` mean, `none`, or `rloo`, the mean of the *other* answers of the
+    `baseline`: `group` or `batch` mean, `none`; `on_policy`, the mean of the group's members that
+    the policy sampled, where an expert's answer is among them (`all`, another name of `group`,
+    counts it in: LUFFY, 2504.14945); or `rloo`, the mean of the *other* answers of the
     group, R - mean of others = K / (K - 1) (R - mean) (arXiv 2402.14740, section 3.3).
     `scale`: the standard deviation of the rewards over the `group` or the `batch`, `none`, or
     `whiten`, that of the values left by the baseline, over the batch (arXiv 2501.03262).
@@ -44,12 +47,57 @@ class Advantage:
             if value not in allowed:
                 raise ValueError(f"advantage.{name}={value}: must be one of {', '.join(allowed)}")
 
-    def __call__(self, rewards: Tensor) -> Tensor:
-        return compute_advantages(rewards, baseline=self.baseline, scale=self.scale)
+    def __call__(
+        self, rewards: Tensor, *, own: Tensor | None = None, entropy: Tensor | None = None
+    ) -> Tensor:
+        """Advantages (P, K) of rewards (P, K).
+
+        `own` (P, K) bool: the answers that the policy sampled, None for all; `entropy` (P, K): mean
+        entropy in nats of each answer's sampled tokens, for `SrftAdvantage`.
+        """
+        return compute_advantages(rewards, baseline=self.baseline, scale=self.scale, own=own)
+
+
+@dataclass(kw_only=True)
+class SrftAdvantage(Advantage):
+    """SRFT's signals: coef e^H for a right answer of the policy, -1 for a wrong one.
+
+    The self-exploration term of SRFT (arXiv 2506.19767) is coef sg(e^H) NLL of right samples plus
+    log pi of wrong ones, which is REINFORCE with these advantages; H is the mean entropy of the
+    answer's tokens. The expert's answer in a group has R - group mean, as LUFFY has it. Right is a
+    reward of 1 or more. The authors' code was not found; this follows a re-implementation
+    (Unify-Post-Training, commit ae332f5), coef .1. Raises ValueError for a coefficient below 0.
+
+    Rewards (1, 0) of own answers, H = ln 2 both: (.2, -1).
+    """
+
+    baseline: str = "group"
+    scale: str = "none"
+    coef: float = 0.1
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not self.coef >= 0:
+            raise ValueError(f"advantage.coef={self.coef}: must be a number >= 0")
+
+    def __call__(
+        self, rewards: Tensor, *, own: Tensor | None = None, entropy: Tensor | None = None
+    ) -> Tensor:
+        assert entropy is not None, "advantage=srft reads the answers' entropies"
+        values = rewards.detach().double()
+        signed = (self.coef * entropy.double().exp()).where(values >= 1, -1.0)
+        if own is not None:
+            signed = signed.where(own, super().__call__(rewards, own=own).double())
+        return signed.to(rewards.dtype) if rewards.is_floating_point() else signed
 
 
 def compute_advantages(
-    rewards: Tensor, *, baseline: str, scale: str, epsilon: float = EPSILON
+    rewards: Tensor,
+    *,
+    baseline: str,
+    scale: str,
+    own: Tensor | None = None,
+    epsilon: float = EPSILON,
 ) -> Tensor:
     """Centre rewards (P problems, K answers) by their baseline and divide by std + epsilon.
 
@@ -62,11 +110,12 @@ def compute_advantages(
 
     Raises ValueError for a group of one where the group is compared with itself.
     Rewards (1, 0, 0, 0) with both over the group give (1.5, -.5, -.5, -.5) up to the epsilon: mean
-    .25, unbiased std sqrt(.75 / 3) = .5. With `rloo, none`: (1, -1/3, -1/3, -1/3).
+    .25, unbiased std sqrt(.75 / 3) = .5. With `on_policy, none` and the first one an expert's:
+    (1, 0, 0, 0). With `rloo, none`: (1, -1/3, -1/3, -1/3).
     """
     assert rewards.dim() == 2, f"rewards must be (problems, answers), not {tuple(rewards.shape)}"
     size = rewards.shape[1]
-    if size < 2 and (baseline in ("group", "rloo") or scale == "group"):
+    if size < 2 and (baseline in ("group", "all", "rloo") or scale == "group"):
         raise ValueError(
             f"rollout.group_size={size}: must be at least 2 with "
             f"advantage.baseline={baseline}, advantage.scale={scale}"
@@ -74,8 +123,13 @@ def compute_advantages(
     values = rewards.detach().double()
     if baseline == "none" and scale == "whiten":
         baseline = "batch"
+    if baseline == "all" or (baseline == "on_policy" and own is None):
+        baseline = "group"
     if baseline == "none":
         centred = values
+    elif baseline == "on_policy":
+        assert own is not None
+        centred = _centred_by_own(values, own)
     elif baseline == "rloo":
         centred = _centred(values, over="group") * size / (size - 1)
     else:
@@ -102,6 +156,17 @@ def _centred(values: Tensor, *, over: str) -> Tensor:
     sets = _sets(values, over)
     centred = (sets - sets.mean(dim=1, keepdim=True)).masked_fill(_constant(sets), 0.0)
     return centred.reshape(values.shape)
+
+
+def _centred_by_own(values: Tensor, own: Tensor) -> Tensor:
+    """Values less the mean of their group's own members; those are 0 where they are all equal."""
+    count = own.sum(dim=1, keepdim=True)
+    mean = values.masked_fill(~own, 0.0).sum(dim=1, keepdim=True) / count.clamp(min=1)
+    low = values.masked_fill(~own, math.inf).amin(dim=1, keepdim=True)
+    high = values.masked_fill(~own, -math.inf).amax(dim=1, keepdim=True)
+    # Equal members are their own mean, whatever rounding makes of their sum.
+    mean = low.where(low == high, mean)
+    return values - mean
 
 
 def _scaled(centred: Tensor, values: Tensor, *, over: str, epsilon: float) -> Tensor:

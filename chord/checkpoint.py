@@ -53,6 +53,7 @@ class Checkpointing(Callback):
             "completed": completed_steps(pl_module),
             "random": random_states(),
             "schedule_state": pl_module.schedule_state,
+            "gate_state": pl_module.gate_state,
             "sft_grad_norm": pl_module.sft_grad_norm,
         }
 
@@ -61,8 +62,9 @@ class Checkpointing(Callback):
     ) -> None:
         assert isinstance(pl_module, ChordModule)
         ours = checkpoint["chord"]
-        # A checkpoint from before there were controllers has neither, and its run needs neither.
+        # A checkpoint from before there were controllers has none of these, and its run needs none.
         pl_module.schedule_state = ours.get("schedule_state", pl_module.schedule_state)
+        pl_module.gate_state = ours.get("gate_state", pl_module.gate_state)
         pl_module.sft_grad_norm = ours.get("sft_grad_norm")
 
 

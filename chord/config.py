@@ -16,11 +16,13 @@ from typing import Any, TypeVar, get_type_hints
 from hydra.core.config_store import ConfigStore
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
-from chord.advantages import Advantage
+from chord.advantages import Advantage, SrftAdvantage
 from chord.data.base import DataConfig
 from chord.data.testbed import TestbedConfig
 from chord.evaluation import Evaluation
+from chord.gates import AllWrongBuffer, Gate, NoGate, SolveRate
 from chord.losses import Cispo, Grpo, Gspo, Objective, Reinforce
+from chord.mixes import Additive, Convex, Mix
 from chord.models.tiny import NoTeacher, Teacher, Tiny, TinyTeacher
 from chord.optimizer import AdamW
 from chord.rewards import Reward, Verifier
@@ -39,6 +41,7 @@ from chord.schedules import (
     Step,
     WarmupDecay,
 )
+from chord.targets import Jsd, ReverseKl, Soft, Target, Tokens
 from chord.tracking import CsvTracking, NoTracking, Tracking, WandbTracking
 from chord.trainer import TrainerConfig
 from chord.weightings import (
@@ -93,12 +96,17 @@ class TrainConfig:
     weighting: Weighting
     objective: Objective
     advantage: Advantage
+    gate: Gate
+    mix: Mix
+    target: Target
     rollout: RolloutConfig
     reward: Reward
     data: DataConfig
     model: Tiny
     teacher: Teacher
     optimizer: AdamW
+    off_policy: Weighting
+    sft_optimizer: AdamW | None = None
     trainer: TrainerConfig
     evaluation: Evaluation
     tracking: Tracking
@@ -160,7 +168,10 @@ SCHEMAS: dict[str, dict[str, type]] = {
         "iw": Iw,
     },
     "objective": {"grpo": Grpo, "reinforce": Reinforce, "gspo": Gspo, "cispo": Cispo},
-    "advantage": {"advantage": Advantage},
+    "advantage": {"advantage": Advantage, "srft": SrftAdvantage},
+    "gate": {"none": NoGate, "solve_rate": SolveRate, "all_wrong_buffer": AllWrongBuffer},
+    "mix": {"convex": Convex, "additive": Additive},
+    "target": {"tokens": Tokens, "soft": Soft, "reverse_kl": ReverseKl, "jsd": Jsd},
     "rollout": {"native": RolloutConfig},
     "reward": {"exact": Verifier},
     "data": {"testbed": TestbedConfig},
@@ -171,6 +182,9 @@ SCHEMAS: dict[str, dict[str, type]] = {
     "evaluation": {"evaluation": Evaluation},
     "tracking": {"wandb": WandbTracking, "csv": CsvTracking, "off": NoTracking},
 }
+
+SECOND = {"off_policy": "weighting", "sft_optimizer": "optimizer"}
+"""Settings that hold a second option of a group, chosen as `weighting@off_policy=luffy`."""
 
 
 def register() -> None:
@@ -224,6 +238,8 @@ def parse(cfg: DictConfig, root: type[T]) -> T:
         raise ConfigError(str(error)) from error
     assert isinstance(config, root)
     if isinstance(config, TrainConfig):
+        from chord.checks import check
+
         check(config)
     return config
 
@@ -256,43 +272,6 @@ def suggest(name: str, allowed: Iterable[str]) -> str:
     return f"{hint} (allowed: {', '.join(names)})"
 
 
-def check(config: TrainConfig) -> None:
-    """Refuse settings that contradict each other.
-
-    Whether alpha is ever above 0 or below 1 is read off the schedule itself.
-    """
-    imitates = config.schedule.bounds(config.steps)[1] > 0
-    for setting in ("expert_batch", "expert_pairs"):
-        if imitates and getattr(config.data, setting) == 0:
-            raise ConfigError(
-                f"data.{setting}=0: the schedule sets alpha > 0, so the SFT branch needs expert "
-                f"pairs; use data.{setting}>=1 or schedule=rl_only"
-            )
-    no_teacher = isinstance(config.teacher, NoTeacher)
-    if config.weighting.needs_teacher and no_teacher:
-        raise ConfigError(
-            f"teacher=none: weighting={registered_name('weighting', config.weighting)} reads the "
-            "expert's distribution; use teacher=tiny or weighting.expert=one_hot"
-        )
-    kl = config.objective.kl
-    if kl.coef > 0 and kl.to == "teacher" and no_teacher:
-        raise ConfigError(
-            "teacher=none: objective.kl.to=teacher needs one; use teacher=tiny or "
-            "objective.kl.to=reference"
-        )
-    check_amounts(config.evaluation, config.data)
-    if config.data.pairing == "paired" and config.data.expert_pairs == 0:
-        raise ConfigError("data.pairing=paired: needs data.expert_pairs of at least 1, not 0")
-
-
-def check_amounts(evaluation: Evaluation, data: DataConfig) -> None:
-    """Refuse an evaluation on more than the data hold out."""
-    try:
-        evaluation.check_amounts(data.held_out_sizes)
-    except ValueError as error:
-        raise ConfigError(str(error)) from error
-
-
 def registered_name(group: str, option: Any) -> str:
     """The registry's name of an object's class: `registered_name('schedule', Cosine(...))`."""
     return next(name for name, schema in SCHEMAS[group].items() if schema is type(option))
@@ -301,19 +280,26 @@ def registered_name(group: str, option: Any) -> str:
 def schema_names(cfg: DictConfig) -> dict[str, str]:
     """Which schema each group has: what `restore` needs beside the values."""
     names: dict[str, str] = {}
-    for group, options in SCHEMAS.items():
-        schema = OmegaConf.get_type(cfg, group)
-        names[group] = next(name for name, known in options.items() if known is schema)
+    for setting, options in _options().items():
+        if OmegaConf.select(cfg, setting) is not None:
+            schema = OmegaConf.get_type(cfg, setting)
+            names[setting] = next(name for name, known in options.items() if known is schema)
     return names
+
+
+def _options() -> dict[str, dict[str, type]]:
+    """The options of every setting that holds one."""
+    return SCHEMAS | {setting: SCHEMAS[group] for setting, group in SECOND.items()}
 
 
 def restore(values: DictConfig | ListConfig, names: dict[str, str]) -> DictConfig:
     """A typed configuration from saved values and the names of their schemas."""
     typed = OmegaConf.structured(TrainConfig)
-    for group, name in names.items():
-        if name not in SCHEMAS[group]:
-            raise ConfigError(f"{group}={name}: no such schema; a plugin that is not installed?")
-        OmegaConf.update(typed, group, OmegaConf.structured(SCHEMAS[group][name]), merge=False)
+    for setting, name in names.items():
+        if name not in _options()[setting]:
+            raise ConfigError(f"{setting}={name}: no such schema; a plugin that is not installed?")
+        schema = _options()[setting][name]
+        OmegaConf.update(typed, setting, OmegaConf.structured(schema), merge=False)
     merged = OmegaConf.merge(typed, values)
     assert isinstance(merged, DictConfig)
     return merged

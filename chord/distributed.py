@@ -16,6 +16,11 @@ def world_size() -> int:
     return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
 
 
+def rank() -> int:
+    """The number of this process, from 0."""
+    return dist.get_rank() if world_size() > 1 else 0
+
+
 def all_sum(value: Tensor) -> Tensor:
     """The sum of a detached tensor over all ranks, the same on each."""
     return _reduced(value, dist.ReduceOp.SUM)
@@ -57,5 +62,5 @@ def all_rows(values: Tensor) -> tuple[Tensor, int]:
     dist.all_gather(gathered, padded)
     counts = [int(size[0]) for size in sizes]
     everyone = torch.cat([part[:count] for part, count in zip(gathered, counts, strict=True)])
-    start = sum(counts[: dist.get_rank()])
+    start = sum(counts[: rank()])
     return everyone if values.dim() > 1 else everyone.squeeze(1), start

@@ -9,14 +9,8 @@ import hydra
 from omegaconf import DictConfig
 
 from chord import cli
-from chord.config import (
-    CONF_DIR,
-    ConfigError,
-    EvaluateConfig,
-    TrainConfig,
-    check_amounts,
-    parse,
-)
+from chord.checks import check_amounts
+from chord.config import CONF_DIR, ConfigError, EvaluateConfig, TrainConfig, parse
 from chord.run import newest_run, open_run
 
 if TYPE_CHECKING:

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from chord.data.batch import micro_batches
-from chord.distributed import all_rows
+from chord.distributed import all_max, all_min, all_rows
 from chord.gradients import ExpertRows, Models, add_sft_gradient
 from chord.metrics import Rollouts
 from chord.schedules import Feedback, Gac, Schedule
-from chord.weightings import Weighting
+from chord.weightings import Weighting, minmax_signal
 
 
 @dataclass
@@ -69,12 +70,21 @@ def measure(
         feedback.entropy = float(gathered(rollouts.entropies).mean())
     if isinstance(schedule, Gac) and needs:
         assert experts is not None, "gac reads expert rows"
-        advantages, mask = rollouts.rows.advantages, rollouts.rows.tokens.mask
+        advantages, mask = rollouts.rows.advantages, rollouts.rows.own().tokens.mask
         per_token = advantages[:, None].expand(mask.shape)[mask]
         feedback.advantage_variance = trimmed_variance(gathered(advantages))
         feedback.nll_variance = trimmed_variance(gathered(experts.nll), trim=schedule.trim)
         feedback.gap = mean_squared_gap(gathered(experts.weights), gathered(per_token))
     return feedback
+
+
+def step_signal(scores: Tensor) -> Tensor:
+    """Scores (B,) to n in [0, 1] by the smallest and largest of the whole step, on all ranks."""
+    magnitude = scores.abs()
+    # A rank without rows takes part in the comparison, and decides nothing.
+    low = magnitude.min() if scores.numel() else scores.new_tensor(math.inf)
+    high = magnitude.max() if scores.numel() else scores.new_tensor(-math.inf)
+    return minmax_signal(scores, low=all_min(low), high=all_max(high))
 
 
 def gathered(values: Tensor) -> Tensor:

@@ -62,7 +62,9 @@ def gradient_metrics(sft: list[Tensor], rl: list[Tensor]) -> dict[str, float]:
     return metrics
 
 
-def branch_metrics(alpha: float, sft: Tokens | None, rl: Tokens | None) -> dict[str, float]:
+def branch_metrics(
+    shares: tuple[float, float], sft: Tokens | None, rl: Tokens | None
+) -> dict[str, float]:
     """Losses, weights and token statistics of the branches; a skipped one is absent, not 0.
 
     An RL branch without a token, all answers being cut off and masked, has a loss and no means.
@@ -75,7 +77,7 @@ def branch_metrics(alpha: float, sft: Tokens | None, rl: Tokens | None) -> dict[
             "expert/nll": float(-logprobs.mean()),
             "expert/mean_p": float(logprobs.exp().mean()),
             "loss/sft": sft.loss,
-            "loss/sft_share": alpha * sft.loss,
+            "loss/sft_share": shares[0] * sft.loss,
             "tokens/sft": float(logprobs.numel()),
         }
         metrics["loss/total"] += metrics["loss/sft_share"]
@@ -83,7 +85,7 @@ def branch_metrics(alpha: float, sft: Tokens | None, rl: Tokens | None) -> dict[
         count = sum(part.numel() for part in rl.logprobs)
         metrics |= {
             "loss/rl": rl.loss,
-            "loss/rl_share": (1 - alpha) * rl.loss,
+            "loss/rl_share": shares[1] * rl.loss,
             "tokens/rl": float(count),
         }
         if count > 0:
@@ -94,6 +96,12 @@ def branch_metrics(alpha: float, sft: Tokens | None, rl: Tokens | None) -> dict[
             }
             if rl.kl:
                 metrics["rl/kl"] = float(torch.cat(rl.kl).mean())
+        if rl.off_logprobs:
+            logprobs, weights = torch.cat(rl.off_logprobs), torch.cat(rl.off_weights)
+            metrics["tokens/off_policy"] = float(logprobs.numel())
+            if logprobs.numel():
+                metrics["off_policy/nll"] = float(-logprobs.mean())
+                metrics["off_policy/weight_mean"] = float(weights.mean())
         metrics["loss/total"] += metrics["loss/rl_share"]
     return metrics
 
@@ -117,6 +125,13 @@ class Rollouts:
     """(tokens,) of the distribution each was sampled from, at the sampling temperature."""
     kl: float | None = None
     """Mean per token, where it is a part of the reward."""
+    rounds: int = 1
+    """How many rounds of problems it took, with `objective.resample`."""
+
+    @property
+    def group_problems(self) -> list[Problem]:
+        """The problem of each group (P,)."""
+        return self.problems[:: self.scores.shape[1]]
 
     def metrics(self) -> dict[str, float]:
         """Rewards, lengths in tokens, and the manner of the answers."""

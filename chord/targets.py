@@ -26,7 +26,11 @@ class Target(ABC):
     """A rule for the loss of each token of the imitation branch."""
 
     needs_teacher: ClassVar[bool] = True
-    may_use_cache: ClassVar[bool] = False
+
+    @property
+    def cache_path(self) -> str | None:
+        """The file that holds the teacher's distributions, None to ask the teacher itself."""
+        return None
 
     def on_own_samples(self, seed: int, step: int) -> bool:
         """Whether this step imitates on the policy's own samples, else on the expert's answers."""
@@ -39,13 +43,20 @@ class Target(ABC):
 
     @abstractmethod
     def token_losses(
-        self, logits: Tensor, targets: Tensor, teacher: TeacherTokens | None
+        self, logits: Tensor, logprobs: Tensor, targets: Tensor, teacher: TeacherTokens | None
     ) -> Tensor:
         """Losses (N,) from the policy's logits (N, V) and the tokens that stand there (N,).
 
-        `teacher`: log-probabilities at the same tokens and temperature, constants; None for a
-        target without `needs_teacher`.
+        `logprobs` (N,) are log p of those tokens at temperature 1, with gradient like the logits.
+        `teacher`: what `read` made of the teacher's logits there, or the cache's tables; constants.
+        None for a target without `needs_teacher`.
         """
+
+    def read(self, teacher_logits: Tensor) -> TeacherTokens:
+        """The teacher's log-probabilities, as `token_losses` takes them, from its logits (N, V)."""
+        from chord.losses.distillation import TeacherTokens
+
+        return TeacherTokens(teacher_logits.log_softmax(dim=-1))
 
 
 @dataclass(kw_only=True)
@@ -55,26 +66,23 @@ class Tokens(Target):
     needs_teacher: ClassVar[bool] = False
 
     def token_losses(
-        self, logits: Tensor, targets: Tensor, teacher: TeacherTokens | None
+        self, logits: Tensor, logprobs: Tensor, targets: Tensor, teacher: TeacherTokens | None
     ) -> Tensor:
-        from chord.weightings import token_logprobs
-
-        return -token_logprobs(logits, targets)
+        return -logprobs
 
 
 @dataclass(kw_only=True)
 class _Distilled(Target):
-    """What targets with a teacher share: the temperature of both, and where Q comes from.
-
-    `cache`: a file of `python -m chord.cache_teacher`, which holds Q's likeliest tokens at
-    temperature 1 on the expert's answers; None asks the teacher at every step.
-    """
+    """What targets with a teacher share: the temperature of both."""
 
     temperature: float = 1.0
 
     def __post_init__(self) -> None:
         if not 0 < self.temperature < math.inf:
             raise ValueError(f"target.temperature={self.temperature}: must be greater than 0")
+
+    def read(self, teacher_logits: Tensor) -> TeacherTokens:
+        return super().read(teacher_logits / self.temperature)
 
     def _student(self, logits: Tensor, teacher: TeacherTokens) -> Tensor:
         """The policy's log-probabilities of the events that the teacher's stand for."""
@@ -90,10 +98,10 @@ class Soft(_Distilled):
 
     Its gradient with respect to the logits is P - Q. The teacher's entropy, a constant, is
     subtracted, so 0 is reached where P = Q. Q = (.75, .25), P = (.5, .5): .13081.
+    `cache`: a file of `python -m chord.cache_teacher`, which holds Q's likeliest tokens at
+    temperature 1 on the expert's answers; None asks the teacher at every step.
     Raises ValueError for a temperature <= 0, or a cache at another temperature than 1.
     """
-
-    may_use_cache: ClassVar[bool] = True
 
     cache: str | None = None
 
@@ -105,8 +113,12 @@ class Soft(_Distilled):
                 "the teacher at temperature 1"
             )
 
+    @property
+    def cache_path(self) -> str | None:
+        return self.cache
+
     def token_losses(
-        self, logits: Tensor, targets: Tensor, teacher: TeacherTokens | None
+        self, logits: Tensor, logprobs: Tensor, targets: Tensor, teacher: TeacherTokens | None
     ) -> Tensor:
         from chord.losses.distillation import divergence
 
@@ -143,7 +155,7 @@ class ReverseKl(_Distilled):
         return 1.0
 
     def token_losses(
-        self, logits: Tensor, targets: Tensor, teacher: TeacherTokens | None
+        self, logits: Tensor, logprobs: Tensor, targets: Tensor, teacher: TeacherTokens | None
     ) -> Tensor:
         from chord.losses.distillation import divergence
 
@@ -152,9 +164,9 @@ class ReverseKl(_Distilled):
         if self.estimator == "exact":
             return divergence(student, expert)
         chosen = targets.unsqueeze(-1)
-        logprobs = student.gather(-1, chosen).squeeze(-1)
-        advantage = expert.gather(-1, chosen).squeeze(-1) - logprobs.detach()
-        return -advantage * logprobs
+        own = student.gather(-1, chosen).squeeze(-1)
+        advantage = expert.gather(-1, chosen).squeeze(-1) - own.detach()
+        return -advantage * own
 
 
 @dataclass(kw_only=True)
@@ -186,7 +198,7 @@ class Jsd(_Distilled):
         return self.own
 
     def token_losses(
-        self, logits: Tensor, targets: Tensor, teacher: TeacherTokens | None
+        self, logits: Tensor, logprobs: Tensor, targets: Tensor, teacher: TeacherTokens | None
     ) -> Tensor:
         from chord.losses.distillation import jensen_shannon
 

@@ -15,6 +15,7 @@ import hydra
 from omegaconf import DictConfig, OmegaConf
 
 from chord import cli
+from chord.checks import reads_reference, reads_teacher
 from chord.config import CONF_DIR, ConfigError, TrainConfig, parse
 from chord.run import RunDirectory, holds_run, refuse_a_second_run, resume_run
 
@@ -167,12 +168,9 @@ def build_models(config: TrainConfig) -> Models:
 
     from chord.gradients import Models
 
-    kl = config.objective.kl
     policy = config.model.build()
-    to_teacher = kl.coef > 0 and kl.to == "teacher"
-    teacher = config.teacher.build() if config.weighting.needs_teacher or to_teacher else None
-    to_reference = kl.coef > 0 and kl.to == "reference"
-    reference = config.model.build() if config.weighting.needs_reference or to_reference else None
+    teacher = config.teacher.build() if reads_teacher(config) else None
+    reference = config.model.build() if reads_reference(config) else None
     dtype = torch.float64 if config.trainer.precision == "64-true" else torch.float32
     for model in (policy, teacher, reference):
         if model is not None:

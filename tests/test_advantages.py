@@ -157,7 +157,10 @@ def test_a_step_without_problems_has_no_advantages(baseline, scale):
 
 @pytest.mark.parametrize(
     ("name", "allowed"),
-    [("baseline", "group, batch, none, rloo"), ("scale", "group, batch, whiten, none")],
+    [
+        ("baseline", "group, all, on_policy, batch, none, rloo"),
+        ("scale", "group, batch, whiten, none"),
+    ],
 )
 def test_an_unknown_name_is_refused(name, allowed):
     message = rf"^advantage\.{name}=mean: must be one of {allowed}$"

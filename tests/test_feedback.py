@@ -116,7 +116,7 @@ def test_expert_rows_are_scored_row_by_row_and_as_the_branch_will_see_them(
     small_config: Build,
 ) -> None:
     module = module_of(small_config("trainer.precision=64-true", "weighting=phi"))
-    rows = module.expert_rows(0)
+    rows = module.imitation.stream(0)
     whole = score_experts(module.models, rows, module.config.weighting)
     with torch.no_grad():
         logprobs = module.policy(rows.tokens.input_ids)[:, :-1].log_softmax(-1)

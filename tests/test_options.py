@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 from lightning.pytorch import seed_everything
@@ -11,10 +12,14 @@ from lightning.pytorch import seed_everything
 from chord.config import CONF_DIR, SCHEMAS, TrainConfig
 from chord.fit import StepLoader
 from chord.module import ChordModule
+from chord.plan import Plan
 from chord.train import build_models
 
+# What an option cannot do without.
+PAIRED = "data.pairing=paired"
+NEEDS = {"gate=solve_rate": PAIRED, "gate=all_wrong_buffer": f"{PAIRED} gate.size=2"}
 OPTIONS = [
-    f"{group}={path.stem}"
+    f"{group}={path.stem} {NEEDS.get(f'{group}={path.stem}', '')}"
     for group in (*SCHEMAS, "experiment")
     for path in sorted((CONF_DIR / group).glob("*.yaml"))
 ]
@@ -54,6 +59,31 @@ VARIANTS = [
     "trainer.precision=64-true",
     "trainer.micro_batch=1",
     "schedule=step schedule.phase.lr=[1e-3,1e-4] schedule.phase.reset_optimizer=false",
+    f"gate=solve_rate gate.gamma=1 schedule=rl_only {PAIRED}",
+    f"gate=solve_rate gate.soft=true schedule=rl_only mix=additive mix.coef=.3 {PAIRED}",
+    f"gate=all_wrong_buffer gate.size=1 schedule=rl_only {PAIRED}",
+    f"gate=all_wrong_buffer gate.size=1 schedule=rl_only optimizer@sft_optimizer=adamw {PAIRED}",
+    "optimizer@sft_optimizer=adamw schedule=periodic schedule.period=2",
+    "mix=additive schedule=sft_only",
+    "mix=additive schedule=rl_only",
+    "target=soft schedule=sft_only",
+    "target=reverse_kl schedule=sft_only data.expert_pairs=0 data.expert_batch=0",
+    "target=reverse_kl target.estimator=exact rollout.updates=2",
+    "target=jsd target.own=1",
+    "target=jsd target.own=0 weighting=phi",
+    "objective.resample=2",
+    f"rollout.expert_in_group=1 {PAIRED}",
+    f"rollout.expert_in_group=1 advantage.baseline=on_policy advantage.scale=none {PAIRED}",
+    f"rollout.expert_in_group=1 advantage=srft weighting@off_policy=rlplus {PAIRED}",
+    f"rollout.expert_in_group=1 weighting@off_policy=top_entropy trainer.micro_batch=1 {PAIRED}",
+    f"rollout.expert_in_group=1 weighting@off_policy=iw weighting.apply_to=both {PAIRED}",
+    f"rollout.expert_in_group=1 objective=gspo objective.kl.coef=.1 {PAIRED}",
+    f"rollout.expert_in_group=1 objective=dapo {PAIRED}",
+    f"rollout.prefix=binomial {PAIRED}",
+    f"rollout.prefix=binomial rollout.prefix_loss=nll rollout.prefix_coef=.01 {PAIRED}",
+    f"rollout.prefix=uniform rollout.prefix_loss=advantage {PAIRED}",
+    f"rollout.prefix=staged rollout.group_size=4 rollout.prefix_loss=nll {PAIRED}",
+    f"rollout.prefix=staged rollout.group_size=4 gate=solve_rate {PAIRED}",
 ]
 
 
@@ -65,9 +95,10 @@ def metrics_of(config: TrainConfig) -> list[dict[str, float]]:
     trainer = config.trainer.build(max_steps=config.steps * config.rollout.updates, callbacks=[])
     update = module.update
 
-    def remember() -> None:
-        update()
+    def remember(step: int, plan: Plan) -> Any:
+        seen = update(step, plan)
         rows.append(module.metrics)
+        return seen
 
     module.update = remember  # type: ignore[method-assign]
     trainer.fit(module, StepLoader(config.steps))
@@ -87,10 +118,12 @@ def test_every_option_takes_its_steps(
         assert low <= alpha <= high
         if not config.schedule.needs:
             assert alpha == config.schedule(step)
-        assert ("loss/sft" in row) == (alpha > 0)
-        assert ("loss/rl" in row) == (alpha < 1)
+        if "gate=" not in option:
+            shares = config.mix(alpha)
+            assert ("loss/sft" in row) == (shares.sft > 0)
+            assert ("loss/rl" in row) == (shares.rl > 0)
         assert all(math.isfinite(value) for value in row.values())
-        assert row["grad/norm"] >= 0
+        assert row.get("grad/norm", row.get("grad/sft_norm", -1)) >= 0
 
 
 def test_a_skipped_branch_is_absent_from_the_log(small_config: Callable[..., TrainConfig]) -> None:

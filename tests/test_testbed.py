@@ -128,4 +128,4 @@ def test_expert_problems_occur_in_no_held_out_part_and_in_the_stream_only_if_pai
         data = TestbedConfig(pairing=pairing).build()
         assert data.overlap() == {"rl": drawn, "validation": 0, "test": 0}
     for problem in data.problems(3, 0, 20):
-        assert data.pair_of(problem).problem == problem
+        assert data.pair_with(problem.key).problem == problem

@@ -65,8 +65,8 @@ class Data(ABC):
         """Tokens of the longest prompt of all parts and skills."""
 
     @abstractmethod
-    def problems(self, step: int, seed: int, n: int) -> list[Problem]:
-        """The `n` RL problems of a train step."""
+    def problems(self, step: int, seed: int, n: int, redraw: int = 0) -> list[Problem]:
+        """The `n` RL problems of a train step; others in each further round of it (`redraw`)."""
 
     @abstractmethod
     def held_out(self, split: str) -> Sequence[Problem]:
@@ -90,9 +90,9 @@ class Data(ABC):
     def _by_key(self) -> dict[int, Pair]:
         return {pair.problem.key: pair for pair in self.expert_pairs}
 
-    def pair_of(self, problem: Problem) -> Pair:
-        """The expert's answer to an RL problem; KeyError where it has none (`separate`)."""
-        return self._by_key[problem.key]
+    def pair_with(self, key: int) -> Pair:
+        """The expert pair of the problem with that key; KeyError where there is none."""
+        return self._by_key[key]
 
     def overlap(self) -> dict[str, int]:
         """How many of the expert's problems also occur in both held-out parts."""

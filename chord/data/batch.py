@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
@@ -87,6 +87,12 @@ class TokenBatch:
     def mask(self) -> Tensor:
         """(B, T) bool, true where the target belongs to the response."""
         return self.response_mask[:, 1:]
+
+    def within(self, keep: Tensor) -> TokenBatch:
+        """The same tokens where of the responses only what (B, T) `keep` marks still counts."""
+        response_mask = self.response_mask.clone()
+        response_mask[:, 1:] &= keep
+        return replace(self, response_mask=response_mask)
 
     def select(self, rows: Tensor | slice) -> TokenBatch:
         """Return the given rows, trimmed to the longest of them (at least one column)."""

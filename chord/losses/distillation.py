@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -27,7 +27,8 @@ class TeacherTokens:
     logprobs: Tensor
     ids: Tensor | None = None
 
-    def __getitem__(self, index: Tensor) -> TeacherTokens:
+    def __getitem__(self, index: Any) -> TeacherTokens:
+        """Both tables at the same places."""
         return TeacherTokens(self.logprobs[index], None if self.ids is None else self.ids[index])
 
 

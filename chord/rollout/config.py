@@ -113,6 +113,11 @@ class RolloutConfig:
         return self.expert_in_group > 0 or self.prefix != "none"
 
     @property
+    def off_policy_loss(self) -> str:
+        """What is done with the expert's tokens in the groups: advantage, nll or none."""
+        return self.prefix_loss if self.prefix != "none" else "advantage"
+
+    @property
     def prefixes(self) -> Prefixes:
         """The rule for the parts of the expert's answers that rollouts start from."""
         return Prefixes(

@@ -39,12 +39,19 @@ class Samples:
 
 
 def draw_uniforms(
-    seed: int, step: int, *, keys: Sequence[int], group_size: int, max_new_tokens: int
+    seed: int,
+    step: int,
+    *,
+    keys: Sequence[int],
+    group_size: int,
+    max_new_tokens: int,
+    first: int = 0,
 ) -> Uniforms:
     """Return the random numbers of a batch, (len(keys) * group_size, max_new_tokens), in [0, 1).
 
     Each row is seeded by (seed, step, problem key, number of the sample) alone. A problem that
-    stands in the batch twice goes on counting samples, or its two groups would be the same.
+    stands in the batch twice goes on counting samples, or its two groups would be the same; the
+    count starts at `first`.
     """
     import numpy as np
 
@@ -52,7 +59,7 @@ def draw_uniforms(
     rows = np.empty((len(keys) * group_size, max_new_tokens))
     for index, key in enumerate(keys):
         for k in range(group_size):
-            generator = np.random.default_rng([seed, step, key, seen[key] + k])
+            generator = np.random.default_rng([seed, step, key, first + seen[key] + k])
             rows[index * group_size + k] = generator.random(max_new_tokens)
         seen[key] += group_size
     return rows

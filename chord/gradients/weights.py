@@ -17,7 +17,7 @@ from chord.models.scoring import response_logits, scatter
 from chord.weightings import TokenStats, Weighting, token_logprobs, token_stats
 
 if TYPE_CHECKING:
-    from chord.gradients import Models
+    from chord.gradients.rows import Models
 
 
 class StepWeights:

@@ -1,0 +1,124 @@
+"""Settings that contradict each other, each refused in one sentence that says what to do."""
+
+from __future__ import annotations
+
+from chord.config import ConfigError, TrainConfig, registered_name
+from chord.data.base import DataConfig
+from chord.evaluation import Evaluation
+from chord.models.tiny import NoTeacher
+from chord.targets import ReverseKl
+
+
+def check(config: TrainConfig) -> None:
+    """Refuse what can't be run, or would be ignored; raises `ConfigError`."""
+    check_expert_stream(config)
+    check_teacher(config)
+    check_pairing(config)
+    check_gate(config)
+    check_target(config)
+    check_amounts(config.evaluation, config.data)
+
+
+def check_amounts(evaluation: Evaluation, data: DataConfig) -> None:
+    """Refuse an evaluation on more than the data hold out."""
+    try:
+        evaluation.check_amounts(data.held_out_sizes)
+    except ValueError as error:
+        raise ConfigError(str(error)) from error
+
+
+def may_imitate(config: TrainConfig) -> bool:
+    """Whether alpha is ever above 0, as the schedule itself says."""
+    return config.schedule.bounds(config.steps)[1] > 0
+
+
+def reads_teacher(config: TrainConfig) -> dict[str, str]:
+    """The settings that read the teacher's distribution, with what else could be chosen."""
+    reads: dict[str, str] = {}
+    for name, weighting in (("weighting", config.weighting), ("off_policy", config.off_policy)):
+        used = name == "weighting" or config.rollout.needs_expert_answers
+        if used and weighting.needs_teacher:
+            option = registered_name("weighting", weighting)
+            setting = name if name == "weighting" else f"weighting@{name}"
+            reads[f"{setting}={option}"] = f"{name}.expert=one_hot"
+    kl = config.objective.kl
+    if kl.coef > 0 and kl.to == "teacher":
+        reads["objective.kl.to=teacher"] = "objective.kl.to=reference"
+    target = config.target
+    if target.needs_teacher and target.cache_path is None:
+        reads[f"target={registered_name('target', target)}"] = "target=tokens"
+    return reads
+
+
+def reads_reference(config: TrainConfig) -> bool:
+    """Whether anything compares the policy with the model it started from."""
+    kl, inside = config.objective.kl, config.rollout.needs_expert_answers
+    return (
+        config.weighting.needs_reference
+        or (inside and config.off_policy.needs_reference)
+        or (kl.coef > 0 and kl.to == "reference")
+    )
+
+
+def check_expert_stream(config: TrainConfig) -> None:
+    """The SFT branch needs expert pairs wherever it runs on them."""
+    if not may_imitate(config) or config.target.own_share == 1:
+        return
+    for setting in ("expert_batch", "expert_pairs"):
+        if getattr(config.data, setting) == 0:
+            raise ConfigError(
+                f"data.{setting}=0: the schedule sets alpha > 0, so the SFT branch needs expert "
+                f"pairs; use data.{setting}>=1 or schedule=rl_only"
+            )
+
+
+def check_teacher(config: TrainConfig) -> None:
+    """What compares with a teacher needs one."""
+    if not isinstance(config.teacher, NoTeacher):
+        return
+    for setting, instead in reads_teacher(config).items():
+        raise ConfigError(
+            f"teacher=none: {setting} reads the expert's distribution; use teacher=tiny or "
+            f"{instead}"
+        )
+
+
+def check_pairing(config: TrainConfig) -> None:
+    """What puts expert answers beside the RL problems needs them there."""
+    if config.data.pairing == "paired" and config.data.expert_pairs == 0:
+        raise ConfigError("data.pairing=paired: needs data.expert_pairs of at least 1, not 0")
+    if config.data.pairing == "paired":
+        return
+    readers = {
+        f"gate={registered_name('gate', config.gate)}": config.gate.needs_experts,
+        f"rollout.expert_in_group={config.rollout.expert_in_group}": config.rollout.expert_in_group
+        > 0,
+        f"rollout.prefix={config.rollout.prefix}": config.rollout.prefix != "none",
+    }
+    for setting, needs in readers.items():
+        if needs:
+            raise ConfigError(
+                f"data.pairing={config.data.pairing}: {setting} needs the expert's answer to each "
+                "RL problem; use data.pairing=paired"
+            )
+
+
+def check_gate(config: TrainConfig) -> None:
+    """A gate imitates the expert's answers to the problems it judges."""
+    if config.gate.needs_experts and config.target.own_share > 0:
+        raise ConfigError(
+            f"target={registered_name('target', config.target)}: "
+            f"gate={registered_name('gate', config.gate)} imitates the expert's answers, not the "
+            "policy's own; use target=tokens or target=soft"
+        )
+
+
+def check_target(config: TrainConfig) -> None:
+    """The sampled estimator is of the distribution that the samples came from."""
+    target, temperature = config.target, config.rollout.temperature
+    sampled = isinstance(target, ReverseKl) and target.estimator == "sampled"
+    if sampled and isinstance(target, ReverseKl) and target.temperature != temperature:
+        raise ConfigError(
+            f"target.temperature={target.temperature}: must be rollout.temperature={temperature} "
+            "with target.estimator=sampled; or use target.estimator=exact"
+        )

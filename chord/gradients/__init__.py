@@ -1,0 +1,20 @@
+"""The gradient of each branch, cut into micro-batches without changing it.
+
+Both branches add `share * loss` to the parameters' gradients, dividing by counts taken over all
+micro-batches and ranks before the first backward. They return what the log needs.
+"""
+
+from chord.gradients.experts import add_sft_gradient
+from chord.gradients.rollouts import add_rl_gradient, kl_in_reward
+from chord.gradients.rows import ExpertRows, Models, OffPolicy, RolloutRows, Tokens
+
+__all__ = [
+    "ExpertRows",
+    "Models",
+    "OffPolicy",
+    "RolloutRows",
+    "Tokens",
+    "add_rl_gradient",
+    "add_sft_gradient",
+    "kl_in_reward",
+]

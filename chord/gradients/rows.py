@@ -1,0 +1,112 @@
+"""What the branches are computed from, and what they leave for the log."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+
+from torch import Tensor
+
+from chord.data.batch import TokenBatch
+from chord.losses.distillation import TeacherTokens
+from chord.models.transformer import Transformer
+from chord.weightings import Uniform, Weighting
+
+Backward = Callable[[Tensor], None]
+
+
+@dataclass
+class Models:
+    """The policy, and the frozen models some terms compare it with."""
+
+    policy: Transformer
+    teacher: Transformer | None = None
+    reference: Transformer | None = None
+
+
+@dataclass
+class ExpertRows:
+    """The rows of a step that are imitated, B of them.
+
+    `signal` (B,): each row's in [0, 1], for adaptive weights. `share` (B,): a gate's factor on each
+    row's loss, not on the count it is divided by; None for 1. `teacher`: the teacher's tables for
+    these rows, (B, T, K), from a cache.
+    """
+
+    tokens: TokenBatch
+    signal: Tensor
+    share: Tensor | None = None
+    teacher: TeacherTokens | None = None
+
+
+@dataclass
+class RolloutRows:
+    """The answers of a step's groups, B of them: the policy's own, and what experts put in.
+
+    `old_logprobs` (B, T) of the sampled tokens when they were sampled, at the sampling
+    temperature; `advantages` and `signal` (B,); `finished` (B,) bool, false for an answer that was
+    cut off, which `objective.overlong=mask` reads. `share` (B,): a gate's factor on each row's
+    loss, not on the count it is divided by; None for 1. `expert` (B, T) bool: response tokens that
+    the expert wrote, whole answers or prefixes; None where there are none.
+    """
+
+    tokens: TokenBatch
+    old_logprobs: Tensor
+    advantages: Tensor
+    signal: Tensor
+    finished: Tensor | None = None
+    share: Tensor | None = None
+    expert: Tensor | None = None
+
+    def select(self, index: Tensor) -> RolloutRows:
+        """Return the given rows, trimmed to the longest of them."""
+        tokens = self.tokens.select(index)
+        width = tokens.mask.shape[1]
+        return RolloutRows(
+            tokens=tokens,
+            old_logprobs=self.old_logprobs[index, :width],
+            advantages=self.advantages[index],
+            signal=self.signal[index],
+            finished=None if self.finished is None else self.finished[index],
+            share=None if self.share is None else self.share[index],
+            expert=None if self.expert is None else self.expert[index, :width],
+        )
+
+    def own(self) -> RolloutRows:
+        """The same rows where only the policy's own tokens count."""
+        if self.expert is None:
+            return self
+        return replace(self, tokens=self.tokens.within(~self.expert), expert=None)
+
+
+@dataclass(kw_only=True)
+class OffPolicy:
+    """What is done with the expert's tokens inside groups.
+
+    `loss`: `advantage` is -A sg(w) log p on each, counted with the policy's own tokens; `nll` is
+    `coef` times the mean over them of -sg(w) log p, whatever A, counted apart; `none` leaves them
+    out. log p and w are taken at temperature 1.
+    """
+
+    loss: str = "advantage"
+    coef: float = 1.0
+    weighting: Weighting = field(default_factory=Uniform)
+
+
+@dataclass
+class Tokens:
+    """What the micro-batches saw, one entry for each unmasked token, all detached."""
+
+    loss: float = 0.0
+    logprobs: list[Tensor] = field(default_factory=list)
+    weights: list[Tensor] = field(default_factory=list)
+    entropy: list[Tensor] = field(default_factory=list)
+    kl: list[Tensor] = field(default_factory=list)
+    gap: list[Tensor] = field(default_factory=list)
+    off_logprobs: list[Tensor] = field(default_factory=list)
+    off_weights: list[Tensor] = field(default_factory=list)
+    sums: dict[str, float] = field(default_factory=dict)
+
+    def add(self, name: str, value: Tensor) -> None:
+        """Add to the sum of that name."""
+        self.sums[name] = self.sums.get(name, 0.0) + float(value)

@@ -1,0 +1,63 @@
+"""The rows of a step that are imitated: the expert stream, a gate's problems, or own samples."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from chord.data.batch import Pair, collate_pairs
+from chord.feedback import step_signal
+from chord.gradients import ExpertRows
+from chord.metrics import Rollouts
+from chord.models.teacher_cache import TeacherCache
+
+if TYPE_CHECKING:
+    from chord.config import TrainConfig
+    from chord.data.base import Data
+
+
+class Imitation:
+    """Makes `ExpertRows` of a step in the policy's dtype.
+
+    Raises ValueError where the target's cache can't be read or lacks some of the expert pairs.
+    """
+
+    def __init__(self, config: TrainConfig, data: Data, dtype: torch.dtype) -> None:
+        self.config = config
+        self.data = data
+        self.dtype = dtype
+        self.cache: TeacherCache | None = None
+        if config.target.cache_path is not None:
+            self.cache = TeacherCache.open(config.target.cache_path)
+            self.cache.check(data.expert_pairs, data.tokenizer.vocab_size)
+
+    def stream(self, step: int) -> ExpertRows:
+        """The next batch of the expert stream."""
+        return self.of(self.pairs(step))
+
+    def pairs(self, step: int) -> list[Pair]:
+        """The expert pairs of a step."""
+        return self.data.pairs(step, self.config.seed, self.config.data.expert_batch)
+
+    def of(self, pairs: Sequence[Pair], share: Tensor | None = None) -> ExpertRows:
+        """Rows of some pairs, each with its share (B,) of the loss.
+
+        The signal of a row is the verifier's score of the expert's answer.
+        """
+        tokens = collate_pairs(pairs, self.data.tokenizer)
+        scores = [self.config.reward.score(pair.problem, pair.response) for pair in pairs]
+        return ExpertRows(
+            tokens=tokens,
+            signal=step_signal(torch.tensor(scores, dtype=torch.float64)).to(self.dtype),
+            share=None if share is None else share.to(self.dtype),
+            teacher=self.cache.rows(pairs, tokens.mask, self.dtype) if self.cache else None,
+        )
+
+    def own(self, rollouts: Rollouts) -> ExpertRows:
+        """The policy's own samples, for targets that imitate a teacher on them."""
+        rows = replace(rollouts.rows).own()
+        return ExpertRows(tokens=rows.tokens, signal=rows.signal)

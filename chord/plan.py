@@ -1,0 +1,64 @@
+"""What a train step consists of, once its rollouts have been seen."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+
+import torch
+
+from chord.data.batch import Pair
+from chord.distributed import all_rows, rank, world_size
+from chord.gates import Gate, Keys
+from chord.gradients import ExpertRows
+from chord.imitation import Imitation
+from chord.metrics import Rollouts
+from chord.mixes import Mix, Shares
+
+
+@dataclass
+class Plan:
+    """The two branches of a step with their shares; a branch that is None is skipped."""
+
+    alpha: float
+    shares: Shares
+    experts: ExpertRows | None
+    rollouts: Rollouts | None
+    metrics: dict[str, float] = field(default_factory=dict)
+
+
+def gated(
+    plan: Plan, gate: Gate, state: Keys, mix: Mix, imitation: Imitation, step: int
+) -> tuple[Plan, Keys]:
+    """The plan of a step under a gate, and the gate's new state.
+
+    The rollouts of each judged problem have the share 1 - g. Its own pair is imitated with the
+    share g; problems that a buffer releases make up those rows instead, dealt out to the ranks.
+    Rows of the expert stream, which no gate judges, keep alpha. All expert rows are divided by one
+    count, all rollouts by another, whatever their shares.
+    """
+    rollouts = plan.rollouts
+    assert rollouts is not None, "a gate judges rollouts"
+    problems = rollouts.group_problems
+    g = gate.judge(rollouts.scores)
+    keys, _ = all_rows(torch.tensor([problem.key for problem in problems]))
+    scores, _ = all_rows(rollouts.scores)
+    state, released = gate.add(state, keys.tolist(), scores)
+    mean = float(all_rows(g)[0].mean())
+    metrics = {"gate/share": mean, "gate/waiting": float(len(state))}
+    pairs: list[Pair] = []
+    if plan.alpha > 0:
+        pairs += imitation.pairs(step)
+    share = [plan.alpha] * len(pairs)
+    if released:
+        metrics["gate/released"] = float(len(released))
+        pairs += [imitation.data.pair_with(key) for key in released[rank() :: world_size()]]
+    elif mean > 0:
+        pairs += [imitation.data.pair_with(problem.key) for problem in problems]
+        share += g.tolist()
+    share += [1.0] * (len(pairs) - len(share))
+    imitates = plan.alpha > 0 or mean > 0 or len(released) > 0
+    experts = imitation.of(pairs, torch.tensor(share)) if imitates else None
+    of_rows = (1 - g).repeat_interleave(rollouts.scores.shape[1])
+    rows = replace(rollouts.rows, share=of_rows.to(rollouts.rows.advantages.dtype))
+    shares = Shares(mix(1.0).sft, mix(0.0).rl)
+    return Plan(plan.alpha, shares, experts, replace(rollouts, rows=rows), metrics), state

@@ -1,0 +1,232 @@
+"""A step's rollouts: the policy answers problems, a verifier scores, advantages follow."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from chord.data.batch import Problem, collate
+from chord.distributed import all_rows
+from chord.feedback import step_signal
+from chord.gradients import Models, RolloutRows, kl_in_reward
+from chord.losses import group_signal
+from chord.metrics import Rollouts
+from chord.models.scoring import scatter
+from chord.rollout.prefix import Stage
+from chord.rollout.sampling import draw_uniforms, sample
+
+if TYPE_CHECKING:
+    from chord.config import TrainConfig
+    from chord.data.base import Data
+    from chord.rollout.sampling import Uniforms
+
+# Samples of later rounds are numbered from here on, or a problem that is drawn again would get the
+# same answers.
+_ROUND = 1_000_000
+
+
+@dataclass
+class Answer:
+    """A member of a group: what the expert wrote of it, then what the policy sampled."""
+
+    given: list[int]
+    sampled: list[int]
+    logprobs: Tensor
+    entropies: Tensor
+    finished: bool
+    text: str
+    score: float
+    reward: float
+
+
+@dataclass
+class Group:
+    """A problem and its answers so far."""
+
+    problem: Problem
+    prompt: list[int]
+    expert: list[int]
+    """The expert's answer without its end token; empty where none is read."""
+    stages: list[Stage]
+    answers: list[Answer] = field(default_factory=list)
+
+    @property
+    def solved(self) -> float:
+        """The mean score of the answers so far."""
+        return sum(answer.score for answer in self.answers) / max(1, len(self.answers))
+
+    @property
+    def rewards(self) -> Tensor:
+        """(K,) in float64."""
+        return torch.tensor([answer.reward for answer in self.answers], dtype=torch.float64)
+
+
+class Collector:
+    """Answers each problem of a step `group_size` times, as the rollout settings say."""
+
+    def __init__(self, config: TrainConfig, data: Data, models: Models) -> None:
+        self.config = config
+        self.data = data
+        self.models = models
+
+    def __call__(self, step: int) -> Rollouts:
+        """The rollouts of a train step, with their advantages.
+
+        With `objective.resample` only groups with a signal are kept, until the batch is full or
+        the rounds are over; where no group at all carries one, the last round stands for the step.
+        """
+        wanted, rounds = self.config.rollout.problems, 1 + self.config.objective.resample
+        kept: list[Group] = []
+        for redraw in range(rounds):
+            groups = self.round(step, redraw)
+            kept += [g for g in groups if rounds == 1 or bool(group_signal(g.rewards[None]))]
+            if len(kept) >= wanted:
+                break
+        return self.rollouts((kept or groups)[:wanted], rounds=redraw + 1)
+
+    def round(self, step: int, redraw: int) -> list[Group]:
+        """Groups for newly drawn problems, sampled stage by stage and scored."""
+        config, seed, tokenizer = self.config.rollout, self.config.seed, self.data.tokenizer
+        own = config.group_size - config.expert_in_group
+        problems = self.data.problems(step, seed, config.problems, redraw=redraw)
+        groups = [
+            Group(
+                problem=problem,
+                prompt=tokenizer.encode(problem.prompt),
+                expert=tokenizer.encode(self.data.pair_with(problem.key).response)
+                if config.needs_expert_answers
+                else [],
+                stages=config.prefixes.stages(own, step=step, seed=seed, key=problem.key),
+            )
+            for problem in problems
+        ]
+        uniforms = draw_uniforms(
+            seed,
+            step,
+            keys=[problem.key for problem in problems],
+            group_size=own,
+            max_new_tokens=config.max_new_tokens,
+            first=redraw * _ROUND,
+        )
+        # Every problem's group has the same stages, of different lengths.
+        for number, stage in enumerate(groups[0].stages):
+            done = len(groups[0].answers)
+            rows = uniforms.reshape(len(groups), own, -1)[:, done : done + stage.count]
+            self.sample(groups, number, rows.reshape(-1, uniforms.shape[1]))
+        for group in groups:
+            group.answers += [self.expert_answer(group) for _ in range(config.expert_in_group)]
+        return groups
+
+    def sample(self, groups: Sequence[Group], number: int, uniforms: Uniforms) -> None:
+        """Add a stage's answers to each group."""
+        config, tokenizer = self.config.rollout, self.data.tokenizer
+        given = [g.expert[: g.stages[number].length(len(g.expert), g.solved)] for g in groups]
+        count = groups[0].stages[number].count
+        samples = sample(
+            self.models.policy,
+            [[*group.prompt, *prefix] for group, prefix in zip(groups, given, strict=True)],
+            group_size=count,
+            max_new_tokens=config.max_new_tokens,
+            limits=[max(1, config.max_new_tokens - len(prefix)) for prefix in given],
+            temperature=config.temperature,
+            top_p=config.top_p,
+            top_k=config.top_k,
+            uniforms=uniforms,
+            eos_id=tokenizer.eos_id,
+            pad_id=tokenizer.pad_id,
+        )
+        sizes = [len(response) for response in samples.responses]
+        logprobs, entropies = samples.logprobs.split(sizes), samples.entropies.split(sizes)
+        for row, response in enumerate(samples.responses):
+            group, prefix = groups[row // count], given[row // count]
+            finished = samples.finished[row]
+            group.answers.append(
+                self.answer(group, prefix, response, logprobs[row], entropies[row], finished)
+            )
+
+    def expert_answer(self, group: Group) -> Answer:
+        """The whole of the expert's answer, with its end token."""
+        nothing = torch.zeros(0, dtype=next(self.models.policy.parameters()).dtype)
+        given = [*group.expert, self.data.tokenizer.eos_id]
+        return self.answer(group, given, [], nothing, nothing, finished=True)
+
+    def answer(
+        self,
+        group: Group,
+        given: list[int],
+        sampled: list[int],
+        logprobs: Tensor,
+        entropies: Tensor,
+        finished: bool,
+    ) -> Answer:
+        """An answer with its score; one that was cut off is no answer."""
+        text = self.data.tokenizer.decode([*given, *sampled])
+        complete, verifier = text if finished else "", self.config.reward
+        score = verifier.score(group.problem, complete)
+        reward = verifier.reward(group.problem, complete)
+        return Answer(given, sampled, logprobs, entropies, finished, text, score, reward)
+
+    def rollouts(self, groups: Sequence[Group], *, rounds: int) -> Rollouts:
+        """Rows for the RL branch, problem by problem, with what the log shows of them."""
+        config = self.config.rollout
+        answers = [answer for group in groups for answer in group.answers]
+        shape = (len(groups), config.group_size)
+        tokens = collate(
+            [group.prompt for group in groups for _ in group.answers],
+            [[*answer.given, *answer.sampled] for answer in answers],
+            pad_id=self.data.tokenizer.pad_id,
+        )
+        expert = None
+        if config.needs_expert_answers:
+            given = torch.tensor([len(answer.given) for answer in answers])
+            expert = tokens.mask & (tokens.mask.cumsum(dim=1) <= given[:, None])
+        own = tokens if expert is None else tokens.within(~expert)
+        rewards = torch.stack([group.rewards for group in groups])
+        kl, mean_kl = self.config.objective.kl, None
+        if kl.coef > 0 and kl.where == "reward":
+            penalty = kl_in_reward(
+                self.models,
+                own,
+                kl,
+                temperature=config.temperature,
+                micro_batch=self.config.trainer.micro_batch,
+            )
+            rewards = rewards - penalty.reshape(shape)
+            mean_kl = float(penalty.sum() / kl.coef / own.mask.sum().clamp(min=1))
+        scores = torch.tensor([a.score for a in answers], dtype=torch.float64)
+        dtype = next(self.models.policy.parameters()).dtype
+        rows = RolloutRows(
+            tokens=tokens,
+            old_logprobs=scatter(torch.cat([a.logprobs for a in answers]), own.mask),
+            advantages=self.advantages(rewards, answers).flatten().to(dtype),
+            signal=step_signal(scores).to(dtype),
+            finished=torch.tensor([a.finished for a in answers], dtype=torch.bool),
+            expert=expert,
+        )
+        return Rollouts(
+            rows=rows,
+            problems=[group.problem for group in groups for _ in group.answers],
+            texts=[a.text for a in answers],
+            finished=[a.finished for a in answers],
+            styled=[self.data.is_expert_style(a.text) for a in answers],
+            scores=scores.reshape(shape),
+            rewards=rewards,
+            entropies=torch.cat([a.entropies for a in answers]),
+            kl=mean_kl,
+            rounds=rounds,
+        )
+
+    def advantages(self, rewards: Tensor, answers: Sequence[Answer]) -> Tensor:
+        """Advantages of our groups (P, K); statistics over the batch are taken over all ranks."""
+        own = torch.tensor([len(a.sampled) > 0 for a in answers]).reshape(rewards.shape)
+        spread = [float(a.entropies.double().mean()) if a.sampled else 0.0 for a in answers]
+        entropy = torch.tensor(spread, dtype=torch.float64).reshape(rewards.shape)
+        gathered, start = all_rows(torch.stack([rewards, own.double(), entropy], dim=-1))
+        everyone = self.config.advantage(
+            gathered[..., 0], own=gathered[..., 1] > 0, entropy=gathered[..., 2]
+        )
+        return everyone[start : start + rewards.shape[0]]
