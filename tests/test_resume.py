@@ -72,7 +72,7 @@ MOMENTS = {
     "between the update and its rows": die_in(Recorder, "train", 4),
     "in an evaluation": die_in(Recorder, "evaluation", 3),
     "before a checkpoint": die_in(Checkpointing, "save", 2),
-    "after the last step": die_in(ChordModule, "set_learning_rate", 5),
+    "after the last step": die_in(ChordModule, "set_learning_rates", 5),
 }
 
 

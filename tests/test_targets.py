@@ -17,6 +17,7 @@ from chord.losses.distillation import (
     merge_rest,
 )
 from chord.targets import Jsd, ReverseKl, Soft, Tokens
+from chord.weightings import token_logprobs
 
 P = torch.tensor([0.5, 0.5], dtype=torch.float64).log()
 Q = torch.tensor([0.75, 0.25], dtype=torch.float64).log()
@@ -26,6 +27,11 @@ quick = settings(deadline=None, derandomize=True, max_examples=60)
 def random_logprobs(*shape: int, seed: int, scale: float = 2.0) -> torch.Tensor:
     generator = torch.Generator().manual_seed(seed)
     return (scale * torch.randn(shape, generator=generator, dtype=torch.float64)).log_softmax(-1)
+
+
+def losses_of(target, logits, index, teacher):
+    """A target's losses where the log-probabilities are those of the logits at temperature 1."""
+    return target.token_losses(logits, token_logprobs(logits, index), index, teacher)
 
 
 def test_divergence_by_hand():
@@ -95,7 +101,7 @@ def test_truncation_keeps_the_mass_and_only_lowers_the_divergence(seed, k):
 
 
 def test_tokens_is_the_negative_log_likelihood():
-    losses = Tokens().token_losses(P[None], torch.tensor([0]), None)
+    losses = losses_of(Tokens(), P[None], torch.tensor([0]), None)
     assert losses.item() == pytest.approx(math.log(2))
 
 
@@ -106,7 +112,7 @@ def test_the_gradient_of_soft_is_student_minus_teacher(k):
     teacher = random_logprobs(4, 7, seed=3)
     logits = random_logprobs(4, 7, seed=4).requires_grad_()
     view = TeacherTokens(teacher) if k is None else keep_likeliest(teacher, k)
-    loss = Soft().token_losses(logits, teacher.argmax(-1), view)
+    loss = losses_of(Soft(), logits, teacher.argmax(-1), view)
     (gradient,) = torch.autograd.grad(loss.sum(), logits)
     student, expected = logits.detach().exp(), teacher.exp()
     if view.ids is not None:
@@ -118,10 +124,10 @@ def test_the_gradient_of_soft_is_student_minus_teacher(k):
 
 
 def test_reverse_kl_by_hand():
-    sampled = ReverseKl().token_losses(P[None], torch.tensor([0]), TeacherTokens(Q[None]))
+    sampled = losses_of(ReverseKl(), P[None], torch.tensor([0]), TeacherTokens(Q[None]))
     assert sampled.item() == pytest.approx(math.log(1.5) * math.log(2))
-    exact = ReverseKl(estimator="exact").token_losses(
-        P[None], torch.tensor([0]), TeacherTokens(Q[None])
+    exact = losses_of(
+        ReverseKl(estimator="exact"), P[None], torch.tensor([0]), TeacherTokens(Q[None])
     )
     assert exact.item() == pytest.approx(0.143841, abs=1e-6)
 
@@ -131,11 +137,11 @@ def test_the_expected_gradient_of_the_sampled_reverse_kl_is_the_exact_one():
     # sum_y p (log p - log q) grad log p = grad KL(P || Q), as sum_y p grad log p = 0.
     logits = random_logprobs(1, 5, seed=8).requires_grad_()
     teacher = TeacherTokens(random_logprobs(1, 5, seed=9))
-    exact = ReverseKl(estimator="exact").token_losses(logits, torch.zeros(1, dtype=int), teacher)
+    exact = losses_of(ReverseKl(estimator="exact"), logits, torch.zeros(1, dtype=int), teacher)
     (expected,) = torch.autograd.grad(exact.sum(), logits)
     every = torch.arange(5)
     many = TeacherTokens(teacher.logprobs.expand(5, 5))
-    losses = ReverseKl().token_losses(logits.expand(5, 5), every, many)
+    losses = losses_of(ReverseKl(), logits.expand(5, 5), every, many)
     mean = (logits.detach().exp()[0] * losses).sum()
     (gradient,) = torch.autograd.grad(mean, logits)
     torch.testing.assert_close(gradient, expected, rtol=0, atol=1e-12)
@@ -148,7 +154,7 @@ def test_gradcheck(target):
     logits = random_logprobs(3, 4, seed=1).requires_grad_()
     teacher = TeacherTokens(random_logprobs(3, 4, seed=2))
     index = torch.tensor([0, 1, 2])
-    assert torch.autograd.gradcheck(lambda x: target.token_losses(x, index, teacher), (logits,))
+    assert torch.autograd.gradcheck(lambda x: losses_of(target, x, index, teacher), (logits,))
 
 
 @pytest.mark.parametrize("target", [Soft(), ReverseKl(), ReverseKl(estimator="exact"), Jsd()])
@@ -156,7 +162,7 @@ def test_no_gradient_reaches_the_teacher_and_logits_far_apart_stay_finite(target
     logits = torch.tensor([[0.0, -400.0, 200.0]], dtype=torch.float32, requires_grad=True)
     expert = torch.tensor([[300.0, 0.0, -300.0]]).requires_grad_()
     teacher = TeacherTokens(expert.log_softmax(-1))
-    loss = target.token_losses(logits, torch.tensor([2]), teacher).sum()
+    loss = losses_of(target, logits, torch.tensor([2]), teacher).sum()
     loss.backward()
     assert torch.isfinite(loss)
     assert torch.isfinite(logits.grad).all()
