@@ -65,7 +65,7 @@ def measure(
     if rollouts is None:
         return feedback
     if "reward" in needs:
-        feedback.reward = float(gathered(rollouts.rewards.flatten()).mean())
+        feedback.reward = float(gathered(rollouts.own(rollouts.rewards).flatten()).mean())
     if "entropy" in needs:
         feedback.entropy = float(gathered(rollouts.entropies).mean())
     if isinstance(schedule, Gac) and needs:

@@ -30,6 +30,8 @@ class Gate(ABC):
 
     needs_experts: ClassVar[bool] = True
     """Whether every RL problem must have an expert's answer: `data.pairing=paired`."""
+    imitates_judged: ClassVar[bool] = True
+    """Whether the judged problems are the step's SFT rows; those of a buffer come later."""
 
     @abstractmethod
     def judge(self, scores: Tensor) -> Tensor:
@@ -110,6 +112,8 @@ class AllWrongBuffer(Gate):
     the newest; and the waiting list is meant to be saved. As there, at most one SFT step a step:
     what is left over goes on waiting. Raises ValueError for a size below 1.
     """
+
+    imitates_judged: ClassVar[bool] = False
 
     size: int = 128
 

@@ -127,23 +127,31 @@ class Rollouts:
     """Mean per token, where it is a part of the reward."""
     rounds: int = 1
     """How many rounds of problems it took, with `objective.resample`."""
+    experts: int = 0
+    """How many of each group, its last ones, are the expert's answers."""
 
     @property
     def group_problems(self) -> list[Problem]:
         """The problem of each group (P,)."""
         return self.problems[:: self.scores.shape[1]]
 
+    def own(self, values: Tensor) -> Tensor:
+        """Of `values` (P, K) those of the policy's answers: an expert's says nothing of it."""
+        return values[:, : values.shape[1] - self.experts]
+
     def metrics(self) -> dict[str, float]:
-        """Rewards, lengths in tokens, and the manner of the answers."""
-        lengths = self.rows.tokens.mask.sum(dim=1).double()
+        """Rewards, lengths in tokens, and the manner of the policy's answers."""
+        rewards, scores = self.own(self.rewards), self.own(self.scores)
+        rows = self.own(torch.arange(self.scores.numel()).reshape(self.scores.shape)).flatten()
+        finished, styled = torch.tensor([self.finished, self.styled]).double()[:, rows]
         return {
-            "rollout/reward": float(self.rewards.mean()),
-            "rollout/reward_std": float(self.rewards.std()),
-            "rollout/score": float(self.scores.mean()),
-            "rollout/length": float(lengths.mean()),
-            "rollout/no_eos": 1 - sum(self.finished) / len(self.finished),
-            "rollout/expert_style": sum(self.styled) / len(self.styled),
-            **group_metrics(self.scores),
+            "rollout/reward": float(rewards.mean()),
+            "rollout/reward_std": float(rewards.std()),
+            "rollout/score": float(scores.mean()),
+            "rollout/length": float(self.rows.tokens.mask.sum(dim=1)[rows].double().mean()),
+            "rollout/no_eos": 1 - float(finished.mean()),
+            "rollout/expert_style": float(styled.mean()),
+            **group_metrics(scores),
             **({} if self.kl is None else {"rl/kl": self.kl}),
         }
 

@@ -34,14 +34,16 @@ def gated(
     The rollouts of each judged problem have the share 1 - g. Its own pair is imitated with the
     share g; problems that a buffer releases make up those rows instead, dealt out to the ranks.
     Rows of the expert stream, which no gate judges, keep alpha. All expert rows are divided by one
-    count, all rollouts by another, whatever their shares.
+    count, all rollouts by another, whatever their shares: the count does not jump where every g
+    of a step is 0.
     """
     rollouts = plan.rollouts
     assert rollouts is not None, "a gate judges rollouts"
     problems = rollouts.group_problems
-    g = gate.judge(rollouts.scores)
+    judged = rollouts.own(rollouts.scores)
+    g = gate.judge(judged)
     keys, _ = all_rows(torch.tensor([problem.key for problem in problems]))
-    scores, _ = all_rows(rollouts.scores)
+    scores, _ = all_rows(judged)
     state, released = gate.add(state, keys.tolist(), scores)
     mean = float(all_rows(g)[0].mean())
     metrics = {"gate/share": mean, "gate/waiting": float(len(state))}
@@ -52,13 +54,13 @@ def gated(
     if released:
         metrics["gate/released"] = float(len(released))
         pairs += [imitation.data.pair_with(key) for key in released[rank() :: world_size()]]
-    elif mean > 0:
+    elif gate.imitates_judged and (mean > 0 or plan.alpha > 0):
         pairs += [imitation.data.pair_with(problem.key) for problem in problems]
         share += g.tolist()
     share += [1.0] * (len(pairs) - len(share))
-    imitates = plan.alpha > 0 or mean > 0 or len(released) > 0
-    experts = imitation.of(pairs, torch.tensor(share)) if imitates else None
+    shares = Shares(mix(1.0).sft, mix(0.0).rl)
+    imitates = shares.sft > 0 and (plan.alpha > 0 or mean > 0 or len(released) > 0)
+    experts = imitation.of(pairs, torch.tensor(share, dtype=torch.float64)) if imitates else None
     of_rows = (1 - g).repeat_interleave(rollouts.scores.shape[1])
     rows = replace(rollouts.rows, share=of_rows.to(rollouts.rows.advantages.dtype))
-    shares = Shares(mix(1.0).sft, mix(0.0).rl)
     return Plan(plan.alpha, shares, experts, replace(rollouts, rows=rows), metrics), state

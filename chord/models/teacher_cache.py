@@ -113,7 +113,8 @@ class TeacherCache:
     def rows(self, pairs: Sequence[Pair], mask: Tensor, dtype: torch.dtype) -> TeacherTokens:
         """Tables (B, T, K) and (B, T, K + 1) aligned to the response `mask` (B, T) of the pairs."""
         spans = [self.spans[digest(pair)] for pair in pairs]
-        index = torch.cat([torch.arange(span.start, span.stop) for span in spans])
+        # Without a pair, as on a rank that has none, there is nothing to join.
+        index = torch.cat([torch.arange(0), *(torch.arange(s.start, s.stop) for s in spans)])
         ids = self.ids.new_zeros((*mask.shape, self.ids.shape[-1]))
         logprobs = torch.zeros((*mask.shape, self.logprobs.shape[-1]), dtype=dtype)
         ids[mask] = self.ids[index]

@@ -218,6 +218,7 @@ class Collector:
             entropies=torch.cat([a.entropies for a in answers]),
             kl=mean_kl,
             rounds=rounds,
+            experts=config.expert_in_group,
         )
 
     def advantages(self, rewards: Tensor, answers: Sequence[Answer]) -> Tensor:

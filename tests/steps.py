@@ -1,0 +1,125 @@
+"""Single steps of a small module outside Lightning's loop, in float64, with scores of our choice.
+
+The expected gradients are written as plain loops over rows and tokens: each row is run through the
+policy alone and without padding, and every term is added up one by one.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from lightning.pytorch import seed_everything
+from torch import Tensor, nn
+
+from chord.config import TrainConfig
+from chord.data.batch import TokenBatch
+from chord.metrics import Rollouts
+from chord.module import ChordModule
+from chord.plan import Plan
+from chord.train import build_models
+
+PAIRED = ("trainer.precision=64-true", "data.pairing=paired")
+
+
+def module_of(config: TrainConfig) -> ChordModule:
+    """The module of a run that can take gradients without a trainer."""
+    seed_everything(config.seed, verbose=False)
+    module = ChordModule(config, config.data.build(), build_models(config))
+    module.manual_backward = lambda loss: loss.backward()  # type: ignore[method-assign,assignment]
+    module.on_train_start()
+    return module
+
+
+def gradient(policy: nn.Module) -> Tensor:
+    """All gradients in one vector."""
+    return torch.cat(
+        [
+            torch.zeros_like(p).flatten() if p.grad is None else p.grad.flatten()
+            for p in policy.parameters()
+        ]
+    )
+
+
+def plan_gradient(module: ChordModule, plan: Plan, step: int = 0) -> Tensor:
+    """The gradient that a plan puts into the parameters."""
+    module.add_gradients(step, plan)
+    return gradient(module.policy).clone()
+
+
+def loss_gradient(policy: nn.Module, loss: Tensor) -> Tensor:
+    """The gradient of a loss that was added up by hand."""
+    for parameter in policy.parameters():
+        parameter.grad = None
+    loss.backward()
+    return gradient(policy).clone()
+
+
+def with_scores(rollouts: Rollouts, advantage: Any, scores: Sequence[Sequence[float]]) -> Rollouts:
+    """The same answers, scored as we say."""
+    table = torch.tensor(scores, dtype=torch.float64)
+    rows = replace(rollouts.rows, advantages=advantage(table).flatten())
+    return replace(rollouts, scores=table, rewards=table, rows=rows)
+
+
+def score_as(module: ChordModule, scores: Callable[[int], Sequence[Sequence[float]]]) -> None:
+    """Let every step of the module be scored by `scores(step)` (P, K)."""
+    collect, advantage = module.collect, module.config.advantage
+    module.collect = lambda step: with_scores(  # type: ignore[assignment]
+        collect(step), advantage, scores(step)
+    )
+
+
+def row_tokens(
+    policy: nn.Module, tokens: TokenBatch, row: int, *, temperature: float = 1.0
+) -> Iterator[tuple[int, Tensor, Tensor]]:
+    """Place, log-probability and distribution (V,) of each token of a row's response."""
+    length = int(tokens.attention_mask[row].sum())
+    ids = tokens.input_ids[row, :length]
+    logprobs = (policy(ids[None])[0, :-1] / temperature).log_softmax(-1)
+    for place in range(length - 1):
+        if tokens.mask[row, place]:
+            yield place, logprobs[place, ids[place + 1]], logprobs[place]
+
+
+def count(tokens: TokenBatch) -> int:
+    """Response tokens of all rows."""
+    return int(tokens.mask.sum())
+
+
+def on_two_ranks(tmp_path: Path, work: Callable[[int], list[Tensor]]) -> list[Tensor]:
+    """What `work(rank)` returns on two gloo processes, averaged as DistributedDataParallel does."""
+    context = multiprocessing.get_context("fork")
+    results = context.Queue()
+    ranks = [
+        context.Process(target=_rank, args=(rank, str(tmp_path / "store"), work, results))
+        for rank in range(2)
+    ]
+    for process in ranks:
+        process.start()
+    try:
+        found = results.get(timeout=120)
+        for process in ranks:
+            process.join(timeout=60)
+    finally:
+        for process in ranks:
+            process.kill()
+    return [torch.from_numpy(each) for each in found]
+
+
+def _rank(rank: int, path: str, work: Any, results: Any) -> None:
+    torch.set_num_threads(1)
+    dist.init_process_group("gloo", init_method=f"file://{path}", rank=rank, world_size=2)
+    found = []
+    for each in work(rank):
+        dist.all_reduce(each)
+        found.append((each / 2).numpy())
+    if rank == 0:
+        results.put(found)
+    dist.barrier()
+    dist.destroy_process_group()
