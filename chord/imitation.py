@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import torch
@@ -20,6 +19,18 @@ if TYPE_CHECKING:
     from chord.data.base import Data
 
 
+def open_cache(config: TrainConfig, data: Data) -> TeacherCache | None:
+    """The target's cache, checked against the data; None where the target has none.
+
+    Raises ValueError where it can't be read or lacks some of the expert pairs.
+    """
+    if config.target.cache_path is None:
+        return None
+    cache = TeacherCache.open(config.target.cache_path)
+    cache.check(data.expert_pairs, data.tokenizer.vocab_size)
+    return cache
+
+
 class Imitation:
     """Makes `ExpertRows` of a step in the policy's dtype.
 
@@ -30,10 +41,7 @@ class Imitation:
         self.config = config
         self.data = data
         self.dtype = dtype
-        self.cache: TeacherCache | None = None
-        if config.target.cache_path is not None:
-            self.cache = TeacherCache.open(config.target.cache_path)
-            self.cache.check(data.expert_pairs, data.tokenizer.vocab_size)
+        self.cache = open_cache(config, data)
 
     def stream(self, step: int) -> ExpertRows:
         """The next batch of the expert stream."""
@@ -59,5 +67,5 @@ class Imitation:
 
     def own(self, rollouts: Rollouts) -> ExpertRows:
         """The policy's own samples, for targets that imitate a teacher on them."""
-        rows = replace(rollouts.rows).own()
+        rows = rollouts.rows.own()
         return ExpertRows(tokens=rows.tokens, signal=rows.signal)

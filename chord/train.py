@@ -83,6 +83,7 @@ def train(config: TrainConfig, run: RunDirectory) -> Outcome:
 
     from chord.checkpoint import CHECKPOINT, load_weights, read_checkpoint
     from chord.fit import Run
+    from chord.imitation import open_cache
     from chord.recorder import Recorder
     from chord.tracking import new_run_id, open_tracker
     from chord.tracking.base import shown
@@ -97,6 +98,7 @@ def train(config: TrainConfig, run: RunDirectory) -> Outcome:
             raise ConfigError(f"steps={config.steps}: the run has already taken {completed}")
         models = build_models(config)
         check_models(config, models, data)
+        open_cache(config, data)
         if completed:
             load_weights(models.policy, run.path)
         run.tracker_id = run.tracker_id or new_run_id()

@@ -100,7 +100,7 @@ def test_a_bound_of_one_is_imitation_of_the_problems_alone(small_config: Build) 
     module = module_of(small_config(*GATED, "gate.gamma=1"))
     score_as(module, lambda step: [[1, 0], [1, 1]])
     plan = module.plan(0)
-    sft, rl = module.add_gradients(0, plan)
+    _, rl = module.add_gradients(0, plan)
     assert rl is not None
     assert rl.loss == 0
     found = plan_gradient(module, plan)

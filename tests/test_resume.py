@@ -119,6 +119,35 @@ def test_a_resumed_controller_remembers_what_it_was_shown(
     assert len({json.loads(row)["alpha"] for row in rows}) > 2
 
 
+@pytest.mark.parametrize(
+    "settings",
+    [
+        # An untrained model is always wrong: 4 problems wait after two steps, 3 leave, 1 is saved.
+        "gate=all_wrong_buffer gate.size=3 schedule=rl_only data.pairing=paired "
+        "optimizer@sft_optimizer=adamw",
+        "schedule=periodic schedule.period=2 optimizer@sft_optimizer=adamw",
+    ],
+    ids=["buffer", "periodic"],
+)
+def test_a_resumed_run_remembers_waiting_problems_and_both_optimizers(
+    small_models: Path, tmp_path: Path, settings: str
+) -> None:
+    overrides = settings.split()
+    start(small_models, tmp_path / "whole", *overrides)
+    start_and_die("between the update and its rows", small_models, tmp_path / "cut", *overrides)
+    state = torch.load(tmp_path / "cut" / CHECKPOINT, weights_only=True)
+    assert len(state["optimizer_states"]) == 2
+    assert len(state["chord"]["gate_state"]) == ("buffer" in settings)
+    resume(tmp_path / "cut")
+    assert contents(tmp_path / "cut") == contents(tmp_path / "whole")
+    rows = (tmp_path / "whole" / "metrics.jsonl").read_text().splitlines()
+    # Two problems a step fail: there are 3 after steps 1, 2 and 4.
+    released = [int(json.loads(row).get("gate/released", 0)) for row in rows]
+    assert released == ([0, 3, 3, 0, 3] if "buffer" in settings else [0] * 5)
+    final = torch.load(tmp_path / "cut" / CHECKPOINT, weights_only=True)
+    assert final["global_step"] == 5
+
+
 def test_a_row_cut_in_half_by_a_kill_is_written_again(small_models: Path, tmp_path: Path) -> None:
     start(small_models, tmp_path / "whole")
     start_and_die("between the update and its rows", small_models, tmp_path / "cut")
