@@ -11,6 +11,7 @@ from chord.cli import GROUP_ORDER, first_comment
 from chord.config import CONF_DIR
 
 MARKER = "<!-- options -->"
+_BASE = re.compile(r"^defaults: \[(\w+), _self_\]$", re.MULTILINE)
 _LINE = re.compile(r"^( *)([a-z_]\w*):(?: +(?!#)(.*?))?(?: +# (.*))?$")
 
 
@@ -63,6 +64,8 @@ def _group(group: str) -> str:
             parts.append("\n".join(["```yaml", *body, "```"]))
         elif rows := settings(path, group):
             parts.append(_table(rows, said))
+        if base := _BASE.search(path.read_text()):
+            parts.append(f"The rest as `{group}={base[1]}`.")
     return "\n\n".join(parts)
 
 

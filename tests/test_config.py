@@ -19,9 +19,14 @@ OPTIONS = [
     (group, path.stem) for group in SCHEMAS for path in sorted((CONF_DIR / group).glob("*.yaml"))
 ]
 # What an option cannot do without.
+PAIRED = ["data.pairing=paired"]
 NEEDS = {
-    ("gate", "solve_rate"): ["data.pairing=paired"],
-    ("gate", "all_wrong_buffer"): ["data.pairing=paired"],
+    ("gate", "solve_rate"): PAIRED,
+    ("gate", "all_wrong_buffer"): PAIRED,
+    ("rollout", "expert_in_group"): PAIRED,
+    ("rollout", "uft"): PAIRED,
+    ("rollout", "prefix_rft"): PAIRED,
+    ("rollout", "trapo"): PAIRED,
 }
 PRESETS = sorted(path.stem for path in (CONF_DIR / "experiment").glob("*.yaml"))
 
@@ -37,7 +42,11 @@ def error_line(*overrides: str) -> str:
 
 
 def schema_of(path: Path) -> str:
-    found = re.search(r"^defaults: \[/schema/(\w+/\w+)@_here_, _self_\]$", path.read_text(), re.M)
+    text = path.read_text()
+    based = re.search(r"^defaults: \[(\w+), _self_\]$", text, re.M)
+    if based:
+        return schema_of(path.with_stem(based[1]))
+    found = re.search(r"^defaults: \[/schema/(\w+/\w+)@_here_, _self_\]$", text, re.M)
     assert found, f"{path} does not start from a schema"
     return found[1]
 

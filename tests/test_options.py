@@ -17,7 +17,15 @@ from chord.train import build_models
 
 # What an option cannot do without.
 PAIRED = "data.pairing=paired"
-NEEDS = {"gate=solve_rate": PAIRED, "gate=all_wrong_buffer": f"{PAIRED} gate.size=2"}
+NEEDS = {
+    "gate=solve_rate": PAIRED,
+    "gate=all_wrong_buffer": f"{PAIRED} gate.size=2",
+    "rollout=expert_in_group": PAIRED,
+    "rollout=uft": PAIRED,
+    "rollout=prefix_rft": PAIRED,
+    "rollout=trapo": f"{PAIRED} rollout.group_size=4",
+    "experiment=trapo": "rollout.group_size=4",
+}
 OPTIONS = [
     f"{group}={path.stem} {NEEDS.get(f'{group}={path.stem}', '')}"
     for group in (*SCHEMAS, "experiment")
