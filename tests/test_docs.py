@@ -22,6 +22,7 @@ from pages import PAGES, ROOT, TEXTS, blocks, code, commands, jobs, table
 from vectors import stats_of, weight
 
 import chord
+from chord.cache_teacher import parser as cache_parser
 from chord.cli import GROUP_ORDER, one_line
 from chord.config import (
     CONF_DIR,
@@ -83,6 +84,9 @@ def test_every_command_can_be_typed(page: str, command: str, tmp_path: Path) -> 
             parse(compose_config(*searchpath, *overrides, name=name), root)
     elif program == "chord-show":
         assert show_panels(show_parser().parse_intermixed_args(arguments))
+    elif program == "chord-cache_teacher":
+        given = cache_parser().parse_args(arguments)
+        parse(compose_config(*given.settings), TrainConfig)
     else:
         assert program in {"source", "eval", "wandb", "pre-commit"}, f"{page}: {command}"
 
@@ -152,19 +156,18 @@ def test_the_configuration_page_lists_every_option_and_setting() -> None:
 
 
 def test_the_methods_page_names_real_options() -> None:
-    for group in ("schedule", "weighting", "objective", "advantage", "experiment"):
+    groups = ("schedule", "weighting", "objective", "advantage", "gate", "mix", "target")
+    for group in (*groups, "experiment"):
         rows = table("docs/methods.md", f"| {group} |")[1:]
-        assert rows
-        for cells in rows:
-            (option,) = code(cells[0])
-            assert (CONF_DIR / group / f"{option}.yaml").exists(), f"{group}={option}"
+        named = sorted(option for cells in rows for option in code(cells[0]))
+        assert named == sorted(path.stem for path in (CONF_DIR / group).glob("*.yaml")), group
 
 
 def test_presets_select_what_the_methods_page_says() -> None:
     for cells in table("docs/methods.md", "| experiment |")[1:]:
         text = (CONF_DIR / "experiment" / f"{code(cells[0])[0]}.yaml").read_text()
         for group, cell in zip(("schedule", "weighting"), cells[1:3], strict=True):
-            found = re.findall(rf"override /{group}: (\w+)", text)
+            found = re.findall(rf"override /{group}: (\w+)", text, re.M)
             assert found == code(cell)
 
 
