@@ -72,11 +72,11 @@ def test_pieces_give_the_gradient_of_the_whole_batch() -> None:
         torch.testing.assert_close(one, other, rtol=0, atol=1e-12)
 
 
-def test_learning_rate_rises_stays_and_falls_to_zero() -> None:
-    recipe = replace(BASE, steps=100, warmup=10, decay=0.5)
-    # Warm-up (step + 1) / 10; decay (100 - step) / 50 from step 50 on.
-    assert [recipe.rate(step) for step in (0, 4, 9, 49, 75, 99)] == pytest.approx(
-        [0.1, 0.5, 1.0, 1.0, 0.5, 0.02]
+def test_learning_rate_rises_stays_falls_and_stays_low() -> None:
+    recipe = replace(BASE, steps=100, warmup=10, decay_from=0.4, decay_to=0.8, floor=0.02)
+    # Warm-up (step + 1) / 10; half a cosine from 1 at step 40 over .51 at 60 to .02 from 80 on.
+    assert [recipe.rate(step) for step in (0, 4, 9, 39, 60, 80, 99)] == pytest.approx(
+        [0.1, 0.5, 1.0, 1.0, 0.51, 0.02, 0.02]
     )
 
 

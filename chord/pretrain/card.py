@@ -152,15 +152,15 @@ def _curves(rows: Rows) -> str:
 
 
 def _late_change(recipe: Recipe, curve: Sequence[dict[str, float]]) -> str:
-    """How flat the curve ends, in words: the loss of the last sixth of the steps."""
-    before = [row for row in curve if row["step"] <= recipe.steps * 5 / 6]
+    """How flat the curve ends, in words: the loss since the learning rate is at its floor."""
+    before = [row for row in curve if row["step"] <= recipe.decay_to * recipe.steps]
     if not before:
         return "Too few points to say how flat the curve ends."
     start, end = before[-1], curve[-1]
     return (
-        f"The curve does not end flat: from step {start['step']:.0f} to the end the loss fell from "
-        f"{start['loss']:.4f} to {end['loss']:.4f}, while the learning rate fell to 0. A longer "
-        "recipe would probably go lower."
+        f"From step {start['step']:.0f}, where the learning rate has come to its floor, to the end "
+        f"the loss went from {start['loss']:.4f} to {end['loss']:.4f} "
+        f"({end['loss'] / start['loss'] - 1:+.1%})."
     )
 
 

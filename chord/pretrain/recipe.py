@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 
 from chord.data.tasks import ALPHABET
@@ -13,21 +14,24 @@ from chord.pretrain.mixture import Mixture
 class Recipe:
     """How one model is pre-trained: Muon for the matrices of the blocks, AdamW for the rest.
 
-    Both learning rates rise over `warmup` steps, stay, and fall linearly to 0 over the last
-    `decay` (a share of the run).
+    Both learning rates rise over `warmup` steps, stay, fall by a half cosine between the shares
+    `decay_from` and `decay_to` of the run to `floor` times their peak, and stay there: what the
+    validation loss does in that last part shows whether the model has finished learning.
     """
 
     name: str
     mixture: Mixture
     seed: int = 0
-    width: int = 96
+    width: int
     layers: int = 4
     heads: int = 4
     context: int = 64
-    steps: int = 6000
+    steps: int
     batch: int = 160
     warmup: int = 200
-    decay: float = 0.65
+    decay_from: float = 0.35
+    decay_to: float = 0.9
+    floor: float = 0.01
     muon_lr: float = 0.02
     adamw_lr: float = 0.002
     weight_decay: float = 0.05
@@ -49,12 +53,14 @@ class Recipe:
 
     def rate(self, step: int) -> float:
         """The learning rates at a step, as a share of their peak."""
-        left = (self.steps - step) / (self.decay * self.steps)
-        return min(1.0, (step + 1) / self.warmup, left)
+        start, end = self.decay_from * self.steps, self.decay_to * self.steps
+        q = min(1.0, max(0.0, (step - start) / (end - start)))
+        decayed = self.floor + (1 - self.floor) * 0.5 * (1 + math.cos(math.pi * q))
+        return min(1.0, (step + 1) / self.warmup, decayed)
 
 
-BASE = Recipe(name="base", mixture=Mixture(direct=0.5, worked=0.015))
-TEACHER = Recipe(name="teacher", mixture=Mixture(direct=0.0, worked=0.5), steps=2000)
+BASE = Recipe(name="base", mixture=Mixture(direct=0.15, worked=0.005), width=48, steps=16000)
+TEACHER = Recipe(name="teacher", mixture=Mixture(direct=0.0, worked=0.5), width=96, steps=2000)
 RECIPES = {recipe.name: recipe for recipe in (BASE, TEACHER)}
 
 

@@ -28,7 +28,7 @@ RUNS = ROOT / "outputs" / "presets"
 TABLE = HERE / "runs.csv"
 
 PRESETS = ("sft", "rl", "sft_then_rl", "chord_mu", "chord_phi")
-LEARNING_RATES = (1e-4, 3e-4, 1e-3)
+LEARNING_RATES = (1e-4, 3e-4, 6e-4, 1e-3)
 STEPS = (60, 120)
 TUNING_SEEDS = (100,)
 REPORTING_SEEDS = (0, 1, 2, 3, 4)
