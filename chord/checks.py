@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from chord.config import ConfigError, TrainConfig, registered_name
-from chord.data.base import DataConfig
+from chord.data.base import SPLITS, Data, DataConfig
 from chord.evaluation import Evaluation
 from chord.models.tiny import NoTeacher
 from chord.targets import ReverseKl
@@ -122,3 +122,19 @@ def check_target(config: TrainConfig) -> None:
             f"target.temperature={target.temperature}: must be rollout.temperature={temperature} "
             "with target.estimator=sampled; or use target.estimator=exact"
         )
+
+
+def overlap_report(data: Data) -> str:
+    """How many of the expert's problems occur elsewhere too, in a line for the start of a run.
+
+    Raises `ConfigError` where one of them is held out: its score would be no measure any more.
+    """
+    counts = data.overlap()
+    for split in SPLITS:
+        if counts[split]:
+            raise ConfigError(
+                f"data: {counts[split]} of {len(data.expert_pairs)} expert problems are also in "
+                f"{split}; there must be none"
+            )
+    shared = ", ".join(f"{count} in {part}" for part, count in counts.items())
+    return f"expert problems: {len(data.expert_pairs)}, of them {shared}"

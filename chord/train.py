@@ -15,7 +15,7 @@ import hydra
 from omegaconf import DictConfig, OmegaConf
 
 from chord import cli
-from chord.checks import reads_reference, reads_teacher
+from chord.checks import overlap_report, reads_reference, reads_teacher
 from chord.config import CONF_DIR, ConfigError, TrainConfig, parse
 from chord.run import RunDirectory, holds_run, refuse_a_second_run, resume_run
 
@@ -96,6 +96,7 @@ def train(config: TrainConfig, run: RunDirectory) -> Outcome:
         completed, random_states = read_checkpoint(run.path)
         if completed > config.steps:
             raise ConfigError(f"steps={config.steps}: the run has already taken {completed}")
+        overlap = overlap_report(data)
         models = build_models(config)
         check_models(config, models, data)
         open_cache(config, data)
@@ -107,7 +108,7 @@ def train(config: TrainConfig, run: RunDirectory) -> Outcome:
         recorder.truncate(completed)
     except ValueError as error:
         raise ConfigError(str(error)) from error
-    for note in notes(config):
+    for note in (*notes(config), overlap):
         print(note)
     resolved = OmegaConf.to_container(run.config, resolve=True)
     assert isinstance(resolved, dict)

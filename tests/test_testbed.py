@@ -9,6 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from chord.checks import overlap_report
+from chord.config import ConfigError
 from chord.data.tasks import RETAINED, part_of, worked
 from chord.data.testbed import HELD_OUT_PAIRS, Testbed, TestbedConfig
 
@@ -127,5 +129,14 @@ def test_expert_problems_occur_in_no_held_out_part_and_in_the_stream_only_if_pai
     for pairing, drawn in (("separate", 0), ("paired", 256)):
         data = TestbedConfig(pairing=pairing).build()
         assert data.overlap() == {"rl": drawn, "validation": 0, "test": 0}
+        counts = f"256, of them {drawn} in rl, 0 in validation, 0 in test"
+        assert overlap_report(data) == f"expert problems: {counts}"
     for problem in data.problems(3, 0, 20):
         assert data.pair_with(problem.key).problem == problem
+
+
+def test_an_expert_problem_that_is_held_out_stops_the_run():
+    data = TestbedConfig().build()
+    data.test[0] = data.expert_pairs[7].problem
+    with pytest.raises(ConfigError, match="data: 1 of 256 expert problems are also in test"):
+        overlap_report(data)
