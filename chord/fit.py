@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from rich.console import Console
@@ -54,6 +54,8 @@ class Run:
     tracker: Tracker
     completed: int
     random_states: dict[str, Any] | None
+    final: Report | None = field(default=None, init=False)
+    """The validation after the last step, once it was taken."""
 
     def fit(self) -> ChordModule:
         """Take the train steps that are still to be done."""
@@ -62,9 +64,7 @@ class Run:
         callbacks = [
             Recording(self.recorder, self.tracker),
             Evaluating(
-                lambda step: self.report(
-                    module.policy, "val", "trained", step, alpha=module.alpha(step)
-                ),
+                lambda step: self.validate(module, step),
                 every=config.evaluation.every,
                 steps=config.steps,
             ),
@@ -95,6 +95,12 @@ class Run:
         assert completed_steps(module) == config.steps, "the loop ended early"
         return module
 
+    def validate(self, module: ChordModule, step: int) -> None:
+        """Evaluate the model in training on the validation split."""
+        report = self.report(module.policy, "val", "trained", step, alpha=module.alpha(step))
+        if step == self.config.steps:
+            self.final = report
+
     def report(
         self, policy: Transformer, split: str, model: str, step: int, *, alpha: float
     ) -> Report:
@@ -122,7 +128,10 @@ class Run:
         # Base and trained are compared, so both are balanced at the last step's alpha.
         alpha = module.alpha(config.steps - 1)
         base = self.report(untrained, split, "base", 0, alpha=alpha)
-        trained = self.report(module.policy, split, "trained", config.steps, alpha=alpha)
+        if split == "val" and self.final is not None:
+            trained = self.final
+        else:
+            trained = self.report(module.policy, split, "trained", config.steps, alpha=alpha)
         plot_run(path, title=self.directory.name)
         rows = [
             row
