@@ -37,7 +37,7 @@ class Recipe:
     weight_decay: float = 0.05
     clip_norm: float = 1.0
     validation_documents: int = 3000
-    validation_every: int = 250
+    validation_every: int = 200
     scored_problems: int = 1000
     """Most problems of each kind behind a score on the card."""
 
@@ -59,7 +59,13 @@ class Recipe:
         return min(1.0, (step + 1) / self.warmup, decayed)
 
 
-BASE = Recipe(name="base", mixture=Mixture(direct=0.15, worked=0.005), width=48, steps=16000)
+BASE = Recipe(
+    name="base",
+    mixture=Mixture(direct=0.15, worked=0.005),
+    width=48,
+    steps=16000,
+    validation_every=400,
+)
 TEACHER = Recipe(name="teacher", mixture=Mixture(direct=0.0, worked=0.5), width=96, steps=2000)
 RECIPES = {recipe.name: recipe for recipe in (BASE, TEACHER)}
 
