@@ -19,7 +19,8 @@ from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
-from chord.config import CONF_DIR, SCHEMAS, ConfigError, register, suggest
+from chord.config import CONF_DIR, ConfigError, register, suggest
+from chord.registry import SCHEMAS
 
 EXPECTED = (ConfigError, HydraException, OmegaConfBaseException, YAMLError, OSError)
 # Exit codes: 1 for a configuration that can't be run, 130 for Ctrl-C as shells have it.

@@ -1,8 +1,4 @@
-"""The registry of options and the step from a Hydra configuration to checked objects.
-
-Each option of a config group is one dataclass: its fields are the schema, its `__post_init__`
-checks ranges. `SCHEMAS` is the only registry; the YAML files under `conf/` hold values.
-"""
+"""From a Hydra configuration to checked objects: what a run is configured by, and `parse`."""
 
 from __future__ import annotations
 
@@ -16,54 +12,22 @@ from typing import Any, TypeVar, get_type_hints
 from hydra.core.config_store import ConfigStore
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
-from chord.advantages import Advantage, SrftAdvantage
+from chord.advantages import Advantage
 from chord.data.base import DataConfig
-from chord.data.testbed import TestbedConfig
 from chord.evaluation import Evaluation
-from chord.gates import AllWrongBuffer, Gate, NoGate, SolveRate
-from chord.losses import Cispo, Grpo, Gspo, Objective, Reinforce
-from chord.mixes import Additive, Convex, Mix
-from chord.models.tiny import NoTeacher, Teacher, Tiny, TinyTeacher
+from chord.gates import Gate
+from chord.losses import Objective
+from chord.mixes import Mix
+from chord.models.tiny import Teacher, Tiny
 from chord.optimizer import AdamW
-from chord.rewards import Reward, Verifier
+from chord.registry import SCHEMAS, SECOND
+from chord.rewards import Reward
 from chord.rollout import RolloutConfig
-from chord.schedules import (
-    Constant,
-    Cosine,
-    EntropyTarget,
-    Exponential,
-    Gac,
-    GradientRatio,
-    Linear,
-    Periodic,
-    RewardGap,
-    Schedule,
-    Step,
-    WarmupDecay,
-)
-from chord.targets import Jsd, ReverseKl, Soft, Target, Tokens
-from chord.tracking import CsvTracking, NoTracking, Tracking, WandbTracking
+from chord.schedules import Schedule
+from chord.targets import Target
+from chord.tracking import Tracking
 from chord.trainer import TrainerConfig
-from chord.weightings import (
-    Adaptive,
-    Entropy,
-    Focal,
-    Importance,
-    ImportanceClip,
-    Iw,
-    Luffy,
-    Margin,
-    Phi,
-    Power,
-    RlPlus,
-    Srft,
-    Threshold,
-    TopEntropy,
-    TopKEntropy,
-    TrustRegion,
-    Uniform,
-    Weighting,
-)
+from chord.weightings import Weighting
 
 _PACKAGED = Path(__file__).parent / "conf"
 CONF_DIR = _PACKAGED if _PACKAGED.is_dir() else Path(__file__).parent.parent / "conf"
@@ -133,58 +97,6 @@ class EvaluateConfig:
 
 
 ROOTS: dict[str, type] = {"train": TrainConfig, "evaluate": EvaluateConfig}
-
-SCHEMAS: dict[str, dict[str, type]] = {
-    "schedule": {
-        "constant": Constant,
-        "linear": Linear,
-        "cosine": Cosine,
-        "exponential": Exponential,
-        "warmup_decay": WarmupDecay,
-        "step": Step,
-        "periodic": Periodic,
-        "reward_gap": RewardGap,
-        "entropy": EntropyTarget,
-        "gac": Gac,
-        "gradient_ratio": GradientRatio,
-    },
-    "weighting": {
-        "uniform": Uniform,
-        "adaptive": Adaptive,
-        "entropy": Entropy,
-        "margin": Margin,
-        "phi": Phi,
-        "importance": Importance,
-        "importance_clip": ImportanceClip,
-        "focal": Focal,
-        "power": Power,
-        "threshold": Threshold,
-        "luffy": Luffy,
-        "trust_region": TrustRegion,
-        "rlplus": RlPlus,
-        "top_entropy": TopEntropy,
-        "top_k_entropy": TopKEntropy,
-        "srft": Srft,
-        "iw": Iw,
-    },
-    "objective": {"grpo": Grpo, "reinforce": Reinforce, "gspo": Gspo, "cispo": Cispo},
-    "advantage": {"advantage": Advantage, "srft": SrftAdvantage},
-    "gate": {"none": NoGate, "solve_rate": SolveRate, "all_wrong_buffer": AllWrongBuffer},
-    "mix": {"convex": Convex, "additive": Additive},
-    "target": {"tokens": Tokens, "soft": Soft, "reverse_kl": ReverseKl, "jsd": Jsd},
-    "rollout": {"native": RolloutConfig},
-    "reward": {"exact": Verifier},
-    "data": {"testbed": TestbedConfig},
-    "model": {"tiny": Tiny},
-    "teacher": {"none": NoTeacher, "tiny": TinyTeacher},
-    "optimizer": {"adamw": AdamW},
-    "trainer": {"trainer": TrainerConfig},
-    "evaluation": {"evaluation": Evaluation},
-    "tracking": {"wandb": WandbTracking, "csv": CsvTracking, "off": NoTracking},
-}
-
-SECOND = {"off_policy": "weighting", "sft_optimizer": "optimizer"}
-"""Settings that hold a second option of a group, chosen as `weighting@off_policy=luffy`."""
 
 
 def register() -> None:

@@ -22,6 +22,7 @@ from hydra.plugins.search_path_plugin import SearchPathPlugin
 
 from chord import config
 from chord.config import ConfigError, suggest
+from chord.registry import SCHEMAS
 
 GROUP = "chord.plugins"
 
@@ -52,7 +53,7 @@ def register(group: str, name: str, schema: type, *, conf: str | Path | None = N
     Raises ConfigError, naming the plugin, for an unknown group, a name that is taken, a class that
     is no dataclass or does not inherit from the base, settings of a type that YAML has not.
     """
-    if config.SCHEMAS.get(group, {}).get(name) is schema:
+    if SCHEMAS.get(group, {}).get(name) is schema:
         return
     owner = getattr(schema, "__module__", repr(schema))
     plugin = _loading or _plugins.get(owner) or Plugin(owner)
@@ -67,7 +68,7 @@ def register(group: str, name: str, schema: type, *, conf: str | Path | None = N
         ConfigStore.instance().store(group=f"schema/{group}", name=name, node=schema)
     except ValueError as error:
         raise ConfigError(f"{what} {_first_line(error)}") from error
-    config.SCHEMAS[group][name] = schema
+    SCHEMAS[group][name] = schema
     plugin.options.append((group, name))
     if folder is not None and new:
         plugin.conf.append(folder)
@@ -106,7 +107,7 @@ def forget(plugin: Plugin) -> None:
     """Take back what a plugin registered."""
     _plugins.pop(plugin.name, None)
     for group, name in plugin.options:
-        del config.SCHEMAS[group][name]
+        del SCHEMAS[group][name]
 
 
 def folders() -> dict[str, list[Path]]:
@@ -121,12 +122,12 @@ def versions() -> dict[str, str]:
 
 def _refuse(group: str, name: str, schema: Any) -> str:
     """Why a class can't be registered; empty if it can."""
-    if group not in config.SCHEMAS:
-        return f"no such group{suggest(group, config.SCHEMAS)}"
+    if group not in SCHEMAS:
+        return f"no such group{suggest(group, SCHEMAS)}"
     if not re.fullmatch(r"\w[\w+-]*", name):
         return "a name is made of letters, digits, '_', '-' and '+'"
-    if name in config.SCHEMAS[group]:
-        return f"exists already, as {config.SCHEMAS[group][name].__qualname__}"
+    if name in SCHEMAS[group]:
+        return f"exists already, as {SCHEMAS[group][name].__qualname__}"
     if not inspect.isclass(schema):
         return f"must be a class, not {schema!r}"
     base = config.base_class(group)

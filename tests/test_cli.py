@@ -9,7 +9,8 @@ import time
 from pathlib import Path
 
 from chord.cli import first_comment, help_text
-from chord.config import CONF_DIR, SCHEMAS
+from chord.config import CONF_DIR
+from chord.registry import SCHEMAS
 
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "WANDB_MODE": "offline"}
 

@@ -12,8 +12,9 @@ from hydra.errors import HydraException
 from omegaconf.errors import OmegaConfBaseException
 
 from chord.cli import one_line
-from chord.config import CONF_DIR, SCHEMAS, ConfigError, TrainConfig, parse, suggest
+from chord.config import CONF_DIR, ConfigError, TrainConfig, parse, suggest
 from chord.losses import Cispo, Grpo, Gspo, Objective, Reinforce
+from chord.registry import SCHEMAS
 
 OPTIONS = [
     (group, path.stem) for group in SCHEMAS for path in sorted((CONF_DIR / group).glob("*.yaml"))

@@ -24,16 +24,9 @@ from vectors import stats_of, weight
 import chord
 from chord.cache_teacher import parser as cache_parser
 from chord.cli import GROUP_ORDER, one_line
-from chord.config import (
-    CONF_DIR,
-    SCHEMAS,
-    ConfigError,
-    EvaluateConfig,
-    TrainConfig,
-    parse,
-    register,
-)
+from chord.config import CONF_DIR, ConfigError, EvaluateConfig, TrainConfig, parse, register
 from chord.recorder import read_rows
+from chord.registry import SCHEMAS
 from chord.run import RunDirectory
 from chord.show import panels as show_panels
 from chord.show import parser as show_parser

@@ -28,9 +28,9 @@ def drawing(module: ChordModule, rounds: list[str], telling: str) -> list[int]:
     problems = dict(zip("abcdef", (p.problem for p in module.data.expert_pairs), strict=False))
     asked: list[int] = []
 
-    def draw(step: int, seed: int, n: int, redraw: int = 0) -> list[Any]:
-        asked.append(redraw)
-        return [problems[name] for name in rounds[redraw]]
+    def draw(step: int, seed: int, n: int) -> list[Any]:
+        asked.append(n // 2 - 1)
+        return [problems[name] for name in "".join(rounds)[:n]]
 
     turns = itertools.count()
     keys = {problems[name].key for name in telling}
@@ -93,11 +93,14 @@ def test_a_problem_drawn_again_in_a_later_round_gets_other_answers(small_config:
     assert len(texts) == len(set(texts)) == 10
 
 
-def test_rounds_draw_other_problems(small_config: Build) -> None:
-    data = module_of(small_config()).data
-    draws = [[p.key for p in data.problems(3, 0, 8, redraw=redraw)] for redraw in range(3)]
-    assert draws[0] == [p.key for p in data.problems(3, 0, 8)]
-    assert len({tuple(draw) for draw in draws}) == 3
+@pytest.mark.parametrize("pairing", ["separate", "paired"])
+def test_asking_for_more_problems_leaves_the_first_ones_as_they_are(
+    small_config: Build, pairing: str
+) -> None:
+    data = module_of(small_config(f"data.pairing={pairing}")).data
+    many = [problem.key for problem in data.problems(3, 0, 24)]
+    assert many[:8] == [problem.key for problem in data.problems(3, 0, 8)]
+    assert len({tuple(many[start : start + 8]) for start in (0, 8, 16)}) == 3
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,6 @@ from test_gradients import gradient, models, rollouts
 from torch import Tensor
 from vectors import f64, lengths
 
-from chord.config import SCHEMAS
 from chord.gradients import RolloutRows, Tokens, add_rl_gradient
 from chord.losses import (
     Cispo,
@@ -35,6 +34,7 @@ from chord.losses import (
 )
 from chord.metrics import branch_metrics
 from chord.models.scoring import response_logits
+from chord.registry import SCHEMAS
 from chord.weightings import Uniform
 
 Row = list[float]

@@ -9,10 +9,11 @@ from typing import Any
 import pytest
 from lightning.pytorch import seed_everything
 
-from chord.config import CONF_DIR, SCHEMAS, TrainConfig
+from chord.config import CONF_DIR, TrainConfig
 from chord.fit import StepLoader
 from chord.module import ChordModule
 from chord.plan import Plan
+from chord.registry import SCHEMAS
 from chord.train import build_models
 
 # What an option cannot do without.

@@ -18,11 +18,12 @@ from pages import ROOT, blocks
 
 from chord import plugins
 from chord.cli import help_text
-from chord.config import SCHEMAS, ConfigError, TrainConfig, parse, register, restore, schema_names
+from chord.config import ConfigError, TrainConfig, parse, register, restore, schema_names
 from chord.data.base import Data, DataConfig
 from chord.data.batch import Pair, Problem
 from chord.data.tasks import ALPHABET
 from chord.data.tokenizer import CharTokenizer
+from chord.registry import SCHEMAS
 from chord.rewards import Reward
 from chord.run import RunDirectory, open_run
 from chord.schedules import Constant, Schedule

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from chord.config import SCHEMAS
 from chord.plots import plot_panels
+from chord.registry import SCHEMAS
 from chord.show import combinations, main, panels, parser, show
 from chord.terminal import Line, Panel, draw, nice_top
 

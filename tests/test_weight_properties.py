@@ -9,8 +9,8 @@ import pytest
 import torch
 from vectors import RULES, WEIGHTINGS, f64, largest, stats_of, weight
 
-from chord.config import SCHEMAS
 from chord.losses import sft_loss
+from chord.registry import SCHEMAS
 from chord.weightings import (
     Adaptive,
     Iw,

@@ -65,8 +65,8 @@ class Data(ABC):
         """Tokens of the longest prompt of all parts and skills."""
 
     @abstractmethod
-    def problems(self, step: int, seed: int, n: int, redraw: int = 0) -> list[Problem]:
-        """The `n` RL problems of a train step; others in each further round of it (`redraw`)."""
+    def problems(self, step: int, seed: int, n: int) -> list[Problem]:
+        """The first `n` RL problems of a train step; more of them when more are asked for."""
 
     @abstractmethod
     def held_out(self, split: str) -> Sequence[Problem]:

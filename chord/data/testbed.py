@@ -130,9 +130,9 @@ class Testbed(Data):
         lengths = [len(problem.prompt) for problems in skills for problem in problems]
         return max(len(f"{sizes.first[1]}*{sizes.second[1]}="), *lengths)
 
-    def problems(self, step: int, seed: int, n: int, redraw: int = 0) -> list[Problem]:
+    def problems(self, step: int, seed: int, n: int) -> list[Problem]:
         """The RL problems of a train step, drawn with replacement."""
-        rng = random.Random(f"problems/{seed}/{step}" + (f"/{redraw}" if redraw else ""))
+        rng = random.Random(f"problems/{seed}/{step}")
         if self.config.pairing == "paired":
             return [pair.problem for pair in rng.choices(self.expert_pairs, k=n)]
         return [self._unpaired(rng) for _ in range(n)]

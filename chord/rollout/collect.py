@@ -92,7 +92,9 @@ class Collector:
         """Groups for newly drawn problems, sampled stage by stage and scored."""
         config, seed, tokenizer = self.config.rollout, self.config.seed, self.data.tokenizer
         own = config.group_size - config.expert_in_group
-        problems = self.data.problems(step, seed, config.problems, redraw=redraw)
+        # A further round goes on where the last one stopped drawing.
+        drawn = self.data.problems(step, seed, (redraw + 1) * config.problems)
+        problems = drawn[redraw * config.problems :]
         groups = [
             Group(
                 problem=problem,
