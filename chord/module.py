@@ -91,7 +91,7 @@ class ChordModule(LightningModule):
         self.metrics = {"alpha": plan.alpha, "lr": self.set_learning_rates(step), **plan.metrics}
         seconds_loss = seconds_update = 0.0
         for _ in range(self.config.rollout.updates):
-            before, updating = time.perf_counter(), 0.0
+            before = time.perf_counter()
             sft, rl, updating = self.update(step, plan)
             seconds_update += updating
             seconds_loss += time.perf_counter() - before - updating
@@ -99,6 +99,8 @@ class ChordModule(LightningModule):
         completions = []
         if plan.rollouts is not None:
             self.metrics |= plan.rollouts.metrics()
+            if self.config.objective.resample:
+                self.metrics["rollout/rounds"] = float(plan.rollouts.rounds)
             every = self.config.trainer.completions_every
             # All answers to the first two problems.
             kept = 2 * self.config.rollout.group_size if every and step % every == 0 else 0

@@ -222,6 +222,16 @@ def run_files(small_models: Path, tmp_path_factory: pytest.TempPathFactory) -> l
             "objective.dual_clip=3",
         ],
         "plain": ["schedule=linear", "steps=1"],
+        "experts": [
+            "gate=all_wrong_buffer",
+            "gate.size=1",
+            "data.pairing=paired",
+            "rollout.expert_in_group=1",
+            "rollout.group_size=3",
+            "objective.resample=1",
+            "reward.format_coef=1",
+            "steps=4",
+        ],
     }.items():
         composed = small_composed(small_models, *overrides)
         path = tmp_path_factory.mktemp("runs") / name
