@@ -7,6 +7,7 @@ policy alone and without padding, and every term is added up one by one.
 from __future__ import annotations
 
 import multiprocessing
+import queue
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -103,13 +104,23 @@ def on_two_ranks(tmp_path: Path, work: Callable[[int], list[Tensor]]) -> list[Te
     for process in ranks:
         process.start()
     try:
-        found = results.get(timeout=120)
+        found = _result(results, ranks)
         for process in ranks:
             process.join(timeout=60)
     finally:
         for process in ranks:
             process.kill()
     return [torch.from_numpy(each) for each in found]
+
+
+def _result(results: Any, ranks: list[Any]) -> Any:
+    """What rank 0 has found; fails at once where a rank did, and where they wait for each other."""
+    for _ in range(60):
+        try:
+            return results.get(timeout=1)
+        except queue.Empty:
+            assert all(process.exitcode in (None, 0) for process in ranks), "a rank has failed"
+    raise AssertionError("the ranks wait for each other")
 
 
 def _rank(rank: int, path: str, work: Any, results: Any) -> None:

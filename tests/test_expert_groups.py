@@ -192,6 +192,13 @@ def test_stages_give_less_where_earlier_answers_are_right(
     for group, problem in zip(given, rollouts.group_problems, strict=True):
         size = len(module.data.pair_with(problem.key).response)
         assert group == [int(share * size) for share in lengths]
+    if score == 1:
+        # Without prefixes the stages are a plain group: each sample has random numbers of its own.
+        alone = module_of(small_config(*PAIRED, *GROUP)).collect(0)
+        assert rollouts.texts == alone.texts
+        torch.testing.assert_close(
+            rollouts.rows.old_logprobs, alone.rows.old_logprobs, atol=1e-12, rtol=0
+        )
 
 
 @pytest.mark.parametrize("loss", ["none", "nll", "advantage"])
