@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from chord.data.batch import collate
+from chord.data.batch import Pair, Problem, collate, collate_pairs
+from chord.data.tokenizer import CharTokenizer
 
 PROMPTS = [[5, 6], [7], [8]]
 RESPONSES = [[8, 1], [9], []]
@@ -54,3 +55,20 @@ def test_prompts_and_responses_must_match_and_prompts_must_hold_a_token() -> Non
         collate([[1], [2]], [[3]], pad_id=0)
     with pytest.raises(ValueError, match="a prompt is empty"):
         collate([[]], [[3]], pad_id=0)
+
+
+def test_an_expert_response_ends_with_the_end_token_and_that_is_a_target() -> None:
+    # 2 stands for a, 3 for b: prompt a, response b, end 1; the second response is longer.
+    tokenizer = CharTokenizer("ab")
+    pairs = [Pair(Problem("a", "b", 0), "b"), Pair(Problem("b", "a", 1), "ab")]
+    tokens = collate_pairs(pairs, tokenizer)
+    assert tokens.input_ids.tolist() == [[2, 3, 1, 0], [3, 2, 3, 1]]
+    assert tokens.targets[tokens.mask].tolist() == [3, 1, 2, 3, 1]
+
+
+def test_only_what_is_kept_of_a_response_still_counts() -> None:
+    tokens = collate([[5], [5, 6]], [[7, 8, 1], [9, 1]], pad_id=0)
+    keep = torch.tensor([[False, True, True], [True, False, True]])
+    # Targets are 7 8 1 and 6 9 1, where 6 is of the prompt and stays out.
+    assert tokens.targets[tokens.within(keep).mask].tolist() == [8, 1, 1]
+    assert tokens.targets[tokens.mask].tolist() == [7, 8, 1, 9, 1]
