@@ -83,12 +83,13 @@ def instrument(clock: Clock, whole: list[float]) -> None:
 
     from chord import module
     from chord.callbacks import Progress, Recording
+    from chord.rollout.collect import Collector
 
     own = module.ChordModule
-    own.collect = clock.timed("rollout", own.collect)
+    Collector.__call__ = clock.timed("rollout", Collector.__call__)
     own.add_gradients = clock.timed("forward", own.add_gradients)
     own.manual_backward = clock.timed("backward", own.manual_backward)
-    own.update = clock.timed("optimizer", own.update)
+    own.take_step = clock.timed("optimizer", own.take_step)
     module.branch_metrics = clock.timed("logging", module.branch_metrics)
     module.Rollouts.metrics = clock.timed("logging", module.Rollouts.metrics)
     Recording.on_train_batch_end = clock.timed("logging", Recording.on_train_batch_end)
