@@ -20,7 +20,7 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from chord.config import CONF_DIR, ConfigError, register, suggest
-from chord.registry import SCHEMAS
+from chord.registry import SCHEMAS, SECOND
 
 EXPECTED = (ConfigError, HydraException, OmegaConfBaseException, YAMLError, OSError)
 # Exit codes: 1 for a configuration that can't be run, 130 for Ctrl-C as shells have it.
@@ -111,7 +111,7 @@ def one_line(error: BaseException) -> str:
         if isinstance(cause, OmegaConfBaseException) and cause.key is not None:
             return _bad_key(cause, _value_given(error))
     text = " ".join(str(error).split())
-    no_group = re.search(r"Could not override '([\w/@]+)'\.? No match", text)
+    no_group = re.search(r"Could not override '([\w/@]+)'", text)
     if no_group:
         return f"{no_group[1]}: no such group{suggest(no_group[1], _groups())}"
     if isinstance(error, OSError) and error.filename:
@@ -148,6 +148,11 @@ def _bad_key(cause: OmegaConfBaseException, value: str) -> str:
     schema = cause.object_type
     names = [f.name for f in dataclasses.fields(schema)] if dataclasses.is_dataclass(schema) else []
     message = str(cause).splitlines()[0]
+    if "is not a subclass of" in message:
+        group = SECOND.get(key, key)
+        name = group if group == key else f"{group}@{key}"
+        options = [path.stem for path, _ in option_files(group)]
+        return f"{given}: an option is chosen as {name}=OPTION{suggest(value, options)}"
     wanted = re.search(r"could not be converted to (\w+)", message)
     if wanted:
         kinds = {"Float": "a number", "Integer": "a whole number", "Boolean": "true or false"}
@@ -166,7 +171,8 @@ def _bad_key(cause: OmegaConfBaseException, value: str) -> str:
 def _groups() -> list[str]:
     """The groups of the command that is running."""
     text = (CONF_DIR / f"{_running}.yaml").read_text()
-    return [group for group in GROUP_ORDER if re.search(rf"^ +- {group}: ", text, re.M)]
+    names = [*GROUP_ORDER, *(f"{group}@{name}" for name, group in SECOND.items())]
+    return [name for name in names if re.search(rf"^ +- {name}: ", text, re.M)]
 
 
 # The help follows the flow of a train step.
@@ -199,6 +205,10 @@ def help_text(config_name: str, own: Sequence[Path] = ()) -> str:
         for option, origin in option_files(group, own):
             mark = "*" if option.stem == default else " "
             out.append(f"{mark} {option.stem:<18} {first_comment(option)}{origin}")
+    second = re.findall(r"^ +- (\w+)@(\w+): (\S+) # (.*)$", "\n".join(lines), re.M)
+    if second:
+        out += ["", "A second option of a group"]
+    out += [f"  {f'{group}@{name}={now}':<30} {what}" for group, name, now, what in second]
     out += [
         "",
         "* is the default. A setting inside a group: schedule.peak=0.5. Several values with -m:",

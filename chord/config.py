@@ -147,13 +147,26 @@ def parse(cfg: DictConfig, root: type[T]) -> T:
     try:
         config = OmegaConf.to_object(cfg)
     except ValueError as error:
-        raise ConfigError(str(error)) from error
+        raise ConfigError(_of_setting(cfg, str(error))) from error
     assert isinstance(config, root)
     if isinstance(config, TrainConfig):
         from chord.checks import check
 
         check(config)
     return config
+
+
+def _of_setting(cfg: DictConfig, message: str) -> str:
+    """The message of an option, which knows its group, with the setting that holds the option."""
+    for setting, group in SECOND.items():
+        if setting not in cfg or cfg[setting] is None:
+            continue
+        try:
+            OmegaConf.to_object(cfg[setting])
+        except ValueError as error:
+            if str(error) == message:
+                return message.replace(f"{group}.", f"{setting}.")
+    return message
 
 
 def reject_missing(cfg: DictConfig) -> None:

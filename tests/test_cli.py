@@ -8,9 +8,14 @@ import sys
 import time
 from pathlib import Path
 
-from chord.cli import first_comment, help_text
-from chord.config import CONF_DIR
-from chord.registry import SCHEMAS
+import pytest
+from conftest import compose_config
+from hydra.errors import HydraException
+from omegaconf.errors import OmegaConfBaseException
+
+from chord.cli import first_comment, help_text, one_line
+from chord.config import CONF_DIR, ConfigError, TrainConfig, parse
+from chord.registry import SCHEMAS, SECOND
 
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "WANDB_MODE": "offline"}
 
@@ -76,3 +81,28 @@ def test_a_range_error_is_one_line_too(tmp_path: Path) -> None:
     assert done.returncode == 1
     assert done.stderr == "error: schedule.peak=2.0: must be within [0, 1]\n"
     assert "Traceback" not in done.stdout
+
+
+def test_help_names_the_second_options_of_a_group() -> None:
+    text = help_text("train")
+    for setting, group in SECOND.items():
+        assert f"\n  {group}@{setting}=" in text
+
+
+@pytest.mark.parametrize(
+    ("overrides", "line"),
+    [
+        (["off_policy=phi"], "off_policy=phi: an option is chosen as weighting@off_policy=OPTION"),
+        (["weighting@offpolicy=phi"], "no such group; did you mean 'weighting@off_policy'?"),
+        (["off_policy.gamma=-1"], "off_policy.gamma=-1.0: must be a number above 0"),
+        (["weighting=luffy", "weighting.gamma=-1"], "weighting.gamma=-1.0: must be"),
+        (
+            ["optimizer@sft_optimizer=adamw", "sft_optimizer.lr=-1"],
+            "sft_optimizer.lr=-1.0: must be above 0 and finite",
+        ),
+    ],
+)
+def test_a_mistake_in_a_second_option_names_it(overrides: list[str], line: str) -> None:
+    with pytest.raises((ConfigError, HydraException, OmegaConfBaseException)) as caught:
+        parse(compose_config(*overrides), TrainConfig)
+    assert line in one_line(caught.value)
