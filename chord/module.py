@@ -102,9 +102,9 @@ class ChordModule(LightningModule):
             if self.config.objective.resample:
                 self.metrics["rollout/rounds"] = float(plan.rollouts.rounds)
             every = self.config.trainer.completions_every
-            # All answers to the first two problems.
-            kept = 2 * self.config.rollout.group_size if every and step % every == 0 else 0
-            completions = plan.rollouts.completions(kept)
+            if every and step % every == 0:
+                # All answers to the first two problems.
+                completions = plan.rollouts.completions(2 * self.config.rollout.group_size)
         took = time.perf_counter() - started
         tokens = sum(self.metrics.get(f"tokens/{branch}", 0.0) for branch in ("sft", "rl"))
         timings = {
@@ -140,12 +140,10 @@ class ChordModule(LightningModule):
         own = shares.sft > 0 and config.target.on_own_samples(config.seed, step)
         if rollouts is None and (own or shares.rl > 0):
             rollouts = self.collect(step)
-        experts = None
         if own:
             assert rollouts is not None
-            experts = self.imitation.own(rollouts)
-        elif shares.sft > 0:
-            experts = self.imitation.stream(step)
+            return Plan(alpha, shares, self.imitation.own(rollouts), rollouts)
+        experts = self.imitation.stream(step) if shares.sft > 0 else None
         return Plan(alpha, shares, experts, rollouts)
 
     def observe(self, step: int, rollouts: Rollouts | None) -> None:

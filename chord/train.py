@@ -153,7 +153,18 @@ def check_models(config: TrainConfig, models: Models, data: Data) -> None:
                 f"{setting}: the model has a vocabulary of {model.config.vocab_size}, "
                 f"the data one of {size}"
             )
-    room = models.policy.config.context - data.longest_prompt
+    context = models.policy.config.context
+    encode = data.tokenizer.encode
+    longest = max(
+        (len(encode(p.problem.prompt)) + len(encode(p.response)) + 1 for p in data.expert_pairs),
+        default=0,
+    )
+    if longest > context:
+        raise ConfigError(
+            f"data.expert_pairs={len(data.expert_pairs)}: the longest has {longest} tokens, the "
+            f"model's context {context}"
+        )
+    room = context - data.longest_prompt
     for setting, length in (
         ("rollout.max_new_tokens", config.rollout.max_new_tokens),
         ("evaluation.max_new_tokens", config.evaluation.max_new_tokens),

@@ -182,3 +182,8 @@ def test_suggestions_name_the_nearest_and_all() -> None:
         == "; did you mean 'cosine'? (allowed: linear, cosine)"
     )
     assert suggest("zzz", ["a"]) == " (allowed: a)"
+
+
+def test_signed_advantages_and_a_kl_in_the_reward_contradict_each_other() -> None:
+    line = error_line("experiment=srft", "objective.kl.coef=.1", "objective.kl.where=reward")
+    assert line.startswith("objective.kl.where=reward: advantage=srft reads")

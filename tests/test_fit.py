@@ -6,11 +6,17 @@ import json
 from pathlib import Path
 
 import pytest
+import torch
 from conftest import small_composed
 
 from chord.config import ConfigError, TrainConfig, parse
+from chord.data.tasks import ALPHABET
+from chord.data.tokenizer import CharTokenizer
 from chord.evaluate import last_alpha
 from chord.fit import Outcome
+from chord.models.config import TransformerConfig
+from chord.models.storage import save_policy
+from chord.models.transformer import Transformer
 from chord.run import RunDirectory
 from chord.train import refuse_directories, train
 
@@ -113,3 +119,14 @@ def test_wrong_directories_are_refused_before_anything_is_written(tmp_path: Path
         with pytest.raises(ConfigError, match=message):
             refuse_directories(arguments)
     assert not (tmp_path / "typo").exists()
+
+
+def test_expert_answers_longer_than_the_models_context_are_refused(
+    small_models: Path, tmp_path: Path
+) -> None:
+    torch.manual_seed(0)
+    size = CharTokenizer(ALPHABET).vocab_size
+    config = TransformerConfig(vocab_size=size, width=16, layers=1, heads=2, context=40)
+    save_policy(Transformer(config), tmp_path / "short.safetensors")
+    with pytest.raises(ConfigError, match=r"data\.expert_pairs=256: the longest has \d+ tokens"):
+        run(small_models, tmp_path / "run", f"model.path={tmp_path}/short.safetensors")
