@@ -71,7 +71,7 @@ class SrftAdvantage(Advantage):
     Rewards (1, 0) of own answers, H = ln 2 both: (.2, -1).
     """
 
-    baseline: str = "group"
+    baseline: str = "all"
     scale: str = "none"
     coef: float = 0.1
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import re
+from dataclasses import MISSING, fields
 from pathlib import Path
 
 import pytest
@@ -30,6 +31,16 @@ NEEDS = {
     ("rollout", "trapo"): PAIRED,
 }
 PRESETS = sorted(path.stem for path in (CONF_DIR / "experiment").glob("*.yaml"))
+
+
+# Values that a YAML file chooses for the test bed and its runs; the class has the paper's.
+CHOSEN = {
+    ("schedule", "warmup"),
+    ("schedule", "decay"),
+    ("gate", "size"),
+    ("rollout", "max_new_tokens"),
+    ("rollout", "total_steps"),
+}
 
 
 def parsed(*overrides: str) -> TrainConfig:
@@ -187,3 +198,15 @@ def test_suggestions_name_the_nearest_and_all() -> None:
 def test_signed_advantages_and_a_kl_in_the_reward_contradict_each_other() -> None:
     line = error_line("experiment=srft", "objective.kl.coef=.1", "objective.kl.where=reward")
     assert line.startswith("objective.kl.where=reward: advantage=srft reads")
+
+
+@pytest.mark.parametrize(
+    ("group", "option"), [each for each in OPTIONS if each[1] in SCHEMAS[each[0]]]
+)
+def test_an_option_named_like_its_class_has_the_defaults_of_the_class(
+    group: str, option: str
+) -> None:
+    config = getattr(parsed(f"{group}={option}", *NEEDS.get((group, option), [])), group)
+    for item in fields(config):
+        if item.default is not MISSING and (group, item.name) not in CHOSEN:
+            assert getattr(config, item.name) == item.default, f"{group}.{item.name}"

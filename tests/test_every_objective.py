@@ -359,7 +359,7 @@ def test_answers_that_are_all_cut_off_leave_a_gradient_of_zero(
     )
     assert seen.loss == 0
     assert all(p.grad is not None and not p.grad.any() for p in these.policy.parameters())
-    metrics = branch_metrics(0.0, None, seen)
+    metrics = branch_metrics((0.0, 1.0), None, seen)
     assert metrics["tokens/rl"] == 0
     assert all(math.isfinite(value) for value in metrics.values())
 
