@@ -12,7 +12,7 @@ from chord.data.testbed import TestbedConfig
 from chord.pretrain.recipe import Recipe
 from chord.pretrain.scores import DIFFICULTIES, size_name
 
-_SCORES = ("greedy", "mean4", "manner", "manner_right", "direct_right")
+_SCORES = ("greedy", "sampled", "manner", "manner_right", "direct_right")
 
 _HEAD = """# The shipped checkpoints
 
@@ -27,9 +27,10 @@ The tasks, the expert's manner and the split are described in `chord/data/tasks.
 
 _LIMITS = """## Limits
 
-- Scores are of one run. The recipe and its seed fix every batch, and tests show on tiny models that
-  an interrupted or repeated run ends in the same weights; the full run was not repeated. Elsewhere
-  floating-point order differs, and with it the files and, a little, the scores.
+- Scores are of one run a seed. The recipe and its seed fix every batch: the full run of the base,
+  repeated on one machine, gave the same weights bit for bit, and tests show the same on tiny
+  models, interrupted ones too. Elsewhere floating-point order differs, and with it the files and,
+  a little, the scores.
 - The models know prompts of the listed forms only. Other texts give meaningless answers.
 - Arithmetic has one right answer and a verifier that cannot be argued with, the model has learned
   nothing but these skills, and what it forgets is measured on the same few. What is seen here about
@@ -80,10 +81,10 @@ def _file_table(to: Path, rows: Rows) -> str:
 def _target_table(rows: Rows) -> str:
     default = TestbedConfig()
     lines = [
-        "Target. *greedy*: right answers; *mean4*: right samples at temperature 1; *manner*:",
-        "samples in the expert's manner; *manner_right*, *direct_right*: right ones among the",
-        "samples in each manner. Sizes: the ranges of both operands (`data.min_first` and so on);",
-        f"the default is {size_name(default.sizes)}.",
+        "Target. *greedy*: right answers; *sampled*: right ones of 16 samples at temperature 1 for",
+        "each problem; *manner*: samples in the expert's manner; *manner_right*, *direct_right*:",
+        "right ones among the samples in each manner. Sizes: the ranges of both operands",
+        f"(`data.min_first` and so on); the default is {size_name(default.sizes)}.",
         "",
         f"| model | sizes | {' | '.join(_SCORES)} |",
         "|---|---|" + "---|" * len(_SCORES),

@@ -14,7 +14,7 @@ from chord.rewards import Verifier
 from chord.rollout import draw_uniforms, sample
 
 MAX_NEW_TOKENS = 48
-SAMPLES = 4
+SAMPLES = 16
 DIFFICULTIES = (
     Sizes((100, 999), (11, 99)),
     Sizes((1000, 9999), (11, 19)),
@@ -59,7 +59,7 @@ def respond(
 def target_scores(model: Transformer, problems: Sequence[Problem]) -> dict[str, float]:
     """Scores on target problems, each a share in [0, 1].
 
-    `greedy` right greedy answers; `mean4` right samples at temperature 1; `manner` samples in the
+    `greedy` right greedy answers; `sampled` right samples at temperature 1; `manner` samples in the
     expert's manner; `manner_right`, `direct_right` right ones of the samples in each manner.
     """
     verifier = Verifier()
@@ -70,7 +70,7 @@ def target_scores(model: Transformer, problems: Sequence[Problem]) -> dict[str, 
     ]
     return {
         "greedy": greedy_score(model, problems),
-        "mean4": _mean([score for score, _ in rows]),
+        "sampled": _mean([score for score, _ in rows]),
         "manner": _mean([float(manner) for _, manner in rows]),
         "manner_right": _mean([score for score, manner in rows if manner]),
         "direct_right": _mean([score for score, manner in rows if not manner]),
