@@ -69,7 +69,7 @@ class ChordModule(LightningModule):
     @property
     def dtype_of_policy(self) -> torch.dtype:
         """What the policy computes in."""
-        return next(self.policy.parameters()).dtype
+        return self.models.dtype
 
     def configure_optimizers(self) -> list[torch.optim.Optimizer]:
         """The policy's optimizer, and the SFT branch's own where it has one.
@@ -126,9 +126,10 @@ class ChordModule(LightningModule):
             rollouts = self.collect(step)
         self.observe(step, rollouts)
         alpha = self.alpha(step)
+        shares = config.mix(alpha)
         if config.gate.needs_experts:
             plan, self.gate_state = gated(
-                Plan(alpha, config.mix(alpha), None, rollouts),
+                Plan(alpha, shares, None, rollouts),
                 config.gate,
                 self.gate_state,
                 config.mix,
@@ -136,7 +137,6 @@ class ChordModule(LightningModule):
                 step,
             )
             return plan
-        shares = config.mix(alpha)
         own = shares.sft > 0 and config.target.on_own_samples(config.seed, step)
         if rollouts is None and (own or shares.rl > 0):
             rollouts = self.collect(step)

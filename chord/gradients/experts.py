@@ -9,7 +9,7 @@ from chord.data.batch import TokenBatch, micro_batches
 from chord.distributed import all_sum, world_size
 from chord.gradients.rows import Backward, ExpertRows, Models, Tokens
 from chord.gradients.weights import StepWeights
-from chord.losses import aggregate, denominator
+from chord.losses import denominator, weighted_loss
 from chord.losses.distillation import TeacherTokens
 from chord.models.scoring import response_logits
 from chord.targets import Target
@@ -44,11 +44,11 @@ def add_sft_gradient(
         losses = target.token_losses(
             logits, stats.logprobs, targets, _teacher(models, rows, target, index, batch)
         )
-        factors = weights.detach()
+        factors = weights
         if rows.share is not None:
             factors = factors * _of_row(rows.share[index], batch)
         everywhere = torch.ones_like(stats.logprobs, dtype=torch.bool)
-        loss = aggregate(factors * losses, everywhere, total=total)
+        loss = weighted_loss(losses, factors, everywhere, total=total)
         backward(share * world_size() * loss)
         seen.loss += float(loss.detach())
         seen.logprobs.append(stats.logprobs.detach())

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
+import torch
 from torch import Tensor
 
 from chord.data.batch import TokenBatch
@@ -22,6 +23,11 @@ class Models:
     policy: Transformer
     teacher: Transformer | None = None
     reference: Transformer | None = None
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """What the policy computes in."""
+        return next(self.policy.parameters()).dtype
 
 
 @dataclass

@@ -6,7 +6,7 @@
 
 from __future__ import annotations
 
-from chord.losses.aggregation import aggregate, denominator, mix, sft_loss
+from chord.losses.aggregation import aggregate, denominator, mix, sft_loss, weighted_loss
 from chord.losses.kl import Kl, kl_estimate, kl_exact
 from chord.losses.objectives import (
     Cispo,
@@ -35,4 +35,5 @@ __all__ = [
     "sft_loss",
     "token_entropy",
     "unified_objective",
+    "weighted_loss",
 ]

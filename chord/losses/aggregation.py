@@ -68,7 +68,14 @@ def sft_loss(logprobs: Tensor, weights: Tensor, mask: Tensor, *, total: Tensor |
 
     One token of two with p = .5, w = .25, the other with w = 0: .25 ln 2 / 2 = .08664.
     """
-    return aggregate(-(weights.detach() * logprobs), mask, aggregation="token", total=total)
+    return weighted_loss(-logprobs, weights, mask, total=total)
+
+
+def weighted_loss(
+    losses: Tensor, weights: Tensor, mask: Tensor, *, total: Tensor | float
+) -> Tensor:
+    """sum(sg(w) l) / total over token losses l, whatever is imitated; shapes as in `sft_loss`."""
+    return aggregate(weights.detach() * losses, mask, aggregation="token", total=total)
 
 
 def mix(alpha: float, sft: Tensor | None, rl: Tensor | None) -> Tensor:

@@ -10,6 +10,7 @@ from typing import Any
 
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
+from torch import Tensor
 
 from chord.models.config import TransformerConfig
 from chord.models.transformer import Transformer
@@ -23,15 +24,19 @@ def save_policy(
     model: Transformer, path: str | Path, metadata: dict[str, Any] | None = None
 ) -> None:
     """Write the weights, ``model.config`` and JSON-able ``metadata``; all of it or nothing."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
     header = json.dumps(
         {"config": asdict(model.config), "metadata": metadata or {}}, sort_keys=True
     )
     tensors = {name: tensor.contiguous() for name, tensor in model.state_dict().items()}
+    write_tensors(Path(path), tensors, {_ENTRY: header})
+
+
+def write_tensors(path: Path, tensors: dict[str, Tensor], header: dict[str, str]) -> None:
+    """Write a safetensors file, all of it or nothing; its directory is made."""
+    path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
-        save_file(tensors, partial, metadata={_ENTRY: header})
+        save_file(tensors, partial, metadata=header)
         os.replace(partial, path)
     finally:
         partial.unlink(missing_ok=True)

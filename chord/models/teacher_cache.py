@@ -9,19 +9,18 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
 from chord.data.batch import Pair, TokenBatch
 from chord.losses.distillation import TeacherTokens, keep_likeliest
 from chord.models.scoring import response_logits
+from chord.models.storage import write_tensors
 from chord.models.transformer import Transformer
 
 _ENTRY = "chord_teacher"
@@ -50,13 +49,7 @@ def write_cache(
         "logprobs": kept.logprobs.float(),
     }
     header = json.dumps({"vocab_size": teacher.config.vocab_size, "k": kept.ids.shape[-1]})
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        save_file(tensors, partial, metadata={_ENTRY: header})
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
+    write_tensors(path, tensors, {_ENTRY: header})
     if kept.logprobs.shape == kept.ids.shape:
         return {"mean": 0.0, "largest": 0.0}
     rest = kept.logprobs[:, -1].exp()

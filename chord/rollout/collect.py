@@ -152,7 +152,7 @@ class Collector:
 
     def expert_answer(self, group: Group) -> Answer:
         """The whole of the expert's answer, with its end token."""
-        nothing = torch.zeros(0, dtype=next(self.models.policy.parameters()).dtype)
+        nothing = torch.zeros(0, dtype=self.models.dtype)
         given = [*group.expert, self.data.tokenizer.eos_id]
         return self.answer(group, given, [], nothing, nothing, finished=True)
 
@@ -200,7 +200,7 @@ class Collector:
             rewards = rewards - penalty.reshape(shape)
             mean_kl = float(penalty.sum() / kl.coef / own.mask.sum().clamp(min=1))
         scores = torch.tensor([a.score for a in answers], dtype=torch.float64)
-        dtype = next(self.models.policy.parameters()).dtype
+        dtype = self.models.dtype
         rows = RolloutRows(
             tokens=tokens,
             old_logprobs=scatter(torch.cat([a.logprobs for a in answers]), own.mask),
