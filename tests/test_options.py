@@ -40,7 +40,7 @@ VARIANTS = [
     "weighting=margin weighting.expert=one_hot teacher=none",
     "weighting=importance_clip weighting.above=cap",
     "weighting=threshold weighting.side=below",
-    "weighting=srft weighting.sign=1",
+    "weighting=srft weighting.sign=1 weighting.level=token",
     "weighting=iw weighting.level=sequence",
     "weighting=iw weighting.apply_to=both",
     "weighting=top_k_entropy weighting.apply_to=both",

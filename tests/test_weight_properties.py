@@ -16,6 +16,7 @@ from chord.weightings import (
     Iw,
     Margin,
     Phi,
+    Srft,
     TokenStats,
     TopEntropy,
     Weighting,
@@ -237,7 +238,7 @@ VALUES: dict[str, tuple[Weighting, list[float]]] = {
     ),
     # e^-H = 2^-bits = p^p (1 - p)^(1 - p): .5 at .5, .1^.1 * .9^.9 = .7943282 * .9095326 at .1.
     "srft": (
-        WEIGHTINGS["srft"][0],
+        Srft(level="token"),
         [0.9921239250, 0.9455376851, 0.7224674056, 0.5, 0.7224674056, 0.9455376851],
     ),
     # Half of the six: the entropies above order them as .5, then .1 and .9, then the others.

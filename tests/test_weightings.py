@@ -245,6 +245,17 @@ def test_a_sequence_has_one_ratio_from_the_mean_of_its_tokens():
     assert plain[0, 0].item() == pytest.approx(3.0, abs=1e-14)
 
 
+def test_an_answer_is_weighted_by_its_mean_entropy():
+    # H = ln 2 and 0 (and a masked one): the mean is ln 2 / 2. A row of ln 2 alone: e^-H = 1 / 2.
+    entropy = f64([[math.log(2), 0.0, 3.0], [math.log(2), 5.0, 5.0]])
+    mask = torch.tensor([[1, 1, 0], [1, 0, 0]]).bool()
+    stats = TokenStats(torch.zeros_like(entropy), entropy, torch.ones_like(entropy), 40)
+    root = math.sqrt(0.5)
+    expected = f64([[root, root, 0], [0.5, 0, 0]])
+    torch.testing.assert_close(Srft()(stats, mask), expected, rtol=0, atol=1e-14)
+    assert Srft(sign=1)(stats, mask)[0, 0].item() == pytest.approx(math.sqrt(2), abs=1e-14)
+
+
 def test_other_settings_by_hand():
     # p = .1, .5: capped at .4; below .2; sqrt(.9), sqrt(.5); .1^2, .5^2; gamma .5: .05 / .36 and
     # .25 / 1; a = .2: .5 and 1; e^H = 2 where P = (.5, .5).
@@ -257,7 +268,7 @@ def test_other_settings_by_hand():
         (Power(q=2), [0.01, 0.25]),
         (Luffy(gamma=0.5), [0.05 / 0.36, 0.25]),
         (TrustRegion(a=0.2), [0.5, 1]),
-        (Srft(sign=1), [1 / 0.7224674056, 2]),
+        (Srft(sign=1, level="token"), [1 / 0.7224674056, 2]),
     ):
         assert rule(stats, mask)[0].tolist() == pytest.approx(expected, abs=1e-9)
 
@@ -318,6 +329,7 @@ def test_a_missing_input_is_an_error():
         (lambda: TopKEntropy(k=1), "k=1: must be a number at least 2"),
         (lambda: TopKEntropy(a=-1), "a=-1: must be a number at least 0"),
         (lambda: Srft(sign=0), "sign=0: must be one of -1, 1"),
+        (lambda: Srft(level="row"), "level=row: must be one of token, sequence"),
         (lambda: Iw(level="row"), "level=row: must be one of token, sequence"),
         (lambda: Iw(low=2), "high=1.8: must be a number at least 2"),
         (lambda: Iw(low=-1), "low=-1: must be a number at least 0"),

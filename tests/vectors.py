@@ -72,7 +72,7 @@ WEIGHTINGS: dict[str, list[Weighting]] = {
     "rlplus": [RlPlus()],
     "top_entropy": [TopEntropy(), TopEntropy(rho=1)],
     "top_k_entropy": [TopKEntropy(), TopKEntropy(k=2), TopKEntropy(a=0.5)],
-    "srft": [Srft(), Srft(sign=1)],
+    "srft": [Srft(), Srft(sign=1), Srft(level="token")],
     "iw": [Iw(), Iw(level="sequence"), Iw(high=3.0)],
 }
 RULES = [rule for rules in WEIGHTINGS.values() for rule in rules]

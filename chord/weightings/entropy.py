@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from chord.weightings.base import Weighting, WeightInputs, check_choice, check_range
+from chord.weightings.stats import row_mean
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -79,23 +80,29 @@ class TopKEntropy(Weighting):
 
 @dataclass(kw_only=True)
 class Srft(Weighting):
-    """w = exp(sign H(P)): SRFT, with sign -1 strong where the policy is sure.
+    """w = exp(sign H): SRFT, with sign -1 strong where the policy is sure.
 
     arXiv 2506.19767 has sg(e^-H) on demonstrations, times .5, which here is left to alpha. The
     paper and its public code are reported to disagree on the sign, hence the setting; with sign 1
-    w exceeds 1 (up to V). Neither formula nor sign was verified against code; H is that of each
-    token. Raises ValueError for another sign. P = (.5, .5): .5, with sign 1 it is 2.
+    w exceeds 1 (up to V). Neither formula nor sign was verified against the authors' code. H is the
+    mean of H(P) over the row's tokens, or with `level=token` that of each token. Raises ValueError
+    for another sign or level. P = (.5, .5) everywhere: .5, with sign 1 it is 2.
     """
 
     sign: int = -1
+    level: str = "sequence"
 
     def __post_init__(self) -> None:
         super().__post_init__()
         check_choice("sign", self.sign, (-1, 1))
+        check_choice("level", self.level, ("token", "sequence"))
 
     @property
     def note(self) -> str | None:
         return "weighting.sign=1: w = exp(H), above 1 wherever H > 0" if self.sign == 1 else None
 
     def raw(self, at: WeightInputs) -> Tensor:
-        return (self.sign * at.policy.entropy).exp()
+        entropy = at.policy.entropy
+        if self.level == "sequence":
+            entropy = row_mean(entropy, at.mask)
+        return (self.sign * entropy).exp()

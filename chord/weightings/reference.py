@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from chord.weightings.base import Weighting, WeightInputs, check_choice, check_range
+from chord.weightings.stats import row_mean
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -55,6 +56,5 @@ class Iw(Weighting):
         scale, low, high = self._form()
         gap = at.policy.logprobs - at.reference
         if self.level == "sequence":
-            total = gap.masked_fill(~at.mask, 0.0).sum(dim=-1, keepdim=True)
-            gap = (total / at.mask.sum(dim=-1, keepdim=True).clamp(min=1)).expand(gap.shape)
+            gap = row_mean(gap, at.mask)
         return (scale * gap).exp().clamp(low, high)

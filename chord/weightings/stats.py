@@ -105,3 +105,12 @@ def weight_mean(weights: Tensor, mask: Tensor) -> Tensor:
     Weights (.25, .09, .5), the last one masked: .17.
     """
     return weights.masked_fill(~mask, 0.0).sum() / mask.sum().clamp(min=1)
+
+
+def row_mean(values: Tensor, mask: Tensor) -> Tensor:
+    """The mean of each row's unmasked values, at every place of the row; both (..., T).
+
+    Values (1, 3, 9), the last one masked: (2, 2, 2); 0 where a row has none.
+    """
+    total = values.masked_fill(~mask, 0.0).sum(dim=-1, keepdim=True)
+    return (total / mask.sum(dim=-1, keepdim=True).clamp(min=1)).expand(values.shape)
