@@ -156,6 +156,8 @@ def test_named_objectives_are_what_their_papers_say(
         (["trainer.extra.profiler=simple"], ["+trainer.extra.profiler=simple"]),
         (["schedule=step", "schedule.phase.lr=[1]"], ["schedule.phase.lr=[1", "two"]),
         (["seed=-1"], ["seed=-1", "within [0, "]),
+        (["model.pretraining_seed=3"], ["model.pretraining_seed=3", "one of 0, 1, 2"]),
+        (["model.pretraining_seed=1", "model.path=a"], ["pretraining_seed=1", "model.path=a"]),
         (["threads=0"], ["threads=0", "within [1, "]),
     ],
 )

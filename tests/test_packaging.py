@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from chord.models.tiny import SEEDS, base_name
+
 ROOT = Path(__file__).parent.parent
 
 
@@ -24,7 +26,8 @@ def test_the_wheel_is_complete_and_runs_without_the_checkout(tmp_path: Path) -> 
         archive.extractall(tmp_path / "installed")
     conf = {f"chord/{path.relative_to(ROOT)}" for path in (ROOT / "conf").rglob("*.yaml")}
     assert conf <= names
-    assert {"chord/py.typed", "chord/assets/base.safetensors"} <= names
+    bases = {f"chord/assets/{base_name(seed)}" for seed in SEEDS}
+    assert {"chord/py.typed", "chord/assets/teacher.safetensors", *bases} <= names
     assert not [name for name in names if name.startswith(("tests/", "experiments/"))]
     done = subprocess.run(
         [sys.executable, "-c", "import chord.train; chord.train.main()", "--help"],

@@ -12,12 +12,14 @@ import torch
 
 from chord.data.tasks import TARGET, key_of, part_of
 from chord.models.storage import load_policy, read_metadata
-from chord.pretrain.command import ASSETS, main
+from chord.models.tiny import ASSETS
+from chord.pretrain.command import main
 from chord.pretrain.mixture import WORKED, Document, Mixture, buckets, tokens_of
 from chord.pretrain.recipe import BASE, RECIPES, TEACHER, micro
 from chord.pretrain.training import pretrain, state_path, train_step
 
 RECIPE = micro(BASE)
+BASES = {"base": BASE, "base-1": replace(BASE, seed=1), "base-2": replace(BASE, seed=2)}
 
 
 def quiet(line: str) -> None:
@@ -111,18 +113,20 @@ def test_the_command_writes_checkpoints_and_card(tmp_path: Path) -> None:
     assert main(["--micro", "--to", str(tmp_path), "--work", str(tmp_path / "work")]) == 0
     assert state_path(RECIPE, tmp_path / "work").exists()
     card = (tmp_path / "README.md").read_text()
-    for name in ("base", "teacher"):
+    for name, recipe in {**BASES, "teacher": TEACHER}.items():
         model = load_policy(tmp_path / f"{name}.safetensors")
         assert model.config.width == RECIPE.width
-        assert read_metadata(tmp_path / f"{name}.safetensors")["recipe"]["name"] == name
+        written = read_metadata(tmp_path / f"{name}.safetensors")["recipe"]
+        assert (written["name"], written["seed"]) == (recipe.name, recipe.seed)
         assert f"{name}.safetensors" in card
 
 
 def test_shipped_checkpoints_are_small_and_made_by_the_recipe() -> None:
-    for recipe in (BASE, TEACHER):
-        path = ASSETS / f"{recipe.name}.safetensors"
+    for name, recipe in {**BASES, "teacher": TEACHER}.items():
+        path = ASSETS / f"{name}.safetensors"
         assert path.stat().st_size <= 4_000_000
         model = load_policy(path)
         assert model.config == recipe.model
         assert sum(weight.numel() for weight in model.parameters()) <= 1_000_000
-        assert read_metadata(path)["recipe"]["steps"] == recipe.steps
+        written = read_metadata(path)["recipe"]
+        assert (written["steps"], written["seed"]) == (recipe.steps, recipe.seed)

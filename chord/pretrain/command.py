@@ -12,10 +12,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from chord.models.tiny import ASSETS, SEEDS, base_name
+
 if TYPE_CHECKING:
     from chord.pretrain.recipe import Recipe
 
-ASSETS = Path(__file__).parents[1] / "assets"
 WORK = Path("outputs/pretrain")
 
 
@@ -35,8 +36,8 @@ def parser() -> argparse.ArgumentParser:
         "--seeds",
         type=int,
         nargs="+",
-        default=[0],
-        help="seeds of the base; one other than 0 goes to base-SEED.safetensors",
+        default=list(SEEDS),
+        help="seeds of the base (0 1 2); one other than 0 goes to base-SEED.safetensors",
     )
     options.add_argument("--fresh", action="store_true", help="start over, keep no state")
     options.add_argument("--micro", action="store_true", help="tiny models, to try the command")
@@ -70,9 +71,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def checkpoint_name(recipe: Recipe) -> str:
-    """`base.safetensors`, or `base-1.safetensors` for another seed than 0."""
-    suffix = f"-{recipe.seed}" if recipe.seed else ""
-    return f"{recipe.name}{suffix}.safetensors"
+    """The file of a model."""
+    return base_name(recipe.seed) if recipe.name == "base" else f"{recipe.name}.safetensors"
 
 
 def _build(recipe: Recipe, to: Path, work: Path, fresh: bool) -> None:
