@@ -2,7 +2,8 @@
 
     python experiments/presets/study.py tune      # the grid, tuning seeds, validation only
     python experiments/presets/study.py report    # the chosen settings, reporting seeds, test split
-    python experiments/presets/study.py table     # runs.csv -> the tables and the figure
+    python experiments/presets/study.py bases     # the chosen settings from two other bases
+    python experiments/presets/study.py table     # the csv files -> the tables
 
 Each run is `python -m chord.train` with a directory of its own under outputs/presets/: what is
 finished is not run again, what was interrupted is resumed. Two runs at a time, a thread each.
@@ -18,6 +19,7 @@ import math
 import statistics
 import subprocess
 import sys
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,12 +28,15 @@ HERE = Path(__file__).parent
 ROOT = HERE.parent.parent
 RUNS = ROOT / "outputs" / "presets"
 TABLE = HERE / "runs.csv"
+BASES_TABLE = HERE / "bases.csv"
 
 PRESETS = ("sft", "rl", "sft_then_rl", "chord_mu", "chord_phi")
 LEARNING_RATES = (1e-4, 3e-4, 6e-4, 1e-3)
 STEPS = (60, 120)
 TUNING_SEEDS = (100,)
 REPORTING_SEEDS = (0, 1, 2, 3, 4)
+OTHER_BASES = (1, 2)
+SEEDS_OF_OTHER_BASES = (0, 1, 2)
 JOBS = 2
 # Student's t, 97.5 %, by degrees of freedom: seeds - 1.
 T975 = {1: 12.706, 2: 4.303, 3: 3.182, 4: 2.776, 5: 2.571, 6: 2.447, 7: 2.365, 8: 2.306, 9: 2.262}
@@ -39,17 +44,23 @@ T975 = {1: 12.706, 2: 4.303, 3: 3.182, 4: 2.776, 5: 2.571, 6: 2.447, 7: 2.365, 8
 
 @dataclass(frozen=True)
 class Job:
-    """One run: a preset with a learning rate, a length and a seed, scored on a split."""
+    """One run: a preset with a learning rate, a length and a seed, scored on a split.
+
+    `base` is the pre-training seed of the model that it starts from.
+    """
 
     preset: str
     lr: float
     steps: int
     seed: int
     split: str
+    base: int = 0
 
     @property
     def directory(self) -> Path:
-        return RUNS / self.split / f"{self.preset}_lr{self.lr:g}_steps{self.steps}_seed{self.seed}"
+        start = f"_base{self.base}" if self.base else ""
+        setting = f"{self.preset}_lr{self.lr:g}_steps{self.steps}_seed{self.seed}"
+        return RUNS / self.split / (setting + start)
 
     @property
     def overrides(self) -> list[str]:
@@ -59,15 +70,15 @@ class Job:
             f"optimizer.lr={self.lr:g}",
             f"steps={self.steps}",
             f"seed={self.seed}",
+            f"model.pretraining_seed={self.base}",
             *evaluation,
         ]
 
-    def result(self) -> dict[str, float] | None:
-        """The final evaluation of the trained model, None while there is none."""
-        rows = read(self.directory / "evaluations.jsonl")
-        for row in rows:
-            final = row["split"] == self.split and row["model"] == "trained"
-            if final and row["step"] == self.steps:
+    def result(self, model: str = "trained") -> dict[str, float] | None:
+        """The final evaluation of the trained model or of its base, None while there is none."""
+        for row in read(self.directory / "evaluations.jsonl"):
+            final = row["split"] == self.split and row["model"] == model
+            if final and (model == "base" or row["step"] == self.steps):
                 prefix = f"{self.split}/"
                 return {k.removeprefix(prefix): v for k, v in row.items() if k.startswith(prefix)}
         return None
@@ -103,6 +114,7 @@ class Job:
             "lr": self.lr,
             "steps": self.steps,
             "seed": self.seed,
+            "base": self.base,
             **{key: round(value, 5) for key, value in result.items()},
             "sft_tokens": round(sum(row.get("tokens/sft", 0) for row in metrics)),
             "rl_tokens": round(sum(row.get("tokens/rl", 0) for row in metrics)),
@@ -124,33 +136,40 @@ def tuning_jobs() -> list[Job]:
     return [Job(preset, lr, steps, seed, "val") for seed, steps, lr, preset in grid]
 
 
-def score(result: dict[str, float]) -> float:
-    """What the grid selects by: a point of the target counts as much as one of retained skills."""
-    return result["target_accuracy"] + result["retained/mean"]
-
-
-def write_base(job: Job) -> None:
-    """base.csv: the model every run starts from, as the job's own report on test has it."""
-    row = next(r for r in read(job.directory / "evaluations.jsonl") if r["model"] == "base")
-    values = {k.removeprefix("test/"): v for k, v in row.items() if k.startswith("test/")}
-    with (HERE / "base.csv").open("w", newline="") as file:
-        writer = csv.DictWriter(file, fieldnames=list(values), lineterminator="\n")
+def write_rows(path: Path, rows: Sequence[Mapping[str, object]]) -> None:
+    """Write a csv file; the columns are those of the first row."""
+    with path.open("w", newline="") as file:
+        writer = csv.DictWriter(file, fieldnames=list(rows[0]), lineterminator="\n")
         writer.writeheader()
-        writer.writerow({key: round(value, 5) for key, value in values.items()})
+        writer.writerows(rows)
+
+
+def read_rows(path: Path) -> list[dict[str, str]]:
+    """The rows of a csv file."""
+    with path.open() as file:
+        return list(csv.DictReader(file))
+
+
+def base_row(job: Job) -> dict[str, float]:
+    """The model that a run starts from, as the run's own report has it."""
+    scores = job.result("base")
+    assert scores is not None, f"{job.directory} has not scored its base"
+    return {key: round(value, 5) for key, value in scores.items()}
 
 
 def chosen() -> dict[str, Job]:
-    """For each preset the settings with the best mean score over the tuning seeds."""
-    best: dict[str, Job] = {}
-    for preset in PRESETS:
-        by_setting: dict[tuple[float, int], list[float]] = {}
-        for job in tuning_jobs():
-            result = job.result()
-            if job.preset == preset and result is not None:
-                by_setting.setdefault((job.lr, job.steps), []).append(score(result))
-        lr, steps = max(by_setting, key=lambda setting: statistics.mean(by_setting[setting]))
-        best[preset] = Job(preset, lr, steps, REPORTING_SEEDS[0], "test")
-    return best
+    """For each preset the settings with the best mean score over the tuning seeds of runs.csv."""
+    scores: dict[tuple[str, float, int], list[float]] = {}
+    for row in read_rows(TABLE):
+        if row["split"] == "val":
+            setting = row["preset"], float(row["lr"]), int(row["steps"])
+            scores.setdefault(setting, []).append(
+                float(row["target_accuracy"]) + float(row["retained/mean"])
+            )
+    best = sorted(scores, key=lambda setting: statistics.mean(scores[setting]))
+    return {
+        preset: Job(preset, lr, steps, REPORTING_SEEDS[0], "test") for preset, lr, steps in best
+    }
 
 
 def reporting_jobs() -> list[Job]:
@@ -179,22 +198,44 @@ def interval(values: list[float]) -> str:
     return f"{100 * mean:.1f} ± {100 * half:.1f}"
 
 
+def other_bases_jobs() -> list[Job]:
+    """The settings chosen with the first base, from two others: nothing is tuned to them."""
+    best = chosen()
+    return [
+        Job(preset, best[preset].lr, best[preset].steps, seed, "test", base)
+        for base, seed, preset in itertools.product(OTHER_BASES, SEEDS_OF_OTHER_BASES, PRESETS)
+    ]
+
+
+def finished(jobs: list[Job]) -> list[Job]:
+    """Those that have a result."""
+    return [job for job in jobs if job.result() is not None]
+
+
 def write_table() -> None:
-    """Write runs.csv from the run directories, where there are any, and print both tables."""
-    jobs = [job for job in tuning_jobs() if job.result() is not None]
-    if jobs:
-        reported = [job for job in reporting_jobs() if job.result() is not None]
+    """Write the csv files from the run directories, where there are any, and print the tables."""
+    tuned = [job.row() for job in finished(tuning_jobs())]
+    if tuned:
+        write_rows(TABLE, tuned)
+        reported = finished(reporting_jobs())
         if reported:
-            write_base(reported[0])
-        rows = [job.row() for job in (*jobs, *reported)]
-        with TABLE.open("w", newline="") as file:
-            writer = csv.DictWriter(file, fieldnames=list(rows[0]), lineterminator="\n")
-            writer.writeheader()
-            writer.writerows(rows)
-    with TABLE.open() as file:
-        table = list(csv.DictReader(file))
+            write_rows(HERE / "base.csv", [base_row(reported[0])])
+            write_rows(TABLE, [*tuned, *(job.row() for job in reported)])
+    if TABLE.exists() and (others := finished(other_bases_jobs())):
+        firsts = {job.base: job for job in reversed(others)}
+        untrained = dict.fromkeys(("lr", "steps", "sft_tokens", "rl_tokens", "train_seconds"), 0)
+        starts = [
+            {**job.row(), "preset": "base", **untrained, **base_row(job)}
+            for _, job in sorted(firsts.items())
+        ]
+        write_rows(BASES_TABLE, [*starts, *(job.row() for job in others)])
+    table = read_rows(TABLE)
     print_grid([row for row in table if row["split"] == "val"])
     print_report([row for row in table if row["split"] == "test"])
+    if BASES_TABLE.exists():
+        for base in OTHER_BASES:
+            print(f"\npretraining_seed={base}\n")
+            print_report([row for row in read_rows(BASES_TABLE) if row["base"] == str(base)])
 
 
 def print_grid(rows: list[dict[str, str]]) -> None:
@@ -225,7 +266,7 @@ def print_report(rows: list[dict[str, str]]) -> None:
     names = ("target greedy", "target mean@4", "retained mean", "retained min", "expert's manner")
     print("| preset | lr | steps | seeds | " + " | ".join(names) + " | tokens SFT / RL | seconds |")
     print("|---|---|---|---|" + "---|" * (len(names) + 2))
-    for preset in PRESETS:
+    for preset in ("base", *PRESETS):
         found = [row for row in rows if row["preset"] == preset]
         if not found:
             continue
@@ -247,12 +288,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
-    parser.add_argument("what", choices=("tune", "report", "table"))
+    parser.add_argument("what", choices=("tune", "report", "bases", "table"))
     what = parser.parse_args().what
     if what == "tune":
         run_all(tuning_jobs())
     elif what == "report":
         run_all(reporting_jobs())
+    elif what == "bases":
+        run_all(other_bases_jobs())
     write_table()
 
 
