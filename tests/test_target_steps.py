@@ -152,7 +152,11 @@ def test_on_policy_distillation_samples_and_takes_no_rl_step(
     torch.testing.assert_close(plan_gradient(module, plan), hand, atol=1e-12, rtol=0)
     sft, rl = module.add_gradients(0, plan)
     assert rl is None
-    assert "loss/rl" not in branch_metrics(plan.shares, sft, rl)
+    metrics = branch_metrics(plan.shares, sft, rl, own=plan.own)
+    assert "loss/rl" not in metrics
+    # The policy's own samples say nothing about the expert's tokens.
+    assert {"own/nll", "own/mean_p"} < set(metrics)
+    assert "expert/nll" not in metrics
 
 
 def test_jsd_alternates_between_own_samples_and_the_experts(small_config: Build) -> None:
@@ -161,7 +165,8 @@ def test_jsd_alternates_between_own_samples_and_the_experts(small_config: Build)
     for step in range(20):
         plan = module.plan(step)
         tokens = experts_of(plan).tokens
-        own = plan.rollouts is not None
+        own = plan.own
+        assert own == (plan.rollouts is not None)
         other = plan.rollouts.rows if plan.rollouts is not None else module.imitation.stream(step)
         assert torch.equal(tokens.input_ids, other.tokens.input_ids)
         kinds.append(own)
