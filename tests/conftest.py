@@ -1,9 +1,12 @@
-"""Composing the real configuration, shrunk until a run takes a fraction of a second."""
+"""What tests start from: the real configuration, a registry, a machine without a W&B account.
+
+The configuration is shrunk until a run takes a fraction of a second; the registry is put back.
+"""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -75,3 +78,26 @@ def small_composed(models: Path, *overrides: str) -> DictConfig:
     """The composed configuration behind `small_config`."""
     teacher = [] if "teacher=none" in overrides else [f"teacher.path={models}/teacher.safetensors"]
     return compose_config(*SMALL, f"model.path={models}/base.safetensors", *teacher, *overrides)
+
+
+@pytest.fixture
+def registry() -> Iterator[None]:
+    """What a test registers is taken back."""
+    from chord import plugins
+
+    yield
+    for plugin in list(plugins._plugins.values()):
+        plugins.forget(plugin)
+
+
+@pytest.fixture
+def no_account(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An environment in which nobody is logged in to W&B; returns its home."""
+    for name in list(os.environ):
+        if name.startswith("WANDB_") or name.lower().endswith("_proxy"):
+            monkeypatch.delenv(name)
+    home = tmp_path / "home"
+    home.mkdir()
+    monkeypatch.setenv("HOME", str(home))
+    monkeypatch.setenv("NETRC", str(home / "netrc"))
+    return home

@@ -1,10 +1,9 @@
-"""What the README and the site say is true: commands, tables, names of metrics, options, tests."""
+"""What the README and the site say is true: commands, tables, names of options and tests."""
 
 from __future__ import annotations
 
 import importlib
 import importlib.util
-import json
 import math
 import re
 import shlex
@@ -15,7 +14,7 @@ from types import ModuleType
 
 import pytest
 import torch
-from conftest import compose_config, small_composed
+from conftest import compose_config
 from hydra.errors import HydraException
 from omegaconf.errors import OmegaConfBaseException
 from pages import PAGES, ROOT, TEXTS, blocks, code, commands, jobs, table
@@ -25,16 +24,10 @@ import chord
 from chord.cache_teacher import parser as cache_parser
 from chord.cli import GROUP_ORDER, one_line
 from chord.config import CONF_DIR, ConfigError, EvaluateConfig, TrainConfig, parse, register
-from chord.recorder import read_rows
 from chord.registry import SCHEMAS
-from chord.run import RunDirectory
 from chord.show import panels as show_panels
 from chord.show import parser as show_parser
-from chord.train import train
-from chord.weightings import (
-    Phi,
-    Weighting,
-)
+from chord.weightings import Phi, Weighting
 
 
 def hooks() -> ModuleType:
@@ -195,74 +188,6 @@ def test_the_table_of_the_attached_phi_is_right() -> None:
 
 def _padded(cell: str) -> str:
     return re.sub(r"^(-?)\.", r"\g<1>0.", cell)
-
-
-def documented(file: str) -> list[str]:
-    """The keys in the table of a section of docs/run-directory.md."""
-    text = (ROOT / "docs" / "run-directory.md").read_text()
-    section = text.split(f"\n## {file}\n")[1].split("\n## ")[0]
-    return re.findall(r"^\| `([^`]+)` \|", section, re.M)
-
-
-def matches(documented_key: str, key: str) -> bool:
-    pattern = re.escape(documented_key)
-    pattern = pattern.replace("SPLIT", "(val|test)").replace("SKILL", r"(?!mean|min)\w+")
-    pattern = pattern.replace("LOW_HIGH", r"\d\.\d\d_\d\.\d\d")
-    return re.fullmatch(pattern, key) is not None
-
-
-@pytest.fixture(scope="module")
-def run_files(small_models: Path, tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
-    """The directories of small runs that between them meet every condition of a key."""
-    paths = []
-    for name, overrides in {
-        "terms": [
-            "tracking=csv",
-            "objective.kl.coef=0.1",
-            "objective.entropy_coef=0.1",
-            "objective.dual_clip=3",
-        ],
-        "plain": ["schedule=linear", "steps=1"],
-        "experts": [
-            "gate=all_wrong_buffer",
-            "gate.size=1",
-            "data.pairing=paired",
-            "rollout.expert_in_group=1",
-            "rollout.group_size=3",
-            "objective.resample=1",
-            "reward.format_coef=1",
-            "steps=4",
-        ],
-    }.items():
-        composed = small_composed(small_models, *overrides)
-        path = tmp_path_factory.mktemp("runs") / name
-        train(parse(composed, TrainConfig), RunDirectory(path, composed, name, overrides))
-        paths.append(path)
-    return paths
-
-
-@pytest.mark.parametrize("file", ["metrics", "timings", "evaluations", "completions"])
-def test_every_key_of_a_run_is_documented_and_written(run_files: list[Path], file: str) -> None:
-    name = f"{file}.jsonl"
-    written = {key for path in run_files for row in read_rows(path / name) for key in row}
-    keys = documented(name)
-    assert not [key for key in written if not any(matches(known, key) for known in keys)]
-    assert not [known for known in keys if not any(matches(known, key) for key in written)]
-
-
-def test_every_file_of_a_run_is_documented(run_files: list[Path]) -> None:
-    named = [
-        name.rstrip("/")
-        for row in table("docs/run-directory.md", "| file |")
-        for name in code(row[0])
-    ]
-    for path in run_files:
-        for entry in path.rglob("*"):
-            if entry.is_file():
-                assert str(entry.relative_to(path)) in named
-    facts = json.loads((run_files[0] / "run.json").read_text())
-    text = (ROOT / "docs" / "run-directory.md").read_text()
-    assert not [key for key in facts if f"`{key}`" not in text]
 
 
 @pytest.mark.parametrize("path", TEXTS, ids=lambda path: path.name)

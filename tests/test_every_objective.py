@@ -1,50 +1,31 @@
 """What every objective of the registry has to satisfy, whatever its formula.
 
-Each has a row in `VARIANTS` and in `LOOPS`, its formula written out for one answer in plain Python;
-one without fails the first test. What is detached in the formula is in `FROZEN` as a constant.
+Each has its rows in `tests/objectives.py`; one without fails the first test.
 """
 
 from __future__ import annotations
 
 import math
-import multiprocessing
-from collections.abc import Callable
 from dataclasses import replace
 from itertools import product
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
-import torch.distributed as dist
-from test_gradients import gradient, models, rollouts
+from objectives import FROZEN, LOOPS, VARIANTS, loop, name_of
+from steps import gradient, on_two_ranks
+from test_gradients import models, rollouts
 from torch import Tensor
 from vectors import f64, lengths
 
 from chord.gradients import RolloutRows, Tokens, add_rl_gradient
-from chord.losses import (
-    Cispo,
-    Grpo,
-    Gspo,
-    Kl,
-    Objective,
-    Reinforce,
-    aggregate,
-    denominator,
-)
+from chord.losses import Kl, Objective, Reinforce, aggregate, denominator
 from chord.metrics import branch_metrics
 from chord.models.scoring import response_logits
 from chord.registry import SCHEMAS
 from chord.weightings import Uniform
 
-Row = list[float]
 AGGREGATIONS = ("token", "sequence", "constant")
-VARIANTS: dict[str, list[Objective]] = {
-    "grpo": [Grpo(), Grpo(clip_high=0.28), Grpo(dual_clip=1.5), Grpo(delta=1.4)],
-    "reinforce": [Reinforce()],
-    "gspo": [Gspo(), Gspo(clip_low=0.1, clip_high=0.05)],
-    "cispo": [Cispo(), Cispo(ratio_max=1.1)],
-}
 ALL = [
     pytest.param(objective, id=f"{name}-{index}")
     for name, variants in VARIANTS.items()
@@ -56,69 +37,6 @@ EVERY_AGGREGATION = [
     for index, objective in enumerate(variants)
     for aggregation in AGGREGATIONS
 ]
-
-
-def ratio_of(difference: float) -> float:
-    return math.exp(min(max(difference, -20.0), 20.0))
-
-
-def clip(objective: Any, ratio: float) -> float:
-    return min(max(ratio, 1 - objective.clip_low), 1 + objective.clip_high)
-
-
-def grpo(objective: Any, logprobs: Row, old: Row, advantages: Row) -> Row:
-    losses = []
-    for logprob, before, a in zip(logprobs, old, advantages, strict=True):
-        r = ratio_of(logprob - before)
-        capped = r if objective.delta is None else min(r, objective.delta)
-        surrogate = min(capped * a, clip(objective, r) * a)
-        if objective.dual_clip is not None and a < 0:
-            surrogate = max(surrogate, objective.dual_clip * a)
-        losses.append(-surrogate)
-    return losses
-
-
-def reinforce(objective: Any, logprobs: Row, old: Row, advantages: Row) -> Row:
-    return [-a * logprob for logprob, a in zip(logprobs, advantages, strict=True)]
-
-
-def gspo(objective: Any, logprobs: Row, old: Row, advantages: Row) -> Row:
-    gaps = [logprob - before for logprob, before in zip(logprobs, old, strict=True)]
-    s = ratio_of(sum(gaps) / max(1, len(gaps)))
-    return [-min(s * a, clip(objective, s) * a) for a in advantages]
-
-
-def cispo(objective: Any, logprobs: Row, old: Row, advantages: Row) -> Row:
-    return [
-        -min(ratio_of(logprob - before), objective.ratio_max) * a * logprob
-        for logprob, before, a in zip(logprobs, old, advantages, strict=True)
-    ]
-
-
-LOOPS: dict[str, Callable[[Any, Row, Row, Row], Row]] = {
-    "grpo": grpo,
-    "reinforce": reinforce,
-    "gspo": gspo,
-    "cispo": cispo,
-}
-
-
-def cispo_frozen(
-    objective: Any, at: Tensor, old: Tensor, advantages: Tensor
-) -> Callable[[Tensor], Tensor]:
-    weight = -(at - old).exp().clamp(max=objective.ratio_max).detach() * advantages[:, None]
-    return lambda logprobs: weight * logprobs
-
-
-FROZEN = {"cispo": cispo_frozen}
-
-
-def name_of(objective: Objective) -> str:
-    return next(n for n, schema in SCHEMAS["objective"].items() if schema is type(objective))
-
-
-def loop(objective: Objective, *rows: Row) -> Row:
-    return LOOPS[name_of(objective)](objective, *rows)
 
 
 def sample() -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -294,37 +212,18 @@ def cases() -> list[Objective]:
     ]
 
 
-def _rank(rank: int, path: str, results: multiprocessing.Queue) -> None:  # type: ignore[type-arg]
-    torch.set_num_threads(1)
-    dist.init_process_group("gloo", init_method=f"file://{path}", rank=rank, world_size=2)
-    rows = near_policy([10, 2, 3, 1, 7]).select(torch.tensor([[0, 1], [2, 3, 4]][rank]))
-    found = []
-    for objective in cases():
-        total, _ = rl_gradient(rows, objective, 2)
-        dist.all_reduce(total)
-        found.append(total / 2)  # as DistributedDataParallel averages
-    if rank == 0:
-        results.put([g.numpy() for g in found])
-    dist.barrier()
-    dist.destroy_process_group()
-
-
 def test_two_ranks_with_unequal_tokens_give_the_gradient_of_one(tmp_path: Path) -> None:
-    # 12 tokens in two rows on one rank, 11 in three on the other.
-    context = multiprocessing.get_context("fork")
-    results = context.Queue()
-    ranks = [
-        context.Process(target=_rank, args=(rank, str(tmp_path / "store"), results))
-        for rank in range(2)
-    ]
-    for process in ranks:
-        process.start()
-    found = results.get(timeout=60)
-    for process in ranks:
-        process.join(timeout=60)
+    rows = near_policy([10, 2, 3, 1, 7])
+
+    def work(rank: int) -> list[Tensor]:
+        # 12 tokens in two rows on one rank, 11 in three on the other.
+        part = rows.select(torch.tensor([[0, 1], [2, 3, 4]][rank]))
+        return [rl_gradient(part, objective, 2)[0] for objective in cases()]
+
+    found = on_two_ranks(tmp_path, work)
     for objective, spread in zip(cases(), found, strict=True):
-        whole, _ = rl_gradient(near_policy([10, 2, 3, 1, 7]), objective)
-        torch.testing.assert_close(torch.from_numpy(spread), whole, atol=1e-10, rtol=0)
+        whole, _ = rl_gradient(rows, objective)
+        torch.testing.assert_close(spread, whole, atol=1e-10, rtol=0)
 
 
 @pytest.mark.parametrize("micro_batch", [0, 1])

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import itertools
-import multiprocessing
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
-import torch.distributed as dist
+from steps import gradient, on_two_ranks
 from torch import Tensor
 from vectors import RULES
 
@@ -64,15 +63,6 @@ def rollouts(lengths: list[int]) -> RolloutRows:
     old = -3 * torch.rand(batch.mask.shape, generator=generator).double()
     advantages = torch.randn(len(lengths), generator=generator).double()
     return RolloutRows(batch, old, advantages, torch.linspace(0, 1, len(lengths)).double())
-
-
-def gradient(policy: torch.nn.Module) -> Tensor:
-    return torch.cat(
-        [
-            torch.zeros_like(p).flatten() if p.grad is None else p.grad.flatten()
-            for p in policy.parameters()
-        ]
-    )
 
 
 def sft_gradient(rows: ExpertRows, weighting: Weighting, micro_batch: int) -> Tensor:
@@ -204,31 +194,6 @@ def test_a_sampled_batch_of_unchanged_policy_has_ratio_one_and_reinforce_gradien
     torch.testing.assert_close(grpo, rl_gradient(rows, Reinforce(), Uniform(), 0))
 
 
-def _rank(rank: int, path: str, results: multiprocessing.Queue) -> None:  # type: ignore[type-arg]
-    torch.set_num_threads(1)
-    dist.init_process_group("gloo", init_method=f"file://{path}", rank=rank, world_size=2)
-    found = []
-    everything_sft, everything_rl = experts([10, 2, 3, 1, 7]), rollouts([10, 2, 3, 1, 7])
-    # 10 tokens in one piece here, 13 in two pieces and a narrower table there.
-    index = torch.tensor([[0], [1, 2, 3, 4]][rank])
-    for weighting, objective in cases():
-        sft = ExpertRows(everything_sft.tokens.select(index), everything_sft.signal[index])
-        batch = everything_rl.tokens.select(index)
-        rl = RolloutRows(
-            batch,
-            everything_rl.old_logprobs[index, : batch.mask.shape[1]],
-            everything_rl.advantages[index],
-            everything_rl.signal[index],
-        )
-        total = sft_gradient(sft, weighting, 2) + rl_gradient(rl, objective, weighting, 2)
-        dist.all_reduce(total)
-        found.append(total / 2)  # as DistributedDataParallel averages
-    if rank == 0:
-        results.put([g.numpy() for g in found])
-    dist.barrier()
-    dist.destroy_process_group()
-
-
 def cases() -> list[tuple[Weighting, Objective]]:
     rules = [
         Phi(normalize="mean1", apply_to="both"),
@@ -242,18 +207,26 @@ def cases() -> list[tuple[Weighting, Objective]]:
 
 
 def test_two_ranks_with_unequal_rows_give_the_gradient_of_one_process(tmp_path: Path) -> None:
-    context = multiprocessing.get_context("fork")
-    results = context.Queue()
-    ranks = [
-        context.Process(target=_rank, args=(rank, str(tmp_path / "store"), results))
-        for rank in range(2)
-    ]
-    for process in ranks:
-        process.start()
-    found = results.get(timeout=60)
-    for process in ranks:
-        process.join(timeout=60)
+    everything_sft, everything_rl = experts([10, 2, 3, 1, 7]), rollouts([10, 2, 3, 1, 7])
+
+    def work(rank: int) -> list[Tensor]:
+        # 10 tokens in one piece here, 13 in two pieces and a narrower table there.
+        index = torch.tensor([[0], [1, 2, 3, 4]][rank])
+        sft = ExpertRows(everything_sft.tokens.select(index), everything_sft.signal[index])
+        batch = everything_rl.tokens.select(index)
+        rl = RolloutRows(
+            batch,
+            everything_rl.old_logprobs[index, : batch.mask.shape[1]],
+            everything_rl.advantages[index],
+            everything_rl.signal[index],
+        )
+        return [
+            sft_gradient(sft, weighting, 2) + rl_gradient(rl, objective, weighting, 2)
+            for weighting, objective in cases()
+        ]
+
+    found = on_two_ranks(tmp_path, work)
     for (weighting, objective), cut in zip(cases(), found, strict=True):
-        whole = sft_gradient(experts([10, 2, 3, 1, 7]), weighting, 0)
-        whole = whole + rl_gradient(rollouts([10, 2, 3, 1, 7]), objective, weighting, 0)
-        torch.testing.assert_close(torch.from_numpy(cut), whole, atol=1e-10, rtol=0)
+        whole = sft_gradient(everything_sft, weighting, 0)
+        whole = whole + rl_gradient(everything_rl, objective, weighting, 0)
+        torch.testing.assert_close(cut, whole, atol=1e-10, rtol=0)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.metadata import EntryPoint
 from pathlib import Path
@@ -19,25 +19,14 @@ from pages import ROOT, blocks
 from chord import plugins
 from chord.cli import help_text
 from chord.config import ConfigError, TrainConfig, parse, register, restore, schema_names
-from chord.data.base import Data, DataConfig
-from chord.data.batch import Pair, Problem
-from chord.data.tasks import ALPHABET
-from chord.data.tokenizer import CharTokenizer
+from chord.data.batch import Problem
 from chord.registry import SCHEMAS
-from chord.rewards import Reward
 from chord.run import RunDirectory, open_run
 from chord.schedules import Constant, Schedule
 from chord.train import train
 
+pytestmark = pytest.mark.usefixtures("registry")
 PAGE = ROOT / "docs" / "plugins.md"
-
-
-@pytest.fixture(autouse=True)
-def _registry() -> Iterator[None]:
-    """What a test registers is taken back."""
-    yield
-    for plugin in list(plugins._plugins.values()):
-        plugins.forget(plugin)
 
 
 @dataclass(kw_only=True)
@@ -206,57 +195,6 @@ def test_a_plugin_that_fails_is_named_and_leaves_nothing_behind(
         register()
     assert str(caught.value).startswith(expected)
     assert "half" not in SCHEMAS["schedule"]
-
-
-@dataclass(kw_only=True)
-class Sums(DataConfig):
-    """One-digit sums, the smallest data set that can be trained on."""
-
-    def build(self) -> Data:
-        return SumData()
-
-
-class SumData(Data):
-    def __init__(self) -> None:
-        self.tokenizer = CharTokenizer(ALPHABET)
-        sums = [Problem(f"{a}+{b}=", str(a + b), key=10 * a + b) for a in range(9) for b in (1, 2)]
-        self.train, self.parts = sums[8:], {"validation": sums[:4], "test": sums[4:8]}
-        self.expert_pairs = [Pair(problem, problem.answer) for problem in self.train]
-
-    @property
-    def longest_prompt(self) -> int:
-        return 4
-
-    def problems(self, step: int, seed: int, n: int) -> list[Problem]:
-        return [self.train[(step * n + i) % len(self.train)] for i in range(n)]
-
-    def held_out(self, split: str) -> list[Problem]:
-        return self.parts[split]
-
-    def held_out_pairs(self, split: str) -> list[Pair]:
-        return [Pair(problem, problem.answer) for problem in self.parts[split]]
-
-
-@dataclass(kw_only=True)
-class Length(Reward):
-    def score(self, problem: Problem, response: str) -> float:
-        return float(len(response) == len(problem.answer))
-
-
-def test_another_data_set_and_reward_are_trained_on_and_evaluated(
-    tmp_path: Path, small_models: Path
-) -> None:
-    for group, name, schema in (("data", "sums", Sums), ("reward", "length", Length)):
-        (tmp_path / "conf" / group).mkdir(parents=True)
-        (tmp_path / "conf" / group / f"{name}.yaml").write_text(
-            f"# {name}\ndefaults: [/schema/{group}/{name}@_here_, _self_]\n"
-        )
-        plugins.register(group, name, schema, conf=tmp_path / "conf")
-    composed = small_composed(small_models, "data=sums", "reward=length")
-    outcome = train(parse(composed, TrainConfig), RunDirectory(tmp_path / "run", composed, "run"))
-    assert {answer.problem.prompt for answer in outcome.trained.answers} == {
-        "2+1=", "2+2=", "3+1=", "3+2="
-    }  # fmt: skip
 
 
 @pytest.mark.slow

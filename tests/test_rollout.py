@@ -1,4 +1,4 @@
-"""Sampling: the cache, independence of rows, end tokens, and what is counted."""
+"""Sampling: the cache, independence of rows, end tokens, what is counted, and settings."""
 
 from __future__ import annotations
 
@@ -15,7 +15,6 @@ from chord.data.batch import collate
 from chord.models.scoring import response_logits
 from chord.models.transformer import Transformer, TransformerConfig
 from chord.rollout import RolloutConfig, Samples, draw_uniforms, sample
-from chord.rollout.choice import inverse_cdf, truncate
 from chord.rollout.sampling import fill_holes
 from chord.weightings import token_logprobs
 
@@ -115,22 +114,6 @@ def test_a_row_does_not_depend_on_what_else_is_in_the_batch(
     starts = np.cumsum([0, *map(len, whole.responses)])
     flat = [whole.logprobs[starts[4 * i] : starts[4 * i + 4]] for i in order]
     torch.testing.assert_close(part.logprobs, torch.cat(flat), **EXACT)
-
-
-def test_random_numbers_belong_to_seed_step_problem_and_sample() -> None:
-    draws = draw_uniforms(5, 2, keys=[40, 9], group_size=3, max_new_tokens=6)
-    assert draws.shape == (6, 6)
-    for row, (key, number) in enumerate([(40, 0), (40, 1), (40, 2), (9, 0), (9, 1), (9, 2)]):
-        expected = np.random.default_rng([5, 2, key, number]).random(6)
-        assert draws[row].tolist() == expected.tolist()
-    longer = draw_uniforms(5, 2, keys=[9], group_size=1, max_new_tokens=9)
-    assert longer[0, :6].tolist() == draws[3].tolist()
-
-
-def test_a_problem_that_comes_twice_goes_on_counting_its_samples() -> None:
-    twice = draw_uniforms(5, 2, keys=[40, 9, 40], group_size=2, max_new_tokens=4)
-    wide = draw_uniforms(5, 2, keys=[40], group_size=4, max_new_tokens=4)
-    assert np.concatenate((twice[:2], twice[4:])).tolist() == wide.tolist()
 
 
 def test_seed_and_step_change_the_samples_and_repeating_does_not() -> None:
@@ -254,24 +237,6 @@ def test_truncation_limits_the_tokens_and_keeps_the_full_log_probabilities() -> 
     torch.testing.assert_close(samples.logprobs, token_logprobs(logits, chosen), **EXACT)
     greedy = answer(SAME_LENGTH, group_size=1, greedy=True)
     assert answer(SAME_LENGTH, group_size=1, top_p=1e-9).responses == greedy.responses
-
-
-def test_truncation_keeps_the_smallest_set_that_reaches_the_mass() -> None:
-    probs = torch.tensor([[0.1, 0.4, 0.3, 0.2]], dtype=torch.float64)
-    # In order .4 .3 .2 .1; the mass before each is 0 .4 .7 .9: below .6 are the first two.
-    assert truncate(probs, top_p=0.6).tolist() == [[0, 0.4, 0.3, 0]]
-    assert truncate(probs, top_k=3).tolist() == [[0, 0.4, 0.3, 0.2]]
-    assert torch.equal(truncate(probs), probs)
-
-
-def test_a_draw_picks_the_first_token_whose_cumulative_share_exceeds_it() -> None:
-    # Cumulative shares: 0, .25, .25, .75, 1, 1: indices 0, 2 and 5 have no probability.
-    probs = torch.tensor([[0.0, 0.25, 0.0, 0.5, 0.25, 0.0]], dtype=torch.float64)
-    draws = [0.0, 0.2499, 0.25, 0.7499, 0.75, 1 - 2**-53]
-    rows = inverse_cdf(probs.expand(6, -1), torch.tensor(draws, dtype=torch.float64))
-    assert rows.tolist() == [1, 1, 3, 3, 4, 4]
-    # Unnormalised in the same proportions.
-    assert inverse_cdf(probs * 0.3, torch.tensor([0.75]).double()).tolist() == [4]
 
 
 @given(st.lists(st.booleans(), max_size=12))
