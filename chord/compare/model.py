@@ -1,0 +1,123 @@
+"""What a comparison is made of: plain data, wherever the runs come from."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+FINISHED, FAILED, INTERRUPTED, RUNNING = "finished", "failed", "interrupted", "running"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Curve:
+    """A metric over train steps: `steps` rise, `values` have their length."""
+
+    steps: Sequence[int]
+    values: Sequence[float]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Answer:
+    """What a model answered to a held-out problem, greedily."""
+
+    problem: str
+    expert: str
+    text: str
+    right: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """One run as it lies on disk or in W&B.
+
+    `settings`: the resolved configuration, flat (`schedule.peak`: 0.9), without the seed and without
+    what can't change a number (tracking, threads, where it is written). `choices`: the option of
+    each group (`schedule`: `cosine`). `final`: metrics of the trained model after the last step
+    (`test/target_accuracy`), `base` those of the model it started from, `best` those of the
+    validation that was best by val/balance_at_0.5 with its step. `curves`: metrics of train steps and
+    of validations. `tokens`: trained on, by branch. `error`: why it failed.
+    """
+
+    path: str
+    name: str
+    seed: int
+    status: str
+    steps: int
+    planned_steps: int
+    settings: Mapping[str, object]
+    choices: Mapping[str, str]
+    versions: Mapping[str, str]
+    final: Mapping[str, float]
+    base: Mapping[str, float]
+    best: Mapping[str, float]
+    best_step: int | None
+    curves: Mapping[str, Curve]
+    answers: Sequence[Answer] = ()
+    base_answers: Sequence[Answer] = ()
+    seconds: float = 0.0
+    tokens: Mapping[str, float] = field(default_factory=dict)
+    error: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Estimate:
+    """A mean over n seeds with its 95 % interval; with one seed the interval is the line."""
+
+    mean: float
+    low: float
+    high: float
+    n: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Difference:
+    """Group minus baseline over the seeds that both have: interval, p and Holm's p."""
+
+    estimate: Estimate
+    p: float
+    p_holm: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Group:
+    """Runs that differ by nothing but the seed.
+
+    `label`: what tells the group from the others (`schedule=cosine weighting=phi`); `varied`: the
+    same as a mapping. `missing`: seeds that other groups have and this one lacks.
+    """
+
+    label: str
+    varied: Mapping[str, object]
+    runs: Sequence[Run]
+    final: Mapping[str, Estimate]
+    best: Mapping[str, Estimate]
+    differences: Mapping[str, Difference]
+    seconds: Estimate | None
+    tokens: Mapping[str, float]
+    missing: Sequence[int] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class LeftOut:
+    """A run, or a metric of one, that is not in the comparison, and why."""
+
+    what: str
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Comparison:
+    """Groups in the order of their first run, and everything that was left out.
+
+    `metrics`: those compared, in order. `baseline`: the label of the group that differences are
+    taken against. `base`: the model that all runs started from, where they agree. `notes`: what a
+    reader must know, such as that seeds do not vary the base model.
+    """
+
+    title: str
+    metrics: Sequence[str]
+    groups: Sequence[Group]
+    baseline: str | None
+    base: Mapping[str, float]
+    left_out: Sequence[LeftOut]
+    notes: Sequence[str]
