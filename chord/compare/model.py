@@ -30,12 +30,12 @@ class Answer:
 class Run:
     """One run as it lies on disk or in W&B.
 
-    `settings`: the resolved configuration, flat (`schedule.peak`: 0.9), without the seed and without
-    what can't change a number (tracking, threads, where it is written). `choices`: the option of
-    each group (`schedule`: `cosine`). `final`: metrics of the trained model after the last step
+    `settings`: the resolved configuration, flat (`schedule.peak`: 0.9), without the seed and what
+    can't change a number (tracking, threads, where it is written). `choices`: the option of each
+    group (`schedule`: `cosine`). `final`: metrics of the trained model after the last step
     (`test/target_accuracy`), `base` those of the model it started from, `best` those of the
-    validation that was best by val/balance_at_0.5 with its step. `curves`: metrics of train steps and
-    of validations. `tokens`: trained on, by branch. `error`: why it failed.
+    validation that was best by val/balance_at_0.5, with its step. `curves`: metrics of train steps
+    and of validations. `tokens`: trained on, by branch. `error`: why it failed.
     """
 
     path: str
