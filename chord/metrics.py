@@ -63,19 +63,20 @@ def gradient_metrics(sft: list[Tensor], rl: list[Tensor]) -> dict[str, float]:
 
 
 def branch_metrics(
-    shares: tuple[float, float], sft: Tokens | None, rl: Tokens | None
+    shares: tuple[float, float], sft: Tokens | None, rl: Tokens | None, *, own: bool = False
 ) -> dict[str, float]:
     """Losses, weights and token statistics of the branches; a skipped one is absent, not 0.
 
+    `own`: the tokens imitated are the policy's own samples, and say nothing about the expert's.
     An RL branch without a token, all answers being cut off and masked, has a loss and no means.
     """
     metrics = {"loss/total": 0.0}
     if sft is not None:
-        logprobs = torch.cat(sft.logprobs)
+        logprobs, imitated = torch.cat(sft.logprobs), "own" if own else "expert"
         metrics |= weight_metrics(torch.cat(sft.weights), logprobs.exp())
         metrics |= {
-            "expert/nll": float(-logprobs.mean()),
-            "expert/mean_p": float(logprobs.exp().mean()),
+            f"{imitated}/nll": float(-logprobs.mean()),
+            f"{imitated}/mean_p": float(logprobs.exp().mean()),
             "loss/sft": sft.loss,
             "loss/sft_share": shares[0] * sft.loss,
             "tokens/sft": float(logprobs.numel()),

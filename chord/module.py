@@ -95,7 +95,7 @@ class ChordModule(LightningModule):
             sft, rl, updating = self.update(step, plan)
             seconds_update += updating
             seconds_loss += time.perf_counter() - before - updating
-        self.metrics |= branch_metrics(plan.shares, sft, rl)
+        self.metrics |= branch_metrics(plan.shares, sft, rl, own=plan.own)
         completions = []
         if plan.rollouts is not None:
             self.metrics |= plan.rollouts.metrics()
@@ -142,7 +142,7 @@ class ChordModule(LightningModule):
             rollouts = self.collect(step)
         if own:
             assert rollouts is not None
-            return Plan(alpha, shares, self.imitation.own(rollouts), rollouts)
+            return Plan(alpha, shares, self.imitation.own(rollouts), rollouts, own=True)
         experts = self.imitation.stream(step) if shares.sft > 0 else None
         return Plan(alpha, shares, experts, rollouts)
 

@@ -17,12 +17,16 @@ from chord.mixes import Mix, Shares
 
 @dataclass
 class Plan:
-    """The two branches of a step with their shares; a branch that is None is skipped."""
+    """The two branches of a step with their shares; a branch that is None is skipped.
+
+    `own`: the rows to imitate a teacher on are the policy's own samples, not the expert's answers.
+    """
 
     alpha: float
     shares: Shares
     experts: ExpertRows | None
     rollouts: Rollouts | None
+    own: bool = False
     metrics: dict[str, float] = field(default_factory=dict)
 
 
@@ -63,4 +67,5 @@ def gated(
     experts = imitation.of(pairs, torch.tensor(share, dtype=torch.float64)) if imitates else None
     of_rows = (1 - g).repeat_interleave(rollouts.scores.shape[1])
     rows = replace(rollouts.rows, share=of_rows.to(rollouts.rows.advantages.dtype))
-    return Plan(plan.alpha, shares, experts, replace(rollouts, rows=rows), metrics), state
+    rollouts = replace(rollouts, rows=rows)
+    return Plan(plan.alpha, shares, experts, rollouts, metrics=metrics), state
