@@ -25,13 +25,13 @@ class Advantage:
     `baseline`: `group` or `batch` mean, `none`; `on_policy`, the mean of the group's members that
     the policy sampled, where an expert's answer is among them (`all`, another name of `group`,
     counts it in: LUFFY, 2504.14945); or `rloo`, the mean of the *other* answers of the
-    group, R - mean of others = K / (K - 1) (R - mean) (arXiv 2402.14740, section 3.3).
+    group, R - mean of others = K / (K - 1) (R - mean) (arXiv 2402.14740, section 2.3).
     `scale`: the standard deviation of the rewards over the `group` or the `batch`, `none`, or
-    `whiten`, that of the values left by the baseline, over the batch (arXiv 2501.03262).
+    `whiten`, that of the values left by the baseline, over the batch (arXiv 2501.03262, v9, eq. 7).
 
-    `baseline=group, scale=group` is GRPO's (arXiv 2402.03300, section 4.1.2; 2508.11408, eq. 2),
-    without the scale Dr. GRPO's (2503.20783), `batch, none` plain REINFORCE with the batch mean,
-    `group, whiten` REINFORCE++'s with baseline, `batch, batch` its other one without.
+    `baseline=group, scale=group` is GRPO's (arXiv 2402.03300, section 4.1.2; 2508.11408, section
+    2), without the scale Dr. GRPO's (2503.20783), `batch, none` plain REINFORCE with the batch
+    mean, `group, whiten` REINFORCE++'s with baseline, `batch, batch` its other one without.
     `compute_advantages` has the shapes, errors and a worked value. Raises ValueError for an
     unknown name.
     """
@@ -62,11 +62,12 @@ class Advantage:
 class SrftAdvantage(Advantage):
     """SRFT's signals: coef e^H for a right answer of the policy, -1 for a wrong one.
 
-    The self-exploration term of SRFT (arXiv 2506.19767) is coef sg(e^H) NLL of right samples plus
-    log pi of wrong ones, which is REINFORCE with these advantages; H is the mean entropy of the
-    answer's tokens. The expert's answer in a group has R - group mean, as LUFFY has it. Right is a
-    reward of 1 or more. The authors' code was not found; this follows a re-implementation
-    (Unify-Post-Training, commit ae332f5), coef .1. Raises ValueError for a coefficient below 0.
+    The self-exploration term of SRFT (arXiv 2506.19767, eq. 12, coef .1) is coef sg(e^H) NLL of
+    right samples plus log pi of wrong ones, which is REINFORCE with these advantages; H is the mean
+    entropy of the answer's tokens. The expert's answer in a group has R - group mean, as LUFFY's
+    code has it; eq. 7 divides by the group's std. Right is a reward of 1 or more. Not verified
+    against the authors' code (fyqqyf/SRFT, not read), but against a re-implementation
+    (Unify-Post-Training, commit ae332f5). Raises ValueError for a coefficient below 0.
 
     Rewards (1, 0) of own answers, H = ln 2 both: (.2, -1).
     """

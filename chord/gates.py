@@ -69,7 +69,8 @@ class SolveRate(Gate):
     """g = 1 where at most the share `gamma` of the rollouts is right, else 0.
 
     HPT (arXiv 2509.04419), gamma 0 or 2/8; checked against its code (`switch_gate`, a number of 8
-    rollouts there). With gamma 0 it is SuperRL (arXiv 2506.01096): SFT where every rollout failed.
+    rollouts there). With gamma 0 it is SuperRL (arXiv 2506.01096, v2): SFT where every rollout
+    failed.
 
     `soft=True` falls from 1 to 0 over the solve rates above gamma. It follows the table `soft_type`
     2 of HPT's code, which no published run uses and whose place in the paper was not found: for s

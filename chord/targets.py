@@ -173,10 +173,10 @@ class ReverseKl(_Distilled):
 class Jsd(_Distilled):
     """beta KL(Q || M) + (1 - beta) KL(P || M), M = beta Q + (1 - beta) P: GKD (arXiv 2306.13649).
 
-    A step is on the policy's own samples with probability `own` (lambda in the paper, algorithm 1),
-    drawn from (seed, step), else on the expert's answers. The defaults .5, .5 and temperature .9
-    are those of a widely used implementation (TRL). Q = (.75, .25), P = (.5, .5): .03382 at
-    temperature 1. Raises ValueError for beta outside (0, 1) or `own` outside [0, 1].
+    A step is on the policy's own samples with probability `own` (lambda in the paper), drawn from
+    (seed, step), else on the expert's answers. The defaults .5, .5 and temperature .9 are those of
+    a widely used implementation (TRL). Q = (.75, .25), P = (.5, .5): .03382 at temperature 1.
+    Raises ValueError for beta outside (0, 1) or `own` outside [0, 1].
     """
 
     temperature: float = 0.9

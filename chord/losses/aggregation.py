@@ -64,7 +64,7 @@ def sft_loss(logprobs: Tensor, weights: Tensor, mask: Tensor, *, total: Tensor |
 
     logprobs, weights and mask (..., T); `total` is the number of expert tokens in the whole
     optimizer step, never the sum of the weights, so the gradient with respect to log p is exactly
-    -w / total (arXiv 2508.11408, eq. 1 for w = 1 and eq. 6 for phi, as a mean over tokens).
+    -w / total (arXiv 2508.11408, eq. 1 for w = 1, and eq. 6 for phi as a mean over tokens).
 
     One token of two with p = .5, w = .25, the other with w = 0: .25 ln 2 / 2 = .08664.
     """

@@ -27,10 +27,11 @@ class RewardGap(Controller):
     """alpha = clip(tau - reward, 0, 1): imitation makes up for what the rollouts do not reach.
 
     `reward` is the mean of this step's rollouts, or with `ema` = d > 0 their exponential moving
-    average m <- d m + (1 - d) reward, which starts at the first step's reward. From the appendix of
-    CHORD (arXiv 2508.11408), tau .5; the average is ours. Not verified against code. Where nothing
-    has been observed yet, alpha is tau. Raises ValueError for tau outside [0, 1] or ema outside
-    [0, 1). Rewards 0, .3 and .8 at tau .5 give alphas .5, .2 and 0.
+    average m <- d m + (1 - d) reward, which starts at the first step's reward. From CHORD (arXiv
+    2508.11408, appendix B.1: tau .5 and .7, on tool use), which does not bound alpha by 1; the
+    average is ours. Not verified against code. Where nothing has been observed yet, alpha is tau.
+    Raises ValueError for tau outside [0, 1] or ema outside [0, 1). Rewards 0, .3 and .8 at tau .5
+    give alphas .5, .2 and 0.
     """
 
     needs: ClassVar[frozenset[str]] = frozenset({"reward"})
@@ -60,8 +61,8 @@ class EntropyTarget(Controller):
     """alpha <- clip(alpha + rate (target - H), low, high), from `initial`: hold the entropy.
 
     H is the mean entropy, in nats a token, of the distributions that this step's rollouts were
-    sampled from: at T = 1 only where `rollout.temperature` is 1. Imitating the expert spreads the
-    policy out where RL narrows it down (arXiv 2508.11408, section 4), so alpha rises while the
+    sampled from: at T = 1 only where `rollout.temperature` is 1. Plain imitation of the expert
+    raises the entropy (arXiv 2508.11408, section 3.3), where RL lowers it, so alpha rises while the
     rollouts are more certain than wished. An integrating controller of our own; what is clipped is
     not made up for later. Raises ValueError for a negative rate or target, for ends that are no
     shares, and for `initial` outside them. From .5 with rate .1 and target 1, entropies .4 and 2
@@ -114,7 +115,7 @@ class GradientRatio(Controller):
     (`draw=false`, ours: the mean of the draws). Norms are those of the SFT loss of the step, with
     its weights, before clipping; 0 over 0 counts as 0.
 
-    Follows the paper's algorithm 1 as two third parties wrote it down; not verified against the
+    Follows the paper's algorithm as two third parties wrote it down; not verified against the
     authors' code, which was not found, and the paper's gamma was not seen. `warmup` is a share of
     the run below 1 and a number of steps from 1 on, at least one. Raises ValueError naming the
     setting that is out of range. G_0 = 2 and G = 1 at gamma 1 give P = 1/3.

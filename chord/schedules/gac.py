@@ -43,10 +43,13 @@ class Gac(Controller):
     - D^2 `gap`: mean of (w - A)^2 over all pairs of an expert token, with its weight w, and a
       rollout token, with its advantage A: what -grad log p is multiplied by in either branch.
 
-    Written from the formulas; neither the paper's full text nor its code could be read. Unverified
-    are: that averages are of the statistics and not of alpha, the pairing in D^2, where alpha
-    starts, and that the prior's 200 and 800 steps are .2 and .8 of the run. Raises ValueError
-    naming the setting that is out of range. D^2 = 1, s_s^2 = 2, s_r^2 = 1 give best = 1.5/4 = .375.
+    Checked against the authors' controller (huyuelin/GAC): `best`, both variances, the averages of
+    the statistics, the blend, the prior's form and the defaults are the same. Departs: there alpha
+    starts at .5; `best` is averaged with alpha once more, with the weight `ema`, before the blend;
+    alpha moves at every step; a KL target can steer `balance`; and D^2 is the mean over answers of
+    (p (1 - p))^2 on expert tokens and (p (1 - p) - A)^2 on own ones, without pairs. That the
+    prior's 200 and 800 steps are .2 and .8 of a run is our reading. Raises ValueError naming the
+    setting that is out of range. D^2 = 1, s_s^2 = 2, s_r^2 = 1 give best = 1.5/4 = .375.
     """
 
     needs: ClassVar[frozenset[str]] = frozenset({"advantage_variance", "nll_variance", "gap"})

@@ -19,7 +19,7 @@ from chord.schedules.base import (
 
 @dataclass(kw_only=True)
 class Constant(Schedule):
-    """alpha = value. The default .1 is CHORD-phi's (arXiv 2508.11408, section 4).
+    """alpha = value. The default .1 is CHORD-phi's (arXiv 2508.11408, section 4.3).
 
     Raises ValueError for a value outside [0, 1]. `Constant(value=0.1)(7) == 0.1`.
     """

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 class Entropy(Weighting):
     """w = H(P) / ln V: strong where the policy is unsure; from the unified objective.
 
+    CHORD's "entropy norm" (arXiv 2508.11408, appendix B.2) is proportional to H as well.
     P = (.5, .5) over two tokens gives 1, (1, 0) gives 0.
     """
 
@@ -29,9 +30,10 @@ class TopEntropy(Weighting):
     """w = 1 on the share `rho` of the step's tokens with the highest entropy, else 0.
 
     CHORD's "entropy top" (arXiv 2508.11408, appendix B.2, rho .05) and Prefix-RFT's choice of
-    prefix tokens (2507.01679, rho .2). ceil(rho N) of the step's N tokens on all ranks; of equal
-    entropies the earlier row, then the earlier token wins, which is our choice. Raises ValueError
-    for rho outside (0, 1]. Entropies (.1, .6, .3, .6) and rho .25 give (0, 1, 0, 0).
+    prefix tokens (2507.01679, rho .2; its code ranks those of a micro-batch). ceil(rho N) of the
+    step's N tokens on all ranks; of equal entropies the earlier row, then the earlier token wins,
+    which is our choice. Raises ValueError for rho outside (0, 1]. Entropies (.1, .6, .3, .6) and
+    rho .25 give (0, 1, 0, 0).
     """
 
     ranks_tokens: ClassVar[bool] = True
@@ -54,8 +56,8 @@ class TopEntropy(Weighting):
 class TopKEntropy(Weighting):
     """w = (H_K / ln K)^a with the entropy H_K of the K = min(k, V) likeliest tokens, renormalised.
 
-    EAFT (arXiv 2601.02151) with k = 20 and a = 1. Its public code divides by 3, about ln 20, where
-    w may reach .9986; ours is 1 for equal probabilities whatever K is. Raises ValueError for
+    EAFT (arXiv 2601.02151, eq. 3) with k = 20 and a = 1. It divides by 3, about ln 20, where w may
+    reach .9986; ours is 1 for equal probabilities whatever K is. Raises ValueError for
     k < 2, a < 0, or statistics without `top_k`. V = 2, P = (.9, .1): .4690.
     """
 
@@ -82,11 +84,11 @@ class TopKEntropy(Weighting):
 class Srft(Weighting):
     """w = exp(sign H): SRFT, with sign -1 strong where the policy is sure.
 
-    arXiv 2506.19767 has sg(e^-H) on demonstrations, times .5, which here is left to alpha. The
-    paper and its public code are reported to disagree on the sign, hence the setting; with sign 1
-    w exceeds 1 (up to V). Neither formula nor sign was verified against the authors' code. H is the
-    mean of H(P) over the row's tokens, or with `level=token` that of each token. Raises ValueError
-    for another sign or level. P = (.5, .5) everywhere: .5, with sign 1 it is 2.
+    arXiv 2506.19767, eq. 8, has sg(e^-H) on demonstrations, times .5, which here is left to alpha.
+    Its public code (fyqqyf/SRFT) is reported by two readers to have e^+H, hence the setting; with
+    sign 1 w exceeds 1 (up to V). Not verified against the authors' code. H is the mean of H(P) over
+    the row's tokens, or with `level=token` that of each token. Raises ValueError for another sign
+    or level. P = (.5, .5) everywhere: .5, with sign 1 it is 2.
     """
 
     sign: int = -1

@@ -87,9 +87,9 @@ class Focal(Weighting):
 class Luffy(Weighting):
     """w = gamma p / (p + gamma)^2, at most 1/4, reached at p = gamma: LUFFY's policy shaping.
 
-    arXiv 2504.14945, section 3: -f(p) with f(p) = p / (p + gamma) replaces log p; its public code
-    has the same f ("p_div_p_0.1"). Of LUFFY this is the weight alone, without the advantage.
-    Raises ValueError for gamma <= 0. gamma .1: p = .1 gives .25, p = .5 gives .1389.
+    arXiv 2504.14945, section 3.2 (2.3 in v1): -f(p) with f(p) = p / (p + gamma) replaces log p; its
+    public code has the same f ("p_div_p_0.1"). Of LUFFY this is the weight alone, without the
+    advantage. Raises ValueError for gamma <= 0. gamma .1: p = .1 gives .25, p = .5 gives .1389.
     """
 
     gamma: float = 0.1
@@ -166,8 +166,9 @@ class RlPlus(Weighting):
     """w = 2 p sqrt(1 - p) / (1.5 p + .5): RL-PLUS, small for both sure and hopeless tokens.
 
     arXiv 2508.00222: the ratio 2 p / (p_old + (p_old + 1) / 2) of its multiple importance sampling
-    at p_old = p, times the sqrt(1 - p) of its exploration-based advantage. The square root was not
-    verified against code, and the group's advantage is left out. p = .5 gives .5657.
+    at p_old = p, times the sqrt(1 - p) of its exploration-based advantage, (1 - p)^gamma with the
+    gamma .5 of its public code (commit eb4aa4d). The group's advantage is left out. p = .5 gives
+    .5657.
     """
 
     def raw(self, at: WeightInputs) -> Tensor:

@@ -77,7 +77,7 @@ def group_signal(rewards: Tensor) -> Tensor:
     """Which groups can teach something: (P problems, K answers) to (P,) bool.
 
     False where the largest reward equals the smallest, compared and not subtracted: every
-    group-relative advantage is 0 there (DAPO, arXiv 2503.14476, eq. 11, for rewards of 0 and 1).
+    group-relative advantage is 0 there (DAPO, arXiv 2503.14476, eq. 11, for right and wrong).
     ((1, 1), (0, 1)) gives (False, True).
     """
     return rewards.amax(dim=-1) != rewards.amin(dim=-1)

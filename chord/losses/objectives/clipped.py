@@ -46,16 +46,18 @@ class Clipped(Objective):
 class Grpo(Clipped):
     """-min(r A, clip(r, 1 - clip_low, 1 + clip_high) A), r = exp(clamp(log p - log p_old, +-20)).
 
-    The clipped surrogate of GRPO (arXiv 2402.03300, eq. 3; 2508.11408, eq. 2). With one update per
-    batch r = 1: the gradient is REINFORCE's. Metrics: `ratio`, `approx_kl` (k3 of KL(old ||
-    policy)), `clip_fraction` (tokens whose clipped term is the smaller one).
+    The clipped surrogate of GRPO (arXiv 2402.03300, eq. 3, which averages over answers, adds k3 and
+    gives no clip; 2508.11408, eq. 2, over tokens and without KL). With one update per batch r = 1:
+    the gradient is REINFORCE's. Metrics: `ratio`, `approx_kl` (k3 of KL(old || policy)),
+    `clip_fraction` (tokens whose clipped term is the smaller one).
 
     For A < 0 this grows with r without limit. Two published options stop it; a capped token has no
     gradient. `dual_clip` = c: the surrogate is max(min(r A, clip(r) A), c A) where A < 0 (arXiv
-    1912.09729, c = 3), with the metric `dual_clip_fraction`. `delta`: r in the first term is held
-    at most at delta (arXiv 2505.07291, delta 4 beside a clip of .2; TRL's option of that name).
-    For one and the same bound they are one function, because delta > 1 + clip_high never acts
-    where A > 0. Giving both is refused: the larger one would do nothing.
+    1912.09729, dual-clip PPO; c = 3 in verl), with the metric `dual_clip_fraction`. `delta`: r in
+    the first term is held at most at delta (arXiv 2505.07291, section 4.1, delta 4 beside a clip of
+    .2; TRL's option of that name). For one and the same bound they are one function, because
+    delta > 1 + clip_high never acts where A > 0. Giving both is refused: the larger one would do
+    nothing.
 
     Raises ValueError for clips as in `Clipped`, dual_clip <= 1, delta <= 1 + clip_high.
     r = 1.5, clip .2: loss -1.2 for A = 1 (clipped, no gradient), 1.5 for A = -1; r = 5, A = -1:

@@ -39,8 +39,9 @@ class Cispo(Objective):
     """-sg(min(r, ratio_max)) A log p: the ratio is capped and held constant, no token is dropped.
 
     CISPO (arXiv 2506.13585, eq. 4 and 5, without the lower bound, which is not used there either;
-    token mean). The paper does not print its bound; 2 is what other implementations are compared
-    with here. Metrics: as in `Grpo`; `clip_fraction` counts the tokens whose ratio was capped.
+    token mean). The paper does not print its bound, and others differ (1.2 in verl, 5 in TRL for
+    ScaleRL); 2 is ours. Metrics: as in `Grpo`; `clip_fraction` counts the tokens whose ratio was
+    capped.
 
     Raises ValueError for ratio_max < 1, which would scale down even unchanged tokens.
     r = 1.5, A = 2, p = .5: loss 3 ln 2 = 2.07944, gradient -3; r = 5, ratio_max 2: gradient -4.
