@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,7 +13,7 @@ from steps import PAIRED, count, loss_gradient, module_of, plan_gradient, row_to
 from torch import Tensor
 
 from chord.config import ConfigError, TrainConfig, parse
-from chord.data.batch import collate_pairs
+from chord.data.batch import TokenBatch, collate_pairs
 from chord.gradients import ExpertRows
 from chord.metrics import branch_metrics
 from chord.models.storage import load_policy
@@ -51,6 +51,35 @@ def teacher_of(small_models: Path) -> torch.nn.Module:
     return load_policy(small_models / "teacher.safetensors").double().requires_grad_(False).eval()
 
 
+def by_both(
+    policy: torch.nn.Module, teacher: torch.nn.Module, tokens: TokenBatch
+) -> Iterator[tuple[Tensor, Tensor, Tensor, Tensor]]:
+    """Of each response token: log p by the policy and the teacher, and both distributions (V,)."""
+    for row in range(len(tokens.mask)):
+        pairs = zip(row_tokens(policy, tokens, row), row_tokens(teacher, tokens, row), strict=True)
+        for (_, own, student), (_, of_teacher, expert) in pairs:
+            yield own, of_teacher, student, expert
+
+
+def phi_gradient(
+    module: ChordModule,
+    plan: Plan,
+    teacher: torch.nn.Module,
+    divergence: Callable[[Tensor, Tensor], Tensor],
+) -> Tensor:
+    """The gradient of w divergence(log Q, log P) / N, of teacher and policy, term by term.
+
+    w = p (1 - p) of the token that stands there, held constant.
+    """
+    tokens = experts_of(plan).tokens
+    assert len(tokens.mask) == 3
+    total = torch.zeros((), dtype=torch.float64)
+    for logprob, _, student, expert in by_both(module.policy, teacher, tokens):
+        weight = logprob.detach().exp() * (1 - logprob.detach().exp())
+        total = total + weight * divergence(expert, student)
+    return loss_gradient(module.policy, total / count(tokens))
+
+
 @pytest.mark.parametrize("micro_batch", [0, 1, 2])
 @pytest.mark.parametrize("weighting", ["uniform", "phi weighting.normalize=mean1"])
 def test_a_cache_of_the_whole_vocabulary_is_the_teacher(
@@ -78,42 +107,29 @@ def test_a_truncated_cache_compares_the_likeliest_tokens_and_the_rest(
     small_config: Build, small_models: Path, cache: Callable[[int], str], k: int
 ) -> None:
     # Each token adds w sum_i Q_i (log Q_i - log P_i) over the k likeliest of the teacher's and the
-    # sum of all others, w = p (1 - p) of the token that stands there.
+    # sum of all others.
+    def of_the_likeliest(expert: Tensor, student: Tensor) -> Tensor:
+        p, q = student.exp(), expert.exp()
+        kept = q.argsort(descending=True)[:k].tolist()
+        events = [(q[i], p[i]) for i in kept]
+        events.append((1 - sum(q[i] for i in kept), 1 - sum(p[i] for i in kept)))
+        return sum(a * (a.log() - b.log()) for a, b in events)
+
     module = module_of(
         small_config(*SFT, "target=soft", f"target.cache={cache(k)}", "weighting=phi")
     )
-    plan, teacher = module.plan(0), teacher_of(small_models)
-    tokens = experts_of(plan).tokens
-    total = torch.zeros((), dtype=torch.float64)
-    for row in range(3):
-        both = zip(
-            row_tokens(module.policy, tokens, row), row_tokens(teacher, tokens, row), strict=True
-        )
-        for (_, logprob, student), (_, _, expert) in both:
-            p, q = student.exp(), expert.exp()
-            kept = q.argsort(descending=True)[:k].tolist()
-            events = [(q[i], p[i]) for i in kept]
-            events.append((1 - sum(q[i] for i in kept), 1 - sum(p[i] for i in kept)))
-            weight = logprob.detach().exp() * (1 - logprob.detach().exp())
-            total = total + weight * sum(a * (a.log() - b.log()) for a, b in events)
-    hand = loss_gradient(module.policy, total / count(tokens))
+    plan = module.plan(0)
+    hand = phi_gradient(module, plan, teacher_of(small_models), of_the_likeliest)
     torch.testing.assert_close(plan_gradient(module, plan), hand, atol=1e-6, rtol=0)
 
 
 def test_weights_scale_the_divergence(small_config: Build, small_models: Path) -> None:
-    # The gradient of w KL(Q || P) / N with respect to the policy, term by term.
+    def kl(expert: Tensor, student: Tensor) -> Tensor:
+        return (expert.exp() * (expert - student)).sum()
+
     module = module_of(small_config(*SFT, "target=soft", "weighting=phi"))
-    plan, teacher = module.plan(0), teacher_of(small_models)
-    tokens = experts_of(plan).tokens
-    total = torch.zeros((), dtype=torch.float64)
-    for row in range(3):
-        both = zip(
-            row_tokens(module.policy, tokens, row), row_tokens(teacher, tokens, row), strict=True
-        )
-        for (_, logprob, student), (_, _, expert) in both:
-            weight = logprob.detach().exp() * (1 - logprob.detach().exp())
-            total = total + weight * (expert.exp() * (expert - student)).sum()
-    hand = loss_gradient(module.policy, total / count(tokens))
+    plan = module.plan(0)
+    hand = phi_gradient(module, plan, teacher_of(small_models), kl)
     assert hand.norm() > 1e-4
     torch.testing.assert_close(plan_gradient(module, plan), hand, atol=1e-12, rtol=0)
 
@@ -139,15 +155,12 @@ def test_on_policy_distillation_samples_and_takes_no_rl_step(
     tokens = experts_of(plan).tokens
     assert torch.equal(tokens.mask, plan.rollouts.rows.own().tokens.mask)
     total = torch.zeros((), dtype=torch.float64)
-    for row in range(4):
-        both = zip(
-            row_tokens(module.policy, tokens, row), row_tokens(teacher, tokens, row), strict=True
-        )
-        for (_, own, student), (_, of_teacher, expert) in both:
-            if estimator == "exact":
-                total = total + (student.exp() * (student - expert)).sum()
-            else:
-                total = total - (of_teacher - own.detach()) * own
+    assert len(tokens.mask) == 4
+    for own, of_teacher, student, expert in by_both(module.policy, teacher, tokens):
+        if estimator == "exact":
+            total = total + (student.exp() * (student - expert)).sum()
+        else:
+            total = total - (of_teacher - own.detach()) * own
     hand = loss_gradient(module.policy, total / count(tokens))
     torch.testing.assert_close(plan_gradient(module, plan), hand, atol=1e-12, rtol=0)
     sft, rl = module.add_gradients(0, plan)
