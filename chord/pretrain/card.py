@@ -27,10 +27,12 @@ The tasks, the expert's manner and the split are described in `chord/data/tasks.
 
 _LIMITS = """## Limits
 
-- Scores are of one run a seed. The recipe and its seed fix every batch: the full run of the base,
-  repeated on one machine, gave the same weights bit for bit, and tests show the same on tiny
-  models, interrupted ones too. Elsewhere floating-point order differs, and with it the files and,
-  a little, the scores.
+- Scores are of one run a seed, and seeds differ: all bases keep the retained skills, but what they
+  can do on the target depends on when, late in the run, products begin to come out right. The
+  recipe and its seed fix every batch: the full run of the base, repeated on one machine, gave the
+  same weights bit for bit, and tests show the same on tiny models, interrupted ones too. On another
+  kind of processor rounding differs, and the direct answers with it as much as between seeds. So
+  compare methods on these files, not on files of your own (`docs/testbed.md`).
 - The models know prompts of the listed forms only. Other texts give meaningless answers.
 - Arithmetic has one right answer and a verifier that cannot be argued with, the model has learned
   nothing but these skills, and what it forgets is measured on the same few. What is seen here about
