@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from rich.console import Console
@@ -132,6 +132,8 @@ class Run:
             trained = self.final
         else:
             trained = self.report(module.policy, split, "trained", config.steps, alpha=alpha)
+        samples = side_by_side(self.data, split, base, trained)
+        self.recorder.samples(split, [asdict(sample) for sample in samples])
         plot_run(path, title=self.directory.name)
         rows = [
             row
@@ -143,7 +145,7 @@ class Run:
             Console(),
             base.metrics,
             trained.metrics,
-            side_by_side(self.data, split, base, trained),
+            samples,
             path,
             split=split,
             alpha=alpha,

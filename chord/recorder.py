@@ -9,6 +9,8 @@ timings.jsonl        the same step's seconds and tokens per second
 evaluations.jsonl    an evaluation after `step` completed train steps (0..T), with its
                      `split` (val, test) and `model` (base, trained)
 completions.jsonl    one sampled answer of train step `step`
+samples.jsonl        a problem of the last evaluation with the greedy answers of the base and of
+                     the trained model; written once, at the end
 ==================== ==================================================================
 
 Floats are written so that they read back exactly; JSON has no NaN or infinity, so a number that
@@ -29,6 +31,7 @@ METRICS = "metrics.jsonl"
 TIMINGS = "timings.jsonl"
 EVALUATIONS = "evaluations.jsonl"
 COMPLETIONS = "completions.jsonl"
+SAMPLES = "samples.jsonl"
 
 Row = dict[str, Any]
 
@@ -78,6 +81,11 @@ class Recorder:
     def completions(self, step: int, rows: Sequence[Mapping[str, Any]]) -> None:
         """Append sampled answers of train step `step`."""
         self._append(COMPLETIONS, [{"step": step, **row} for row in rows])
+
+    def samples(self, split: str, rows: Iterable[Mapping[str, Any]]) -> None:
+        """Write the side-by-side answers of `split`, in place of any that were there."""
+        text = "".join(_line({"split": split, **row}) for row in rows)
+        write_atomically(self.run_dir / SAMPLES, text.encode())
 
     def truncate(self, step: int) -> None:
         """Forget everything after `step` completed steps, as a run resumed from there must.

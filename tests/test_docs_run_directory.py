@@ -60,7 +60,7 @@ def run_files(small_models: Path, tmp_path_factory: pytest.TempPathFactory) -> l
     return paths
 
 
-@pytest.mark.parametrize("file", ["metrics", "timings", "evaluations", "completions"])
+@pytest.mark.parametrize("file", ["metrics", "timings", "evaluations", "completions", "samples"])
 def test_every_key_of_a_run_is_documented_and_written(run_files: list[Path], file: str) -> None:
     name = f"{file}.jsonl"
     written = {key for path in run_files for row in read_rows(path / name) for key in row}

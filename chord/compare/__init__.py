@@ -2,6 +2,16 @@
 
 ========== ===================================================================
 model      runs and what a comparison says about them: plain data
+finding    which directories hold the runs
 reading    run directories -> runs, and what was left out and why
+settings   a configuration, flat, without what changes no number
+record     rows -> thinned curves, final and best scores, tokens
+grouping   runs -> groups of all but the seed -> a comparison
+labels     what tells groups from each other
+statistics intervals, paired differences, Holm's correction
+notes      what a reader must know
+terminal   tables on the terminal
+tables     CSV and Parquet
+command    `python -m chord.compare`
 ========== ===================================================================
 """

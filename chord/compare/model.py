@@ -35,7 +35,8 @@ class Run:
     group (`schedule`: `cosine`). `final`: metrics of the trained model after the last step
     (`test/target_accuracy`), `base` those of the model it started from, `best` those of the
     validation that was best by val/balance_at_0.5, with its step. `curves`: metrics of train steps
-    and of validations. `tokens`: trained on, by branch. `error`: why it failed.
+    and of validations. `tokens`: trained on, by branch. `error`: why it failed. `overrides`:
+    what was typed after the command, where that is known.
     """
 
     path: str
@@ -57,6 +58,7 @@ class Run:
     seconds: float = 0.0
     tokens: Mapping[str, float] = field(default_factory=dict)
     error: str | None = None
+    overrides: Sequence[str] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,6 +114,7 @@ class Comparison:
     `metrics`: those compared, in order. `baseline`: the label of the group that differences are
     taken against. `base`: the model that all runs started from, where they agree. `notes`: what a
     reader must know, such as that seeds do not vary the base model.
+    `unfinished`: runs that were read and are in no group, each with its reason in `left_out`.
     """
 
     title: str
@@ -121,3 +124,4 @@ class Comparison:
     base: Mapping[str, float]
     left_out: Sequence[LeftOut]
     notes: Sequence[str]
+    unfinished: Sequence[Run] = ()

@@ -1,0 +1,97 @@
+"""Compare runs that differ by more than their seed: `python -m chord.compare [PATH ...]`.
+
+Paths are sweeps, runs, or directories of either; without any, the newest sweep under outputs/.
+Runs are grouped by everything but the seed. Prints scores with 95 % intervals over seeds, paired
+differences to a baseline, costs, and what was left out; writes tables and pictures.
+
+  python -m chord.compare
+  python -m chord.compare outputs/2026-01-31/12-00-00_sweep --baseline 'schedule=cosine'
+  python -m chord.compare RUN RUN RUN --metric test/target_accuracy --metric test/retained/min
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from chord.compare.model import Comparison
+
+ERROR, INTERRUPTED = 1, 130
+FOLDER = "comparison"
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    options = argparse.ArgumentParser(
+        prog="python -m chord.compare",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    options.add_argument("paths", nargs="*", type=Path, metavar="PATH", help="sweeps or runs")
+    options.add_argument(
+        "--baseline", metavar="GROUP",
+        help="what differences are taken against: a group's label, or settings that only one "
+        "group has (default: the preset sft_then_rl, else the first group)",
+    )  # fmt: skip
+    options.add_argument(
+        "--metric", action="append", default=[], metavar="NAME",
+        help="a score to compare, such as test/retained/min; may be repeated",
+    )  # fmt: skip
+    options.add_argument(
+        "--out", type=Path, metavar="DIR", help="where files go (default: PATH/comparison)"
+    )
+    options.add_argument("--parquet", action="store_true", help="write the tables as Parquet too")
+    return options
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Entry point of `chord-compare`."""
+    options = parser().parse_args(arguments)
+    try:
+        run(options)
+    except (ValueError, OSError) as error:
+        print(" ".join(str(error).split()), file=sys.stderr)
+        sys.exit(ERROR)
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        sys.exit(INTERRUPTED)
+
+
+def run(options: argparse.Namespace) -> Comparison:
+    """Read, compare, print, write. Raises ValueError where there is nothing to compare."""
+    from rich.console import Console
+
+    from chord.compare.tables import write_tables
+    from chord.compare.terminal import print_comparison
+    from chord.tracking.base import shown
+
+    comparison, root = read(options)
+    console = Console(highlight=False)
+    print_comparison(console, comparison)
+    out: Path = options.out or root / FOLDER
+    out.mkdir(parents=True, exist_ok=True)
+    for path in write_tables(comparison, out, parquet=options.parquet):
+        console.print(f"table: {shown(path)}", markup=False, soft_wrap=True)
+    return comparison
+
+
+def read(options: argparse.Namespace) -> tuple[Comparison, Path]:
+    """The comparison that was asked for, and the directory it belongs to."""
+    from chord.compare.finding import find_runs
+    from chord.compare.grouping import compare
+    from chord.compare.reading import read_runs
+
+    found = find_runs(options.paths)
+    runs, left_out = read_runs(found.runs)
+    comparison = compare(
+        runs,
+        left_out,
+        title=found.title,
+        baseline=options.baseline,
+        metrics=options.metric,
+    )
+    return comparison, found.root

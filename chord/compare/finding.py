@@ -1,0 +1,82 @@
+"""Which directories hold the runs that are to be compared."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+# Any of these makes a directory a run's, however early that was stopped.
+MARKS = ("run.json", "status.json", "config.yaml", "metrics.jsonl")
+# A sweep's own directory: Hydra's record of it, or its name as chord chooses it.
+SWEEP_FILE, SWEEP_SUFFIX = "multirun.yaml", "_sweep"
+_NEVER = ("wandb", "checkpoints", "comparison", "csv")
+
+
+@dataclass(frozen=True)
+class Found:
+    """Run directories in the order of their names, with a title and the directory above them."""
+
+    title: str
+    root: Path
+    runs: Sequence[Path]
+
+
+def find_runs(paths: Sequence[Path], outputs: Path = Path("outputs")) -> Found:
+    """Every run at or under `paths`; without any, those of the newest sweep under `outputs`.
+
+    Where there is no sweep, it is the directory that holds the newest run. Raises ValueError
+    where a path does not exist or nothing holds a run.
+    """
+    if not paths:
+        paths = [_newest(outputs)]
+    found: dict[Path, None] = {}
+    for path in paths:
+        if not path.is_dir():
+            raise ValueError(f"{path}: is not a directory")
+        own = _under(path)
+        if not own:
+            raise ValueError(f"{path}: holds no run (a run's directory has a run.json)")
+        found |= dict.fromkeys(own)
+    resolved = [path.resolve() for path in paths]
+    title = ", ".join(path.name for path in resolved[:3]) + (", ..." if resolved[3:] else "")
+    root = paths[0] if len(paths) == 1 else Path(os.path.commonpath(resolved))
+    unique = {path.resolve(): path for path in reversed(found)}
+    return Found(title, root, [path for path in found if unique[path.resolve()] == path])
+
+
+def is_sweep(path: Path) -> bool:
+    """Whether a directory is a multirun's."""
+    return path.name.endswith(SWEEP_SUFFIX) or (path / SWEEP_FILE).is_file()
+
+
+def _under(path: Path) -> list[Path]:
+    """Run directories at or below a path; jobs 0, 1, ..., 10 in the order of their numbers."""
+    found = []
+    for place, folders, files in os.walk(path):
+        # A job that failed before it was a run has nothing but what Hydra composed for it.
+        is_job = ".hydra" in folders and is_sweep(Path(place).parent)
+        folders[:] = sorted(
+            (name for name in folders if not name.startswith(".") and name not in _NEVER),
+            key=lambda name: (not name.isdigit(), int(name) if name.isdigit() else 0, name),
+        )
+        if is_job or any(mark in files for mark in MARKS):
+            found.append(Path(place))
+            folders.clear()
+    return found
+
+
+def _newest(outputs: Path) -> Path:
+    if not outputs.is_dir():
+        raise ValueError(f"{outputs}/: no such directory here; name a sweep or run directories")
+    runs = _under(outputs)
+    if not runs:
+        raise ValueError(f"{outputs}/: holds no run; train some first, or name directories")
+    newest = sorted(runs, key=lambda run: (_time(run), run), reverse=True)
+    return next((run.parent for run in newest if is_sweep(run.parent)), newest[0].parent)
+
+
+def _time(run: Path) -> float:
+    marks = [run / mark for mark in MARKS if (run / mark).is_file()]
+    return min(mark.stat().st_mtime for mark in marks or [run])

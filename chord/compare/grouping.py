@@ -1,0 +1,275 @@
+"""Runs -> groups of all that differ by the seed alone -> a comparison."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+
+from chord.compare.labels import group_key, label, of_one_group, value_text, varied
+from chord.compare.model import (
+    FAILED,
+    FINISHED,
+    RUNNING,
+    Comparison,
+    Estimate,
+    Group,
+    LeftOut,
+    Run,
+)
+from chord.compare.notes import notes
+from chord.compare.statistics import differences, mean_interval
+
+METRICS = (
+    "target_accuracy",
+    "target_mean4",
+    "retained/mean",
+    "retained/min",
+    "rl_reward",
+    "expert_style",
+)
+BALANCE = "val/balance_at_0.5"
+DEFAULT_BASELINE = "sft_then_rl"
+
+
+def compare(
+    runs: Sequence[Run],
+    left_out: Sequence[LeftOut] = (),
+    *,
+    title: str = "",
+    baseline: str | None = None,
+    metrics: Sequence[str] = (),
+) -> Comparison:
+    """Group, estimate, and take differences; what can't be compared is left out with its reason.
+
+    `metrics` default to the test scores and, where runs have none, the validation's, each in a
+    column of its own. `baseline` is a label or what it must hold (`schedule=cosine`). Raises
+    ValueError where no run is finished, no run has a metric, or `baseline` is not one group.
+    """
+    usable, unusable = _usable(runs)
+    parts, repeated = _parts(usable)
+    excluded = [*left_out, *unusable, *repeated]
+    if not parts:
+        raise ValueError(_nothing(runs, excluded))
+    names = tuple(dict.fromkeys(metrics)) or _default_metrics(usable)
+    for name in names:
+        if not any(name in run.final for run in usable):
+            known = ", ".join(sorted({key for run in usable for key in run.final}))
+            raise ValueError(f"--metric {name}: no finished run has it; there are {known}")
+    seeds = sorted({run.seed for part in parts for run in part})
+    groups = [
+        _group(part, settings, names, seeds)
+        for part, settings in zip(parts, _names(parts), strict=True)
+    ]
+    excluded += _lacking(groups, names)
+    chosen = _baseline(groups, baseline)
+    base, base_note = _base(usable)
+    return Comparison(
+        title=title,
+        metrics=names,
+        groups=_with_differences(groups, chosen, names),
+        baseline=chosen,
+        base=base,
+        left_out=excluded,
+        notes=notes(groups, names, base_note),
+        unfinished=[run for run in runs if run.status != FINISHED or not run.final],
+    )
+
+
+def _usable(runs: Iterable[Run]) -> tuple[list[Run], list[LeftOut]]:
+    usable, left_out = [], []
+    for run in runs:
+        reason = _unusable(run)
+        if reason is None:
+            usable.append(run)
+        else:
+            left_out.append(LeftOut(what=f"{run.path} ({run.name})", reason=reason))
+    return usable, left_out
+
+
+def _unusable(run: Run) -> str | None:
+    at = f"after {run.steps} of {run.planned_steps} steps"
+    error = " ".join((run.error or "").split())
+    if run.status == FAILED:
+        return f"failed {at}: {error or 'its error is not on record'}"
+    if run.status == RUNNING:
+        return f"still running, or killed, {at}"
+    if run.status != FINISHED:
+        return f"{run.status} {at}" + (f": {error}" if error else "")
+    return None if run.final else f"has no evaluation of the trained model {at}"
+
+
+def _parts(runs: Sequence[Run]) -> tuple[list[list[Run]], list[LeftOut]]:
+    """Runs that differ by the seed alone, by seed; a repetition of one is left out."""
+    parts: dict[object, dict[int, Run]] = {}
+    left_out = []
+    for run in runs:
+        known = parts.setdefault(group_key(run), {})
+        if run.seed in known:
+            reason = f"the same settings and seed as {known[run.seed].path}"
+            left_out.append(LeftOut(what=f"{run.path} ({run.name})", reason=reason))
+        else:
+            known[run.seed] = run
+    return [[part[seed] for seed in sorted(part)] for part in parts.values()], left_out
+
+
+def _names(parts: Sequence[Sequence[Run]]) -> list[dict[str, object]]:
+    if len(parts) == 1:
+        return [of_one_group(parts[0][0])]
+    return varied([part[0] for part in parts])
+
+
+def _nothing(runs: Sequence[Run], left_out: Sequence[LeftOut]) -> str:
+    first = f"; the first: {left_out[0].what}: {left_out[0].reason}" if left_out else ""
+    return f"none of {len(runs)} runs is finished, so there is nothing to compare{first}"
+
+
+def _default_metrics(runs: Sequence[Run]) -> tuple[str, ...]:
+    """Test scores where any run has them, validation's where some run has no test scores."""
+    splits = [
+        split
+        for split, wanted in (
+            ("test", any(_tested(run) for run in runs)),
+            ("val", not all(_tested(run) for run in runs)),
+        )
+        if wanted
+    ]
+    known = {key for run in runs for key in run.final}
+    names = [f"{split}/{name}" for split in splits for name in METRICS]
+    return tuple(name for name in names if name in known) or tuple(sorted(known))
+
+
+def _tested(run: Run) -> bool:
+    return any(key.startswith("test/") for key in run.final)
+
+
+def _group(
+    runs: Sequence[Run], settings: Mapping[str, object], metrics: Sequence[str], seeds: list[int]
+) -> Group:
+    """With the validation's twin of each test metric, which the best validation is held against."""
+    twins = [f"val/{name.partition('/')[2]}" for name in metrics]
+    wanted = dict.fromkeys([*metrics, *twins, BALANCE])
+    times = [run.seconds for run in runs if run.seconds > 0]
+    branches = sorted({branch for run in runs for branch in run.tokens})
+    return Group(
+        label=label(settings),
+        varied=settings,
+        runs=runs,
+        final=_estimates([run.final for run in runs], wanted),
+        best=_estimates([run.best for run in runs], dict.fromkeys([*twins, BALANCE])),
+        differences={},
+        seconds=mean_interval(times) if times else None,
+        tokens={
+            branch: sum(run.tokens.get(branch, 0.0) for run in runs) / len(runs)
+            for branch in branches
+        },
+        missing=[seed for seed in seeds if all(run.seed != seed for run in runs)],
+    )
+
+
+def _estimates(
+    scores: Sequence[Mapping[str, float]], metrics: Iterable[str]
+) -> dict[str, Estimate]:
+    found = {name: [each[name] for each in scores if name in each] for name in metrics}
+    return {name: mean_interval(values) for name, values in found.items() if values}
+
+
+def _lacking(groups: Sequence[Group], metrics: Sequence[str]) -> list[LeftOut]:
+    """Scores that runs lack: a mean is over the runs that have it, a group without it has none."""
+    found = []
+    for split in dict.fromkeys(name.partition("/")[0] for name in metrics):
+        names = [name for name in metrics if name.partition("/")[0] == split]
+        without = [group for group in groups if not any(name in group.final for name in names)]
+        if without:
+            labels = "; ".join(group.label for group in without[:3])
+            more = f"; and {len(without) - 3} more" if without[3:] else ""
+            reason = "their runs have no such evaluation at their last step"
+            what = f"{split} scores of {len(without)} groups: {labels}{more}"
+            found.append(LeftOut(what=what, reason=reason))
+        for name in names:
+            having = [group for group in groups if group not in without]
+            found += [each for group in having for each in _lacking_one(group, name)]
+    return found
+
+
+def _lacking_one(group: Group, name: str) -> list[LeftOut]:
+    reason = "not among the last scores, or not finite"
+    if name not in group.final:
+        return [LeftOut(what=f"{name} of {group.label}", reason=reason)]
+    return [
+        LeftOut(what=f"{name} of {run.path}", reason=reason)
+        for run in group.runs
+        if name not in run.final
+    ]
+
+
+def _baseline(groups: Sequence[Group], wanted: str | None) -> str | None:
+    """The label of the group that differences are taken against; None where there is but one."""
+    if wanted is None:
+        if len(groups) < 2:
+            return None
+        preset = [g for g in groups if g.runs[0].choices.get("experiment") == DEFAULT_BASELINE]
+        return (preset or list(groups))[0].label
+    fitting = [group for group in groups if group.label == wanted]
+    fitting = fitting or [group for group in groups if _fits(group, wanted)]
+    if len(fitting) == 1:
+        return fitting[0].label
+    labels = "; ".join(group.label for group in (fitting or groups)[:20])
+    if fitting:
+        raise ValueError(f"--baseline {wanted}: fits {len(fitting)} groups: {labels}")
+    raise ValueError(f"--baseline {wanted}: no group is called so; there are {labels}")
+
+
+def _fits(group: Group, wanted: str) -> bool:
+    """Whether `schedule=cosine steps=60` holds of a group; a word without = is a preset."""
+    first = group.runs[0]
+    known = {**first.settings, **first.choices}
+    parts = [part if "=" in part else f"experiment={part}" for part in wanted.split()]
+    pairs = [part.partition("=")[::2] for part in parts]
+    return all(
+        key in known and value in (value_text(known[key]), str(known[key])) for key, value in pairs
+    )
+
+
+def _with_differences(
+    groups: Sequence[Group], baseline: str | None, metrics: Sequence[str]
+) -> list[Group]:
+    if baseline is None:
+        return list(groups)
+    by_metric = {}
+    for name in metrics:
+        values = {
+            group.label: {run.seed: run.final[name] for run in group.runs if name in run.final}
+            for group in groups
+        }
+        by_metric[name] = differences(values, baseline)
+    return [
+        replace(
+            group,
+            differences={
+                name: found[group.label]
+                for name, found in by_metric.items()
+                if group.label in found
+            },
+        )
+        for group in groups
+    ]
+
+
+def _base(runs: Sequence[Run]) -> tuple[dict[str, float], str | None]:
+    """The scores on which all runs agree that they started from, and a note where they don't."""
+    scored = [run.base for run in runs if run.base]
+    if not scored:
+        return {}, None
+    keys = [key for key in scored[0] if all(key in base for base in scored)]
+    agreed = {
+        key: scored[0][key]
+        for key in keys
+        if max(base[key] for base in scored) - min(base[key] for base in scored) <= 1e-9
+    }
+    # The balance at the last step's alpha is the run's, not the base's.
+    if all(key in agreed or key.endswith("/balance") for key in keys):
+        return agreed, None
+    return {}, (
+        "the runs do not start from the same scores: their base models or their evaluations "
+        "differ, and a difference between groups may be one between bases"
+    )

@@ -1,0 +1,101 @@
+"""What tells groups from each other, in as few settings as possible."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+from chord.compare.model import Run
+
+# Part of what a group is: other code or other arithmetic gives other numbers.
+DECISIVE_VERSIONS = ("chord-posttraining", "torch")
+DEFAULTS = "defaults"
+
+Key = tuple[tuple[str, str], ...]
+
+
+def group_key(run: Run) -> Key:
+    """Everything but the seed, as something to sort runs by."""
+    versions = {f"version of {name}": run.versions.get(name) for name in DECISIVE_VERSIONS}
+    return tuple(sorted((key, repr(value)) for key, value in {**run.settings, **versions}.items()))
+
+
+def varied(runs: Sequence[Run]) -> list[dict[str, object]]:
+    """For each group's first run, the settings that tell it from the other groups.
+
+    First what was typed (`schedule=cosine`) as far as it differs; then, until all groups differ,
+    what divides them further, options before settings. A setting that follows from those before it
+    (the learning rate of a preset that nobody typed) is left out.
+    """
+    values = [_values(run) for run in runs]
+    chosen: list[str] = []
+    classes = [0] * len(runs)
+    for key in _typed(runs):
+        if _differs(key, values):
+            chosen.append(key)
+            classes = _divide(classes, [_text(each.get(key)) for each in values])
+    for key in dict.fromkeys(key for each in values for key in each):
+        if len(set(classes)) == len(runs):
+            break
+        finer = _divide(classes, [_text(each.get(key)) for each in values])
+        if len(set(finer)) > len(set(classes)):
+            chosen.append(key)
+            classes = finer
+    return [{key: each[key] for key in chosen if each.get(key) is not None} for each in values]
+
+
+def label(settings: Mapping[str, object]) -> str:
+    """`schedule=cosine weighting=phi`; a preset by its name alone: `chord_mu steps=60`."""
+    texts = [
+        value_text(value) if key == "experiment" else f"{key}={value_text(value)}"
+        for key, value in settings.items()
+    ]
+    return " ".join(texts) or DEFAULTS
+
+
+def value_text(value: object) -> str:
+    """A value as one would type it."""
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return str(value).lower()
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def of_one_group(run: Run) -> dict[str, object]:
+    """What names a group that is alone: its preset, else its schedule and weighting."""
+    names = ("experiment",) if "experiment" in run.choices else ("schedule", "weighting")
+    return {name: run.choices[name] for name in names if name in run.choices}
+
+
+def _values(run: Run) -> dict[str, object]:
+    """Options first, then settings, short names before long ones; last the versions."""
+    settings = dict(sorted(run.settings.items(), key=lambda item: ("." in item[0], item[0])))
+    versions = {f"version of {name}": run.versions.get(name) for name in DECISIVE_VERSIONS}
+    return {
+        **run.choices,
+        **{k: v for k, v in settings.items() if k not in run.choices},
+        **versions,
+    }
+
+
+def _typed(runs: Iterable[Run]) -> list[str]:
+    """The keys of all overrides, options of groups first, in the order of their appearance."""
+    keys = dict.fromkeys(
+        override.lstrip("+~").partition("=")[0] for run in runs for override in run.overrides
+    )
+    return sorted(keys, key=lambda key: (key != "experiment", "." in key))
+
+
+def _differs(key: str, values: Sequence[Mapping[str, object]]) -> bool:
+    return len({_text(each.get(key)) for each in values}) > 1
+
+
+def _divide(classes: Sequence[int], texts: Sequence[str]) -> list[int]:
+    """Classes of those that agree in both."""
+    numbers: dict[tuple[int, str], int] = {}
+    pairs = zip(classes, texts, strict=True)
+    return [numbers.setdefault(pair, len(numbers)) for pair in pairs]
+
+
+def _text(value: object) -> str:
+    return repr(value)

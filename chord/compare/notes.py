@@ -1,0 +1,127 @@
+"""What a reader of a comparison must know before believing it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+
+from chord.compare.model import Group, Run
+from chord.compare.statistics import BOOTSTRAP_FROM
+
+# Settings that decide what a score means: other problems, another verifier, another base.
+_MEASURE = ("data", "reward", "evaluation")
+_START = ("model",)
+# Of these groups, what concerns training alone.
+_TRAINING = ("evaluation.every", "reward.format_coef", "data.pairing", "data.expert_batch",
+             "data.expert_pairs")  # fmt: skip
+
+
+def notes(groups: Sequence[Group], metrics: Sequence[str], base: str | None) -> list[str]:
+    """One sentence each; `base` is the note on models that do not agree, if there is one."""
+    runs = [run for group in groups for run in group.runs]
+    found = [
+        _seeds(runs),
+        base,
+        _intervals(groups),
+        _pairs(groups),
+        _lengths(runs),
+        _versions(runs),
+        _measured(groups),
+        _splits(metrics),
+        _chosen(groups),
+    ]
+    return [note for note in found if note is not None]
+
+
+def _seeds(runs: Sequence[Run]) -> str:
+    differing = _differing(runs, _START)
+    if differing:
+        return (
+            f"the base model differs between groups ({', '.join(differing)}); within a group the "
+            "seeds share it, so no interval covers another base"
+        )
+    return (
+        "seeds vary the data order and the sampling, not the base model, which all runs share: "
+        "the intervals say nothing about another base"
+    )
+
+
+def _intervals(groups: Sequence[Group]) -> str | None:
+    sizes = {len(group.runs) for group in groups}
+    parts = []
+    if any(1 < size < BOOTSTRAP_FROM for size in sizes):
+        parts.append("Student's t over the seeds")
+    if any(size >= BOOTSTRAP_FROM for size in sizes):
+        parts.append(f"BCa bootstrap where there are {BOOTSTRAP_FROM} seeds or more")
+    text = f"intervals are 95 %: {'; '.join(parts)}" if parts else None
+    if 1 not in sizes:
+        return text
+    single = "a group of one seed has no interval, and nothing can be concluded from it"
+    return f"{text}; {single}" if text else single
+
+
+def _pairs(groups: Sequence[Group]) -> str | None:
+    if not any(group.differences for group in groups) and len(groups) < 2:
+        return None
+    return (
+        "differences to the baseline are over common seeds (paired t); p is Holm's, over the "
+        "groups, for each metric by itself"
+    )
+
+
+def _lengths(runs: Sequence[Run]) -> str | None:
+    lengths = sorted({run.planned_steps for run in runs})
+    if len(lengths) < 2:
+        return None
+    return f"runs have different lengths ({_listed(lengths)} steps); each is taken at its own end"
+
+
+def _versions(runs: Sequence[Run]) -> str | None:
+    names = dict.fromkeys(name for run in runs for name in run.versions)
+    mixed = []
+    for name in names:
+        counts = Counter(run.versions.get(name, "unknown") for run in runs)
+        if len(counts) > 1:
+            # A platform's text is long and holds nothing that is decided by.
+            every = ", ".join(f"{value} ({count})" for value, count in counts.most_common(3))
+            mixed.append(f"{name} {every}")
+    return f"runs were made with mixed versions: {'; '.join(mixed)}" if mixed else None
+
+
+def _measured(groups: Sequence[Group]) -> str | None:
+    found = _differing([group.runs[0] for group in groups], _MEASURE)
+    differing = [key for key in found if key not in _TRAINING]
+    if not differing:
+        return None
+    return (
+        f"groups are measured on different problems or differently ({_listed(differing)}): their "
+        "scores may not mean the same"
+    )
+
+
+def _splits(metrics: Sequence[str]) -> str | None:
+    if {name.partition("/")[0] for name in metrics} >= {"test", "val"}:
+        return "test and validation scores stand in columns of their own and are never mixed"
+    return None
+
+
+def _chosen(groups: Sequence[Group]) -> str | None:
+    if not any(group.best for group in groups):
+        return None
+    return (
+        "the best validation is the largest of several noisy ones: it flatters; settings chosen "
+        "by it need the test split once"
+    )
+
+
+def _differing(runs: Sequence[Run], groups: Iterable[str]) -> list[str]:
+    """Settings of some config groups that are not the same in all runs."""
+    keys = dict.fromkeys(
+        key for run in runs for key in run.settings if key.partition(".")[0] in groups
+    )
+    return [key for key in keys if len({repr(run.settings.get(key)) for run in runs}) > 1]
+
+
+def _listed(values: Sequence[object]) -> str:
+    shown = ", ".join(map(str, values[:6]))
+    return shown + (", ..." if len(values) > 6 else "")

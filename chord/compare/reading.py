@@ -1,0 +1,222 @@
+"""Run directories -> runs, and what could not be read of them.
+
+Rows are parsed once and at once reduced to what a comparison needs; a damaged line costs that
+line and is said, a directory that is no whole run is said with its reason.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import orjson
+import yaml
+
+from chord.compare.model import FAILED, FINISHED, INTERRUPTED, RUNNING, Answer, LeftOut, Run
+from chord.compare.record import Record
+from chord.compare.settings import flat_settings, keep_choices, preset_of, read_choices
+from chord.recorder import EVALUATIONS, METRICS, SAMPLES, TIMINGS
+
+STATUS = "status.json"
+STATES = (FINISHED, FAILED, INTERRUPTED, RUNNING)
+_Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+
+def read_runs(paths: Sequence[Path]) -> tuple[list[Run], list[LeftOut]]:
+    """The runs in these directories, in order, and everything that could not be read."""
+    runs: list[Run] = []
+    left_out: list[LeftOut] = []
+    for path in paths:
+        run, troubles = read_run(path)
+        left_out += troubles
+        if run is not None:
+            runs.append(run)
+    return runs, left_out
+
+
+def read_run(path: Path) -> tuple[Run | None, list[LeftOut]]:
+    """One run directory; None where its configuration can't be read. Never raises for its content.
+
+    Without a `status.json` a run counts as finished if the trained model's evaluation after the
+    last planned step is there, and as interrupted otherwise.
+    """
+    status, error = _status(path)
+    try:
+        facts = _json_object(path / "run.json")
+        config = _config(path / "config.yaml")
+    except (OSError, ValueError) as reason:
+        said = f"{_said(status, error)}; " if status else ""
+        return None, [LeftOut(what=str(path), reason=f"{said}{_reason(reason)}")]
+    record = Record()
+    left_out = [
+        *_take(path / METRICS, record.train),
+        *_take(path / TIMINGS, record.timing),
+        *_take(path / EVALUATIONS, record.evaluation),
+    ]
+    planned = config["steps"]
+    final = record.final(planned)
+    split = "test" if any(key.startswith("test/") for key in final) else "val"
+    best, best_step = record.best()
+    base_answers, answers, troubles = _answers(path / SAMPLES, split)
+    overrides = _texts(facts.get("overrides"))
+    schemas = facts.get("schemas")
+    run = Run(
+        path=str(path),
+        name=str(facts.get("name") or path.name),
+        seed=config["seed"],
+        status=status or (FINISHED if _complete(config, final) else INTERRUPTED),
+        steps=record.steps,
+        planned_steps=planned,
+        settings=flat_settings(config, schemas if isinstance(schemas, Mapping) else {}),
+        choices=_choices(path, schemas, overrides),
+        versions={str(k): str(v) for k, v in _mapping(facts.get("versions")).items()},
+        final=final,
+        base=record.base(),
+        best=best,
+        best_step=best_step,
+        curves=record.curves(),
+        answers=answers,
+        base_answers=base_answers,
+        seconds=record.seconds,
+        tokens=record.tokens,
+        error=error,
+        overrides=overrides,
+    )
+    return run, [*left_out, *troubles]
+
+
+def _status(path: Path) -> tuple[str | None, str | None]:
+    """What the run itself said last; nothing where it said nothing that can be read."""
+    try:
+        said = _json_object(path / STATUS)
+    except (OSError, ValueError):
+        return None, None
+    state, error = said.get("status"), said.get("error")
+    return (state, error if isinstance(error, str) else None) if state in STATES else (None, None)
+
+
+def _said(status: str, error: str | None) -> str:
+    return f"{status}: {_first_line(error)}" if error else status
+
+
+def _first_line(text: str) -> str:
+    return next((line.strip() for line in text.splitlines() if line.strip()), "")
+
+
+def _complete(config: Mapping[str, Any], final: Mapping[str, float]) -> bool:
+    wants_test = _mapping(config.get("evaluation")).get("test", True)
+    return any(key.startswith("test/" if wants_test else "val/") for key in final)
+
+
+def _json_object(path: Path) -> dict[str, Any]:
+    value = json.loads(path.read_bytes())
+    if not isinstance(value, dict):
+        raise ValueError(f"{path.name} is not a JSON object")
+    return value
+
+
+def _config(path: Path) -> dict[str, Any]:
+    """The resolved configuration; ValueError unless it has whole `steps` and `seed`."""
+    try:
+        config = yaml.load(path.read_bytes(), _Loader)
+    except yaml.YAMLError as error:
+        raise ValueError(f"{path.name} is not YAML") from error
+    if not isinstance(config, dict):
+        raise ValueError(f"{path.name} is not a mapping")
+    for key in ("steps", "seed"):
+        if not isinstance(config.get(key), int):
+            raise ValueError(f"{path.name} has no {key}")
+    return config
+
+
+def _reason(error: OSError | ValueError) -> str:
+    if isinstance(error, FileNotFoundError):
+        return f"it has no {Path(error.filename).name}"
+    if isinstance(error, OSError):
+        return f"{Path(error.filename).name} can't be read ({error.strerror})"
+    if isinstance(error, json.JSONDecodeError | UnicodeDecodeError):
+        return "run.json can't be read (not JSON)"
+    return str(error)
+
+
+def _choices(path: Path, schemas: object, overrides: Sequence[str]) -> dict[str, str]:
+    """As Hydra recorded them; else the strategies' names and the preset that was typed."""
+    try:
+        found = read_choices((path / ".hydra" / "hydra.yaml").read_text(errors="replace"))
+    except OSError:
+        found = {}
+    return found or preset_of(overrides) | keep_choices(_mapping(schemas))
+
+
+def _take(path: Path, use: Callable[[dict[str, Any]], str | None]) -> list[LeftOut]:
+    """Give each row to `use`; the lines that were left out, those of one reason in one entry.
+
+    A last line without its end was being written when the run was read or stopped.
+    """
+    try:
+        raw = path.read_bytes()
+    except OSError as error:
+        return [LeftOut(what=str(path), reason=_reason(error))]
+    lines = raw.split(b"\n")
+    bad: dict[str, list[int]] = {}
+    if lines.pop():
+        bad["half-written last line"] = [len(lines) + 1]
+    loads = orjson.loads
+    for number, line in enumerate(lines, start=1):
+        try:
+            row = loads(line)
+        except orjson.JSONDecodeError:
+            row = None
+        trouble = use(row) if type(row) is dict else "not a JSON object"
+        if trouble is not None:
+            bad.setdefault(trouble, []).append(number)
+    return [
+        LeftOut(what=f"{path}, {_numbers(numbers)}", reason=f"{reason}: left out")
+        for reason, numbers in bad.items()
+    ]
+
+
+def _numbers(numbers: Sequence[int]) -> str:
+    if len(numbers) == 1:
+        return f"line {numbers[0]}"
+    return f"lines {', '.join(map(str, numbers[:5]))}" + (
+        f" and {len(numbers) - 5} more" if len(numbers) > 5 else ""
+    )
+
+
+def _answers(
+    path: Path, split: str
+) -> tuple[tuple[Answer, ...], tuple[Answer, ...], list[LeftOut]]:
+    """Base's and trained model's answers to the problems of `split`; runs of old have none."""
+    if not path.exists():
+        return (), (), []
+    base: list[Answer] = []
+    trained: list[Answer] = []
+
+    def use(row: Mapping[str, Any]) -> str | None:
+        try:
+            asked = Answer(
+                problem=str(row["problem"]), expert=str(row["expert"]), text="", right=False
+            )
+            before = replace(asked, text=str(row["base"]), right=bool(row["base_right"]))
+            after = replace(asked, text=str(row["trained"]), right=bool(row["trained_right"]))
+        except KeyError as missing:
+            return f"has no {missing.args[0]}"
+        if row.get("split") == split:
+            base.append(before)
+            trained.append(after)
+        return None
+
+    troubles = _take(path, use)
+    return tuple(base), tuple(trained), troubles
+
+
+def _mapping(value: object) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else {}
+
+
+def _texts(value: object) -> tuple[str, ...]:
+    return tuple(str(each) for each in value) if isinstance(value, list) else ()

@@ -1,0 +1,140 @@
+"""What is kept of a run's rows: thinned curves, final and best scores, tokens and seconds."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from chord.compare.model import Curve
+
+POINTS = 200
+STEP_CURVES = (
+    "alpha",
+    "rollout/reward",
+    "loss/sft",
+    "loss/rl",
+    "rollout/entropy",
+    "rollout/expert_style",
+)
+VALIDATION_CURVES = ("val/target_accuracy", "val/retained/mean")
+TOKENS = {"tokens/sft": "sft", "tokens/rl": "rl", "tokens/off_policy": "off_policy"}
+CHOSEN_BY = "val/balance_at_0.5"
+
+Row = Mapping[str, Any]
+
+
+@dataclass
+class Record:
+    """A run's rows as they come in; afterwards what a comparison needs of them.
+
+    Rows have to rise in `step`.
+    """
+
+    steps: int = 0
+    seconds: float = 0.0
+    tokens: dict[str, float] = field(default_factory=dict)
+    evaluations: list[Row] = field(default_factory=list)
+    _series: dict[str, tuple[list[int], list[float]]] = field(default_factory=dict)
+
+    def train(self, row: Row) -> str | None:
+        """Take a train step; what is wrong with the row, if it has to be left out."""
+        step = row.get("step")
+        if not _whole(step):
+            return "has no step"
+        assert isinstance(step, int)
+        if step < self.steps:
+            return "a step that was there before"
+        self.steps = step + 1
+        for key in STEP_CURVES:
+            if key in row:
+                self._point(key, step, row[key])
+        for key, branch in TOKENS.items():
+            value: Any = row.get(key)
+            if finite(value):
+                self.tokens[branch] = self.tokens.get(branch, 0.0) + float(value)
+        return None
+
+    def timing(self, row: Row) -> str | None:
+        """Take a step's seconds; what is wrong with the row, if it has to be left out."""
+        value: Any = row.get("seconds/step")
+        if not finite(value):
+            return "has no seconds/step"
+        self.seconds += float(value)
+        return None
+
+    def evaluation(self, row: Row) -> str | None:
+        """Take an evaluation; what is wrong with the row, if it has to be left out."""
+        if not _whole(row.get("step")):
+            return "has no step"
+        if row.get("split") not in ("val", "test") or row.get("model") not in ("base", "trained"):
+            return "has no split or model"
+        self.evaluations.append(row)
+        return None
+
+    def final(self, step: int) -> dict[str, float]:
+        """Scores of the trained model after `step` steps, of every split."""
+        return self._scores("trained", step)
+
+    def base(self) -> dict[str, float]:
+        """Scores of the model that the run started from, as its last report has them."""
+        return self._scores("base", 0)
+
+    def best(self) -> tuple[dict[str, float], int | None]:
+        """The validation with the highest balance at .5 and its step; the earliest of equals."""
+        rows = [row for row in self._validations() if finite(row.get(CHOSEN_BY))]
+        if not rows:
+            return {}, None
+        best = max(rows, key=lambda row: (float(row[CHOSEN_BY]), -int(row["step"])))
+        return scores(best), int(best["step"])
+
+    def curves(self) -> dict[str, Curve]:
+        """Each series with at most 200 points."""
+        for key in VALIDATION_CURVES:
+            by_step = {int(row["step"]): row[key] for row in self._validations() if key in row}
+            for step in sorted(by_step):
+                self._point(key, step, by_step[step])
+        return {key: thinned(*series) for key, series in self._series.items() if series[0]}
+
+    def _point(self, key: str, step: int, value: Any) -> None:
+        if finite(value):
+            steps, values = self._series.setdefault(key, ([], []))
+            steps.append(step)
+            values.append(float(value))
+
+    def _validations(self) -> Iterable[Row]:
+        return (r for r in self.evaluations if r["split"] == "val" and r["model"] == "trained")
+
+    def _scores(self, model: str, step: int) -> dict[str, float]:
+        found: dict[str, float] = {}
+        for row in self.evaluations:
+            if row["model"] == model and row["step"] == step:
+                found |= scores(row)
+        return found
+
+
+def scores(row: Row) -> dict[str, float]:
+    """The finite numbers of an evaluation but its step."""
+    return {key: float(v) for key, v in row.items() if key != "step" and finite(v)}
+
+
+def thinned(steps: Sequence[int], values: Sequence[float]) -> Curve:
+    """At most 200 points of a curve: every k-th with the last, so that no value is made up.
+
+    Runs of one length keep the same steps. 500 points: k = 3, 167 points, then the last.
+    """
+    stride = max(1, math.ceil((len(steps) - 1) / (POINTS - 1)))
+    places = list(range(0, len(steps), stride))
+    if places and places[-1] != len(steps) - 1:
+        places.append(len(steps) - 1)
+    return Curve(steps=[steps[i] for i in places], values=[values[i] for i in places])
+
+
+def finite(value: Any) -> bool:
+    """Whether a value is a number that can be averaged: no null, NaN, infinity or truth."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _whole(step: Any) -> bool:
+    return isinstance(step, int) and not isinstance(step, bool) and step >= 0

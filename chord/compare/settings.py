@@ -1,0 +1,86 @@
+"""A run's configuration as flat settings, and the option of each group."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+# What can't change a number: who watches, how fast, where it is written, what it goes on from.
+IGNORED = (
+    "seed",
+    "threads",
+    "resume",
+    "resume_sweep",
+    "skip_finished",
+    "sweep_metric",
+    "sweep",
+    "tracking",
+    "hydra",
+    "trainer.checkpoint_every",
+    "trainer.completions_every",
+)
+# Of each group's choice, those of no consequence for the numbers.
+_NO_CHOICE = ("tracking", "debug", "hparams_search", "seed")
+
+
+def flat_settings(
+    config: Mapping[str, Any], schemas: Mapping[str, str] | None = None
+) -> dict[str, object]:
+    """`{"schedule": {"peak": .9}}` as `{"schedule.peak": .9}`, without what changes no number.
+
+    `schemas` names the strategy of each group (`schedule`: `cosine`) and stands under the group's
+    name: two strategies may have the same fields. Lists become tuples, or text where they hold
+    more than plain values.
+    """
+    named = {group: name for group, name in (schemas or {}).items() if not _ignored(group)}
+    found = {key: value for key, value in _flat(config, "") if not _ignored(key)}
+    return {**named, **found}
+
+
+def read_choices(hydra_yaml: str) -> dict[str, str]:
+    """The option of each group from `.hydra/hydra.yaml`; none where it has no such block.
+
+    The block alone is read: the file is long and YAML slow.
+    """
+    block = re.search(r"^ {4}choices:\n((?: {6}.*\n)*)", hydra_yaml, re.M)
+    lines = block[1].splitlines() if block else []
+    pairs = (line.strip().partition(": ")[::2] for line in lines)
+    return keep_choices({name.strip("'\""): value.strip("'\"") for name, value in pairs})
+
+
+def keep_choices(choices: Mapping[str, Any]) -> dict[str, str]:
+    """Those that were made and may change a number, the preset first."""
+    kept = {
+        name: str(value)
+        for name, value in choices.items()
+        if value not in (None, "null", "") and not name.startswith("hydra") and _kept(name)
+    }
+    preset = {"experiment": kept.pop("experiment")} if "experiment" in kept else {}
+    return preset | kept
+
+
+def preset_of(overrides: Sequence[str]) -> dict[str, str]:
+    """The preset among what was typed: `experiment=chord_mu`."""
+    found = [text.partition("=")[2] for text in overrides if text.startswith("experiment=")]
+    return {"experiment": found[-1]} if found else {}
+
+
+def _kept(name: str) -> bool:
+    return name.partition("@")[0] not in _NO_CHOICE
+
+
+def _ignored(key: str) -> bool:
+    return any(key == name or key.startswith(name + ".") for name in IGNORED)
+
+
+def _flat(config: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, object]]:
+    for key, value in config.items():
+        name = f"{prefix}{key}"
+        if isinstance(value, Mapping):
+            yield from _flat(value, name + ".")
+        elif isinstance(value, list | tuple):
+            simple = all(isinstance(each, str | int | float | None) for each in value)
+            yield name, tuple(value) if simple else repr(value)
+        else:
+            yield name, value

@@ -1,0 +1,192 @@
+"""The command from directories to what is printed and written, and its errors in one line."""
+
+from __future__ import annotations
+
+import csv
+import io
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from compare_runs import make_run, write_run, write_sweep
+from rich.console import Console
+
+from chord.compare.command import main
+from chord.compare.grouping import compare
+from chord.compare.model import Comparison
+from chord.compare.statistics import t_interval
+from chord.compare.tables import guarded, write_tables
+from chord.compare.terminal import estimate_text, p_text, print_comparison
+
+SCORES = {"linear": [0.2, 0.3, 0.4], "cosine": [0.31, 0.4, 0.49]}
+
+
+def printed(comparison: Comparison, width: int = 100) -> str:
+    console = Console(width=width, record=True, file=io.StringIO(), highlight=False)
+    print_comparison(console, comparison)
+    return console.export_text()
+
+
+def rows(path: Path) -> list[dict[str, str]]:
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_a_sweep_is_printed_and_written(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "100")
+    sweep = write_sweep(tmp_path / "a_sweep", SCORES)
+    failed = {"status": "failed", "error": "loss is not finite"}
+    write_run(sweep / "6", seed=3, taken=2, status=failed, choices={"schedule": "cosine"})
+    main([str(sweep)])
+    out = capsys.readouterr().out
+    # .31, .4, .49: mean .4, s = .09, 4.302653 · .09 / √3 = .2236.
+    assert "40.0 ± 22.4" in out
+    # Differences .11, .10, .09: mean .1, s = .01, half .0248; t = .1 / (.01 / √3) = 10 √3, so
+    # p = 1 - √(300 / 302) = .0033, and Holm's is the same: one comparison.
+    assert "+10.0 ± 2.5" in out
+    assert "p=.003" in out
+    assert "failed after 2 of 4 steps: loss is not finite" in out
+    assert max(len(line) for line in out.splitlines() if "tmp" not in line) <= 100
+    runs = rows(sweep / "comparison" / "runs.csv")
+    assert len(runs) == 7
+    assert [row["status"] for row in runs][-1] == "failed"
+    assert runs[3]["group"] == "schedule=cosine"
+    assert float(runs[3]["test/target_accuracy"]) == 0.31
+    groups = rows(sweep / "comparison" / "groups.csv")
+    cosine = next(r for r in groups if r["group"] == "schedule=cosine")
+    assert (cosine["metric"], cosine["seeds"], cosine["pairs"]) == (
+        "test/target_accuracy",
+        "3",
+        "3",
+    )
+    assert float(cosine["difference"]) == pytest.approx(0.1)
+    assert rows(sweep / "comparison" / "left_out.csv")[0]["reason"].startswith("failed")
+
+
+def test_files_go_where_they_are_wanted(tmp_path: Path) -> None:
+    sweep = write_sweep(tmp_path / "a_sweep", SCORES)
+    main([str(sweep), "--out", str(tmp_path / "there"), "--metric", "test/retained/min"])
+    assert {row["metric"] for row in rows(tmp_path / "there" / "groups.csv")} == {
+        "test/retained/min"
+    }
+    assert not (sweep / "comparison").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["empty"], "empty: holds no run"),
+        (["missing"], "missing: is not a directory"),
+        ([], "outputs/: no such directory here"),
+        (["a_sweep", "--baseline", "schedule=sine"], "--baseline schedule=sine: no group"),
+        (["a_sweep", "--metric", "speed"], "--metric speed: no finished run has it"),
+    ],
+)
+def test_an_error_is_one_line(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    arguments: list[str],
+    message: str,
+) -> None:
+    (tmp_path / "empty").mkdir()
+    write_sweep(tmp_path / "a_sweep", SCORES)
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit) as stopped:
+        main(arguments)
+    error = capsys.readouterr().err
+    assert stopped.value.code == 1
+    assert error.startswith(message)
+    assert error.count("\n") == 1
+
+
+def test_markup_and_control_characters_in_names_are_shown_as_they_are() -> None:
+    name = "[red]a[/] \x1b[31m"
+    runs = [make_run(choices={"experiment": each}, error="x") for each in (name, "b")]
+    stopped = make_run(seed=1, status="failed", error="[bold]no[/nothing] \x1b[31m")
+    text = printed(compare([*runs, stopped]), 140)
+    assert "[red]a[/] \\x1b[31m" in text
+    assert "[bold]no[/nothing] \\x1b[31m" in text
+    assert "\x1b" not in text
+
+
+def test_many_groups_are_cut_and_it_says_so() -> None:
+    runs = [make_run(settings={"optimizer.lr": lr / 100}) for lr in range(50)]
+    text = printed(compare(runs))
+    assert "... and 10 more groups; all are in groups.csv" in text
+
+
+def test_estimates_are_shown_with_their_half_interval_and_their_number() -> None:
+    estimate = t_interval([0.1, 0.3])
+    # s / √2 = .1, times tan(.475 π) = 12.706
+    assert estimate_text(estimate, "test/target_accuracy") == "20.0 ± 127.1"
+    assert estimate_text(estimate, "test/expert_nll", runs=3) == "0.2 ± 1.271 (n=2)"
+    assert estimate_text(t_interval([0.25]), "test/retained/sort") == "25.0"
+    assert [p_text(p) for p in (0.0004, 0.0123, 1.0, float("nan"))] == [
+        "p<.001", "p=.012", "p=1.000", ""
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("cell", ["=1+1", "+1", "-1", "@sum", "\tx", "\rx"])
+def test_a_text_that_a_spreadsheet_would_compute_is_quoted(cell: str) -> None:
+    assert guarded(cell) == "'" + cell
+    assert guarded(-0.5) == -0.5
+    assert guarded("a=1") == "a=1"
+
+
+def test_names_with_formulas_are_quoted_in_every_table(tmp_path: Path) -> None:
+    runs = [make_run(choices={"experiment": each}, name=each) for each in ("=cmd()", "@x")]
+    write_tables(compare(runs), tmp_path)
+    assert [row["group"] for row in rows(tmp_path / "runs.csv")] == ["'=cmd()", "'@x"]
+    assert [row["name"] for row in rows(tmp_path / "runs.csv")] == ["'=cmd()", "'@x"]
+    assert rows(tmp_path / "groups.csv")[0]["varied/experiment"] == "'=cmd()"
+
+
+def test_parquet_holds_numbers_as_numbers(tmp_path: Path) -> None:
+    parquet = pytest.importorskip("pyarrow.parquet", reason="pip install pyarrow")
+    runs = [make_run(seed=seed, settings={"a.b": value}) for seed, value in ((0, None), (1, "x"))]
+    write_tables(compare(runs), tmp_path, parquet=True)
+    table = parquet.read_table(tmp_path / "runs.parquet").to_pydict()
+    assert table["test/target_accuracy"] == [0.5, 0.5]
+    assert table["seed"] == [0, 1]
+    assert table["setting/a.b"] == [None, "x"]
+
+
+def test_parquet_without_its_package_is_one_line_and_writes_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(sys.modules, "pyarrow.parquet", None)
+    sweep = write_sweep(tmp_path / "a_sweep", SCORES)
+    with pytest.raises(SystemExit):
+        main([str(sweep), "--parquet"])
+    error = capsys.readouterr().err
+    assert error == "--parquet: needs pyarrow, which is not installed: pip install pyarrow\n"
+    assert not list((sweep / "comparison").glob("*.csv"))
+
+
+def test_help_loads_none_of_the_heavy_packages() -> None:
+    script = (
+        "import sys; from chord.compare.command import main\n"
+        "try: main(['--help'])\n"
+        "except SystemExit: pass\n"
+        "print(sorted({'torch', 'scipy', 'numpy', 'wandb', 'hydra'} & set(sys.modules)))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], check=True, capture_output=True, text=True
+    )
+    assert done.stdout.endswith("[]\n")
+
+
+def test_a_comparison_loads_neither_torch_nor_hydra(tmp_path: Path) -> None:
+    sweep = write_sweep(tmp_path / "a_sweep", SCORES)
+    script = (
+        f"import sys; from chord.compare.command import main; main([{str(sweep)!r}])\n"
+        "print(sorted({'torch', 'wandb', 'hydra', 'lightning'} & set(sys.modules)))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], check=True, capture_output=True, text=True
+    )
+    assert done.stdout.endswith("[]\n")

@@ -1,0 +1,233 @@
+"""Run directories, whole and damaged: what is read, and what is said to be left out."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+from compare_runs import evaluation, metrics, write_lines, write_run, write_sweep
+
+from chord.compare.finding import find_runs
+from chord.compare.model import FAILED, FINISHED, INTERRUPTED, RUNNING
+from chord.compare.reading import read_run, read_runs
+
+
+def test_a_whole_run_is_read(tmp_path: Path) -> None:
+    path = write_run(tmp_path / "run", seed=3, accuracy=0.8, overrides=["schedule=cosine"])
+    run, left_out = read_run(path)
+    assert run is not None
+    assert not left_out
+    assert (run.seed, run.status, run.steps, run.planned_steps) == (3, FINISHED, 4, 4)
+    assert run.choices == {"schedule": "cosine", "weighting": "phi"}
+    assert run.final["test/target_accuracy"] == 0.8
+    assert run.final["val/target_accuracy"] == 0.8
+    assert run.base["test/target_accuracy"] == 0.1
+    assert (run.best_step, run.best["val/target_accuracy"]) == (4, 0.8)
+    # Four steps of half a second, of 10 and 100 tokens.
+    assert (run.seconds, run.tokens) == (2.0, {"sft": 40.0, "rl": 400.0})
+    assert run.curves["rollout/reward"].values == [0.0, 0.1, 0.2, 0.3]
+    assert run.curves["val/target_accuracy"].steps == [0, 2, 4]
+
+
+def test_settings_are_flat_and_hold_what_can_change_a_number(tmp_path: Path) -> None:
+    run, _ = read_run(write_run(tmp_path / "run"))
+    assert run is not None
+    assert run.settings["schedule"] == "cosine"
+    assert run.settings["schedule.initial"] == 1.0
+    assert run.settings["steps"] == 4
+    assert not run.settings.keys() & {"seed", "threads", "resume", "tracking"}
+
+
+@pytest.mark.parametrize(("taken", "status"), [(4, FINISHED), (2, INTERRUPTED), (0, INTERRUPTED)])
+def test_a_run_without_a_status_is_finished_if_its_last_evaluation_is_there(
+    tmp_path: Path, taken: int, status: str
+) -> None:
+    run, _ = read_run(write_run(tmp_path / "run", taken=taken))
+    assert run is not None
+    assert (run.status, run.steps) == (status, taken)
+
+
+def test_a_run_that_selects_is_finished_with_its_last_validation(tmp_path: Path) -> None:
+    run, _ = read_run(write_run(tmp_path / "run", settings={"evaluation.test": False}))
+    assert run is not None
+    assert run.status == FINISHED
+
+
+@pytest.mark.parametrize("status", [FAILED, RUNNING, INTERRUPTED])
+def test_what_a_run_says_of_itself_goes_first(tmp_path: Path, status: str) -> None:
+    said = {"status": status, "error": "out of memory"}
+    run, _ = read_run(write_run(tmp_path / "run", taken=2, status=said))
+    assert run is not None
+    assert (run.status, run.error) == (status, "out of memory")
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", '{"status": "fine"}', '{"status": null}'])
+def test_a_status_that_cannot_be_read_is_as_none(tmp_path: Path, content: str) -> None:
+    path = write_run(tmp_path / "run")
+    (path / "status.json").write_text(content)
+    run, _ = read_run(path)
+    assert run is not None
+    assert run.status == FINISHED
+
+
+def test_a_half_written_line_costs_that_line_and_is_said(tmp_path: Path) -> None:
+    path = write_run(tmp_path / "run")
+    with (path / "metrics.jsonl").open("a") as file:
+        file.write('{"step": 4, "alp')
+    run, left_out = read_run(path)
+    assert run is not None
+    assert run.steps == 4
+    assert [(e.what, e.reason) for e in left_out] == [
+        (f"{path}/metrics.jsonl, line 5", "half-written last line: left out")
+    ]
+
+
+def test_corrupt_lines_are_left_out_and_the_others_read(tmp_path: Path) -> None:
+    path = write_run(tmp_path / "run")
+    rows = [json.dumps(metrics(step)) for step in range(4)]
+    noise = ["\x00\x01", "7", '{"alpha": 1}', rows[0], '{"step": "x"}']
+    (path / "metrics.jsonl").write_text("\n".join([*rows, *noise]) + "\n")
+    run, left_out = read_run(path)
+    assert run is not None
+    assert run.curves["alpha"].steps == [0, 1, 2, 3]
+    assert {(e.what.rsplit(", ", 1)[-1], e.reason) for e in left_out} == {
+        ("6", "not a JSON object: left out"),
+        ("9", "has no step: left out"),
+        ("line 8", "a step that was there before: left out"),
+    }
+
+
+@pytest.mark.parametrize("name", ["metrics.jsonl", "timings.jsonl", "evaluations.jsonl"])
+def test_a_missing_file_is_said(tmp_path: Path, name: str) -> None:
+    path = write_run(tmp_path / "run")
+    (path / name).unlink()
+    run, left_out = read_run(path)
+    assert run is not None
+    assert [(e.what, e.reason) for e in left_out] == [(str(path / name), f"it has no {name}")]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "reason"),
+    [
+        ("run.json", None, "it has no run.json"),
+        ("run.json", "{", "run.json can't be read (not JSON)"),
+        ("run.json", "[]", "run.json is not a JSON object"),
+        ("config.yaml", None, "it has no config.yaml"),
+        ("config.yaml", "a: [", "config.yaml is not YAML"),
+        ("config.yaml", "- a", "config.yaml is not a mapping"),
+        ("config.yaml", "steps: 4", "config.yaml has no seed"),
+        ("config.yaml", "seed: many\nsteps: 4", "config.yaml has no seed"),
+    ],
+)
+def test_a_directory_that_is_no_whole_run_is_left_out_with_its_reason(
+    tmp_path: Path, name: str, content: str | None, reason: str
+) -> None:
+    path = write_run(tmp_path / "run", status={"status": FAILED, "error": "bad\nconfig"})
+    (path / name).unlink() if content is None else (path / name).write_text(content)
+    run, left_out = read_run(path)
+    assert run is None
+    assert [(e.what, e.reason) for e in left_out] == [(str(path), f"failed: bad; {reason}")]
+
+
+def test_a_number_that_is_not_finite_is_no_score(tmp_path: Path) -> None:
+    path = write_run(tmp_path / "run")
+    row = evaluation(4, "test", "trained", 0.5)
+    write_lines(path / "evaluations.jsonl", [{**row, "test/retained/min": None}])
+    run, _ = read_run(path)
+    assert run is not None
+    assert "test/retained/min" not in run.final
+
+
+def test_the_best_validation_is_the_first_of_equals(tmp_path: Path) -> None:
+    path = write_run(tmp_path / "run")
+    rows = [evaluation(s, "val", "trained", a) for s, a in ((0, 0.1), (2, 0.6), (4, 0.6))]
+    # The base's row comes last, and is no validation of this run.
+    write_lines(path / "evaluations.jsonl", [*rows, evaluation(0, "val", "base", 0.9)])
+    run, _ = read_run(path)
+    assert run is not None
+    assert (run.best_step, run.best["val/target_accuracy"]) == (2, 0.6)
+
+
+def test_a_long_curve_is_thinned_and_keeps_its_ends(tmp_path: Path) -> None:
+    # (501 - 1) / 199 = 2.51: every third of 501 steps, 0, 3, ..., 498, then 500.
+    path = write_run(tmp_path / "run", steps=501)
+    run, _ = read_run(path)
+    assert run is not None
+    steps = run.curves["alpha"].steps
+    assert steps[:2] == [0, 3]
+    assert steps[-2:] == [498, 500]
+    assert len(steps) == 168
+
+
+def test_answers_are_those_of_the_last_evaluation(tmp_path: Path) -> None:
+    path = write_run(tmp_path / "run")
+    row = {"problem": "1+1=", "expert": "2.", "base": "3", "base_right": False,
+           "trained": "2.", "trained_right": True}  # fmt: skip
+    write_lines(
+        path / "samples.jsonl", [{"split": "val", **row}, {"split": "test", **row}, {"split": 1}]
+    )
+    run, left_out = read_run(path)
+    assert run is not None
+    assert [(a.problem, a.expert, a.text, a.right) for a in run.answers] == [
+        ("1+1=", "2.", "2.", True)
+    ]
+    assert [(a.text, a.right) for a in run.base_answers] == [("3", False)]
+    assert [e.reason for e in left_out] == ["has no problem: left out"]
+
+
+def test_a_preset_is_known_without_hydras_record(tmp_path: Path) -> None:
+    path = write_run(tmp_path / "run", overrides=["experiment=chord_mu", "seed=0"])
+    (path / ".hydra" / "hydra.yaml").unlink()
+    run, _ = read_run(path)
+    assert run is not None
+    assert run.choices == {"experiment": "chord_mu", "schedule": "cosine", "weighting": "phi"}
+
+
+def test_runs_are_found_in_the_order_of_their_numbers(tmp_path: Path) -> None:
+    sweep = write_sweep(tmp_path / "a_sweep", {"linear": [0.1] * 11})
+    (sweep / "comparison").mkdir()
+    (sweep / "wandb" / "run-1").mkdir(parents=True)
+    (sweep / "wandb" / "run-1" / "config.yaml").write_text("")
+    found = find_runs([sweep])
+    assert [path.name for path in found.runs] == [str(job) for job in range(11)]
+    assert (found.title, found.root) == ("a_sweep", sweep)
+
+
+def test_a_run_that_is_named_twice_is_read_once(tmp_path: Path) -> None:
+    sweep = write_sweep(tmp_path / "a_sweep", {"linear": [0.1, 0.2]})
+    assert len(find_runs([sweep / "0", sweep, sweep / "1"]).runs) == 2
+
+
+def test_without_a_path_it_is_the_newest_sweep(tmp_path: Path) -> None:
+    old = write_sweep(tmp_path / "day" / "1_sweep", {"linear": [0.1]})
+    new = write_sweep(tmp_path / "day" / "2_sweep", {"linear": [0.1]})
+    alone = write_run(tmp_path / "day" / "3")
+    for age, path in ((300, old / "0"), (200, new / "0"), (100, alone)):
+        for file in path.iterdir():
+            os.utime(file, (1e9 - age, 1e9 - age))
+    assert find_runs([], tmp_path).root == new
+
+
+def test_without_a_sweep_it_is_the_directory_of_the_newest_run(tmp_path: Path) -> None:
+    write_run(tmp_path / "day" / "1")
+    write_run(tmp_path / "day" / "2")
+    assert len(find_runs([], tmp_path).runs) == 2
+
+
+def test_a_job_that_never_became_a_run_is_said(tmp_path: Path) -> None:
+    sweep = write_sweep(tmp_path / "a_sweep", {"linear": [0.1]})
+    (sweep / "1" / ".hydra").mkdir(parents=True)
+    runs, left_out = read_runs(find_runs([sweep]).runs)
+    assert len(runs) == 1
+    assert [(e.what, e.reason) for e in left_out] == [(str(sweep / "1"), "it has no run.json")]
+
+
+@pytest.mark.parametrize("name", ["empty", "missing"])
+def test_a_directory_without_runs_is_an_error(tmp_path: Path, name: str) -> None:
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(ValueError, match=name):
+        find_runs([tmp_path / name])
+    with pytest.raises(ValueError, match=name):
+        find_runs([], tmp_path / name)
