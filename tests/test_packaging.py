@@ -28,6 +28,8 @@ def test_the_wheel_is_complete_and_runs_without_the_checkout(tmp_path: Path) -> 
     assert conf <= names
     bases = {f"chord/assets/{base_name(seed)}" for seed in SEEDS}
     assert {"chord/py.typed", "chord/assets/teacher.safetensors", *bases} <= names
+    page = (ROOT / "chord/compare/page").iterdir()
+    assert {str(path.relative_to(ROOT)) for path in page if path.is_file()} <= names
     assert not [name for name in names if name.startswith(("tests/", "experiments/"))]
     done = subprocess.run(
         [sys.executable, "-c", "import chord.train; chord.train.main()", "--help"],

@@ -12,6 +12,7 @@ statistics intervals, paired differences, Holm's correction
 notes      what a reader must know
 terminal   tables on the terminal
 tables     CSV and Parquet
+page       a comparison as one HTML file that opens offline
 command    `python -m chord.compare`
 ========== ===================================================================
 """

@@ -1,0 +1,112 @@
+// Elements and numbers as text. Data reaches the page through `append` and `setAttribute` alone,
+// which make text and never markup.
+
+const SVG = "http://www.w3.org/2000/svg";
+
+function fill(node, attributes, children) {
+  for (const [name, value] of Object.entries(attributes)) {
+    if (name.startsWith("on")) node.addEventListener(name.slice(2), value);
+    else if (value === true) node.setAttribute(name, "");
+    else if (value !== false && value !== null && value !== undefined) node.setAttribute(name, value);
+  }
+  node.append(...children.filter((child) => child !== null && child !== undefined));
+  return node;
+}
+
+const el = (tag, attributes = {}, ...children) =>
+  fill(document.createElement(tag), attributes, children);
+
+const svg = (tag, attributes = {}, ...children) =>
+  fill(document.createElementNS(SVG, tag), attributes, children);
+
+const byId = (id) => document.getElementById(id);
+
+// What users named keeps its writing direction to itself.
+const named = (text, attributes = {}) =>
+  el("bdi", { ...attributes, class: `name ${attributes.class ?? ""}` }, ...breakable(text));
+
+// Text that may break after a separator, and anywhere in what is too long for a line.
+function breakable(text) {
+  const pieces = String(text).match(/[^\s_/]{1,24}[\s_/]*|[\s_/]+/g) ?? [""];
+  return pieces.flatMap((piece, index) => (index ? [el("wbr"), piece] : [piece]));
+}
+
+// `test/retained/mean` may break after a slash, and the split is written small.
+function metricName(name, before = "") {
+  const [head, ...rest] = name.split("/");
+  if (!rest.length) return el("span", {}, before, named(name));
+  return el("span", { class: "metric" }, el("small", {}, `${head}/`), el("wbr"), before, named(rest.join("/")));
+}
+
+const MINUS = "−";
+const signed = (text) => (text.startsWith("-") ? MINUS + text.slice(1) : text);
+const isNumber = (value) => typeof value === "number" && Number.isFinite(value);
+
+// As many decimals as give the largest of the values three digits; none beyond 6.
+function decimals(values) {
+  let largest = 0;
+  for (const value of values) if (isNumber(value)) largest = Math.max(largest, Math.abs(value));
+  if (largest === 0) return 0;
+  return Math.min(6, Math.max(0, 2 - Math.floor(Math.log10(Math.min(largest * 0.999, 1e9)))));
+}
+
+function fixed(value, places) {
+  if (!isNumber(value)) return "–";
+  if (Math.abs(value) >= 1e7) return signed(value.toExponential(2));
+  return signed(value.toFixed(places));
+}
+
+const plus = (value, places) => (isNumber(value) && value >= 0 ? "+" : "") + fixed(value, places);
+
+function count(value) {
+  if (!isNumber(value)) return "–";
+  if (value < 1e4) return String(Math.round(value));
+  const [unit, size] = value >= 1e9 ? ["G", 1e9] : value >= 1e6 ? ["M", 1e6] : ["k", 1e3];
+  return `${(value / size).toPrecision(3)} ${unit}`;
+}
+
+function duration(seconds) {
+  if (!isNumber(seconds)) return "–";
+  if (seconds < 10) return `${seconds.toFixed(1)} s`;
+  if (seconds < 60) return `${Math.round(seconds)} s`;
+  const minutes = Math.round(seconds / 60);
+  if (minutes < 60) return `${Math.floor(seconds / 60)} min ${String(Math.floor(seconds % 60)).padStart(2, "0")} s`;
+  return `${Math.floor(minutes / 60)} h ${String(minutes % 60).padStart(2, "0")} min`;
+}
+
+function pValue(p) {
+  if (!isNumber(p)) return "p –";
+  return p < 0.001 ? "p < .001" : `p ${p.toFixed(3).replace(/^0/, "")}`;
+}
+
+const plural = (number, one, many = `${one}s`) => `${number.toLocaleString("en")} ${number === 1 ? one : many}`;
+
+// 0, 1, 2, 3, 7 as "0–3, 7".
+function ranges(numbers) {
+  const sorted = [...new Set(numbers)].sort((a, b) => a - b);
+  const parts = [];
+  for (const number of sorted) {
+    const last = parts.at(-1);
+    if (last && number === last[1] + 1) last[1] = number;
+    else parts.push([number, number]);
+  }
+  return parts.map(([a, b]) => (a === b ? `${a}` : b === a + 1 ? `${a}, ${b}` : `${a}–${b}`)).join(", ");
+}
+
+// A labelled drop-down; `options` are [value, text].
+function choice(label, options, chosen, onpick) {
+  const select = el("select", { onchange: () => onpick(select.value) },
+    ...options.map(([value, text]) => el("option", { value, selected: String(value) === String(chosen) }, text)));
+  return el("label", { class: "choice" }, el("span", {}, label), select);
+}
+
+function toggle(label, on, onpick) {
+  const box = el("input", { type: "checkbox", checked: on, onchange: () => onpick(box.checked) });
+  return el("label", { class: "toggle" }, box, label);
+}
+
+const heading = (id, text) => el("h2", { id: `${id}-title` }, text);
+const message = (text) => el("p", { class: "message" }, text);
+// A box of its own for what is wider than the page; it can be scrolled with the keyboard.
+const scrolling = (label, child) =>
+  el("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": label }, child);

@@ -1,0 +1,15 @@
+"""Values and long strings as the page shows them."""
+
+from __future__ import annotations
+
+import json
+
+
+def shown(value: object, length: int = 300) -> str:
+    """A setting's value as one would write it: strings as they are, the rest as JSON."""
+    return cut(value if isinstance(value, str) else json.dumps(value, default=str), length)
+
+
+def cut(text: str, length: int = 2000) -> str:
+    """The text, or its beginning and an ellipsis."""
+    return text if len(text) <= length else text[: length - 1] + "…"
