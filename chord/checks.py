@@ -75,7 +75,14 @@ def check_expert_stream(config: TrainConfig) -> None:
 
 
 def check_teacher(config: TrainConfig) -> None:
-    """What compares with a teacher needs one."""
+    """What compares with a teacher needs one, which would answer as the expert does."""
+    departs = config.data.teacher_departs
+    for setting, instead in reads_teacher(config).items():
+        if departs is not None and not setting.startswith("objective.kl"):
+            raise ConfigError(
+                f"{departs}: {setting} takes the teacher's distribution for the expert's, and this "
+                f"expert answers in another manner; use {instead}"
+            )
     if not isinstance(config.teacher, NoTeacher):
         return
     for setting, instead in reads_teacher(config).items():

@@ -158,6 +158,11 @@ def test_named_objectives_are_what_their_papers_say(
         (["seed=-1"], ["seed=-1", "within [0, "]),
         (["model.pretraining_seed=3"], ["model.pretraining_seed=3", "one of 0, 1, 2"]),
         (["model.pretraining_seed=1", "model.path=a"], ["pretraining_seed=1", "model.path=a"]),
+        (["data.manner=spoken"], ["data.manner=spoken", "worked, tens_first, direct"]),
+        (
+            ["data.manner=direct", "weighting=margin"],
+            ["data.manner=direct: weighting=margin", "weighting.expert=one_hot"],
+        ),
         (["threads=0"], ["threads=0", "within [1, "]),
     ],
 )

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from chord.data.tasks import (
     ALPHABET,
+    MANNERS,
     PARTS,
     RETAINED,
     TARGET,
@@ -47,16 +48,22 @@ def test_worked_response_multiplies_by_units_then_tens_then_adds() -> None:
     assert worked(make_problem(TARGET, "47*86=")) == "47*6=282;47*80=3760;282+3760=4042"
 
 
-@given(left=st.integers(11, 999), right=st.integers(11, 99))
-def test_every_step_of_a_worked_response_is_true(left: int, right: int) -> None:
+def test_the_other_manners_turn_the_steps_round_or_leave_them_out() -> None:
+    problem = make_problem(TARGET, "47*86=")
+    assert MANNERS["tens_first"](problem) == "47*80=3760;47*6=282;3760+282=4042"
+    assert MANNERS["direct"](problem) == "4042"
+
+
+@given(left=st.integers(11, 999), right=st.integers(11, 99), manner=st.sampled_from(list(MANNERS)))
+def test_every_step_of_an_expert_response_is_true(left: int, right: int, manner: str) -> None:
     problem = make_problem(TARGET, f"{left}*{right}=")
-    response = worked(problem)
-    for step in response.split(";"):
-        body, result = step.split("=")
-        assert make_problem("step", body + "=").answer == result
+    response = MANNERS[manner](problem)
+    if manner != "direct":
+        for step in response.split(";"):
+            body, result = step.split("=")
+            assert make_problem("step", body + "=").answer == result
     assert final_answer(response) == problem.answer == str(left * right)
-    assert is_worked(response)
-    assert not is_worked(problem.answer)
+    assert is_worked(response) == (manner != "direct")
 
 
 @given(left=st.integers(1, 9999), right=st.integers(1, 9999), sign=st.sampled_from("*+"))

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from chord.checks import overlap_report
 from chord.config import ConfigError
-from chord.data.tasks import RETAINED, part_of, worked
+from chord.data.tasks import MANNERS, RETAINED, part_of, worked
 from chord.data.testbed import HELD_OUT_PAIRS, Testbed, TestbedConfig
 
 
@@ -49,6 +49,15 @@ def test_sizes(testbed: Testbed) -> None:
     assert len(testbed.validation_pairs) == len(testbed.test_pairs) == HELD_OUT_PAIRS
     assert len(testbed.expert_pairs) == testbed.config.expert_pairs
     assert [pair.problem for pair in testbed.test_pairs] == testbed.test[:HELD_OUT_PAIRS]
+
+
+@pytest.mark.parametrize("manner", MANNERS)
+def test_the_expert_answers_in_the_manner_asked_for(manner: str) -> None:
+    testbed = TestbedConfig(manner=manner, expert_pairs=4).build()
+    for pair in (*testbed.expert_pairs, *testbed.held_out_pairs("test")):
+        assert pair.response == MANNERS[manner](pair.problem)
+        assert testbed.is_expert_style(pair.response)
+    assert testbed.is_expert_style("4042") == (manner == "direct")
 
 
 @pytest.mark.parametrize("sizes", [(100, 999, 11, 29), (1000, 9999, 51, 99), (100, 9999, 11, 99)])

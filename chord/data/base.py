@@ -43,6 +43,11 @@ class DataConfig(ABC):
         """
         return {}
 
+    @property
+    def teacher_departs(self) -> str | None:
+        """The setting because of which the expert's answers are not what the teacher would say."""
+        return None
+
     @abstractmethod
     def build(self) -> Data:
         """The data set with these settings."""

@@ -92,10 +92,43 @@ def worked(problem: Problem) -> str:
     >>> worked(make_problem("target", "47*86="))
     '47*6=282;47*80=3760;282+3760=4042'
     """
-    left, right = (int(number) for number in problem.prompt.rstrip("=").split("*"))
-    units, tens = right % 10, right - right % 10
+    left, units, tens = _parts(problem)
     low, high = left * units, left * tens
     return f"{left}*{units}={low};{left}*{tens}={high};{low}+{high}={low + high}"
+
+
+def tens_first(problem: Problem) -> str:
+    """The same steps in an order that pre-training has never shown.
+
+    >>> tens_first(make_problem("target", "47*86="))
+    '47*80=3760;47*6=282;3760+282=4042'
+    """
+    left, units, tens = _parts(problem)
+    low, high = left * units, left * tens
+    return f"{left}*{tens}={high};{left}*{units}={low};{high}+{low}={low + high}"
+
+
+def direct(problem: Problem) -> str:
+    """The bare answer, which is the base's own manner.
+
+    >>> direct(make_problem("target", "47*86="))
+    '4042'
+    """
+    return problem.answer
+
+
+MANNERS: dict[str, Callable[[Problem], str]] = {
+    "worked": worked,
+    "tens_first": tens_first,
+    "direct": direct,
+}
+"""How an expert may answer. The teacher has learnt the first alone."""
+
+
+def _parts(problem: Problem) -> tuple[int, int, int]:
+    """First operand, units and tens of the second."""
+    left, right = (int(number) for number in problem.prompt.rstrip("=").split("*"))
+    return left, right % 10, right - right % 10
 
 
 def is_worked(response: str) -> bool:

@@ -17,13 +17,13 @@ from chord.data.batch import Pair, Problem
 from chord.data.tasks import (
     ALPHABET,
     FIRST,
+    MANNERS,
     RETAINED,
     SECOND,
     TARGET,
     draw_from,
     draw_target,
     is_worked,
-    worked,
 )
 from chord.data.tokenizer import CharTokenizer
 
@@ -61,8 +61,12 @@ class TestbedConfig(DataConfig):
     min_second: int = 13
     """Difficulty: the range of a target problem's second operand, within 11 to 99."""
     max_second: int = 99
+    manner: str = "worked"
+    """How the expert answers: in steps, the tens first, or directly as the base does."""
 
     def __post_init__(self) -> None:
+        if self.manner not in MANNERS:
+            raise ValueError(f"data.manner={self.manner}: must be one of {', '.join(MANNERS)}")
         _check_range("data.min_first", self.min_first, FIRST[0], FIRST[1])
         _check_range("data.max_first", self.max_first, self.min_first, FIRST[1])
         _check_range("data.min_second", self.min_second, SECOND[0], SECOND[1])
@@ -92,6 +96,10 @@ class TestbedConfig(DataConfig):
             "pairs": HELD_OUT_PAIRS,
         }
 
+    @property
+    def teacher_departs(self) -> str | None:
+        return None if self.manner == "worked" else f"data.manner={self.manner}"
+
     def build(self) -> Testbed:
         """The data set with these settings."""
         return Testbed(self)
@@ -115,12 +123,14 @@ class Testbed(Data):
         self.config = config
         self.tokenizer = CharTokenizer(ALPHABET)
         self.expert_pairs = [
-            _pair(p) for p in _targets("train", config.sizes)[: config.expert_pairs]
+            self._pair(p) for p in _targets("train", config.sizes)[: config.expert_pairs]
         ]
         self.validation = list(_targets("validation", config.sizes))
         self.test = list(_targets("test", config.sizes))
-        self.validation_pairs = [_pair(problem) for problem in self.validation[:HELD_OUT_PAIRS]]
-        self.test_pairs = [_pair(problem) for problem in self.test[:HELD_OUT_PAIRS]]
+        self.validation_pairs = [
+            self._pair(problem) for problem in self.validation[:HELD_OUT_PAIRS]
+        ]
+        self.test_pairs = [self._pair(problem) for problem in self.test[:HELD_OUT_PAIRS]]
 
     @property
     def longest_prompt(self) -> int:
@@ -136,6 +146,9 @@ class Testbed(Data):
         if self.config.pairing == "paired":
             return [pair.problem for pair in rng.choices(self.expert_pairs, k=n)]
         return [self._unpaired(rng) for _ in range(n)]
+
+    def _pair(self, problem: Problem) -> Pair:
+        return Pair(problem=problem, response=MANNERS[self.config.manner](problem))
 
     def _unpaired(self, rng: random.Random) -> Problem:
         first, second = self.config.sizes
@@ -165,12 +178,8 @@ class Testbed(Data):
         return {skill: list(_retained(skill, split)) for skill in RETAINED}
 
     def is_expert_style(self, response: str) -> bool:
-        """Whether a response is in the expert's manner, right or wrong."""
-        return is_worked(response)
-
-
-def _pair(problem: Problem) -> Pair:
-    return Pair(problem=problem, response=worked(problem))
+        """Whether a response has steps, as the expert's has unless it answers directly."""
+        return is_worked(response) != (self.config.manner == "direct")
 
 
 @lru_cache(maxsize=16)
