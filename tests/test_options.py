@@ -59,7 +59,6 @@ VARIANTS = [
     "objective.kl.coef=.1 objective.kl.where=reward objective.kl.estimator=exact",
     "data.manner=tens_first",
     "data.manner=direct",
-    "model.pretraining_seed=2",
     "advantage.baseline=none advantage.scale=batch",
     "advantage.baseline=rloo advantage.scale=whiten",
     "rollout.updates=2",

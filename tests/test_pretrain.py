@@ -12,7 +12,7 @@ import torch
 
 from chord.data.tasks import TARGET, key_of, part_of
 from chord.models.storage import load_policy, read_metadata
-from chord.models.tiny import ASSETS
+from chord.models.tiny import ASSETS, Tiny
 from chord.pretrain.command import main
 from chord.pretrain.mixture import WORKED, Document, Mixture, buckets, tokens_of
 from chord.pretrain.recipe import BASE, RECIPES, TEACHER, micro
@@ -130,3 +130,11 @@ def test_shipped_checkpoints_are_small_and_made_by_the_recipe() -> None:
         assert sum(weight.numel() for weight in model.parameters()) <= 1_000_000
         written = read_metadata(path)["recipe"]
         assert (written["steps"], written["seed"]) == (recipe.steps, recipe.seed)
+
+
+@pytest.mark.parametrize(("seed", "name"), [(0, "base"), (1, "base-1"), (2, "base-2")])
+def test_the_pretraining_seed_chooses_a_shipped_base(seed: int, name: str) -> None:
+    built = Tiny(path=None, pretraining_seed=seed).build()
+    shipped = load_policy(ASSETS / f"{name}.safetensors")
+    for one, two in zip(built.parameters(), shipped.parameters(), strict=True):
+        assert torch.equal(one, two)
