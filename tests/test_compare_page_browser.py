@@ -82,7 +82,7 @@ def test_sections_are_filled_and_the_best_group_stands_first(opened: Open) -> No
     comparison = sweep()
     page = opened(comparison)
     assert page.title() == "schedules and weightings on the test bed"
-    assert page.locator("#top dd").all_text_contents()[:4] == ["45", "9", "0–4", "0"]
+    assert page.locator("#top dd").all_text_contents()[:4] == ["45", "9", "5 (0–4)", "0"]
     best = max(comparison.groups, key=lambda one: one.final[METRICS[0]].mean)
     assert labels(page)[0] == best.label
     first = page.locator("#rows tr").first

@@ -62,7 +62,7 @@ function bandPath(line, scale) {
   return text;
 }
 
-// All means are inside; a band may widen the range to twice that of the means, as that of two
+// All means are inside; a band may widen the range by half that of the means, as that of two
 // seeds can be hundreds of times as wide as everything else.
 function rangeOf(lines, bands) {
   let [low, high, bottom, top] = [Infinity, -Infinity, Infinity, -Infinity];
@@ -72,7 +72,7 @@ function rangeOf(lines, bands) {
     for (const value of (bands && line.low) || []) if (value < bottom) bottom = value;
     for (const value of (bands && line.high) || []) if (value > top) top = value;
   }
-  const room = (high - low) / 2 || Math.abs(low) * 0.1 || 0.1;
+  const room = (high - low) / 4 || Math.abs(low) * 0.1 || 0.1;
   return airy([Math.min(low, Math.max(bottom, low - room)), Math.max(high, Math.min(top, high + room))]);
 }
 
@@ -130,7 +130,7 @@ function linePlot(box, { metric, label, height, fixedRange, bands, width }) {
     }
     if (ended || at > all.at(-1)) at = all.at(-1);
     const y = fixedRange ?? rangeOf(lines, bands?.() ?? true);
-    scale = frame(plot, { x: all.length > 1 ? [all[0], all.at(-1)] : airy([all[0], all[0]]), y, height: height(),
+    scale = frame(plot, { x: all.length > 1 ? [all[0], all.at(-1)] : airy([all[0], all[0]]), y, height: height(), whole: true,
       xName: "train step", yName: metric().name, label: `${metric().name} over train steps, ${plural(lines.length, "line")}` });
     for (const line of bands?.() ?? true ? lines : []) {
       if (line.low) scale.layer.append(svg("path", { d: bandPath(line, scale), fill: colour(slotOf(line.group)), class: "band" }));

@@ -107,13 +107,16 @@ def _options(groups: Sequence[Group]) -> list[dict[str, Any]]:
 
 
 def _settings(groups: Sequence[Group]) -> list[dict[str, Any]]:
-    """Settings, choices and versions that are not the same in all groups."""
+    """Choices, settings and versions that are not the same in all groups."""
     rows: list[dict[str, object]] = []
+    names: dict[str, None] = {}
     for run in map(_leading, groups):
         versions = run.versions if run else {}
-        rows.append({**run.choices, **run.settings} if run else {})
+        rows.append({**run.settings, **run.choices} if run else {})
         rows[-1] |= {f"version of {name}": version for name, version in versions.items()}
-    table = [_column(name, [row.get(name, ABSENT) for row in rows]) for name in _union(rows)]
+        names |= dict.fromkeys(run.choices if run else ())
+    names |= dict.fromkeys(_union(rows))
+    table = [_column(name, [row.get(name, ABSENT) for row in rows]) for name in names]
     return [column for column in table if len(column["values"]) > 1]
 
 
@@ -121,7 +124,7 @@ def _column(name: str, cells: Sequence[object]) -> dict[str, Any]:
     """A setting's different values, in order, and the index of each group's."""
     texts = [shown(cell) for cell in cells]
     values = list(dict.fromkeys(texts))
-    numbers = [float(cell) for cell in cells if isinstance(cell, int | float)]
+    numbers = [cell for cell in cells if isinstance(cell, int | float)]
     if len(numbers) == len(cells):
         values = sorted(values, key=lambda text: numbers[texts.index(text)])
     index = {text: number for number, text in enumerate(values)}

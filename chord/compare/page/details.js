@@ -66,22 +66,22 @@ function drawRuns() {
   const places = data.metrics.map((_, metric) => decimals(groups.flatMap((group) => group.runs.map((run) => run.final[metric]))));
   const place = el("div");
   box.append(place);
-  const anyError = groups.some((group) => group.runs.some((run) => run.error));
   const head = (text, kind = "") => el("th", { scope: "col", class: kind }, text);
-  const status = (run) => (run.counted ? "finished" : el("span", { class: "bad" }, `${run.status === "finished" ? "not evaluated" : run.status} ✕`));
+  const state = (run) => (run.counted ? ["finished"] : [
+    el("span", { class: "bad" }, `${run.status === "finished" ? "not evaluated" : run.status} ✕`), run.error ? named(run.error, { class: "p" }) : ""]);
   const row = (group, run) => el("tr", {},
     el("th", { scope: "row" }, el("div", {}, swatch(group), named(run.name))),
-    el("td", { class: "number" }, String(run.seed)), el("td", {}, status(run)),
+    el("td", { class: "number" }, String(run.seed)), el("td", { class: "state" }, ...state(run)),
     el("td", { class: "number" }, `${run.steps[0]} / ${run.steps[1]}`),
     el("td", { class: "number" }, run.bestStep === null ? "–" : String(run.bestStep)),
     ...run.final.map((value, metric) => el("td", { class: "number" }, fixed(value, places[metric]))),
-    el("td", { class: "number" }, duration(run.seconds)), el("td", {}, el("code", {}, named(run.path))), anyError ? el("td", {}, run.error ? named(run.error) : "") : "");
+    el("td", { class: "number" }, duration(run.seconds)), el("td", {}, el("code", {}, named(run.path))));
   function draw() {
     const members = picked();
     if (!members.length) { place.replaceChildren(message(NOTHING_PICKED)); return; }
     place.replaceChildren(scrolling("Runs of the picked groups", el("table", { class: "runs" },
       el("thead", {}, el("tr", {}, head("run"), head("seed", "number"), head("status"), head("steps", "number"), head("best step", "number"),
-        ...data.metrics.map(({ name }) => head(metricName(name), "number")), head("wall time", "number"), head("path"), anyError ? head("error") : "")),
+        ...data.metrics.map(({ name }) => head(metricName(name), "number")), head("wall time", "number"), head("path"))),
       el("tbody", {}, ...members.flatMap((group) => groups[group].runs.map((run) => row(group, run)))))));
   }
   watch("picks", draw);

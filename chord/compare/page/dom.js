@@ -22,20 +22,25 @@ const svg = (tag, attributes = {}, ...children) =>
 const byId = (id) => document.getElementById(id);
 
 // What users named keeps its writing direction to itself.
-const named = (text, attributes = {}) =>
-  el("bdi", { ...attributes, class: `name ${attributes.class ?? ""}` }, ...breakable(text));
+const named = (text, attributes = {}, breaks = BREAKS) =>
+  el("bdi", { ...attributes, class: `name ${attributes.class ?? ""}` }, ...breakable(text, breaks));
 
-// Text that may break after a separator, and anywhere in what is too long for a line.
-function breakable(text) {
-  const pieces = String(text).match(/[^\s_/]{1,24}[\s_/]*|[\s_/]+/g) ?? [""];
+// Text that may break at spaces and slashes, and anywhere in what is too long for a line.
+const BREAKS = /[^\s/]{1,28}[\s/]*|[\s/]+/g;
+const BREAKS_OF_METRICS = /[^\s/_]{1,28}[\s/_]*|[\s/_]+/g;
+
+function breakable(text, breaks = BREAKS) {
+  // A browser would also break after the hyphen of 1e-4.
+  const pieces = (String(text).match(breaks) ?? [""]).map((piece) =>
+    (piece.includes("-") ? el("span", { class: "whole" }, piece) : piece));
   return pieces.flatMap((piece, index) => (index ? [el("wbr"), piece] : [piece]));
 }
 
 // `test/retained/mean` may break after a slash, and the split is written small.
 function metricName(name, before = "") {
   const [head, ...rest] = name.split("/");
-  if (!rest.length) return el("span", {}, before, named(name));
-  return el("span", { class: "metric" }, el("small", {}, `${head}/`), el("wbr"), before, named(rest.join("/")));
+  if (!rest.length) return el("span", {}, before, named(name, {}, BREAKS_OF_METRICS));
+  return el("span", { class: "metric" }, el("small", {}, `${head}/`), el("wbr"), before, named(rest.join("/"), {}, BREAKS_OF_METRICS));
 }
 
 const MINUS = "−";
@@ -66,7 +71,7 @@ function count(value) {
 }
 
 function duration(seconds) {
-  if (!isNumber(seconds)) return "–";
+  if (!isNumber(seconds) || seconds <= 0) return "–";
   if (seconds < 10) return `${seconds.toFixed(1)} s`;
   if (seconds < 60) return `${Math.round(seconds)} s`;
   const minutes = Math.round(seconds / 60);

@@ -34,16 +34,16 @@ function drawHeat() {
   function draw() {
     const [down, across] = [options[chosen.down], options[chosen.across]];
     const cells = new Map();
-    for (const group of passing) {
-      const one = groups[group].final[chosen.metric];
+    const known = passing.filter((group) => groups[group].final[chosen.metric]);
+    for (const group of known) {
       const key = `${down.of[group]},${across.of[group]}`;
-      if (one) cells.set(key, [...(cells.get(key) ?? []), one]);
+      cells.set(key, [...(cells.get(key) ?? []), groups[group].final[chosen.metric]]);
     }
     const mean = (list) => list.reduce((sum, one) => sum + one[0], 0) / list.length;
     const means = [...cells.values()].map(mean);
     const [low, high] = [Math.min(...means), Math.max(...means)];
     const places = decimals(means);
-    const used = (option) => option.values.map((text, value) => ({ text, value })).filter(({ value }) => passing.some((group) => option.of[group] === value));
+    const used = (option) => option.values.map((text, value) => ({ text, value })).filter(({ value }) => known.some((group) => option.of[group] === value));
     const columns = used(across);
     if (!means.length || chosen.down === chosen.across) {
       place.replaceChildren(message(means.length ? "Rows and columns show the same option: choose another." : "No group of the filter has this metric."));

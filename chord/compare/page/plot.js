@@ -1,7 +1,7 @@
 // What plots have in common: round ticks, a frame with axes, a legend that shows values.
 
-function ticks(low, high, about) {
-  const raw = (high - low) / Math.max(about, 1);
+function ticks(low, high, about, whole = false) {
+  const raw = Math.max((high - low) / Math.max(about, 1), whole ? 1 : 0);
   const power = 10 ** Math.floor(Math.log10(raw));
   const step = power * ([1, 2, 5].find((one) => one * power >= raw * 0.75) ?? 10);
   const places = Math.max(0, -Math.floor(Math.log10(step) + 1e-9));
@@ -18,9 +18,9 @@ function airy([low, high], share = 0.04) {
 }
 
 // An SVG as wide as its box, in the box's own pixels, so that text keeps its size on a phone.
-function frame(box, { x, y, height, xName, yName, label, cross = false }) {
+function frame(box, { x, y, height, xName, yName, label, cross = false, whole = false }) {
   const width = Math.max(box.clientWidth, 240);
-  const across = ticks(x[0], x[1], width / 90);
+  const across = ticks(x[0], x[1], width / 90, whole);
   const up = ticks(y[0], y[1], height / 55);
   const left = 14 + 7.2 * Math.max(2, ...up.list.map((value) => up.text(value).length));
   const [right, top, bottom] = [14, 26, 40];

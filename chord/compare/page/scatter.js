@@ -21,7 +21,7 @@ function drawScatter() {
     const pair = (group) => [groups[group].final[axes.x], groups[group].final[axes.y]];
     points = groups.map((_, group) => ({ group, pair: pair(group) })).filter(({ group, pair: [x, y] }) => x && y && !hidden.has(group));
     points.sort((a, b) => a.pair[0][0] - b.pair[0][0] || a.group - b.group);
-    legend(keys, picked());
+    legend(keys, points.length ? picked() : []);
     scale = null;
     if (!points.length) { plot.replaceChildren(message("No group has both metrics.")); said.textContent = ""; return; }
     const base = [data.base[axes.x], data.base[axes.y]];

@@ -3,13 +3,13 @@
 function drawSummary() {
   const runs = [...groups.flatMap((group) => group.runs), ...data.strays];
   const bad = runs.filter((run) => !run.counted).length;
-  const seeds = ranges(runs.map((run) => run.seed));
+  const seeds = new Set(runs.map((run) => run.seed));
   const seconds = runs.reduce((sum, run) => sum + (run.seconds ?? 0), 0);
   const out = data.leftOut.reduce((sum, item) => sum + item.what.length, 0);
   const facts = [
     ["runs", runs.length.toLocaleString("en")],
     ["groups", groups.length.toLocaleString("en")],
-    ["seeds", seeds || "none"],
+    ["seeds", seeds.size ? `${seeds.size} (${ranges(seeds)})` : "none"],
     ["not finished", bad.toLocaleString("en")],
     ["left out", out.toLocaleString("en")],
     ["wall time, all runs", duration(seconds)],
@@ -21,10 +21,9 @@ function drawSummary() {
       el("div", {}, el("dt", {}, name), el("dd", {}, value)))),
     el("ul", { class: "notes" },
       ...data.notes.map((note) => el("li", {}, note)),
-      groups.length ? el("li", {}, "Values are means over seeds ± half the 95 % interval; with one seed there is none.") : null,
-      baseline ? el("li", {}, "Δ is the difference to the baseline, ", named(baseline.label, { class: "strong" }),
-        ", over the seeds that both have; p is corrected as Holm does.") : null,
-      out ? el("li", {}, el("a", { href: "#left-out" }, `${plural(out, "item")} left out`), ", with the reasons.") : null),
+      groups.length ? el("li", {}, "Values are means over seeds ± half the 95 % interval") : null,
+      baseline ? el("li", {}, "Δ is the difference to the baseline ", named(baseline.label, { class: "strong" })) : null,
+      out ? el("li", {}, el("a", { href: "#left-out" }, `${plural(out, "item")} left out`), ", with the reasons") : null),
     groups.length ? navigation() : message("There is nothing to compare: no group of runs was found."),
   );
 }

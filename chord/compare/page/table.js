@@ -44,7 +44,7 @@ function differenceColumn(metric, number) {
       const sure = isNumber(one[5]) && one[5] < 0.05;
       return [
         el("span", { class: sure ? "strong" : "" }, plus(one[0], places)), half(one, places, one[3]),
-        el("span", { class: `p ${sure ? "strong" : ""}`, title: `p before correction: ${pValue(one[4])}` }, pValue(one[5]), sure ? " *" : ""),
+        one[3] < 2 ? "" : el("span", { class: `p ${sure ? "strong" : ""}`, title: `p before correction: ${pValue(one[4])}` }, pValue(one[5]), sure ? " *" : ""),
       ];
     },
   };
@@ -71,7 +71,7 @@ function tableColumns() {
     { key: "tokens", name: "tokens", head: ["tokens"], value: (group) => (groups[group].tokens.length ? tokens(group) : null), numeric: true,
       cell: (group) => (groups[group].tokens.length ? [count(tokens(group)), el("span", { class: "p" },
         groups[group].tokens.map(([name, number]) => `${name} ${count(number)}`).join(", "))] : ["–"]) },
-    { key: "failed", name: "not finished", head: ["not fin", el("wbr"), "ished"], value: failed, numeric: true,
+    { key: "failed", name: "not finished", head: ["not finished"], value: failed, numeric: true,
       cell: (group) => [failed(group) ? el("span", { class: "bad" }, `${failed(group)} ✕`) : el("span", { class: "quiet" }, "0")] },
     { key: "missing", name: "missing seeds", head: ["missing seeds"], value: (group) => groups[group].missing.length, numeric: true,
       cell: (group) => [ranges(groups[group].missing) || el("span", { class: "quiet" }, "none")] },
@@ -85,7 +85,7 @@ function drawTable() {
   box.append(tableControls(), el("p", { id: "picks-note", class: "quiet", role: "status" }),
     scrolling("Table of groups", el("table", { class: "groups" }, el("thead"), el("tbody", { class: "reference" }), el("tbody", { id: "rows" }))),
     el("div", { id: "more", class: "bar" }),
-    el("p", { class: "quiet" }, "★ best mean of its column. * p below .05 after Holm's correction. ✕ runs that did not finish. ",
+    el("p", { class: "quiet" }, "★ best mean of its column, which is no finding while intervals overlap. * p below .05 after Holm's correction. ✕ runs that did not finish. ",
       "A picked group is drawn in the plots and shown in the tables below."));
   watch("picks", drawPicks);
   tableHead();
@@ -111,7 +111,7 @@ function tableControls() {
       data.bestMetrics.length ? choice("Numbers", [["final", "after the last step"], ["best", "at the best validation"]], "final",
         redo((value) => { table.best = value === "best"; })) : null,
       data.baseline === null ? null : toggle("differences to the baseline", true, redo((on) => { table.differences = on; })),
-      el("button", { type: "button", onclick: () => pickOnly(leading(passing, COLOURS)) }, `Pick the best ${COLOURS} of the filter`),
+      el("button", { type: "button", onclick: () => pickOnly(leading(passing, COLOURS)) }, `Pick the best ${COLOURS}`),
       el("button", { type: "button", onclick: () => pickOnly(table.order) }, `Pick the first ${SLOTS} rows`),
       el("button", { type: "button", onclick: () => pickOnly([]) }, "Drop all")));
 }

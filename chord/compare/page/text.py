@@ -6,7 +6,9 @@ import json
 
 
 def shown(value: object, length: int = 300) -> str:
-    """A setting's value as one would write it: strings as they are, the rest as JSON."""
+    """A setting's value as one would write it: 1/3 is 0.333333333333, None is null."""
+    if isinstance(value, float):
+        return f"{value:.12g}"
     return cut(value if isinstance(value, str) else json.dumps(value, default=str), length)
 
 
