@@ -7,6 +7,7 @@ import platform
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
@@ -37,13 +38,19 @@ class RunDirectory:
         facts = {
             "name": self.name,
             "command": " ".join(["python -m chord.train", *self.overrides]),
-            "overrides": self.overrides,
             "tracker_id": self.tracker_id,
-            "schemas": schema_names(self.config),
             "config": OmegaConf.to_container(self.config, resolve=False),
-            "versions": versions(),
+            **self.facts(),
         }
         write_atomically(self.path / "run.json", json.dumps(facts, indent=2).encode() + b"\n")
+
+    def facts(self) -> dict[str, Any]:
+        """What the resolved values do not tell: what was typed, the strategies, versions."""
+        return {
+            "overrides": self.overrides,
+            "schemas": schema_names(self.config),
+            "versions": versions(),
+        }
 
 
 def versions() -> dict[str, str]:

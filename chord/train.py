@@ -116,7 +116,7 @@ def train(config: TrainConfig, run: RunDirectory) -> Outcome:
         tracker = open_tracker(
             config.tracking,
             run.path,
-            config={str(key): value for key, value in resolved.items()},
+            config={str(key): value for key, value in resolved.items()} | {"run": run.facts()},
             run_name=run.name,
             run_id=run.tracker_id,
             resume_rows=recorder.history(),

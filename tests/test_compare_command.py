@@ -64,11 +64,17 @@ def test_a_sweep_is_printed_and_written(
     )
     assert float(cosine["difference"]) == pytest.approx(0.1)
     assert rows(sweep / "comparison" / "left_out.csv")[0]["reason"].startswith("failed")
+    page = (sweep / "comparison" / "comparison.html").read_text()
+    assert "schedule=cosine" in page
+    for name in ("comparison.html", "curves.png", "scatter.png", "runs.csv"):
+        assert f"comparison/{name}" in out
 
 
 def test_files_go_where_they_are_wanted(tmp_path: Path) -> None:
     sweep = write_sweep(tmp_path / "a_sweep", SCORES)
-    main([str(sweep), "--out", str(tmp_path / "there"), "--metric", "test/retained/min"])
+    there = str(tmp_path / "there")
+    main([str(sweep), "--out", there, "--metric", "test/retained/min", "--no-page"])
+    assert not (tmp_path / "there" / "comparison.html").exists()
     assert {row["metric"] for row in rows(tmp_path / "there" / "groups.csv")} == {
         "test/retained/min"
     }

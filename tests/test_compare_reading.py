@@ -151,13 +151,14 @@ def test_the_best_validation_is_the_first_of_equals(tmp_path: Path) -> None:
 
 
 def test_a_long_curve_is_thinned_and_keeps_its_ends(tmp_path: Path) -> None:
-    # (501 - 1) / 199 = 2.51: every third of 501 steps, 0, 3, ..., 498, then 500.
+    # (501 - 1) / 199 = 2.51: one of every three steps, 0, 4, 8, 9, ..., 499 (the 167th of them,
+    # 498 + 166 mod 3), then 500.
     path = write_run(tmp_path / "run", steps=501)
     run, _ = read_run(path)
     assert run is not None
     steps = run.curves["alpha"].steps
-    assert steps[:2] == [0, 3]
-    assert steps[-2:] == [498, 500]
+    assert steps[:4] == [0, 4, 8, 9]
+    assert steps[-2:] == [499, 500]
     assert len(steps) == 168
 
 
@@ -222,6 +223,16 @@ def test_a_job_that_never_became_a_run_is_said(tmp_path: Path) -> None:
     runs, left_out = read_runs(find_runs([sweep]).runs)
     assert len(runs) == 1
     assert [(e.what, e.reason) for e in left_out] == [(str(sweep / "1"), "it has no run.json")]
+
+
+def test_jobs_that_never_started_are_said(tmp_path: Path) -> None:
+    sweep = write_sweep(tmp_path / "a_sweep", {"linear": [0.1]})
+    jobs = [{"job": job, "overrides": [f"seed={job}"]} for job in (0, 1)]
+    (sweep / "sweep.json").write_text(json.dumps({"jobs": jobs}))
+    missing = find_runs([sweep]).missing
+    assert [(e.what, e.reason) for e in missing] == [(f"{sweep}/1 (seed=1)", "never started")]
+    (sweep / "sweep.json").write_text("{")
+    assert not find_runs([sweep]).missing
 
 
 @pytest.mark.parametrize("name", ["empty", "missing"])

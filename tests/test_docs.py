@@ -23,6 +23,7 @@ from vectors import stats_of, weight
 import chord
 from chord.cache_teacher import parser as cache_parser
 from chord.cli import GROUP_ORDER, one_line
+from chord.compare.command import parser as compare_parser
 from chord.config import CONF_DIR, ConfigError, EvaluateConfig, TrainConfig, parse, register
 from chord.registry import SCHEMAS
 from chord.show import panels as show_panels
@@ -70,6 +71,8 @@ def test_every_command_can_be_typed(page: str, command: str, tmp_path: Path) -> 
             parse(compose_config(*searchpath, *overrides, name=name), root)
     elif program == "chord-show":
         assert show_panels(show_parser().parse_intermixed_args(arguments))
+    elif program == "chord-compare":
+        assert compare_parser().parse_args(arguments)
     elif program == "chord-cache_teacher":
         given = cache_parser().parse_args(arguments)
         parse(compose_config(*given.settings), TrainConfig)

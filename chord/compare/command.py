@@ -2,10 +2,12 @@
 
 Paths are sweeps, runs, or directories of either; without any, the newest sweep under outputs/.
 Runs are grouped by everything but the seed. Prints scores with 95 % intervals over seeds, paired
-differences to a baseline, costs, and what was left out; writes tables and pictures.
+differences to a baseline, costs, and what was left out; writes tables, pictures, and a page that
+opens offline.
 
   python -m chord.compare
   python -m chord.compare outputs/2026-01-31/12-00-00_sweep --baseline 'schedule=cosine'
+  python -m chord.compare --wandb entity/project
   python -m chord.compare RUN RUN RUN --metric test/target_accuracy --metric test/retained/min
 """
 
@@ -44,6 +46,12 @@ def parser() -> argparse.ArgumentParser:
     options.add_argument(
         "--out", type=Path, metavar="DIR", help="where files go (default: PATH/comparison)"
     )
+    options.add_argument("--no-page", action="store_true", help="write no HTML page")
+    options.add_argument(
+        "--wandb", metavar="PROJECT",
+        help="read runs from Weights & Biases: entity/project, or entity/project/SWEEP for a "
+        "sweep or group",
+    )  # fmt: skip
     options.add_argument("--parquet", action="store_true", help="write the tables as Parquet too")
     return options
 
@@ -65,6 +73,7 @@ def run(options: argparse.Namespace) -> Comparison:
     """Read, compare, print, write. Raises ValueError where there is nothing to compare."""
     from rich.console import Console
 
+    from chord.compare.plots import write_plots
     from chord.compare.tables import write_tables
     from chord.compare.terminal import print_comparison
     from chord.tracking.base import shown
@@ -74,8 +83,18 @@ def run(options: argparse.Namespace) -> Comparison:
     print_comparison(console, comparison)
     out: Path = options.out or root / FOLDER
     out.mkdir(parents=True, exist_ok=True)
-    for path in write_tables(comparison, out, parquet=options.parquet):
-        console.print(f"table: {shown(path)}", markup=False, soft_wrap=True)
+    written = write_tables(comparison, out, parquet=options.parquet)
+    pictures, remarks = write_plots(comparison, out)
+    for remark in remarks:
+        console.print(remark, markup=False)
+    if not options.no_page:
+        from chord.compare.page import write_page
+
+        page = out / "comparison.html"
+        write_page(comparison, page)
+        written.append(page)
+    for path in (*pictures, *written):
+        console.print(shown(path), markup=False, soft_wrap=True)
     return comparison
 
 
@@ -85,13 +104,19 @@ def read(options: argparse.Namespace) -> tuple[Comparison, Path]:
     from chord.compare.grouping import compare
     from chord.compare.reading import read_runs
 
-    found = find_runs(options.paths)
-    runs, left_out = read_runs(found.runs)
+    if options.wandb is not None:
+        if options.paths:
+            raise ValueError("--wandb: reads from W&B alone; leave out the paths")
+        from chord.compare.wandb_source import read_wandb
+
+        title, runs, left_out = read_wandb(options.wandb)
+        root = Path("outputs") / title.replace("/", "_")
+    else:
+        found = find_runs(options.paths)
+        title, root = found.title, found.root
+        runs, left_out = read_runs(found.runs)
+        left_out += found.missing
     comparison = compare(
-        runs,
-        left_out,
-        title=found.title,
-        baseline=options.baseline,
-        metrics=options.metric,
+        runs, left_out, title=title, baseline=options.baseline, metrics=options.metric
     )
-    return comparison, found.root
+    return comparison, root

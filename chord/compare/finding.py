@@ -2,25 +2,33 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from chord.compare.model import LeftOut
+
 # Any of these makes a directory a run's, however early that was stopped.
 MARKS = ("run.json", "status.json", "config.yaml", "metrics.jsonl")
 # A sweep's own directory: Hydra's record of it, or its name as chord chooses it.
 SWEEP_FILE, SWEEP_SUFFIX = "multirun.yaml", "_sweep"
+SWEEP_JOBS = "sweep.json"
 _NEVER = ("wandb", "checkpoints", "comparison", "csv")
 
 
 @dataclass(frozen=True)
 class Found:
-    """Run directories in the order of their names, with a title and the directory above them."""
+    """Run directories in the order of their names, with a title and the directory above them.
+
+    `missing`: jobs of a sweep that were planned and have no directory.
+    """
 
     title: str
     root: Path
     runs: Sequence[Path]
+    missing: Sequence[LeftOut] = ()
 
 
 def find_runs(paths: Sequence[Path], outputs: Path = Path("outputs")) -> Found:
@@ -43,12 +51,27 @@ def find_runs(paths: Sequence[Path], outputs: Path = Path("outputs")) -> Found:
     title = ", ".join(path.name for path in resolved[:3]) + (", ..." if resolved[3:] else "")
     root = paths[0] if len(paths) == 1 else Path(os.path.commonpath(resolved))
     unique = {path.resolve(): path for path in reversed(found)}
-    return Found(title, root, [path for path in found if unique[path.resolve()] == path])
+    runs = [path for path in found if unique[path.resolve()] == path]
+    return Found(title, root, runs, [each for path in paths for each in _never_started(path)])
 
 
 def is_sweep(path: Path) -> bool:
     """Whether a directory is a multirun's."""
     return path.name.endswith(SWEEP_SUFFIX) or (path / SWEEP_FILE).is_file()
+
+
+def _never_started(sweep: Path) -> list[LeftOut]:
+    """Jobs that the sweep's `sweep.json` lists and that left nothing; none where it has no such."""
+    try:
+        jobs = json.loads((sweep / SWEEP_JOBS).read_bytes())["jobs"]
+        planned = [(str(job["job"]), " ".join(map(str, job["overrides"]))) for job in jobs]
+    except (OSError, ValueError, KeyError, TypeError):
+        return []
+    return [
+        LeftOut(what=f"{sweep / job} ({overrides})", reason="never started")
+        for job, overrides in planned
+        if not (sweep / job).is_dir()
+    ]
 
 
 def _under(path: Path) -> list[Path]:

@@ -16,7 +16,7 @@ import orjson
 import yaml
 
 from chord.compare.model import FAILED, FINISHED, INTERRUPTED, RUNNING, Answer, LeftOut, Run
-from chord.compare.record import Record
+from chord.compare.record import Record, stride
 from chord.compare.settings import flat_settings, keep_choices, preset_of, read_choices
 from chord.recorder import EVALUATIONS, METRICS, SAMPLES, TIMINGS
 
@@ -50,7 +50,7 @@ def read_run(path: Path) -> tuple[Run | None, list[LeftOut]]:
     except (OSError, ValueError) as reason:
         said = f"{_said(status, error)}; " if status else ""
         return None, [LeftOut(what=str(path), reason=f"{said}{_reason(reason)}")]
-    record = Record()
+    record = Record(stride(config["steps"]))
     left_out = [
         *_take(path / METRICS, record.train),
         *_take(path / TIMINGS, record.timing),

@@ -29,31 +29,34 @@ Row = Mapping[str, Any]
 class Record:
     """A run's rows as they come in; afterwards what a comparison needs of them.
 
-    Rows have to rise in `step`.
+    Rows have to rise in `step`. Of the curves, one of every `stride` steps is kept.
     """
 
+    stride: int = 1
     steps: int = 0
     seconds: float = 0.0
     tokens: dict[str, float] = field(default_factory=dict)
     evaluations: list[Row] = field(default_factory=list)
+    _last: Row | None = None
     _series: dict[str, tuple[list[int], list[float]]] = field(default_factory=dict)
 
     def train(self, row: Row) -> str | None:
         """Take a train step; what is wrong with the row, if it has to be left out."""
-        step = row.get("step")
-        if not _whole(step):
+        step: Any = row.get("step")
+        if type(step) is not int or step < 0:
             return "has no step"
-        assert isinstance(step, int)
         if step < self.steps:
             return "a step that was there before"
         self.steps = step + 1
-        for key in STEP_CURVES:
-            if key in row:
-                self._point(key, step, row[key])
         for key, branch in TOKENS.items():
-            value: Any = row.get(key)
-            if finite(value):
-                self.tokens[branch] = self.tokens.get(branch, 0.0) + float(value)
+            count: Any = row.get(key)
+            if count and finite(count):
+                self.tokens[branch] = self.tokens.get(branch, 0.0) + count
+        if on_grid(step, self.stride):
+            self._draw(row)
+            self._last = None
+        else:
+            self._last = row
         return None
 
     def timing(self, row: Row) -> str | None:
@@ -66,7 +69,7 @@ class Record:
 
     def evaluation(self, row: Row) -> str | None:
         """Take an evaluation; what is wrong with the row, if it has to be left out."""
-        if not _whole(row.get("step")):
+        if type(row.get("step")) is not int:
             return "has no step"
         if row.get("split") not in ("val", "test") or row.get("model") not in ("base", "trained"):
             return "has no split or model"
@@ -90,12 +93,19 @@ class Record:
         return scores(best), int(best["step"])
 
     def curves(self) -> dict[str, Curve]:
-        """Each series with at most 200 points."""
+        """Each series with at most 200 points, the last step's among them. Call it at the end."""
+        if self._last is not None:
+            self._draw(self._last)
         for key in VALIDATION_CURVES:
             by_step = {int(row["step"]): row[key] for row in self._validations() if key in row}
             for step in sorted(by_step):
                 self._point(key, step, by_step[step])
         return {key: thinned(*series) for key, series in self._series.items() if series[0]}
+
+    def _draw(self, row: Row) -> None:
+        for key in STEP_CURVES:
+            if key in row:
+                self._point(key, row["step"], row[key])
 
     def _point(self, key: str, step: int, value: Any) -> None:
         if finite(value):
@@ -119,13 +129,27 @@ def scores(row: Row) -> dict[str, float]:
     return {key: float(v) for key, v in row.items() if key != "step" and finite(v)}
 
 
-def thinned(steps: Sequence[int], values: Sequence[float]) -> Curve:
-    """At most 200 points of a curve: every k-th with the last, so that no value is made up.
+def stride(steps: int) -> int:
+    """Every k-th of so many steps, with the last, are at most 200; runs of a length agree in k.
 
-    Runs of one length keep the same steps. 500 points: k = 3, 167 points, then the last.
+    500 steps: k = 3, which are 167 and the last.
     """
-    stride = max(1, math.ceil((len(steps) - 1) / (POINTS - 1)))
-    places = list(range(0, len(steps), stride))
+    return max(1, math.ceil((steps - 1) / (POINTS - 1)))
+
+
+def on_grid(step: int, stride: int) -> bool:
+    """Whether a step is kept: one of every `stride`, each time one later within them.
+
+    At equal distances a schedule that alternates would show one of its two values alone. With a
+    stride of 3: 0, 4, 8, 9, 13, 17, 18.
+    """
+    return step % stride == (step // stride) % stride
+
+
+def thinned(steps: Sequence[int], values: Sequence[float]) -> Curve:
+    """At most 200 points of a curve, as they were: none is made up."""
+    every = stride(len(steps))
+    places = [place for place in range(len(steps)) if on_grid(place, every)]
     if places and places[-1] != len(steps) - 1:
         places.append(len(steps) - 1)
     return Curve(steps=[steps[i] for i in places], values=[values[i] for i in places])
@@ -133,8 +157,5 @@ def thinned(steps: Sequence[int], values: Sequence[float]) -> Curve:
 
 def finite(value: Any) -> bool:
     """Whether a value is a number that can be averaged: no null, NaN, infinity or truth."""
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-
-
-def _whole(step: Any) -> bool:
-    return isinstance(step, int) and not isinstance(step, bool) and step >= 0
+    kind = type(value)
+    return (kind is float and math.isfinite(value)) or kind is int

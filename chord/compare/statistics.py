@@ -46,9 +46,13 @@ def t_interval(values: Sequence[float]) -> Estimate:
     mean = float(sample.mean())
     half = 0.0
     if len(sample) > 1:
-        quantile = float(stdtrit(len(sample) - 1, (1 + LEVEL) / 2))
-        half = quantile * _standard_error(sample)
+        half = t_quantile(len(sample) - 1) * _standard_error(sample)
     return Estimate(mean=mean, low=mean - half, high=mean + half, n=len(sample))
+
+
+def t_quantile(degrees: int) -> float:
+    """Student's t at 97.5 %: 12.7062 with one degree of freedom, 1.96 with very many."""
+    return float(stdtrit(degrees, (1 + LEVEL) / 2))
 
 
 def bootstrap_interval(values: Sequence[float]) -> Estimate:

@@ -24,6 +24,7 @@ MODES = ("auto", "online", "offline")
 PROBE_SECONDS = 2.0
 INIT_SECONDS = 15.0  # a server that accepts the connection and never answers
 FINISH_SECONDS = 60.0  # the rest of the upload; what is left then is still on disk
+API_SECONDS = 60  # a page of runs, or one run's history
 # W&B's own address, and the one behind it under which older installations keep their key.
 PUBLIC_HOSTS = ("api.wandb.ai", "api.forge.coreweave.com")
 
@@ -150,6 +151,22 @@ def open_wandb(
     tracker = WandbTracker(run, reason=reason, first=0 if reason else int(run.step))
     tracker.replay(rows)
     return tracker
+
+
+def connect(entity: str) -> Any:
+    """W&B's API for reading runs; never asks for a key.
+
+    Raises ValueError without a key or a connection.
+    """
+    wandb = _import_wandb()
+    session = wandb.setup(wandb.Settings(silent=True)).settings
+    key = _api_key(session)
+    if key is None:
+        raise ValueError(f"no API key found; run {command('wandb')} login first")
+    if not _reachable(session.base_url):
+        raise ValueError(f"no connection to {session.base_url}")
+    overrides = {"entity": entity, "base_url": session.base_url}
+    return wandb.Api(overrides, timeout=API_SECONDS, api_key=key)
 
 
 class _Disabled(Tracker):

@@ -1,0 +1,115 @@
+"""Runs from Weights & Biases: the same as from directories, through its public API.
+
+A run's history holds its train steps and validations, its summary the test scores and, under
+`base/`, those of the model before training (see `chord.tracking`); its configuration holds under
+`run` what was typed and the versions. Answers side by side are in run directories alone.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from chord.compare.model import FAILED, FINISHED, INTERRUPTED, RUNNING, LeftOut, Run
+from chord.compare.record import Record, scores, stride
+from chord.compare.settings import flat_settings, keep_choices, preset_of
+from chord.tracking.wandb import connect
+
+# Of W&B's states, those that are not ours by another name; any other is one of a stopped run.
+_STATES = {"finished": FINISHED, "failed": FAILED, "running": RUNNING}
+ROWS = 100_000  # asked for; a server may send a sample
+
+
+def read_wandb(address: str) -> tuple[str, list[Run], list[LeftOut]]:
+    """Title, runs and what was left out of `entity/project`, or of one sweep or group of it.
+
+    Raises ValueError, in one line, without a login, a connection, the project, or any run.
+    """
+    parts = address.strip("/").split("/")
+    if len(parts) not in (2, 3) or not all(parts):
+        raise ValueError(f"--wandb {address}: must be entity/project or entity/project/sweep")
+    entity, project, *group = parts
+    filters = {"$or": [{"sweep": group[0]}, {"group": group[0]}]} if group else {}
+    runs: list[Run] = []
+    left_out: list[LeftOut] = []
+    try:
+        api = connect(entity)
+        found = api.runs(f"{entity}/{project}", filters=filters, lazy=False)
+        for remote in found:
+            run, troubles = _read(remote, f"{entity}/{project}/{remote.id}")
+            left_out += troubles
+            runs += [run] if run is not None else []
+    # Any: its client raises what its service, the network or the server happens to cause.
+    except Exception as error:
+        reason = str(error).strip().splitlines() or [type(error).__name__]
+        raise ValueError(f"--wandb {address}: {reason[0]}") from error
+    if not runs and not left_out:
+        raise ValueError(f"--wandb {address}: holds no run")
+    return address.strip("/"), runs, left_out
+
+
+def _read(remote: Any, path: str) -> tuple[Run | None, list[LeftOut]]:
+    config = dict(remote.config)
+    facts = config.pop("run", None)
+    facts = facts if isinstance(facts, Mapping) else {}
+    steps, seed = config.get("steps"), config.get("seed")
+    if not isinstance(steps, int) or not isinstance(seed, int):
+        return None, [LeftOut(what=path, reason="its configuration has no steps or no seed")]
+    rows = remote.history(samples=ROWS, pandas=False)
+    record = Record(stride(steps))
+    troubles = _fill(record, rows, _plain(remote.summary_metrics), steps)
+    left_out = [LeftOut(what=path, reason=f"{text}: left out") for text in dict.fromkeys(troubles)]
+    count = getattr(remote, "historyLineCount", None)
+    if isinstance(count, int) and len(rows) < count:
+        reason = f"W&B sent {len(rows)} of {count} rows: tokens and seconds are too few"
+        left_out.append(LeftOut(what=path, reason=reason))
+    overrides = tuple(map(str, facts.get("overrides") or ()))
+    schemas = facts.get("schemas") or {}
+    best, best_step = record.best()
+    run = Run(
+        path=path,
+        name=str(remote.name),
+        seed=seed,
+        status=_STATES.get(remote.state, INTERRUPTED),
+        steps=record.steps,
+        planned_steps=steps,
+        settings=flat_settings(config, schemas),
+        choices=preset_of(overrides) | keep_choices(schemas),
+        versions={str(k): str(v) for k, v in (facts.get("versions") or {}).items()},
+        final=record.final(steps),
+        base=record.base(),
+        best=best,
+        best_step=best_step,
+        curves=record.curves(),
+        seconds=record.seconds,
+        tokens=record.tokens,
+        overrides=overrides,
+    )
+    return run, left_out
+
+
+def _fill(
+    record: Record, rows: Iterable[Mapping[str, Any]], summary: Mapping[str, Any], steps: int
+) -> list[str]:
+    """Give the record what W&B has, as rows of a run directory; what is wrong with a row."""
+    troubles = []
+    for raw in rows:
+        row = {**raw, "step": raw.get("_step")}
+        if "alpha" in row:
+            troubles += [record.train(row), record.timing(row)]
+        validation = {key: value for key, value in row.items() if key.startswith("val/")}
+        if validation:
+            named = {"step": row["step"], "split": "val", "model": "trained"}
+            troubles.append(record.evaluation({**validation, **named}))
+    for prefix, model, step in (("test/", "trained", steps), ("base/", "base", 0)):
+        found = {key: value for key, value in scores(summary).items() if key.startswith(prefix)}
+        if found:
+            names = {key.removeprefix("base/"): value for key, value in found.items()}
+            row = {**names, "step": step, "split": "test", "model": model}
+            troubles.append(record.evaluation(row))
+    return [trouble for trouble in troubles if trouble is not None]
+
+
+def _plain(summary: Any) -> dict[str, Any]:
+    return dict(summary) if isinstance(summary, Mapping) else dict(json.loads(summary))
