@@ -112,7 +112,8 @@ def test_a_killed_and_resumed_offline_run_is_one_complete_record(
     (piece,) = (run_dir / "wandb").glob("offline-run-*")
     records = inspect(piece / "run-abcd1234.wandb")
     assert logged([r["history"]["item"] for r in records if "history" in r]) == STEPS
-    assert records[-1]["exit"] == {"exit_code": 0}
+    # Beside it stands the run time, where that is a second or more.
+    assert records[-1]["exit"]["exit_code"] == 0
     summary = [r["summary"]["update"] for r in records if "summary" in r]
     assert any(update.get("test/target_accuracy") == 0.75 for update in summary)
 
