@@ -75,7 +75,8 @@ def make(seed: int, share: float) -> list[dict[str, object]]:
         rows.append({"seed": seed, "share": share, "size": size, **scores})
     retained = testbed.retained("validation")
     mean = sum(greedy_score(model, problems) for problems in retained.values()) / len(retained)
-    return [{key: _short(value) for key, value in (row | {"retained": mean}).items()} for row in rows]
+    whole = [row | {"retained": mean} for row in rows]
+    return [{key: _short(value) for key, value in row.items()} for row in whole]
 
 
 def _short(value: object) -> object:
