@@ -14,7 +14,7 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from chord.advantages import Advantage
 from chord.data.base import DataConfig
-from chord.evaluation import Evaluation
+from chord.evaluation import Evaluation, check_metric
 from chord.gates import Gate
 from chord.losses import Objective
 from chord.mixes import Mix
@@ -50,12 +50,18 @@ def check_threads(threads: int) -> None:
 
 @dataclass(kw_only=True)
 class TrainConfig:
-    """Everything `chord.train` reads. `steps` counts train steps, which schedules see."""
+    """Everything `chord.train` reads. `steps` counts train steps, which schedules see.
+
+    `resume_sweep`, `skip_finished` and `sweep_metric` are of a sweep as a whole.
+    """
 
     steps: int
     seed: int
     threads: int
     resume: str | None
+    resume_sweep: str | None = None
+    skip_finished: bool = False
+    sweep_metric: str = "val/balance_at_0.5"
     schedule: Schedule
     weighting: Weighting
     objective: Objective
@@ -79,6 +85,7 @@ class TrainConfig:
         if not 0 <= self.seed < MAX_SEED:
             raise ValueError(f"seed={self.seed}: must be within [0, {MAX_SEED - 1}]")
         check_threads(self.threads)
+        check_metric(self.sweep_metric)
 
 
 @dataclass(kw_only=True)

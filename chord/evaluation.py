@@ -6,6 +6,7 @@ are compared on the same random numbers.
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -22,6 +23,19 @@ EVALUATION_STREAM = 2**32 - 1
 # Answers to each target problem at temperature 1.
 SAMPLES = 4
 AMOUNTS = ("val_problems", "val_retained", "test_problems", "test_retained", "pairs")
+METRICS = (
+    "target_accuracy",
+    "target_mean4",
+    "rl_reward",
+    "expert_style",
+    "retained/mean",
+    "retained/min",
+    "sft_accuracy",
+    "expert_nll",
+    "balance",
+    "balance_at_0.5",
+)
+"""What every evaluation gives; with `retained/SKILL` for each skill of the data."""
 # The short names of files and dashboards, and those of the data.
 PARTS = {"val": "validation", "test": "test"}
 
@@ -202,6 +216,20 @@ def imitation(policy: Transformer, data: Data, pairs: Sequence[Pair]) -> dict[st
 def mean(values: list[float]) -> float:
     """The mean of a list that has at least one value."""
     return sum(values) / len(values)
+
+
+def check_metric(name: str) -> None:
+    """Refuse what a sweep can't be judged by; raises ValueError."""
+    split, _, metric = name.partition("/")
+    if split == "test":
+        raise ValueError(
+            f"sweep_metric={name}: settings are chosen on validation, the test split is read once; "
+            f"use val/{metric}"
+        )
+    if split != "val" or not (metric in METRICS or metric.startswith("retained/")):
+        close = difflib.get_close_matches(name, [f"val/{known}" for known in METRICS], n=1)
+        hint = f"; did you mean {close[0]}?" if close else ""
+        raise ValueError(f"sweep_metric={name}: must be a metric of the validation{hint}")
 
 
 def prefixed(metrics: dict[str, float], split: str) -> dict[str, Any]:

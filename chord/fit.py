@@ -41,6 +41,14 @@ class Outcome:
     base: Report
     trained: Report
 
+    def metric(self, name: str) -> float:
+        """What a sweep is judged by, `val/...`, of the last validation; `ConfigError` without."""
+        metric = name.removeprefix("val/")
+        if metric not in self.validation:
+            known = ", ".join(f"val/{key}" for key in self.validation if key.startswith("retained"))
+            raise ConfigError(f"sweep_metric={name}: the data have no such skill; {known}")
+        return self.validation[metric]
+
 
 @dataclass
 class Run:

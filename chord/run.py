@@ -22,13 +22,20 @@ PACKAGES = ("torch", "lightning", "hydra-core", "omegaconf", "numpy", "safetenso
 
 @dataclass
 class RunDirectory:
-    """A run's place on disk and the facts that go into its `config.yaml` and `run.json`."""
+    """A run's place on disk and the facts that go into its `config.yaml` and `run.json`.
+
+    `sweep` and `job`: the sweep's directory and the job's number in it. `begun`: whether the files
+    in the directory are this run's already.
+    """
 
     path: Path
     config: DictConfig
     name: str
     overrides: list[str] = field(default_factory=list)
     tracker_id: str = ""
+    sweep: str | None = None
+    job: int | None = None
+    begun: bool = False
 
     def write(self) -> None:
         """Write `config.yaml` (resolved) and `run.json` (versions, schemas, unresolved values)."""

@@ -9,27 +9,35 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import hydra
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import OmegaConf
 
 from chord import cli
 from chord.checks import overlap_report, reads_reference, reads_teacher
-from chord.config import CONF_DIR, ConfigError, TrainConfig, parse
-from chord.run import RunDirectory, holds_run, refuse_a_second_run, resume_run
+from chord.config import CONF_DIR, ConfigError, TrainConfig
+from chord.run import RunDirectory, holds_run, refuse_a_second_run
+from chord.sweep.directory import in_its_directory
+from chord.sweep.job import run_job
+from chord.sweep.status import begin, recorded
 
 if TYPE_CHECKING:
     from chord.data.base import Data
     from chord.fit import Outcome
     from chord.gradients import Models
 
-cli.register_options()
-
 
 def main() -> None:
     """Entry point of `chord-train`."""
-    cli.launch(_main, "train", before=lambda: refuse_directories(sys.argv[1:]))
+    task = hydra.main(version_base="1.3", config_path=str(CONF_DIR), config_name="train")(run_job)
+    cli.launch(task, "train", before=before)
+
+
+def before() -> None:
+    """Check directories, and send a sweep that goes on into its own."""
+    refuse_directories(sys.argv[1:])
+    sys.argv[1:] = in_its_directory(sys.argv[1:])
 
 
 def refuse_directories(arguments: list[str]) -> None:
@@ -48,34 +56,16 @@ def refuse_directories(arguments: list[str]) -> None:
         refuse_a_second_run(Path(new))
 
 
-@hydra.main(version_base="1.3", config_path=str(CONF_DIR), config_name="train")
-@cli.one_line_errors
-def _main(cfg: DictConfig) -> float:
-    from hydra.core.hydra_config import HydraConfig
-
-    job = HydraConfig.get()
-    overrides = list(job.overrides.task)
-    if cfg.resume is not None:
-        run = resume_run(Path(cfg.resume), cfg, overrides)
-    else:
-        path = Path(job.runtime.output_dir)
-        run = RunDirectory(path, cfg, run_name(job.runtime.choices, cfg.seed), overrides)
-    config = parse(run.config, TrainConfig)
-    return train(config, run).validation["balance_at_0.5"]
-
-
-def run_name(choices: Any, seed: int) -> str:
-    """What tells a run from another at a glance: preset, options, seed."""
-    preset = choices.get("experiment")
-    parts = [preset] if preset else []
-    return "-".join([*parts, choices["schedule"], choices["weighting"], f"seed{seed}"])
-
-
 def train(config: TrainConfig, run: RunDirectory) -> Outcome:
     """Train as configured and report; continues where `run` holds a checkpoint.
 
     Raises `ConfigError` where a checkpoint or model can't be read.
     """
+    with recorded(run):
+        return _train(config, run)
+
+
+def _train(config: TrainConfig, run: RunDirectory) -> Outcome:
     import torch
 
     torch.set_num_threads(config.threads)
@@ -104,6 +94,7 @@ def train(config: TrainConfig, run: RunDirectory) -> Outcome:
             load_weights(models.policy, run.path)
         run.tracker_id = run.tracker_id or new_run_id()
         run.write()
+        begin(run)
         recorder = Recorder(run.path)
         recorder.truncate(completed)
     except ValueError as error:

@@ -13,6 +13,7 @@ from pages import ROOT, code, table
 from chord.config import TrainConfig, parse
 from chord.recorder import read_rows
 from chord.run import RunDirectory
+from chord.sweep import status
 from chord.train import train
 
 
@@ -67,6 +68,14 @@ def test_every_key_of_a_run_is_documented_and_written(run_files: list[Path], fil
     keys = documented(name)
     assert not [key for key in written if not any(matches(known, key) for known in keys)]
     assert not [known for known in keys if not any(matches(known, key) for key in written)]
+
+
+def test_every_key_of_the_status_is_documented_and_written(run_files: list[Path]) -> None:
+    keys = {key for path in run_files for key in json.loads((path / "status.json").read_text())}
+    assert keys == set(documented("status.json"))
+    text = (ROOT / "docs" / "run-directory.md").read_text()
+    for name in (*status.NO_NUMBER, status.RUNNING, status.FINISHED, status.FAILED):
+        assert f"`{name}`" in text.split("## status.json")[1].split("## metrics")[0]
 
 
 def test_every_file_of_a_run_is_documented(run_files: list[Path]) -> None:

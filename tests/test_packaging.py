@@ -27,7 +27,12 @@ def test_the_wheel_is_complete_and_runs_without_the_checkout(tmp_path: Path) -> 
     conf = {f"chord/{path.relative_to(ROOT)}" for path in (ROOT / "conf").rglob("*.yaml")}
     assert conf <= names
     bases = {f"chord/assets/{base_name(seed)}" for seed in SEEDS}
-    assert {"chord/py.typed", "chord/assets/teacher.safetensors", *bases} <= names
+    assert {
+        "chord/py.typed",
+        "hydra_plugins/chord_sweepers.py",
+        "chord/assets/teacher.safetensors",
+        *bases,
+    } <= names
     page = (ROOT / "chord/compare/page").iterdir()
     assert {str(path.relative_to(ROOT)) for path in page if path.is_file()} <= names
     assert not [name for name in names if name.startswith(("tests/", "experiments/"))]

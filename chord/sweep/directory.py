@@ -1,0 +1,151 @@
+"""What a sweep keeps on disk, and which of its jobs are finished already.
+
+`sweep.json` in the sweep's directory lists the jobs: number, directory, what was typed, what tells
+it from the others, fingerprint. How each went is in its own run directory.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from chord.config import ConfigError
+from chord.recorder import write_atomically
+from chord.run import holds_run, versions
+from chord.sweep.points import Point
+from chord.sweep.status import FINISHED, STATUS, read_status
+from chord.tracking.base import shown
+
+SWEEP = "sweep.json"
+OUTPUTS = Path("outputs")
+
+
+def holds_sweep(path: Path) -> bool:
+    """Whether a directory is a sweep's."""
+    return (path / SWEEP).is_file()
+
+
+def read_sweep(path: Path) -> dict[str, Any]:
+    """A sweep's `sweep.json`; empty where there is none. `ConfigError` for one that is damaged."""
+    if not holds_sweep(path):
+        return {}
+    try:
+        facts = json.loads((path / SWEEP).read_text())
+        [(job["job"], job["directory"], job["varied"], job["fingerprint"]) for job in facts["jobs"]]
+    except (ValueError, KeyError, TypeError) as error:
+        raise ConfigError(f"resume_sweep={path}: {SWEEP} can't be read ({error})") from error
+    assert isinstance(facts, dict)
+    return facts
+
+
+def in_its_directory(arguments: Sequence[str]) -> list[str]:
+    """The arguments with what `resume_sweep=DIR` means to Hydra.
+
+    Raises `ConfigError` where that is no sweep's directory.
+    """
+    given = dict(argument.partition("=")[::2] for argument in arguments)
+    path = given.get("resume_sweep", "null").strip("'\"")
+    if path == "null":
+        return list(arguments)
+    if "hydra.sweep.dir" in given:
+        raise ConfigError(
+            f"hydra.sweep.dir={given['hydra.sweep.dir']}: a sweep goes on in its own directory"
+        )
+    if not holds_sweep(Path(path)):
+        raise ConfigError(f"resume_sweep={path}: is not a sweep's directory (it holds no {SWEEP})")
+    quoted = str(Path(path)).replace("'", "\\'")
+    at = next(n for n, word in enumerate(arguments) if word.startswith("resume_sweep="))
+    # Beside it: settings have to stand together.
+    return [*arguments[:at], f"hydra.sweep.dir='{quoted}'", *arguments[at:]]
+
+
+def write_sweep(path: Path, command: Sequence[str], metric: str, points: Sequence[Point]) -> None:
+    """Write `sweep.json`."""
+    jobs = [{"job": point.number, **asdict(point)} for point in points]
+    for job in jobs:
+        del job["number"], job["threads"]
+    facts = {"command": list(command), "metric": metric, "jobs": jobs}
+    write_atomically(path / SWEEP, json.dumps(facts, indent=2).encode() + b"\n")
+
+
+def refuse_another(path: Path, points: Sequence[Point]) -> None:
+    """Raise `ConfigError` unless `points` are the jobs of the sweep in `path`."""
+    facts = read_sweep(path)
+    known = {job["job"]: job for job in facts["jobs"]}
+    tell = f"resume_sweep={path}: is of another command;"
+    command = " ".join(["python -m chord.train -m", *facts["command"]])
+    if len(known) != len(points):
+        raise ConfigError(f"{tell} it has {len(known)} jobs, this one {len(points)}: {command}")
+    for point in points:
+        job = known.get(point.number)
+        if job is None or job["fingerprint"] != point.fingerprint:
+            theirs = " ".join(job["overrides"]) if job else "missing"
+            ours = " ".join(point.overrides)
+            if theirs == ours:
+                raise ConfigError(
+                    f"resume_sweep={path}: the defaults of job {point.number} have changed since; "
+                    "start a new sweep"
+                )
+            raise ConfigError(f"{tell} its job {point.number} is {theirs}, not {ours}: {command}")
+
+
+@contextmanager
+def held(path: Path, setting: str) -> Iterator[None]:
+    """Nobody else writes into a directory meanwhile; `ConfigError` where somebody does.
+
+    The system lets go of it when the process ends, however it does.
+    """
+    if sys.platform == "win32":
+        yield
+        return
+    import fcntl
+
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise ConfigError(f"{setting}={path}: another process is still working on it") from None
+    try:
+        yield
+    finally:
+        os.close(handle)
+
+
+def is_finished(path: Path) -> bool:
+    """Whether a run directory's run went through to its end."""
+    return holds_run(path) and read_status(path).get("status") == FINISHED
+
+
+def finished_runs(root: Path = OUTPUTS) -> dict[str, Path]:
+    """The finished runs under `root` by fingerprint, those of these very package versions."""
+    found: dict[str, Path] = {}
+    here = versions()
+    for file in sorted(root.rglob(STATUS)):
+        facts = read_status(file.parent)
+        if facts.get("status") != FINISHED or file.parent.is_symlink():
+            continue
+        try:
+            theirs = json.loads((file.parent / "run.json").read_text())["versions"]
+        except (OSError, ValueError, KeyError, TypeError):
+            continue
+        if theirs == here:
+            found[str(facts.get("fingerprint"))] = file.parent
+    return found
+
+
+def take_over(path: Path, finished: Path) -> None:
+    """Let a job's directory be that of an equal run: a link, so that whoever reads the sweep
+    finds its numbers."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.symlink_to(os.path.relpath(finished.resolve(), path.parent.resolve()))
+
+
+def name_of(path: Path) -> str:
+    """A run directory as one would type it here."""
+    return shown(path.resolve())

@@ -1,0 +1,157 @@
+"""One run, as Hydra calls it: the only one of a command, or a job of a sweep."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext, redirect_stderr, redirect_stdout
+from pathlib import Path
+from typing import Any
+
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf, open_dict, read_write
+
+from chord import cli
+from chord.config import ConfigError, TrainConfig, parse
+from chord.run import RunDirectory, holds_run, open_run, resume_run
+from chord.sweep.directory import held, is_finished, read_sweep
+from chord.sweep.launchers import SERIAL
+from chord.sweep.points import OF_THE_SWEEP, typed
+from chord.sweep.status import fingerprint, read_status, reason, recorded, stored_metric
+
+# A launcher's process has imported nothing else of ours when it composes a job.
+cli.register_options()
+
+OUTPUT = "output.txt"
+TAGGED = ("schedule", "weighting", "objective")
+
+
+class JobError(ConfigError):
+    """Why a job failed, in one line that goes from one process to another."""
+
+
+def run_job(cfg: DictConfig) -> float:
+    """Train as composed and return the metric that a sweep is judged by."""
+    if HydraConfig.get().mode is RunMode.MULTIRUN:
+        return _sweep_job(cfg)
+    try:
+        return _single(cfg)
+    except cli.EXPECTED as error:
+        # Hydra would add a line of its own.
+        cli.stop(error)
+
+
+def refuse_sweep_settings(cfg: DictConfig) -> None:
+    """A sweep takes these out of its jobs; elsewhere they would do nothing."""
+    for name in OF_THE_SWEEP:
+        if cfg[name]:
+            raise ConfigError(f"{name}={cfg[name]}: is for a sweep; give -m and what it varies")
+
+
+def run_name(choices: Any, seed: int) -> str:
+    """What tells a run from another at a glance: preset, options, seed."""
+    preset = choices.get("experiment")
+    parts = [preset] if preset else []
+    return "-".join([*parts, choices["schedule"], choices["weighting"], f"seed{seed}"])
+
+
+def _single(cfg: DictConfig) -> float:
+    from chord.train import train
+
+    refuse_sweep_settings(cfg)
+    job = HydraConfig.get()
+    overrides = list(job.overrides.task)
+    if cfg.resume is not None:
+        run = resume_run(Path(cfg.resume), cfg, overrides)
+    else:
+        path = Path(job.runtime.output_dir)
+        run = RunDirectory(path, cfg, run_name(job.runtime.choices, cfg.seed), overrides)
+    config = parse(run.config, TrainConfig)
+    return train(config, run).metric(config.sweep_metric)
+
+
+def _sweep_job(cfg: DictConfig) -> float:
+    """A job of a sweep: whatever it raises fits one line, and the sweep goes on."""
+    job = HydraConfig.get()
+    path = Path(job.runtime.output_dir)
+    number, label = _place(path, Path(job.sweep.dir))
+    beside_others = not job.launcher._target_.endswith(SERIAL)
+    with held(path, "hydra.sweep.dir"):
+        value = stored_metric(path, cfg.sweep_metric) if is_finished(path) else None
+        if value is not None:
+            return value
+        with _output(path, label) if beside_others else nullcontext():
+            try:
+                refuse_sweep_settings(cfg)
+                return _train(cfg, path, number, label)
+            except Exception as error:
+                if not isinstance(error, cli.EXPECTED):
+                    # The place of a traceback is the job's own log.
+                    logging.getLogger(__name__).info("the job failed", exc_info=True)
+                raise JobError(reason(error)) from None
+
+
+def _place(path: Path, sweep: Path) -> tuple[int, str]:
+    """A job's number in its sweep, and what tells it from the others."""
+    for known in read_sweep(sweep).get("jobs", []):
+        if (sweep / known["directory"]).absolute() == path.absolute():
+            return known["job"], typed(known["varied"])
+    return HydraConfig.get().job.num, ""
+
+
+def _train(cfg: DictConfig, path: Path, number: int, label: str) -> float:
+    from chord.train import train
+
+    run = _directory(cfg, path, label)
+    run.sweep, run.job = HydraConfig.get().sweep.dir, number
+    with recorded(run):
+        config = parse(run.config, TrainConfig)
+        return train(config, run).metric(config.sweep_metric)
+
+
+def _directory(cfg: DictConfig, path: Path, label: str) -> RunDirectory:
+    """The job's run: a new one, or the one in its directory, which goes on."""
+    job = HydraConfig.get()
+    overrides = list(job.overrides.task)
+    if cfg.resume is not None:
+        return resume_run(Path(cfg.resume), cfg, overrides)
+    _name_in_tracking(cfg, Path(job.sweep.dir).name)
+    name = label or run_name(job.runtime.choices, cfg.seed)
+    new = RunDirectory(path, cfg, name, overrides)
+    if not holds_run(path):
+        return new
+    old = open_run(path)
+    if fingerprint(old.config) != fingerprint(new.config):
+        raise ConfigError(f"hydra.sweep.dir={path.parent}: {path.name} is of another configuration")
+    OmegaConf.update(old.config, "resume", str(path))
+    OmegaConf.update(old.config, "tracking", cfg.tracking, merge=False)
+    return old
+
+
+def _name_in_tracking(cfg: DictConfig, sweep: str) -> None:
+    """Group W&B's runs by sweep and tag them, where the user has not said how."""
+    if "group" not in cfg.tracking:
+        return
+    choices = HydraConfig.get().runtime.choices
+    with read_write(cfg), open_dict(cfg.tracking):
+        if cfg.tracking.group is None:
+            cfg.tracking.group = sweep
+        if not cfg.tracking.tags:
+            tags = [f"{name}={choices[name]}" for name in TAGGED]
+            cfg.tracking.tags = [*tags, f"seed={cfg.seed}"]
+
+
+@contextmanager
+def _output(path: Path, label: str) -> Iterator[None]:
+    """What a job prints goes into its directory: beside others it would be a jumble."""
+    with (path / OUTPUT).open("a", encoding="utf-8", buffering=1) as file:
+        try:
+            with redirect_stdout(file), redirect_stderr(file):
+                yield
+        finally:
+            facts = read_status(path)
+            error = f": {facts['error']}" if facts.get("error") else ""
+            line = f"{path.name}  {label}  {facts.get('status')}{error}"
+            print(line, file=sys.__stdout__, flush=True)

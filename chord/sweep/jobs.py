@@ -1,0 +1,158 @@
+"""Running a sweep's jobs, whoever chose them: side by side, none stopped by another."""
+
+from __future__ import annotations
+
+import shlex
+import signal
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from hydra.core.plugins import Plugins
+from hydra.types import HydraContext, TaskFunction
+from omegaconf import DictConfig
+
+from chord.config import ConfigError
+from chord.sweep.directory import held, is_finished
+from chord.sweep.launchers import prepare
+from chord.sweep.points import Point
+from chord.sweep.status import FAILED, RUNNING, STATUS, read_status, reason, write_status
+from chord.sweep.table import print_table, status_of
+from chord.tracking.base import shown
+
+
+class SweepFailed(ConfigError):  # noqa: N818
+    """Some jobs of a sweep failed; the table before it says which, and why."""
+
+
+class Jobs:
+    """A sweep's jobs in its directory. `notes` say of some, by number, why they are not run."""
+
+    def __init__(
+        self,
+        directory: Path,
+        typed: Sequence[str],
+        *,
+        config: DictConfig,
+        context: HydraContext,
+        task: TaskFunction,
+    ) -> None:
+        self.directory = directory
+        self.typed = typed
+        self.config = config
+        self.context = context
+        self.task = task
+        self.points: list[Point] = []
+        self.notes: dict[int, str] = {}
+
+    @contextmanager
+    def shown(self) -> Iterator[None]:
+        """However it ends, all jobs are shown; `SweepFailed` where one failed."""
+        with terminated_as_exit():
+            try:
+                yield
+            finally:
+                metric = self.config.sweep_metric
+                print_table(self.directory, self.points, metric, self.notes)
+                undone = [p for p in self.points if not is_finished(self.path(p))]
+                if undone:
+                    print(f"to go on with what is not finished: {self.command()}", file=sys.stderr)
+        failed = [p for p in self.points if status_of(self.path(p)) == FAILED]
+        if failed:
+            raise SweepFailed(f"{len(failed)} of {len(self.points)} jobs failed")
+
+    def path(self, point: Point) -> Path:
+        """A job's run directory."""
+        return self.directory / point.directory
+
+    def command(self) -> str:
+        """What to type to go on."""
+        hydra = [
+            override
+            for override in self.config.hydra.overrides.hydra
+            if not override.startswith(("hydra.mode=", "hydra.sweep.dir="))
+        ]
+        words = shlex.join([*self.typed, *hydra])
+        return f"python -m chord.train -m {words} resume_sweep={shown(self.directory)}"
+
+    def run(self, points: Sequence[Point]) -> None:
+        """Launch jobs; those that went without a word are tried once more, one at a time."""
+        if not points:
+            return
+        threads = max(point.threads for point in points)
+        for note in prepare(self.config, jobs=len(points), threads=threads):
+            print(f"warning: {note}", file=sys.stderr)
+        launcher = Plugins.instance().instantiate_launcher(
+            hydra_context=self.context, task_function=self.task, config=self.config
+        )
+
+        def launch(points: Sequence[Point]) -> tuple[list[Point], str]:
+            before = {point.number: self.written(point) for point in points}
+            death = "its process died"
+            try:
+                launcher.launch(*numbered(points))
+            except Exception as error:  # whatever a launcher's dead process happens to cause
+                death = f"its process died ({reason(error)})"
+            return [p for p in points if self.silent(p, before[p.number])], death
+
+        for point in launch(points)[0]:
+            gone, death = launch([point])
+            for each in gone:
+                self.record_death(each, death)
+
+    def written(self, point: Point) -> int:
+        """When a job's status was written last."""
+        with suppress(OSError):
+            return (self.path(point) / STATUS).stat().st_mtime_ns
+        return 0
+
+    def silent(self, point: Point, before: int) -> bool:
+        """Whether a job has not said how it ended."""
+        return self.written(point) == before or status_of(self.path(point)) == RUNNING
+
+    def record_death(self, point: Point, death: str) -> None:
+        """A process that was killed can't write its status itself."""
+        path = self.path(point)
+        path.mkdir(parents=True, exist_ok=True)
+        with suppress(ConfigError), held(path, "hydra.sweep.dir"):
+            error = str(read_status(path).get("error") or death)
+            write_status(
+                path,
+                status=FAILED,
+                error=error,
+                sweep=str(self.directory),
+                job=point.number,
+                fingerprint=point.fingerprint,
+            )
+
+
+def numbered(points: Sequence[Point]) -> tuple[list[list[str]], int]:
+    """The overrides of jobs and the number of the first, as a launcher wants them.
+
+    It counts on from the first; where the numbers don't, each job's directory is said.
+    """
+    first = points[0].number
+    jobs = [list(point.overrides) for point in points]
+    if [point.number for point in points] != list(range(first, first + len(points))):
+        for point, overrides in zip(points, jobs, strict=True):
+            overrides.append(f"hydra.sweep.subdir='{point.directory}'")
+    return jobs, first
+
+
+@contextmanager
+def terminated_as_exit() -> Iterator[None]:
+    """SIGTERM ends the block like Ctrl-C does: whoever works beside this process is stopped too."""
+
+    def leave(number: int, frame: object) -> None:
+        raise SystemExit(128 + number)
+
+    try:
+        before = signal.signal(signal.SIGTERM, leave)
+    except ValueError:  # not in the main thread, where signals don't arrive
+        yield
+        return
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

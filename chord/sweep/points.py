@@ -1,0 +1,173 @@
+"""The jobs that a command stands for, each composed and checked before the first one starts."""
+
+from __future__ import annotations
+
+import itertools
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from hydra.core.config_loader import ConfigLoader
+from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from omegaconf import DictConfig, OmegaConf, open_dict, read_write
+
+from chord.cli import EXPECTED, one_line
+from chord.config import ConfigError, TrainConfig, parse
+from chord.sweep.status import fingerprint
+
+OF_THE_SWEEP = ("resume_sweep", "skip_finished")
+"""Settings that say what is to be done with a sweep, and are no part of its jobs."""
+SUBPROCESSES = ("ddp", "fsdp", "deepspeed")
+IN_ONE = ("spawn", "fork", "notebook")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Point:
+    """One job: its number, what was typed for it, what of that tells it from the others, its
+    directory in the sweep's, the fingerprint of its configuration, how many threads it takes."""
+
+    number: int
+    overrides: list[str]
+    varied: dict[str, str]
+    directory: str
+    fingerprint: str
+    threads: int = 1
+
+    @property
+    def label(self) -> str:
+        """What tells the job from the others, as it was typed."""
+        return typed(self.varied)
+
+
+def typed(varied: Mapping[str, str]) -> str:
+    """Settings and their values, as one types them."""
+    return " ".join(f"{name}={value}" for name, value in varied.items())
+
+
+def own_settings(arguments: Sequence[str]) -> tuple[dict[str, str], list[str]]:
+    """The sweep's own settings among what was typed, and the rest."""
+    parts = [argument.lstrip("+").partition("=") for argument in arguments]
+    own = {name: value for name, _, value in parts if name in OF_THE_SWEEP}
+    rest = [
+        argument
+        for (name, _, _), argument in zip(parts, arguments, strict=True)
+        if name not in OF_THE_SWEEP
+    ]
+    return own, rest
+
+
+def grid(arguments: Sequence[str], loader: ConfigLoader) -> list[list[str]]:
+    """The overrides of each job: every combination of the values that were typed."""
+    choices: dict[str, list[str]] = {}
+    for override in OverridesParser.create(config_loader=loader).parse_overrides(list(arguments)):
+        key = override.get_key_element()
+        if not override.is_sweep_override():
+            choices[key] = [f"{key}={override.get_value_element_as_str()}"]
+        elif override.is_discrete_sweep():
+            choices[key] = [f"{key}={value}" for value in override.sweep_string_iterator()]
+        else:
+            raise ConfigError(
+                f"{override.input_line}: is a range to search, not a list of values; use "
+                "hparams_search=alpha_optuna"
+            )
+    return [list(job) for job in itertools.product(*choices.values())]
+
+
+def varying(jobs: Sequence[Sequence[str]]) -> list[dict[str, str]]:
+    """What tells each job from the others: the settings that not all of them have alike."""
+    values: defaultdict[str, set[str]] = defaultdict(set)
+    split = [dict(override.split("=", 1) for override in job) for job in jobs]
+    for job in split:
+        for name, value in job.items():
+            values[name].add(value)
+    return [{name: value for name, value in job.items() if len(values[name]) > 1} for job in split]
+
+
+def check_points(
+    jobs: Sequence[Sequence[str]],
+    master: DictConfig,
+    loader: ConfigLoader,
+    *,
+    first: int = 0,
+    varied: Sequence[dict[str, str]] | None = None,
+) -> list[Point]:
+    """Compose and check every job; `first` is the number of the first.
+
+    Raises `ConfigError` for the first that can't be run, naming it.
+    """
+    points: list[Point] = []
+    wrong: list[tuple[str, str]] = []
+    for number, (overrides, differs) in enumerate(
+        zip(jobs, varied or varying(jobs), strict=True), start=first
+    ):
+        try:
+            points.append(_point(number, list(overrides), differs, master, loader, len(jobs)))
+        except (*EXPECTED, ValueError) as error:
+            wrong.append((typed(differs), one_line(error)))
+    if wrong:
+        raise ConfigError(_mistake(wrong, len(jobs)))
+    return points
+
+
+def _mistake(wrong: Sequence[tuple[str, str]], jobs: int) -> str:
+    """The first job that can't be run, unless all of them have the same mistake."""
+    label, line = wrong[0]
+    if len(wrong) == jobs and len({line for _, line in wrong}) == 1:
+        return line
+    named = line if line.startswith(label) else f"{label}: {line}"
+    return f"{named} ({len(wrong)} of the {jobs} jobs can't be run)"
+
+
+def _point(
+    number: int,
+    overrides: list[str],
+    varied: dict[str, str],
+    master: DictConfig,
+    loader: ConfigLoader,
+    jobs: int,
+) -> Point:
+    cfg = loader.load_sweep_config(master, overrides)
+    with read_write(cfg), open_dict(cfg):
+        cfg.hydra.job.num = number
+        cfg.hydra.job.id = str(number)
+        before = HydraConfig.instance().cfg
+        try:
+            HydraConfig.instance().set_config(cfg)
+            directory = str(OmegaConf.select(cfg, "hydra.sweep.subdir"))
+        finally:
+            HydraConfig.instance().cfg = before
+        launcher = str(cfg.hydra.launcher._target_).rpartition(".")[2]
+        del cfg["hydra"]
+    config = parse(cfg, TrainConfig)
+    refuse_strategy(config, launcher)
+    if config.resume is not None and jobs > 1:
+        raise ConfigError(
+            f"resume={config.resume}: {jobs} jobs can't all go on with one run; to go on with a "
+            "sweep, give resume_sweep=DIRECTORY beside its own command"
+        )
+    return Point(
+        number=number,
+        overrides=overrides,
+        varied=varied,
+        directory=directory,
+        fingerprint=fingerprint(cfg),
+        threads=config.threads,
+    )
+
+
+def refuse_strategy(config: TrainConfig, launcher: str) -> None:
+    """Refuse a strategy that starts this command again for each of its processes.
+
+    In a multirun each of them would run the whole sweep; an optimiser of settings would hand them
+    different ones, and they would train one model together with these.
+    """
+    strategy = str(config.trainer.extra.get("strategy", ""))
+    if not strategy.startswith(SUBPROCESSES) or launcher == "SlurmLauncher":
+        return
+    if not any(word in strategy for word in IN_ONE):
+        raise ConfigError(
+            f"trainer.extra.strategy={strategy}: starts the command once more for each process, "
+            "and in a multirun each would run the whole sweep, with settings of its own; use "
+            "ddp_spawn, or hydra/launcher=submitit_slurm"
+        )

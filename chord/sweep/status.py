@@ -1,0 +1,120 @@
+"""`status.json` of a run directory: whether the run is going on, and how it ended."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from omegaconf import DictConfig, OmegaConf
+
+from chord.cli import EXPECTED, one_line
+from chord.config import schema_names
+from chord.recorder import read_rows, write_atomically
+from chord.run import RunDirectory
+
+STATUS = "status.json"
+RUNNING, FINISHED, FAILED, INTERRUPTED = "running", "finished", "failed", "interrupted"
+NO_NUMBER = ("tracking", "resume", "resume_sweep", "skip_finished", "sweep_metric")
+"""Settings that can't change a number of a run."""
+
+
+def fingerprint(cfg: DictConfig) -> str:
+    """A hash of everything in a configuration that can change a number, the classes included."""
+    values = OmegaConf.to_container(cfg, resolve=True)
+    assert isinstance(values, dict)
+    for name in NO_NUMBER:
+        values.pop(name, None)
+    schemas = {k: v for k, v in schema_names(cfg).items() if k not in NO_NUMBER}
+    text = json.dumps([values, schemas], sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def record(run: RunDirectory, status: str, error: str | None = None) -> None:
+    """Write a run's `status.json`, all of it or nothing."""
+    run.path.mkdir(parents=True, exist_ok=True)
+    write_status(
+        run.path,
+        status=status,
+        error=error,
+        sweep=run.sweep,
+        job=run.job,
+        fingerprint=fingerprint(run.config),
+    )
+
+
+def write_status(
+    path: Path,
+    *,
+    status: str,
+    error: str | None,
+    sweep: str | None,
+    job: int | None,
+    fingerprint: str,
+) -> None:
+    """Write `status.json` into a directory, all of it or nothing."""
+    facts = {
+        "status": status,
+        "error": error,
+        "sweep": sweep,
+        "job": job,
+        "fingerprint": fingerprint,
+    }
+    write_atomically(path / STATUS, json.dumps(facts, indent=2).encode() + b"\n")
+
+
+def read_status(path: Path) -> dict[str, object]:
+    """What `record` wrote into a run directory; empty where it wrote nothing that can be read."""
+    try:
+        facts = json.loads((path / STATUS).read_text())
+    except (OSError, ValueError):
+        return {}
+    return facts if isinstance(facts, dict) else {}
+
+
+def begin(run: RunDirectory) -> None:
+    """From here on the directory is the run's, and so is its status."""
+    run.begun = True
+    record(run, RUNNING)
+
+
+@contextmanager
+def recorded(run: RunDirectory) -> Iterator[None]:
+    """Record how the block ends.
+
+    A run that stops before it `begin`s leaves the directory's status alone: what is there is that
+    of the run it was to resume. A job of a sweep always leaves one.
+    """
+    try:
+        yield
+    except BaseException as error:
+        if run.begun or run.sweep is not None:
+            stopped = not isinstance(error, Exception)
+            record(run, *((INTERRUPTED,) if stopped else (FAILED, reason(error))))
+        raise
+    record(run, FINISHED)
+
+
+def reason(error: BaseException) -> str:
+    """An error in one line; one that no user can be expected to cause is named by its class."""
+    text = " ".join((one_line(error) if isinstance(error, EXPECTED) else str(error)).split())
+    expected = isinstance(error, EXPECTED) and not isinstance(error, OSError)
+    return text if expected and text else f"{type(error).__name__}: {text}".removesuffix(": ")
+
+
+def stored_metric(path: Path, name: str) -> float | None:
+    """A metric of the last validation on record, NaN where it was not finite; None without one."""
+    from chord.recorder import EVALUATIONS
+
+    try:
+        rows = read_rows(path / EVALUATIONS)
+    except ValueError:
+        return None
+    validations = [row for row in rows if (row["split"], row["model"]) == ("val", "trained")]
+    if not validations or name not in validations[-1]:
+        return None
+    value = validations[-1][name]
+    return math.nan if value is None else float(value)

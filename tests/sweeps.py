@@ -1,0 +1,83 @@
+"""Typing a sweep: the command itself, run in this process, on very small models."""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import SMALL
+
+from chord import train
+
+FILES = ("metrics.jsonl", "evaluations.jsonl", "completions.jsonl")
+
+
+def small(models: Path) -> list[str]:
+    """Settings of a run of a fraction of a second."""
+    paths = [f"{name}.path={models}/{file}.safetensors" for name, file in MODELS.items()]
+    return [*SMALL, *paths]
+
+
+MODELS = {"model": "base", "teacher": "teacher"}
+
+
+class Command:
+    """`command('-m', 'seed=0,1')`: the exit code; what was printed is in `out` and `err`."""
+
+    def __init__(
+        self,
+        monkeypatch: pytest.MonkeyPatch,
+        capsys: pytest.CaptureFixture[str],
+        where: Path,
+        models: Path,
+    ) -> None:
+        self.monkeypatch, self.capsys = monkeypatch, capsys
+        self.where, self.small = where, small(models)
+        self.out = self.err = ""
+
+    def __call__(self, *arguments: str) -> int:
+        with self.monkeypatch.context() as patch:
+            patch.chdir(self.where)
+            # Set first, so that what the command sets is taken back.
+            patch.setenv("HYDRA_FULL_ERROR", "1")
+            patch.delenv("HYDRA_FULL_ERROR")
+            patch.setenv("COLUMNS", "200")
+            flags = [word for word in arguments if word.startswith("-")]
+            words = [word for word in arguments if not word.startswith("-")]
+            patch.setattr(sys, "argv", ["chord-train", *flags, *self.small, *words])
+            handlers, level = list(logging.root.handlers), logging.root.level
+            try:
+                train.main()
+                code = 0
+            except SystemExit as stop:
+                code = int(stop.code or 0)
+            finally:
+                for handler in set(logging.root.handlers) - set(handlers):
+                    handler.close()
+                logging.root.handlers[:] = handlers
+                logging.root.setLevel(level)
+        self.out, self.err = self.capsys.readouterr()
+        return code
+
+    def status(self, job: str) -> dict[str, Any]:
+        """A run directory's status.json."""
+        return dict(json.loads((self.where / job / "status.json").read_text()))
+
+    def rows(self) -> list[list[str]]:
+        """The lines of the status table, cell by cell."""
+        lines = self.out.split("Sweep ")[1].splitlines()[3:]
+        return [line.split() for line in lines if line.strip() and "──" not in line]
+
+
+@pytest.fixture
+def command(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    small_models: Path,
+) -> Command:
+    return Command(monkeypatch, capsys, tmp_path, small_models)

@@ -1,0 +1,139 @@
+"""What a sweep refuses, in one line and before anything is written."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from conftest import compose_config
+from sweeps import Command, command
+
+from chord.config import ConfigError
+from chord.sweep.directory import held
+from chord.sweep.jobs import numbered
+from chord.sweep.launchers import cores, prepare
+from chord.sweep.points import Point, varying
+from chord.sweep.status import fingerprint
+
+__all__ = ["command"]
+
+
+@pytest.mark.parametrize(
+    ("typed", "line"),
+    [
+        (["schedule=linear,chord_mu", "schedule.peak=2"], "schedule=linear: schedule.peak=2: no"),
+        (["seed=0,-1"], "seed=-1: must be within [0, 4294967294] (1 of the 2 jobs can't be run)"),
+        (["seed=0,1", "steps=0"], "steps=0: must be at least 1"),
+        (["schedule=linear,cosin"], "schedule=cosin: no such option; did you mean 'cosine'?"),
+        (["seed=0,1", "resume=x"], "resume=x: "),
+        (["seed=0,1", "+trainer.extra.strategy=ddp"], "trainer.extra.strategy=ddp: starts the"),
+        (["seed=0", "sweep_metric=test/rl_reward"], "sweep_metric=test/rl_reward: settings are"),
+        (["seed=0", "sweep_metric=val/reward"], "sweep_metric=val/reward: must be a metric of the"),
+        (["schedule.final=interval(0,1)"], "schedule.final=interval(0,1): is a range to search"),
+        (["seed=0", "resume_sweep=nothing"], "resume_sweep=nothing: is not a sweep's directory"),
+    ],
+)
+def test_no_job_starts_where_one_of_them_cannot_be_run(
+    command: Command, typed: list[str], line: str
+) -> None:
+    if "resume=x" in typed:
+        (command.where / "x").mkdir()
+        (command.where / "x" / "run.json").write_text("{}")
+    before = sorted(command.where.rglob("*"))
+    assert command("-m", *typed) == 1
+    assert command.err.startswith(f"error: {line}")
+    assert command.err.count("\n") == 1
+    assert sorted(command.where.rglob("*")) == before
+
+
+def test_a_strategy_in_one_process_may_be_swept(command: Command) -> None:
+    assert command("-m", "seed=0", "+trainer.extra.strategy=auto", "hydra.sweep.dir=s") == 0
+
+
+def test_settings_of_a_sweep_are_refused_without_one(command: Command) -> None:
+    assert command("skip_finished=true") == 1
+    assert command.err == "error: skip_finished=True: is for a sweep; give -m and what it varies\n"
+
+
+def test_another_command_cannot_go_on_with_a_sweep(command: Command) -> None:
+    assert command("-m", "seed=0,1", "hydra.sweep.dir=s", "steps=1") == 0
+    for typed, line in {
+        ("seed=0,1,2", "steps=1"): "is of another command; it has 2 jobs, this one 3: python",
+        ("seed=0,2", "steps=1"): "is of another command; its job 1 is ",
+        ("seed=0,1", "steps=2"): "is of another command; its job 0 is ",
+    }.items():
+        assert command("-m", *typed, "resume_sweep=s") == 1
+        assert command.err.startswith(f"error: resume_sweep=s: {line}")
+        assert command.err.count("\n") == 1
+    assert command("-m", "seed=0,1", "steps=1", "hydra.sweep.dir=s") == 1
+    assert command.err.startswith("error: hydra.sweep.dir=s: already holds a sweep")
+    # Where it is logged and how it is launched may change; the order of what is typed too.
+    assert command("-m", "steps=1", "seed=0,1", "tracking=csv", "resume_sweep=s") == 0
+    assert command.out.count("finished before") == 2
+    with held(command.where / "s", "x"):
+        assert command("-m", "seed=0,1", "steps=1", "resume_sweep=s") == 1
+    assert command.err == "error: hydra.sweep.dir=s: another process is still working on it\n"
+
+
+def test_what_differs_is_what_not_all_jobs_have_alike() -> None:
+    jobs = [["schedule=linear", "seed=0", "steps=2"], ["schedule=cosine", "seed=0", "steps=2"]]
+    assert varying(jobs) == [{"schedule": "linear"}, {"schedule": "cosine"}]
+    assert varying(jobs[:1]) == [{}]
+
+
+def test_the_fingerprint_changes_with_what_changes_a_number() -> None:
+    base = fingerprint(compose_config())
+    for same in ("tracking=csv", "sweep_metric=val/rl_reward", "resume=x", "skip_finished=true"):
+        assert fingerprint(compose_config(same)) == base, same
+    others = ["seed=1", "steps=119", "threads=2", "weighting=phi", "trainer.micro_batch=8"]
+    prints = [fingerprint(compose_config(other)) for other in others]
+    # Equal values in another class are another schedule.
+    shape = ["schedule.initial=1", "schedule.final=0", "schedule.total_steps=9"]
+    prints += [fingerprint(compose_config(f"schedule={s}", *shape)) for s in ("linear", "cosine")]
+    assert len({base, *prints}) == len(prints) + 1
+
+
+def test_jobs_that_are_not_in_a_row_keep_their_directories() -> None:
+    points = [
+        Point(number=n, overrides=[f"seed={n}"], varied={}, directory=str(n), fingerprint="")
+        for n in (1, 2, 5)
+    ]
+    assert numbered(points[:2]) == ([["seed=1"], ["seed=2"]], 1)
+    assert numbered(points)[0][2] == ["seed=5", "hydra.sweep.subdir='5'"]
+
+
+def test_jobs_at_a_time_times_threads_are_the_cores(monkeypatch: pytest.MonkeyPatch) -> None:
+    from hydra import compose, initialize_config_dir
+
+    from chord.config import CONF_DIR
+
+    with initialize_config_dir(str(CONF_DIR), version_base="1.3"):
+        for have, threads, jobs, expected in [
+            (8, 3, 9, 2),
+            (2, 1, 9, 2),
+            (8, 1, 5, 5),
+            (2, 4, 3, 1),
+        ]:
+            config = compose("train", ["hydra/launcher=joblib"], return_hydra_config=True)
+            monkeypatch.setattr("chord.sweep.launchers.cores", lambda have=have: have)
+            notes = prepare(config, jobs=jobs, threads=threads)
+            assert config.hydra.launcher.n_jobs == expected
+            assert bool(notes) == (threads > have)
+        own = compose(
+            "train", ["hydra/launcher=joblib", "hydra.launcher.n_jobs=4"], return_hydra_config=True
+        )
+        assert prepare(own, jobs=9, threads=1)[0].startswith("hydra.launcher.n_jobs=4: with thr")
+        assert own.hydra.launcher.n_jobs == 4
+    monkeypatch.undo()
+    assert cores() >= 1
+
+
+def test_a_directory_is_let_go_of(tmp_path: Path) -> None:
+    with (
+        held(tmp_path, "x"),
+        pytest.raises(ConfigError, match=r"^x=.*: another process"),
+        held(tmp_path, "x"),
+    ):
+        pass
+    with held(tmp_path, "x"):
+        pass
