@@ -172,6 +172,35 @@ def test_a_legend_key_hides_its_line_and_a_row_picks_its_group(opened: Open) -> 
     assert "✓ right" in page.locator("#answers .cards .card").nth(2).text_content()
 
 
+def test_points_of_the_scatter_are_read_and_picked_by_mouse_and_keyboard(opened: Open) -> None:
+    comparison = sweep(schedules=4)
+    page = opened(comparison)
+    worst = min(comparison.groups, key=lambda one: one.final[METRICS[0]].mean)
+    page.get_by_label(f"pick {worst.label}").set_checked(False)
+    page.locator("#scatter .plot").focus()
+    page.keyboard.press("ArrowRight")
+    said = page.locator("#scatter [role=status]")
+    assert said.text_content().startswith(worst.label)
+    assert f"test/target_accuracy {worst.final[METRICS[0]].mean:.3f} [" in said.text_content()
+    page.keyboard.press("Enter")
+    assert page.get_by_label(f"pick {worst.label}").is_checked()
+    page.locator("#scatter .ring").hover(force=True)
+    assert said.text_content().startswith(worst.label)
+    page.locator("#scatter select").nth(1).select_option("3")
+    assert "test/expert_nll" in page.locator("#scatter svg[role=img]").get_attribute("aria-label")
+
+
+def test_the_table_shows_the_best_validation_and_can_leave_out_differences(opened: Open) -> None:
+    page = opened(sweep())
+    page.get_by_label("differences to the baseline").uncheck()
+    heads = page.locator(".groups thead button")
+    names = [head.get_attribute("aria-label") for head in heads.all()]
+    assert names[2:-4] == list(METRICS)
+    page.get_by_label("Numbers").select_option("best")
+    names = [head.get_attribute("aria-label") for head in heads.all()]
+    assert names[2:-4] == ["val/target_accuracy"]
+
+
 def test_sixteen_groups_are_the_most_that_can_be_picked(opened: Open) -> None:
     page = opened(sweep(schedules=5, weightings=5, seeds=1))
     page.get_by_role("button", name="Pick the first 16 rows").click()
