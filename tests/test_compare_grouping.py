@@ -42,9 +42,10 @@ def test_differences_are_to_the_first_group_unless_named() -> None:
     assert found.baseline == "schedule=linear"
     assert not found.groups[0].differences
     difference = found.groups[1].differences[ACCURACY]
-    # Each seed gains .1: no spread is left, where a seed alone moves both by .1.
+    # Each seed gains .1, where a seed alone moves both by .1: no spread is left, and no test.
     assert difference.estimate.mean == pytest.approx(0.1)
-    assert difference.p == 0.0
+    assert difference.estimate.low == pytest.approx(0.1)
+    assert math.isnan(difference.p)
     runs = [run for each in found.groups for run in each.runs]
     assert compare(runs, baseline="schedule=cosine").baseline == "schedule=cosine"
 
@@ -122,6 +123,17 @@ def test_another_version_of_the_code_is_a_group_of_its_own() -> None:
         "version of torch=2.12.0",
     ]
     assert any("mixed versions: torch 2.13.0 (1), 2.12.0 (1)" in note for note in found.notes)
+
+
+def test_a_version_is_in_the_labels_that_need_it() -> None:
+    runs = [
+        make_run(choices={"experiment": "rl"}),
+        make_run(choices={"experiment": "rl"}, versions={**VERSIONS, "torch": "2.12.0"}),
+        make_run(choices={"experiment": "sft"}),
+    ]
+    assert [each.label for each in compare(runs).groups] == [
+        "rl version of torch=2.13.0", "rl version of torch=2.12.0", "sft"
+    ]  # fmt: skip
 
 
 def test_other_mixed_versions_are_a_note() -> None:

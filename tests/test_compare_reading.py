@@ -84,6 +84,18 @@ def test_a_half_written_line_costs_that_line_and_is_said(tmp_path: Path) -> None
     ]
 
 
+def test_a_finished_run_whose_steps_end_early_has_no_step_totals(tmp_path: Path) -> None:
+    path = write_run(tmp_path / "run")
+    write_lines(path / "metrics.jsonl", [metrics(step) for step in range(2)])
+    run, left_out = read_run(path)
+    assert run is not None
+    assert (run.tokens, run.seconds, run.steps) == ({}, 0.0, 2)
+    assert list(run.curves) == ["val/target_accuracy", "val/retained/mean"]
+    assert left_out[0].reason == (
+        "ends after 2 of 4 steps: curves of steps, tokens and seconds are left out"
+    )
+
+
 def test_corrupt_lines_are_left_out_and_the_others_read(tmp_path: Path) -> None:
     path = write_run(tmp_path / "run")
     rows = [json.dumps(metrics(step)) for step in range(4)]

@@ -7,6 +7,7 @@ import math
 import numpy as np
 import pytest
 
+from chord.compare import statistics
 from chord.compare.statistics import (
     bootstrap_interval,
     differences,
@@ -54,7 +55,9 @@ def test_nine_values_have_a_t_interval_and_ten_a_bootstrap() -> None:
 
 def test_bootstrap_is_the_same_each_time() -> None:
     values = [0.1 * k * k for k in range(12)]
-    assert bootstrap_interval(values) == bootstrap_interval(values)
+    first = bootstrap_interval(values)
+    statistics._draws.cache_clear()  # as in another process
+    assert bootstrap_interval(values) == first
 
 
 def test_bootstrap_of_equal_values_is_their_value() -> None:
@@ -87,12 +90,13 @@ def test_bootstrap_corrects_for_skew() -> None:
 
 def test_bootstrap_agrees_with_scipy() -> None:
     stats = pytest.importorskip("scipy.stats")
-    values = np.array([0.2, 0.9, 0.4, 0.5, 0.61, 0.33, 0.7, 0.52, 0.95, 0.05, 0.44, 0.48])
+    # Skewed, so that the acceleration counts.
+    values = np.array([0.01, 0.02, 0.04, 0.07, 0.1, 0.15, 0.22, 0.35, 0.6, 1.5])
     theirs = stats.bootstrap((values,), np.mean, n_resamples=50_000, method="BCa", rng=1)
     ours = bootstrap_interval(values.tolist())
-    # Two sets of draws: the bounds' own standard error is about .003.
-    assert ours.low == pytest.approx(theirs.confidence_interval.low, abs=0.01)
-    assert ours.high == pytest.approx(theirs.confidence_interval.high, abs=0.01)
+    # Two sets of draws: the bounds' own standard errors are about .001 and .006.
+    assert ours.low == pytest.approx(theirs.confidence_interval.low, abs=0.003)
+    assert ours.high == pytest.approx(theirs.confidence_interval.high, abs=0.015)
 
 
 def test_paired_difference_takes_common_seeds_only() -> None:
@@ -132,7 +136,8 @@ def test_equal_differences_are_no_division_by_zero() -> None:
     shifted = paired_difference({0: 0.4, 1: 0.8}, {0: 0.3, 1: 0.7})
     assert same is not None
     assert shifted is not None
-    assert (same[1], shifted[1]) == (1.0, 0.0)
+    assert same[1] == 1.0
+    assert math.isnan(shifted[1]), "nothing is known of the spread"
 
 
 def test_holm_multiplies_by_the_number_of_tests_left() -> None:

@@ -149,7 +149,7 @@ def _group(
     twins = [f"val/{name.partition('/')[2]}" for name in metrics]
     wanted = dict.fromkeys([*metrics, *twins, BALANCE])
     times = [run.seconds for run in runs if run.seconds > 0]
-    branches = sorted({branch for run in runs for branch in run.tokens})
+    counted = [run.tokens for run in runs if run.tokens]
     return Group(
         label=label(settings),
         varied=settings,
@@ -159,8 +159,8 @@ def _group(
         differences={},
         seconds=mean_interval(times) if times else None,
         tokens={
-            branch: sum(run.tokens.get(branch, 0.0) for run in runs) / len(runs)
-            for branch in branches
+            branch: sum(tokens.get(branch, 0.0) for tokens in counted) / len(counted)
+            for branch in sorted({branch for tokens in counted for branch in tokens})
         },
         missing=[seed for seed in seeds if all(run.seed != seed for run in runs)],
     )

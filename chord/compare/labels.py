@@ -9,13 +9,14 @@ from chord.compare.model import Run
 # Part of what a group is: other code or other arithmetic gives other numbers.
 DECISIVE_VERSIONS = ("chord-posttraining", "torch")
 DEFAULTS = "defaults"
+_VERSION = "version of "
 
 Key = tuple[tuple[str, str], ...]
 
 
 def group_key(run: Run) -> Key:
     """Everything but the seed, as something to sort runs by."""
-    versions = {f"version of {name}": run.versions.get(name) for name in DECISIVE_VERSIONS}
+    versions = {f"{_VERSION}{name}": run.versions.get(name) for name in DECISIVE_VERSIONS}
     return tuple(sorted((key, repr(value)) for key, value in {**run.settings, **versions}.items()))
 
 
@@ -27,20 +28,23 @@ def varied(runs: Sequence[Run]) -> list[dict[str, object]]:
     (the learning rate of a preset that nobody typed) is left out.
     """
     values = [_values(run) for run in runs]
-    chosen: list[str] = []
+    chosen: list[dict[str, object]] = [{} for _ in runs]
     classes = [0] * len(runs)
-    for key in _typed(runs):
-        if _differs(key, values):
-            chosen.append(key)
-            classes = _divide(classes, [_text(each.get(key)) for each in values])
-    for key in dict.fromkeys(key for each in values for key in each):
-        if len(set(classes)) == len(runs):
+    typed = _typed(runs)
+    for key in dict.fromkeys([*typed, *(key for each in values for key in each)]):
+        if key not in typed and len(set(classes)) == len(runs):
             break
-        finer = _divide(classes, [_text(each.get(key)) for each in values])
-        if len(set(finer)) > len(set(classes)):
-            chosen.append(key)
-            classes = finer
-    return [{key: each[key] for key in chosen if each.get(key) is not None} for each in values]
+        finer = _divide(classes, [repr(each.get(key)) for each in values])
+        differs = len({repr(each.get(key)) for each in values}) > 1
+        if len(set(finer)) == len(set(classes)) and not (differs and key in typed):
+            continue
+        for own, each, number in zip(chosen, values, classes, strict=True):
+            # A version is said where it is needed alone: nobody chose it.
+            needed = not key.startswith(_VERSION) or classes.count(number) > 1
+            if needed and each.get(key) is not None:
+                own[key] = each[key]
+        classes = finer
+    return chosen
 
 
 def label(settings: Mapping[str, object]) -> str:
@@ -70,7 +74,7 @@ def of_one_group(run: Run) -> dict[str, object]:
 def _values(run: Run) -> dict[str, object]:
     """Options first, then settings, short names before long ones; last the versions."""
     settings = dict(sorted(run.settings.items(), key=lambda item: ("." in item[0], item[0])))
-    versions = {f"version of {name}": run.versions.get(name) for name in DECISIVE_VERSIONS}
+    versions = {f"{_VERSION}{name}": run.versions.get(name) for name in DECISIVE_VERSIONS}
     return {
         **run.choices,
         **{k: v for k, v in settings.items() if k not in run.choices},
@@ -86,16 +90,8 @@ def _typed(runs: Iterable[Run]) -> list[str]:
     return sorted(keys, key=lambda key: (key != "experiment", "." in key))
 
 
-def _differs(key: str, values: Sequence[Mapping[str, object]]) -> bool:
-    return len({_text(each.get(key)) for each in values}) > 1
-
-
 def _divide(classes: Sequence[int], texts: Sequence[str]) -> list[int]:
     """Classes of those that agree in both."""
     numbers: dict[tuple[int, str], int] = {}
     pairs = zip(classes, texts, strict=True)
     return [numbers.setdefault(pair, len(numbers)) for pair in pairs]
-
-
-def _text(value: object) -> str:
-    return repr(value)

@@ -58,6 +58,11 @@ def read_run(path: Path) -> tuple[Run | None, list[LeftOut]]:
     ]
     planned = config["steps"]
     final = record.final(planned)
+    if final and 0 < record.steps < planned:
+        record.forget_steps()
+        ends = f"ends after {record.steps} of {planned} steps"
+        text = f"{ends}: curves of steps, tokens and seconds are left out"
+        left_out.append(LeftOut(what=str(path / METRICS), reason=text))
     split = "test" if any(key.startswith("test/") for key in final) else "val"
     best, best_step = record.best()
     base_answers, answers, troubles = _answers(path / SAMPLES, split)

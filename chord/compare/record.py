@@ -59,6 +59,12 @@ class Record:
             self._last = row
         return None
 
+    def forget_steps(self) -> None:
+        """Drop what a record that ends too early would make wrong: steps' curves, tokens, time."""
+        self._series.clear()
+        self.tokens.clear()
+        self._last, self.seconds = None, 0.0
+
     def timing(self, row: Row) -> str | None:
         """Take a step's seconds; what is wrong with the row, if it has to be left out."""
         value: Any = row.get("seconds/step")

@@ -97,7 +97,8 @@ def paired_difference(
     t = 2 / (1 / √3) = 3.464102, p = 1 - t / √(t² + 2) = .074180.
 
     None without a common seed. With one there is a difference but neither interval nor p (NaN).
-    Equal differences have s = 0: p is 1 if they are 0, else 0.
+    Equal differences have s = 0: p is 1 if they are 0. Else there is no test (NaN): scores are
+    shares of some hundred problems, and two that agree in the last one are no certainty.
     """
     seeds = sorted(ours.keys() & baseline.keys())
     if not seeds:
@@ -109,7 +110,7 @@ def paired_difference(
     error = _standard_error(_sample(values))
     # Equal shares differ in the last bits after a subtraction.
     if error <= 1e-12 * max(1.0, abs(estimate.mean)):
-        return estimate, 1.0 if abs(estimate.mean) <= 1e-12 else 0.0
+        return estimate, 1.0 if abs(estimate.mean) <= 1e-12 else math.nan
     p = 2 * float(stdtr(len(values) - 1, -abs(estimate.mean) / error))
     return estimate, p
 
