@@ -21,6 +21,7 @@ from yaml import YAMLError
 
 from chord.config import CONF_DIR, ConfigError, register, suggest
 from chord.registry import SCHEMAS, SECOND
+from chord.sweep.launchers import EXTRAS
 
 EXPECTED = (ConfigError, HydraException, OmegaConfBaseException, YAMLError, OSError)
 # Exit codes: 1 for a configuration that can't be run, 130 for Ctrl-C as shells have it.
@@ -103,8 +104,9 @@ def one_line_errors(task: Callable[[DictConfig], float]) -> Callable[[DictConfig
 
 def one_line(error: BaseException) -> str:
     """Setting, value, and what is allowed, from whatever Hydra or omegaconf raised."""
-    if isinstance(error, ConfigError):
-        return str(error)
+    for cause in _causes(error):
+        if isinstance(cause, ConfigError):
+            return str(cause)
     if isinstance(error, MissingConfigException):
         return _unknown_option(error)
     for cause in _causes(error):
@@ -132,6 +134,8 @@ def _unknown_option(error: MissingConfigException) -> str:
     group, _, option = missing.rpartition("/")
     if error.options is None:
         return " ".join(str(error).split())
+    if group == "hydra/launcher" and option in EXTRAS:
+        return f"{group}={option}: needs pip install 'chord-posttraining[{EXTRAS[option]}]'"
     if not group:
         return f"{option}: no such config{suggest(option, error.options)}"
     return f"{group}={option}: no such option{suggest(option, error.options)}"
@@ -176,7 +180,7 @@ def _groups() -> list[str]:
 
 
 # The help follows the flow of a train step.
-GROUP_ORDER = ["experiment", *SCHEMAS]
+GROUP_ORDER = ["experiment", *SCHEMAS, "hparams_search"]
 
 
 def help_text(config_name: str, own: Sequence[Path] = ()) -> str:

@@ -101,6 +101,8 @@ class TrainerConfig:
         # Dropout is off on purpose, and the tree specification is Lightning's own affair.
         warnings.filterwarnings("ignore", "Found .* module.s. in eval mode")
         warnings.filterwarnings("ignore", ".*LeafSpec.* is deprecated")
+        # A machine that has SLURM may be used without it.
+        warnings.filterwarnings("ignore", "The `srun` command is available")
         arguments: dict[str, Any] = {
             "accelerator": self.accelerator,
             "devices": self.devices,

@@ -59,7 +59,7 @@ def _group(group: str) -> str:
     parts = [f"### {group}", f"Default: `{group}={default}`." if default else "Default: none."]
     for path in paths:
         parts += [f"#### {group}={path.stem}", _escaped(first_comment(path))]
-        if group == "experiment":
+        if group in ("experiment", "hparams_search"):
             body = path.read_text().splitlines()[2:]
             parts.append("\n".join(["```yaml", *body, "```"]))
         elif rows := settings(path, group):
@@ -73,7 +73,7 @@ def defaults() -> dict[str, str]:
     """The option each group has in `conf/train.yaml`; one that follows another group has its."""
     text = (CONF_DIR / "train.yaml").read_text()
     chosen = dict(re.findall(r"^ +- (\w+): (\S+)", text, re.MULTILINE))
-    del chosen["experiment"]
+    del chosen["experiment"], chosen["hparams_search"]
     return {
         group: chosen[name[2:-1]] if name.startswith("${") else name
         for group, name in chosen.items()

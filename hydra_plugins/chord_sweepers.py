@@ -5,18 +5,19 @@ from dataclasses import dataclass
 
 from hydra.core.config_store import ConfigStore
 
-from chord.sweep import grid
+from chord.sweep.space import SearchConfig
+from chord.sweep.sweeper import ChordSweeper as _ChordSweeper
 
 
-class Grid(grid.Grid):
-    """`hydra/sweeper=grid`."""
+class ChordSweeper(_ChordSweeper):
+    """`hydra/sweeper=chord`."""
 
 
 @dataclass
-class GridConfig:
-    """A grid has no settings."""
+class ChordSweeperConfig(SearchConfig):
+    """Its settings, as `chord.sweep.space` has them."""
 
-    _target_: str = f"{__name__}.Grid"
+    _target_: str = f"{__name__}.ChordSweeper"
 
 
-ConfigStore.instance().store(group="hydra/sweeper", name="grid", node=GridConfig)
+ConfigStore.instance().store(group="hydra/sweeper", name="chord", node=ChordSweeperConfig)

@@ -62,6 +62,8 @@ def _single(cfg: DictConfig) -> float:
 
     refuse_sweep_settings(cfg)
     job = HydraConfig.get()
+    if job.sweeper.get("trials"):
+        raise ConfigError("hparams_search: a search is a sweep; give -m")
     overrides = list(job.overrides.task)
     if cfg.resume is not None:
         run = resume_run(Path(cfg.resume), cfg, overrides)

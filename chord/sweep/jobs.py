@@ -15,7 +15,7 @@ from omegaconf import DictConfig
 
 from chord.config import ConfigError
 from chord.sweep.directory import held, is_finished
-from chord.sweep.launchers import prepare
+from chord.sweep.launchers import all_awaited, parts, prepare
 from chord.sweep.points import Point
 from chord.sweep.status import FAILED, RUNNING, STATUS, read_status, reason, write_status
 from chord.sweep.table import print_table, status_of
@@ -43,8 +43,10 @@ class Jobs:
         self.config = config
         self.context = context
         self.task = task
+        self.loader = context.config_loader
         self.points: list[Point] = []
         self.notes: dict[int, str] = {}
+        self.last_words: list[str] = []
 
     @contextmanager
     def shown(self) -> Iterator[None]:
@@ -55,6 +57,7 @@ class Jobs:
             finally:
                 metric = self.config.sweep_metric
                 print_table(self.directory, self.points, metric, self.notes)
+                print(*self.last_words, sep="\n", end="\n" if self.last_words else "")
                 undone = [p for p in self.points if not is_finished(self.path(p))]
                 if undone:
                     print(f"to go on with what is not finished: {self.command()}", file=sys.stderr)
@@ -91,7 +94,9 @@ class Jobs:
             before = {point.number: self.written(point) for point in points}
             death = "its process died"
             try:
-                launcher.launch(*numbered(points))
+                for part in parts(self.config, points, threads=threads):
+                    with all_awaited(self.config):
+                        launcher.launch(*numbered(part))
             except Exception as error:  # whatever a launcher's dead process happens to cause
                 death = f"its process died ({reason(error)})"
             return [p for p in points if self.silent(p, before[p.number])], death
@@ -113,10 +118,14 @@ class Jobs:
 
     def record_death(self, point: Point, death: str) -> None:
         """A process that was killed can't write its status itself."""
+        with suppress(ConfigError):  # it lives, and somebody else's word was wrong
+            self.record_failure(point, str(read_status(self.path(point)).get("error") or death))
+
+    def record_failure(self, point: Point, error: str) -> None:
+        """Write the status of a job that could not."""
         path = self.path(point)
         path.mkdir(parents=True, exist_ok=True)
-        with suppress(ConfigError), held(path, "hydra.sweep.dir"):
-            error = str(read_status(path).get("error") or death)
+        with held(path, "hydra.sweep.dir"):
             write_status(
                 path,
                 status=FAILED,

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, TypeVar
 
-from omegaconf import DictConfig, open_dict, read_write
+from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
+T = TypeVar("T")
 SERIAL = "BasicLauncher"
 EXTRAS = {
     "joblib": "joblib",
@@ -14,6 +18,8 @@ EXTRAS = {
     "ray": "ray",
 }
 """The extra of this package that brings each launcher."""
+CLUSTER = 8  # jobs that a search chooses together where there is room for all of them
+WEEK = 7 * 24 * 60  # minutes; the launcher's own hour would end many a run
 
 
 def cores() -> int:
@@ -28,16 +34,69 @@ def launcher_name(config: DictConfig) -> str:
     return str(config.hydra.launcher._target_).rpartition(".")[2]
 
 
+def at_a_time(config: DictConfig, *, jobs: int, threads: int) -> int:
+    """How many of so many jobs run at the same time."""
+    name = launcher_name(config)
+    if name == SERIAL:
+        return 1
+    if name == "JoblibLauncher" and config.hydra.launcher.n_jobs > 0:
+        return min(int(config.hydra.launcher.n_jobs), jobs)
+    if name in ("JoblibLauncher", "LocalLauncher"):
+        return max(1, min(cores() // threads, jobs))
+    return min(jobs, CLUSTER)
+
+
+def parts(config: DictConfig, points: Sequence[T], *, threads: int) -> list[Sequence[T]]:
+    """Jobs that may be launched together: submitit starts all it is given at once."""
+    size = len(points)
+    if launcher_name(config) == "LocalLauncher":
+        size = at_a_time(config, jobs=size, threads=threads)
+    return [points[first : first + size] for first in range(0, len(points), size)]
+
+
+@contextmanager
+def all_awaited(config: DictConfig) -> Iterator[None]:
+    """A job of submitit's that died is no reason to leave the others alone."""
+    if launcher_name(config) not in ("LocalLauncher", "SlurmLauncher"):
+        yield
+        return
+    from submitit import Job
+    from submitit.core.utils import FailedJobError, UncompletedJobError
+
+    original = Job.results
+
+    def results(self: Job[Any]) -> list[Any]:
+        try:
+            return list(original(self))
+        except (FailedJobError, UncompletedJobError) as error:
+            return [error]
+
+    Job.results = results  # type: ignore[method-assign]
+    try:
+        yield
+    finally:
+        Job.results = original  # type: ignore[method-assign]
+
+
 def prepare(config: DictConfig, *, jobs: int, threads: int) -> list[str]:
     """Set what a launcher's defaults get wrong for jobs of so many threads; returns notes."""
     launcher = config.hydra.launcher
-    if launcher_name(config) != "JoblibLauncher":
-        return []
-    at_a_time = max(1, min(cores() // threads, jobs))
+    said = [name.partition("=")[0] for name in config.hydra.overrides.hydra]
+    wanted: dict[str, object] = {}
+    match launcher_name(config):
+        case "JoblibLauncher":
+            wanted = {"n_jobs": at_a_time(config, jobs=jobs, threads=threads)}
+        case "LocalLauncher":
+            wanted = {"timeout_min": WEEK}
+        case "SlurmLauncher":
+            wanted = {"cpus_per_task": threads, "max_num_timeout": 1000}
+        case "RayLauncher":
+            wanted = {"ray.remote.num_cpus": threads}
     with read_write(config), open_dict(launcher):
-        if launcher.n_jobs == -1:
-            launcher.n_jobs = at_a_time
-    if launcher.n_jobs * threads > cores():
+        for name, value in wanted.items():
+            if f"hydra.launcher.{name}" not in said:
+                OmegaConf.update(launcher, name, value, force_add=True)
+    if launcher_name(config) == "JoblibLauncher" and launcher.n_jobs * threads > cores():
         return [
             f"hydra.launcher.n_jobs={launcher.n_jobs}: with threads={threads} more than the "
             f"{cores()} cores of this machine; the jobs will slow each other down"

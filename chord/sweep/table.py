@@ -15,6 +15,7 @@ from chord.sweep.points import Point
 from chord.sweep.status import FAILED, FINISHED, INTERRUPTED, RUNNING, read_status, stored_metric
 
 STYLES = {FINISHED: "green", FAILED: "red", INTERRUPTED: "yellow", RUNNING: "yellow"}
+COLUMNS = 5  # settings that have a column each; more of them share one
 NOT_STARTED = "not started"
 
 
@@ -30,7 +31,8 @@ def status_table(
     names = list(dict.fromkeys(name for point in points for name in point.varied))
     table = Table(box=HORIZONTALS, title=f"Sweep {name_of(sweep)}", title_justify="left")
     table.add_column("job", justify="right")
-    for name in names:
+    narrow = len(names) <= COLUMNS
+    for name in names if narrow else ["settings"]:
         table.add_column(name, overflow="fold")
     table.add_column("status", no_wrap=True)
     table.add_column(metric, justify="right")
@@ -40,10 +42,11 @@ def status_table(
     for point in points:
         path = sweep / point.directory
         status, value = status_of(path), stored_metric(path, metric)
-        row = [str(point.number), *(point.varied.get(name, "") for name in names)]
-        cells = [*map(Text, row), Text(status, style=STYLES.get(status, "dim"))]
-        cells.append(Text("" if value is None or status != FINISHED else f"{value:.4f}"))
-        table.add_row(*cells, *([Text(remarks[point.number])] if any(remarks.values()) else []))
+        cells = [point.varied.get(name, "") for name in names] if narrow else [point.label]
+        row = [str(point.number), *cells]
+        texts = [*map(Text, row), Text(status, style=STYLES.get(status, "dim"))]
+        texts.append(Text("" if value is None or status != FINISHED else f"{value:.4f}"))
+        table.add_row(*texts, *([Text(remarks[point.number])] if any(remarks.values()) else []))
     return table
 
 

@@ -7,6 +7,7 @@ writes locally, says so, and says how to upload and how to look at the result wi
 
 from __future__ import annotations
 
+import os
 import secrets
 import string
 from collections.abc import Iterable, Mapping
@@ -65,5 +66,10 @@ def open_tracker(
 
 
 def new_run_id() -> str:
-    """Eight letters and digits from the operating system, leaving every seeded generator alone."""
+    """Eight letters and digits from the operating system, leaving every seeded generator alone.
+
+    Under `wandb agent` it is the id that the agent has given to the run.
+    """
+    if "WANDB_SWEEP_ID" in os.environ and os.environ.get("WANDB_RUN_ID"):
+        return os.environ["WANDB_RUN_ID"]
     return "".join(secrets.choice(string.ascii_lowercase + string.digits) for _ in range(8))

@@ -1,9 +1,10 @@
-"""`hydra/sweeper=grid`, the default: every combination of the values that were typed."""
+"""`hydra/sweeper=chord`, the default: a grid of the values that were typed, or a search."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
@@ -22,14 +23,18 @@ from chord.sweep.directory import (
 )
 from chord.sweep.jobs import Jobs
 from chord.sweep.points import Point, check_points, grid, own_settings
+from chord.sweep.space import SearchConfig
 
 
-class Grid(Sweeper):
+class ChordSweeper(Sweeper):
     """Checks all jobs, then runs those that are not finished."""
 
     hydra_context: HydraContext
     task_function: TaskFunction
     config: DictConfig
+
+    def __init__(self, **settings: Any) -> None:
+        self.search = SearchConfig(**settings)
 
     def setup(
         self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig
@@ -42,48 +47,63 @@ class Grid(Sweeper):
     def sweep(self, arguments: list[str]) -> None:
         """Check, run, show. Raises `ConfigError` before anything is written, or for failed jobs."""
         own, typed = own_settings(arguments)
-        loader = self.hydra_context.config_loader
-        points = check_points(grid(typed, loader), self.config, loader)
-        jobs = self.jobs(typed)
-        make_directory(jobs.directory, own, points)
-        with held(jobs.directory, "hydra.sweep.dir"):
-            OmegaConf.save(self.config, jobs.directory / "multirun.yaml")
-            write_sweep(jobs.directory, typed, self.config.sweep_metric, points)
-            jobs.points = points
-            jobs.notes = finished(jobs, skip=own.get("skip_finished", "").lower() == "true")
-            with jobs.shown():
-                jobs.run([point for point in points if point.number not in jobs.notes])
-
-    def jobs(self, typed: Sequence[str]) -> Jobs:
-        """The sweep in its directory, without jobs yet."""
-        return Jobs(
+        jobs = Jobs(
             Path(self.config.hydra.sweep.dir),
             typed,
             config=self.config,
             context=self.hydra_context,
             task=self.task_function,
         )
+        if self.search.trials:
+            from chord.sweep.search import search
+
+            search(jobs, own, self.search)
+        else:
+            run_grid(jobs, own)
 
 
-def make_directory(path: Path, own: dict[str, str], points: Sequence[Point]) -> None:
-    """Make a sweep's directory, or check that it is that of this command."""
-    if own.get("resume_sweep", "null") != "null":
-        refuse_another(path, points)
-    elif holds_sweep(path):
+def run_grid(jobs: Jobs, own: Mapping[str, str]) -> None:
+    """Every combination of the values that were typed."""
+    points = check_points(grid(jobs.typed, jobs.loader), jobs.config, jobs.loader)
+    if resuming(own):
+        refuse_another(jobs.directory, points)
+    make_directory(jobs.directory, own)
+    with held(jobs.directory, "hydra.sweep.dir"):
+        OmegaConf.save(jobs.config, jobs.directory / "multirun.yaml")
+        write_sweep(jobs.directory, jobs.typed, jobs.config.sweep_metric, points)
+        jobs.points = points
+        jobs.notes = finished(jobs, points, skip=skipping(own))
+        with jobs.shown():
+            jobs.run([point for point in points if point.number not in jobs.notes])
+
+
+def resuming(own: Mapping[str, str]) -> bool:
+    """Whether a sweep goes on that is there."""
+    return own.get("resume_sweep", "null") != "null"
+
+
+def skipping(own: Mapping[str, str]) -> bool:
+    """Whether finished runs elsewhere count."""
+    return own.get("skip_finished", "").lower() == "true"
+
+
+def make_directory(path: Path, own: Mapping[str, str]) -> None:
+    """Make a sweep's directory, unless another sweep is in it."""
+    if holds_sweep(path) and not resuming(own):
         raise ConfigError(
             f"hydra.sweep.dir={path}: already holds a sweep; resume_sweep={path} goes on with it"
         )
     path.mkdir(parents=True, exist_ok=True)
 
 
-def finished(jobs: Jobs, *, skip: bool) -> dict[int, str]:
+def finished(jobs: Jobs, points: Sequence[Point], *, skip: bool) -> dict[int, str]:
     """Which jobs are finished already, by number, and where.
 
     With `skip` a job counts as finished where an equal run is; its directory is then a link.
     """
     notes = {}
     earlier = finished_runs() if skip else {}
-    for point in jobs.points:
+    for point in points:
         path = jobs.path(point)
         if is_finished(path):
             notes[point.number] = "finished before"

@@ -1,0 +1,192 @@
+"""A search for the best settings with Optuna's TPE: `-m hparams_search=alpha_optuna`.
+
+Every trial is a job of the sweep, checked, run and recorded like one of a grid. The study lies in
+`study.db` in the sweep's directory, so that `resume_sweep` goes on with it: interrupted trials
+first, then new ones. The sampler is seeded anew before each batch, so an interrupted search
+proposes what it would have proposed.
+"""
+
+from __future__ import annotations
+
+import math
+import shlex
+import warnings
+from collections.abc import Mapping, Sequence
+from importlib.util import find_spec
+from typing import Any
+
+from omegaconf import OmegaConf
+
+from chord.config import ConfigError
+from chord.sweep.directory import held, is_finished, read_sweep, write_sweep
+from chord.sweep.jobs import Jobs
+from chord.sweep.launchers import at_a_time
+from chord.sweep.points import Point, check_points
+from chord.sweep.space import (
+    Choice,
+    Range,
+    SearchConfig,
+    Space,
+    choose,
+    corners,
+    read_settings,
+    typed_number,
+)
+from chord.sweep.status import FAILED, FINISHED, stored_metric
+from chord.sweep.sweeper import finished, make_directory, resuming, skipping
+from chord.sweep.table import status_of
+
+JOB, DIRECTORY, VARIED = "job", "sweep", "varied"
+
+
+def search(jobs: Jobs, own: Mapping[str, str], settings: SearchConfig) -> None:
+    """Search until the study has `trials` trials; raises `ConfigError` before anything is written.
+
+    A failed trial counts as one and is not tried again.
+    """
+    if find_spec("optuna") is None:
+        raise ConfigError("hparams_search: needs Optuna: pip install 'chord-posttraining[optuna]'")
+    fixed, space, conditional = read_settings(jobs.typed, settings)
+    ends = corners(space, conditional)
+    checked = check_points(
+        [[*fixed, *words(each)] for each in ends], jobs.config, jobs.loader, varied=ends
+    )
+    if resuming(own):
+        refuse_another_search(jobs)
+    make_directory(jobs.directory, own)
+    batch = settings.batch or at_a_time(
+        jobs.config, jobs=settings.trials, threads=checked[0].threads
+    )
+    with held(jobs.directory, "hydra.sweep.dir"):
+        OmegaConf.save(jobs.config, jobs.directory / "multirun.yaml")
+        study = Study(jobs, settings, fixed)
+        study.remember(study.ours())
+        with jobs.shown():
+            study.run([trial for trial in study.ours() if trial.state.name == "RUNNING"], own)
+            study.show_best()
+            while room := max(0, settings.trials - len(study.study.trials)):
+                study.run(study.ask(min(room, batch), space, conditional), own)
+                study.show_best()
+
+
+class Study:
+    """Optuna's study, whose trials are jobs of a sweep."""
+
+    def __init__(self, jobs: Jobs, settings: SearchConfig, fixed: Sequence[str]) -> None:
+        import optuna
+
+        optuna.logging.set_verbosity(optuna.logging.WARNING)
+        self.jobs, self.settings, self.fixed = jobs, settings, list(fixed)
+        storage = settings.storage or str(jobs.directory / "study.db")
+        self.study = optuna.create_study(
+            storage=storage if "://" in storage else f"sqlite:///{storage}",
+            study_name=settings.study,
+            direction="minimize" if settings.direction == "minimize" else "maximize",
+            load_if_exists=True,
+        )
+
+    def ours(self) -> list[Any]:
+        """The trials that are jobs of this sweep; a study may have those of others too."""
+        here = str(self.jobs.directory)
+        return [trial for trial in self.study.trials if trial.user_attrs.get(DIRECTORY) == here]
+
+    def ask(self, count: int, space: Space, conditional: Mapping[str, Space]) -> list[Any]:
+        """New trials, on record before they run."""
+        import optuna
+
+        taken = len(self.study.trials)
+        with warnings.catch_warnings():
+            # Trials that are chosen together keep their distance.
+            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+            self.study.sampler = optuna.samplers.TPESampler(
+                seed=self.settings.seed + 1_000_003 * taken,
+                n_startup_trials=self.settings.startup,
+                constant_liar=count > 1,
+            )
+        first = len(self.jobs.points)
+        for number in range(first, first + count):
+            trial = self.study.ask()
+            chosen = choose(space, conditional, lambda n, d, trial=trial: suggest(trial, n, d))  # type: ignore[misc]
+            for name, value in ((JOB, number), (DIRECTORY, str(self.jobs.directory))):
+                trial.set_user_attr(name, value)
+            trial.set_user_attr(VARIED, chosen)
+        new = [trial for trial in self.ours() if trial.user_attrs[JOB] >= first]
+        self.remember(new)
+        return new
+
+    def remember(self, trials: Sequence[Any]) -> None:
+        """Make trials jobs of the sweep."""
+        jobs = self.jobs
+        for trial in sorted(trials, key=lambda trial: int(trial.user_attrs[JOB])):
+            number, varied = trial.user_attrs[JOB], trial.user_attrs[VARIED]
+            overrides = [*self.fixed, *words(varied)]
+            try:
+                jobs.points += check_points(
+                    [overrides], jobs.config, jobs.loader, first=number, varied=[varied]
+                )
+            except ConfigError as error:
+                point = Point(
+                    number=number,
+                    overrides=overrides,
+                    varied=varied,
+                    directory=str(number),
+                    fingerprint="",
+                )
+                jobs.points.append(point)
+                jobs.record_failure(point, str(error))
+        write_sweep(jobs.directory, jobs.typed, jobs.config.sweep_metric, jobs.points)
+
+    def run(self, trials: Sequence[Any], own: Mapping[str, str]) -> None:
+        """Run trials that are jobs already, and tell the study how they went."""
+        import optuna
+
+        jobs, numbers = self.jobs, {trial.user_attrs[JOB]: trial for trial in trials}
+        points = [point for point in jobs.points if point.number in numbers]
+        jobs.notes |= finished(jobs, points, skip=skipping(own))
+        jobs.run([p for p in points if p.fingerprint and p.number not in jobs.notes])
+        for point in points:
+            path, trial = jobs.path(point), numbers[point.number]
+            value = stored_metric(path, jobs.config.sweep_metric) if is_finished(path) else None
+            if value is not None and not math.isnan(value):
+                self.study.tell(trial.number, value)
+            elif status_of(path) in (FINISHED, FAILED):
+                self.study.tell(trial.number, state=optuna.trial.TrialState.FAIL)
+
+    def show_best(self) -> None:
+        """Say which trial is the best, and how to run it again."""
+        done = [trial for trial in self.study.trials if trial.value is not None]
+        if not done:
+            return
+        best = self.study.best_trial
+        fixed = [word for word in self.fixed if not word.startswith("hparams_search=")]
+        again = shlex.join([*fixed, *words(best.user_attrs.get(VARIED, {}))])
+        command = f"python -m chord.train {again}"
+        self.jobs.last_words = [
+            f"best of {len(done)}: {best.value:.4f}; on the test split: {command}"
+        ]
+
+
+def suggest(trial: Any, name: str, found: Range | Choice) -> str:
+    """What the sampler chooses, as it is typed."""
+    if isinstance(found, Choice):
+        return str(trial.suggest_categorical(name, found.values))
+    if found.whole:
+        return str(trial.suggest_int(name, int(found.low), int(found.high), log=found.log))
+    return typed_number(trial.suggest_float(name, found.low, found.high, log=found.log))
+
+
+def refuse_another_search(jobs: Jobs) -> None:
+    """Raise `ConfigError` unless what was typed is the sweep's own command."""
+
+    def told(words: Sequence[str]) -> list[str]:
+        return sorted(word for word in words if not word.startswith("tracking"))
+
+    theirs = read_sweep(jobs.directory)["command"]
+    if told(theirs) != told(jobs.typed):
+        command = " ".join(["python -m chord.train -m", *theirs])
+        raise ConfigError(f"resume_sweep={jobs.directory}: is of another command: {command}")
+
+
+def words(chosen: Mapping[str, str]) -> list[str]:
+    """Settings as they are typed."""
+    return [f"{name}={value}" for name, value in chosen.items()]

@@ -1,0 +1,160 @@
+"""What a search may vary: ranges and choices, some of them only beside a choice of another."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Glob, IntervalSweep
+from hydra.errors import HydraException
+
+from chord.config import ConfigError
+
+DIRECTIONS = ("maximize", "minimize")
+WHERE = "hydra.sweeper"
+
+
+@dataclass(kw_only=True)
+class SearchConfig:
+    """Settings of `hydra.sweeper`; with `trials=0` the sweep is a grid and the rest unused.
+
+    `params` maps a setting to what Hydra's command line would have for it: `interval(0,1)`,
+    `tag(log,interval(1e-5,1e-3))`, `choice(a,b)`, `range(1,5)`. `conditional` maps an option,
+    `schedule=linear`, to further ones, searched where that was chosen. `startup`: trials at random
+    before the search learns. `batch`: jobs that are chosen together (0: as many as run at a time).
+    `storage`: null for `study.db` in the sweep's directory, a path, or an address as SQLAlchemy has
+    it.
+    """
+
+    trials: int = 0
+    startup: int = 10
+    batch: int = 0
+    direction: str = "maximize"
+    seed: int = 0
+    storage: str | None = None
+    study: str = "chord"
+    params: dict[str, Any] = field(default_factory=dict)
+    conditional: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.direction not in DIRECTIONS:
+            allowed = " or ".join(DIRECTIONS)
+            raise ConfigError(f"{WHERE}.direction={self.direction}: must be {allowed}")
+        for name in ("trials", "startup", "batch", "seed"):
+            if getattr(self, name) < 0:
+                raise ConfigError(f"{WHERE}.{name}={getattr(self, name)}: must be at least 0")
+
+
+@dataclass(frozen=True)
+class Range:
+    """Numbers from `low` to `high`, both included; equal steps on a logarithm with `log`."""
+
+    low: float
+    high: float
+    whole: bool = False
+    log: bool = False
+
+    def ends(self) -> list[str]:
+        """The smallest and the largest, as they are typed."""
+        return [typed_number(self.low), typed_number(self.high)]
+
+
+@dataclass(frozen=True)
+class Choice:
+    """One of some values, as they are typed."""
+
+    values: tuple[str, ...]
+
+    def ends(self) -> list[str]:
+        """All of them."""
+        return list(self.values)
+
+
+Space = dict[str, Range | Choice]
+Suggest = Callable[[str, Range | Choice], str]
+
+
+def typed_number(value: float) -> str:
+    """Six digits: enough for any setting, and short enough to be typed again."""
+    return str(value) if isinstance(value, int) else f"{value:.6g}"
+
+
+def dimension(text: str, where: str = "") -> Range | Choice | None:
+    """What `SETTING=...` lets a search choose from; None if it is one value.
+
+    Raises `ConfigError` for what can't be searched.
+    """
+    try:
+        (override,) = OverridesParser.create().parse_overrides([text])
+    except HydraException as error:
+        raise ConfigError(f"{where}{text}: {str(error).splitlines()[0]}") from error
+    if not override.is_sweep_override():
+        return None
+    if override.get_key_element() == "seed":
+        raise ConfigError(
+            f"{where}{text}: a search would pick the luckiest seed; search with one, then compare "
+            "the best settings on several"
+        )
+    value = override.value()
+    if isinstance(value, IntervalSweep):
+        low, high = value.start, value.end
+        if low is None or high is None or low >= high:
+            raise ConfigError(f"{where}{text}: must end above where it starts")
+        whole = isinstance(low, int) and isinstance(high, int)
+        return Range(low, high, whole, "log" in value.tags)
+    if override.is_discrete_sweep() and not isinstance(value, Glob):
+        return Choice(tuple(override.sweep_string_iterator()))
+    raise ConfigError(f"{where}{text}: can't be searched; use interval, choice or range")
+
+
+def read_settings(
+    typed: Sequence[str], settings: SearchConfig
+) -> tuple[list[str], Space, dict[str, Space]]:
+    """What every trial has, what is searched, and what is searched beside a choice.
+
+    What is typed goes first: a value takes a setting out of the search, a range puts it in.
+    """
+    given = [word.lstrip("+").partition("=")[0] for word in typed]
+    texts = [(f"{n}={v}", f"{WHERE}.params.") for n, v in settings.params.items() if n not in given]
+    fixed: list[str] = []
+    space: Space = {}
+    for text, where in (*texts, *((word, "") for word in typed)):
+        found = dimension(text, where)
+        if found is None:
+            fixed.append(text)
+        else:
+            space[text.lstrip("+").partition("=")[0]] = found
+    conditional: dict[str, Space] = {}
+    for condition, params in settings.conditional.items():
+        more = {n: dimension(f"{n}={v}", f"{WHERE}.conditional.") for n, v in params.items()}
+        name, _, value = condition.partition("=")
+        chosen = space.get(name)
+        if value in chosen.ends() if chosen is not None else condition in fixed:
+            conditional[condition] = {n: d for n, d in more.items() if d and n not in given}
+    return fixed, space, conditional
+
+
+def choose(space: Space, conditional: Mapping[str, Space], suggest: Suggest) -> dict[str, str]:
+    """A value for each setting of the space, and for those beside what was chosen."""
+    chosen = {name: suggest(name, found) for name, found in space.items()}
+    for condition, more in conditional.items():
+        name, _, value = condition.partition("=")
+        if chosen.get(name, value) == value:
+            chosen |= {name: suggest(name, found) for name, found in more.items()}
+    return chosen
+
+
+def corners(space: Space, conditional: Mapping[str, Space]) -> list[dict[str, str]]:
+    """Choices in which every value of a choice and both ends of a range occur, few of them."""
+    wanted: list[dict[str, str]] = [{}]
+    for name, found in space.items():
+        wanted += [{name: end} for end in found.ends()[1:]]
+    for condition, more in conditional.items():
+        name, _, value = condition.partition("=")
+        wanted += [{name: value, other: end} for other, d in more.items() for end in d.ends()]
+    return [
+        choose(space, conditional, lambda n, d, want=want: want.get(n, d.ends()[0]))  # type: ignore[misc]
+        for want in wanted
+    ]

@@ -1,0 +1,174 @@
+"""A search: what it may vary, how its trials become jobs, and how it goes on."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from conftest import compose_config
+from sweeps import Command, command
+
+from chord.config import ConfigError, TrainConfig, parse
+from chord.recorder import Recorder
+from chord.sweep.space import (
+    Choice,
+    Range,
+    SearchConfig,
+    choose,
+    corners,
+    dimension,
+    read_settings,
+)
+
+__all__ = ["command"]
+optuna = pytest.importorskip("optuna")
+SEARCH = [
+    "-m",
+    "hydra.sweeper.trials=4",
+    "hydra.sweeper.startup=2",
+    "schedule=linear",
+    "schedule.final=interval(0.0,0.5)",
+    "weighting=uniform,phi",
+]
+
+
+def jobs(command: Command, sweep: str) -> list[dict[str, Any]]:
+    return list(json.loads((command.where / sweep / "sweep.json").read_text())["jobs"])
+
+
+def values(command: Command, sweep: str) -> list[float | None]:
+    storage = f"sqlite:///{command.where}/{sweep}/study.db"
+    study = optuna.load_study(study_name="chord", storage=storage)
+    return [trial.value for trial in study.trials]
+
+
+def test_a_search_leaves_jobs_and_a_study(command: Command) -> None:
+    assert command(*SEARCH, "hydra.sweep.dir=s", "sweep_metric=val/expert_nll") == 0, command.err
+    found = jobs(command, "s")
+    assert [job["job"] for job in found] == [0, 1, 2, 3]
+    assert len({tuple(job["varied"].values()) for job in found}) == 4
+    for job in found:
+        assert job["varied"]["weighting"] in ("uniform", "phi")
+        assert 0 <= float(job["varied"]["schedule.final"]) <= 0.5
+        assert command.status(f"s/{job['job']}")["status"] == "finished"
+    told = values(command, "s")
+    shown = [row[4] for row in command.rows()[:4]]
+    assert shown == [f"{value:.4f}" for value in told]
+    assert f"best of 4: {max(v for v in told if v):.4f}" in command.out
+
+
+def test_an_interrupted_search_proposes_what_it_would_have(
+    command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert command(*SEARCH, "hydra.sweep.dir=whole") == 0
+    original, calls = Recorder.train, []
+
+    def interrupted(self: Recorder, step: int, *rest: object) -> None:
+        calls.append(step)
+        if len(calls) == 4:  # the second step of the second trial
+            raise KeyboardInterrupt
+        original(self, step, *rest)  # type: ignore[arg-type]
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Recorder, "train", interrupted)
+        assert command(*SEARCH, "hydra.sweep.dir=cut") == 130
+    assert "resume_sweep=cut" in command.err
+    assert len(jobs(command, "cut")) == 2
+    assert command(*SEARCH[:-1], "weighting=uniform", "resume_sweep=cut") == 1
+    assert command.err.startswith("error: resume_sweep=cut: is of another command: python -m")
+    assert command(*SEARCH, "resume_sweep=cut") == 0
+    assert jobs(command, "cut") == jobs(command, "whole")
+    assert values(command, "cut") == values(command, "whole")
+
+
+def test_a_failed_trial_counts_and_stops_no_other(command: Command) -> None:
+    settings = ["rollout.max_new_tokens=choice(9999,12)", "hydra.sweeper.seed=1"]
+    assert command(*SEARCH[:-1], *settings, "weighting=phi", "hydra.sweep.dir=s") == 1
+    failed = [job["varied"]["rollout.max_new_tokens"] == "9999" for job in jobs(command, "s")]
+    assert any(failed)
+    assert not all(failed)
+    assert [value is None for value in values(command, "s")] == failed
+    assert command.err.endswith(f"error: {sum(failed)} of 4 jobs failed\n")
+
+
+def test_what_a_search_cannot_do_is_said_before_it_starts(command: Command) -> None:
+    for typed, line in {
+        ("seed=0,1",): "seed=0,1: a search would pick the luckiest seed",
+        ("schedule.final=interval(2,1)",): "schedule.final=interval(2,1): must end above",
+        ("steps=choice(2,0)",): "schedule.final=0 weighting=uniform steps=0: steps=0: must be",
+        ("hydra.sweeper.direction=up",): "hydra.sweeper.direction=up: must be maximize or",
+        ("hydra.sweeper.trial=3",): "hydra.sweeper.trial=3: no such setting; did you mean 'tri",
+        ("sweep_metric=test/rl_reward",): "sweep_metric=test/rl_reward: settings are chosen on",
+    }.items():
+        assert command(*SEARCH, *typed, "hydra.sweep.dir=s") == 1
+        assert command.err.startswith(f"error: {line}"), command.err
+        assert not (command.where / "s").exists()
+    assert command("hparams_search=alpha_optuna") == 1
+    assert command.err == "error: hparams_search: a search is a sweep; give -m\n"
+
+
+def test_without_optuna_it_says_what_to_install(
+    command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("chord.sweep.search.find_spec", lambda name: None)
+    assert command(*SEARCH) == 1
+    assert command.err.endswith("needs Optuna: pip install 'chord-posttraining[optuna]'\n")
+
+
+def test_ranges_and_choices_are_read_as_hydra_has_them() -> None:
+    assert dimension("a.b=interval(0,1.5)") == Range(0, 1.5)
+    assert dimension("a=int(interval(1,5))") == Range(1, 5, whole=True)
+    assert dimension("a=tag(log,interval(1e-5,1e-3))") == Range(1e-5, 1e-3, log=True)
+    assert dimension("a=range(1,4)") == dimension("a=1,2,3") == Choice(("1", "2", "3"))
+    assert dimension("a=3") is None
+    with pytest.raises(ConfigError, match=r"^a=glob\(\*\): can't be searched"):
+        dimension("a=glob(*)")
+
+
+def test_a_setting_beside_a_choice_is_searched_only_there() -> None:
+    settings = SearchConfig(
+        params={"schedule": "choice(linear,constant)", "steps": 3, "x": "interval(0.0,1.0)"},
+        conditional={
+            "schedule=constant": {"schedule.value": "interval(0.1,0.9)"},
+            "schedule=cosine": {"schedule.final": "interval(0.1,0.9)"},
+        },
+    )
+    fixed, space, conditional = read_settings(["x=.5"], settings)
+    assert fixed == ["steps=3", "x=.5"]
+    assert space == {"schedule": Choice(("linear", "constant"))}
+    assert conditional == {"schedule=constant": {"schedule.value": Range(0.1, 0.9)}}
+    assert choose(space, conditional, lambda name, d: d.ends()[-1]) == {
+        "schedule": "constant",
+        "schedule.value": "0.9",
+    }
+    # Both schedules and both ends, the first choice for what is left open.
+    assert corners(space, conditional) == [
+        {"schedule": "linear"},
+        {"schedule": "constant", "schedule.value": "0.1"},
+        {"schedule": "constant", "schedule.value": "0.1"},
+        {"schedule": "constant", "schedule.value": "0.9"},
+    ]
+    only = read_settings(["schedule=constant"], settings)
+    assert only[2] == {"schedule=constant": {"schedule.value": Range(0.1, 0.9)}}
+    assert choose(only[1], only[2], lambda name, d: d.ends()[0])["schedule.value"] == "0.1"
+
+
+@pytest.mark.slow
+def test_every_end_of_the_shipped_search_can_be_run() -> None:
+    from hydra import compose, initialize_config_dir
+
+    from chord.config import CONF_DIR
+
+    with initialize_config_dir(str(CONF_DIR), version_base="1.3"):
+        cfg = compose("train", ["hparams_search=alpha_optuna"], return_hydra_config=True)
+    sweeper = cfg.hydra.sweeper
+    settings = SearchConfig(params=dict(sweeper.params), conditional=dict(sweeper.conditional))
+    fixed, space, conditional = read_settings(["hparams_search=alpha_optuna"], settings)
+    assert len(conditional) == len(settings.conditional)
+    for chosen in corners(space, conditional):
+        config = parse(
+            compose_config(*fixed, *(f"{name}={value}" for name, value in chosen.items())),
+            TrainConfig,
+        )
+        assert not config.evaluation.test
