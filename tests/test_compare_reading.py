@@ -237,6 +237,15 @@ def test_a_job_that_never_became_a_run_is_said(tmp_path: Path) -> None:
     assert [(e.what, e.reason) for e in left_out] == [(str(sweep / "1"), "it has no run.json")]
 
 
+def test_a_job_that_is_a_link_to_an_earlier_run_counts(tmp_path: Path) -> None:
+    earlier = write_sweep(tmp_path / "a_sweep", {"linear": [0.1]})
+    sweep = write_sweep(tmp_path / "b_sweep", {"linear": [0.2]})
+    (sweep / "7").symlink_to(Path("..", earlier.name, "0"))
+    (sweep / "up").symlink_to("..")  # leads to no run, and round in circles
+    assert [run.name for run in find_runs([sweep]).runs] == ["0", "7"]
+    assert len(find_runs([earlier, sweep]).runs) == 2
+
+
 def test_jobs_that_never_started_are_said(tmp_path: Path) -> None:
     sweep = write_sweep(tmp_path / "a_sweep", {"linear": [0.1]})
     jobs = [{"job": job, "overrides": [f"seed={job}"]} for job in (0, 1)]

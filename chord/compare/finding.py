@@ -60,6 +60,11 @@ def is_sweep(path: Path) -> bool:
     return path.name.endswith(SWEEP_SUFFIX) or (path / SWEEP_FILE).is_file()
 
 
+def is_run(path: Path) -> bool:
+    """Whether a directory is a run's, or was going to be."""
+    return any((path / mark).is_file() for mark in MARKS)
+
+
 def _never_started(sweep: Path) -> list[LeftOut]:
     """Jobs that the sweep's `sweep.json` lists and that left nothing; none where it has no such."""
     try:
@@ -75,16 +80,25 @@ def _never_started(sweep: Path) -> list[LeftOut]:
 
 
 def _under(path: Path) -> list[Path]:
-    """Run directories at or below a path; jobs 0, 1, ..., 10 in the order of their numbers."""
+    """Run directories at or below a path; jobs 0, 1, ..., 10 in the order of their numbers.
+
+    A link is followed where it leads to a run: a job that an earlier one stands for.
+    """
     found = []
-    for place, folders, files in os.walk(path):
+    for place, folders, _ in os.walk(path, followlinks=True):
         # A job that failed before it was a run has nothing but what Hydra composed for it.
         is_job = ".hydra" in folders and is_sweep(Path(place).parent)
         folders[:] = sorted(
-            (name for name in folders if not name.startswith(".") and name not in _NEVER),
+            (
+                name
+                for name in folders
+                if not name.startswith(".")
+                and name not in _NEVER
+                and (is_run(Path(place, name)) or not Path(place, name).is_symlink())
+            ),
             key=lambda name: (not name.isdigit(), int(name) if name.isdigit() else 0, name),
         )
-        if is_job or any(mark in files for mark in MARKS):
+        if is_job or is_run(Path(place)):
             found.append(Path(place))
             folders.clear()
     return found
