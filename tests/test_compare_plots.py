@@ -87,7 +87,12 @@ def test_equal_alphas_are_one_line_that_names_their_number() -> None:
     figure, _ = alphas(compare(grid()))
     assert figure is not None
     labels = [text.get_text() for text in figure.legends[0].get_texts()]
+    # Two labels of 29 and 32 characters are more than the 60 of a legend.
     assert labels == ["schedule=linear weighting=phi and 3 more"]
+    presets = [make_run(choices={"experiment": name}) for name in ("rl", "sft", "x" * 60)]
+    figure, _ = alphas(compare(presets))
+    assert figure is not None
+    assert figure.legends[0].get_texts()[0].get_text() == "rl, sft and 1 more"
 
 
 def test_many_groups_are_cut_to_the_baseline_and_the_highest_and_it_says_so() -> None:

@@ -13,6 +13,7 @@ from chord.compare.model import Comparison, Estimate, Group
 from chord.compare.terminal import estimate_text, is_share
 
 CELLS = 20  # rows and columns at most
+WIDE = 6  # columns from which panels stand one above the other
 
 Pairs = Mapping[tuple[str, str], Sequence[Group]]
 
@@ -38,7 +39,10 @@ def heat_map(comparison: Comparison) -> tuple[Figure | None, str | None]:
     names = [name for name in names if any(name in g.final for g in comparison.groups)]
     names = names or [comparison.metrics[0]]
     width, height = 1.3 * len(weightings) + 2, 0.6 * len(schedules) + 2
-    figure, grid = panels(width * len(names), height, 1, len(names))
+    # Beside each other while that is no wider than a screen.
+    rows = len(names) if len(weightings) > WIDE else 1
+    columns = len(names) // rows
+    figure, grid = panels(width * columns, height * rows, rows, columns)
     for name, axes in zip(names, grid, strict=True):
         _cells(axes, name, pairs, schedules, weightings)
         figure.colorbar(axes.images[0], ax=axes, shrink=0.8)

@@ -17,6 +17,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import PercentFormatter
 
 from chord.compare.canvas import (
+    LONGEST,
     Values,
     cut,
     legend,
@@ -145,13 +146,22 @@ def alphas(comparison: Comparison) -> tuple[Figure | None, str | None]:
     handles = []
     for index, (line, groups) in enumerate(lines[:POINTS]):
         _draw_band(axes, line, index, "alpha")
-        label = cut(groups[0].label) + (f" and {len(groups) - 1} more" if groups[1:] else "")
-        handles.append(Line2D([], [], **line_style(index), label=label))
+        handles.append(Line2D([], [], **line_style(index), label=_together(groups)))
     axes.set(ylim=(-0.02, 1.02), xlabel="train step", ylabel="alpha: share of imitation")
     tidy(axes)
     legend(figure, handles, columns=2)
     set_title(figure, comparison, "alpha", note)
     return figure, note
+
+
+def _together(groups: Sequence[Group]) -> str:
+    """Their labels, as many as a legend can hold: `hpt, luffy and 6 more`."""
+    named = cut(groups[0].label)
+    for count, group in enumerate(groups[1:], start=1):
+        if len(named) + len(group.label) > LONGEST:
+            return f"{named} and {len(groups) - count} more"
+        named += f", {cut(group.label)}"
+    return named
 
 
 def scatter(comparison: Comparison) -> tuple[Figure | None, str | None]:
