@@ -46,7 +46,9 @@ def opened(browser: Any, tmp_path: Path) -> Iterator[Open]:
     def open_page(comparison: Comparison, **settings: Any) -> Any:
         write_page(comparison, tmp_path / "page.html")
         address = (tmp_path / "page.html").as_uri()
-        context = browser.new_context(viewport={"width": 1400, "height": 900}, **settings)
+        # A page that is still scrolling has moved on when the pointer gets there.
+        wanted = {"viewport": {"width": 1400, "height": 900}, "reduced_motion": "reduce"}
+        context = browser.new_context(**{**wanted, **settings})
         contexts.append(context)
         page = context.new_page()
         page.on("console", lambda message: troubles.append(message.text))
