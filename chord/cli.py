@@ -60,6 +60,9 @@ def launch(
     global _running
     _running = config_name
     os.environ["HYDRA_FULL_ERROR"] = "1"
+    from chord.sweep.plugin import register_sweeper
+
+    register_sweeper()
     try:
         before()
         task()

@@ -125,6 +125,9 @@ def register() -> None:
     for group, options in SCHEMAS.items():
         for name, schema in options.items():
             store.store(group=f"schema/{group}", name=name, node=schema)
+    from chord.sweep.space import SweeperConfig
+
+    store.store(group="hydra/sweeper", name="chord", node=SweeperConfig)
     from chord.plugins import load
 
     load()

@@ -29,7 +29,6 @@ def test_the_wheel_is_complete_and_runs_without_the_checkout(tmp_path: Path) -> 
     bases = {f"chord/assets/{base_name(seed)}" for seed in SEEDS}
     assert {
         "chord/py.typed",
-        "hydra_plugins/chord_sweepers.py",
         "chord/assets/teacher.safetensors",
         *bases,
     } <= names

@@ -47,6 +47,13 @@ class SearchConfig:
                 raise ConfigError(f"{WHERE}.{name}={getattr(self, name)}: must be at least 0")
 
 
+@dataclass(kw_only=True)
+class SweeperConfig(SearchConfig):
+    """`hydra/sweeper=chord` as Hydra has it in its store."""
+
+    _target_: str = "hydra_plugins.chord.ChordSweeper"
+
+
 @dataclass(frozen=True)
 class Range:
     """Numbers from `low` to `high`, both included; equal steps on a logarithm with `log`."""
