@@ -83,6 +83,17 @@ def test_a_line_of_the_curves_is_a_group_and_nothing_else_has_a_panel() -> None:
     assert labels[0] == "schedule=linear weighting=phi"
 
 
+def test_a_single_value_is_no_curve() -> None:
+    once = {
+        "alpha": Curve(steps=[0, 1], values=[1.0, 0.0]),
+        "val/target_accuracy": Curve(steps=[9], values=[0.5]),
+    }
+    runs = [make_run(seed=seed, curves=once) for seed in (0, 1)]
+    figure, _ = curves(compare(runs, title="once"))
+    assert figure is not None
+    assert [axes.get_title() for axes in figure.axes] == ["alpha: share of imitation"]
+
+
 def test_equal_alphas_are_one_line_that_names_their_number() -> None:
     figure, _ = alphas(compare(grid()))
     assert figure is not None

@@ -102,9 +102,12 @@ def band(runs: Sequence[Run], metric: str) -> Band | None:
 
 
 def curves(comparison: Comparison) -> tuple[Figure | None, str | None]:
-    """Every curve of the runs, a panel for each, a line with a band for each group."""
+    """Every curve of the runs, a panel for each, a line with a band for each group.
+
+    A metric with a single value in every run has no panel.
+    """
     groups, note = shown_groups(comparison, LINES)
-    names = [name for name in PANELS if any(name in r.curves for g in groups for r in g.runs)]
+    names = [name for name in PANELS if any(_is_line(r, name) for g in groups for r in g.runs)]
     if not names:
         return None, "no run has a curve"
     columns = min(4, len(names))
@@ -207,6 +210,11 @@ def scatter(comparison: Comparison) -> tuple[Figure | None, str | None]:
     caption = "target against retained skills; bars: 95 % intervals over seeds"
     set_title(figure, comparison, caption, note)
     return figure, note
+
+
+def _is_line(run: Run, name: str) -> bool:
+    """One value, such as the only validation of a run, is none; the tables have it."""
+    return name in run.curves and len(run.curves[name].steps) > 1
 
 
 def _draw_band(axes: Axes, line: Band | None, index: int, name: str) -> Values | None:
