@@ -13,6 +13,7 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 
 from chord.module import ChordModule
+from chord.signals import Signals
 
 CHECKPOINT = Path("checkpoints") / "last.ckpt"
 
@@ -22,19 +23,26 @@ class Checkpointing(Callback):
 
     Beside Lightning's own state (weights, optimizer, progress) it holds what Lightning leaves out:
     the number of completed train steps, the random states, and what the schedule has observed.
+    After a signal it is written at once, and the signal acted on: see `chord.signals`.
     """
 
-    def __init__(self, run_dir: Path, *, every: int, steps: int) -> None:
+    def __init__(
+        self, run_dir: Path, *, every: int, steps: int, signals: Signals | None = None
+    ) -> None:
         self.path = run_dir / CHECKPOINT
         self.every = every
         self.steps = steps
+        self.signals = signals
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         completed = completed_steps(pl_module)
-        if completed % self.every == 0 or completed == self.steps:
+        stop = self.signals is not None and self.signals.received is not None
+        if stop or completed % self.every == 0 or completed == self.steps:
             self.save(trainer)
+        if stop and self.signals is not None:
+            self.signals.act()
 
     def save(self, trainer: Trainer) -> None:
         """Write beside the old file, then put the new one in its place."""
@@ -66,6 +74,16 @@ class Checkpointing(Callback):
         pl_module.schedule_state = ours.get("schedule_state", pl_module.schedule_state)
         pl_module.gate_state = ours.get("gate_state", pl_module.gate_state)
         pl_module.sft_grad_norm = ours.get("sft_grad_norm")
+
+
+class Watching(Callback):
+    """Takes the signals over from Lightning, before anything that takes long."""
+
+    def __init__(self, signals: Signals) -> None:
+        self.signals = signals
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self.signals.watch()
 
 
 class Evaluating(Callback):

@@ -13,6 +13,7 @@ from chord.checkpoint import (
     Checkpointing,
     Evaluating,
     StepLoader,
+    Watching,
     completed_steps,
     restore_random_states,
 )
@@ -26,6 +27,7 @@ from chord.module import ChordModule, DivergedError
 from chord.plots import plot_run
 from chord.recorder import EVALUATIONS, Recorder, read_rows
 from chord.run import RunDirectory
+from chord.signals import Signals, Stopped
 from chord.summary import print_summary
 from chord.tracking import Tracker
 
@@ -67,9 +69,10 @@ class Run:
 
     def fit(self) -> ChordModule:
         """Take the train steps that are still to be done."""
-        config = self.config
+        config, signals = self.config, Signals()
         module = ChordModule(config, self.data, self.models, first_step=self.completed)
         callbacks = [
+            Watching(signals),
             Recording(self.recorder, self.tracker),
             Evaluating(
                 lambda step: self.validate(module, step),
@@ -77,7 +80,10 @@ class Run:
                 steps=config.steps,
             ),
             Checkpointing(
-                self.directory.path, every=config.trainer.checkpoint_every, steps=config.steps
+                self.directory.path,
+                every=config.trainer.checkpoint_every,
+                steps=config.steps,
+                signals=signals,
             ),
             Progress(config.steps),
         ]
@@ -95,11 +101,15 @@ class Run:
             )
         except DivergedError as error:
             raise ConfigError(str(error)) from error
+        except Stopped as stopped:
+            raise stopped.__cause__ or stopped from None
         except SystemExit as stopped:
             # Lightning turns Ctrl-C into an exit with the code of a failure.
             if type(stopped) is SystemExit and trainer.interrupted:
                 raise KeyboardInterrupt from None
             raise
+        finally:
+            signals.restore()
         assert completed_steps(module) == config.steps, "the loop ended early"
         return module
 

@@ -26,7 +26,10 @@ MODELS = {"model": "base", "teacher": "teacher"}
 
 
 class Command:
-    """`command('-m', 'seed=0,1')`: the exit code; what was printed is in `out` and `err`."""
+    """`command('-m', 'seed=0,1')`: the exit code; what was printed is in `out` and `err`.
+
+    The settings of a small run go first, unless `own` is False.
+    """
 
     def __init__(
         self,
@@ -39,7 +42,7 @@ class Command:
         self.where, self.small = where, small(models)
         self.out = self.err = ""
 
-    def __call__(self, *arguments: str) -> int:
+    def __call__(self, *arguments: str, own: bool = True) -> int:
         with self.monkeypatch.context() as patch:
             patch.chdir(self.where)
             # Set first, so that what the command sets is taken back.
@@ -47,8 +50,9 @@ class Command:
             patch.delenv("HYDRA_FULL_ERROR")
             patch.setenv("COLUMNS", "200")
             flags = [word for word in arguments if word.startswith("-")]
+            small = self.small if own else []
             words = [word for word in arguments if not word.startswith("-")]
-            patch.setattr(sys, "argv", ["chord-train", *flags, *self.small, *words])
+            patch.setattr(sys, "argv", ["chord-train", *flags, *small, *words])
             handlers, level = list(logging.root.handlers), logging.root.level
             try:
                 train.main()

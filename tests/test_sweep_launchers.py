@@ -81,7 +81,7 @@ def test_jobs_end_as_they_do_one_after_the_other(
     )
     assert done.returncode == 1, done.stderr
     facts = [json.loads((tmp_path / f"s/{n}/status.json").read_text()) for n in range(4)]
-    assert [fact["status"] for fact in facts] == ["finished", "failed"] * 2
+    assert [fact["status"] for fact in facts] == ["finished"] * 2 + ["failed"] * 2
     assert [fact["job"] for fact in facts] == [0, 1, 2, 3]
     assert "error: 2 of 4 jobs failed\n" in done.stderr
     assert "Traceback" not in done.stderr
