@@ -24,8 +24,9 @@ PACKAGES = ("torch", "lightning", "hydra-core", "omegaconf", "numpy", "safetenso
 class RunDirectory:
     """A run's place on disk and the facts that go into its `config.yaml` and `run.json`.
 
-    `sweep` and `job`: the sweep's directory and the job's number in it. `begun`: whether the files
-    in the directory are this run's already.
+    `options`: what was chosen in each group, `schedule`: `chord_mu`; two options may share a
+    schema. `sweep` and `job`: the sweep's directory and the job's number in it. `begun`: whether
+    the files in the directory are this run's already.
     """
 
     path: Path
@@ -36,6 +37,7 @@ class RunDirectory:
     sweep: str | None = None
     job: int | None = None
     begun: bool = False
+    options: dict[str, str] = field(default_factory=dict)
 
     def write(self) -> None:
         """Write `config.yaml` (resolved) and `run.json` (versions, schemas, unresolved values)."""
@@ -52,9 +54,10 @@ class RunDirectory:
         write_atomically(self.path / "run.json", json.dumps(facts, indent=2).encode() + b"\n")
 
     def facts(self) -> dict[str, Any]:
-        """What the resolved values do not tell: what was typed, the strategies, versions."""
+        """What the resolved values do not tell: what was typed, options, strategies, versions."""
         return {
             "overrides": self.overrides,
+            "options": self.options,
             "schemas": schema_names(self.config),
             "versions": versions(),
         }
@@ -95,7 +98,9 @@ def open_run(path: Path) -> RunDirectory:
     try:
         known = json.loads(facts.read_text())
         config = restore(OmegaConf.create(known["config"]), known["schemas"])
-        return RunDirectory(path, config, known["name"], known["overrides"], known["tracker_id"])
+        run = RunDirectory(path, config, known["name"], known["overrides"], known["tracker_id"])
+        run.options = known.get("options", {})
+        return run
     except (ValueError, KeyError, TypeError) as error:
         reason = str(error).splitlines()[0]
         raise ConfigError(f"{path}: run.json can't be read ({reason})") from error

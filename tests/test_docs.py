@@ -25,6 +25,7 @@ from chord.cache_teacher import parser as cache_parser
 from chord.cli import GROUP_ORDER, one_line
 from chord.compare.command import parser as compare_parser
 from chord.config import CONF_DIR, ConfigError, EvaluateConfig, TrainConfig, parse, register
+from chord.dashboard.command import parser as dashboard_parser
 from chord.registry import SCHEMAS
 from chord.show import panels as show_panels
 from chord.show import parser as show_parser
@@ -73,11 +74,13 @@ def test_every_command_can_be_typed(page: str, command: str, tmp_path: Path) -> 
         assert show_panels(show_parser().parse_intermixed_args(arguments))
     elif program == "chord-compare":
         assert compare_parser().parse_args(arguments)
+    elif program == "chord-dashboard":
+        assert dashboard_parser().parse_args(arguments)
     elif program == "chord-cache_teacher":
         given = cache_parser().parse_args(arguments)
         parse(compose_config(*given.settings), TrainConfig)
     else:
-        assert program in {"source", "eval", "wandb", "pre-commit"}, f"{page}: {command}"
+        assert program in {"source", "eval", "wandb", "pre-commit", "pip"}, f"{page}: {command}"
 
 
 def write_own_configuration(directory: Path) -> None:

@@ -12,6 +12,7 @@ from sweeps import FILES, Command, command
 from chord.checkpoint import Checkpointing
 from chord.module import ChordModule
 from chord.recorder import Recorder
+from chord.sweep.job import TAGGED
 from chord.sweep.status import read_status
 
 __all__ = ["command"]
@@ -36,6 +37,8 @@ def test_every_job_says_how_it_ended_and_is_named_by_what_differs(command: Comma
         schedule, seed = ("linear", "cosine")[job // 2], job % 2
         tags = [f"schedule={schedule}", "weighting=phi", "objective=grpo", f"seed={seed}"]
         assert tracking["tags"] == tags
+        assert [f"{group}={run['options'][group]}" for group in TAGGED] == tags[:3]
+        assert not [group for group in run["options"] if group.startswith("hydra")]
     assert names == [f"schedule={s} seed={n}" for s in ("linear", "cosine") for n in (0, 1)]
     assert len({command.status(f"s/{job}")["fingerprint"] for job in range(4)}) == 4
     assert [row[:4] for row in command.rows()] == [

@@ -1,4 +1,5 @@
-"""A W&B server on this machine that is read from: what `wandb.Api` 0.31 asks for runs."""
+"""A W&B server on this machine: what `wandb.Api` 0.31 asks for runs, and wandb-workspaces 0.4 to
+save a workspace or a report."""
 
 from __future__ import annotations
 
@@ -74,6 +75,9 @@ class Server(ThreadingHTTPServer):
     def url(self) -> str:
         return f"http://127.0.0.1:{self.server_port}"
 
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """A client that hangs up is not news."""
+
 
 class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
@@ -81,8 +85,8 @@ class Handler(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         body = json.loads(self.rfile.read(int(self.headers.get("Content-Length") or 0)))
-        found = re.search(r"query (\w+)", body.get("query", ""))
-        name, variables = found[1] if found else "", body.get("variables") or {}
+        found = re.search(r"(query|mutation) (\w+)", body.get("query", ""))
+        name, variables = found[2] if found else "", body.get("variables") or {}
         self.server.asked.append((name, variables))
         answer = json.dumps({"data": getattr(self, f"_{name}", lambda _: {})(variables)}).encode()
         self.send_response(200)
@@ -111,6 +115,26 @@ class Handler(BaseHTTPRequestHandler):
         run = next(run for run in self.server.runs if run.id == asked["name"])
         rows = [json.dumps(run.rows[step]) for step in sorted(run.rows)][: asked["samples"]]
         return {"project": {"run": {"history": rows}}}
+
+    def _UpsertView2(self, asked: dict[str, Any]) -> dict[str, Any]:  # noqa: N802
+        return {"upsertView": {"view": {"id": "V", "name": asked["name"]}, "inserted": True}}
+
+    def _upsertView(self, asked: dict[str, Any]) -> dict[str, Any]:  # noqa: N802
+        fields = {key: asked[key] for key in ("type", "name", "displayName", "description", "spec")}
+        project = {"id": "P", "name": asked["projectName"], "entityName": asked["entityName"]}
+        view = {"id": "VR", **fields, "project": project, "updatedAt": "2026-01-01T00:00:00"}
+        return {"upsertView": {"view": view, "inserted": True}}
+
+    def _ProjectInternalId(self, _: dict[str, Any]) -> dict[str, Any]:  # noqa: N802
+        return {"project": {"id": "P", "internalId": "7"}}
+
+    def _GetProjects(self, _: dict[str, Any]) -> dict[str, Any]:  # noqa: N802
+        node = {
+            "__typename": "Project", "id": "P", "name": "chord", "entityName": "me",
+            "createdAt": "2026-01-01T00:00:00", "isBenchmark": False, "user": None,
+        }  # fmt: skip
+        page = {"__typename": "PageInfo", "endCursor": None, "hasNextPage": False}
+        return {"models": {"pageInfo": page, "edges": [{"node": node}]}}
 
     def log_message(self, *_: Any) -> None:
         """Keep the test's output clean."""

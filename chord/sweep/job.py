@@ -57,6 +57,12 @@ def run_name(choices: Any, seed: int) -> str:
     return "-".join([*parts, choices["schedule"], choices["weighting"], f"seed{seed}"])
 
 
+def chosen(choices: Any) -> dict[str, str]:
+    """The option of each group of ours in which there is one."""
+    ours = {name: option for name, option in choices.items() if not name.startswith("hydra")}
+    return {name: str(option) for name, option in ours.items() if option not in (None, "null")}
+
+
 def _single(cfg: DictConfig) -> float:
     from chord.train import train
 
@@ -70,6 +76,7 @@ def _single(cfg: DictConfig) -> float:
     else:
         path = Path(job.runtime.output_dir)
         run = RunDirectory(path, cfg, run_name(job.runtime.choices, cfg.seed), overrides)
+        run.options = chosen(job.runtime.choices)
     config = parse(run.config, TrainConfig)
     return train(config, run).metric(config.sweep_metric)
 
@@ -121,7 +128,7 @@ def _directory(cfg: DictConfig, path: Path, label: str) -> RunDirectory:
         return resume_run(Path(cfg.resume), cfg, overrides)
     _name_in_tracking(cfg, Path(job.sweep.dir).name)
     name = label or run_name(job.runtime.choices, cfg.seed)
-    new = RunDirectory(path, cfg, name, overrides)
+    new = RunDirectory(path, cfg, name, overrides, options=chosen(job.runtime.choices))
     if not holds_run(path):
         return new
     old = open_run(path)

@@ -153,8 +153,8 @@ def open_wandb(
     return tracker
 
 
-def connect(entity: str) -> Any:
-    """W&B's API for reading runs; never asks for a key.
+def connect(entity: str, *, timeout: float = API_SECONDS) -> Any:
+    """W&B's API; never asks for a key. `timeout`: seconds for each request.
 
     Raises ValueError without a key or a connection.
     """
@@ -166,7 +166,16 @@ def connect(entity: str) -> Any:
     if not _reachable(session.base_url):
         raise ValueError(f"no connection to {session.base_url}")
     overrides = {"entity": entity, "base_url": session.base_url}
-    return wandb.Api(overrides, timeout=API_SECONDS, api_key=key)
+    return wandb.Api(overrides, timeout=timeout, api_key=key)
+
+
+def unreachable() -> str:
+    """Why W&B can't be used from here, found as `tracking.mode=auto` does; empty if it can."""
+    wandb = _import_wandb()
+    session = wandb.setup(wandb.Settings(silent=True)).settings
+    if session.mode == "disabled":
+        return "disabled by WANDB_MODE or `wandb disabled`"
+    return _offline_reason(WandbTracking(), session, _api_key(session))
 
 
 class _Disabled(Tracker):

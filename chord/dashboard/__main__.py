@@ -1,0 +1,6 @@
+"""`python -m chord.dashboard`."""
+
+from chord.dashboard.command import main
+
+if __name__ == "__main__":
+    main()

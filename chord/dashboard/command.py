@@ -1,0 +1,150 @@
+"""The W&B workspace and report of a project's runs: `python -m chord.dashboard ENTITY/PROJECT`.
+
+Sections for alpha, rewards, losses, retained skills, token weights, answers and evaluations, over
+the train steps. Runs are grouped by sweep, schedule and weighting: a line is the mean over seeds,
+a band their spread. Without an account or a network, what would be made is written to a file.
+
+  python -m chord.dashboard entity/project
+  python -m chord.dashboard entity/project --sweep 12-00-00_sweep
+  python -m chord.dashboard entity/project --schedule linear --schedule cosine --weighting phi
+  python -m chord.dashboard entity/project --by experiment
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import json
+import re
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from chord.dashboard.specification import Request
+
+ERROR, INTERRUPTED = 1, 130
+FOLDER = Path("outputs") / "dashboard"
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    options = argparse.ArgumentParser(
+        prog="python -m chord.dashboard",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    options.add_argument("address", metavar="ENTITY/PROJECT", help="whose runs, in which project")
+    options.add_argument(
+        "--sweep", metavar="GROUP", help="only the runs of this sweep or group (default: all)"
+    )
+    options.add_argument(
+        "--schedule", action="append", default=[], metavar="OPTION",
+        help="only runs with this schedule, as a run set of its own; may be repeated",
+    )  # fmt: skip
+    options.add_argument(
+        "--weighting", action="append", default=[], metavar="OPTION",
+        help="only runs with this weighting, as a run set of its own; may be repeated",
+    )  # fmt: skip
+    options.add_argument(
+        "--by", action="append", default=[], metavar="SETTING",
+        help="tell groups apart by this group or setting too (experiment, schedule.final); may "
+        "be repeated",
+    )  # fmt: skip
+    options.add_argument(
+        "--out", type=Path, metavar="FILE",
+        help=f"where the specification and the workspace are written (default: in {FOLDER}/)",
+    )  # fmt: skip
+    return options
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Entry point of `chord-dashboard`."""
+    options = parser().parse_args(arguments)
+    try:
+        for line in run(options):
+            print(line)
+    except ValueError as error:
+        print(" ".join(str(error).split()), file=sys.stderr)
+        sys.exit(ERROR)
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        sys.exit(INTERRUPTED)
+
+
+def run(options: argparse.Namespace) -> Iterator[str]:
+    """Build, write, and save where that is possible, saying what was done line by line.
+
+    Raises ValueError where nothing can be built, and where an account is refused something.
+    """
+    from chord.dashboard.specification import Request, specification
+
+    request = Request(
+        address=options.address,
+        sweep=options.sweep,
+        schedules=options.schedule,
+        weightings=options.weighting,
+        by=options.by,
+    )
+    if importlib.util.find_spec("wandb_workspaces") is None:
+        raise ValueError(
+            "chord.dashboard: needs wandb-workspaces; pip install 'chord-posttraining[dashboard]'"
+        )
+    from chord.tracking.base import shown
+    from chord.tracking.wandb import unreachable
+
+    reason = unreachable()
+    from chord.dashboard.workspace import view, workspace
+
+    spec = specification(request)
+    made = workspace(spec)
+    out: Path = options.out or FOLDER / f"{_file_name(request)}.json"
+    _write(out, {"specification": spec, "workspace": view(made)})
+    yield f"specification and workspace: {shown(out)}"
+    if reason:
+        yield f"W&B: nothing was created ({reason})"
+        yield from _instead(request)
+    else:
+        from chord.dashboard.publish import publish
+
+        yield from publish(request, spec, made)
+
+
+def _write(out: Path, content: dict[str, Any]) -> None:
+    text = json.dumps(content, indent=2, ensure_ascii=False) + "\n"
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        out.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise ValueError(f"--out {out}: can't be written ({error.strerror})") from error
+
+
+def _file_name(request: Request) -> str:
+    names = (request.entity, request.project, request.sweep or "")
+    return re.sub(r"[^\w.-]", "_", "_".join(filter(None, names)))
+
+
+def _instead(request: Request) -> list[str]:
+    """What can be done without an account, and what with one."""
+    from chord.tracking.base import command, shown
+
+    folder = _newest(request.sweep)
+    place = shown(folder) if folder else "outputs/DATE/TIME/wandb"
+    wandb = command("wandb")
+    sync = f"{wandb} sync -e {request.entity} -p {request.project} {place}/offline-run-*"
+    return [
+        f"look at runs here, no account needed: {wandb} leet {place}",
+        f"upload offline runs ({wandb} login first): {sync}",
+        "then type this command again",
+    ]
+
+
+def _newest(sweep: str | None) -> Path | None:
+    """The newest directory of W&B's under outputs/, of the sweep if one is named."""
+    found = [
+        path
+        for path in Path("outputs").glob("*/*/wandb")
+        if path.is_dir() and sweep in (None, path.parent.name)
+    ]
+    return max(found, key=lambda path: path.stat().st_mtime, default=None)

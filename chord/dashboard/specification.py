@@ -1,0 +1,162 @@
+"""The specification of a dashboard: a JSON document of our own, written down in docs/dashboard.md.
+
+It holds plain values only and needs neither an account nor W&B's packages.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import re
+import unicodedata
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from chord import plugins
+from chord.config import CONF_DIR, TrainConfig, suggest
+from chord.dashboard.sections import COLUMNS, SECTIONS, Chart
+from chord.registry import SCHEMAS, SECOND
+
+VERSION = 1
+STEP = "step"
+OPTIONS = "config.run.options"  # where a run's configuration in W&B names the option of each group
+_SPLIT = ("schedule", "weighting")
+_NAME = re.compile(r"[\w.-]+", re.ASCII)
+
+Spec = dict[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """What was asked for on the command line.
+
+    Raises ValueError, in one line, for an address, option or setting that can't be meant.
+    """
+
+    address: str
+    sweep: str | None = None
+    schedules: Sequence[str] = ()
+    weightings: Sequence[str] = ()
+    by: Sequence[str] = ()
+
+    def __post_init__(self) -> None:
+        parts = self.address.split("/")
+        if len(parts) != 2 or not all(_NAME.fullmatch(part) for part in parts):
+            raise ValueError(f"{self.address}: must be entity/project")
+        if self.sweep is not None and not self.sweep.strip():
+            raise ValueError("--sweep: must name a sweep or group")
+        plugins.load()
+        for group, names in (("schedule", self.schedules), ("weighting", self.weightings)):
+            known = options(group)
+            for name in names:
+                if name not in known:
+                    raise ValueError(f"--{group} {name}: no such option{suggest(name, known)}")
+        for name in self.by:
+            _setting(name)
+
+    @property
+    def entity(self) -> str:
+        return self.address.split("/")[0]
+
+    @property
+    def project(self) -> str:
+        return self.address.split("/")[1]
+
+
+def options(group: str) -> list[str]:
+    """The options of a group, those of plugins included."""
+    places = [CONF_DIR, *itertools.chain.from_iterable(plugins.folders().values())]
+    return sorted({path.stem for place in places for path in (place / group).glob("*.yaml")})
+
+
+def specification(request: Request) -> Spec:
+    """The dashboard that was asked for."""
+    return {
+        "version": VERSION,
+        "entity": request.entity,
+        "project": request.project,
+        "title": _title(request),
+        "text": "Each line is the mean over the runs of a group, which differ by the seed, with "
+        "their standard deviation as a band. The x-axis counts train steps.",
+        "run_sets": _run_sets(request),
+        "group_by": _group_by(request),
+        "columns": list(COLUMNS),
+        "sections": [
+            {
+                "name": section.name,
+                "text": section.text,
+                "charts": [_chart(chart) for chart in section.charts],
+            }
+            for section in SECTIONS
+        ],
+    }
+
+
+def _title(request: Request) -> str:
+    """W&B takes neither signs such as = nor more than 128 characters."""
+    text = f"chord {request.sweep or ''}"
+    plain = "".join(" " if unicodedata.category(sign)[0] in "SC" else sign for sign in text)
+    return " ".join(plain.split())[:128]
+
+
+def _run_sets(request: Request) -> list[Spec]:
+    """The runs, cut by the schedules and weightings that were named."""
+    sweep = [{"keys": ["group", "sweep"], "in": [request.sweep]}] if request.sweep else []
+    named = (request.schedules, request.weightings)
+    cuts = [
+        [(group, name) for name in dict.fromkeys(names)]
+        for group, names in zip(_SPLIT, named, strict=True)
+        if names
+    ]
+    return [
+        {
+            "name": " ".join(f"{group}={name}" for group, name in cut) or "all runs",
+            "where": [
+                *sweep,
+                *({"keys": [f"{OPTIONS}.{group}"], "in": [name]} for group, name in cut),
+            ],
+        }
+        for cut in itertools.product(*cuts)
+    ]
+
+
+def _group_by(request: Request) -> list[str]:
+    """The runs of a group are equal but for the seed, as far as its names tell."""
+    sweep = [] if request.sweep else ["group"]
+    named = [f"{OPTIONS}.{group}" for group in _SPLIT]
+    return list(dict.fromkeys([*sweep, *named, *map(_setting, request.by)]))
+
+
+def _setting(name: str) -> str:
+    """Where W&B has what `--by` names: a group's option, or a setting of the configuration."""
+    if name in (*SCHEMAS, "experiment"):
+        return f"{OPTIONS}.{name}"
+    if name in SECOND:
+        return f"{OPTIONS}.{SECOND[name]}@{name}"
+    head, *rest = name.split(".")
+    settings = {field.name for field in dataclasses.fields(TrainConfig)}
+    if name == "seed":
+        raise ValueError("--by seed: the runs of a group differ by the seed")
+    if head not in settings or (rest and not _has(head, rest[0])):
+        raise ValueError(f"--by {name}: no such group or setting")
+    return f"config.{name}"
+
+
+def _has(group: str, setting: str) -> bool:
+    """Whether one of a group's strategies has a setting."""
+    return any(
+        setting in {field.name for field in dataclasses.fields(schema)}
+        for schema in SCHEMAS.get(SECOND.get(group, group), {}).values()
+    )
+
+
+def _chart(chart: Chart) -> Spec:
+    return {
+        "kind": chart.kind,
+        "title": chart.title,
+        "x": STEP,
+        "metrics": list(chart.metrics),
+        "range": [chart.low, chart.high],
+        "smoothing": chart.smoothing,
+    }
