@@ -22,7 +22,7 @@ __all__ = ["command"]
     ("typed", "line"),
     [
         (["schedule=linear,chord_mu", "schedule.peak=2"], "schedule=linear: schedule.peak=2: no"),
-        (["seed=0,-1"], "seed=-1: must be within [0, 4294967294] (1 of the 2 jobs can't be run)"),
+        (["seed=0,-1"], "seed=-1: must be within [0, 4294967294]"),
         (["seed=0,1", "steps=0"], "steps=0: must be at least 1"),
         (["schedule=linear,cosin"], "schedule=cosin: no such option; did you mean 'cosine'?"),
         (["seed=0,1", "resume=x"], "resume=x: "),

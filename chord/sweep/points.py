@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import itertools
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -96,38 +97,59 @@ def check_points(
 
     Raises `ConfigError` for the first that can't be run, naming it.
     """
+    numbered = list(enumerate(zip(jobs, varied or varying(jobs), strict=True), start=first))
+    composer = Composer(master, loader)
     points: list[Point] = []
-    wrong: list[tuple[str, str]] = []
-    for number, (overrides, differs) in enumerate(
-        zip(jobs, varied or varying(jobs), strict=True), start=first
-    ):
+    for number, (overrides, differs) in numbered:
         try:
-            points.append(_point(number, list(overrides), differs, master, loader, len(jobs)))
+            points.append(_point(number, list(overrides), differs, composer, len(jobs)))
         except (*EXPECTED, ValueError) as error:
-            wrong.append((typed(differs), one_line(error)))
-    if wrong:
-        raise ConfigError(_mistake(wrong, len(jobs)))
+            line, label = one_line(error), typed(differs)
+            number, (overrides, differs) = numbered[-1]
+            if points or _mistake(number, overrides, composer, len(jobs)) != line:
+                line = line if line.startswith(label) else f"{label}: {line}"
+            raise ConfigError(line) from error
     return points
 
 
-def _mistake(wrong: Sequence[tuple[str, str]], jobs: int) -> str:
-    """The first job that can't be run, unless all of them have the same mistake."""
-    label, line = wrong[0]
-    if len(wrong) == jobs and len({line for _, line in wrong}) == 1:
-        return line
-    named = line if line.startswith(label) else f"{label}: {line}"
-    return f"{named} ({len(wrong)} of the {jobs} jobs can't be run)"
+class Composer:
+    """Composes jobs; those that differ by their seed alone once, as Hydra takes a tenth of a second
+    for each."""
+
+    def __init__(self, master: DictConfig, loader: ConfigLoader) -> None:
+        self.master = master
+        self.loader = loader
+        subdir = OmegaConf.to_container(master.hydra.sweep, resolve=False)["subdir"]  # type: ignore[index,call-overload]
+        self._reuses = subdir == "${hydra.job.num}"
+        self._known: dict[tuple[str, ...], DictConfig] = {}
+
+    def __call__(self, overrides: list[str]) -> DictConfig:
+        """The configuration of a job."""
+        seeds = [override for override in overrides if override.startswith("seed=")]
+        value = seeds[0].partition("=")[2] if seeds else ""
+        if not self._reuses or len(seeds) != 1 or not value.isdigit():
+            return self.loader.load_sweep_config(self.master, overrides)
+        key = tuple(override for override in overrides if override not in seeds)
+        if key not in self._known:
+            self._known[key] = self.loader.load_sweep_config(self.master, overrides)
+        cfg = copy.deepcopy(self._known[key])
+        cfg.seed = int(value)
+        return cfg
+
+
+def _mistake(number: int, overrides: Sequence[str], composer: Composer, jobs: int) -> str | None:
+    """What is wrong with a job, if anything is."""
+    try:
+        _point(number, list(overrides), {}, composer, jobs)
+    except (*EXPECTED, ValueError) as error:
+        return one_line(error)
+    return None
 
 
 def _point(
-    number: int,
-    overrides: list[str],
-    varied: dict[str, str],
-    master: DictConfig,
-    loader: ConfigLoader,
-    jobs: int,
+    number: int, overrides: list[str], varied: dict[str, str], composer: Composer, jobs: int
 ) -> Point:
-    cfg = loader.load_sweep_config(master, overrides)
+    cfg = composer(overrides)
     with read_write(cfg), open_dict(cfg):
         cfg.hydra.job.num = number
         cfg.hydra.job.id = str(number)

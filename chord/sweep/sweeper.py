@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,9 @@ from chord.sweep.directory import (
 from chord.sweep.jobs import Jobs
 from chord.sweep.points import Point, check_points, grid, own_settings
 from chord.sweep.space import SearchConfig
+
+MANY = 50
+"""So many jobs take some seconds to check."""
 
 
 class ChordSweeper(Sweeper):
@@ -64,7 +68,10 @@ class ChordSweeper(Sweeper):
 
 def run_grid(jobs: Jobs, own: Mapping[str, str]) -> None:
     """Every combination of the values that were typed."""
-    points = check_points(grid(jobs.typed, jobs.loader), jobs.config, jobs.loader)
+    combinations = grid(jobs.typed, jobs.loader)
+    if len(combinations) > MANY:
+        print(f"checking {len(combinations)} jobs", file=sys.stderr)
+    points = check_points(combinations, jobs.config, jobs.loader)
     if resuming(own):
         refuse_another(jobs.directory, points)
     make_directory(jobs.directory, own)
