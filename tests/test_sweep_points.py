@@ -6,13 +6,16 @@ from pathlib import Path
 
 import pytest
 from conftest import compose_config
+from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.hydra_config import HydraConfig
 from sweeps import Command, command
 
-from chord.config import ConfigError
+from chord.config import CONF_DIR, ConfigError, register
 from chord.sweep.directory import held
 from chord.sweep.jobs import numbered
 from chord.sweep.launchers import cores, prepare
-from chord.sweep.points import Point, varying
+from chord.sweep.points import Point, check_points, varying
 from chord.sweep.status import fingerprint
 
 __all__ = ["command"]
@@ -107,6 +110,7 @@ def test_jobs_at_a_time_times_threads_are_the_cores(monkeypatch: pytest.MonkeyPa
 
     from chord.config import CONF_DIR
 
+    register()
     with initialize_config_dir(str(CONF_DIR), version_base="1.3"):
         for have, threads, jobs, expected in [
             (8, 3, 9, 2),
@@ -137,3 +141,15 @@ def test_a_directory_is_let_go_of(tmp_path: Path) -> None:
         pass
     with held(tmp_path, "x"):
         pass
+
+
+def test_a_seed_that_is_not_composed_again_gives_the_same_configuration() -> None:
+    register()
+    with initialize_config_dir(str(CONF_DIR), version_base="1.3"):
+        master = compose("train", return_hydra_config=True)
+        HydraConfig.instance().set_config(master)
+        jobs = [["schedule=linear", f"seed={seed}", "steps=7"] for seed in (0, 3)]
+        points = check_points(jobs, master, GlobalHydra.instance().config_loader())
+        expected = [fingerprint(compose("train", overrides=job)) for job in jobs]
+    assert [point.fingerprint for point in points] == expected
+    assert len(set(expected)) == 2
