@@ -11,7 +11,7 @@ import sys
 import tempfile
 import time
 
-SETTINGS = ["experiment=chord_mu", "steps=40", "evaluation=selection", "tracking=off"]
+SETTINGS = ["experiment=chord_mu", "steps=40", "evaluation=quick", "tracking=off"]
 
 
 def seconds(directory: str, name: str, jobs: int, *launcher: str) -> float:
