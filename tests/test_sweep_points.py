@@ -143,7 +143,10 @@ def test_a_directory_is_let_go_of(tmp_path: Path) -> None:
         pass
 
 
-def test_a_seed_that_is_not_composed_again_gives_the_same_configuration() -> None:
+def test_a_seed_that_is_not_composed_again_gives_the_same_configuration(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(HydraConfig.instance(), "cfg", None)
     register()
     with initialize_config_dir(str(CONF_DIR), version_base="1.3"):
         master = compose("train", return_hydra_config=True)
