@@ -12,13 +12,14 @@ from __future__ import annotations
 import argparse
 import csv
 import itertools
-import json
-import math
 import statistics
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+
+from chord.compare.statistics import t_interval
+from chord.recorder import read_rows
 
 HERE = Path(__file__).parent
 ROOT = HERE.parent.parent
@@ -29,8 +30,6 @@ PRESETS = sorted(path.stem for path in (ROOT / "conf" / "experiment").glob("*.ya
 PRESETS.remove("smoke")
 SEEDS = (0, 1, 2)
 STEPS = 120
-# Student's t, 97.5 %, 2 degrees of freedom.
-T975 = 4.303
 COLUMNS = {
     "target_accuracy": "target greedy",
     "target_mean4": "target mean@4",
@@ -44,24 +43,17 @@ def directory(preset: str, seed: int) -> Path:
     return RUNS / f"{preset}_seed{seed}"
 
 
-def rows(path: Path) -> list[dict[str, float]]:
-    """Rows of a JSON lines file; none if it does not exist or its last line is not whole."""
-    if not path.exists():
-        return []
-    return [json.loads(line) for line in path.read_text().splitlines(True) if line.endswith("\n")]
-
-
 def result(preset: str, seed: int) -> dict[str, object] | None:
     """The run's line of runs.csv, None while it is not finished."""
     path = directory(preset, seed)
     final = [
         row
-        for row in rows(path / "evaluations.jsonl")
+        for row in read_rows(path / "evaluations.jsonl")
         if row["split"] == "test" and row["model"] == "trained" and row["step"] == STEPS
     ]
     if not final:
         return None
-    metrics, timings = rows(path / "metrics.jsonl"), rows(path / "timings.jsonl")
+    metrics, timings = read_rows(path / "metrics.jsonl"), read_rows(path / "timings.jsonl")
     return {
         "preset": preset,
         "seed": seed,
@@ -134,8 +126,8 @@ def mean(own: list[dict[str, str]], column: str) -> float:
 
 def interval(values: list[float]) -> str:
     """Mean and 95 % interval (t over seeds)."""
-    half = T975 * statistics.stdev(values) / math.sqrt(len(values))
-    return f"{statistics.mean(values):.1f} ± {half:.1f}"
+    found = t_interval(values)
+    return f"{found.mean:.1f} ± {found.high - found.mean:.1f}"
 
 
 def main() -> None:

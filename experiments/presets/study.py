@@ -14,7 +14,6 @@ from __future__ import annotations
 import argparse
 import csv
 import itertools
-import json
 import math
 import statistics
 import subprocess
@@ -23,6 +22,9 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+
+from chord.compare.statistics import t_interval
+from chord.recorder import read_rows
 
 HERE = Path(__file__).parent
 ROOT = HERE.parent.parent
@@ -38,8 +40,6 @@ REPORTING_SEEDS = (0, 1, 2, 3, 4)
 OTHER_BASES = (1, 2)
 SEEDS_OF_OTHER_BASES = (0, 1, 2)
 JOBS = 2
-# Student's t, 97.5 %, by degrees of freedom: seeds - 1.
-T975 = {1: 12.706, 2: 4.303, 3: 3.182, 4: 2.776, 5: 2.571, 6: 2.447, 7: 2.365, 8: 2.306, 9: 2.262}
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,7 @@ class Job:
 
     def result(self, model: str = "trained") -> dict[str, float] | None:
         """The final evaluation of the trained model or of its base, None while there is none."""
-        for row in read(self.directory / "evaluations.jsonl"):
+        for row in read_rows(self.directory / "evaluations.jsonl"):
             final = row["split"] == self.split and row["model"] == model
             if final and (model == "base" or row["step"] == self.steps):
                 prefix = f"{self.split}/"
@@ -106,8 +106,8 @@ class Job:
         """One line of runs.csv."""
         result = self.result()
         assert result is not None, f"{self.directory} is not finished"
-        metrics = read(self.directory / "metrics.jsonl")
-        timings = read(self.directory / "timings.jsonl")
+        metrics = read_rows(self.directory / "metrics.jsonl")
+        timings = read_rows(self.directory / "timings.jsonl")
         return {
             "split": self.split,
             "preset": self.preset,
@@ -120,14 +120,6 @@ class Job:
             "rl_tokens": round(sum(row.get("tokens/rl", 0) for row in metrics)),
             "train_seconds": round(sum(row["seconds/step"] for row in timings), 1),
         }
-
-
-def read(path: Path) -> list[dict[str, float]]:
-    """Rows of a JSON lines file; none if it does not exist or its last line is not whole."""
-    if not path.exists():
-        return []
-    lines = path.read_text().splitlines(keepends=True)
-    return [json.loads(line) for line in lines if line.endswith("\n")]
 
 
 def tuning_jobs() -> list[Job]:
@@ -144,7 +136,7 @@ def write_rows(path: Path, rows: Sequence[Mapping[str, object]]) -> None:
         writer.writerows(rows)
 
 
-def read_rows(path: Path) -> list[dict[str, str]]:
+def read_table(path: Path) -> list[dict[str, str]]:
     """The rows of a csv file."""
     with path.open() as file:
         return list(csv.DictReader(file))
@@ -160,7 +152,7 @@ def base_row(job: Job) -> dict[str, float]:
 def chosen() -> dict[str, Job]:
     """For each preset the settings with the best mean score over the tuning seeds of runs.csv."""
     scores: dict[tuple[str, float, int], list[float]] = {}
-    for row in read_rows(TABLE):
+    for row in read_table(TABLE):
         if row["split"] == "val":
             setting = row["preset"], float(row["lr"]), int(row["steps"])
             scores.setdefault(setting, []).append(
@@ -191,11 +183,9 @@ def run_all(jobs: list[Job]) -> None:
 
 def interval(values: list[float]) -> str:
     """Mean and 95 % interval (t over seeds) of shares, in per cent."""
-    mean = statistics.mean(values)
-    if len(values) < 2:
-        return f"{100 * mean:.1f}"
-    half = T975[len(values) - 1] * statistics.stdev(values) / math.sqrt(len(values))
-    return f"{100 * mean:.1f} ± {100 * half:.1f}"
+    found = t_interval(values)
+    half = f" ± {100 * (found.high - found.mean):.1f}" if found.n > 1 else ""
+    return f"{100 * found.mean:.1f}{half}"
 
 
 def other_bases_jobs() -> list[Job]:
@@ -229,13 +219,13 @@ def write_table() -> None:
             for _, job in sorted(firsts.items())
         ]
         write_rows(BASES_TABLE, [*starts, *(job.row() for job in others)])
-    table = read_rows(TABLE)
+    table = read_table(TABLE)
     print_grid([row for row in table if row["split"] == "val"])
     print_report([row for row in table if row["split"] == "test"])
     if BASES_TABLE.exists():
         for base in OTHER_BASES:
             print(f"\npretraining_seed={base}\n")
-            print_report([row for row in read_rows(BASES_TABLE) if row["base"] == str(base)])
+            print_report([row for row in read_table(BASES_TABLE) if row["base"] == str(base)])
 
 
 def print_grid(rows: list[dict[str, str]]) -> None:
