@@ -1,6 +1,7 @@
 """runs.csv -> the table of the study.
 
-python -m chord.compare outputs/normaliser/* --out outputs/normaliser/comparison --no-page
+python -m chord.compare outputs/normaliser/{exact,wrong_1,wrong_8} \\
+  --out outputs/normaliser/comparison --no-page
 cp outputs/normaliser/comparison/runs.csv experiments/normaliser/
 python experiments/normaliser/table.py
 """
