@@ -32,6 +32,9 @@ TIMINGS = "timings.jsonl"
 EVALUATIONS = "evaluations.jsonl"
 COMPLETIONS = "completions.jsonl"
 SAMPLES = "samples.jsonl"
+STATUS = "status.json"
+RUNNING, FINISHED, FAILED, INTERRUPTED = "running", "finished", "failed", "interrupted"
+"""How a run is going on, or ended, as its `status.json` says."""
 
 Row = dict[str, Any]
 
@@ -119,6 +122,15 @@ class Recorder:
         if rows:
             with (self.run_dir / name).open("a", encoding="utf-8") as file:
                 file.write("".join(_line(row) for row in rows))
+
+
+def read_status(path: Path) -> dict[str, object]:
+    """The `status.json` of a run directory; empty where there is none that can be read."""
+    try:
+        facts = json.loads((path / STATUS).read_text())
+    except (OSError, ValueError):
+        return {}
+    return facts if isinstance(facts, dict) else {}
 
 
 def read_rows(path: str | Path) -> list[Row]:

@@ -12,6 +12,7 @@ import pytest
 from conftest import SMALL
 
 from chord import train
+from chord.recorder import Recorder
 
 FILES = ("metrics.jsonl", "evaluations.jsonl", "completions.jsonl")
 
@@ -75,6 +76,19 @@ class Command:
         """The lines of the status table, cell by cell."""
         lines = self.out.split("Sweep ")[1].splitlines()[3:]
         return [line.split() for line in lines if line.strip() and "──" not in line]
+
+
+def interrupt_at(patch: pytest.MonkeyPatch, steps: int) -> None:
+    """Ctrl-C in the so-manieth train step from now on, counted over all jobs."""
+    original, calls = Recorder.train, []
+
+    def interrupted(self: Recorder, step: int, *rest: object) -> None:
+        calls.append(step)
+        if len(calls) == steps:
+            raise KeyboardInterrupt
+        original(self, step, *rest)  # type: ignore[arg-type]
+
+    patch.setattr(Recorder, "train", interrupted)
 
 
 @pytest.fixture

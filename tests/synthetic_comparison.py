@@ -7,18 +7,8 @@ from itertools import product
 
 import numpy as np
 
-from chord.compare.model import (
-    FAILED,
-    FINISHED,
-    Answer,
-    Comparison,
-    Curve,
-    Difference,
-    Estimate,
-    Group,
-    LeftOut,
-    Run,
-)  # fmt: skip
+from chord.compare.model import Answer, Comparison, Curve, Difference, Estimate, Group, LeftOut, Run
+from chord.recorder import FAILED, FINISHED
 
 METRICS = ("test/target_accuracy", "test/retained/mean", "test/rl_reward", "test/expert_nll")
 CURVES = (

@@ -8,7 +8,8 @@ import pytest
 from compare_runs import VERSIONS, make_run
 
 from chord.compare.grouping import compare
-from chord.compare.model import FAILED, INTERRUPTED, RUNNING, Comparison, Group, LeftOut
+from chord.compare.model import Comparison, Group, LeftOut
+from chord.recorder import FAILED, INTERRUPTED, RUNNING
 
 ACCURACY = "test/target_accuracy"
 

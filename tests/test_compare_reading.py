@@ -10,8 +10,8 @@ import pytest
 from compare_runs import evaluation, metrics, write_lines, write_run, write_sweep
 
 from chord.compare.finding import find_runs
-from chord.compare.model import FAILED, FINISHED, INTERRUPTED, RUNNING
 from chord.compare.reading import read_run, read_runs
+from chord.recorder import FAILED, FINISHED, INTERRUPTED, RUNNING
 
 
 def test_a_whole_run_is_read(tmp_path: Path) -> None:

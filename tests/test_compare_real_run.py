@@ -7,10 +7,10 @@ from pathlib import Path
 from conftest import small_composed
 
 from chord.compare.command import main
-from chord.compare.model import FINISHED
 from chord.compare.reading import read_run
 from chord.compare.record import STEP_CURVES, VALIDATION_CURVES
 from chord.config import TrainConfig, parse
+from chord.recorder import FINISHED
 from chord.run import RunDirectory
 from chord.train import train
 

@@ -12,9 +12,9 @@ from wandb_api_stub import Remote, replayed, serving
 
 from chord.compare import wandb_source
 from chord.compare.command import main
-from chord.compare.model import FAILED, FINISHED, INTERRUPTED, RUNNING
 from chord.compare.reading import read_run
 from chord.compare.wandb_source import read_wandb
+from chord.recorder import FAILED, FINISHED, INTERRUPTED, RUNNING
 
 
 @pytest.fixture

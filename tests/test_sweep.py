@@ -7,13 +7,12 @@ import os
 from pathlib import Path
 
 import pytest
-from sweeps import FILES, Command, command
+from sweeps import FILES, Command, command, interrupt_at
 
 from chord.checkpoint import Checkpointing
 from chord.module import ChordModule
-from chord.recorder import Recorder
+from chord.recorder import read_status
 from chord.sweep.job import TAGGED
-from chord.sweep.status import read_status
 
 __all__ = ["command"]
 GRID = ["-m", "schedule=linear,cosine", "seed=0,1", "hydra.sweep.dir=s"]
@@ -97,16 +96,8 @@ def test_an_interrupted_sweep_goes_on_exactly(
 ) -> None:
     grid = ["-m", "schedule=linear", "seed=0,1,2", "steps=4"]
     assert command(*grid, "hydra.sweep.dir=whole") == 0
-    original, calls = Recorder.train, []
-
-    def interrupted(self: Recorder, step: int, *rest: object) -> None:
-        calls.append(step)
-        if len(calls) == 7:  # the third step of the second job
-            raise KeyboardInterrupt
-        original(self, step, *rest)  # type: ignore[arg-type]
-
     with monkeypatch.context() as patch:
-        patch.setattr(Recorder, "train", interrupted)
+        interrupt_at(patch, 7)  # the third step of the second job
         assert command(*grid, "hydra.sweep.dir=cut") == 130
     statuses = [read_status(command.where / f"cut/{n}").get("status") for n in range(3)]
     assert statuses == ["finished", "interrupted", None]

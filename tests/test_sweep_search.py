@@ -7,10 +7,9 @@ from typing import Any
 
 import pytest
 from conftest import compose_config
-from sweeps import Command, command
+from sweeps import Command, command, interrupt_at
 
 from chord.config import ConfigError, TrainConfig, parse
-from chord.recorder import Recorder
 from chord.sweep.space import (
     Choice,
     Range,
@@ -62,16 +61,8 @@ def test_an_interrupted_search_proposes_what_it_would_have(
     command: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert command(*SEARCH, "hydra.sweep.dir=whole") == 0
-    original, calls = Recorder.train, []
-
-    def interrupted(self: Recorder, step: int, *rest: object) -> None:
-        calls.append(step)
-        if len(calls) == 4:  # the second step of the second trial
-            raise KeyboardInterrupt
-        original(self, step, *rest)  # type: ignore[arg-type]
-
     with monkeypatch.context() as patch:
-        patch.setattr(Recorder, "train", interrupted)
+        interrupt_at(patch, 4)  # the second step of the second trial
         assert command(*SEARCH, "hydra.sweep.dir=cut") == 130
     assert "resume_sweep=cut" in command.err
     assert len(jobs(command, "cut")) == 2

@@ -6,18 +6,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from chord.compare.labels import group_key, label, of_one_group, value_text, varied
-from chord.compare.model import (
-    FAILED,
-    FINISHED,
-    RUNNING,
-    Comparison,
-    Estimate,
-    Group,
-    LeftOut,
-    Run,
-)
+from chord.compare.model import Comparison, Estimate, Group, LeftOut, Run
 from chord.compare.notes import notes
 from chord.compare.statistics import differences, mean_interval
+from chord.recorder import FAILED, FINISHED, RUNNING
 
 METRICS = (
     "target_accuracy",

@@ -15,12 +15,21 @@ from typing import Any
 import orjson
 import yaml
 
-from chord.compare.model import FAILED, FINISHED, INTERRUPTED, RUNNING, Answer, LeftOut, Run
+from chord.compare.model import Answer, LeftOut, Run
 from chord.compare.record import Record, stride
 from chord.compare.settings import flat_settings, keep_choices, preset_of, read_choices
-from chord.recorder import EVALUATIONS, METRICS, SAMPLES, TIMINGS
+from chord.recorder import (
+    EVALUATIONS,
+    FAILED,
+    FINISHED,
+    INTERRUPTED,
+    METRICS,
+    RUNNING,
+    SAMPLES,
+    TIMINGS,
+    read_status,
+)
 
-STATUS = "status.json"
 STATES = (FINISHED, FAILED, INTERRUPTED, RUNNING)
 _Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
@@ -95,12 +104,11 @@ def read_run(path: Path) -> tuple[Run | None, list[LeftOut]]:
 
 def _status(path: Path) -> tuple[str | None, str | None]:
     """What the run itself said last; nothing where it said nothing that can be read."""
-    try:
-        said = _json_object(path / STATUS)
-    except (OSError, ValueError):
-        return None, None
+    said = read_status(path)
     state, error = said.get("status"), said.get("error")
-    return (state, error if isinstance(error, str) else None) if state in STATES else (None, None)
+    if not isinstance(state, str) or state not in STATES:
+        return None, None
+    return state, error if isinstance(error, str) else None
 
 
 def _said(status: str, error: str | None) -> str:

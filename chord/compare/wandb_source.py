@@ -11,9 +11,10 @@ import json
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from chord.compare.model import FAILED, FINISHED, INTERRUPTED, RUNNING, LeftOut, Run
+from chord.compare.model import LeftOut, Run
 from chord.compare.record import Record, scores, stride
 from chord.compare.settings import flat_settings, keep_choices, preset_of
+from chord.recorder import FAILED, FINISHED, INTERRUPTED, RUNNING
 from chord.tracking.wandb import connect
 
 # Of W&B's states, those that are not ours by another name; any other is one of a stopped run.

@@ -93,8 +93,7 @@ def worked(problem: Problem) -> str:
     '47*6=282;47*80=3760;282+3760=4042'
     """
     left, units, tens = _parts(problem)
-    low, high = left * units, left * tens
-    return f"{left}*{units}={low};{left}*{tens}={high};{low}+{high}={low + high}"
+    return _in_steps(left, units, tens)
 
 
 def tens_first(problem: Problem) -> str:
@@ -104,8 +103,7 @@ def tens_first(problem: Problem) -> str:
     '47*80=3760;47*6=282;3760+282=4042'
     """
     left, units, tens = _parts(problem)
-    low, high = left * units, left * tens
-    return f"{left}*{tens}={high};{left}*{units}={low};{high}+{low}={low + high}"
+    return _in_steps(left, tens, units)
 
 
 def direct(problem: Problem) -> str:
@@ -129,6 +127,12 @@ def _parts(problem: Problem) -> tuple[int, int, int]:
     """First operand, units and tens of the second."""
     left, right = (int(number) for number in problem.prompt.rstrip("=").split("*"))
     return left, right % 10, right - right % 10
+
+
+def _in_steps(left: int, first: int, second: int) -> str:
+    """Two short products and their sum, which is left * (first + second)."""
+    one, other = left * first, left * second
+    return f"{left}*{first}={one};{left}*{second}={other};{one}+{other}={one + other}"
 
 
 def is_worked(response: str) -> bool:

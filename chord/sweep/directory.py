@@ -16,10 +16,9 @@ from pathlib import Path
 from typing import Any
 
 from chord.config import ConfigError
-from chord.recorder import write_atomically
+from chord.recorder import FINISHED, STATUS, read_status, write_atomically
 from chord.run import holds_run, versions
 from chord.sweep.points import Point
-from chord.sweep.status import FINISHED, STATUS, read_status
 from chord.tracking.base import shown
 
 SWEEP = "sweep.json"

@@ -15,11 +15,12 @@ from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
 from chord import cli
 from chord.config import ConfigError, TrainConfig, parse
+from chord.recorder import read_status
 from chord.run import RunDirectory, holds_run, open_run, resume_run
 from chord.sweep.directory import held, is_finished, read_sweep
 from chord.sweep.launchers import SERIAL
 from chord.sweep.points import OF_THE_SWEEP, typed
-from chord.sweep.status import fingerprint, read_status, reason, recorded, stored_metric
+from chord.sweep.status import fingerprint, reason, recorded, stored_metric
 
 # A launcher's process has imported nothing else of ours when it composes a job.
 cli.register_options()

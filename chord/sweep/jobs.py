@@ -14,10 +14,11 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
 from chord.config import ConfigError
+from chord.recorder import FAILED, RUNNING, STATUS, read_status
 from chord.sweep.directory import held, is_finished
 from chord.sweep.launchers import all_awaited, parts, prepare
 from chord.sweep.points import Point
-from chord.sweep.status import FAILED, RUNNING, STATUS, read_status, reason, write_status
+from chord.sweep.status import reason, write_status
 from chord.sweep.table import print_table, status_of
 from chord.tracking.base import shown
 

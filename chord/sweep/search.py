@@ -18,6 +18,7 @@ from typing import Any
 from omegaconf import OmegaConf
 
 from chord.config import ConfigError
+from chord.recorder import FAILED, FINISHED
 from chord.sweep.directory import held, is_finished, read_sweep, write_sweep
 from chord.sweep.jobs import Jobs
 from chord.sweep.launchers import at_a_time
@@ -32,7 +33,7 @@ from chord.sweep.space import (
     read_settings,
     typed_number,
 )
-from chord.sweep.status import FAILED, FINISHED, stored_metric
+from chord.sweep.status import stored_metric
 from chord.sweep.sweeper import finished, make_directory, resuming, skipping
 from chord.sweep.table import status_of
 

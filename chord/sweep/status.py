@@ -13,11 +13,18 @@ from omegaconf import DictConfig, OmegaConf
 
 from chord.cli import EXPECTED, one_line
 from chord.config import schema_names
-from chord.recorder import read_rows, write_atomically
+from chord.recorder import (
+    EVALUATIONS,
+    FAILED,
+    FINISHED,
+    INTERRUPTED,
+    RUNNING,
+    STATUS,
+    read_rows,
+    write_atomically,
+)
 from chord.run import RunDirectory
 
-STATUS = "status.json"
-RUNNING, FINISHED, FAILED, INTERRUPTED = "running", "finished", "failed", "interrupted"
 NO_NUMBER = ("tracking", "resume", "resume_sweep", "skip_finished", "sweep_metric")
 """Settings that can't change a number of a run."""
 
@@ -66,15 +73,6 @@ def write_status(
     write_atomically(path / STATUS, json.dumps(facts, indent=2).encode() + b"\n")
 
 
-def read_status(path: Path) -> dict[str, object]:
-    """What `record` wrote into a run directory; empty where it wrote nothing that can be read."""
-    try:
-        facts = json.loads((path / STATUS).read_text())
-    except (OSError, ValueError):
-        return {}
-    return facts if isinstance(facts, dict) else {}
-
-
 def begin(run: RunDirectory) -> None:
     """From here on the directory is the run's, and so is its status."""
     run.begun = True
@@ -107,8 +105,6 @@ def reason(error: BaseException) -> str:
 
 def stored_metric(path: Path, name: str) -> float | None:
     """A metric of the last validation on record, NaN where it was not finite; None without one."""
-    from chord.recorder import EVALUATIONS
-
     try:
         rows = read_rows(path / EVALUATIONS)
     except ValueError:

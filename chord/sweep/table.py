@@ -10,9 +10,10 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from chord.recorder import FAILED, FINISHED, INTERRUPTED, RUNNING, read_status
 from chord.sweep.directory import name_of
 from chord.sweep.points import Point
-from chord.sweep.status import FAILED, FINISHED, INTERRUPTED, RUNNING, read_status, stored_metric
+from chord.sweep.status import stored_metric
 
 STYLES = {FINISHED: "green", FAILED: "red", INTERRUPTED: "yellow", RUNNING: "yellow"}
 COLUMNS = 5  # settings that have a column each; more of them share one

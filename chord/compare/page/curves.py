@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 from scipy.special import stdtrit
 
-from chord.compare.model import FINISHED, Curve, Group, Run
+from chord.compare.model import Curve, Group, Run
 from chord.compare.statistics import LEVEL
+from chord.recorder import FINISHED
 
 METRICS = 8
 POINTS = 200

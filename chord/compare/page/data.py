@@ -11,10 +11,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from chord.compare.labels import Key, group_key
-from chord.compare.model import FINISHED, Comparison, Difference, Estimate, Group, Run
+from chord.compare.model import Comparison, Difference, Estimate, Group, Run
 from chord.compare.page.answers import sample_answers
 from chord.compare.page.curves import pack
 from chord.compare.page.text import cut, shown
+from chord.recorder import FINISHED
 
 HIGHER = re.compile(r"accuracy|reward|score|retained|balance|mean\d")
 LOWER = re.compile(r"loss|nll|no_eos|all_wrong|perplexity")
