@@ -12,6 +12,7 @@ import csv
 from pathlib import Path
 
 from chord.compare.statistics import holm, paired_difference, t_interval
+from chord.compare.terminal import estimate_text
 
 TABLE = Path(__file__).parent / "runs.csv"
 PRESETS = ("sft", "rl", "chord_mu")
@@ -34,7 +35,10 @@ def main() -> None:
     for preset in PRESETS:
         values = {size: scores(rows, preset, size) for size in VARIANTS}
         for size, name in VARIANTS.items():
-            cells = [interval(list(values[size][column].values())) for column in COLUMNS]
+            cells = [
+                estimate_text(t_interval(list(by_seed.values())), column)
+                for column, by_seed in values[size].items()
+            ]
             print(f"| `{preset}` | {name} | " + " | ".join(cells) + " |")
         for size in ("8", "1"):
             for column in COLUMNS:
@@ -58,12 +62,6 @@ def scores(rows: list[dict[str, str]], preset: str, size: str) -> dict[str, dict
         if row["choice/experiment"] == preset and row["setting/trainer.micro_batch"] == size
     ]
     return {column: {int(row["seed"]): float(row[column]) for row in found} for column in COLUMNS}
-
-
-def interval(values: list[float]) -> str:
-    """Mean and 95 % interval over the seeds, in per cent."""
-    found = t_interval(values)
-    return f"{100 * found.mean:.1f} ± {100 * (found.high - found.mean):.1f}"
 
 
 if __name__ == "__main__":
