@@ -28,6 +28,7 @@ METRICS = (
     "target_mean4",
     "rl_reward",
     "expert_style",
+    "entropy",
     "retained/mean",
     "retained/min",
     "sft_accuracy",
@@ -75,11 +76,15 @@ class Evaluation:
 
 @dataclass
 class Answer:
-    """What a model wrote, and the verifier's score of it: 0 for one cut off before its end."""
+    """What a model wrote, and the verifier's score of it: 0 for one cut off before its end.
+
+    `entropies`: in nats, of the distribution that each of its tokens came from.
+    """
 
     problem: Problem
     text: str
     score: float
+    entropies: Sequence[float]
 
 
 @dataclass
@@ -103,7 +108,8 @@ def evaluate(
 
     Keys: `target_accuracy` greedy pass@1; `target_mean4` and `rl_reward` the
     verifier's mean score at temperature 1, without format terms; `expert_style` the share of those
-    samples in the expert's manner; `retained/<skill>`, `/mean`, `/min` greedy; `sft_accuracy` and
+    samples in the expert's manner and `entropy` the mean over their tokens, in nats;
+    `retained/<skill>`, `/mean`, `/min` greedy; `sft_accuracy` and
     `expert_nll` teacher-forced on held-out expert pairs; `balance` = alpha * sft_accuracy +
     (1 - alpha) * rl_reward, `balance_at_0.5` the same with .5 for alpha, by which runs compare.
     """
@@ -117,6 +123,7 @@ def evaluate(
         "target_mean4": mean([each.score for each in sampled]),
         "rl_reward": mean([each.score for each in sampled]),
         "expert_style": mean([float(data.is_expert_style(each.text)) for each in sampled]),
+        "entropy": mean([value for each in sampled for value in each.entropies]),
     }
     kept = {}
     for skill, every in data.retained(part).items():
@@ -168,9 +175,13 @@ def answer(
     )
     repeated = [problem for problem in problems for _ in range(samples or 1)]
     texts = [tokenizer.decode(response) for response in result.responses]
+    lengths = [len(response) for response in result.responses]
+    entropies = [part.tolist() for part in result.entropies.split(lengths)]
     return [
-        Answer(problem, text, verifier.score(problem, text) if finished else 0.0)
-        for problem, text, finished in zip(repeated, texts, result.finished, strict=True)
+        Answer(problem, text, verifier.score(problem, text) if finished else 0.0, each)
+        for problem, text, finished, each in zip(
+            repeated, texts, result.finished, entropies, strict=True
+        )
     ]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from pathlib import Path
 
@@ -50,7 +51,7 @@ def test_a_perfect_model_in_the_experts_manner_scores_one(
     ) -> list[evaluation.Answer]:
         texts = [worked(p) if p.skill == "target" else p.answer for p in problems]
         return [
-            evaluation.Answer(p, text, verifier.score(p, text))
+            evaluation.Answer(p, text, verifier.score(p, text), [0.0])
             for p, text in zip(problems, texts, strict=True)
             for _ in range(samples or 1)
         ]
@@ -59,6 +60,18 @@ def test_a_perfect_model_in_the_experts_manner_scores_one(
     metrics = report(small_config()).metrics
     for name in ("target_accuracy", "target_mean4", "rl_reward", "expert_style", "retained/min"):
         assert metrics[name] == 1, name
+
+
+def test_entropy_is_the_mean_over_all_tokens_of_the_samples(small_config: Build) -> None:
+    # All-zero weights give every token the same logit: ln V nats at each place.
+    config = small_config()
+    policy, data = config.model.build(), config.data.build()
+    for weights in policy.parameters():
+        weights.data.zero_()
+    found = evaluation.evaluate(
+        policy, data, config.evaluation, config.reward, split="val", alpha=0.25
+    )
+    assert found.metrics["entropy"] == pytest.approx(math.log(policy.config.vocab_size), rel=1e-6)
 
 
 def test_an_evaluation_repeats_and_splits_differ(small_config: Build) -> None:
