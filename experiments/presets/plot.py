@@ -23,15 +23,13 @@ MARKERS = dict(zip(COLOURS, "osD^v", strict=True))
 def main() -> None:
     """Draw the reporting runs; the base model is the black cross."""
     with (HERE / "runs.csv").open() as file:
-        rows = [row for row in csv.DictReader(file) if row["split"] == "test"]
-    with (HERE / "base.csv").open() as file:
-        base = next(csv.DictReader(file))
+        rows = [row for row in csv.DictReader(file) if row["test/target_accuracy"]]
     figure = Figure(figsize=(6.4, 4.4), layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()
-    axes.plot(*place(base), "kx", markersize=9, label="base")
+    axes.plot(*place(rows[0], "base/"), "kx", markersize=9, label="base")
     for preset, colour in COLOURS.items():
-        points = [place(row) for row in rows if row["preset"] == preset]
+        points = [place(row) for row in rows if row["choice/experiment"] == preset]
         if points:
             axes.plot(
                 *zip(*points, strict=True),
@@ -47,9 +45,10 @@ def main() -> None:
     figure.savefig(HERE / "presets.png", dpi=150)
 
 
-def place(row: dict[str, str]) -> tuple[float, float]:
-    """A run's position, in per cent."""
-    return 100 * float(row["target_accuracy"]), 100 * float(row["retained/mean"])
+def place(row: dict[str, str], model: str = "") -> tuple[float, float]:
+    """The position of a run, or of the base that it started from, in per cent."""
+    target, retained = (row[f"{model}test/{key}"] for key in ("target_accuracy", "retained/mean"))
+    return 100 * float(target), 100 * float(retained)
 
 
 if __name__ == "__main__":
