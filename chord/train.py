@@ -62,10 +62,11 @@ def train(config: TrainConfig, run: RunDirectory) -> Outcome:
     Raises `ConfigError` where a checkpoint or model can't be read.
     """
     with recorded(run):
-        return _train(config, run)
+        return train_unrecorded(config, run)
 
 
-def _train(config: TrainConfig, run: RunDirectory) -> Outcome:
+def train_unrecorded(config: TrainConfig, run: RunDirectory) -> Outcome:
+    """`train`, the run's final status left to the caller, who has more to do."""
     import torch
 
     torch.set_num_threads(config.threads)

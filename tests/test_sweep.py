@@ -12,6 +12,7 @@ from sweeps import FILES, Command, command, interrupt_at
 from chord.checkpoint import Checkpointing
 from chord.module import ChordModule
 from chord.recorder import read_status
+from chord.sweep import status
 from chord.sweep.job import TAGGED
 
 __all__ = ["command"]
@@ -47,6 +48,19 @@ def test_every_job_says_how_it_ended_and_is_named_by_what_differs(command: Comma
     assert command.rows()[3][4] == f"{last['val/balance_at_0.5']:.4f}"
     # Each its own: one file for each job in the sweep's directory.
     assert len(list((command.where / "s/wandb").glob("offline-run-*/run-*.wandb"))) == 4
+
+
+def test_a_status_is_written_at_the_start_and_at_the_end(
+    command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written: list[str] = []
+    write = status.record
+    monkeypatch.setattr(
+        status, "record", lambda run, *how: (written.append(how[0]), write(run, *how))
+    )
+    monkeypatch.setattr(ChordModule, "update", lambda *_: 1 / 0)
+    assert command("-m", "seed=0", "hydra.sweep.dir=s") == 1
+    assert written == ["running", "failed"]
 
 
 def test_group_and_tags_of_the_user_stay(command: Command) -> None:

@@ -112,13 +112,13 @@ def _place(path: Path, sweep: Path) -> tuple[int, str]:
 
 
 def _train(cfg: DictConfig, path: Path, number: int, label: str) -> float:
-    from chord.train import train
+    from chord.train import train_unrecorded
 
     run = _directory(cfg, path, label)
     run.sweep, run.job = HydraConfig.get().sweep.dir, number
     with recorded(run):
         config = parse(run.config, TrainConfig)
-        return train(config, run).metric(config.sweep_metric)
+        return train_unrecorded(config, run).metric(config.sweep_metric)
 
 
 def _directory(cfg: DictConfig, path: Path, label: str) -> RunDirectory:
