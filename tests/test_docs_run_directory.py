@@ -11,9 +11,8 @@ from conftest import small_composed
 from pages import ROOT, code, table
 
 from chord.config import TrainConfig, parse
-from chord.recorder import read_rows
+from chord.recorder import FAILED, FINISHED, NO_NUMBER, RUNNING, read_rows
 from chord.run import RunDirectory
-from chord.sweep import status
 from chord.train import train
 
 
@@ -74,7 +73,7 @@ def test_every_key_of_the_status_is_documented_and_written(run_files: list[Path]
     keys = {key for path in run_files for key in json.loads((path / "status.json").read_text())}
     assert keys == set(documented("status.json"))
     text = (ROOT / "docs" / "run-directory.md").read_text()
-    for name in (*status.NO_NUMBER, status.RUNNING, status.FINISHED, status.FAILED):
+    for name in (*NO_NUMBER, RUNNING, FINISHED, FAILED):
         assert f"`{name}`" in text.split("## status.json")[1].split("## metrics")[0]
 
 

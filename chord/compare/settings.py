@@ -6,17 +6,14 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-# What can't change a number: who watches, how fast, where it is written, what it goes on from.
-IGNORED = (
+from chord.recorder import NO_NUMBER
+
+# What tells no group from another: what changes no number, the seeds of a group, threads (which
+# only round differently), and how often files are written.
+NOT_COMPARED = (
+    *NO_NUMBER,
     "seed",
     "threads",
-    "resume",
-    "resume_sweep",
-    "skip_finished",
-    "sweep_metric",
-    "sweep",
-    "tracking",
-    "hydra",
     "trainer.checkpoint_every",
     "trainer.completions_every",
 )
@@ -27,14 +24,14 @@ _NO_CHOICE = ("tracking", "debug", "hparams_search", "seed")
 def flat_settings(
     config: Mapping[str, Any], schemas: Mapping[str, str] | None = None
 ) -> dict[str, object]:
-    """`{"schedule": {"peak": .9}}` as `{"schedule.peak": .9}`, without what changes no number.
+    """`{"schedule": {"peak": .9}}` as `{"schedule.peak": .9}`, without what is not compared.
 
     `schemas` names the strategy of each group (`schedule`: `cosine`) and stands under the group's
     name: two strategies may have the same fields. Lists become tuples, or text where they hold
     more than plain values.
     """
-    named = {group: name for group, name in (schemas or {}).items() if not _ignored(group)}
-    found = {key: value for key, value in _flat(config, "") if not _ignored(key)}
+    named = {group: name for group, name in (schemas or {}).items() if not _not_compared(group)}
+    found = {key: value for key, value in _flat(config, "") if not _not_compared(key)}
     return {**named, **found}
 
 
@@ -70,8 +67,8 @@ def _kept(name: str) -> bool:
     return name.partition("@")[0] not in _NO_CHOICE
 
 
-def _ignored(key: str) -> bool:
-    return any(key == name or key.startswith(name + ".") for name in IGNORED)
+def _not_compared(key: str) -> bool:
+    return any(key == name or key.startswith(name + ".") for name in NOT_COMPARED)
 
 
 def _flat(config: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, object]]:

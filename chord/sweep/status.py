@@ -18,15 +18,13 @@ from chord.recorder import (
     FAILED,
     FINISHED,
     INTERRUPTED,
+    NO_NUMBER,
     RUNNING,
     STATUS,
     read_rows,
     write_atomically,
 )
 from chord.run import RunDirectory
-
-NO_NUMBER = ("tracking", "resume", "resume_sweep", "skip_finished", "sweep_metric")
-"""Settings that can't change a number of a run."""
 
 
 def fingerprint(cfg: DictConfig) -> str:
