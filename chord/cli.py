@@ -20,13 +20,11 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from chord.config import CONF_DIR, ConfigError, register, suggest
+from chord.exits import ERROR, INTERRUPTED
 from chord.registry import SCHEMAS, SECOND
 from chord.sweep.launchers import EXTRAS
 
 EXPECTED = (ConfigError, HydraException, OmegaConfBaseException, YAMLError, OSError)
-# Exit codes: 1 for a configuration that can't be run, 130 for Ctrl-C as shells have it.
-CONFIG_ERROR = 1
-INTERRUPTED = 130
 _running = "train"
 _broken_plugin: ConfigError | None = None
 
@@ -83,7 +81,7 @@ def launch(
 def stop(error: BaseException) -> NoReturn:
     """Say what is wrong in one line and exit."""
     print(f"error: {one_line(error)}", file=sys.stderr)
-    sys.exit(CONFIG_ERROR)
+    sys.exit(ERROR)
 
 
 def one_line_errors(task: Callable[[DictConfig], float]) -> Callable[[DictConfig], float]:

@@ -14,15 +14,15 @@ opens offline.
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from chord.exits import readable_errors
+
 if TYPE_CHECKING:
     from chord.compare.model import Comparison
 
-ERROR, INTERRUPTED = 1, 130
 FOLDER = "comparison"
 
 
@@ -59,14 +59,8 @@ def parser() -> argparse.ArgumentParser:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Entry point of `chord-compare`."""
     options = parser().parse_args(arguments)
-    try:
+    with readable_errors():
         run(options)
-    except (ValueError, OSError) as error:
-        print(" ".join(str(error).split()), file=sys.stderr)
-        sys.exit(ERROR)
-    except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
-        sys.exit(INTERRUPTED)
 
 
 def run(options: argparse.Namespace) -> Comparison:

@@ -16,15 +16,15 @@ import argparse
 import importlib.util
 import json
 import re
-import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from chord.exits import readable_errors
+
 if TYPE_CHECKING:
     from chord.dashboard.specification import Request
 
-ERROR, INTERRUPTED = 1, 130
 FOLDER = Path("outputs") / "dashboard"
 
 
@@ -62,15 +62,9 @@ def parser() -> argparse.ArgumentParser:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Entry point of `chord-dashboard`."""
     options = parser().parse_args(arguments)
-    try:
+    with readable_errors():
         for line in run(options):
             print(line)
-    except ValueError as error:
-        print(" ".join(str(error).split()), file=sys.stderr)
-        sys.exit(ERROR)
-    except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
-        sys.exit(INTERRUPTED)
 
 
 def run(options: argparse.Namespace) -> Iterator[str]:

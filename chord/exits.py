@@ -1,0 +1,23 @@
+"""How a command ends that isn't Hydra's: its exit codes, and errors that fit one line."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+# 1 for what can't be done as it was asked for, 130 for Ctrl-C as shells have it.
+ERROR, INTERRUPTED = 1, 130
+
+
+@contextmanager
+def readable_errors() -> Iterator[None]:
+    """End the process in one line where the block raises ValueError, OSError, or is stopped."""
+    try:
+        yield
+    except (ValueError, OSError) as error:
+        print(" ".join(str(error).split()), file=sys.stderr)
+        sys.exit(ERROR)
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        sys.exit(INTERRUPTED)
