@@ -3,7 +3,7 @@
 # From the root of a checkout: bash experiments/map/commands.sh
 source experiments/sweep.sh
 bases=outputs/map/bases
-common=('experiment=sft,rl,sft_then_rl,chord_mu' 'seed=range(0,3)' evaluation.every=0)
+common=('experiment=sft,rl,sft_then_rl,chord_mu' 'seed=range(0,5)' evaluation.every=0)
 common+=(hydra/launcher=joblib)
 
 files() { # those of a pre-training seed, with commas

@@ -1,0 +1,141 @@
+"""runs.csv -> the tables of the study.
+
+python -m experiments.collect experiments/baseline outputs/baseline/* (see commands.sh)
+python -m experiments.baseline.table
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from chord.compare.statistics import t_interval
+from experiments.tables import (
+    SCORES,
+    Row,
+    by_seed,
+    chance,
+    corrected,
+    estimate,
+    grouped,
+    half,
+    markdown,
+    percent,
+    read,
+    signed,
+)
+
+TABLE = Path(__file__).parent / "runs.csv"
+BASELINE = "sft_then_rl"
+COMPARED = ("test/target_accuracy", "test/target_mean4", "test/retained/mean")
+HEADER = ["preset", *SCORES.values(), "entropy", "tokens SFT / RL", "seconds"]
+
+
+def main() -> None:
+    """The grids on validation, the test scores at equal steps and tokens, the differences."""
+    rows = read(TABLE)
+    tuned = [row for row in rows if sweep(row).startswith("tune")]
+    steps = [row for row in rows if sweep(row).startswith("final")]
+    tokens = [row for row in rows if sweep(row).startswith("tokens")]
+    grids([row for row in tuned if int(row["steps"]) == 120], "120 steps")
+    grids([row for row in tuned if int(row["steps"]) != 120], "equal tokens")
+    scores(steps, "equal steps")
+    # CHORD-mu's own steps are what the others' tokens are matched to.
+    mu = [row for row in steps if row["choice/experiment"] == "chord_mu"]
+    scores([*tokens, *mu], "equal tokens")
+    differences(steps, "equal steps")
+    differences([*tokens, *mu], "equal tokens")
+
+
+def sweep(row: Row) -> str:
+    """The directory of a run's sweep."""
+    return row["path"].split("/")[-2]
+
+
+def grids(rows: Sequence[Row], what: str) -> None:
+    """Target / mean retained of every tuning run, best of each preset in bold."""
+    print(f"{what}, validation: target greedy / retained mean\n")
+    found = grouped(rows, lambda row: row["choice/experiment"])
+    header = ["preset", "setting: target / retained"]
+    table = []
+    for preset, own in found.items():
+        best = max(own, key=balance)
+        cells = [
+            f"**{setting(row)}: {pair(row)}**" if row is best else f"{setting(row)}: {pair(row)}"
+            for row in own
+        ]
+        table.append((100 * balance(best), [f"`{preset}`", "; ".join(cells)]))
+    for total, (name, _) in table:
+        print(f"{name} {total:.1f}", end="  ")
+    print("\n")
+    markdown(header, [cells for _, cells in table])
+
+
+def balance(row: Row) -> float:
+    """What settings are chosen by."""
+    return float(row["val/target_accuracy"]) + float(row["val/retained/mean"])
+
+
+def pair(row: Row) -> str:
+    """Both parts of it, in per cent."""
+    target, retained = float(row["val/target_accuracy"]), float(row["val/retained/mean"])
+    return f"{100 * target:.1f} / {100 * retained:.1f}"
+
+
+def setting(row: Row) -> str:
+    """What was tuned: rates, and the switch as a share of the run."""
+    rates = row.get("setting/schedule.phase.lr") or ""
+    if rates.startswith("("):
+        first, second = (float(rate) for rate in rates.strip("()").split(","))
+        return f"{row['setting/schedule.switch_step']}, {first:g} then {second:g}"
+    return f"{float(row['setting/optimizer.lr']):g}"
+
+
+def scores(rows: Sequence[Row], what: str) -> None:
+    """Means with intervals; the base first."""
+    print(f"{what}, test\n")
+    base = [f"{100 * float(rows[0][f'base/{score}']):.1f}" for score in SCORES]
+    table = [["base", *base, f"{float(rows[0]['base/test/entropy']):.3f}", "", ""]]
+    for preset, own in grouped(rows, lambda row: row["choice/experiment"]).items():
+        cells = [percent(estimate(own, score)) for score in SCORES]
+        entropy = estimate(own, "test/entropy")
+        taught, sampled = (mean(own, f"tokens/{branch}") / 1000 for branch in ("sft", "rl"))
+        table.append(
+            [
+                f"`{preset}`, {own[0]['steps']} steps",
+                *cells,
+                f"{entropy.mean:.3f} ± {half(entropy):.3f}",
+                f"{taught:.0f}k / {sampled:.0f}k",
+                f"{mean(own, 'seconds'):.0f}",
+            ]
+        )
+    markdown(HEADER, table)
+
+
+def mean(rows: Sequence[Row], column: str) -> float:
+    """The mean of a cost; a branch that was not trained has none."""
+    return t_interval([float(row.get(column) or 0) for row in rows]).mean
+
+
+def differences(rows: Sequence[Row], what: str) -> None:
+    """Each preset minus the baseline, over common seeds; Holm's correction over the whole table."""
+    found = grouped(rows, lambda row: row["choice/experiment"])
+    pairs = [
+        (f"{preset}|{score}", by_seed(own, score), by_seed(found[BASELINE], score))
+        for preset, own in found.items()
+        for score in COMPARED
+        if preset != BASELINE and BASELINE in found
+    ]
+    tested = {each.name: each for each in corrected(pairs)}
+    print(f"{what}, paired differences to {BASELINE}: points, Holm's p over all of them\n")
+    table = []
+    for preset in found:
+        own = [tested[name] for score in COMPARED if (name := f"{preset}|{score}") in tested]
+        cells = [f"{signed(each.estimate)} (p {chance(each.p_holm)})" for each in own]
+        if cells:
+            table.append([f"`{preset}`", *cells])
+    markdown(["preset", *(SCORES[score] for score in COMPARED)], table)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,122 @@
+"""Finished runs into a study's tables: runs.csv, and curves.csv of the scores that it follows.
+
+    python -m experiments.collect experiments/overfitting outputs/overfitting \
+      --curve val/target_accuracy
+
+A run's row has its last scores, tokens and seconds, and of its settings those that are not the
+same in all rows. What is not finished is left out, with the reason on the terminal.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from chord.compare.finding import find_runs
+from chord.compare.grouping import compare
+from chord.compare.model import Comparison, Run
+from chord.compare.reading import read_runs
+from chord.compare.tables import run_rows
+from chord.recorder import EVALUATIONS, read_rows
+
+ALWAYS = ("path", "choice/experiment", "seed", "steps", "seconds")
+CHOICES = ("choice/schedule", "choice/weighting")
+SCORES = ("tokens/", "val/", "test/")
+BASE = (
+    "target_accuracy",
+    "target_mean4",
+    "expert_style",
+    "entropy",
+    "retained/mean",
+    "retained/min",
+)
+# Of the test bed, whose verifier knows right and wrong alone, these repeat others.
+REPEATED = ("rl_reward", "balance", "balance_at_0.5")
+# A setting that says how a run is measured, and not what it is.
+MEASURES = ("setting/evaluation",)
+
+
+def main() -> None:
+    """Read the directories, write the tables, say what was left out."""
+    options = argparse.ArgumentParser(description=__doc__)
+    options.add_argument("study", type=Path, help="where the tables go")
+    options.add_argument("paths", type=Path, nargs="+", help="sweeps")
+    options.add_argument("--curve", action="append", default=[], help="a score to follow")
+    given = options.parse_args()
+    comparison = read(given.paths)
+    rows = table(comparison)
+    write(given.study / "runs.csv", rows)
+    if given.curve:
+        runs = [run for group in comparison.groups for run in group.runs]
+        followed = [row for run in runs for row in curves(run, given.curve)]
+        write(given.study / "curves.csv", followed)
+    for note in comparison.notes:
+        print(note)
+    for left in comparison.left_out:
+        print(f"{left.what}: {left.reason}")
+    seconds = sum(run.seconds for group in comparison.groups for run in group.runs)
+    print(f"{len(rows)} runs, {seconds / 3600:.2f} hours in train steps")
+
+
+def read(paths: Sequence[Path]) -> Comparison:
+    """The comparison of all runs below `paths`."""
+    found = find_runs(paths)
+    runs, left_out = read_runs(found.runs)
+    return compare(runs, [*left_out, *found.missing])
+
+
+def table(comparison: Comparison) -> list[Mapping[str, object]]:
+    """A row for each finished run, and the columns that tell something."""
+    rows = [row for row in run_rows(comparison) if row["group"]]
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    kept = [
+        name
+        for name in names
+        if name in ALWAYS
+        or (name.startswith(SCORES) and name.partition("/")[2] not in REPEATED)
+        or (name.startswith("base/") and name.split("/", 2)[2] in BASE)
+    ]
+    kept += [
+        name
+        for name in names
+        if (name in CHOICES or name.startswith("setting/"))
+        and not name.startswith(MEASURES)
+        and len({repr(row.get(name)) for row in rows}) > 1
+    ]
+    return [{name: _short(row.get(name, "")) for name in kept} for row in rows]
+
+
+def curves(run: Run, names: Sequence[str]) -> list[Mapping[str, object]]:
+    """A row for each step at which a run was validated."""
+    found = [
+        row
+        for row in read_rows(Path(run.path) / EVALUATIONS)
+        if row["split"] == "val" and (row["model"] == "trained") == (row["step"] > 0)
+    ]
+    by_step = {row["step"]: row for row in found}
+    return [
+        {
+            "path": run.path,
+            "step": step,
+            **{name: _short(by_step[step].get(name, "")) for name in names},
+        }
+        for step in sorted(by_step)
+    ]
+
+
+def write(path: Path, rows: Sequence[Mapping[str, object]]) -> None:
+    """A CSV file."""
+    with path.open("w", newline="") as file:
+        writer = csv.DictWriter(file, fieldnames=list(rows[0]), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def _short(value: object) -> object:
+    return round(value, 5) if isinstance(value, float) else value
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,172 @@
+"""runs.csv and curves.csv -> the tables of the study.
+
+python -m experiments.collect experiments/overfitting outputs/overfitting (see commands.sh)
+python -m experiments.overfitting.table
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from chord.compare.statistics import t_interval
+from experiments.tables import Row, corrected, grouped, half, markdown, percent, read, signed
+
+HERE = Path(__file__).parent
+REWARD, RETAINED, NLL = "val/target_mean4", "val/retained/mean", "val/expert_nll"
+GREEDY = "val/target_accuracy"
+# From the base's own manner to the one that it has never seen.
+MANNERS = ("direct", "worked", "tens_first")
+LAST = 200
+Curves = Mapping[int, Mapping[int, float]]
+"""A score by seed, by step."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cell:
+    """One combination of what is varied."""
+
+    manner: str
+    rate: float
+    pairs: int
+
+    def __str__(self) -> str:
+        return f"{self.manner}, {self.rate:g}, {self.pairs}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Phases:
+    """A cell's curves and, for each seed, the steps at which a phase ends.
+
+    A seed's steps are chosen on the mean of the *other* seeds: its own extremes are in part those
+    of its noise. The highest reward comes first; the lowest is that of the steps before it.
+    """
+
+    reward: Curves
+    nll: Curves
+    highest: Mapping[int, int]
+    lowest: Mapping[int, int]
+    likeliest: Mapping[int, int]
+
+
+def main() -> None:
+    """What each cell goes through, and what of it is more than noise."""
+    rows, curves = read(HERE / "runs.csv"), read(HERE / "curves.csv")
+    cells = cells_of(rows)
+    found = {cell: phases(own, curves) for cell, own in cells.items()}
+    pairs = [
+        (f"{cell}|{name}", *values)
+        for cell, each in found.items()
+        for name, values in changes(each).items()
+    ]
+    tested = {each.name: each for each in corrected(pairs)}
+    header = ["manner", "lr", "pairs", "lowest at", "shift", "highest at", "readapt"]
+    header += ["end - highest", "nll lowest at", "nll: end - lowest"]
+    table = []
+    for cell, each in found.items():
+        own = {name: tested[f"{cell}|{name}"] for name in changes(each)}
+        star = {name: "*" if own[name].p_holm < 0.05 else "" for name in own}
+        points = {name: signed(own[name].estimate) + star[name] for name in own}
+        nll = own["nll"].estimate
+        table.append(
+            [
+                *(cell.manner, f"{cell.rate:g}", str(cell.pairs)),
+                *(steps(each.lowest), points["shift"]),
+                *(steps(each.highest), points["readapt"], points["overfit"]),
+                *(steps(each.likeliest), f"{nll.mean:+.3f} ± {half(nll):.3f}{star['nll']}"),
+            ]
+        )
+    certain = sum(each.p_holm < 0.05 for each in tested.values())
+    print(f"target mean@4, points; * p < .05 by Holm over all {len(tested)} ({certain})\n")
+    markdown(header, table)
+    ends(cells, curves)
+
+
+def ends(cells: Mapping[Cell, Sequence[Row]], curves: Sequence[Row]) -> None:
+    """Where each cell stands after the last step."""
+    table = []
+    for cell, own in cells.items():
+        last = [
+            t_interval([curve[LAST] for curve in by_seed(own, curves, score).values()])
+            for score in (GREEDY, REWARD, RETAINED)
+        ]
+        table.append([cell.manner, f"{cell.rate:g}", str(cell.pairs), *map(percent, last)])
+    print("after the last step, validation, %\n")
+    markdown(["manner", "lr", "pairs", "greedy", "mean@4", "retained mean"], table)
+
+
+def cells_of(rows: Sequence[Row]) -> dict[Cell, list[Row]]:
+    """Runs of each cell, in the order of the table."""
+    found: dict[Cell, list[Row]] = {}
+    for row in rows:
+        cell = Cell(
+            manner=row["setting/data.manner"],
+            rate=float(row["setting/optimizer.lr"]),
+            pairs=int(row["setting/data.expert_pairs"]),
+        )
+        found.setdefault(cell, []).append(row)
+    return dict(
+        sorted(
+            found.items(),
+            key=lambda each: (MANNERS.index(each[0].manner), each[0].rate, each[0].pairs),
+        )
+    )
+
+
+def by_seed(rows: Sequence[Row], curves: Sequence[Row], score: str) -> dict[int, dict[int, float]]:
+    """A score of each seed's run over its steps."""
+    seeds = {row["path"]: int(row["seed"]) for row in rows}
+    return {
+        seeds[str(path)]: {int(row["step"]): float(row[score]) for row in own}
+        for path, own in grouped(curves, lambda row: row["path"]).items()
+        if path in seeds
+    }
+
+
+def phases(rows: Sequence[Row], curves: Sequence[Row]) -> Phases:
+    """Where a cell's phases end."""
+    reward, nll = by_seed(rows, curves, REWARD), by_seed(rows, curves, NLL)
+    highest = {seed: step_of(reward, seed, reward[seed], sign=1) for seed in reward}
+    return Phases(
+        reward=reward,
+        nll=nll,
+        highest=highest,
+        lowest={
+            seed: step_of(reward, seed, (s for s in own if s <= highest[seed]), sign=-1)
+            for seed, own in reward.items()
+        },
+        likeliest={seed: step_of(nll, seed, nll[seed], sign=-1) for seed in nll},
+    )
+
+
+def step_of(curves: Curves, seed: int, steps: Iterable[int], *, sign: int) -> int:
+    """The step at which the mean of the other seeds is highest (sign 1) or lowest (-1)."""
+    others = [curve for other, curve in curves.items() if other != seed] or [curves[seed]]
+    return max(steps, key=lambda step: sign * sum(curve[step] for curve in others))
+
+
+def changes(found: Phases) -> dict[str, tuple[dict[int, float], dict[int, float]]]:
+    """The differences that are looked at, as what comes after and what was before."""
+    start, end = dict.fromkeys(found.reward, 0), dict.fromkeys(found.reward, LAST)
+    return {
+        "shift": (at(found.reward, found.lowest), at(found.reward, start)),
+        "readapt": (at(found.reward, found.highest), at(found.reward, found.lowest)),
+        "overfit": (at(found.reward, end), at(found.reward, found.highest)),
+        "nll": (at(found.nll, end), at(found.nll, found.likeliest)),
+    }
+
+
+def at(curves: Curves, where: Mapping[int, int]) -> dict[int, float]:
+    """Each seed's value at its step."""
+    return {seed: curve[where[seed]] for seed, curve in curves.items()}
+
+
+def steps(where: Mapping[int, int]) -> str:
+    """`15`, or `10-20` where the seeds' steps differ."""
+    low, high = min(where.values()), max(where.values())
+    return str(low) if low == high else f"{low}-{high}"
+
+
+if __name__ == "__main__":
+    main()

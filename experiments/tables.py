@@ -1,0 +1,107 @@
+"""What the studies' tables share: rows of a CSV file, means with intervals, differences."""
+
+from __future__ import annotations
+
+import csv
+import math
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+from chord.compare.model import Estimate
+from chord.compare.statistics import holm, paired_difference, t_interval
+
+Row = Mapping[str, str]
+BySeed = Mapping[int, float]
+Key = TypeVar("Key", bound=Hashable)
+# The scores every study reports, and what they are called in a table.
+SCORES = {
+    "test/target_accuracy": "target greedy",
+    "test/target_mean4": "target mean@4",
+    "test/retained/mean": "retained mean",
+    "test/retained/min": "retained min",
+    "test/expert_style": "expert's manner",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Paired:
+    """A difference over common seeds, with its p and Holm's over the family it stands in."""
+
+    name: str
+    estimate: Estimate
+    p: float
+    p_holm: float
+
+
+def read(path: Path) -> list[Row]:
+    """The rows of a CSV file."""
+    with path.open() as file:
+        return list(csv.DictReader(file))
+
+
+def by_seed(rows: Iterable[Row], score: str) -> dict[int, float]:
+    """A score of each seed; two runs of a seed are an error of the caller's choice of rows."""
+    found: dict[int, float] = {}
+    for row in rows:
+        seed = int(row["seed"])
+        assert seed not in found, f"two runs of seed {seed}: {row['path']}"
+        found[seed] = float(row[score])
+    return found
+
+
+def estimate(rows: Iterable[Row], score: str) -> Estimate:
+    """Mean and 95 % interval over the seeds."""
+    return t_interval(list(by_seed(rows, score).values()))
+
+
+def half(found: Estimate) -> float:
+    """Half of an interval's width."""
+    return found.high - found.mean
+
+
+def percent(found: Estimate) -> str:
+    """`61.2 ± 1.0`; one value stands alone."""
+    text = f"{100 * found.mean:.1f}"
+    return f"{text} ± {100 * half(found):.1f}" if found.n > 1 else text
+
+
+def signed(found: Estimate) -> str:
+    """`+4.3 ± 1.0`, in points."""
+    return f"{100 * found.mean:+.1f} ± {100 * half(found):.1f}"
+
+
+def corrected(pairs: Sequence[tuple[str, BySeed, BySeed]]) -> list[Paired]:
+    """Each first minus its second over the seeds that both have; one family for Holm."""
+    found = [(name, paired_difference(ours, theirs)) for name, ours, theirs in pairs]
+    tested = [(name, difference) for name, difference in found if difference is not None]
+    ps = holm([p for _, (_, p) in tested])
+    return [
+        Paired(name=name, estimate=difference, p=p, p_holm=p_holm)
+        for (name, (difference, p)), p_holm in zip(tested, ps, strict=True)
+    ]
+
+
+def chance(p: float) -> str:
+    """A p value as the texts have it: `.026`, `< .001`, and a dash where no test was possible."""
+    if math.isnan(p):
+        return "-"
+    return "< .001" if p < 0.001 else f"{p:.3f}".lstrip("0") if p < 1 else "1"
+
+
+def markdown(header: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    """Print a table."""
+    print("| " + " | ".join(header) + " |")
+    print("|" + "---|" * len(header))
+    for row in rows:
+        print("| " + " | ".join(row) + " |")
+    print()
+
+
+def grouped(rows: Iterable[Row], key: Callable[[Row], Key]) -> dict[Key, list[Row]]:
+    """Rows by a key, in the order in which the keys come."""
+    found: dict[Key, list[Row]] = {}
+    for row in rows:
+        found.setdefault(key(row), []).append(row)
+    return found
