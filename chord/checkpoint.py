@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -137,44 +137,41 @@ class StepLoader:
         self.next_step = state["next_step"]
 
 
-def read_checkpoint(run_dir: Path) -> tuple[int, dict[str, Any] | None]:
-    """Completed train steps and random states of a run directory; (0, None) without a checkpoint.
+class Saved(NamedTuple):
+    """What a run goes on from: completed train steps, random states, the policy's weights."""
+
+    completed: int = 0
+    random: dict[str, Any] | None = None
+    weights: dict[str, torch.Tensor] | None = None
+
+
+def read_checkpoint(run_dir: Path, setting: str = "resume") -> Saved:
+    """What the last checkpoint of a run directory holds; `Saved()` without one.
 
     Only tensors and plain values are read, so a checkpoint can't run code. Raises ValueError where
     the file is damaged.
     """
     if not (run_dir / CHECKPOINT).exists():
-        return 0, None
-    state = _load(run_dir, "resume")["chord"]
-    return int(state["completed"]), state["random"]
-
-
-def policy_state(run_dir: Path, setting: str = "run") -> dict[str, torch.Tensor]:
-    """The policy's weights in a run's last checkpoint; `ValueError` if there is none."""
-    if not (run_dir / CHECKPOINT).exists():
-        raise ValueError(f"{setting}={run_dir}: holds neither a final model nor a checkpoint yet")
-    state = _load(run_dir, setting)["state_dict"]
-    return {name.removeprefix("policy."): tensor for name, tensor in state.items()}
-
-
-def load_weights(policy: torch.nn.Module, run_dir: Path, setting: str = "resume") -> None:
-    """Load the weights of a run's last checkpoint; `ValueError` where they are not this model's."""
-    try:
-        policy.load_state_dict(policy_state(run_dir, setting))
-    except RuntimeError as error:
-        raise ValueError(
-            f"{setting}={run_dir}: {CHECKPOINT} holds the weights of another model"
-        ) from error
-
-
-def _load(run_dir: Path, setting: str) -> dict[str, Any]:
+        return Saved()
     try:
         state: dict[str, Any] = torch.load(run_dir / CHECKPOINT, weights_only=True)
-        int(state["chord"]["completed"]), state["chord"]["random"], state["state_dict"]
+        ours, weights = state["chord"], state["state_dict"]
+        return Saved(
+            completed=int(ours["completed"]),
+            random=ours["random"],
+            weights={name.removeprefix("policy."): tensor for name, tensor in weights.items()},
+        )
     except Exception as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise ValueError(f"{setting}={run_dir}: {CHECKPOINT} can't be read ({reason})") from error
-    return state
+
+
+def load_weights(policy: torch.nn.Module, weights: Mapping[str, torch.Tensor], origin: str) -> None:
+    """Load a checkpoint's weights; `ValueError` naming the `origin` where they aren't its own."""
+    try:
+        policy.load_state_dict(weights)
+    except RuntimeError as error:
+        raise ValueError(f"{origin}: {CHECKPOINT} holds the weights of another model") from error
 
 
 def random_states() -> dict[str, Any]:

@@ -87,14 +87,17 @@ def trained_model(path: Path, config: TrainConfig) -> Transformer:
 
     Raises ValueError where there is neither, or it can't be read.
     """
-    from chord.checkpoint import load_weights
+    from chord.checkpoint import load_weights, read_checkpoint
     from chord.fit import MODEL
     from chord.models.storage import load_policy
 
     if (path / MODEL).exists():
         return load_policy(path / MODEL)
+    weights = read_checkpoint(path, "run").weights
+    if weights is None:
+        raise ValueError(f"run={path}: holds neither a final model nor a checkpoint yet")
     policy = config.model.build()
-    load_weights(policy, path, "run")
+    load_weights(policy, weights, f"run={path}")
     return policy
 
 

@@ -84,15 +84,16 @@ def train_unrecorded(config: TrainConfig, run: RunDirectory) -> Outcome:
     seed_everything(config.seed, verbose=False)
     data = config.data.build()
     try:
-        completed, random_states = read_checkpoint(run.path)
+        completed, random_states, weights = read_checkpoint(run.path)
         if completed > config.steps:
             raise ConfigError(f"steps={config.steps}: the run has already taken {completed}")
         overlap = overlap_report(data)
         models = build_models(config)
         check_models(config, models, data)
         open_cache(config, data)
-        if completed:
-            load_weights(models.policy, run.path)
+        if weights is not None:
+            load_weights(models.policy, weights, f"resume={run.path}")
+            del weights  # as large as the model
         run.tracker_id = run.tracker_id or new_run_id()
         run.write()
         begin(run)

@@ -9,11 +9,12 @@ import pytest
 import torch
 from conftest import small_composed
 
+from chord.checkpoint import CHECKPOINT
 from chord.config import ConfigError, TrainConfig, parse
 from chord.data.tasks import ALPHABET
 from chord.data.tokenizer import CharTokenizer
-from chord.evaluate import last_alpha
-from chord.fit import Outcome
+from chord.evaluate import last_alpha, trained_model
+from chord.fit import MODEL, Outcome
 from chord.models.config import TransformerConfig
 from chord.models.storage import save_policy
 from chord.models.transformer import Transformer
@@ -69,6 +70,19 @@ def test_the_last_alpha_of_a_controller_is_the_one_on_record(
     assert last_alpha(tmp_path / "none", config) == 0.5
     linear = parse(small_composed(small_models, "schedule=linear"), TrainConfig)
     assert last_alpha(tmp_path / "run", linear) == pytest.approx(0.6)
+
+
+def test_a_run_without_its_final_model_is_scored_at_its_checkpoint(
+    small_models: Path, tmp_path: Path
+) -> None:
+    path, config = tmp_path / "run", parse(small_composed(small_models), TrainConfig)
+    trained = run(small_models, path).module.policy.state_dict()
+    (path / MODEL).unlink()
+    found = trained_model(path, config).state_dict()
+    assert all(torch.equal(found[name], weights) for name, weights in trained.items())
+    (path / CHECKPOINT).unlink()
+    with pytest.raises(ValueError, match="run: holds neither a final model nor a checkpoint yet"):
+        trained_model(path, config)
 
 
 def test_a_diverging_run_stops_in_one_line_and_keeps_its_rows(

@@ -246,6 +246,19 @@ def test_the_newest_run_is_found(small_models: Path, tmp_path: Path) -> None:
     assert newest_run(tmp_path) == tmp_path / "b" / "0"
 
 
+def test_a_resumed_run_reads_its_checkpoint_once_and_lightning_does(
+    small_models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        die_in(ChordModule, "update", 4)(patch)
+        with pytest.raises(Killed):
+            start(small_models, tmp_path / "run")
+    load, read = torch.load, []
+    monkeypatch.setattr(torch, "load", lambda *a, **k: (read.append(a), load(*a, **k))[1])
+    resume(tmp_path / "run")
+    assert len(read) == 2
+
+
 def test_a_damaged_checkpoint_is_named(small_models: Path, tmp_path: Path) -> None:
     start(small_models, tmp_path / "run")
     path = tmp_path / "run" / CHECKPOINT
