@@ -68,19 +68,14 @@ def print_summary(
     samples: Sequence[Sample],
     run_dir: str | Path,
     *,
-    split: str = "test",
-    alpha: float | None = None,
-    messages: Iterable[str] = (),
+    split: str,
+    alpha: float,
 ) -> None:
-    """Print the comparison, the samples, where everything lies, and the tracker's `messages`.
+    """Print the comparison, the samples, and where everything lies.
 
-    `base` and `trained` are evaluation metrics of `split`, with or without its prefix; `alpha` is
-    the SFT share that `balance` was taken at. Model text is shown as it is, never read as markup.
+    `base` and `trained` are evaluation metrics of `split`; `alpha` is the SFT share that `balance`
+    was taken at. Model text is shown as it is, never read as markup.
     """
-    prefix = f"{split}/"
-    base, trained = (
-        {key.removeprefix(prefix): value for key, value in row.items()} for row in (base, trained)
-    )
     console.print()
     console.print(_comparison(base, trained, split, alpha))
     if samples:
@@ -91,13 +86,13 @@ def print_summary(
     picture = Path(run_dir) / "curves.png"
     if picture.exists():
         lines.append(f"curves: {shown(picture)}")
-    for line in (*lines, *messages):
-        # Whole lines: a command that was broken in two cannot be copied.
+    for line in lines:
+        # Whole lines: a path that was broken in two can't be copied.
         console.print(Text(line), soft_wrap=True)
 
 
 def _comparison(
-    base: Mapping[str, float], trained: Mapping[str, float], split: str, alpha: float | None
+    base: Mapping[str, float], trained: Mapping[str, float], split: str, alpha: float
 ) -> Table:
     table = Table(title=f"{split} split", title_justify="left", title_style="bold")
     table.add_column("")
