@@ -41,6 +41,7 @@ def cache_teacher(path: Path, k: int, settings: Sequence[str]) -> str:
     """Score every expert pair of the configured data with its teacher; returns what to print."""
     from hydra import compose, initialize_config_dir
 
+    from chord.build import build_data
     from chord.config import CONF_DIR, ConfigError, TrainConfig, parse, register
     from chord.data.batch import collate_pairs
     from chord.models.teacher_cache import write_cache
@@ -48,7 +49,7 @@ def cache_teacher(path: Path, k: int, settings: Sequence[str]) -> str:
     register()
     with initialize_config_dir(version_base="1.3", config_dir=str(CONF_DIR)):
         config = parse(compose("train", list(settings)), TrainConfig)
-    data, teacher = config.data.build(), config.teacher.build()
+    data, teacher = build_data(config), config.teacher.build()
     if teacher is None:
         raise ConfigError("teacher=none: there is nothing to cache; use teacher=tiny")
     pairs = data.expert_pairs

@@ -6,7 +6,7 @@ from chord.advantages import SrftAdvantage
 from chord.config import ConfigError, TrainConfig, registered_name
 from chord.data.base import SPLITS, Data, DataConfig
 from chord.evaluation import Evaluation
-from chord.models.tiny import NoTeacher
+from chord.models.base import NoTeacher
 from chord.targets import ReverseKl
 
 

@@ -18,7 +18,7 @@ from chord.evaluation import Evaluation, check_metric
 from chord.gates import Gate
 from chord.losses import Objective
 from chord.mixes import Mix
-from chord.models.tiny import Teacher, Tiny
+from chord.models.base import ModelConfig, Teacher
 from chord.optimizer import AdamW
 from chord.registry import SCHEMAS, SECOND
 from chord.rewards import Reward
@@ -72,7 +72,7 @@ class TrainConfig:
     rollout: RolloutConfig
     reward: Reward
     data: DataConfig
-    model: Tiny
+    model: ModelConfig
     teacher: Teacher
     optimizer: AdamW
     off_policy: Weighting

@@ -53,8 +53,9 @@ def all_rows(values: Tensor) -> tuple[Tensor, int]:
     if world_size() == 1:
         return values, 0
     table = values if values.dim() > 1 else values.unsqueeze(1)
-    sizes = [torch.zeros(2, dtype=torch.int64) for _ in range(world_size())]
-    dist.all_gather(sizes, torch.tensor(table.shape[:2]))
+    own = torch.tensor(table.shape[:2], device=table.device)
+    sizes = [torch.zeros_like(own) for _ in range(world_size())]
+    dist.all_gather(sizes, own)
     rows, width = torch.stack(sizes).amax(dim=0).tolist()
     padded = table.new_zeros(rows, width, *table.shape[2:])
     padded[: table.shape[0], : table.shape[1]] = table

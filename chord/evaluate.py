@@ -15,7 +15,7 @@ from chord.run import newest_run, open_run
 
 if TYPE_CHECKING:
     from chord.evaluation import Report
-    from chord.models.transformer import Transformer
+    from chord.models.policy import Policy
 
 cli.register_options()
 
@@ -38,6 +38,7 @@ def evaluate_run(path: Path, config: EvaluateConfig) -> tuple[Report, Report]:
     import torch
     from rich.console import Console
 
+    from chord.build import build_data
     from chord.evaluation import evaluate, side_by_side
     from chord.summary import print_summary
 
@@ -45,7 +46,7 @@ def evaluate_run(path: Path, config: EvaluateConfig) -> tuple[Report, Report]:
     check_amounts(config.evaluation, trained.data)
     alpha = last_alpha(path, trained)
     torch.set_num_threads(config.threads)
-    data = trained.data.build()
+    data = build_data(trained)
     try:
         policies = (trained.model.build(), trained_model(path, trained))
     except ValueError as error:
@@ -82,17 +83,16 @@ def last_alpha(path: Path, config: TrainConfig) -> float:
     return float(rows[-1]["alpha"]) if rows else config.schedule(config.steps - 1)
 
 
-def trained_model(path: Path, config: TrainConfig) -> Transformer:
+def trained_model(path: Path, config: TrainConfig) -> Policy:
     """The model of a run: the final one, or that of its last checkpoint if it was interrupted.
 
     Raises ValueError where there is neither, or it can't be read.
     """
     from chord.checkpoint import load_weights, read_checkpoint
-    from chord.fit import MODEL
-    from chord.models.storage import load_policy
 
-    if (path / MODEL).exists():
-        return load_policy(path / MODEL)
+    policy = config.model.load(path)
+    if policy is not None:
+        return policy
     weights = read_checkpoint(path, "run").weights
     if weights is None:
         raise ValueError(f"run={path}: holds neither a final model nor a checkpoint yet")

@@ -12,9 +12,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from chord.data.base import Data
     from chord.data.batch import Pair, Problem
-    from chord.models.transformer import Transformer
+    from chord.models.policy import Policy
     from chord.rewards import Reward
     from chord.summary import Sample
 
@@ -96,7 +98,7 @@ class Report:
 
 
 def evaluate(
-    policy: Transformer,
+    policy: Policy,
     data: Data,
     config: Evaluation,
     verifier: Reward,
@@ -142,7 +144,7 @@ def evaluate(
 
 
 def answer(
-    policy: Transformer,
+    policy: Policy,
     data: Data,
     problems: Sequence[Problem],
     verifier: Reward,
@@ -165,11 +167,11 @@ def answer(
         )
     result = sample(
         policy,
-        [tokenizer.encode(problem.prompt) for problem in problems],
+        [tokenizer.prompt(problem) for problem in problems],
         group_size=samples or 1,
         max_new_tokens=max_new_tokens,
         uniforms=uniforms,
-        eos_id=tokenizer.eos_id,
+        stop_ids=tokenizer.stop_ids,
         pad_id=tokenizer.pad_id,
         greedy=samples is None,
     )
@@ -206,21 +208,23 @@ def side_by_side(
     ]
 
 
-def imitation(policy: Transformer, data: Data, pairs: Sequence[Pair]) -> dict[str, float]:
+def imitation(policy: Policy, data: Data, pairs: Sequence[Pair]) -> dict[str, float]:
     """Teacher-forced argmax agreement and mean nll over the tokens of expert responses."""
     import torch
 
     from chord.data.batch import collate_pairs
-    from chord.models.scoring import response_logits
+    from chord.models.scoring import score
     from chord.weightings import token_logprobs
 
-    tokens = collate_pairs(pairs, data.tokenizer)
+    def of_tokens(logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+        return logits.argmax(dim=-1) == targets, token_logprobs(logits, targets)
+
+    tokens = collate_pairs(pairs, data.tokenizer).to(policy.device)
     with torch.no_grad():
-        logits = response_logits(policy, tokens)
-    targets = tokens.targets[tokens.mask]
+        agrees, logprobs = score(policy, tokens).map(of_tokens, tokens.targets[tokens.mask])
     return {
-        "sft_accuracy": float((logits.argmax(dim=-1) == targets).double().mean()),
-        "expert_nll": float(-token_logprobs(logits, targets).double().mean()),
+        "sft_accuracy": float(agrees.double().mean()),
+        "expert_nll": float(-logprobs.double().mean()),
     }
 
 

@@ -21,8 +21,7 @@ from chord.config import ConfigError, TrainConfig
 from chord.data.base import Data
 from chord.evaluation import Report, evaluate, prefixed, side_by_side
 from chord.gradients import Models
-from chord.models.storage import save_policy
-from chord.models.transformer import Transformer
+from chord.models.policy import Policy
 from chord.module import ChordModule, DivergedError
 from chord.plots import plot_run
 from chord.recorder import EVALUATIONS, Recorder, read_rows
@@ -30,8 +29,6 @@ from chord.run import RunDirectory
 from chord.signals import Signals, Stopped
 from chord.summary import print_summary
 from chord.tracking import Tracker
-
-MODEL = "model.safetensors"
 
 
 @dataclass
@@ -119,9 +116,7 @@ class Run:
         if step == self.config.steps:
             self.final = report
 
-    def report(
-        self, policy: Transformer, split: str, model: str, step: int, *, alpha: float
-    ) -> Report:
+    def report(self, policy: Policy, split: str, model: str, step: int, *, alpha: float) -> Report:
         """Evaluate a model after `step` completed train steps, and put it on record."""
         config = self.config
         result = evaluate(
@@ -140,7 +135,7 @@ class Run:
     def finish(self, module: ChordModule) -> Outcome:
         """Save the model, evaluate base and trained one last time, show both."""
         config, path = self.config, self.directory.path
-        save_policy(module.policy, path / MODEL, {"run": self.directory.name})
+        config.model.save(module.models.policy, path, {"run": self.directory.name})
         split = "test" if config.evaluation.test else "val"
         untrained = config.model.build().to(module.dtype_of_policy)
         # Base and trained are compared, so both are balanced at the last step's alpha.

@@ -17,6 +17,7 @@ from chord.models.teacher_cache import TeacherCache
 if TYPE_CHECKING:
     from chord.config import TrainConfig
     from chord.data.base import Data
+    from chord.models.policy import Policy
 
 
 def open_cache(config: TrainConfig, data: Data) -> TeacherCache | None:
@@ -32,15 +33,15 @@ def open_cache(config: TrainConfig, data: Data) -> TeacherCache | None:
 
 
 class Imitation:
-    """Makes `ExpertRows` of a step in the policy's dtype.
+    """Makes `ExpertRows` of a step where the policy is.
 
     Raises ValueError where the target's cache can't be read or lacks some of the expert pairs.
     """
 
-    def __init__(self, config: TrainConfig, data: Data, dtype: torch.dtype) -> None:
+    def __init__(self, config: TrainConfig, data: Data, policy: Policy) -> None:
         self.config = config
         self.data = data
-        self.dtype = dtype
+        self.policy = policy
         self.cache = open_cache(config, data)
 
     def stream(self, step: int) -> ExpertRows:
@@ -56,13 +57,14 @@ class Imitation:
 
         The signal of a row is the verifier's score of the expert's answer.
         """
-        tokens = collate_pairs(pairs, self.data.tokenizer)
+        dtype, device = self.policy.dtype, self.policy.device
+        tokens = collate_pairs(pairs, self.data.tokenizer).to(device)
         scores = [self.config.reward.score(pair.problem, pair.response) for pair in pairs]
         return ExpertRows(
             tokens=tokens,
-            signal=step_signal(torch.tensor(scores, dtype=torch.float64)).to(self.dtype),
-            share=None if share is None else share.to(self.dtype),
-            teacher=self.cache.rows(pairs, tokens.mask, self.dtype) if self.cache else None,
+            signal=step_signal(torch.tensor(scores, dtype=torch.float64, device=device)).to(dtype),
+            share=None if share is None else share.to(device, dtype),
+            teacher=self.cache.rows(pairs, tokens.mask, dtype) if self.cache else None,
         )
 
     def own(self, rollouts: Rollouts) -> ExpertRows:

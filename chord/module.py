@@ -53,7 +53,7 @@ class ChordModule(LightningModule):
         # Held in a list, so that frozen models are neither trained nor saved in checkpoints.
         self._models = [models]
         self.collect = Collector(config, data, models)
-        self.imitation = Imitation(config, data, self.dtype_of_policy)
+        self.imitation = Imitation(config, data, models.policy)
         self.record: StepRecord | None = None
         self.schedule_state = config.schedule.start()
         self.gate_state = config.gate.start()

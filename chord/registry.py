@@ -12,7 +12,8 @@ from chord.evaluation import Evaluation
 from chord.gates import AllWrongBuffer, NoGate, SolveRate
 from chord.losses import Cispo, Grpo, Gspo, Reinforce
 from chord.mixes import Additive, Convex
-from chord.models.tiny import NoTeacher, Tiny, TinyTeacher
+from chord.models.base import NoTeacher
+from chord.models.tiny import Tiny, TinyTeacher
 from chord.optimizer import AdamW
 from chord.rewards import Verifier
 from chord.rollout import RolloutConfig

@@ -15,7 +15,7 @@ import hydra
 from omegaconf import OmegaConf
 
 from chord import cli
-from chord.checks import overlap_report, reads_reference, reads_teacher
+from chord.checks import overlap_report
 from chord.config import CONF_DIR, ConfigError, TrainConfig
 from chord.run import RunDirectory, holds_run, refuse_a_second_run
 from chord.sweep.directory import in_its_directory
@@ -23,9 +23,7 @@ from chord.sweep.job import run_job
 from chord.sweep.status import begin, recorded
 
 if TYPE_CHECKING:
-    from chord.data.base import Data
     from chord.fit import Outcome
-    from chord.gradients import Models
 
 
 def main() -> None:
@@ -72,6 +70,7 @@ def train_unrecorded(config: TrainConfig, run: RunDirectory) -> Outcome:
     torch.set_num_threads(config.threads)
     from lightning.pytorch import seed_everything
 
+    from chord.build import build_data, build_models, check_models
     from chord.checkpoint import CHECKPOINT, load_weights, read_checkpoint
     from chord.fit import Run
     from chord.imitation import open_cache
@@ -82,7 +81,7 @@ def train_unrecorded(config: TrainConfig, run: RunDirectory) -> Outcome:
     if config.resume is None:
         refuse_a_second_run(run.path)
     seed_everything(config.seed, verbose=False)
-    data = config.data.build()
+    data = build_data(config)
     try:
         completed, random_states, weights = read_checkpoint(run.path)
         if completed > config.steps:
@@ -135,57 +134,6 @@ def train_unrecorded(config: TrainConfig, run: RunDirectory) -> Outcome:
 def notes(config: TrainConfig) -> list[str]:
     """What a user should know before the first step."""
     return [note for note in (config.weighting.note,) if note is not None]
-
-
-def check_models(config: TrainConfig, models: Models, data: Data) -> None:
-    """Refuse models of another vocabulary, and answers that do not fit behind the prompts."""
-    size = data.tokenizer.vocab_size
-    for setting, model in (("model.path", models.policy), ("teacher.path", models.teacher)):
-        if model is not None and model.config.vocab_size != size:
-            raise ConfigError(
-                f"{setting}: the model has a vocabulary of {model.config.vocab_size}, "
-                f"the data one of {size}"
-            )
-    context = models.policy.config.context
-    encode = data.tokenizer.encode
-    longest = max(
-        (len(encode(p.problem.prompt)) + len(encode(p.response)) + 1 for p in data.expert_pairs),
-        default=0,
-    )
-    if longest > context:
-        raise ConfigError(
-            f"data.expert_pairs={len(data.expert_pairs)}: the longest has {longest} tokens, the "
-            f"model's context {context}"
-        )
-    room = context - data.longest_prompt
-    for setting, length in (
-        ("rollout.max_new_tokens", config.rollout.max_new_tokens),
-        ("evaluation.max_new_tokens", config.evaluation.max_new_tokens),
-    ):
-        if length > room:
-            raise ConfigError(
-                f"{setting}={length}: must be at most {room}, the model's context less the "
-                "longest prompt"
-            )
-
-
-def build_models(config: TrainConfig) -> Models:
-    """The policy, and the frozen models that something in the configuration reads."""
-    import torch
-
-    from chord.gradients import Models
-
-    policy = config.model.build()
-    teacher = config.teacher.build() if reads_teacher(config) else None
-    reference = config.model.build() if reads_reference(config) else None
-    dtype = torch.float64 if config.trainer.precision == "64-true" else torch.float32
-    for model in (policy, teacher, reference):
-        if model is not None:
-            model.to(dtype).eval()
-    for frozen in (teacher, reference):
-        if frozen is not None:
-            frozen.requires_grad_(False)
-    return Models(policy, teacher, reference)
 
 
 if __name__ == "__main__":

@@ -18,12 +18,14 @@ import torch.distributed as dist
 from lightning.pytorch import seed_everything
 from torch import Tensor, nn
 
+from chord.build import build_data, build_models
 from chord.config import TrainConfig
 from chord.data.batch import TokenBatch
 from chord.metrics import Rollouts
+from chord.models.policy import Policy
+from chord.models.scoring import score
 from chord.module import ChordModule
 from chord.plan import Plan
-from chord.train import build_models
 
 PAIRED = ("trainer.precision=64-true", "data.pairing=paired")
 
@@ -31,10 +33,15 @@ PAIRED = ("trainer.precision=64-true", "data.pairing=paired")
 def module_of(config: TrainConfig) -> ChordModule:
     """The module of a run that can take gradients without a trainer."""
     seed_everything(config.seed, verbose=False)
-    module = ChordModule(config, config.data.build(), build_models(config))
+    module = ChordModule(config, build_data(config), build_models(config))
     module.manual_backward = lambda loss: loss.backward()  # type: ignore[method-assign,assignment]
     module.on_train_start()
     return module
+
+
+def response_logits(policy: Policy, batch: TokenBatch) -> Tensor:
+    """Logits (N, V) of all response tokens at once."""
+    return policy.head(score(policy, batch).features)
 
 
 def gradient(policy: nn.Module) -> Tensor:

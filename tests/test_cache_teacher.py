@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 import torch
+from steps import response_logits
 
 from chord.cache_teacher import main
 from chord.data.batch import collate_pairs
 from chord.data.testbed import TestbedConfig
-from chord.models.scoring import response_logits
 from chord.models.storage import load_policy
 from chord.models.teacher_cache import TeacherCache, write_cache
 

@@ -136,7 +136,7 @@ def test_one_round_is_one_call_of_sample_bit_for_bit(small_config: Build, settin
                 group_size=rollout.group_size,
                 max_new_tokens=rollout.max_new_tokens,
             ),
-            eos_id=tokenizer.eos_id,
+            stop_ids=tokenizer.stop_ids,
             pad_id=tokenizer.pad_id,
         )
         rows = collate(

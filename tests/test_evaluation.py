@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 import chord.evaluation as evaluation
+from chord.build import build_data
 from chord.config import TrainConfig
 from chord.data.base import Data
 from chord.data.batch import Problem
@@ -22,7 +23,7 @@ Build = Callable[..., TrainConfig]
 def report(config: TrainConfig, split: str = "val", alpha: float = 0.25) -> evaluation.Report:
     return evaluation.evaluate(
         config.model.build(),
-        config.data.build(),
+        build_data(config),
         config.evaluation,
         config.reward,
         split=split,
@@ -94,7 +95,7 @@ def test_every_metric_is_there_for_either_split(small_config: Build, tmp_path: P
 
 def test_an_answer_that_is_cut_off_scores_nothing_but_is_shown(small_config: Build) -> None:
     config = small_config()
-    data = config.data.build()
+    data = build_data(config)
     (problem,) = data.validation[:1]
     (cut,) = evaluation.answer(config.model.build(), data, [problem], Verifier(), max_new_tokens=3)
     assert len(cut.text) == 3

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import torch
 from objectives import FROZEN, LOOPS, VARIANTS, loop, name_of
-from steps import gradient, on_two_ranks
+from steps import gradient, on_two_ranks, response_logits
 from test_gradients import models, rollouts
 from torch import Tensor
 from vectors import f64, lengths
@@ -21,7 +21,6 @@ from vectors import f64, lengths
 from chord.gradients import RolloutRows, Tokens, add_rl_gradient
 from chord.losses import Kl, Objective, Reinforce, aggregate, denominator
 from chord.metrics import branch_metrics
-from chord.models.scoring import response_logits
 from chord.registry import SCHEMAS
 from chord.weightings import Uniform
 

@@ -122,7 +122,7 @@ class Undecided(torch.nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.config = TransformerConfig(vocab_size=VOCAB, width=16, layers=1, heads=2, context=32)
+        self.vocab_size = VOCAB
         self.table = torch.nn.Parameter(torch.zeros(VOCAB, VOCAB).double())
 
     def hidden(self, input_ids: Tensor, attention_mask: Tensor | None = None) -> Tensor:

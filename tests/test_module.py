@@ -9,17 +9,17 @@ import torch
 from lightning.pytorch import seed_everything
 from torch import nn
 
+from chord.build import build_data, build_models
 from chord.checkpoint import StepLoader
 from chord.config import TrainConfig
 from chord.module import ChordModule
-from chord.train import build_models
 
 Build = Callable[..., TrainConfig]
 
 
 def module_of(config: TrainConfig) -> ChordModule:
     seed_everything(config.seed, verbose=False)
-    return ChordModule(config, config.data.build(), build_models(config))
+    return ChordModule(config, build_data(config), build_models(config))
 
 
 def fitted(module: ChordModule) -> ChordModule:

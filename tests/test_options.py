@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 from lightning.pytorch import seed_everything
 
+from chord.build import build_data, build_models
 from chord.config import CONF_DIR, TrainConfig
 from chord.fit import StepLoader
 from chord.module import ChordModule
 from chord.plan import Plan
 from chord.registry import SCHEMAS
-from chord.train import build_models
 
 # What an option cannot do without.
 PAIRED = "data.pairing=paired"
@@ -101,7 +101,7 @@ VARIANTS = [
 def metrics_of(config: TrainConfig) -> list[dict[str, float]]:
     """The rows of a run of `config`, by the module alone: no evaluation, no files."""
     seed_everything(config.seed, verbose=False)
-    module = ChordModule(config, config.data.build(), build_models(config))
+    module = ChordModule(config, build_data(config), build_models(config))
     rows: list[dict[str, float]] = []
     trainer = config.trainer.build(max_steps=config.steps * config.rollout.updates, callbacks=[])
     update = module.update

@@ -9,10 +9,10 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from steps import response_logits
 from torch import Tensor, nn
 
 from chord.data.batch import collate
-from chord.models.scoring import response_logits
 from chord.models.transformer import Transformer, TransformerConfig
 from chord.rollout import RolloutConfig, Samples, draw_uniforms, sample
 from chord.rollout.sampling import fill_holes
@@ -94,7 +94,7 @@ def test_a_group_is_the_answers_to_its_prompt_in_prompt_major_order() -> None:
             SAME_LENGTH[prompt : prompt + 1],
             group_size=4,
             max_new_tokens=8,
-            eos_id=EOS,
+            stop_ids=[EOS],
             pad_id=0,
             uniforms=rows,
         )

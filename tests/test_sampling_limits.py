@@ -23,7 +23,7 @@ def answers(limits: list[int] | None, prompts: list[list[int]], keys: list[int])
         prompts,
         group_size=4,
         max_new_tokens=12,
-        eos_id=1,
+        stop_ids=[1],
         pad_id=0,
         uniforms=draw_uniforms(7, 0, keys=keys, group_size=4, max_new_tokens=12),
         limits=limits,

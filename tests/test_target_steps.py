@@ -12,6 +12,7 @@ from conftest import small_composed
 from steps import PAIRED, count, loss_gradient, module_of, plan_gradient, row_tokens, score_as
 from torch import Tensor
 
+from chord.build import build_data
 from chord.config import ConfigError, TrainConfig, parse
 from chord.data.batch import TokenBatch, collate_pairs
 from chord.gradients import ExpertRows
@@ -33,7 +34,7 @@ def cache(small_models: Path, tmp_path: Path, small_config: Build) -> Callable[[
 
     def write(k: int) -> str:
         path = tmp_path / f"{k}.safetensors"
-        data = small_config(*SFT).data.build()
+        data = build_data(small_config(*SFT))
         teacher = load_policy(small_models / "teacher.safetensors").eval()
         tokens = collate_pairs(data.expert_pairs, data.tokenizer)
         write_cache(path, teacher, data.expert_pairs, tokens, k=k)

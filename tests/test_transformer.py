@@ -9,10 +9,11 @@ import pytest
 import torch
 import torch.nn.functional as F
 from safetensors.torch import save_file
+from steps import response_logits
 from torch import Tensor
 
 from chord.data.batch import collate
-from chord.models.scoring import response_logits, scatter
+from chord.models.scoring import scatter
 from chord.models.storage import load_policy, read_metadata, save_policy
 from chord.models.transformer import Transformer, TransformerConfig
 from chord.weightings import token_logprobs

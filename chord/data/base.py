@@ -49,8 +49,11 @@ class DataConfig(ABC):
         return None
 
     @abstractmethod
-    def build(self) -> Data:
-        """The data set with these settings."""
+    def build(self, tokenizer: Tokenizer) -> Data:
+        """The data set with these settings, for a model with that tokenizer.
+
+        Raises ValueError where the tokenizer can't write its texts.
+        """
 
 
 class Data(ABC):

@@ -3,29 +3,51 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Protocol
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
+    import torch
     from torch import Tensor
 
 
 @dataclass(frozen=True)
+class Turn:
+    """A message of a conversation; ``role`` is system, user or assistant."""
+
+    role: str
+    content: str
+
+
+@dataclass(frozen=True)
 class Problem:
-    """A question with its known answer; ``key`` is a stable id that seeds its samples."""
+    """A question with its known answer; ``key`` is a stable id that seeds its samples.
+
+    ``turns``: the conversation that the response continues, for data that are conversations; where
+    there are none, the prompt is its only turn. ``details``: what the scorer needs beyond the
+    answer.
+    """
 
     prompt: str
     answer: str
     key: int
     skill: str = "target"
+    turns: tuple[Turn, ...] = ()
+    details: Any = field(default=None, compare=False, repr=False)
 
 
 @dataclass(frozen=True)
 class Pair:
-    """A problem with an expert's response to it (text only, without an end token)."""
+    """A problem with an expert's response to it (text only, without an end token).
+
+    ``turns``: what follows the problem's turns where that is more than one response: assistant's
+    turns, which are imitated, and others between them, which are not; the last is the assistant's
+    and holds ``response``.
+    """
 
     problem: Problem
     response: str
+    turns: tuple[Turn, ...] = ()
 
 
 class Tokenizer(Protocol):
@@ -46,12 +68,25 @@ class Tokenizer(Protocol):
         """The token that ends a response."""
         ...
 
+    @property
+    def stop_ids(self) -> frozenset[int]:
+        """The tokens that end a sampled response, `eos_id` among them."""
+        ...
+
     def encode(self, text: str) -> list[int]:
         """One id after the other, without an end token."""
         ...
 
     def decode(self, ids: Iterable[int]) -> str:
         """The text before the first end token, padding left out."""
+        ...
+
+    def prompt(self, problem: Problem) -> list[int]:
+        """What a response to the problem follows, the same for experts and samples."""
+        ...
+
+    def response(self, pair: Pair) -> tuple[list[int], list[bool]]:
+        """What follows the prompt, end token included, and which of it the expert wrote."""
         ...
 
 
@@ -94,6 +129,14 @@ class TokenBatch:
         response_mask[:, 1:] &= keep
         return replace(self, response_mask=response_mask)
 
+    def to(self, device: torch.device) -> TokenBatch:
+        """The same tokens on a device."""
+        return TokenBatch(
+            input_ids=self.input_ids.to(device),
+            response_mask=self.response_mask.to(device),
+            attention_mask=self.attention_mask.to(device),
+        )
+
     def select(self, rows: Tensor | slice) -> TokenBatch:
         """Return the given rows, trimmed to the longest of them (at least one column)."""
         attention_mask = self.attention_mask[rows]
@@ -107,12 +150,17 @@ class TokenBatch:
 
 
 def collate(
-    prompts: Sequence[Sequence[int]], responses: Sequence[Sequence[int]], *, pad_id: int
+    prompts: Sequence[Sequence[int]],
+    responses: Sequence[Sequence[int]],
+    *,
+    pad_id: int,
+    written: Sequence[Sequence[bool]] | None = None,
 ) -> TokenBatch:
     """Join each prompt to its response and pad on the right.
 
-    A response carries its own end token if it has one; a truncated one has none. Worked value:
-    prompts [[5, 6], [7]] and responses [[8, 1], [9]] give input_ids [[5, 6, 8, 1], [7, 9, 0, 0]].
+    A response carries its own end token if it has one; a truncated one has none. ``written`` says
+    which tokens of a response count, all by default. Worked value: prompts [[5, 6], [7]] and
+    responses [[8, 1], [9]] give input_ids [[5, 6, 8, 1], [7, 9, 0, 0]].
 
     Raises ValueError where the two lists differ in length or a prompt is empty (its first
     response token would have nothing to be predicted from).
@@ -133,9 +181,13 @@ def collate(
     ends = torch.tensor(sizes, dtype=torch.int64)[:, None]
     columns = torch.arange(width)[None, :]
     attention_mask = columns < ends
+    response_mask = attention_mask & (columns >= starts)
+    if written is not None:
+        marks = [mark for row in written for mark in row]
+        response_mask[response_mask.clone()] = torch.tensor(marks, dtype=torch.bool)
     return TokenBatch(
         input_ids=torch.tensor(rows, dtype=torch.int64).reshape(len(rows), width),
-        response_mask=attention_mask & (columns >= starts),
+        response_mask=response_mask,
         attention_mask=attention_mask,
     )
 
@@ -149,8 +201,10 @@ def micro_batches(tokens: TokenBatch, size: int) -> Iterator[Tensor]:
 
 def collate_pairs(pairs: Sequence[Pair], tokenizer: Tokenizer) -> TokenBatch:
     """Tokens of problems and their expert's responses, each with its end token."""
+    responses = [tokenizer.response(pair) for pair in pairs]
     return collate(
-        [tokenizer.encode(pair.problem.prompt) for pair in pairs],
-        [[*tokenizer.encode(pair.response), tokenizer.eos_id] for pair in pairs],
+        [tokenizer.prompt(pair.problem) for pair in pairs],
+        [tokens for tokens, _ in responses],
         pad_id=tokenizer.pad_id,
+        written=[written for _, written in responses],
     )

@@ -13,7 +13,7 @@ from functools import lru_cache
 from typing import NamedTuple
 
 from chord.data.base import Data, DataConfig
-from chord.data.batch import Pair, Problem
+from chord.data.batch import Pair, Problem, Tokenizer
 from chord.data.tasks import (
     ALPHABET,
     FIRST,
@@ -24,6 +24,7 @@ from chord.data.tasks import (
     draw_from,
     draw_target,
     is_worked,
+    make_problem,
 )
 from chord.data.tokenizer import CharTokenizer
 
@@ -100,9 +101,9 @@ class TestbedConfig(DataConfig):
     def teacher_departs(self) -> str | None:
         return None if self.manner == "worked" else f"data.manner={self.manner}"
 
-    def build(self) -> Testbed:
-        """The data set with these settings."""
-        return Testbed(self)
+    def build(self, tokenizer: Tokenizer | None = None) -> Testbed:
+        """The data set with these settings, by default in tokens of its own characters."""
+        return Testbed(self, tokenizer or CharTokenizer(ALPHABET))
 
 
 def _check_range(name: str, value: int, low: int, high: int) -> None:
@@ -119,9 +120,9 @@ class Testbed(Data):
 
     __test__ = False
 
-    def __init__(self, config: TestbedConfig) -> None:
+    def __init__(self, config: TestbedConfig, tokenizer: Tokenizer) -> None:
         self.config = config
-        self.tokenizer = CharTokenizer(ALPHABET)
+        self.tokenizer = tokenizer
         self.expert_pairs = [
             self._pair(p) for p in _targets("train", config.sizes)[: config.expert_pairs]
         ]
@@ -137,8 +138,9 @@ class Testbed(Data):
         """Tokens of the longest prompt of all parts and skills."""
         sizes = self.config.sizes
         skills = [skill for split in HELD_OUT for skill in self.retained(split).values()]
-        lengths = [len(problem.prompt) for problems in skills for problem in problems]
-        return max(len(f"{sizes.first[1]}*{sizes.second[1]}="), *lengths)
+        largest = make_problem(TARGET, f"{sizes.first[1]}*{sizes.second[1]}=")
+        problems = [largest, *(problem for skill in skills for problem in skill)]
+        return max(len(self.tokenizer.prompt(problem)) for problem in problems)
 
     def problems(self, step: int, seed: int, n: int) -> list[Problem]:
         """The RL problems of a train step, drawn with replacement."""

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from chord.data.batch import Pair, Problem
 
 
 @dataclass(frozen=True)
@@ -32,6 +36,20 @@ class CharTokenizer:
     @property
     def vocab_size(self) -> int:
         return len(self.alphabet) + 2
+
+    @property
+    def stop_ids(self) -> frozenset[int]:
+        """The one end token."""
+        return frozenset({self.eos_id})
+
+    def prompt(self, problem: Problem) -> list[int]:
+        """The characters of the prompt."""
+        return self.encode(problem.prompt)
+
+    def response(self, pair: Pair) -> tuple[list[int], list[bool]]:
+        """The characters of the response and the end token, all of them the expert's."""
+        tokens = [*self.encode(pair.response), self.eos_id]
+        return tokens, [True] * len(tokens)
 
     def encode(self, text: str) -> list[int]:
         """Return one id per character, without an end token; ValueError on an unknown one."""

@@ -11,7 +11,7 @@ from chord.gradients.rows import Backward, ExpertRows, Models, Tokens
 from chord.gradients.weights import StepWeights
 from chord.losses import denominator, weighted_loss
 from chord.losses.distillation import TeacherTokens
-from chord.models.scoring import response_logits
+from chord.models.scoring import pack, score, unpack
 from chord.targets import Target
 from chord.targets import Tokens as ExpertTokens
 from chord.weightings import Weighting, token_stats
@@ -35,15 +35,20 @@ def add_sft_gradient(
     seen, target = Tokens(), target or ExpertTokens()
     total = all_sum(denominator(rows.tokens.mask))
     weights_of = StepWeights(models, weighting, rows.tokens, rows.signal, micro_batch=micro_batch)
+
+    def of_tokens(logits: Tensor, targets: Tensor, *tables: Tensor) -> tuple[Tensor, ...]:
+        stats = token_stats(logits, targets, top_k=weighting.top_k)
+        teacher = _read(models, rows, target, tables)
+        return target.token_losses(logits, stats.logprobs, targets, teacher), *pack(stats)
+
     for index in micro_batches(rows.tokens, micro_batch):
         batch = rows.tokens.select(index)
-        targets = batch.targets[batch.mask]
-        logits = response_logits(models.policy, batch)
-        stats = token_stats(logits, targets, top_k=weighting.top_k)
-        weights = weights_of(index, stats)
-        losses = target.token_losses(
-            logits, stats.logprobs, targets, _teacher(models, rows, target, index, batch)
+        tables = _tables(models, rows, target, index, batch)
+        losses, *columns = score(models.policy, batch).map(
+            of_tokens, batch.targets[batch.mask], *tables
         )
+        stats = unpack(columns, models.policy.vocab_size)
+        weights = weights_of(index, stats)
         factors = weights
         if rows.share is not None:
             factors = factors * _of_row(rows.share[index], batch)
@@ -62,14 +67,28 @@ def _of_row(values: Tensor, batch: TokenBatch) -> Tensor:
 
 
 @torch.no_grad()
-def _teacher(
+def _tables(
     models: Models, rows: ExpertRows, target: Target, index: Tensor, batch: TokenBatch
-) -> TeacherTokens | None:
-    """The teacher's log-probabilities at the response tokens, cached or computed."""
+) -> tuple[Tensor, ...]:
+    """What the teacher says at the response tokens, (N, ...): cached tables, or its features.
+
+    Its logits, like the policy's, are too large to be kept.
+    """
     if not target.needs_teacher:
-        return None
+        return ()
     if rows.teacher is not None:
-        width = batch.mask.shape[1]
-        return rows.teacher[index][:, :width][batch.mask]
+        cached = rows.teacher[index][:, : batch.mask.shape[1]][batch.mask]
+        return (cached.logprobs,) if cached.ids is None else (cached.logprobs, cached.ids)
     assert models.teacher is not None, "this target needs a teacher"
-    return target.read(response_logits(models.teacher, batch))
+    return (score(models.teacher, batch).features,)
+
+
+@torch.no_grad()
+def _read(
+    models: Models, rows: ExpertRows, target: Target, tables: tuple[Tensor, ...]
+) -> TeacherTokens | None:
+    """The teacher's log-probabilities from a piece of `_tables`."""
+    if not tables or rows.teacher is not None:
+        return TeacherTokens(*tables) if tables else None
+    assert models.teacher is not None, "this target needs a teacher"
+    return target.read(models.teacher.head(*tables))

@@ -8,8 +8,7 @@ from chord.distributed import all_sum
 from chord.gradients.rows import Models, OffPolicy, RolloutRows, Tokens
 from chord.gradients.weights import StepWeights
 from chord.losses import aggregate, denominator
-from chord.models.scoring import scatter
-from chord.weightings import token_stats
+from chord.models.scoring import Scored, scatter
 
 
 class ExpertTokens:
@@ -38,30 +37,29 @@ class ExpertTokens:
             models, settings.weighting, tokens, rows.signal, micro_batch=micro_batch
         )
 
-    def losses(self, index: Tensor, piece: RolloutRows, logits: Tensor) -> Tensor:
+    def losses(self, index: Tensor, piece: RolloutRows, scored: Scored) -> Tensor:
         """-A sg(w) log p (b, t) of one micro-batch, 0 on all other tokens.
 
-        `logits` (N, V) are those of all response tokens of the piece, the policy's own among them.
+        `scored` are all response tokens of the piece, the policy's own among them.
         """
-        weighted, mask = self._weighted(index, piece, logits)
+        weighted, mask = self._weighted(index, piece, scored)
         advantages = piece.advantages.detach().to(weighted.dtype)
         return -(scatter(weighted, mask) * advantages[:, None])
 
-    def nll(self, index: Tensor, piece: RolloutRows, logits: Tensor) -> Tensor:
+    def nll(self, index: Tensor, piece: RolloutRows, scored: Scored) -> Tensor:
         """coef * sum(-sg(w) log p) / N, N the expert's tokens of the whole step."""
-        weighted, mask = self._weighted(index, piece, logits)
+        weighted, mask = self._weighted(index, piece, scored)
         losses = -scatter(weighted, mask)
         if piece.share is not None:
             losses = losses * piece.share[:, None]
         return self.settings.coef * aggregate(losses, mask, total=self._total)
 
-    def _weighted(self, index: Tensor, piece: RolloutRows, logits: Tensor) -> tuple[Tensor, Tensor]:
+    def _weighted(self, index: Tensor, piece: RolloutRows, scored: Scored) -> tuple[Tensor, Tensor]:
         """sg(w) log p of the expert's tokens (M,), and where they stand (b, t)."""
         assert piece.expert is not None, "a micro-batch keeps the rows' mask of expert tokens"
         mask = piece.tokens.mask & piece.expert
-        top_k = self.settings.weighting.top_k
-        stats = token_stats(
-            logits[mask[piece.tokens.mask]], piece.tokens.targets[mask], top_k=top_k
+        stats = scored[mask[piece.tokens.mask]].stats(
+            piece.tokens.targets[mask], top_k=self.settings.weighting.top_k
         )
         weights = self._weights_of(index, stats).detach()
         self.seen.off_logprobs.append(stats.logprobs.detach())

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from chord.data.batch import TokenBatch
 from chord.losses.distillation import TeacherTokens
-from chord.models.transformer import Transformer
+from chord.models.policy import Policy
 from chord.weightings import Uniform, Weighting
 
 Backward = Callable[[Tensor], None]
@@ -20,14 +20,14 @@ Backward = Callable[[Tensor], None]
 class Models:
     """The policy, and the frozen models some terms compare it with."""
 
-    policy: Transformer
-    teacher: Transformer | None = None
-    reference: Transformer | None = None
+    policy: Policy
+    teacher: Policy | None = None
+    reference: Policy | None = None
 
     @property
     def dtype(self) -> torch.dtype:
-        """What the policy computes in."""
-        return next(self.policy.parameters()).dtype
+        """What losses are computed in."""
+        return self.policy.dtype
 
 
 @dataclass

@@ -13,8 +13,8 @@ from torch import Tensor
 
 from chord.data.batch import TokenBatch, micro_batches
 from chord.distributed import all_rows, world_size
-from chord.models.scoring import response_logits, scatter
-from chord.weightings import TokenStats, Weighting, token_logprobs, token_stats
+from chord.models.scoring import pack, scatter, score, unpack
+from chord.weightings import TokenStats, Weighting
 
 if TYPE_CHECKING:
     from chord.gradients.rows import Models
@@ -63,8 +63,8 @@ class StepWeights:
         parts = []
         for index in micro_batches(self.tokens, micro_batch):
             batch = self.tokens.select(index)
-            logits = response_logits(self.models.policy, batch)
-            stats = token_stats(logits, batch.targets[batch.mask], top_k=self.weighting.top_k)
+            scored = score(self.models.policy, batch)
+            stats = scored.stats(batch.targets[batch.mask], top_k=self.weighting.top_k)
             parts.append((index, self._table(batch, stats)))
         table = parts[0][1].new_zeros(*mask.shape, parts[0][1].shape[2] + 2)
         for index, part in parts:
@@ -78,32 +78,21 @@ class StepWeights:
     @torch.no_grad()
     def _table(self, batch: TokenBatch, stats: TokenStats) -> Tensor:
         """Everything the rule reads but the signal, (b, t, S), 0 outside the response."""
-        columns = _pack(stats)
+        columns = [column.detach() for column in pack(stats)]
         targets = batch.targets[batch.mask]
         if self.weighting.needs_teacher:
             assert self.models.teacher is not None, "this weighting needs a teacher"
-            columns += _pack(token_stats(response_logits(self.models.teacher, batch), targets))
+            columns += pack(score(self.models.teacher, batch).stats(targets))
         if self.weighting.needs_reference:
             assert self.models.reference is not None, "this weighting needs a reference model"
-            columns.append(token_logprobs(response_logits(self.models.reference, batch), targets))
+            columns.append(score(self.models.reference, batch).logprobs(targets))
         return scatter(torch.stack(columns, dim=-1), batch.mask)
 
     def _weigh(self, table: Tensor, mask: Tensor, signal: Tensor) -> Tensor:
-        columns = list(table.unbind(dim=-1))
-        size = self.models.policy.config.vocab_size
-        top_k = self.weighting.top_k is not None
-        policy = _unpack(columns, size, top_k=top_k)
-        expert = _unpack(columns, size) if self.weighting.needs_teacher else None
-        reference = columns.pop(0) if self.weighting.needs_reference else None
+        columns = table.unbind(dim=-1)
+        size = self.models.policy.vocab_size
+        own = 3 if self.weighting.top_k is None else 4
+        policy, others = unpack(columns[:own], size), columns[own:]
+        expert = unpack(others[:3], size) if self.weighting.needs_teacher else None
+        reference = others[-1] if self.weighting.needs_reference else None
         return self.weighting(policy, mask, expert=expert, reference=reference, signal=signal)
-
-
-def _pack(stats: TokenStats) -> list[Tensor]:
-    columns = [stats.logprobs.detach(), stats.entropy, stats.max_prob]
-    return columns if stats.top_k_entropy is None else [*columns, stats.top_k_entropy]
-
-
-def _unpack(columns: list[Tensor], vocab_size: int, *, top_k: bool = False) -> TokenStats:
-    """The inverse of `_pack`; takes what it reads off the front of `columns`."""
-    logprobs, entropy, max_prob = (columns.pop(0) for _ in range(3))
-    return TokenStats(logprobs, entropy, max_prob, vocab_size, columns.pop(0) if top_k else None)

@@ -29,11 +29,17 @@ class KVCache:
 
     @classmethod
     def create(
-        cls, config: TransformerConfig, *, rows: int, capacity: int, dtype: torch.dtype
+        cls,
+        config: TransformerConfig,
+        *,
+        rows: int,
+        capacity: int,
+        dtype: torch.dtype,
+        device: torch.device | None = None,
     ) -> KVCache:
         """Allocate an empty cache for ``rows`` sequences of at most ``capacity`` tokens."""
         shape = (config.layers, 2, rows, config.heads, capacity, config.head_width)
-        return cls(torch.empty(shape, dtype=dtype))
+        return cls(torch.empty(shape, dtype=dtype, device=device))
 
     @property
     def rows(self) -> int:
@@ -58,7 +64,8 @@ class KVCache:
         """Record which of the ``new`` slots are real; return (rows, slots), None if all are."""
         end = self.length + new
         if self.valid is None and attention_mask is not None and not bool(attention_mask.all()):
-            self.valid = torch.ones(self.rows, self.capacity, dtype=torch.bool)
+            shape = (self.rows, self.capacity)
+            self.valid = torch.ones(shape, dtype=torch.bool, device=self.storage.device)
         if self.valid is None:
             return None
         self.valid[:, self.length : end] = True if attention_mask is None else attention_mask
@@ -87,7 +94,7 @@ class KVCache:
 
         Only rows that change place are copied.
         """
-        moved = (rows != torch.arange(len(rows))).nonzero()[:, 0]
+        moved = (rows != torch.arange(len(rows), device=rows.device)).nonzero()[:, 0]
         filled = self.storage[..., : self.length, :]
         filled[:, :, moved] = filled[:, :, rows[moved]]
         self.storage = self.storage[:, :, : len(rows)]

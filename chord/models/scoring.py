@@ -1,38 +1,101 @@
-"""Logits of a policy where a response token is predicted, and only there."""
+"""A policy's logits where a response token is predicted, and only there, a piece at a time.
+
+The logits of a step are by far its largest tensor: 4,096 tokens at a vocabulary of 150,000 take
+2.5 GB, and as much for each of their functions. They are never kept: functions of them are taken
+piece by piece, and in the backward each piece is computed again.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Protocol
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
+import torch
 from torch import Tensor
+from torch.utils.checkpoint import checkpoint
+
+from chord.models.policy import Policy
+from chord.weightings.stats import TokenStats, token_logprobs, token_stats
 
 if TYPE_CHECKING:
     from chord.data.batch import TokenBatch
 
+PIECE = 2**25
+"""Logits that exist at a time: 128 MB in float32."""
 
-class Policy(Protocol):
-    """What scoring asks of a model: features first, logits where they are wanted."""
-
-    def hidden(self, input_ids: Tensor, attention_mask: Tensor | None = None) -> Tensor:
-        """Return features, (B, L, width), of causal attention over the real tokens."""
-        ...
-
-    @property
-    def head(self) -> Callable[[Tensor], Tensor]:
-        """Map features (..., width) to logits (..., V)."""
-        ...
+OfTokens = Callable[..., tuple[Tensor, ...]]
 
 
-def response_logits(policy: Policy, batch: TokenBatch) -> Tensor:
-    """Return the logits of every response token, (N, V), in the row-major order of ``batch.mask``.
+@dataclass
+class Scored:
+    """A policy's features (N, width) where N response tokens are predicted."""
 
-    Row i predicts ``batch.targets[batch.mask][i]``. N may be 0; the result still has a backward
+    policy: Policy
+    features: Tensor
+
+    def __getitem__(self, keep: Tensor) -> Scored:
+        """Those that (N,) bool `keep` marks."""
+        return Scored(self.policy, self.features[keep])
+
+    def map(self, function: OfTokens, *columns: Tensor) -> tuple[Tensor, ...]:
+        """`function(logits (n, V), *columns (n, ...))`, tensors (n, ...), over all N tokens.
+
+        It is called on pieces of the tokens, so it must treat each token by itself. Gradients flow
+        to the features and to what the function reads; where there is more than one piece it is
+        called a second time in the backward.
+        """
+        count, size = self.features.shape[0], max(1, PIECE // self.policy.vocab_size)
+        if count <= size:
+            return function(self.policy.head(self.features), *columns)
+
+        def of_piece(features: Tensor, *columns: Tensor) -> tuple[Tensor, ...]:
+            return function(self.policy.head(features), *columns)
+
+        pieces = [
+            checkpoint(of_piece, *parts, use_reentrant=False, preserve_rng_state=False)
+            for parts in zip(
+                self.features.split(size), *(column.split(size) for column in columns), strict=True
+            )
+        ]
+        return tuple(torch.cat(parts) for parts in zip(*pieces, strict=True))
+
+    def stats(self, targets: Tensor, *, top_k: int | None = None) -> TokenStats:
+        """`token_stats` of each target (N,)."""
+        return unpack(
+            self.map(lambda logits, t: pack(token_stats(logits, t, top_k=top_k)), targets),
+            self.policy.vocab_size,
+        )
+
+    def logprobs(self, targets: Tensor, *, temperature: float = 1.0) -> Tensor:
+        """`token_logprobs` of each target (N,)."""
+        (found,) = self.map(
+            lambda logits, t: (token_logprobs(logits, t, temperature=temperature),), targets
+        )
+        return found
+
+
+def score(policy: Policy, batch: TokenBatch) -> Scored:
+    """The features of every response token, in the row-major order of ``batch.mask``.
+
+    Entry i predicts ``batch.targets[batch.mask][i]``. N may be 0; the result still has a backward
     to every parameter, with zero gradients.
     """
     # The last column predicts nothing; where all rows need it least, it is not computed.
     features = policy.hidden(batch.input_ids[:, :-1], batch.attention_mask[:, :-1])
-    return policy.head(features[batch.mask])
+    return Scored(policy, features[batch.mask])
+
+
+def pack(stats: TokenStats) -> tuple[Tensor, ...]:
+    """The statistics as tensors (N,); `unpack` makes them statistics again."""
+    columns = (stats.logprobs, stats.entropy, stats.max_prob)
+    return columns if stats.top_k_entropy is None else (*columns, stats.top_k_entropy)
+
+
+def unpack(columns: Sequence[Tensor], vocab_size: int) -> TokenStats:
+    """The inverse of `pack`."""
+    logprobs, entropy, max_prob, *top_k = columns
+    return TokenStats(logprobs, entropy, max_prob, vocab_size, *top_k)
 
 
 def scatter(flat: Tensor, mask: Tensor) -> Tensor:

@@ -19,9 +19,9 @@ from torch import Tensor
 
 from chord.data.batch import Pair, TokenBatch
 from chord.losses.distillation import TeacherTokens, keep_likeliest
-from chord.models.scoring import response_logits
+from chord.models.policy import Policy
+from chord.models.scoring import score
 from chord.models.storage import write_tensors
-from chord.models.transformer import Transformer
 
 _ENTRY = "chord_teacher"
 
@@ -34,25 +34,30 @@ def digest(pair: Pair) -> int:
 
 @torch.no_grad()
 def write_cache(
-    path: Path, teacher: Transformer, pairs: Sequence[Pair], tokens: TokenBatch, *, k: int
+    path: Path, teacher: Policy, pairs: Sequence[Pair], tokens: TokenBatch, *, k: int
 ) -> dict[str, float]:
     """Score all pairs (their rows in `tokens`) and write the file, all of it or nothing.
 
     Returns what the truncation leaves out: mean and largest mass beyond the K tokens kept.
     """
-    kept = keep_likeliest(response_logits(teacher, tokens).log_softmax(dim=-1), k)
-    assert kept.ids is not None
+
+    def likeliest(logits: Tensor) -> tuple[Tensor, Tensor]:
+        kept = keep_likeliest(logits.log_softmax(dim=-1), k)
+        assert kept.ids is not None
+        return kept.ids, kept.logprobs
+
+    ids, logprobs = score(teacher, tokens).map(likeliest)
     tensors = {
         "digests": torch.tensor([digest(pair) for pair in pairs], dtype=torch.int64),
         "lengths": tokens.mask.sum(dim=1),
-        "ids": kept.ids.to(torch.int32),
-        "logprobs": kept.logprobs.float(),
+        "ids": ids.to(torch.int32),
+        "logprobs": logprobs.float(),
     }
-    header = json.dumps({"vocab_size": teacher.config.vocab_size, "k": kept.ids.shape[-1]})
+    header = json.dumps({"vocab_size": teacher.vocab_size, "k": ids.shape[-1]})
     write_tensors(path, tensors, {_ENTRY: header})
-    if kept.logprobs.shape == kept.ids.shape:
+    if logprobs.shape == ids.shape:
         return {"mean": 0.0, "largest": 0.0}
-    rest = kept.logprobs[:, -1].exp()
+    rest = logprobs[:, -1].exp()
     return {"mean": float(rest.mean()), "largest": float(rest.max())}
 
 
@@ -108,8 +113,9 @@ class TeacherCache:
         spans = [self.spans[digest(pair)] for pair in pairs]
         # Without a pair, as on a rank that has none, there is nothing to join.
         index = torch.cat([torch.arange(0), *(torch.arange(s.start, s.stop) for s in spans)])
-        ids = self.ids.new_zeros((*mask.shape, self.ids.shape[-1]))
-        logprobs = torch.zeros((*mask.shape, self.logprobs.shape[-1]), dtype=dtype)
-        ids[mask] = self.ids[index]
-        logprobs[mask] = self.logprobs[index].to(dtype)
+        device = mask.device
+        ids = self.ids.new_zeros((*mask.shape, self.ids.shape[-1]), device=device)
+        logprobs = torch.zeros((*mask.shape, self.logprobs.shape[-1]), dtype=dtype, device=device)
+        ids[mask] = self.ids[index].to(device)
+        logprobs[mask] = self.logprobs[index].to(device, dtype)
         return TeacherTokens(logprobs, ids)

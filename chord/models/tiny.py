@@ -6,9 +6,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from chord.data.tasks import ALPHABET
+from chord.data.tokenizer import CharTokenizer
+from chord.models.base import ModelConfig, Teacher
+
 if TYPE_CHECKING:
+    from chord.models.policy import Policy
     from chord.models.transformer import Transformer
 
+MODEL = "model.safetensors"
 ASSETS = Path(__file__).parent.parent / "assets"
 SEEDS = (0, 1, 2)
 """Pre-training seeds of the shipped bases."""
@@ -20,7 +26,7 @@ def base_name(seed: int) -> str:
 
 
 @dataclass(kw_only=True)
-class Tiny:
+class Tiny(ModelConfig):
     """The pre-trained base model of the test bed, or another checkpoint of the same kind.
 
     `pretraining_seed`: which of the shipped bases, made by one recipe from different seeds; they
@@ -42,23 +48,27 @@ class Tiny:
                 f"model.path={self.path} names another; give one of the two"
             )
 
+    def tokenizer(self) -> CharTokenizer:
+        """One token for each character of the test bed."""
+        return CharTokenizer(ALPHABET)
+
     def build(self) -> Transformer:
         """Load the checkpoint; `ValueError` in one line where it is missing or corrupt."""
         return _load("model.path", self.path, ASSETS / base_name(self.pretraining_seed))
 
+    def save(self, policy: Policy, run: Path, notes: dict[str, str]) -> None:
+        """Write `model.safetensors` into the run directory."""
+        from chord.models.storage import save_policy
+        from chord.models.transformer import Transformer
 
-@dataclass(kw_only=True)
-class Teacher:
-    """The source of the expert's distribution."""
+        assert isinstance(policy, Transformer)
+        save_policy(policy, run / MODEL, notes)
 
-    def build(self) -> Transformer | None:
-        """The model, or None where there is no teacher."""
-        return None
+    def load(self, run: Path) -> Transformer | None:
+        """Read `model.safetensors` of the run directory."""
+        from chord.models.storage import load_policy
 
-
-@dataclass(kw_only=True)
-class NoTeacher(Teacher):
-    """No teacher: weightings and KL terms that need one are refused."""
+        return load_policy(run / MODEL) if (run / MODEL).exists() else None
 
 
 @dataclass(kw_only=True)

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from chord.models.cache import KVCache
 from chord.models.config import TransformerConfig
+from chord.models.policy import Cache, Policy
 
 __all__ = ["KVCache", "Transformer", "TransformerConfig"]
 
@@ -62,7 +63,7 @@ class Block(nn.Module):
         return out
 
 
-class Transformer(nn.Module):
+class Transformer(Policy):
     """The policy: ``hidden`` gives features, ``head`` turns them into logits, (B, L, V).
 
     Initial weights come from torch's global generator: seed it first.
@@ -80,9 +81,18 @@ class Transformer(nn.Module):
         self.register_buffer("rope", rotary_table(config), persistent=False)
         self.reset_parameters()
 
+    @property
+    def vocab_size(self) -> int:
+        return self.config.vocab_size
+
+    @property
+    def context(self) -> int:
+        return self.config.context
+
     def reset_parameters(self) -> None:
         """Unit-variance activations at the start; branches share one unit of residual variance."""
         nn.init.normal_(self.embedding.weight, std=0.5)
+        assert isinstance(self.head, nn.Linear)
         nn.init.normal_(self.head.weight, std=0.02)
         branches = 2 * self.config.layers
         for block in self.blocks:
@@ -97,7 +107,7 @@ class Transformer(nn.Module):
         input_ids: Tensor,
         attention_mask: Tensor | None = None,
         *,
-        cache: KVCache | None = None,
+        cache: Cache | None = None,
     ) -> Tensor:
         """Return the last normalised features, (B, L, width).
 
@@ -111,6 +121,7 @@ class Transformer(nn.Module):
 
         Raises ValueError where the sequence is longer than ``model.context``.
         """
+        assert cache is None or isinstance(cache, KVCache), "a cache of another model"
         rotation, bias = self._positions(input_ids, attention_mask, cache)
         x: Tensor = self.embedding(input_ids)
         for layer, block in enumerate(self.blocks):
@@ -128,7 +139,9 @@ class Transformer(nn.Module):
     def new_cache(self, rows: int, capacity: int) -> KVCache:
         """Return an empty cache for ``rows`` sequences of at most ``capacity`` tokens."""
         dtype = self.embedding.weight.dtype
-        return KVCache.create(self.config, rows=rows, capacity=capacity, dtype=dtype)
+        return KVCache.create(
+            self.config, rows=rows, capacity=capacity, dtype=dtype, device=self.device
+        )
 
     def _positions(
         self, input_ids: Tensor, attention_mask: Tensor | None, cache: KVCache | None
@@ -159,15 +172,15 @@ class Transformer(nn.Module):
 
     def _bias(self, valid: Tensor | None, past: int, new: int) -> Tensor:
         """Return 0 where a new token may look and -inf elsewhere, ([B, 1,] new, past + new)."""
-        own = torch.arange(past, past + new)[:, None]
-        slots = torch.arange(past + new)[None, :]
+        device = self.rope.device
+        own = torch.arange(past, past + new, device=device)[:, None]
+        slots = torch.arange(past + new, device=device)[None, :]
         allowed = slots <= own
         if valid is not None:
             # A padding token sees itself, or its softmax would be 0 / 0.
             allowed = (allowed & valid[:, None, None, :]) | (slots == own)
-        return torch.zeros(allowed.shape, dtype=self.rope.dtype).masked_fill_(
-            ~allowed, float("-inf")
-        )
+        bias = torch.zeros(allowed.shape, dtype=self.rope.dtype, device=device)
+        return bias.masked_fill_(~allowed, float("-inf"))
 
 
 def rotary_table(config: TransformerConfig) -> Tensor:

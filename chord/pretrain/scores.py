@@ -46,7 +46,7 @@ def respond(
         if samples
         else None,
         greedy=not samples,
-        eos_id=TOKENIZER.eos_id,
+        stop_ids=TOKENIZER.stop_ids,
         pad_id=TOKENIZER.pad_id,
     )
     texts = [

@@ -13,7 +13,8 @@ if TYPE_CHECKING:
 class Sampler:
     """Turns logits into tokens."""
 
-    eos_id: int
+    stops: Tensor
+    """The tokens that end an answer."""
     temperature: float
     top_k: int
     top_p: float

@@ -98,8 +98,8 @@ class Collector:
         groups = [
             Group(
                 problem=problem,
-                prompt=tokenizer.encode(problem.prompt),
-                expert=tokenizer.encode(self.data.pair_with(problem.key).response)
+                prompt=tokenizer.prompt(problem),
+                expert=tokenizer.response(self.data.pair_with(problem.key))[0][:-1]
                 if config.needs_expert_answers
                 else [],
                 stages=config.prefixes.stages(own, step=step, seed=seed, key=problem.key),
@@ -138,7 +138,7 @@ class Collector:
             top_p=config.top_p,
             top_k=config.top_k,
             uniforms=uniforms,
-            eos_id=tokenizer.eos_id,
+            stop_ids=tokenizer.stop_ids,
             pad_id=tokenizer.pad_id,
         )
         sizes = [len(response) for response in samples.responses]
@@ -182,12 +182,13 @@ class Collector:
             [[*answer.given, *answer.sampled] for answer in answers],
             pad_id=self.data.tokenizer.pad_id,
         )
-        expert = None
+        expert, device = None, self.models.policy.device
+        tokens = tokens.to(device)
         if config.needs_expert_answers:
-            given = torch.tensor([len(answer.given) for answer in answers])
+            given = torch.tensor([len(answer.given) for answer in answers], device=device)
             expert = tokens.mask & (tokens.mask.cumsum(dim=1) <= given[:, None])
         own = tokens if expert is None else tokens.within(~expert)
-        rewards = torch.stack([group.rewards for group in groups])
+        rewards = torch.stack([group.rewards for group in groups]).to(device)
         kl, mean_kl = self.config.objective.kl, None
         if kl.coef > 0 and kl.where == "reward":
             penalty = kl_in_reward(
@@ -199,14 +200,14 @@ class Collector:
             )
             rewards = rewards - penalty.reshape(shape)
             mean_kl = float(penalty.sum() / kl.coef / own.mask.sum().clamp(min=1))
-        scores = torch.tensor([a.score for a in answers], dtype=torch.float64)
+        scores = torch.tensor([a.score for a in answers], dtype=torch.float64, device=device)
         dtype = self.models.dtype
         rows = RolloutRows(
             tokens=tokens,
-            old_logprobs=scatter(torch.cat([a.logprobs for a in answers]), own.mask),
+            old_logprobs=scatter(torch.cat([a.logprobs for a in answers]).to(device), own.mask),
             advantages=self.advantages(rewards, answers).flatten().to(dtype),
             signal=step_signal(scores).to(dtype),
-            finished=torch.tensor([a.finished for a in answers], dtype=torch.bool),
+            finished=torch.tensor([a.finished for a in answers], dtype=torch.bool, device=device),
             expert=expert,
         )
         return Rollouts(
@@ -217,7 +218,7 @@ class Collector:
             styled=[self.data.is_expert_style(a.text) for a in answers],
             scores=scores.reshape(shape),
             rewards=rewards,
-            entropies=torch.cat([a.entropies for a in answers]),
+            entropies=torch.cat([a.entropies for a in answers]).to(device),
             kl=mean_kl,
             rounds=rounds,
             experts=config.expert_in_group,
@@ -225,9 +226,11 @@ class Collector:
 
     def advantages(self, rewards: Tensor, answers: Sequence[Answer]) -> Tensor:
         """Advantages of our groups (P, K); statistics over the batch are taken over all ranks."""
-        own = torch.tensor([len(a.sampled) > 0 for a in answers]).reshape(rewards.shape)
+        own = torch.tensor([len(a.sampled) > 0 for a in answers], device=rewards.device)
+        own = own.reshape(rewards.shape)
         spread = [float(a.entropies.double().mean()) if a.sampled else 0.0 for a in answers]
-        entropy = torch.tensor(spread, dtype=torch.float64).reshape(rewards.shape)
+        entropy = torch.tensor(spread, dtype=torch.float64, device=rewards.device)
+        entropy = entropy.reshape(rewards.shape)
         gathered, start = all_rows(torch.stack([rewards, own.double(), entropy], dim=-1))
         everyone = self.config.advantage(
             gathered[..., 0], own=gathered[..., 1] > 0, entropy=gathered[..., 2]

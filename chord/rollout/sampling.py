@@ -7,7 +7,7 @@ each row draws from random numbers of its own, so that what else is in the batch
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor, nn
 
-    from chord.models.transformer import Transformer
+    from chord.models.policy import Policy
 
     Uniforms = NDArray[np.float64]
 
@@ -66,12 +66,12 @@ def draw_uniforms(
 
 
 def sample(
-    policy: Transformer,
+    policy: Policy,
     prompts: Sequence[Sequence[int]],
     *,
     group_size: int,
     max_new_tokens: int,
-    eos_id: int,
+    stop_ids: Collection[int],
     pad_id: int,
     uniforms: Uniforms | None = None,
     greedy: bool = False,
@@ -91,6 +91,7 @@ def sample(
 
     Args:
         uniforms: (len(prompts) * group_size, at least max_new_tokens), see `draw_uniforms`.
+        stop_ids: the tokens that end an answer.
         pad_id: fills the left of shorter prompts; hidden from attention, so any id will do.
         limits: for each prompt the length at which its answers are cut, 1 to max_new_tokens.
         chunk_rows: rows computed at once. Samples do not depend on it but for ties within
@@ -104,30 +105,33 @@ def sample(
     if greedy == (uniforms is not None):
         raise ValueError("sampling needs either uniforms or greedy=True, and not both")
     limits = [max_new_tokens] * len(prompts) if limits is None else limits
-    _check_lengths(prompts, limits, max_new_tokens, policy.config.context)
+    _check_lengths(prompts, limits, max_new_tokens, policy.context)
     rows = len(prompts) * group_size
     draws = None
     if uniforms is not None:
-        draws = torch.as_tensor(uniforms, dtype=torch.float64)
+        draws = torch.as_tensor(uniforms, dtype=torch.float64, device=policy.device)
         if len(draws) != rows or draws.shape[1] < max_new_tokens:
             raise ValueError(
                 f"uniforms of shape {tuple(draws.shape)}: need ({rows}, {max_new_tokens})"
             )
-    dtype = policy.embedding.weight.dtype
+    shape, device = (rows, max_new_tokens), policy.device
     table = _Table(
-        tokens=torch.full((rows, max_new_tokens), pad_id),
-        logprobs=torch.zeros((rows, max_new_tokens), dtype=dtype),
-        entropies=torch.zeros((rows, max_new_tokens), dtype=dtype),
-        lengths=torch.tensor(limits).repeat_interleave(group_size),
-        finished=torch.zeros(rows, dtype=torch.bool),
+        tokens=torch.full(shape, pad_id, device=device),
+        logprobs=torch.zeros(shape, dtype=policy.dtype, device=device),
+        entropies=torch.zeros(shape, dtype=policy.dtype, device=device),
+        lengths=torch.tensor(limits, device=device).repeat_interleave(group_size),
+        finished=torch.zeros(rows, dtype=torch.bool, device=device),
     )
-    sampler = Sampler(eos_id=eos_id, temperature=temperature, top_k=top_k, top_p=top_p)
+    stops = torch.tensor(sorted(stop_ids), device=device)
+    sampler = Sampler(stops=stops, temperature=temperature, top_k=top_k, top_p=top_p)
     with torch.no_grad(), evaluating(policy):
         for chunk in _chunks(prompts, max(1, chunk_rows // group_size)):
             tokens, attention_mask = left_pad([prompts[i] for i in chunk], pad_id=pad_id)
+            if attention_mask is not None:
+                attention_mask = attention_mask.to(device)
             first = torch.tensor(chunk)[:, None] * group_size
-            places = (first + torch.arange(group_size)).flatten()
-            _generate(policy, tokens, attention_mask, places, draws, table, sampler)
+            places = (first + torch.arange(group_size)).flatten().to(device)
+            _generate(policy, tokens.to(device), attention_mask, places, draws, table, sampler)
     return table.samples()
 
 
@@ -144,18 +148,19 @@ class _Table:
     def samples(self) -> Samples:
         import torch
 
-        written = torch.arange(self.tokens.shape[1]) < self.lengths[:, None]
+        columns = torch.arange(self.tokens.shape[1], device=self.tokens.device)
+        written = columns < self.lengths[:, None]
         lengths: list[int] = self.lengths.tolist()
         return Samples(
             responses=[row[:n] for row, n in zip(self.tokens.tolist(), lengths, strict=True)],
-            logprobs=self.logprobs[written],
-            entropies=self.entropies[written],
+            logprobs=self.logprobs[written].cpu(),
+            entropies=self.entropies[written].cpu(),
             finished=self.finished.tolist(),
         )
 
 
 def _generate(
-    policy: Transformer,
+    policy: Policy,
     prompts: Tensor,
     attention_mask: Tensor | None,
     places: Tensor,
@@ -167,6 +172,8 @@ def _generate(
 
     A row's entry in ``table.lengths`` is its limit until its end is known.
     """
+    import torch
+
     max_new_tokens = int(table.lengths[places].max())
     group_size = len(places) // len(prompts)
     # The last token of an answer is never fed back.
@@ -180,7 +187,7 @@ def _generate(
         table.tokens[places, position] = tokens
         table.logprobs[places, position] = logprobs
         table.entropies[places, position] = entropies
-        ended = tokens == sampler.eos_id
+        ended = torch.isin(tokens, sampler.stops)
         leaving = ended | (table.lengths[places] == position + 1)
         if bool(leaving.any()):
             table.lengths[places[ended]] = position + 1
@@ -202,7 +209,7 @@ def fill_holes(alive: Tensor) -> Tensor:
     import torch
 
     count = int(alive.sum())
-    rows = torch.arange(count)
+    rows = torch.arange(count, device=alive.device)
     rows[~alive[:count]] = alive[count:].nonzero()[:, 0] + count
     return rows
 

@@ -1,0 +1,70 @@
+"""The data and the models of a configuration, and whether they go together."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from chord.checks import reads_reference, reads_teacher
+from chord.config import ConfigError, TrainConfig
+
+if TYPE_CHECKING:
+    from chord.data.base import Data
+    from chord.gradients import Models
+
+
+def build_data(config: TrainConfig) -> Data:
+    """The data, for the model's tokenizer; `ConfigError` where the two do not go together."""
+    try:
+        return config.data.build(config.model.tokenizer())
+    except ValueError as error:
+        raise ConfigError(str(error)) from error
+
+
+def build_models(config: TrainConfig) -> Models:
+    """The policy, and the frozen models that something in the configuration reads."""
+    import torch
+
+    from chord.gradients import Models
+
+    policy = config.model.build()
+    teacher = config.teacher.build() if reads_teacher(config) else None
+    reference = config.model.build() if reads_reference(config) else None
+    dtype = torch.float64 if config.trainer.precision == "64-true" else torch.float32
+    for model in (policy, teacher, reference):
+        if model is not None:
+            model.to(dtype).eval()
+    for frozen in (teacher, reference):
+        if frozen is not None:
+            frozen.requires_grad_(False)
+    return Models(policy, teacher, reference)
+
+
+def check_models(config: TrainConfig, models: Models, data: Data) -> None:
+    """Refuse models of another vocabulary, and answers that do not fit behind the prompts."""
+    size = data.tokenizer.vocab_size
+    for setting, model in (("model.path", models.policy), ("teacher.path", models.teacher)):
+        if model is not None and model.vocab_size != size:
+            raise ConfigError(
+                f"{setting}: the model has a vocabulary of {model.vocab_size}, "
+                f"the data one of {size}"
+            )
+    context, tokenizer = models.policy.context, data.tokenizer
+    longest = 0
+    for pair in data.expert_pairs:
+        response, _ = tokenizer.response(pair)
+        longest = max(longest, len(tokenizer.prompt(pair.problem)) + len(response))
+    if longest > context:
+        raise ConfigError(
+            f"data.expert_pairs={len(data.expert_pairs)}: the longest has {longest} tokens, the "
+            f"model's context {context}"
+        )
+    room = context - data.longest_prompt
+    for setting, length in (
+        ("rollout.max_new_tokens", config.rollout.max_new_tokens),
+        ("evaluation.max_new_tokens", config.evaluation.max_new_tokens),
+    ):
+        if length > room:
+            raise ConfigError(
+                f"{setting}={length}: must be at most {room}, the model's context less the "
+                "longest prompt"
+            )

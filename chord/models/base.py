@@ -1,0 +1,47 @@
+"""What the options of the model and teacher groups have in common."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from chord.data.batch import Tokenizer
+    from chord.models.policy import Policy
+
+
+@dataclass(kw_only=True)
+class ModelConfig(ABC):
+    """The policy that a run starts from."""
+
+    @abstractmethod
+    def tokenizer(self) -> Tokenizer:
+        """What makes tokens of texts for this model; ValueError in one line where it is missing."""
+
+    @abstractmethod
+    def build(self) -> Policy:
+        """The model with its weights; ValueError in one line where they are missing or corrupt."""
+
+    @abstractmethod
+    def save(self, policy: Policy, run: Path, notes: dict[str, str]) -> None:
+        """Write a trained model into its run directory."""
+
+    @abstractmethod
+    def load(self, run: Path) -> Policy | None:
+        """The trained model of a run directory, None where there is none; ValueError as above."""
+
+
+@dataclass(kw_only=True)
+class Teacher:
+    """The source of the expert's distribution."""
+
+    def build(self) -> Policy | None:
+        """The model, or None where there is no teacher."""
+        return None
+
+
+@dataclass(kw_only=True)
+class NoTeacher(Teacher):
+    """No teacher: weightings and KL terms that need one are refused."""

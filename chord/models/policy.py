@@ -1,0 +1,68 @@
+"""What a language model offers to training and sampling, whatever it is made of."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from typing import Protocol
+
+import torch
+from torch import Tensor, nn
+
+
+class Cache(Protocol):
+    """Keys and values of past tokens, extended by `Policy.hidden`."""
+
+    def expand(self, group_size: int) -> Cache:
+        """A cache in which each row stands ``group_size`` times, one after the other."""
+        ...
+
+    def select(self, rows: Tensor) -> None:
+        """Keep the given rows, (n,) int64, in that order."""
+        ...
+
+
+class Policy(nn.Module, ABC):
+    """A causal language model in two parts: features first, logits where they are wanted."""
+
+    head: Callable[[Tensor], Tensor]
+    """Maps features (..., width) to logits (..., V)."""
+
+    @property
+    @abstractmethod
+    def vocab_size(self) -> int:
+        """Width V of the logits."""
+
+    @property
+    @abstractmethod
+    def context(self) -> int:
+        """The longest sequence, prompt and response together."""
+
+    @abstractmethod
+    def hidden(
+        self,
+        input_ids: Tensor,
+        attention_mask: Tensor | None = None,
+        *,
+        cache: Cache | None = None,
+    ) -> Tensor:
+        """Features (B, L, width) of causal attention over the real tokens.
+
+        `attention_mask` (B, L) bool, None where all are real; with a cache the tokens follow those
+        that it holds. Positions count real tokens. Features at padding are finite but mean nothing.
+        """
+
+    @abstractmethod
+    def new_cache(self, rows: int, capacity: int) -> Cache:
+        """An empty cache for `rows` sequences of at most `capacity` tokens."""
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are, and where `hidden` wants its tokens."""
+        return next(self.parameters()).device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """What log-probabilities are computed in: float64 if the weights are, else float32."""
+        wide = next(self.parameters()).dtype == torch.float64
+        return torch.float64 if wide else torch.float32
