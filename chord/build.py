@@ -10,6 +10,7 @@ from chord.config import ConfigError, TrainConfig
 if TYPE_CHECKING:
     from chord.data.base import Data
     from chord.gradients import Models
+    from chord.models.policy import Policy
 
 
 def build_data(config: TrainConfig) -> Data:
@@ -22,21 +23,27 @@ def build_data(config: TrainConfig) -> Data:
 
 def build_models(config: TrainConfig) -> Models:
     """The policy, and the frozen models that something in the configuration reads."""
-    import torch
-
     from chord.gradients import Models
 
     policy = config.model.build()
     teacher = config.teacher.build() if reads_teacher(config) else None
-    reference = config.model.build() if reads_reference(config) else None
-    dtype = torch.float64 if config.trainer.precision == "64-true" else torch.float32
+    reference = config.model.reference(policy) if reads_reference(config) else None
     for model in (policy, teacher, reference):
         if model is not None:
-            model.to(dtype).eval()
+            in_precision(model, config)
     for frozen in (teacher, reference):
         if frozen is not None:
-            frozen.requires_grad_(False)
-    return Models(policy, teacher, reference)
+            frozen.eval().requires_grad_(False)
+    return Models(policy.eval(), teacher, reference)
+
+
+def in_precision(model: Policy, config: TrainConfig) -> None:
+    """Weights in double precision where the trainer computes in it, and only there."""
+    import torch
+
+    double = config.trainer.precision == "64-true"
+    if double != (model.dtype == torch.float64):
+        model.to(torch.float64 if double else torch.float32)
 
 
 def check_models(config: TrainConfig, models: Models, data: Data) -> None:

@@ -57,6 +57,9 @@ class Checkpointing(Callback):
         self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
     ) -> None:
         assert isinstance(pl_module, ChordModule)
+        frozen = frozen_names(pl_module)
+        weights = checkpoint["state_dict"]
+        checkpoint["state_dict"] = {k: v for k, v in weights.items() if k not in frozen}
         checkpoint["chord"] = {
             "completed": completed_steps(pl_module),
             "random": random_states(),
@@ -169,9 +172,17 @@ def read_checkpoint(run_dir: Path, setting: str = "resume") -> Saved:
 def load_weights(policy: torch.nn.Module, weights: Mapping[str, torch.Tensor], origin: str) -> None:
     """Load a checkpoint's weights; `ValueError` naming the `origin` where they aren't its own."""
     try:
-        policy.load_state_dict(weights)
-    except RuntimeError as error:
-        raise ValueError(f"{origin}: {CHECKPOINT} holds the weights of another model") from error
+        lacks, foreign = policy.load_state_dict(weights, strict=False)
+        fits = not foreign and set(lacks) <= frozen_names(policy)
+    except RuntimeError:
+        fits = False
+    if not fits:
+        raise ValueError(f"{origin}: {CHECKPOINT} holds the weights of another model")
+
+
+def frozen_names(module: torch.nn.Module) -> set[str]:
+    """The parameters that are not trained: checkpoints leave them out."""
+    return {name for name, parameter in module.named_parameters() if not parameter.requires_grad}
 
 
 def random_states() -> dict[str, Any]:

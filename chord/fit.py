@@ -7,6 +7,7 @@ from typing import Any
 
 from rich.console import Console
 
+from chord.build import in_precision
 from chord.callbacks import Progress, Recording
 from chord.checkpoint import (
     CHECKPOINT,
@@ -137,7 +138,8 @@ class Run:
         config, path = self.config, self.directory.path
         config.model.save(module.models.policy, path, {"run": self.directory.name})
         split = "test" if config.evaluation.test else "val"
-        untrained = config.model.build().to(module.dtype_of_policy)
+        untrained = config.model.reference(module.models.policy)
+        in_precision(untrained, config)
         # Base and trained are compared, so both are balanced at the last step's alpha.
         alpha = module.alpha(config.steps - 1)
         base = self.report(untrained, split, "base", 0, alpha=alpha)

@@ -19,10 +19,10 @@ from chord.feedback import gradient_norm, measure, score_experts
 from chord.gradients import Models, OffPolicy, Tokens, add_rl_gradient, add_sft_gradient
 from chord.imitation import Imitation
 from chord.metrics import Rollouts, branch_metrics, gradient_metrics
+from chord.phases import learning_rates
 from chord.plan import Plan, gated
 from chord.recorder import StepRecord
 from chord.rollout.collect import Collector
-from chord.schedules import Step
 from chord.schedules.base import OF_EXPERTS
 
 if TYPE_CHECKING:
@@ -60,6 +60,8 @@ class ChordModule(LightningModule):
         # Of the last update that had an SFT branch; None until one has.
         self.sft_grad_norm: float | None = None
         self.metrics: dict[str, float] = {}
+        # Checkpoints leave out what is frozen: it is where the run found it.
+        self.strict_loading = len(self.trainable()) == len(list(self.policy.parameters()))
 
     @property
     def models(self) -> Models:
@@ -77,7 +79,17 @@ class ChordModule(LightningModule):
         Their learning rates are set in each step.
         """
         settings = [self.config.optimizer, self.config.sft_optimizer]
-        return [s.build(self.policy.parameters()) for s in settings if s is not None]
+        return [s.build(self.trainable()) for s in settings if s is not None]
+
+    def trainable(self) -> list[torch.nn.Parameter]:
+        """The policy's parameters but for frozen ones, such as those below adapters."""
+        return [parameter for parameter in self.policy.parameters() if parameter.requires_grad]
+
+    def on_fit_start(self) -> None:
+        """The frozen models follow the policy to its device."""
+        for model in (self.models.teacher, self.models.reference):
+            if model is not None:
+                model.to(self.device)
 
     def on_train_start(self) -> None:
         """Dropout stays off throughout: rollouts and ratios must see one and the same policy."""
@@ -170,26 +182,13 @@ class ChordModule(LightningModule):
 
         Returns the policy optimizer's.
         """
-        config, schedule = self.config.optimizer, self.config.schedule
-        optimizer, *others = self._optimizers()
-        rate, since, length = config.lr, step, self.config.steps
-        if isinstance(schedule, Step):
-            in_rl = step >= schedule.switch
-            if schedule.phase.lr is not None:
-                rate = schedule.phase.lr[int(in_rl)]
-            if schedule.phase.reset_optimizer:
-                length = length - schedule.switch if in_rl else schedule.switch
-                since = step - schedule.switch if in_rl else step
-                if in_rl and since == 0:
-                    optimizer.optimizer.state.clear()
-        rate *= config.factor(since, length)
-        rates = [rate]
-        if self.config.sft_optimizer is not None:
-            rates.append(self.config.sft_optimizer.lr * self.config.sft_optimizer.factor(step))
-        for each, value in zip([optimizer, *others], rates, strict=True):
-            for group in each.param_groups:
-                group["lr"] = value
-        return rate
+        rates, fresh = learning_rates(self.config, step)
+        if fresh:
+            self._optimizers()[0].optimizer.state.clear()
+        for optimizer, rate in zip(self._optimizers(), rates, strict=True):
+            for group in optimizer.param_groups:
+                group["lr"] = rate
+        return rates[0]
 
     def update(self, step: int, plan: Plan) -> tuple[Tokens | None, Tokens | None, float]:
         """One update: both branches into one optimizer step, or RL's and then SFT's own.
@@ -273,7 +272,7 @@ class ChordModule(LightningModule):
     ) -> float:
         """Clip the gradient's norm and take one optimizer step; returns its seconds."""
         began = time.perf_counter()
-        norm = torch.nn.utils.clip_grad_norm_(self.policy.parameters(), clip)
+        norm = torch.nn.utils.clip_grad_norm_(self.trainable(), clip)
         if not torch.isfinite(norm):
             rate = optimizer.param_groups[0]["lr"]
             raise DivergedError(
@@ -286,7 +285,7 @@ class ChordModule(LightningModule):
 
     def zero_gradients(self) -> None:
         """Zeros, not None: a skipped branch adds nothing to every parameter."""
-        for parameter in self.policy.parameters():
+        for parameter in self.trainable():
             parameter.grad = torch.zeros_like(parameter)
 
     def _gradients(self) -> list[Tensor]:

@@ -13,6 +13,7 @@ from chord.gates import AllWrongBuffer, NoGate, SolveRate
 from chord.losses import Cispo, Grpo, Gspo, Reinforce
 from chord.mixes import Additive, Convex
 from chord.models.base import NoTeacher
+from chord.models.hf.config import HFModel, HFTeacher
 from chord.models.tiny import Tiny, TinyTeacher
 from chord.optimizer import AdamW
 from chord.rewards import Verifier
@@ -94,8 +95,8 @@ SCHEMAS: dict[str, dict[str, type]] = {
     "rollout": {"native": RolloutConfig},
     "reward": {"exact": Verifier},
     "data": {"testbed": TestbedConfig},
-    "model": {"tiny": Tiny},
-    "teacher": {"none": NoTeacher, "tiny": TinyTeacher},
+    "model": {"tiny": Tiny, "hf": HFModel},
+    "teacher": {"none": NoTeacher, "tiny": TinyTeacher, "hf": HFTeacher},
     "optimizer": {"adamw": AdamW},
     "trainer": {"trainer": TrainerConfig},
     "evaluation": {"evaluation": Evaluation},

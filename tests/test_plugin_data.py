@@ -11,7 +11,7 @@ from conftest import small_composed
 from chord import plugins
 from chord.config import TrainConfig, parse
 from chord.data.base import Data, DataConfig
-from chord.data.batch import Pair, Problem
+from chord.data.batch import Pair, Problem, Tokenizer
 from chord.data.tasks import ALPHABET
 from chord.data.tokenizer import CharTokenizer
 from chord.rewards import Reward
@@ -25,7 +25,7 @@ pytestmark = pytest.mark.usefixtures("registry")
 class Sums(DataConfig):
     """One-digit sums, the smallest data set that can be trained on."""
 
-    def build(self) -> Data:
+    def build(self, tokenizer: Tokenizer) -> Data:
         return SumData()
 
 

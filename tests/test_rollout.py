@@ -38,7 +38,7 @@ def answer(prompts: list[list[int]], *, keys: list[int] | None = None, **changes
     options: dict[str, Any] = {
         "group_size": 4,
         "max_new_tokens": 8,
-        "eos_id": EOS,
+        "stop_ids": [EOS],
         "pad_id": 0,
         "policy": build(),
         "seed": 7,
@@ -185,7 +185,7 @@ def test_greedy_takes_the_most_probable_token() -> None:
 
 def test_sampling_needs_draws_or_greedy_and_not_both() -> None:
     draws = draw_uniforms(0, 0, keys=[0], group_size=1, max_new_tokens=8)
-    options: dict[str, Any] = {"group_size": 1, "max_new_tokens": 8, "eos_id": 1, "pad_id": 0}
+    options: dict[str, Any] = {"group_size": 1, "max_new_tokens": 8, "stop_ids": [1], "pad_id": 0}
     with pytest.raises(ValueError, match="either uniforms or greedy"):
         sample(build(), [[2]], **options)
     with pytest.raises(ValueError, match="either uniforms or greedy"):

@@ -24,6 +24,10 @@ class ModelConfig(ABC):
     def build(self) -> Policy:
         """The model with its weights; ValueError in one line where they are missing or corrupt."""
 
+    def reference(self, policy: Policy) -> Policy:
+        """The model that the run starts from, to compare `policy` with: a second copy of it."""
+        return self.build()
+
     @abstractmethod
     def save(self, policy: Policy, run: Path, notes: dict[str, str]) -> None:
         """Write a trained model into its run directory."""

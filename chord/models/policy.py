@@ -52,6 +52,10 @@ class Policy(nn.Module, ABC):
         that it holds. Positions count real tokens. Features at padding are finite but mean nothing.
         """
 
+    def forward(self, input_ids: Tensor, attention_mask: Tensor | None = None) -> Tensor:
+        """Return the logits of every next token, (B, L, V)."""
+        return self.head(self.hidden(input_ids, attention_mask))
+
     @abstractmethod
     def new_cache(self, rows: int, capacity: int) -> Cache:
         """An empty cache for `rows` sequences of at most `capacity` tokens."""

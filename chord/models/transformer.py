@@ -131,11 +131,6 @@ class Transformer(Policy):
         out: Tensor = self.norm(x)
         return out
 
-    def forward(self, input_ids: Tensor, attention_mask: Tensor | None = None) -> Tensor:
-        """Return the logits of every next token, (B, L, V)."""
-        logits: Tensor = self.head(self.hidden(input_ids, attention_mask))
-        return logits
-
     def new_cache(self, rows: int, capacity: int) -> KVCache:
         """Return an empty cache for ``rows`` sequences of at most ``capacity`` tokens."""
         dtype = self.embedding.weight.dtype

@@ -1,0 +1,286 @@
+"""From a path to a model: directories, hub ids, GGUF files, files inside installed packages."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import importlib.util
+import io
+import logging
+import os
+import re
+import shutil
+import tempfile
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import nn
+
+from chord.models.hf.policy import HFPolicy
+from chord.models.hf.tokenizer import LanguageTokenizer
+
+try:
+    import transformers
+except ImportError as error:
+    raise ValueError(
+        "model=hf: needs the transformers library; pip install 'chord-posttraining[hf]'"
+    ) from error
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+    from chord.models.hf.config import HFModel, HFTeacher, Lora
+
+_HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?")
+
+
+@dataclass
+class Source:
+    """Where a model is: what transformers loads, and with which arguments."""
+
+    setting: str
+    place: str
+    arguments: dict[str, Any]
+
+
+def load_tokenizer(config: HFModel) -> LanguageTokenizer:
+    """The tokenizer of `model.path`; ValueError in one line where there is none that fits."""
+    source = resolve("model.path", config.path, config.revision)
+    with _quiet(), _one_line(source):
+        inner = transformers.AutoTokenizer.from_pretrained(source.place, **source.arguments)
+        settings = transformers.AutoConfig.from_pretrained(source.place, **source.arguments)
+        size = settings.get_text_config().vocab_size
+        stops = _stop_ids(source, settings)
+    return LanguageTokenizer(
+        inner=inner,
+        name=config.path,
+        vocab_size=max(size, len(inner)),
+        chat=config.chat,
+        system=config.system,
+        stops=stops,
+    )
+
+
+def load_policy(config: HFModel) -> HFPolicy:
+    """The policy, with new adapters where there are to be any."""
+    source = resolve("model.path", config.path, config.revision)
+    model = _load(source, config.dtype, config.attention)
+    context = _context(model)
+    if config.context is not None and config.context > context:
+        raise ValueError(
+            f"model.context={config.context}: must be at most {context}, what the model knows"
+        )
+    if config.gradient_checkpointing:
+        enable: Any = getattr(model, "activation_checkpointing_enable", None)
+        (enable or model.gradient_checkpointing_enable)({"use_reentrant": False})
+    policy = HFPolicy(model, context=config.context or context)
+    _check_parts(policy, source)
+    if config.lora.rank:
+        policy = HFPolicy(adapt(model, config.lora), context=policy.context, adapted=True)
+    policy.checkpointing = config.gradient_checkpointing
+    if config.compile:
+        decoder: Any = policy.causal.get_decoder()
+        decoder.compile(dynamic=True)
+    return policy
+
+
+def load_teacher(config: HFTeacher) -> HFPolicy:
+    """The teacher, frozen."""
+    source = resolve("teacher.path", config.path, config.revision)
+    model = _load(source, config.dtype, config.attention)
+    policy = HFPolicy(model, context=_context(model))
+    _check_parts(policy, source)
+    return policy.requires_grad_(False)
+
+
+def adapt(model: PreTrainedModel, lora: Lora) -> nn.Module:
+    """Put adapters into a model; all other weights are frozen.
+
+    Their first matrix is drawn from torch's global generator, the second is zero: the model starts
+    as it was. Raises ValueError where a target names no linear layer.
+    """
+    try:
+        import peft
+    except ImportError as error:
+        raise ValueError(
+            f"model.lora.rank={lora.rank}: needs the peft library; "
+            "pip install 'chord-posttraining[hf]'"
+        ) from error
+    linear = [name for name, part in model.named_modules() if _is_linear(part)]
+    for target in lora.targets:
+        if not any(name == target or name.endswith(f".{target}") for name in linear):
+            known = ", ".join(sorted({name.rsplit(".", 1)[-1] for name in linear}))
+            raise ValueError(
+                f"model.lora.targets={lora.targets}: {target} is no linear layer of this model "
+                f"(there are: {known})"
+            )
+    settings = peft.LoraConfig(
+        r=lora.rank,
+        lora_alpha=lora.alpha,  # type: ignore[arg-type]  # a factor, of any size
+        lora_dropout=0.0,
+        target_modules=list(lora.targets) or "all-linear",
+        task_type="CAUSAL_LM",
+    )
+    with _quiet():
+        adapted: nn.Module = peft.get_peft_model(model, settings)
+    return adapted
+
+
+def resolve(setting: str, path: str, revision: str | None = None) -> Source:
+    """Find out what kind of path it is; ValueError in one line where it is none."""
+    shown = f"{setting}={path}"
+    if path.startswith("pkg://"):
+        path = str(_in_package(setting, path))
+    place = Path(path).expanduser()
+    if place.is_file():
+        if place.suffix != ".gguf":
+            raise ValueError(f"{shown}: is a file but not .gguf; name the model's directory")
+        return Source(shown, str(unpacked(place)), {"local_files_only": True})
+    if place.is_dir():
+        if not (place / "config.json").is_file():
+            raise ValueError(f"{shown}: holds no config.json, so no model of transformers")
+        return Source(shown, str(place), {"local_files_only": True})
+    if path.startswith(("/", "./", "../", "~")) or not _HUB_ID.fullmatch(path):
+        raise ValueError(f"{shown}: no such directory or .gguf file")
+    return Source(shown, path, {} if revision is None else {"revision": revision})
+
+
+def unpacked(file: Path) -> Path:
+    """The directory with a GGUF file's weights in float32, made once and kept.
+
+    Reading the format takes a hundred times as long. They are kept by the file's digest under
+    $CHORD_CACHE, by default ~/.cache/chord.
+    """
+    with file.open("rb") as stream:
+        digest = hashlib.file_digest(stream, "sha256").hexdigest()[:16]
+    root = Path(os.environ.get("CHORD_CACHE", "~/.cache/chord")).expanduser()
+    place = root / f"{file.stem}-{digest}"
+    if place.is_dir():
+        return place
+    root.mkdir(parents=True, exist_ok=True)
+    print(f"reading {file.name}, once; its weights are kept in {place}")
+    source = Source(f"model.path={file}", str(file.parent), {"local_files_only": True})
+    arguments = source.arguments | {"gguf_file": file.name}
+    partial = Path(tempfile.mkdtemp(dir=root))
+    try:
+        with _quiet(), _one_line(source):
+            tokenizer = transformers.AutoTokenizer.from_pretrained(source.place, **arguments)
+            model = transformers.AutoModelForCausalLM.from_pretrained(
+                source.place,
+                dtype=torch.float32,
+                quantization_config=transformers.GgufConfig(dequantize=True),
+                **arguments,
+            )
+            model.save_pretrained(partial)
+            tokenizer.save_pretrained(partial)
+        with contextlib.suppress(OSError):  # another process was faster
+            partial.rename(place)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+    return place
+
+
+def _in_package(setting: str, path: str) -> Path:
+    """The file that pkg://PACKAGE/FILE means; the package is not imported."""
+    package, _, file = path.removeprefix("pkg://").partition("/")
+    try:
+        found = importlib.util.find_spec(package)
+    except (ImportError, ValueError):
+        found = None
+    if found is None or not found.submodule_search_locations:
+        raise ValueError(f"{setting}={path}: the package {package} is not installed")
+    place = Path(found.submodule_search_locations[0]) / file
+    if not place.exists():
+        raise ValueError(f"{setting}={path}: the package {package} has no file {file}")
+    return place
+
+
+def _load(source: Source, dtype: str, attention: str) -> PreTrainedModel:
+    with _quiet(), _one_line(source):
+        model: PreTrainedModel = transformers.AutoModelForCausalLM.from_pretrained(
+            source.place,
+            dtype=getattr(torch, dtype),
+            attn_implementation=None if attention == "auto" else attention,
+            **source.arguments,
+        )
+    _without_dropout(model)
+    model.eval()
+    return model
+
+
+def _without_dropout(model: nn.Module) -> None:
+    """Rollouts and ratios must see one and the same policy, whatever mode a layer is in."""
+    for module in model.modules():
+        if isinstance(module, nn.Dropout):
+            module.p = 0.0
+        for name in ("attention_dropout", "dropout"):
+            if isinstance(getattr(module, name, None), float):
+                setattr(module, name, 0.0)
+
+
+def _context(model: PreTrainedModel) -> int:
+    settings = model.config.get_text_config()
+    return int(getattr(settings, "max_position_embeddings", None) or 2**31)
+
+
+@torch.no_grad()
+def _check_parts(policy: HFPolicy, source: Source) -> None:
+    """Features and head together must give the model's own logits, or every loss would be wrong."""
+    ids = torch.arange(4)[None] % policy.vocab_size
+    whole, parts = policy.causal(input_ids=ids).logits, policy(ids)
+    if not torch.allclose(whole.float(), parts.float(), atol=1e-3, rtol=1e-3):
+        raise ValueError(
+            f"{source.setting}: {type(policy.causal).__name__} changes its logits behind the "
+            "output layer in a way that is not supported"
+        )
+
+
+def _stop_ids(source: Source, settings: Any) -> frozenset[int]:
+    """The end tokens that the model's generation settings name."""
+    try:
+        generation = transformers.GenerationConfig.from_pretrained(
+            source.place, **source.arguments
+        ).eos_token_id
+    except OSError:
+        generation = settings.get_text_config().eos_token_id
+    ids = generation if isinstance(generation, list) else [generation]
+    return frozenset(int(token) for token in ids if token is not None)
+
+
+def _is_linear(module: nn.Module) -> bool:
+    # GPT-2 has its linear layers transposed.
+    return isinstance(module, nn.Linear) or type(module).__name__ == "Conv1D"
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Neither progress bars nor notes on weights that are as they should be."""
+    logger = logging.getLogger("transformers")
+    level, bars = logger.level, transformers.utils.logging.is_progress_bar_enabled()
+    logger.setLevel(logging.ERROR)
+    transformers.utils.logging.disable_progress_bar()
+    try:
+        with contextlib.redirect_stderr(io.StringIO()), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.setLevel(level)
+        if bars:
+            transformers.utils.logging.enable_progress_bar()
+
+
+@contextlib.contextmanager
+def _one_line(source: Source) -> Iterator[None]:
+    """What transformers and the hub raise, in one sentence."""
+    try:
+        yield
+    except Exception as error:  # the libraries raise many kinds
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        hint = ""
+        if "local_files_only" not in source.arguments:
+            hint = "; if it is a hub id, it is not in the local cache and the hub was not reached"
+        raise ValueError(f"{source.setting}: can't be loaded ({reason}){hint}") from error

@@ -1,0 +1,163 @@
+"""A causal language model of transformers, in two parts: features first, logits where wanted."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from chord.models.hf.cache import HFCache
+from chord.models.policy import Cache, Policy
+from chord.models.transformer import is_right_padded
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+
+class HFPolicy(Policy):
+    """`model` as it was loaded, with adapters where there are any.
+
+    Logits are float32 where the weights are of half precision. Dropout must be off throughout.
+    """
+
+    def __init__(self, model: nn.Module, *, context: int, adapted: bool = False) -> None:
+        super().__init__()
+        self.model = model
+        self.adapted = adapted
+        self.checkpointing = False
+        """Whether the model's layers may be computed again in the backward."""
+        self._context = context
+
+    @property
+    def causal(self) -> PreTrainedModel:
+        """The model itself, whose layers the adapters were put into."""
+        model: Any = self.model
+        found: PreTrainedModel = model.get_base_model() if self.adapted else model
+        return found
+
+    @property
+    def vocab_size(self) -> int:
+        head: Any = self.causal.get_output_embeddings()
+        return int(head.weight.shape[0])
+
+    @property
+    def context(self) -> int:
+        return self._context
+
+    def hidden(
+        self,
+        input_ids: Tensor,
+        attention_mask: Tensor | None = None,
+        *,
+        cache: Cache | None = None,
+    ) -> Tensor:
+        """Return the last layer's normalised features, (B, L, width).
+
+        Raises ValueError where a sequence is longer than the model's context.
+        """
+        decoder: Any = self.causal.get_decoder()
+        new = input_ids.shape[1]
+        if cache is None:
+            # No real token sees padding behind it: plain causal attention will do.
+            valid = None if is_right_padded(attention_mask) else attention_mask
+            past = 0
+            arguments: dict[str, Any] = {"use_cache": False}
+        else:
+            assert isinstance(cache, HFCache), "a cache of another model"
+            past, valid = cache.length, cache.mark(attention_mask, new)
+            arguments = {"use_cache": True, "past_key_values": cache.entries}
+        longest = past + new if valid is None else int(valid.sum(dim=1).max())
+        if longest > self.context:
+            raise ValueError(
+                f"model.context={self.context}: a sequence of {longest} tokens does not fit"
+            )
+        if valid is not None:
+            positions = (valid.long().cumsum(dim=1) - 1).clamp_min(0)[:, past:]
+            arguments |= {"attention_mask": valid.long(), "position_ids": positions}
+        self._checkpoint_layers(cache is None and torch.is_grad_enabled())
+        features: Tensor = decoder(input_ids=input_ids, **arguments).last_hidden_state
+        if cache is not None:
+            cache.advance(new)
+        return features
+
+    def head(self, features: Tensor) -> Tensor:
+        """Logits (..., V) from features (..., width)."""
+        head: Any = self.causal.get_output_embeddings()
+        logits: Tensor = head(features)
+        if logits.dtype in (torch.float16, torch.bfloat16):
+            logits = logits.float()
+        cap = getattr(self.causal.config.get_text_config(), "final_logit_softcapping", None)
+        return logits if cap is None else cap * torch.tanh(logits / cap)
+
+    def new_cache(self, rows: int, capacity: int) -> HFCache:
+        """An empty cache; it grows as it is filled."""
+        return HFCache(self.causal.config, rows=rows, capacity=capacity, device=self.device)
+
+    @contextmanager
+    def without_adapters(self) -> Iterator[None]:
+        """The model as it was before training, within; without adapters it stays as it is."""
+        model: Any = self.model
+        with model.disable_adapter() if self.adapted else nullcontext():
+            yield
+
+    def _checkpoint_layers(self, on: bool) -> None:
+        """Transformers checkpoints a layer that is in training mode, and then keeps no cache.
+
+        The layer's own flag alone is set: what is inside stays in evaluation mode.
+        """
+        if not self.checkpointing:
+            return
+        for module in self.causal.modules():
+            if getattr(module, "gradient_checkpointing", False):
+                module.training = on
+
+
+class BasePolicy(Policy):
+    """A policy's model with its adapters off: the reference that costs no memory of its own."""
+
+    def __init__(self, policy: HFPolicy) -> None:
+        super().__init__()
+        # Held in a list, so that it is no submodule: it is moved, trained and saved elsewhere.
+        self._policy = [policy]
+
+    @property
+    def policy(self) -> HFPolicy:
+        """The adapted policy."""
+        return self._policy[0]
+
+    @property
+    def vocab_size(self) -> int:
+        return self.policy.vocab_size
+
+    @property
+    def context(self) -> int:
+        return self.policy.context
+
+    @property
+    def device(self) -> torch.device:
+        return self.policy.device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return self.policy.dtype
+
+    def hidden(
+        self,
+        input_ids: Tensor,
+        attention_mask: Tensor | None = None,
+        *,
+        cache: Cache | None = None,
+    ) -> Tensor:
+        with self.policy.without_adapters():
+            return self.policy.hidden(input_ids, attention_mask, cache=cache)
+
+    def head(self, features: Tensor) -> Tensor:
+        """Logits (..., V); an adapter on the head is off as well."""
+        with self.policy.without_adapters():
+            return self.policy.head(features)
+
+    def new_cache(self, rows: int, capacity: int) -> HFCache:
+        return self.policy.new_cache(rows, capacity)

@@ -1,0 +1,46 @@
+"""Trained models in run directories: whole, or the adapters alone."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from chord.models.hf.loading import load_policy
+from chord.models.hf.policy import HFPolicy
+
+if TYPE_CHECKING:
+    from chord.models.hf.config import HFModel
+    from chord.models.policy import Policy
+
+
+def save(config: HFModel, policy: Policy, directory: Path) -> None:
+    """Write weights, or adapters, and the tokenizer; all of it or nothing."""
+    assert isinstance(policy, HFPolicy)
+    partial = directory.with_name(f".{directory.name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    model: Any = policy.model
+    model.save_pretrained(partial)
+    config.tokenizer().inner.save_pretrained(partial)
+    shutil.rmtree(directory, ignore_errors=True)
+    partial.rename(directory)
+
+
+def load(config: HFModel, directory: Path) -> HFPolicy:
+    """The model that `save` wrote; adapters are put into the model they were trained on.
+
+    Raises ValueError where the directory can't be read.
+    """
+    from dataclasses import replace
+
+    if not config.lora.rank:
+        return load_policy(replace(config, path=str(directory), revision=None))
+    from peft import load_peft_weights, set_peft_model_state_dict
+
+    policy = load_policy(config)
+    try:
+        set_peft_model_state_dict(policy.model, load_peft_weights(str(directory), device="cpu"))
+    except (OSError, RuntimeError, ValueError, KeyError) as error:
+        reason = str(error).splitlines()[0]
+        raise ValueError(f"{directory}: its adapters can't be read ({reason})") from error
+    return policy

@@ -1,0 +1,138 @@
+"""The tokenizer of a language model: prompts by its chat template, responses behind them.
+
+Prompt and response are made into tokens apart from each other, in both branches: a sampled
+response follows exactly the tokens that an expert's does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from itertools import takewhile
+from typing import Any
+
+from chord.data.batch import Pair, Problem, Turn
+
+
+@dataclass
+class LanguageTokenizer:
+    """A tokenizer of transformers, `inner`; see `chord.data.batch.Tokenizer`.
+
+    `chat`: prompts are conversations, written by the chat template, with the turn `system` in front
+    of those that have none; otherwise they are plain text. Where the pad and the end token are the
+    same, nothing is lost: masks say what counts, not the value of a token.
+    """
+
+    inner: Any
+    name: str
+    vocab_size: int
+    chat: bool = True
+    system: str | None = None
+    stops: frozenset[int] = frozenset()
+    """Further tokens that end a response, as the model's generation settings name them."""
+    eos_id: int = field(init=False)
+    pad_id: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        if self.inner.eos_token_id is None:
+            raise ValueError(f"model.path={self.name}: its tokenizer has no end token")
+        if self.chat and not self.inner.chat_template:
+            raise ValueError(
+                f"model.chat=true: the tokenizer of {self.name} has no chat template; "
+                "model.chat=false writes prompts as plain text"
+            )
+        self.eos_id = self._end_of_turn() if self.chat else int(self.inner.eos_token_id)
+        pad = self.inner.pad_token_id
+        self.pad_id = self.eos_id if pad is None else int(pad)
+
+    @property
+    def stop_ids(self) -> frozenset[int]:
+        """What ends a turn, what ends a text, and what the model's settings add."""
+        return self.stops | {self.eos_id, int(self.inner.eos_token_id)}
+
+    def encode(self, text: str) -> list[int]:
+        """Tokens of a text as it stands, nothing put in front or behind."""
+        ids: list[int] = self.inner(text, add_special_tokens=False)["input_ids"]
+        return ids
+
+    def decode(self, ids: Iterable[int]) -> str:
+        """The text before the first end token, special tokens left out."""
+        stops = self.stop_ids
+        written = list(takewhile(lambda token: token not in stops, ids))
+        text: str = self.inner.decode(written, skip_special_tokens=True)
+        return text
+
+    def prompt(self, problem: Problem) -> list[int]:
+        """The conversation up to where the assistant begins to write."""
+        if not self.chat:
+            if problem.turns:
+                raise ValueError(
+                    "model.chat=false: the data are conversations, which need a chat template"
+                )
+            return self._plain(problem.prompt)
+        return self.encode(self._render(self.turns(problem), begin=True))
+
+    def turns(self, problem: Problem) -> list[Turn]:
+        """The turns of a problem, behind the system turn."""
+        turns = list(problem.turns) or [Turn("user", problem.prompt)]
+        if self.system is not None and turns[0].role != "system":
+            turns = [Turn("system", self.system), *turns]
+        return turns
+
+    def response(self, pair: Pair) -> tuple[list[int], list[bool]]:
+        """The response and the end of its turn; of several turns, those of the assistant count."""
+        if not pair.turns:
+            ids = [*self.encode(pair.response), self.eos_id]
+            return ids, [True] * len(ids)
+        done = self.turns(pair.problem)
+        text = self._render(done, begin=True)
+        ids, written = [], []
+        for number, turn in enumerate(pair.turns):
+            done = [*done, turn]
+            following = pair.turns[number + 1 : number + 2]
+            begins = bool(following) and following[0].role == "assistant"
+            longer = self._render(done, begin=begins)
+            if not longer.startswith(text):
+                raise ValueError(
+                    f"model.path={self.name}: its chat template writes earlier turns anew when "
+                    "later ones follow, so conversations of several turns have no stable tokens"
+                )
+            tokens = self.encode(longer[len(text) :])
+            own = turn.role == "assistant"
+            # What the template puts behind the end of a turn is not for the model to write.
+            end = tokens.index(self.eos_id) + 1 if own and self.eos_id in tokens else len(tokens)
+            if not following:
+                tokens = tokens[:end]
+            ids += tokens
+            written += [own and place < end for place in range(len(tokens))]
+            text = longer
+        return ids, written
+
+    def _plain(self, text: str) -> list[int]:
+        """Tokens of a prompt without a template: with the beginning token, without an end."""
+        ids: list[int] = self.inner(text)["input_ids"]
+        return ids[:-1] if ids and ids[-1] == self.inner.eos_token_id else ids
+
+    def _render(self, turns: Sequence[Turn], *, begin: bool) -> str:
+        messages = [{"role": turn.role, "content": turn.content} for turn in turns]
+        try:
+            text: str = self.inner.apply_chat_template(
+                messages, tokenize=False, add_generation_prompt=begin
+            )
+        except Exception as error:  # a template raises whatever its author chose
+            reason = str(error).splitlines()[0]
+            raise ValueError(
+                f"model.path={self.name}: its chat template refuses a conversation of "
+                f"{', '.join(turn.role for turn in turns)} ({reason})"
+            ) from error
+        return text
+
+    def _end_of_turn(self) -> int:
+        """The token that the template puts behind an assistant's turn, else the end of a text."""
+        user, answer = Turn("user", "1"), "2"
+        whole = self._render([user, Turn("assistant", answer)], begin=False)
+        begun = self._render([user], begin=True)
+        behind = whole[len(begun) :] if whole.startswith(begun) else ""
+        ids = self.encode(behind[behind.find(answer) + len(answer) :]) if answer in behind else []
+        special = set(self.inner.all_special_ids)
+        return next((token for token in ids if token in special), int(self.inner.eos_token_id))

@@ -1,0 +1,32 @@
+"""The learning rates of a step, over both phases of SFT-then-RL and both optimizers."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from chord.schedules import Step
+
+if TYPE_CHECKING:
+    from chord.config import TrainConfig
+
+
+def learning_rates(config: TrainConfig, step: int) -> tuple[list[float], bool]:
+    """Rates of the policy's optimizer and of the SFT branch's own, if it has one.
+
+    And whether the policy's optimizer starts anew at this step: at the switch of two phases each of
+    which has its warm-up and decay.
+    """
+    schedule, rate, fresh = config.schedule, config.optimizer.lr, False
+    since, length = step, config.steps
+    if isinstance(schedule, Step):
+        in_rl = step >= schedule.switch
+        if schedule.phase.lr is not None:
+            rate = schedule.phase.lr[int(in_rl)]
+        if schedule.phase.reset_optimizer:
+            length = length - schedule.switch if in_rl else schedule.switch
+            since = step - schedule.switch if in_rl else step
+            fresh = in_rl and since == 0
+    rates = [rate * config.optimizer.factor(since, length)]
+    if config.sft_optimizer is not None:
+        rates.append(config.sft_optimizer.lr * config.sft_optimizer.factor(step))
+    return rates, fresh

@@ -1,0 +1,71 @@
+"""Language models made on the spot: a few thousand random weights, a tokenizer of characters."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers
+from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedTokenizerFast
+
+CHATML = (
+    "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
+SPECIAL = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")
+CHARACTERS = [chr(code) for code in range(32, 127)] + ["\n"]
+SIZES: dict[str, dict[str, Any]] = {
+    "llama": {"num_key_value_heads": 1},
+    "qwen2": {"num_key_value_heads": 1},
+    "qwen3": {"num_key_value_heads": 1, "head_dim": 8},
+    "gemma2": {"num_key_value_heads": 1, "head_dim": 8, "sliding_window": 4},
+    "gemma3_text": {"num_key_value_heads": 1, "head_dim": 8, "sliding_window": 4},
+    "gpt2": {"n_embd": 16, "n_layer": 2, "n_head": 2, "n_positions": 128},
+}
+FAMILIES = tuple(SIZES)
+
+
+def make_tokenizer(chat: bool = True, **settings: Any) -> PreTrainedTokenizerFast:
+    """One token for each printable character, and ChatML's three; its pad is its end token."""
+    vocabulary = {token: number for number, token in enumerate([*SPECIAL, *CHARACTERS])}
+    inner = Tokenizer(models.WordLevel(vocabulary, unk_token=SPECIAL[0]))
+    inner.pre_tokenizer = pre_tokenizers.Split(Regex("[\\s\\S]"), "isolated")
+    inner.decoder = decoders.Fuse()
+    inner.add_special_tokens([AddedToken(token, special=True) for token in SPECIAL])
+    names: dict[str, Any] = {"eos_token": SPECIAL[2], "pad_token": SPECIAL[2]} | settings
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=inner, **names)
+    if chat:
+        tokenizer.chat_template = CHATML
+    return tokenizer
+
+
+def make_model(
+    directory: Path,
+    family: str = "llama",
+    *,
+    seed: int = 0,
+    chat: bool = True,
+    dtype: torch.dtype = torch.float32,
+    **sizes: Any,
+) -> Path:
+    """Save a model with random weights and its tokenizer; returns the directory."""
+    tokenizer = make_tokenizer(chat)
+    size: dict[str, Any] = {"vocab_size": len(tokenizer), "eos_token_id": 2, "pad_token_id": 2}
+    if family != "gpt2":
+        size |= {
+            "hidden_size": 16,
+            "intermediate_size": 32,
+            "num_hidden_layers": 2,
+            "num_attention_heads": 2,
+            "max_position_embeddings": 128,
+        }
+    torch.manual_seed(seed)
+    config = AutoConfig.for_model(family, **(size | {"bos_token_id": 0} | SIZES[family] | sizes))
+    model = AutoModelForCausalLM.from_config(config, dtype=dtype)
+    for parameter in model.parameters():
+        # Larger than a new model's: its distributions are not all alike.
+        torch.nn.init.normal_(parameter, std=0.3) if parameter.dim() > 1 else None
+    model.save_pretrained(directory)
+    tokenizer.save_pretrained(directory)
+    return directory

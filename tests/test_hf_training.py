@@ -1,0 +1,118 @@
+"""Language models are trained by the same step as the tiny one, whole or by adapters."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import SMALL, compose_config
+from language_models import make_model
+from omegaconf import DictConfig
+from safetensors.torch import load_file
+from steps import gradient, module_of
+
+from chord.checkpoint import CHECKPOINT
+from chord.config import TrainConfig, parse
+from chord.evaluate import trained_model
+from chord.models import scoring
+from chord.run import RunDirectory, open_run
+from chord.train import train
+
+ADAPTED = ("model.lora.rank=2", "model.lora.targets=[q_proj]")
+
+
+@pytest.fixture(scope="module")
+def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("models") / "model"
+    make_model(path.with_name("model-teacher"), seed=1)
+    return make_model(path)
+
+
+def composed(directory: Path, *overrides: str) -> DictConfig:
+    """A short run of the language model on the test bed, in its own characters."""
+    return compose_config(
+        *SMALL,
+        "model=hf",
+        f"model.path={directory}",
+        "teacher=hf",
+        f"teacher.path={directory}-teacher",
+        *overrides,
+    )
+
+
+def config_of(directory: Path, *overrides: str) -> TrainConfig:
+    return parse(composed(directory, *overrides), TrainConfig)
+
+
+def run(where: Path, directory: Path, *overrides: str) -> RunDirectory:
+    """Train in `where`."""
+    config = composed(directory, *overrides)
+    this = RunDirectory(where, config, "run")
+    train(parse(config, TrainConfig), this)
+    return this
+
+
+@pytest.mark.parametrize("adapters", [(), ADAPTED])
+def test_a_run_trains_saves_and_is_read_back(
+    tmp_path: Path, directory: Path, adapters: tuple[str, ...]
+) -> None:
+    run(tmp_path / "run", directory, "optimizer.warmup=0", *adapters)
+    config = config_of(directory, *adapters)
+    trained, start = trained_model(tmp_path / "run", config), config.model.build()
+    moved = [
+        name
+        for (name, after), before in zip(
+            trained.named_parameters(), start.parameters(), strict=True
+        )
+        if not torch.equal(after, before)
+    ]
+    assert moved
+    assert all("lora_" in name for name in moved) == bool(adapters)
+    state = torch.load(tmp_path / "run" / CHECKPOINT, weights_only=True)["state_dict"]
+    # Of an adapted model the adapters alone are kept, in checkpoints and at the end.
+    assert all("lora_" in name for name in state) == bool(adapters)
+    files = {path.name for path in (tmp_path / "run" / "model").iterdir()}
+    assert ("adapter_model.safetensors" if adapters else "model.safetensors") in files
+
+
+@pytest.mark.parametrize("adapters", [(), ADAPTED])
+def test_a_run_that_was_interrupted_ends_as_one_that_was_not(
+    tmp_path: Path, directory: Path, adapters: tuple[str, ...]
+) -> None:
+    run(tmp_path / "whole", directory, "steps=3", *adapters)
+    run(tmp_path / "cut", directory, "steps=2", *adapters)
+    resumed = open_run(tmp_path / "cut")
+    resumed.config.resume, resumed.config.steps = str(tmp_path / "cut"), 3
+    train(parse(resumed.config, TrainConfig), resumed)
+    name = "adapter_model.safetensors" if adapters else "model.safetensors"
+    whole, cut = (load_file(tmp_path / run / "model" / name) for run in ("whole", "cut"))
+    assert whole.keys() == cut.keys()
+    assert all(torch.equal(whole[key], cut[key]) for key in whole)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        (),
+        ("weighting=adaptive", "target=soft"),
+        ("weighting=top_k_entropy", "objective.entropy_coef=.01", "weighting.apply_to=both"),
+        ("objective.kl.coef=.1", "objective.kl.estimator=exact", "objective.kl.to=teacher"),
+        ("objective.kl.coef=.1", "objective.kl.estimator=k3"),
+        ("weighting=trust_region",),
+    ],
+)
+def test_pieces_of_logits_change_no_gradient(
+    directory: Path, settings: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = config_of(
+        directory, "trainer.precision=64-true", "schedule=constant", "schedule.value=.5", *settings
+    )
+    gradients = []
+    for piece in (scoring.PIECE, 700):
+        monkeypatch.setattr(scoring, "PIECE", piece)
+        module = module_of(config)
+        module.add_gradients(0, module.plan(0))
+        gradients.append(gradient(module.policy))
+    assert gradients[0].abs().max() > 1e-6
+    torch.testing.assert_close(gradients[1], gradients[0], atol=1e-12, rtol=1e-9)
