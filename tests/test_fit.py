@@ -14,9 +14,10 @@ from chord.config import ConfigError, TrainConfig, parse
 from chord.data.tasks import ALPHABET
 from chord.data.tokenizer import CharTokenizer
 from chord.evaluate import last_alpha, trained_model
-from chord.fit import MODEL, Outcome
+from chord.fit import Outcome
 from chord.models.config import TransformerConfig
 from chord.models.storage import save_policy
+from chord.models.tiny import MODEL
 from chord.models.transformer import Transformer
 from chord.run import RunDirectory
 from chord.train import refuse_directories, train
