@@ -192,11 +192,22 @@ def collate(
     )
 
 
-def micro_batches(tokens: TokenBatch, size: int) -> Iterator[Tensor]:
-    """Row indices, shortest rows first so that little is padded; size 0: all rows at once."""
-    rows = tokens.attention_mask.shape[0]
-    order = tokens.attention_mask.sum(dim=1).argsort(stable=True)
-    yield from order.split(size if size > 0 else max(1, rows))
+def micro_batches(
+    tokens: TokenBatch, size: int, *, together: Tensor | None = None
+) -> Iterator[Tensor]:
+    """Row indices, shortest rows first so that little is padded; size 0: all rows at once.
+
+    Rows with the same number in `together` (B,) stay beside each other, in the place of their
+    longest.
+    """
+    import torch
+
+    lengths = tokens.attention_mask.sum(dim=1)
+    order = lengths.argsort(stable=True)
+    if together is not None:
+        longest = torch.zeros_like(lengths).scatter_reduce(0, together, lengths, "amax")[together]
+        order = (longest * len(together) + together).argsort(stable=True)
+    yield from order.split(size if size > 0 else max(1, len(lengths)))
 
 
 def collate_pairs(pairs: Sequence[Pair], tokenizer: Tokenizer) -> TokenBatch:

@@ -12,6 +12,7 @@ from chord.gradients.terms import Terms
 from chord.gradients.weights import StepWeights
 from chord.losses import Objective, aggregate, denominator
 from chord.models.scoring import scatter, score
+from chord.models.sharing import prompt_numbers
 from chord.weightings import Weighting
 
 
@@ -52,7 +53,8 @@ def add_rl_gradient(
         )
     terms = Terms(models, objective, temperature=temperature)
     top_k = weighting.top_k if weights_of is not None else None
-    for index in micro_batches(rows.tokens, micro_batch):
+    together = prompt_numbers(rows.tokens) if models.policy.shares_prompts else None
+    for index in micro_batches(rows.tokens, micro_batch, together=together):
         piece = rows.select(index)
         own = piece.own()
         mask = own.tokens.mask

@@ -56,6 +56,19 @@ class Policy(nn.Module, ABC):
         """Return the logits of every next token, (B, L, V)."""
         return self.head(self.hidden(input_ids, attention_mask))
 
+    def hidden_shared(self, input_ids: Tensor, positions: Tensor, allowed: Tensor) -> Tensor:
+        """Features (G, L, width) where each token has its own position and sees what is allowed.
+
+        `positions` (G, L) int64, `allowed` (G, L, L) bool. Only for a policy that
+        `shares_prompts`.
+        """
+        raise NotImplementedError
+
+    @property
+    def shares_prompts(self) -> bool:
+        """Whether `hidden_shared` is there: no use where prompts are short, as on the test bed."""
+        return False
+
     @abstractmethod
     def new_cache(self, rows: int, capacity: int) -> Cache:
         """An empty cache for `rows` sequences of at most `capacity` tokens."""

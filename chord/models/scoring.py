@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 from chord.models.policy import Policy
+from chord.models.sharing import share_prompts
 from chord.weightings.stats import TokenStats, token_logprobs, token_stats
 
 if TYPE_CHECKING:
@@ -79,8 +80,13 @@ def score(policy: Policy, batch: TokenBatch) -> Scored:
     """The features of every response token, in the row-major order of ``batch.mask``.
 
     Entry i predicts ``batch.targets[batch.mask][i]``. N may be 0; the result still has a backward
-    to every parameter, with zero gradients.
+    to every parameter, with zero gradients. A prompt that several rows answer is computed once
+    where that saves work.
     """
+    shared = share_prompts(batch) if policy.shares_prompts else None
+    if shared is not None:
+        features = policy.hidden_shared(shared.input_ids, shared.positions, shared.allowed)
+        return Scored(policy, features.flatten(0, 1)[shared.places])
     # The last column predicts nothing; where all rows need it least, it is not computed.
     features = policy.hidden(batch.input_ids[:, :-1], batch.attention_mask[:, :-1])
     return Scored(policy, features[batch.mask])

@@ -83,6 +83,29 @@ class HFPolicy(Policy):
             cache.advance(new)
         return features
 
+    def hidden_shared(self, input_ids: Tensor, positions: Tensor, allowed: Tensor) -> Tensor:
+        """Features (G, L, width) of tokens with positions of their own, see `Policy`."""
+        decoder: Any = self.causal.get_decoder()
+        dtype = next(self.parameters()).dtype
+        mask = torch.zeros(allowed.shape, dtype=dtype, device=allowed.device)
+        mask.masked_fill_(~allowed, torch.finfo(dtype).min)
+        self._checkpoint_layers(torch.is_grad_enabled())
+        output = decoder(
+            input_ids=input_ids,
+            attention_mask=mask[:, None],
+            position_ids=positions,
+            use_cache=False,
+        )
+        features: Tensor = output.last_hidden_state
+        return features
+
+    @property
+    def shares_prompts(self) -> bool:
+        """Where attention takes a mask for each pair of tokens, and no layer has a window."""
+        settings = self.causal.config.get_text_config()
+        windowed = getattr(settings, "sliding_window", None) is not None
+        return settings._attn_implementation in ("sdpa", "eager") and not windowed
+
     def head(self, features: Tensor) -> Tensor:
         """Logits (..., V) from features (..., width)."""
         head: Any = self.causal.get_output_embeddings()
@@ -153,6 +176,14 @@ class BasePolicy(Policy):
     ) -> Tensor:
         with self.policy.without_adapters():
             return self.policy.hidden(input_ids, attention_mask, cache=cache)
+
+    def hidden_shared(self, input_ids: Tensor, positions: Tensor, allowed: Tensor) -> Tensor:
+        with self.policy.without_adapters():
+            return self.policy.hidden_shared(input_ids, positions, allowed)
+
+    @property
+    def shares_prompts(self) -> bool:
+        return self.policy.shares_prompts
 
     def head(self, features: Tensor) -> Tensor:
         """Logits (..., V); an adapter on the head is off as well."""

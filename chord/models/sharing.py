@@ -1,0 +1,126 @@
+"""Rows that answer the same prompt, put behind one copy of it.
+
+A group of K answers of R tokens to a prompt of P tokens is K (P + R) tokens in rows of their own,
+and P + K R in one row in which no answer sees another: `prompt answer answer ... answer`, positions
+going on from the prompt in each. Features are the same; where prompts are longer than answers,
+most of the forward and backward is saved.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+if TYPE_CHECKING:
+    from chord.data.batch import TokenBatch
+
+WORTH = 0.6
+"""Share of the work that must be left, or rows stay as they are."""
+LONG = 1000
+"""Length at which a row's attention counts as much as the rest of the model."""
+
+
+@dataclass
+class Shared:
+    """G rows of prompts with their answers, L tokens wide."""
+
+    input_ids: Tensor
+    """(G, L) int64."""
+    positions: Tensor
+    """(G, L) int64: places in the prompt, or behind it in the answer."""
+    allowed: Tensor
+    """(G, L, L) bool: whether a token (second dimension) may look at another (third)."""
+    places: Tensor
+    """(N,) int64: where in the flattened G * L the features of N response tokens are."""
+
+
+def share_prompts(batch: TokenBatch) -> Shared | None:
+    """Lay out the rows of a batch by prompt; None where that would save too little.
+
+    A prompt ends where the first response token of its row is.
+    """
+    rows = _rows(batch)
+    groups: dict[tuple[int, ...], list[int]] = {}
+    for number, row in enumerate(rows):
+        groups.setdefault(tuple(row.prompt), []).append(number)
+    if len(groups) == len(rows):
+        return None
+    lengths = [
+        len(prompt) + sum(len(rows[member].answer) for member in members)
+        for prompt, members in groups.items()
+    ]
+    width = max(lengths)
+    apart = max(len(row.prompt) + len(row.answer) for row in rows)
+    if _work(len(groups), width) > WORTH * _work(len(rows), apart):
+        return None
+    return _lay_out(rows, groups, width, batch)
+
+
+def prompt_numbers(batch: TokenBatch) -> Tensor:
+    """The same number for all rows of the same prompt, (B,) int64, from 0."""
+    known: dict[tuple[int, ...], int] = {}
+    numbers = [known.setdefault(tuple(row.prompt), len(known)) for row in _rows(batch)]
+    return torch.tensor(numbers, dtype=torch.int64, device=batch.input_ids.device)
+
+
+@dataclass
+class _Row:
+    """A row's prompt, the tokens behind it but the last, and which of its columns count."""
+
+    prompt: list[int]
+    answer: list[int]
+    counted: list[int]
+
+
+def _rows(batch: TokenBatch) -> list[_Row]:
+    ids, real = batch.input_ids.tolist(), batch.attention_mask.sum(dim=1).tolist()
+    found = []
+    for tokens, length, counts in zip(ids, real, batch.mask.tolist(), strict=True):
+        counted = [column for column, counts_here in enumerate(counts) if counts_here]
+        # The features that predict a response token are those of the token before it.
+        prompt = counted[0] + 1 if counted else length
+        found.append(_Row(tokens[:prompt], tokens[prompt : length - 1], counted))
+    return found
+
+
+def _work(rows: int, width: int) -> float:
+    return rows * width * (1 + width / LONG)
+
+
+def _lay_out(
+    rows: list[_Row], groups: dict[tuple[int, ...], list[int]], width: int, batch: TokenBatch
+) -> Shared:
+    ids, positions, segments = [], [], []
+    places: list[list[int]] = [[] for _ in rows]
+    for number, (prompt, members) in enumerate(groups.items()):
+        line, where, segment = list(prompt), list(range(len(prompt))), [0] * len(prompt)
+        for name, member in enumerate(members, start=1):
+            row, start = rows[member], len(line)
+            line += row.answer
+            where += range(len(prompt), len(prompt) + len(row.answer))
+            segment += [name] * len(row.answer)
+            behind = start - len(prompt)
+            places[member] = [
+                number * width + (column if column < len(prompt) else column + behind)
+                for column in row.counted
+            ]
+        padding = width - len(line)
+        ids.append(line + [0] * padding)
+        positions.append(where + [0] * padding)
+        segments.append(segment + [-1] * padding)
+    device = batch.input_ids.device
+    segment_of = torch.tensor(segments, device=device)
+    column = torch.arange(width, device=device)
+    same = segment_of[:, :, None] == segment_of[:, None, :]
+    earlier = column[:, None] >= column[None, :]
+    # Padding sees itself, as it is in no answer's way.
+    allowed = earlier & (same | (segment_of == 0)[:, None, :])
+    return Shared(
+        input_ids=torch.tensor(ids, device=device),
+        positions=torch.tensor(positions, device=device),
+        allowed=allowed,
+        places=torch.tensor([p for row in places for p in row], dtype=torch.int64, device=device),
+    )
