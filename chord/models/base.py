@@ -33,6 +33,10 @@ class ModelConfig(ABC):
         """Write a trained model into its run directory."""
 
     @abstractmethod
+    def export(self, policy: Policy, directory: Path) -> None:
+        """Write a trained model as a directory of transformers, adapters merged into it."""
+
+    @abstractmethod
     def load(self, run: Path) -> Policy | None:
         """The trained model of a run directory, None where there is none; ValueError as above."""
 

@@ -64,6 +64,15 @@ class Tiny(ModelConfig):
         assert isinstance(policy, Transformer)
         save_policy(policy, run / MODEL, notes)
 
+    def export(self, policy: Policy, directory: Path) -> None:
+        """Write it as a Llama, which `model=hf model.chat=false` reads."""
+        from chord.models.hf.convert import to_fast, to_llama
+        from chord.models.transformer import Transformer
+
+        assert isinstance(policy, Transformer)
+        to_llama(policy).save_pretrained(directory)
+        to_fast(self.tokenizer()).save_pretrained(directory)
+
     def load(self, run: Path) -> Transformer | None:
         """Read `model.safetensors` of the run directory."""
         from chord.models.storage import load_policy

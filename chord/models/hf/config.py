@@ -97,6 +97,12 @@ class HFModel(ModelConfig):
 
         save(self, policy, run / SAVED)
 
+    def export(self, policy: Policy, directory: Path) -> None:
+        """Write weights, into which adapters are merged, and the tokenizer."""
+        from chord.models.hf.storage import export
+
+        export(self, policy, directory)
+
     def load(self, run: Path) -> HFPolicy | None:
         """Read `model/` of the run directory."""
         from chord.models.hf.storage import load

@@ -26,6 +26,15 @@ def save(config: HFModel, policy: Policy, directory: Path) -> None:
     partial.rename(directory)
 
 
+def export(config: HFModel, policy: Policy, directory: Path) -> None:
+    """Write a model that needs neither this package nor its adapters."""
+    assert isinstance(policy, HFPolicy)
+    model: Any = policy.model
+    whole = model.merge_and_unload() if policy.adapted else model
+    whole.save_pretrained(directory)
+    config.tokenizer().inner.save_pretrained(directory)
+
+
 def load(config: HFModel, directory: Path) -> HFPolicy:
     """The model that `save` wrote; adapters are put into the model they were trained on.
 

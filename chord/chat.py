@@ -1,0 +1,150 @@
+"""Talk to a run's model and to the one it started from: `python -m chord.chat RUN`.
+
+Each line is a user's turn that both answer; a model with a chat template keeps the conversation,
+each its own. An empty line begins anew, the end of the input (Ctrl-D) ends it. Lines can be piped
+in as well: echo '47*86=' | python -m chord.chat RUN.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from chord.exits import readable_errors
+
+if TYPE_CHECKING:
+    from chord.data.batch import Tokenizer, Turn
+    from chord.models.policy import Policy
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    options = argparse.ArgumentParser(
+        prog="python -m chord.chat",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    options.add_argument(
+        "run", type=Path, nargs="?", metavar="RUN", help="a run directory (default: the newest)"
+    )
+    options.add_argument(
+        "--temperature", type=float, default=0.0, help="0 (default) takes the likeliest token"
+    )
+    options.add_argument(
+        "--max-new-tokens", type=int, metavar="N", help="where answers are cut (default: the run's)"
+    )
+    options.add_argument("--seed", type=int, default=0, help="of sampled answers (default 0)")
+    options.add_argument("--threads", type=int, default=1, help="for torch (default 1)")
+    return options
+
+
+@dataclass
+class Speaker:
+    """A model in a conversation of its own."""
+
+    name: str
+    policy: Policy
+    tokenizer: Tokenizer
+    turns: list[Turn] = field(default_factory=list)
+
+    def answer(self, line: str, number: int, options: argparse.Namespace) -> str:
+        """Its turn after the user's `line`; the conversation goes on where it has turns.
+
+        Raises ValueError where prompt and answer do not fit into its context.
+        """
+        from chord.data.batch import Problem, Turn
+        from chord.rollout import draw_uniforms, sample
+
+        user = Turn("user", line)
+        talks = getattr(self.tokenizer, "chat", False)
+        turns = (*self.turns, user) if talks else ()
+        greedy, longest = options.temperature == 0, options.max_new_tokens
+        drawn = None
+        if not greedy:
+            drawn = draw_uniforms(
+                options.seed, number, keys=[0], group_size=1, max_new_tokens=longest
+            )
+        samples = sample(
+            self.policy,
+            [self.tokenizer.prompt(Problem(line, "", key=0, turns=turns))],
+            group_size=1,
+            max_new_tokens=longest,
+            stop_ids=self.tokenizer.stop_ids,
+            pad_id=self.tokenizer.pad_id,
+            uniforms=drawn,
+            greedy=greedy,
+            temperature=options.temperature or 1.0,
+        )
+        text = self.tokenizer.decode(samples.responses[0])
+        self.turns += [user, Turn("assistant", text)]
+        return text if samples.finished[0] else f"{text} [cut at {longest} tokens]"
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Entry point of `chord-chat`."""
+    options = parser().parse_args(arguments)
+    with readable_errors():
+        check(options)
+        speakers = load(options)
+        talk(speakers, lines(sys.stdin), options)
+
+
+def check(options: argparse.Namespace) -> None:
+    """Raise ValueError for numbers out of range."""
+    if options.temperature < 0:
+        raise ValueError(f"--temperature {options.temperature:g}: must be at least 0")
+    if options.max_new_tokens is not None and options.max_new_tokens < 1:
+        raise ValueError(f"--max-new-tokens {options.max_new_tokens}: must be at least 1")
+
+
+def load(options: argparse.Namespace) -> list[Speaker]:
+    """The base and the trained model; fills in the length of answers from the run."""
+    from chord.config import TrainConfig, check_threads, parse, register
+    from chord.evaluate import trained_model
+    from chord.run import newest_run, open_run
+
+    check_threads(options.threads)
+    register()
+    run = options.run or newest_run(Path("outputs"))
+    config = parse(open_run(run).config, TrainConfig)
+    import torch
+
+    torch.set_num_threads(options.threads)
+    options.max_new_tokens = options.max_new_tokens or config.evaluation.max_new_tokens
+    trained, tokenizer = trained_model(run, config), config.model.tokenizer()
+    return [
+        Speaker("base", config.model.reference(trained).eval(), tokenizer),
+        Speaker("trained", trained.eval(), tokenizer),
+    ]
+
+
+def lines(stream: Iterable[str]) -> Iterator[str]:
+    """The user's lines, with a sign to write where a person types them."""
+    typed = sys.stdin.isatty()
+    print("> " if typed else "", end="", flush=True)
+    for line in stream:
+        yield line.strip()
+        print("> " if typed else "", end="", flush=True)
+
+
+def talk(speakers: list[Speaker], said: Iterable[str], options: argparse.Namespace) -> None:
+    """Print what each speaker answers to each line; a line that can't be answered says why."""
+    for number, line in enumerate(said):
+        if not line:
+            for speaker in speakers:
+                speaker.turns.clear()
+            continue
+        for speaker in speakers:
+            try:
+                text = speaker.answer(line, number, options)
+            except ValueError as error:
+                text = f"({error})"
+            print(f"{speaker.name:>8}: {text}", flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,63 @@
+"""Write a run's model as a directory of transformers: `python -m chord.export RUN --to DIR`.
+
+Adapters are merged into their model; the tokenizer and its chat template come along. RUN is a run
+directory, also of an interrupted run, whose last checkpoint is taken then. The test bed's model
+becomes a Llama, which `model=hf model.path=DIR model.chat=false` trains on.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+from chord.exits import readable_errors
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    options = argparse.ArgumentParser(
+        prog="python -m chord.export",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    options.add_argument("run", type=Path, metavar="RUN", help="a run directory")
+    options.add_argument("--to", type=Path, required=True, metavar="DIR", help="must not exist yet")
+    return options
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Entry point of `chord-export`."""
+    options = parser().parse_args(arguments)
+    with readable_errors():
+        export_run(options.run, options.to)
+        print(f"{options.to}: written; AutoModelForCausalLM.from_pretrained({str(options.to)!r})")
+
+
+def export_run(run: Path, directory: Path) -> None:
+    """Write the model, all of it or nothing.
+
+    Raises ValueError where the run has no model, or something is in the way.
+    """
+    from chord.config import TrainConfig, parse, register
+    from chord.evaluate import trained_model
+    from chord.run import open_run
+
+    if directory.exists():
+        raise ValueError(f"--to {directory}: exists already; name a new directory")
+    register()
+    config = parse(open_run(run).config, TrainConfig)
+    policy = trained_model(run, config)
+    partial = directory.with_name(f".{directory.name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    try:
+        config.model.export(policy, partial)
+        partial.rename(directory)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,102 @@
+"""What a run leaves can be used without this package, and gives the same numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import small_composed
+from language_models import make_model
+from test_hf_training import ADAPTED, composed
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from chord.build import build_data, build_models
+from chord.config import TrainConfig, parse
+from chord.evaluate import trained_model
+from chord.export import export_run, main
+from chord.models.hf.config import HFModel
+from chord.models.tiny import Tiny
+from chord.module import ChordModule
+from chord.run import RunDirectory
+from chord.train import train
+
+IDS = torch.tensor([[5, 6, 7, 8, 9, 10, 11]])
+
+
+@torch.no_grad()
+def test_the_tiny_model_is_a_llama(tmp_path: Path) -> None:
+    config = Tiny(path=None, pretraining_seed=0)
+    policy = config.build()
+    config.export(policy, tmp_path / "llama")
+    llama = AutoModelForCausalLM.from_pretrained(tmp_path / "llama")
+    torch.testing.assert_close(llama(IDS).logits, policy(IDS), atol=1e-4, rtol=1e-4)
+    tokenizer = AutoTokenizer.from_pretrained(tmp_path / "llama")
+    text = "47*86=47*6=282;3760+282=4042"
+    assert tokenizer(text)["input_ids"] == config.tokenizer().encode(text)
+    assert tokenizer.decode(config.tokenizer().encode(text)) == text
+
+
+def test_both_codes_take_the_same_step(
+    tmp_path: Path, small_config: Callable[..., TrainConfig]
+) -> None:
+    # One set of weights, as a tiny model and as a Llama of transformers: the same rollouts, losses
+    # and gradients.
+    both = ("trainer.precision=64-true", "schedule=constant", "schedule.value=.5", "teacher=none")
+    tiny = small_config(*both, "weighting=phi")
+    tiny.model.export(tiny.model.build(), tmp_path / "llama")
+    llama = small_config(
+        *both, "weighting=phi", "model=hf", f"model.path={tmp_path / 'llama'}", "model.chat=false"
+    )
+    seen = []
+    for config in (tiny, llama):
+        module = ChordModule(config, build_data(config), build_models(config))
+        module.manual_backward = lambda loss: loss.backward()  # type: ignore[method-assign,assignment]
+        plan = module.plan(0)
+        assert plan.rollouts is not None
+        sft, rl = module.add_gradients(0, plan)
+        assert sft is not None
+        assert rl is not None
+        head = module.models.policy.get_parameter(
+            "head.weight" if config is tiny else "model.lm_head.weight"
+        )
+        seen.append((plan.rollouts.texts, sft.loss, rl.loss, head.grad))
+    assert seen[0][0] == seen[1][0]
+    # Llama's norms are in float32 whatever the precision.
+    assert seen[0][1:3] == pytest.approx(seen[1][1:3], rel=1e-5, abs=1e-7)
+    torch.testing.assert_close(seen[0][3], seen[1][3], atol=1e-6, rtol=1e-3)
+
+
+@pytest.mark.parametrize("adapters", [(), ADAPTED])
+@torch.no_grad()
+def test_adapters_are_merged(tmp_path: Path, adapters: tuple[str, ...]) -> None:
+    path = make_model(tmp_path / "model")
+    make_model(tmp_path / "model-teacher", seed=1)
+    config = composed(path, "optimizer.lr=.1", *adapters)
+    train(parse(config, TrainConfig), RunDirectory(tmp_path / "run", config, "run"))
+    export_run(tmp_path / "run", tmp_path / "exported")
+    trained = trained_model(tmp_path / "run", parse(config, TrainConfig))
+    exported = AutoModelForCausalLM.from_pretrained(tmp_path / "exported")
+    torch.testing.assert_close(exported(IDS).logits, trained(IDS), atol=1e-4, rtol=1e-4)
+    start = HFModel(path=str(path)).build()
+    assert not torch.allclose(trained(IDS), start(IDS), atol=1e-2)
+    # The chat template came along.
+    assert HFModel(path=str(tmp_path / "exported")).tokenizer().chat
+
+
+def test_what_is_in_the_way_or_missing_is_said_in_one_line(
+    tmp_path: Path, small_models: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = small_composed(small_models, "steps=1")
+    RunDirectory(tmp_path / "run", config, "run").write()
+    for arguments, message in (
+        ([tmp_path / "run", "--to", tmp_path], f"--to {tmp_path}: exists already; name a new"),
+        ([tmp_path / "run", "--to", tmp_path / "new"], "holds neither a final model nor a check"),
+        ([tmp_path / "none", "--to", tmp_path / "new"], "is not a run directory"),
+    ):
+        with pytest.raises(SystemExit) as stopped:
+            main([str(argument) for argument in arguments])
+        assert stopped.value.code == 1
+        assert message in capsys.readouterr().err
+    assert not (tmp_path / "new").exists()
