@@ -15,12 +15,12 @@ from lightning.pytorch import LightningModule
 from lightning.pytorch.core.optimizer import LightningOptimizer
 from torch import Tensor
 
+from chord.branches import Plan, gated
 from chord.feedback import gradient_norm, measure, score_experts
 from chord.gradients import Models, OffPolicy, Tokens, add_rl_gradient, add_sft_gradient
 from chord.imitation import Imitation
 from chord.metrics import Rollouts, branch_metrics, gradient_metrics
 from chord.phases import learning_rates
-from chord.plan import Plan, gated
 from chord.recorder import StepRecord
 from chord.rollout.collect import Collector
 from chord.schedules.base import OF_EXPERTS

@@ -18,6 +18,7 @@ import torch.distributed as dist
 from lightning.pytorch import seed_everything
 from torch import Tensor, nn
 
+from chord.branches import Plan
 from chord.build import build_data, build_models
 from chord.config import TrainConfig
 from chord.data.batch import TokenBatch
@@ -25,7 +26,6 @@ from chord.metrics import Rollouts
 from chord.models.policy import Policy
 from chord.models.scoring import score
 from chord.module import ChordModule
-from chord.plan import Plan
 
 PAIRED = ("trainer.precision=64-true", "data.pairing=paired")
 

@@ -11,11 +11,11 @@ from steps import PAIRED, loss_gradient, module_of, plan_gradient, row_tokens, s
 from vectors import f64
 
 from chord.advantages import Advantage, SrftAdvantage
+from chord.branches import Plan
 from chord.config import TrainConfig
 from chord.losses import Reinforce
 from chord.metrics import Rollouts, branch_metrics
 from chord.module import ChordModule
-from chord.plan import Plan
 
 Build = Callable[..., TrainConfig]
 OWN = torch.tensor([[True, True, True, False]])

@@ -20,13 +20,13 @@ from steps import (
 )
 from torch import Tensor
 
+from chord.branches import Plan, gated
 from chord.checks import ConfigError
 from chord.config import TrainConfig
 from chord.gates import Gate
 from chord.metrics import branch_metrics
 from chord.mixes import Convex, Shares
 from chord.module import ChordModule
-from chord.plan import Plan, gated
 
 Build = Callable[..., TrainConfig]
 GATED = (*PAIRED, "gate=solve_rate", "schedule=rl_only", "weighting=phi")

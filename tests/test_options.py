@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 from lightning.pytorch import seed_everything
 
+from chord.branches import Plan
 from chord.build import build_data, build_models
 from chord.config import CONF_DIR, TrainConfig
 from chord.fit import StepLoader
 from chord.module import ChordModule
-from chord.plan import Plan
 from chord.registry import SCHEMAS
 
 # What an option cannot do without.

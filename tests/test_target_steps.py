@@ -12,6 +12,7 @@ from conftest import small_composed
 from steps import PAIRED, count, loss_gradient, module_of, plan_gradient, row_tokens, score_as
 from torch import Tensor
 
+from chord.branches import Plan
 from chord.build import build_data
 from chord.config import ConfigError, TrainConfig, parse
 from chord.data.batch import TokenBatch, collate_pairs
@@ -20,7 +21,6 @@ from chord.metrics import branch_metrics
 from chord.models.storage import load_policy
 from chord.models.teacher_cache import write_cache
 from chord.module import ChordModule
-from chord.plan import Plan
 from chord.run import RunDirectory
 from chord.train import train
 
