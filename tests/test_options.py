@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
+from language_models import make_model
 from lightning.pytorch import seed_everything
 
 from chord.branches import Plan
@@ -18,9 +20,13 @@ from chord.registry import SCHEMAS
 
 # What an option cannot do without.
 PAIRED = "data.pairing=paired"
+LANGUAGE = "model.path=LANGUAGE_MODEL"
 NEEDS = {
     "gate=solve_rate": PAIRED,
     "gate=all_wrong_buffer": f"{PAIRED} gate.size=2",
+    "model=hf": f"{LANGUAGE} teacher=none",
+    "model=smollm2": f"{LANGUAGE} teacher=none",
+    "teacher=hf": f"model=hf {LANGUAGE} teacher.path=LANGUAGE_MODEL weighting=adaptive",
     "rollout=expert_in_group": PAIRED,
     "rollout=uft": PAIRED,
     "rollout=prefix_rft": PAIRED,
@@ -116,11 +122,16 @@ def metrics_of(config: TrainConfig) -> list[dict[str, float]]:
     return rows
 
 
+@pytest.fixture(scope="session")
+def language_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_model(tmp_path_factory.mktemp("language") / "model")
+
+
 @pytest.mark.parametrize("option", [*OPTIONS, *VARIANTS])
 def test_every_option_takes_its_steps(
-    small_config: Callable[..., TrainConfig], option: str
+    small_config: Callable[..., TrainConfig], language_model: Path, option: str
 ) -> None:
-    config = small_config(*option.split())
+    config = small_config(*option.replace("LANGUAGE_MODEL", str(language_model)).split())
     rows = metrics_of(config)
     assert len(rows) == config.steps * config.rollout.updates
     for step, row in enumerate(rows[:: config.rollout.updates]):
