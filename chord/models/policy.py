@@ -74,6 +74,11 @@ class Policy(nn.Module, ABC):
         """An empty cache for `rows` sequences of at most `capacity` tokens."""
 
     @property
+    @abstractmethod
+    def cache_bytes(self) -> int:
+        """What the cache of one token takes, keys and values of all layers."""
+
+    @property
     def device(self) -> torch.device:
         """Where the weights are, and where `hidden` wants its tokens."""
         return next(self.parameters()).device

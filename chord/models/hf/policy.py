@@ -47,6 +47,15 @@ class HFPolicy(Policy):
     def context(self) -> int:
         return self._context
 
+    @property
+    def cache_bytes(self) -> int:
+        settings = self.causal.config.get_text_config()
+        heads = getattr(settings, "num_key_value_heads", None) or settings.num_attention_heads
+        width = getattr(settings, "head_dim", None)
+        width = width or settings.hidden_size // settings.num_attention_heads
+        size = next(self.parameters()).element_size()
+        return int(2 * settings.num_hidden_layers * heads * width * size)
+
     def hidden(
         self,
         input_ids: Tensor,
@@ -158,6 +167,10 @@ class BasePolicy(Policy):
     @property
     def context(self) -> int:
         return self.policy.context
+
+    @property
+    def cache_bytes(self) -> int:
+        return self.policy.cache_bytes
 
     @property
     def device(self) -> torch.device:

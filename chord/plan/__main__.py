@@ -1,0 +1,5 @@
+"""`python -m chord.plan`."""
+
+from chord.plan.command import main
+
+main()

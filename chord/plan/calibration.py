@@ -1,0 +1,108 @@
+"""A few real steps and a small evaluation, timed: nothing of them is kept."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from chord.build import build_data, build_models, check_models
+from chord.checkpoint import StepLoader
+from chord.data.batch import TokenBatch
+from chord.evaluation import AMOUNTS, SAMPLES, evaluate
+from chord.module import ChordModule
+
+if TYPE_CHECKING:
+    from chord.config import TrainConfig
+    from chord.data.base import Data
+    from chord.gradients import Models
+
+# The first step allocates memory and fills caches.
+WARM_UP = 1
+FEW, MORE, SHORT = 8, 64, 2.0
+
+
+@dataclass
+class Calibration:
+    """What was seen: the models, the last step's rows, and seconds of its parts and of evaluations.
+
+    `evaluation` is the seconds of one answer in an evaluation, its share of everything included.
+    """
+
+    data: Data
+    models: Models
+    rollouts: TokenBatch | None
+    experts: TokenBatch | None
+    rollout: float
+    loss: float
+    update: float
+    answer: float
+
+    @property
+    def step(self) -> float:
+        """Seconds of a step."""
+        return self.rollout + self.loss + self.update
+
+
+def calibrate(config: TrainConfig, steps: int) -> Calibration:
+    """Take `steps` steps beyond the first and average them.
+
+    Raises `ConfigError` where models and data do not go together.
+    """
+    from lightning.pytorch import seed_everything
+
+    seed_everything(config.seed, verbose=False)
+    data = build_data(config)
+    models = build_models(config)
+    check_models(config, models, data)
+    module = ChordModule(config, data, models)
+    seen: list[Mapping[str, Any]] = []
+    plans: list[Any] = []
+    plan_of = module.plan
+
+    def remember(step: int) -> Any:
+        if module.record is not None:
+            seen.append(module.record.timings)
+        plans.append(plan_of(step))
+        return plans[-1]
+
+    module.plan = remember  # type: ignore[method-assign]
+    taken = WARM_UP + steps
+    trainer = config.trainer.build(max_steps=taken * config.rollout.updates, callbacks=[])
+    trainer.fit(module, StepLoader(taken))
+    assert module.record is not None
+    timed = [*seen, module.record.timings][WARM_UP:]
+    last = plans[-1]
+    return Calibration(
+        data=data,
+        models=models,
+        rollouts=None if last.rollouts is None else last.rollouts.rows.tokens,
+        experts=None if last.experts is None else last.experts.tokens,
+        rollout=_mean(timed, "seconds/rollout"),
+        loss=_mean(timed, "seconds/loss"),
+        update=_mean(timed, "seconds/update"),
+        answer=_seconds_of_an_answer(config, data, models),
+    )
+
+
+def _mean(rows: Sequence[Mapping[str, Any]], name: str) -> float:
+    return sum(float(row[name]) for row in rows) / len(rows)
+
+
+def _seconds_of_an_answer(config: TrainConfig, data: Data, models: Models) -> float:
+    """By a small evaluation; by a larger one where that is quick, since rows share the work."""
+    for amount in (FEW, MORE):
+        few = {name: min(amount, getattr(config.evaluation, name)) for name in AMOUNTS}
+        small = replace(config.evaluation, **few)
+        began = time.perf_counter()
+        evaluate(models.policy, data, small, config.reward, split="val", alpha=0.5)
+        took = time.perf_counter() - began
+        if took > SHORT:
+            break
+    return took / answers(data, small.val_problems, small.val_retained)
+
+
+def answers(data: Data, problems: int, retained: int) -> int:
+    """How many answers an evaluation asks for."""
+    return (1 + SAMPLES) * problems + retained * len(data.retained("validation"))

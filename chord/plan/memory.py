@@ -1,0 +1,122 @@
+"""The memory of a run, part by part: sizes that follow from the settings, in bytes.
+
+What autograd keeps for the backward is counted on a few rows of the step's own and scaled by
+tokens; everything else is arithmetic. Sampling, training and evaluation do not overlap, so the peak
+is what always stays plus the largest of the three.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+
+from chord.data.batch import TokenBatch, micro_batches
+from chord.models.scoring import PIECE, score
+from chord.models.sharing import prompt_numbers, share_prompts
+
+if TYPE_CHECKING:
+    from chord.config import TrainConfig
+    from chord.gradients import Models
+    from chord.models.policy import Policy
+
+ALWAYS, SAMPLING, TRAINING, EVALUATION = "always", "sampling", "training", "evaluation"
+# Rows that the sampler computes at once.
+SAMPLED_AT_ONCE = 256
+# Of a row's distribution while a token is drawn: logits, log-probabilities, probabilities and
+# their truncation in float32, the cumulative ones twice in float64.
+DRAWING = 4 * 4 + 2 * 8
+# Of a piece of logits in the backward: itself, log-softmax, its exponential, two gradients.
+LOSS = 5 * 4
+
+
+@dataclass
+class Part:
+    """Something that takes memory, and when."""
+
+    name: str
+    size: int
+    when: str = ALWAYS
+
+
+def peak(parts: Iterable[Part]) -> int:
+    """Bytes at the worst moment: 10 always, 5 while sampling and 7 while training make 17."""
+    sizes = dict.fromkeys((ALWAYS, SAMPLING, TRAINING, EVALUATION), 0)
+    for part in parts:
+        sizes[part.when] += part.size
+    return sizes.pop(ALWAYS) + max(sizes.values())
+
+
+def of_models(config: TrainConfig, models: Models) -> list[Part]:
+    """Weights, gradients and the optimizer's two moments."""
+    trained = [p for p in models.policy.parameters() if p.requires_grad]
+    count = sum(p.numel() * p.element_size() for p in trained)
+    optimizers = 1 if config.sft_optimizer is None else 2
+    parts = [
+        Part("policy", weights(models.policy)),
+        Part("gradients", count),
+        Part("optimizer", 2 * count * optimizers),
+    ]
+    for name, model in (("teacher", models.teacher), ("reference", models.reference)):
+        if model is not None and weights(model):
+            parts.append(Part(name, weights(model)))
+    return parts
+
+
+def weights(model: nn.Module) -> int:
+    """Bytes of all parameters and buffers, shared ones once."""
+    tensors = [*model.parameters(), *model.buffers()]
+    return sum({t.data_ptr(): t.numel() * t.element_size() for t in tensors}.values())
+
+
+def of_sampling(policy: Policy, rows: int, length: int, *, when: str = SAMPLING) -> list[Part]:
+    """The cache of keys and values, and the distributions that tokens are drawn from."""
+    at_once = min(rows, SAMPLED_AT_ONCE)
+    return [
+        Part(f"key-value cache ({when})", at_once * length * policy.cache_bytes, when),
+        Part(f"distributions ({when})", at_once * policy.vocab_size * DRAWING, when),
+    ]
+
+
+def of_training(policy: Policy, batches: Iterable[TokenBatch], micro_batch: int) -> list[Part]:
+    """What the largest micro-batch keeps for its backward, and its logits."""
+    most, tokens, width = 0, 0, 0
+    for batch in batches:
+        together = prompt_numbers(batch) if policy.shares_prompts else None
+        for index in micro_batches(batch, micro_batch, together=together):
+            piece = batch.select(index)
+            # As many rows as are beside each other, or a shared prompt would look cheaper.
+            few = piece.select(slice(0, min(len(index), 8)))
+            here = int(kept(policy, few) / computed(policy, few) * computed(policy, piece))
+            if here > most:
+                most, tokens = here, int(piece.mask.sum())
+    width = min(tokens, max(1, PIECE // policy.vocab_size))
+    return [
+        Part("activations", most, TRAINING),
+        Part("logits", width * policy.vocab_size * LOSS, TRAINING),
+    ]
+
+
+def computed(policy: Policy, batch: TokenBatch) -> int:
+    """Tokens that go through the model for these rows, padding included."""
+    shared = share_prompts(batch) if policy.shares_prompts else None
+    return batch.input_ids[:, 1:].numel() if shared is None else shared.input_ids.numel()
+
+
+def kept(policy: Policy, batch: TokenBatch) -> int:
+    """Bytes of the features' graph, weights left out."""
+    own = {tensor.data_ptr() for tensor in (*policy.parameters(), *policy.buffers())}
+    found: dict[int, int] = {}
+
+    def keep(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in own:
+            found[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        features = score(policy, batch).features
+    return sum(found.values()) + features.numel() * features.element_size()

@@ -1,0 +1,111 @@
+"""The plan's sizes are those of the tensors themselves; its command takes the settings of a run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from language_models import FAMILIES, make_model
+
+from chord.build import build_models
+from chord.config import TrainConfig
+from chord.data.batch import collate
+from chord.models.hf.cache import HFCache
+from chord.models.hf.config import HFModel, Lora
+from chord.models.policy import Policy
+from chord.models.scoring import score
+from chord.models.tiny import Tiny
+from chord.plan import command, memory
+from chord.plan.memory import EVALUATION, SAMPLING, TRAINING, Part
+
+
+def test_the_peak_is_what_stays_and_the_largest_of_what_takes_turns() -> None:
+    parts = [
+        Part("a", 10),
+        Part("b", 5, SAMPLING),
+        Part("c", 3, TRAINING),
+        Part("d", 4, TRAINING),
+        Part("e", 6, EVALUATION),
+    ]
+    assert memory.peak(parts) == 17
+    assert memory.peak(parts[:2]) == 15
+
+
+def test_two_moments_for_each_trained_weight(small_config: Callable[..., TrainConfig]) -> None:
+    config = small_config("optimizer@sft_optimizer=adamw", "weighting=adaptive")
+    models = build_models(config)
+    size = 4 * sum(p.numel() for p in models.policy.parameters())
+    found = {part.name: part.size for part in memory.of_models(config, models)}
+    assert found["gradients"] == size
+    # Two optimizers of two moments each.
+    assert found["optimizer"] == 4 * size
+    # The table of rotations is no parameter.
+    rope = models.policy.get_buffer("rope")
+    assert found["policy"] == found["teacher"] == size + 4 * rope.numel()
+
+
+def test_adapters_alone_have_gradients(tmp_path: Path) -> None:
+    path = make_model(tmp_path / "model")
+    policy = HFModel(path=str(path), lora=Lora(rank=2, targets=["q_proj"])).build()
+    trained = sum(p.numel() for p in policy.parameters() if p.requires_grad)
+    # Rank 2, two layers, from 16 to 16.
+    assert trained == 2 * 2 * (16 + 16)
+
+
+@pytest.mark.parametrize("family", ["tiny", *FAMILIES])
+@torch.no_grad()
+def test_a_cache_takes_what_is_said(tmp_path: Path, family: str) -> None:
+    policy: Policy = Tiny(path=None, pretraining_seed=0).build()
+    if family != "tiny":
+        policy = HFModel(path=str(make_model(tmp_path / "model", family))).build()
+    cache = policy.new_cache(2, 3)
+    policy.hidden(torch.tensor([[3, 4, 5], [6, 7, 8]]), cache=cache)
+    if isinstance(cache, HFCache):
+        layers = cache.entries.layers
+        tensors = [tensor for layer in layers for tensor in (layer.keys, layer.values)]
+        size = sum(tensor.numel() * tensor.element_size() for tensor in tensors)
+    else:
+        size = cache.storage.numel() * 4  # type: ignore[attr-defined]
+    assert size == 2 * 3 * policy.cache_bytes
+
+
+def test_what_is_kept_grows_with_rows_and_holds_no_weights() -> None:
+    policy = Tiny(path=None, pretraining_seed=0).build()
+    two, eight = (collate([[3, 4, 5]] * n, [[6, 7, 8, 1]] * n, pad_id=0) for n in (2, 8))
+    small, large = memory.kept(policy, two), memory.kept(policy, eight)
+    assert 3.5 < large / small < 4.5
+    # At least the input of each linear layer: four of them in a layer, one as wide as the MLP's.
+    tokens, sizes = eight.input_ids[:, 1:].numel(), policy.config
+    assert large > 4 * tokens * sizes.layers * (3 * sizes.width + sizes.mlp_width)
+    # Several times that: norms, rotations, the gate's two factors; and no copy of the weights.
+    assert large < 20 * 4 * tokens * sizes.layers * (3 * sizes.width + sizes.mlp_width)
+    score(policy, two).features.sum().backward()
+
+
+def test_the_command_prints_both_tables(
+    small_models: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    few = ["rollout.problems=2", "rollout.group_size=2", "data.expert_batch=2", "teacher=none"]
+    command.main([f"model.path={small_models}/base.safetensors", *few, "--steps", "1"])
+    printed = capsys.readouterr().out
+    for line in ("Python and libraries", "activations", "at its highest", "a step", "the run, 120"):
+        assert line in printed
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--steps", "0"], "--steps 0: must be at least 1"),
+        (["steps=0"], "steps=0: must be at least 1"),
+        (["schedule=cosin"], "cosin"),
+    ],
+)
+def test_mistakes_are_said_before_anything_is_measured(
+    arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        command.main(arguments)
+    assert stopped.value.code == 1
+    assert message in capsys.readouterr().err
