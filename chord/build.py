@@ -9,6 +9,7 @@ from chord.config import ConfigError, TrainConfig
 
 if TYPE_CHECKING:
     from chord.data.base import Data
+    from chord.evaluation import Evaluation
     from chord.gradients import Models
     from chord.models.policy import Policy
 
@@ -55,23 +56,21 @@ def check_models(config: TrainConfig, models: Models, data: Data) -> None:
                 f"{setting}: the model has a vocabulary of {model.vocab_size}, "
                 f"the data one of {size}"
             )
-    context, tokenizer = models.policy.context, data.tokenizer
-    longest = 0
-    for pair in data.expert_pairs:
-        response, _ = tokenizer.response(pair)
-        longest = max(longest, len(tokenizer.prompt(pair.problem)) + len(response))
-    if longest > context:
-        raise ConfigError(
-            f"data.expert_pairs={len(data.expert_pairs)}: the longest has {longest} tokens, the "
-            f"model's context {context}"
-        )
-    room = context - data.longest_prompt
-    for setting, length in (
-        ("rollout.max_new_tokens", config.rollout.max_new_tokens),
-        ("evaluation.max_new_tokens", config.evaluation.max_new_tokens),
-    ):
-        if length > room:
-            raise ConfigError(
-                f"{setting}={length}: must be at most {room}, the model's context less the "
-                "longest prompt"
-            )
+    fit_data(config, data, models.policy)
+
+
+def fit_data(
+    config: TrainConfig, data: Data, policy: Policy, evaluation: Evaluation | None = None
+) -> None:
+    """Make the data fit the model's context, by default with the configuration's own evaluation."""
+    from chord.data.base import Room
+
+    room = Room(
+        context=policy.context,
+        rollout=config.rollout.max_new_tokens,
+        evaluation=(evaluation or config.evaluation).max_new_tokens,
+    )
+    try:
+        data.fit(room)
+    except ValueError as error:
+        raise ConfigError(str(error)) from error

@@ -66,11 +66,14 @@ def check_expert_stream(config: TrainConfig) -> None:
     """The SFT branch needs expert pairs wherever it runs on them."""
     if not may_imitate(config) or config.target.own_share == 1:
         return
-    for setting in ("expert_batch", "expert_pairs"):
-        if getattr(config.data, setting) == 0:
+    batch = "data.expert_batch=0" if config.data.expert_batch == 0 else None
+    for setting in (batch, config.data.lacks_experts):
+        if setting is not None:
+            name, _, value = setting.partition("=")
+            instead = f"{name}>=1" if value == "0" else f"{name}=FILE"
             raise ConfigError(
-                f"data.{setting}=0: the schedule sets alpha > 0, so the SFT branch needs expert "
-                f"pairs; use data.{setting}>=1 or schedule=rl_only"
+                f"{setting}: the schedule sets alpha > 0, so the SFT branch needs expert pairs; "
+                f"use {instead} or schedule=rl_only"
             )
 
 
@@ -94,8 +97,9 @@ def check_teacher(config: TrainConfig) -> None:
 
 def check_pairing(config: TrainConfig) -> None:
     """What puts expert answers beside the RL problems needs them there."""
-    if config.data.pairing == "paired" and config.data.expert_pairs == 0:
-        raise ConfigError("data.pairing=paired: needs data.expert_pairs of at least 1, not 0")
+    lacks = config.data.lacks_experts
+    if config.data.pairing == "paired" and lacks is not None:
+        raise ConfigError(f"data.pairing=paired: needs expert answers, and {lacks} leaves none")
     if config.data.pairing == "paired":
         return
     readers = {

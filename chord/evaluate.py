@@ -38,7 +38,7 @@ def evaluate_run(path: Path, config: EvaluateConfig) -> tuple[Report, Report]:
     import torch
     from rich.console import Console
 
-    from chord.build import build_data
+    from chord.build import build_data, fit_data
     from chord.evaluation import evaluate, side_by_side
     from chord.summary import print_summary
 
@@ -51,6 +51,7 @@ def evaluate_run(path: Path, config: EvaluateConfig) -> tuple[Report, Report]:
         policies = (trained.model.build(), trained_model(path, trained))
     except ValueError as error:
         raise ConfigError(str(error)) from error
+    fit_data(trained, data, policies[0], config.evaluation)
     reports = [
         evaluate(
             policy,

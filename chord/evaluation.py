@@ -39,6 +39,8 @@ METRICS = (
     "balance_at_0.5",
 )
 """What every evaluation gives; with `retained/SKILL` for each skill of the data."""
+OF_EXPERTS = METRICS[-4:]
+"""What is measured on held-out expert answers, where there are any."""
 # The short names of files and dashboards, and those of the data.
 PARTS = {"val": "validation", "test": "test"}
 
@@ -114,6 +116,7 @@ def evaluate(
     `retained/<skill>`, `/mean`, `/min` greedy; `sft_accuracy` and
     `expert_nll` teacher-forced on held-out expert pairs; `balance` = alpha * sft_accuracy +
     (1 - alpha) * rl_reward, `balance_at_0.5` the same with .5 for alpha, by which runs compare.
+    Where no expert answers are held out, these four are absent.
     """
     part = PARTS[split]
     problems = data.held_out(part)[: getattr(config, f"{split}_problems")]
@@ -136,10 +139,11 @@ def evaluate(
     if kept:
         metrics["retained/mean"] = mean(list(kept.values()))
         metrics["retained/min"] = min(kept.values())
-    metrics |= imitation(policy, data, data.held_out_pairs(part)[: config.pairs])
-    agreement, reward = metrics["sft_accuracy"], metrics["rl_reward"]
-    metrics["balance"] = alpha * agreement + (1 - alpha) * reward
-    metrics["balance_at_0.5"] = 0.5 * agreement + 0.5 * reward
+    if pairs := data.held_out_pairs(part)[: config.pairs]:
+        metrics |= imitation(policy, data, pairs)
+        agreement, reward = metrics["sft_accuracy"], metrics["rl_reward"]
+        metrics["balance"] = alpha * agreement + (1 - alpha) * reward
+        metrics["balance_at_0.5"] = 0.5 * agreement + 0.5 * reward
     return Report(metrics, greedy)
 
 
@@ -190,21 +194,26 @@ def answer(
 def side_by_side(
     data: Data, split: str, base: Report, trained: Report, count: int = 6
 ) -> list[Sample]:
-    """The first `count` target problems with the expert's and both models' greedy answers."""
+    """The first `count` target problems with the expert's and both models' greedy answers.
+
+    Those come first to which an expert's answer is held out.
+    """
     from chord.summary import Sample
 
-    pairs = data.held_out_pairs(PARTS[split])
-    rows = zip(pairs, base.answers, trained.answers, strict=False)
+    answers = list(zip(base.answers, trained.answers, strict=True))
+    pairs = data.held_out_pairs(PARTS[split])[: len(answers)]
+    experts = {pair.problem.key: pair.response for pair in reversed(pairs)}
+    answers.sort(key=lambda both: both[0].problem.key not in experts)
     return [
         Sample(
-            problem=pair.problem.prompt,
-            expert=pair.response,
+            problem=before.problem.prompt,
+            expert=experts.get(before.problem.key, ""),
             base=before.text,
             base_right=before.score >= 1,
             trained=after.text,
             trained_right=after.score >= 1,
         )
-        for _, (pair, before, after) in zip(range(count), rows, strict=False)
+        for before, after in answers[:count]
     ]
 
 

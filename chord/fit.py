@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -20,7 +21,7 @@ from chord.checkpoint import (
 )
 from chord.config import ConfigError, TrainConfig
 from chord.data.base import Data
-from chord.evaluation import Report, evaluate, prefixed, side_by_side
+from chord.evaluation import OF_EXPERTS, Report, evaluate, prefixed, side_by_side
 from chord.gradients import Models
 from chord.models.policy import Policy
 from chord.module import ChordModule, DivergedError
@@ -42,8 +43,14 @@ class Outcome:
     trained: Report
 
     def metric(self, name: str) -> float:
-        """What a sweep is judged by, `val/...`, of the last validation; `ConfigError` without."""
+        """What a sweep is judged by, `val/...`, of the last validation.
+
+        Not a number where the data hold out no expert answers to measure it on; `ConfigError` for
+        a skill that they do not have.
+        """
         metric = name.removeprefix("val/")
+        if metric in OF_EXPERTS and metric not in self.validation:
+            return math.nan
         if metric not in self.validation:
             known = ", ".join(f"val/{key}" for key in self.validation if key.startswith("retained"))
             raise ConfigError(f"sweep_metric={name}: the data have no such skill; {known}")

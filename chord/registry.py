@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from chord.advantages import Advantage, SrftAdvantage
 from chord.data.testbed import TestbedConfig
+from chord.data.text import FilesConfig
 from chord.evaluation import Evaluation
 from chord.gates import AllWrongBuffer, NoGate, SolveRate
 from chord.losses import Cispo, Grpo, Gspo, Reinforce
@@ -94,7 +95,7 @@ SCHEMAS: dict[str, dict[str, type]] = {
     "target": {"tokens": Tokens, "soft": Soft, "reverse_kl": ReverseKl, "jsd": Jsd},
     "rollout": {"native": RolloutConfig},
     "reward": {"exact": Verifier},
-    "data": {"testbed": TestbedConfig},
+    "data": {"testbed": TestbedConfig, "jsonl": FilesConfig},
     "model": {"tiny": Tiny, "hf": HFModel},
     "teacher": {"none": NoTeacher, "tiny": TinyTeacher, "hf": HFTeacher},
     "optimizer": {"adamw": AdamW},

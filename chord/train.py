@@ -86,9 +86,9 @@ def train_unrecorded(config: TrainConfig, run: RunDirectory) -> Outcome:
         completed, random_states, weights = read_checkpoint(run.path)
         if completed > config.steps:
             raise ConfigError(f"steps={config.steps}: the run has already taken {completed}")
-        overlap = overlap_report(data)
         models = build_models(config)
         check_models(config, models, data)
+        overlap = overlap_report(data)
         open_cache(config, data)
         if weights is not None:
             load_weights(models.policy, weights, f"resume={run.path}")
@@ -100,7 +100,7 @@ def train_unrecorded(config: TrainConfig, run: RunDirectory) -> Outcome:
         recorder.truncate(completed)
     except ValueError as error:
         raise ConfigError(str(error)) from error
-    for note in (*notes(config), overlap):
+    for note in (*notes(config), *data.report(), overlap):
         print(note)
     resolved = OmegaConf.to_container(run.config, resolve=True)
     assert isinstance(resolved, dict)

@@ -29,6 +29,7 @@ NEEDS = {
     ("rollout", "uft"): PAIRED,
     ("rollout", "prefix_rft"): PAIRED,
     ("rollout", "trapo"): PAIRED,
+    ("data", "jsonl"): ["data.problems=p.jsonl", "schedule=rl_only"],
 }
 PRESETS = sorted(path.stem for path in (CONF_DIR / "experiment").glob("*.yaml"))
 

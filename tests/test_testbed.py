@@ -116,7 +116,7 @@ def test_pairs_hold_the_worked_response(testbed: Testbed) -> None:
         ({"min_first": 9990}, r"data.max_first=9999: leaves \d+ products .* at least 8000"),
         ({"expert_pairs": -1}, r"data.expert_pairs=-1: must be within \[0, 1024\]"),
         ({"expert_batch": -1}, r"data.expert_batch=-1: must be within \[0, 1024\]"),
-        ({"pairing": "both"}, "data.pairing=both: must be one of separate, paired"),
+        ({"pairing": "both"}, "data.pairing=both: must be one of separate, paired, all"),
     ],
 )
 def test_a_wrong_setting_is_named_with_what_is_allowed(

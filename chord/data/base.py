@@ -10,7 +10,7 @@ from functools import cached_property, lru_cache
 
 from chord.data.batch import Pair, Problem, Tokenizer
 
-PAIRINGS = ("separate", "paired")
+PAIRINGS = ("separate", "paired", "all")
 SPLITS = ("validation", "test")
 
 
@@ -21,16 +21,17 @@ class DataConfig(ABC):
     Raises ValueError naming the setting, its value and what is allowed.
     """
 
-    expert_pairs: int = 256
-    """Problems that come with an expert response; 0 for data without an expert."""
+    expert_pairs: int | None = 256
+    """Problems that come with an expert response; 0 for data without an expert, null for all."""
     expert_batch: int = 32
     """Expert pairs in each train step; 0 turns the stream off."""
     pairing: str = "separate"
-    """separate: RL problems have no expert response; paired: they are those that have one."""
+    """separate: RL problems have no expert response; paired: they are those that have one;
+    all: they may have one."""
 
     def __post_init__(self) -> None:
         for name in ("expert_pairs", "expert_batch"):
-            if getattr(self, name) < 0:
+            if (getattr(self, name) or 0) < 0:
                 raise ValueError(f"data.{name}={getattr(self, name)}: must be at least 0")
         if self.pairing not in PAIRINGS:
             raise ValueError(f"data.pairing={self.pairing}: must be one of {', '.join(PAIRINGS)}")
@@ -44,6 +45,11 @@ class DataConfig(ABC):
         return {}
 
     @property
+    def lacks_experts(self) -> str | None:
+        """The setting because of which there is no expert's answer to imitate."""
+        return "data.expert_pairs=0" if self.expert_pairs == 0 else None
+
+    @property
     def teacher_departs(self) -> str | None:
         """The setting because of which the expert's answers are not what the teacher would say."""
         return None
@@ -54,6 +60,15 @@ class DataConfig(ABC):
 
         Raises ValueError where the tokenizer can't write its texts.
         """
+
+
+@dataclass(frozen=True, kw_only=True)
+class Room:
+    """Tokens: the model's context, and what answers take of it in rollouts and evaluations."""
+
+    context: int
+    rollout: int
+    evaluation: int
 
 
 class Data(ABC):
@@ -82,7 +97,8 @@ class Data(ABC):
 
     @abstractmethod
     def held_out_pairs(self, split: str) -> Sequence[Pair]:
-        """Expert responses to the first problems of `held_out(split)`, at least one."""
+        """Expert responses to problems of `held_out(split)`; where there are none, no evaluation
+        says how well the expert is imitated."""
 
     def pairs(self, step: int, seed: int, n: int) -> list[Pair]:
         """The expert pairs of a train step: the next `n` of an endless row of shuffled epochs.
@@ -106,6 +122,32 @@ class Data(ABC):
         """How many of the expert's problems also occur in both held-out parts."""
         held_out = {split: {problem.key for problem in self.held_out(split)} for split in SPLITS}
         return {split: sum(key in keys for key in self._by_key) for split, keys in held_out.items()}
+
+    def fit(self, room: Room) -> None:
+        """Make sure that prompts and answers fit the model's context.
+
+        Raises ValueError naming the setting that says how much is to fit.
+        """
+        longest = 0
+        for pair in self.expert_pairs:
+            response, _ = self.tokenizer.response(pair)
+            longest = max(longest, len(self.tokenizer.prompt(pair.problem)) + len(response))
+        if longest > room.context:
+            raise ValueError(
+                f"data.expert_pairs={len(self.expert_pairs)}: the longest has {longest} tokens, "
+                f"the model's context {room.context}"
+            )
+        most = room.context - self.longest_prompt
+        for group, length in (("rollout", room.rollout), ("evaluation", room.evaluation)):
+            if length > most:
+                raise ValueError(
+                    f"{group}.max_new_tokens={length}: must be at most {most}, the model's context "
+                    "less the longest prompt"
+                )
+
+    def report(self) -> list[str]:
+        """Lines on what the data hold, for the start of a run."""
+        return []
 
     def retained(self, split: str) -> Mapping[str, Sequence[Problem]]:
         """Problems of skills that are to be kept, by skill; none where nothing is to be kept."""

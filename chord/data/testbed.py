@@ -78,7 +78,8 @@ class TestbedConfig(DataConfig):
                 f"data.max_first={self.max_first}: leaves {products} products with the other "
                 f"ranges of operands; must leave at least {MIN_PRODUCTS}"
             )
-        _check_range("data.expert_pairs", self.expert_pairs, 0, _MAX_EXPERT_PAIRS)
+        if self.expert_pairs is not None:
+            _check_range("data.expert_pairs", self.expert_pairs, 0, _MAX_EXPERT_PAIRS)
         _check_range("data.expert_batch", self.expert_batch, 0, _MAX_EXPERT_PAIRS)
         super().__post_init__()
 
@@ -114,8 +115,8 @@ def _check_range(name: str, value: int, low: int, high: int) -> None:
 class Testbed(Data):
     """The test bed's problems, pairs and splits; all of them fixed by the configuration.
 
-    RL problems are the whole training part, without (`separate`) or only (`paired`) those that
-    come with an expert response.
+    RL problems are the whole training part, `all` of it, without (`separate`) or only (`paired`)
+    those that come with an expert response.
     """
 
     __test__ = False
@@ -156,7 +157,7 @@ class Testbed(Data):
         first, second = self.config.sizes
         while True:
             problem = draw_target("train", rng, first=first, second=second)
-            if problem.key not in self._by_key:
+            if self.config.pairing == "all" or problem.key not in self._by_key:
                 return problem
 
     def overlap(self) -> dict[str, int]:
@@ -164,7 +165,7 @@ class Testbed(Data):
 
         For the stream: those it may draw.
         """
-        drawn = len(self._by_key) if self.config.pairing == "paired" else 0
+        drawn = 0 if self.config.pairing == "separate" else len(self._by_key)
         return {"rl": drawn} | super().overlap()
 
     def held_out(self, split: str) -> list[Problem]:

@@ -1,0 +1,227 @@
+"""Data that are texts: problems, expert answers and what is held out, read as they are needed."""
+
+from __future__ import annotations
+
+import random
+import re
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from chord.data.base import SPLITS, Data, Room
+from chord.data.batch import Pair, Problem, Tokenizer
+from chord.data.lengths import sift, statistics
+from chord.data.split import Shares
+from chord.data.tables import Experts, Lazy, Numbers, Problems
+from chord.data.text import TextConfig
+
+LONGEST = 200
+"""How many prompts, those with the most text, are made into tokens to find the longest."""
+
+
+class Corpus(Data):
+    """Problems by the hash of their text in training, validation or test, or there by a file.
+
+    An expert's answer is in the part of its problem, so what is held out is never imitated. Each
+    step's RL problems are distinct, drawn from `all` training problems, from those without an
+    expert's answer (`separate`) or with one (`paired`).
+
+    Raises ValueError where a part is empty.
+    """
+
+    expert_pairs: Lazy[Pair]
+
+    def __init__(
+        self,
+        config: TextConfig,
+        tokenizer: Tokenizer,
+        problems: Problems,
+        experts: Experts | None = None,
+        files: Mapping[str, Problems] | None = None,
+    ) -> None:
+        self.config, self.tokenizer = config, tokenizer
+        self.problem_rows, self.experts, self.files = problems, experts, dict(files or {})
+        self._refuse_shared()
+        shares = {split: config.share(split) or 0.0 for split in SPLITS}
+        self._shares = Shares(validation=shares["validation"], test=shares["test"])
+        rows = problems.first
+        self.train = rows[self._in("train", problems.keys[rows])]
+        self.held_out_rows = {split: self._held(split) for split in SPLITS}
+        self.answers = {part: self._answered(part) for part in ("train", *SPLITS)}
+        self._faults: list[str] = []
+        self._take_experts()
+        self._take_problems()
+
+    @property
+    def longest_prompt(self) -> int:
+        """Tokens of the longest of the prompts with the most text, in all parts."""
+        parts = [(self.problem_rows, self.rl), *self.held_out_rows.values()]
+        found = [0]
+        for problems, rows in parts:
+            most = rows[np.argsort(-problems.sizes[rows], kind="stable")][:LONGEST]
+            found += [len(self.tokenizer.prompt(problems.problem(int(row)))) for row in most]
+        return max(found)
+
+    def problems(self, step: int, seed: int, n: int) -> list[Problem]:
+        """The RL problems of a train step: distinct, until there are no others."""
+        rng, size = random.Random(f"problems/{seed}/{step}"), len(self.rl)
+        drawn: list[int] = []
+        while len(drawn) < n:
+            # All have been drawn as often as each other: they start again.
+            seen = set(drawn[len(drawn) - len(drawn) % size :])
+            while (place := rng.randrange(size)) in seen:
+                pass
+            drawn.append(place)
+        return [self.problem_rows.problem(int(self.rl[place])) for place in drawn]
+
+    def held_out(self, split: str) -> Sequence[Problem]:
+        """The problems of `validation` or `test`, in the order of their keys, which is random."""
+        problems, rows = self.held_out_rows[split]
+        return Lazy(rows, problems.problem)
+
+    def held_out_pairs(self, split: str) -> Sequence[Pair]:
+        """The expert's answers to problems that are held out; there may be none."""
+        return self._pairs(self.answers[split])
+
+    def pair_with(self, key: int) -> Pair:
+        """The first of the expert's answers to a problem; KeyError where there is none."""
+        assert self.experts is not None, "there is no expert"
+        keys = self.experts.keys[self.expert_pairs.rows]
+        at = int(np.searchsorted(keys, key))
+        if at == len(keys) or keys[at] != key:
+            raise KeyError(key)
+        return self.expert_pairs[at]
+
+    def overlap(self) -> dict[str, int]:
+        """How many of the expert's answers are to problems of the RL stream or of another part."""
+        if self.experts is None:
+            return {"rl": 0, **dict.fromkeys(SPLITS, 0)}
+        keys = self.experts.keys[self.expert_pairs.rows]
+        others = {"rl": self.problem_rows.keys[self.rl]}
+        others |= {split: p.keys[rows] for split, (p, rows) in self.held_out_rows.items()}
+        return {part: int(np.isin(keys, other).sum()) for part, other in others.items()}
+
+    def is_expert_style(self, response: str) -> bool:
+        """Whether `data.expert_style` is found in a response; no where it is not given."""
+        style = self.config.expert_style
+        return style is not None and re.search(style, response) is not None
+
+    def report(self) -> list[str]:
+        """What the files hold, what is used of it, and what is not."""
+        problems, lines = self.problem_rows, []
+        sizes = [f"{len(self.held_out_rows[split][1])} {split}" for split in SPLITS]
+        line = f"{problems.rows.name}: {len(problems.rows)} problems"
+        lines.append(f"{line}; {len(self.train)} for training, {', '.join(sizes)}")
+        if problems.repeated:
+            other = problems.contradictions
+            lines.append(
+                f"{problems.rows.name}: {problems.repeated} repeat an earlier problem and are left "
+                f"out, {other} of them with another answer"
+            )
+        if (experts := self.experts) is not None:
+            sizes = [f"{len(self.answers[split])} {split}" for split in SPLITS]
+            absent, repeated = int((experts.at < 0).sum()), experts.repeated
+            lines.append(
+                f"{experts.rows.name}: {len(experts.rows)} answers; {len(self.expert_pairs)} for "
+                f"training, {', '.join(sizes)}; {repeated} repeated and left out, {absent} to "
+                f"problems that {problems.rows.name} has not"
+            )
+        return [*lines, *self._faults, statistics(self)]
+
+    def fit(self, room: Room) -> None:
+        """Refuse what does not fit the context, or leave it out, as `data.overlong` says."""
+        self._faults = sift(self, room)
+
+    def narrow_answers(self, part: str, rows: Numbers) -> None:
+        """Keep these rows of a part's expert answers."""
+        if part != "train":
+            self.answers[part] = rows
+        elif len(rows) < len(self.expert_pairs):
+            self.expert_pairs = self._pairs(rows)
+            if len(rows):
+                self._take_problems()
+
+    def narrow_problems(self, part: str, rows: Numbers) -> None:
+        """Keep these rows of a part's problems."""
+        if part == "train":
+            self.rl = rows
+        else:
+            self.held_out_rows[part] = (self.held_out_rows[part][0], rows)
+
+    def _refuse_shared(self) -> None:
+        if len(self.files) == len(SPLITS):
+            one, other = (self.files[split] for split in SPLITS)
+            if shared := int(np.isin(one.keys, other.keys).sum()):
+                raise ValueError(
+                    f"data.test={self.config.test}: shares {shared} problems with "
+                    f"data.validation={self.config.validation}; they must have none in common"
+                )
+
+    def _in(self, part: str, keys: Numbers) -> Numbers:
+        """Places of the keys (N,) that belong to a part; files come before shares."""
+        in_file = {split: np.isin(keys, table.keys) for split, table in self.files.items()}
+        somewhere = np.any([np.zeros(len(keys), dtype=bool), *in_file.values()], axis=0)
+        inside = {
+            split: in_file.get(split, ~somewhere & self._shares.within(split, keys))
+            for split in SPLITS
+        }
+        inside["train"] = ~np.any(list(inside.values()), axis=0)
+        return np.flatnonzero(inside[part])
+
+    def _held(self, split: str) -> tuple[Problems, Numbers]:
+        table = self.files.get(split)
+        if table is not None:
+            return table, table.first
+        problems = self.problem_rows
+        rows = problems.first[self._in(split, problems.keys[problems.first])]
+        if len(rows) == 0:
+            raise ValueError(
+                f"data.{split}={getattr(self.config, split)}: none of the {len(problems.first)} "
+                f"problems of {problems.rows.name} falls into {split}; give a larger share, a "
+                "file, or more problems"
+            )
+        return problems, rows
+
+    def _answered(self, part: str) -> Numbers:
+        """Rows of the expert's answers to the problems of a part, in the order of their keys."""
+        if self.experts is None:
+            return np.zeros(0, dtype=np.int64)
+        rows = self.experts.order
+        return rows[self._in(part, self.experts.keys[rows])]
+
+    def _pairs(self, rows: Numbers) -> Lazy[Pair]:
+        read = self.experts.pair if self.experts is not None else _no_pair
+        return Lazy(rows, read)
+
+    def _take_experts(self) -> None:
+        """The expert's answers that are trained on: as many as are asked for."""
+        wanted, rows = self.config.expert_pairs, self.answers["train"]
+        if self.experts is None:
+            rows = rows[:0]
+        elif len(rows) == 0 or (wanted is not None and wanted > len(rows)):
+            raise ValueError(
+                f"data.expert={self.config.expert}: has {len(rows)} answers to training problems; "
+                f"data.expert_pairs={'null' if wanted is None else wanted} asks for "
+                f"{'at least 1' if wanted is None else 'more'}"
+            )
+        self.expert_pairs = self._pairs(rows[:wanted])
+
+    def _take_problems(self) -> None:
+        """The rows of the RL problems."""
+        pairing, problems = self.config.pairing, self.problem_rows
+        answered = np.zeros(0, dtype=np.int64)
+        if self.experts is not None:
+            answered = self.experts.keys[self.expert_pairs.rows]
+        has = np.isin(problems.keys[self.train], answered)
+        self.rl = self.train[{"all": has | True, "separate": ~has, "paired": has}[pairing]]
+        if len(self.rl) == 0:
+            which = {"separate": " without", "paired": " with"}.get(pairing, "")
+            raise ValueError(
+                f"data.pairing={pairing}: {problems.rows.name} has no training problem"
+                f"{which and which + ' an expert answer'}; must be one of all, separate, paired, "
+                "where there are such problems"
+            )
+
+
+def _no_pair(row: int) -> Pair:
+    raise AssertionError("there is no expert")

@@ -1,0 +1,144 @@
+"""From the fields of a row to problems and expert answers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from decimal import Decimal
+from typing import Any
+
+from chord.data.batch import Problem, Turn
+from chord.data.files import Row
+from chord.data.split import key_of, number_of
+from chord.data.text import Columns
+
+
+class FieldError(ValueError):
+    """What is wrong with a field of a row; whoever knows the row says where."""
+
+
+@dataclass(kw_only=True)
+class Fields:
+    """Reads rows: `columns` names the fields, `template` makes prompts of problems."""
+
+    columns: Columns = field(default_factory=Columns)
+    template: str = "{problem}"
+
+    def problem(self, row: Row) -> Problem:
+        """The problem of a row, with its answer; raises FieldError."""
+        turns = self._asked(row)
+        return self._made(turns, self._plain(row, self.columns.answer), row)
+
+    def asked(self, row: Row) -> Problem | None:
+        """The problem of an expert's row, whose answer may be unknown (""); None where it has none.
+
+        Raises FieldError.
+        """
+        columns = self.columns
+        if not (_has(row, columns.problem) or _has(row, columns.messages)):
+            return None
+        answer = self._plain(row, columns.answer) if _has(row, columns.answer) else ""
+        return self._made(self._asked(row), answer, row)
+
+    def answered(self, row: Row) -> tuple[str, tuple[Turn, ...]]:
+        """What the expert wrote: the last response, and all turns where that is more than one.
+
+        Raises FieldError.
+        """
+        columns = self.columns
+        if _has(row, columns.response):
+            return self._text(row, columns.response), ()
+        if not _has(row, columns.messages):
+            raise FieldError(self._missing(row, f"{columns.response} or {columns.messages}"))
+        turns = self._turns(row)
+        behind = turns[_begins(turns) :]
+        if not behind or behind[-1].role != "assistant":
+            raise FieldError(f"field {columns.messages} must end with a turn of the assistant")
+        return behind[-1].content, behind if len(behind) > 1 else ()
+
+    def id(self, row: Row) -> int | None:
+        """A hash of the row's id; None where it has none."""
+        if not _has(row, self.columns.id):
+            return None
+        return number_of(self._plain(row, self.columns.id))
+
+    def _made(self, turns: tuple[Turn, ...], answer: str, row: Row) -> Problem:
+        """The template goes around the last turn; the key is of what was asked before that."""
+        key = key_of("\n".join(turn.content for turn in turns if turn.role != "system"))
+        prompt = self.template.replace("{problem}", turns[-1].content)
+        turns = (*turns[:-1], Turn(turns[-1].role, prompt))
+        return Problem(prompt, answer, key, turns=turns if len(turns) > 1 else (), details=row)
+
+    def _asked(self, row: Row) -> tuple[Turn, ...]:
+        columns = self.columns
+        if _has(row, columns.problem):
+            return (Turn("user", self._text(row, columns.problem)),)
+        if not _has(row, columns.messages):
+            raise FieldError(self._missing(row, f"{columns.problem} or {columns.messages}"))
+        turns = self._turns(row)
+        asked = turns[: _begins(turns)]
+        if not asked or asked[-1].role != "user":
+            raise FieldError(
+                f"field {columns.messages} must have a turn of the user before the assistant's"
+            )
+        return asked
+
+    def _turns(self, row: Row) -> tuple[Turn, ...]:
+        name = self.columns.messages
+        messages = row[name]
+        if not isinstance(messages, list) or not messages:
+            raise FieldError(f"field {name} is {_kind(messages)}, must be a list of messages")
+        turns = []
+        for number, message in enumerate(messages, start=1):
+            for part in ("role", "content"):
+                value = message.get(part) if isinstance(message, dict) else message
+                if not isinstance(value, str) or not value:
+                    raise FieldError(
+                        f"field {name}: {part} of message {number} is {_kind(value)}, must be text"
+                    )
+            turns.append(Turn(message["role"], message["content"]))
+        return tuple(turns)
+
+    def _text(self, row: Row, name: str) -> str:
+        value = row.get(name)
+        if not isinstance(value, str) or not value.strip():
+            raise FieldError(f"field {name} is {_kind(value)}, must be text")
+        return value
+
+    def _plain(self, row: Row, name: str) -> str:
+        """Text, or a number as it is written."""
+        if name not in row:
+            raise FieldError(self._missing(row, name))
+        value = row[name]
+        number = isinstance(value, int | float | Decimal) and not isinstance(value, bool)
+        if not number and (not isinstance(value, str) or not value.strip()):
+            raise FieldError(f"field {name} is {_kind(value)}, must be text or a number")
+        if isinstance(value, float) and value.is_integer():
+            value = int(value)
+        return str(value)
+
+    def _missing(self, row: Row, name: str) -> str:
+        has = ", ".join(row) if row else "none"
+        return f"field {name} is missing; there are: {has} (data.columns names fields)"
+
+
+def _has(row: Row, name: str) -> bool:
+    # In Parquet every row has every field.
+    return row.get(name) is not None
+
+
+def _begins(turns: tuple[Turn, ...]) -> int:
+    """The number of turns before the assistant's first."""
+    return next((i for i, turn in enumerate(turns) if turn.role == "assistant"), len(turns))
+
+
+def _kind(value: Any) -> str:
+    """What a value is, in an error."""
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return "true or false"
+    if isinstance(value, str):
+        return "empty"
+    if isinstance(value, list):
+        return "a list" if value else "an empty list"
+    return "an object" if isinstance(value, dict) else "a number"

@@ -1,0 +1,233 @@
+"""Rows of data files, read one at a time: JSON lines, Parquet, data sets of Hugging Face.
+
+What stays in memory of a file is where its rows begin, never their text.
+"""
+
+from __future__ import annotations
+
+import re
+from abc import ABC, abstractmethod
+from array import array
+from bisect import bisect_right
+from collections import OrderedDict
+from collections.abc import Iterator
+from itertools import accumulate
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+Row = dict[str, Any]
+LINES = (".jsonl", ".ndjson", ".json")
+_BOM = b"\xef\xbb\xbf"
+_GROUPS = 4  # row groups of a Parquet file that are kept
+_CHUNK = 1 << 20
+_HUB = re.compile(r"hub://([\w.-]+/[\w.-]+)(?:/([\w.-]+))?(?::([\w.-]+))?")
+
+
+class Rows(ABC):
+    """The rows of a source, by number."""
+
+    name: str
+    """What errors call it."""
+
+    @abstractmethod
+    def __len__(self) -> int: ...
+
+    @abstractmethod
+    def __getitem__(self, index: int) -> Row: ...
+
+    def __iter__(self) -> Iterator[Row]:
+        return (self[index] for index in range(len(self)))
+
+    def where(self, index: int) -> str:
+        """Where a row is, for errors: `p.jsonl line 17`, counted from 1."""
+        return f"{self.name} row {index + 1}"
+
+
+class Listed(Rows):
+    """Rows that are in memory."""
+
+    def __init__(self, name: str, rows: list[Row]) -> None:
+        self.name = name
+        self.rows = rows
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, index: int) -> Row:
+        return self.rows[index]
+
+
+class JsonLines(Rows):
+    """A file with one JSON object on each line; blank lines are none.
+
+    Holds the offset of each row, eight bytes, and no open file.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.name, self.path = path.name, path
+        self.offsets = array("q")
+        offset = 0
+        with path.open("rb") as file:
+            for line in file:
+                if not line.isspace():
+                    self.offsets.append(offset)
+                offset += len(line)
+
+    def __len__(self) -> int:
+        return len(self.offsets)
+
+    def __getitem__(self, index: int) -> Row:
+        with self.path.open("rb") as file:
+            file.seek(self.offsets[index])
+            return self._parsed(file.readline(), index)
+
+    def __iter__(self) -> Iterator[Row]:
+        with self.path.open("rb") as file:
+            lines = (line for line in file if not line.isspace())
+            for index, line in enumerate(lines):
+                yield self._parsed(line, index)
+
+    def where(self, index: int) -> str:
+        lines, left = 1, self.offsets[index]
+        with self.path.open("rb") as file:
+            while left > 0:
+                chunk = file.read(min(left, _CHUNK))
+                lines += chunk.count(b"\n")
+                left -= len(chunk)
+        return f"{self.name} line {lines}"
+
+    def _parsed(self, line: bytes, index: int) -> Row:
+        try:
+            row = orjson.loads(line.removeprefix(_BOM))
+        except orjson.JSONDecodeError as error:
+            reason = str(error).partition(":")[0]
+            raise ValueError(f"{self.where(index)}: is not valid JSON ({reason})") from error
+        if not isinstance(row, dict):
+            raise ValueError(f"{self.where(index)}: must be an object with named fields")
+        return row
+
+
+class Parquet(Rows):
+    """A Parquet file; a row group at a time is read, and the last few are kept."""
+
+    def __init__(self, path: Path) -> None:
+        try:
+            from pyarrow import ArrowException, parquet
+        except ImportError as error:
+            raise ValueError(
+                f"{path}: needs pyarrow; pip install 'chord-posttraining[parquet]'"
+            ) from error
+        self.name, self.path = path.name, path
+        try:
+            facts = parquet.read_metadata(path)
+        except ArrowException as error:
+            raise ValueError(f"{path}: is no Parquet file that can be read") from error
+        sizes = [facts.row_group(group).num_rows for group in range(facts.num_row_groups)]
+        self.starts: list[int] = [0, *accumulate(sizes)]
+        self._kept: OrderedDict[int, Any] = OrderedDict()
+
+    def __len__(self) -> int:
+        return self.starts[-1]
+
+    def __getitem__(self, index: int) -> Row:
+        group = bisect_right(self.starts, index) - 1
+        row: Row = self._group(group).slice(index - self.starts[group], 1).to_pylist()[0]
+        return row
+
+    def _group(self, number: int) -> Any:
+        if number not in self._kept:
+            from pyarrow import parquet
+
+            with parquet.ParquetFile(self.path) as file:
+                self._kept[number] = file.read_row_group(number)
+            if len(self._kept) > _GROUPS:
+                self._kept.popitem(last=False)
+        self._kept.move_to_end(number)
+        return self._kept[number]
+
+
+class Arrow(Rows):
+    """A split of a data set of the datasets library, which maps its files into memory."""
+
+    def __init__(self, name: str, split: Any) -> None:
+        self.name, self.split = name, split
+
+    def __len__(self) -> int:
+        return len(self.split)
+
+    def __getitem__(self, index: int) -> Row:
+        return dict(self.split[index])
+
+
+def open_rows(setting: str, path: str) -> Rows:
+    """The rows of a file by its suffix, of a directory of the datasets library, or of the hub.
+
+    `setting` is what a user typed the path for. Raises ValueError naming it where there is no such
+    source, it can't be read, or it holds no row.
+    """
+    try:
+        rows = _open(path)
+    except (OSError, ValueError) as error:
+        reason = str(error).removeprefix(f"{path}: ")
+        raise ValueError(f"{setting}={path}: {reason}") from error
+    if len(rows) == 0:
+        raise ValueError(f"{setting}={path}: holds no rows")
+    return rows
+
+
+def _open(path: str) -> Rows:
+    place = Path(path).expanduser()
+    if path.startswith("hub://"):
+        return _hub(path)
+    if place.is_dir():
+        return _saved(place, "train")
+    if not place.exists() and ":" in place.name:
+        directory, _, split = str(place).rpartition(":")
+        return _saved(Path(directory), split)
+    if not place.exists():
+        raise ValueError("no such file")
+    if place.suffix in LINES:
+        return JsonLines(place)
+    if place.suffix == ".parquet":
+        return Parquet(place)
+    raise ValueError(
+        f"must end in {', '.join(LINES)} or .parquet, be a directory that the datasets library "
+        "saved, or hub://OWNER/NAME"
+    )
+
+
+def _saved(place: Path, split: str) -> Rows:
+    """A directory that `save_to_disk` wrote: one split, or several of which one is named."""
+    if not ((place / "state.json").exists() or (place / "dataset_dict.json").exists()):
+        raise ValueError("no such file, nor a directory that the datasets library saved")
+    found = _datasets().load_from_disk(str(place))
+    if hasattr(found, "keys"):
+        if split not in found:
+            raise ValueError(f"has no split {split}; it has {', '.join(found)}")
+        found = found[split]
+    return Arrow(place.name, found)
+
+
+def _hub(path: str) -> Rows:
+    match = _HUB.fullmatch(path)
+    if match is None:
+        raise ValueError("must be hub://OWNER/NAME, then /CONFIGURATION and :SPLIT if needed")
+    datasets = _datasets()
+    try:
+        split = datasets.load_dataset(match[1], match[2], split=match[3] or "train")
+    except Exception as error:  # the library raises many kinds
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise ValueError(f"can't be loaded ({reason})") from error
+    return Arrow(match[1], split)
+
+
+def _datasets() -> Any:
+    try:
+        import datasets
+    except ImportError as error:
+        raise ValueError(
+            "needs the datasets library; pip install 'chord-posttraining[datasets]'"
+        ) from error
+    return datasets

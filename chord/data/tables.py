@@ -1,0 +1,195 @@
+"""Sources of problems and of expert answers: what is known of their rows without reading them."""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Callable, Iterator, Sequence
+from typing import Generic, TypeVar, overload
+
+import numpy as np
+from numpy.typing import NDArray
+
+from chord.data.batch import Pair, Problem
+from chord.data.fields import FieldError, Fields
+from chord.data.files import Row, Rows
+from chord.data.split import number_of
+
+Numbers = NDArray[np.int64]
+T = TypeVar("T")
+R = TypeVar("R")
+UNKNOWN = 2**31
+"""The size of what can't be told without making it into tokens: conversations."""
+
+
+class Lazy(Sequence[T], Generic[T]):
+    """Some rows of a source, each read when it is asked for."""
+
+    def __init__(self, rows: Numbers, read: Callable[[int], T]) -> None:
+        self.rows = rows
+        self.read = read
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    @overload
+    def __getitem__(self, index: int) -> T: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> list[T]: ...
+
+    def __getitem__(self, index: int | slice) -> T | list[T]:
+        if isinstance(index, slice):
+            return [self.read(int(row)) for row in self.rows[index]]
+        return self.read(int(self.rows[index]))
+
+    def __iter__(self) -> Iterator[T]:
+        return (self.read(int(row)) for row in self.rows)
+
+
+class Problems:
+    """The problems of a source, each with its key, its id and the bytes of its prompt.
+
+    Raises ValueError naming the row and the field where one can't be read.
+    """
+
+    def __init__(self, rows: Rows, fields: Fields) -> None:
+        self.rows, self.fields = rows, fields
+        keys, ids, sizes, answers = array("q"), array("q"), array("q"), array("q")
+        for index, row in enumerate(rows):
+            problem = located(rows, index, fields.problem, row)
+            known = located(rows, index, fields.id, row)
+            keys.append(problem.key)
+            ids.append(-1 if known is None else known)
+            sizes.append(size_of(problem))
+            answers.append(number_of(problem.answer))
+        self.keys, self.ids, self.sizes = (_numbers(values) for values in (keys, ids, sizes))
+        self.first = np.unique(self.keys, return_index=True)[1]
+        """Rows in the order of their keys, of equal ones the first."""
+        self.repeated = len(self.keys) - len(self.first)
+        at = np.searchsorted(self.keys[self.first], self.keys)
+        found = _numbers(answers)
+        self.contradictions = int((found != found[self.first][at]).sum())
+        """Rows with another answer than an earlier row with the same problem."""
+
+    def problem(self, index: int) -> Problem:
+        """Read a problem."""
+        return self.fields.problem(self.rows[index])
+
+    def find(self, keys: Numbers) -> Numbers:
+        """The row of each key (N,); -1 where there is none."""
+        return _find(self.keys[self.first], self.first, keys)
+
+    def by_id(self) -> tuple[Numbers, Numbers]:
+        """The ids that rows have, sorted, and their rows.
+
+        Raises ValueError where an id is that of two problems.
+        """
+        rows = np.flatnonzero(self.ids >= 0)
+        rows = rows[np.argsort(self.ids[rows], kind="stable")]
+        ids = self.ids[rows]
+        for at in np.flatnonzero(ids[1:] == ids[:-1]):
+            one, other = int(rows[at]), int(rows[at + 1])
+            if self.keys[one] != self.keys[other]:
+                raise ValueError(
+                    f"{self.rows.where(other)}: field {self.fields.columns.id} is also that of "
+                    f"another problem, {self.rows.where(one)}"
+                )
+        return ids, rows
+
+
+class Experts:
+    """The expert answers of a source, each with the key and, where it is there, the problem's row.
+
+    An answer belongs to the problem with its id, or else with its text. Raises ValueError naming
+    the row and the field where one can't be read, names no problem, or names two.
+    """
+
+    def __init__(self, rows: Rows, fields: Fields, problems: Problems) -> None:
+        self.rows, self.fields, self.problems = rows, fields, problems
+        columns = [array("q") for _ in range(5)]
+        for index, row in enumerate(rows):
+            facts = located(rows, index, self._facts, row)
+            for column, fact in zip(columns, facts, strict=True):
+                column.append(fact)
+        self.keys, ids, asked, sizes, texts = (_numbers(column) for column in columns)
+        self.at = self._problems_of(ids)
+        """(N,) the row of each one's problem; -1 where it is not among them."""
+        self.whole_sizes = sizes + np.where(self.at >= 0, problems.sizes[self.at], asked)
+        """(N,) bytes of prompt and answer."""
+        order = np.lexsort((np.arange(len(self.keys)), texts, self.keys))
+        same = np.zeros(len(order), dtype=bool)
+        pairs = np.stack([self.keys, texts])[:, order]
+        same[order[1:]] = (pairs[:, 1:] == pairs[:, :-1]).all(axis=0)
+        self.repeated = int(same.sum())
+        rest = np.flatnonzero(~same)
+        self.order = rest[np.argsort(self.keys[rest], kind="stable")]
+        """Rows in the order of their keys, without those that say again what another says."""
+
+    def pair(self, index: int) -> Pair:
+        """Read an answer with its problem."""
+        row, at = self.rows[index], int(self.at[index])
+        response, turns = self.fields.answered(row)
+        problem = self.problems.problem(at) if at >= 0 else self.fields.asked(row)
+        assert problem is not None, "an answer without a problem"
+        return Pair(problem, response, turns)
+
+    def _facts(self, row: Row) -> tuple[int, int, int, int, int]:
+        """Key (-1: by the id), id (-1: none), bytes of prompt and answer, a hash of the answer."""
+        problem, known = self.fields.asked(row), self.fields.id(row)
+        response, turns = self.fields.answered(row)
+        if problem is None and known is None:
+            names = self.fields.columns
+            raise FieldError(
+                f"has none of the fields {names.problem}, {names.messages}, {names.id}, so no "
+                f"problem that it answers; there are: {', '.join(row)} (data.columns names fields)"
+            )
+        size = UNKNOWN if turns else len(response.encode())
+        text = "\0".join([response, *(turn.content for turn in turns)])
+        key, asked = (-1, 0) if problem is None else (problem.key, size_of(problem))
+        return key, -1 if known is None else known, asked, size, number_of(text)
+
+    def _problems_of(self, ids: Numbers) -> Numbers:
+        """The problem of each answer; keys that only the id tells are filled in."""
+        name, problems = self.fields.columns.id, self.problems
+        known, rows = problems.by_id() if (ids >= 0).any() else (ids[:0], ids[:0])
+        by_id = np.where(ids >= 0, _find(known, rows, ids), -1)
+        for index in np.flatnonzero((self.keys < 0) & (by_id < 0))[:1]:
+            raise ValueError(
+                f"{self.rows.where(int(index))}: field {name} is that of no problem of "
+                f"{problems.rows.name}"
+            )
+        named = by_id >= 0
+        wrong = named & (self.keys >= 0) & (self.keys != problems.keys[by_id])
+        for index in np.flatnonzero(wrong)[:1]:
+            raise ValueError(
+                f"{self.rows.where(int(index))}: field {name} is that of another problem, "
+                f"{problems.rows.where(int(by_id[index]))}; if the two "
+                "files are numbered apart, data.columns.id=none reads no id"
+            )
+        self.keys = np.where(named, problems.keys[by_id], self.keys)
+        return problems.find(self.keys)
+
+
+def located(rows: Rows, index: int, read: Callable[[Row], R], row: Row) -> R:
+    """What `read` gives of a row; where that fails, the error says of which."""
+    try:
+        return read(row)
+    except FieldError as error:
+        raise ValueError(f"{rows.where(index)}: {error}") from None
+
+
+def size_of(problem: Problem) -> int:
+    """Bytes of a prompt: no tokenizer makes more tokens of a text."""
+    return UNKNOWN if problem.turns else len(problem.prompt.encode())
+
+
+def _numbers(values: array[int]) -> Numbers:
+    return np.array(values, dtype=np.int64)
+
+
+def _find(ordered: Numbers, rows: Numbers, wanted: Numbers) -> Numbers:
+    """Of each wanted number the row in `rows` beside it in `ordered`; -1 where it isn't there."""
+    if len(ordered) == 0:
+        return np.full(len(wanted), -1, dtype=np.int64)
+    at = np.searchsorted(ordered, wanted).clip(max=len(ordered) - 1)
+    return np.where(ordered[at] == wanted, rows[at], -1)

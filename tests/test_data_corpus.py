@@ -1,0 +1,267 @@
+"""Data of files: parts, pairing, streams, and what does not fit."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from texts import TOKENIZER, corpus, refusal, sums, worked, write
+
+from chord.checks import overlap_report
+from chord.data.base import SPLITS, Room
+from chord.data.batch import Turn
+from chord.data.corpus import Corpus
+from chord.data.split import Shares, canonical, key_of
+
+ROWS = sums(200)
+EXPERT = worked(ROWS[:80])
+
+
+@pytest.fixture
+def paths(tmp_path: Path) -> tuple[Path, Path]:
+    return write(tmp_path / "p.jsonl", ROWS), write(tmp_path / "e.jsonl", EXPERT)
+
+
+def parts(data: Corpus) -> dict[str, set[str]]:
+    """The prompts of each part."""
+    train = {data.problem_rows.problem(int(row)).prompt for row in data.train}
+    return {"train": train} | {s: {p.prompt for p in data.held_out(s)} for s in SPLITS}
+
+
+def test_every_problem_is_in_one_part(paths: tuple[Path, Path]) -> None:
+    found = parts(corpus(*paths, validation="0.2", test="0.3"))
+    assert sum(map(len, found.values())) == 200
+    assert set.union(*found.values()) == {row["problem"] for row in ROWS}
+    # Binomial: 40 and 60 expected, with standard deviations of 5.7 and 6.5.
+    assert 20 < len(found["validation"]) < 60
+    assert 35 < len(found["test"]) < 85
+
+
+def test_parts_survive_rows_that_are_added_and_other_orders(
+    tmp_path: Path, paths: tuple[Path, Path]
+) -> None:
+    before = parts(corpus(paths[0]))
+    more = write(tmp_path / "more.jsonl", [*sums(50, start=200), *ROWS[::-1]])
+    after = parts(corpus(more))
+    assert all(before[part] <= after[part] for part in before)
+
+
+def test_the_share_of_one_part_does_not_move_the_other() -> None:
+    keys = np.array([key_of(str(n)) for n in range(1000)])
+    small, large = Shares(validation=0.1, test=0.1), Shares(validation=0.4, test=0.1)
+    assert (small.within("test", keys) == large.within("test", keys)).all()
+    assert (small.within("validation", keys) <= large.within("validation", keys)).all()
+
+
+def test_a_problem_is_its_text_but_for_white_space_and_forms_of_accents() -> None:
+    # e with an acute accent as one code point, and as two.
+    assert canonical(" caf\u00e9\n au lait ") == canonical("cafe\u0301 au\tlait")
+    assert key_of("2+2 ?") == key_of("2+2  ?\n") != key_of("2+2?")
+
+
+def test_held_out_parts_may_be_files(tmp_path: Path, paths: tuple[Path, Path]) -> None:
+    held = write(tmp_path / "v.jsonl", [*ROWS[:10], *sums(5, start=900)])
+    data = corpus(*paths, validation=str(held))
+    found = parts(data)
+    assert found["validation"] == {row["problem"] for row in (*ROWS[:10], *sums(5, start=900))}
+    assert not found["validation"] & (found["train"] | found["test"])
+    # The expert's answers to the ten of them that it answers.
+    assert len(data.held_out_pairs("validation")) == 10
+    assert data.overlap()["validation"] == 0
+    with pytest.raises(ValueError, match=r"data.test=.* shares 15 problems with data.validation"):
+        corpus(*paths, validation=str(held), test=str(held))
+
+
+def test_the_expert_is_imitated_on_training_problems_alone(paths: tuple[Path, Path]) -> None:
+    data = corpus(*paths)
+    found = parts(data)
+    prompts = {part: {pair.problem.prompt for pair in data.held_out_pairs(part)} for part in SPLITS}
+    prompts["train"] = {pair.problem.prompt for pair in data.expert_pairs}
+    assert sum(map(len, prompts.values())) == 80
+    assert all(prompts[part] <= found[part] for part in found)
+    count = len(data.expert_pairs)
+    assert overlap_report(data) == (
+        f"expert problems: {count}, of them {count} in rl, 0 in validation, 0 in test"
+    )
+
+
+@pytest.mark.parametrize("limit", [None, 20])
+def test_pairing_says_which_problems_are_drawn(paths: tuple[Path, Path], limit: int | None) -> None:
+    everything = parts(corpus(paths[0]))["train"]
+    for pairing in ("all", "separate", "paired"):
+        data = corpus(*paths, pairing=pairing, expert_pairs=limit)
+        answered = {pair.problem.prompt for pair in data.expert_pairs}
+        assert limit is None or len(answered) == limit
+        drawn = {problem.prompt for step in range(60) for problem in data.problems(step, 0, 20)}
+        expected = {"all": everything, "separate": everything - answered, "paired": answered}
+        assert drawn == expected[pairing]
+        assert data.overlap()["rl"] == (0 if pairing == "separate" else len(answered))
+        for pair in data.expert_pairs:
+            assert data.pair_with(pair.problem.key) == pair
+    with pytest.raises(KeyError):
+        data.pair_with(7)
+
+
+def test_streams_are_functions_of_seed_and_step(paths: tuple[Path, Path]) -> None:
+    one, other = corpus(*paths), corpus(*paths)
+    for step in (0, 7):
+        for seed in (0, 3):
+            assert one.problems(step, seed, 16) == other.problems(step, seed, 16)
+            assert one.pairs(step, seed, 16) == other.pairs(step, seed, 16)
+    assert one.problems(0, 0, 16) != one.problems(1, 0, 16) != one.problems(1, 1, 16)
+    # More of a step goes on where less of it ended.
+    assert one.problems(2, 0, 40)[:16] == one.problems(2, 0, 16)
+
+
+def test_the_problems_of_a_step_are_distinct_until_there_are_no_others(
+    paths: tuple[Path, Path],
+) -> None:
+    data = corpus(*paths, pairing="paired", expert_pairs=6)
+    drawn = [problem.key for problem in data.problems(0, 0, 15)]
+    assert len(set(drawn[:6])) == len(set(drawn[6:12])) == 6
+    assert len(set(drawn[12:])) == 3
+
+
+def test_rows_are_matched_by_id_or_by_text(tmp_path: Path) -> None:
+    path = write(tmp_path / "p.jsonl", ROWS)
+    answers = [{"id": row["id"], "response": "by id"} for row in ROWS[:50]]
+    answers += [{"problem": f" {row['problem']}\n", "response": "by text"} for row in ROWS[50:100]]
+    answers += [{"problem": f"another {n}?", "response": "alone"} for n in range(50)]
+    data = corpus(path, write(tmp_path / "e.jsonl", answers), expert_batch=1)
+    for pair in data.expert_pairs:
+        number = pair.problem.prompt.partition("+")[0]
+        expected = {"by id": range(50), "by text": range(50, 100)}.get(pair.response)
+        if expected is None:
+            assert pair.problem.prompt.startswith("another")
+            assert pair.problem.answer == ""
+        else:
+            assert int(number) in expected
+            assert pair.problem.answer == str(2 * int(number))
+    # What is not among the problems is imitated, and never drawn for rollouts.
+    drawn = [
+        p.prompt for p in corpus(path, tmp_path / "e.jsonl", pairing="paired").problems(0, 0, 60)
+    ]
+    assert not [prompt for prompt in drawn if prompt.startswith("another")]
+
+
+def test_conversations_are_cut_before_the_assistants_first_turn(tmp_path: Path) -> None:
+    def said(*turns: str) -> list[dict[str, str]]:
+        roles = ("system", "user", "assistant", "user", "assistant")
+        return [{"role": role, "content": text} for role, text in zip(roles, turns, strict=False)]
+
+    rows = [
+        {"messages": said("Be brief.", f"{n}+1?", "wait", "go on", str(n + 1)), "answer": n + 1}
+        for n in range(60)
+    ]
+    rows += [{"messages": said("Be brief.", f"{n}+2?", "hm"), "answer": n + 2} for n in range(60)]
+    path = write(tmp_path / "c.jsonl", rows)
+    data = corpus(path, path)
+    for pair in data.expert_pairs:
+        prompt = pair.problem.prompt
+        assert pair.problem.turns == (Turn("system", "Be brief."), Turn("user", prompt))
+        # The system's turn is no part of what makes a problem another one.
+        assert pair.problem.key == key_of(prompt)
+        if prompt.endswith("+1?"):
+            assert [turn.role for turn in pair.turns] == ["assistant", "user", "assistant"]
+            assert pair.turns[-1].content == pair.response == str(int(prompt[:-3]) + 1)
+        else:
+            assert (pair.turns, pair.response) == ((), "hm")
+    assert data.problems(0, 0, 1)[0].turns[0] == Turn("system", "Be brief.")
+
+
+def test_the_template_changes_the_prompt_and_no_part(paths: tuple[Path, Path]) -> None:
+    plain, framed = corpus(*paths), corpus(*paths, prompt_template="Q: {problem} A:")
+    assert framed.expert_pairs[0].problem.prompt == f"Q: {plain.expert_pairs[0].problem.prompt} A:"
+    assert framed.expert_pairs[0].problem.key == plain.expert_pairs[0].problem.key
+
+
+def test_repeated_rows_are_left_out_and_counted(tmp_path: Path) -> None:
+    rows = [*ROWS, *ROWS[:3], {**ROWS[4], "answer": 0}]
+    path = write(tmp_path / "p.jsonl", rows)
+    expert = write(tmp_path / "e.jsonl", [*EXPERT, EXPERT[0], {**EXPERT[1], "response": "other"}])
+    data = corpus(path, expert)
+    text = "\n".join(data.report())
+    assert "p.jsonl: 4 repeat an earlier problem and are left out, 1 of them with another" in text
+    assert "e.jsonl: 82 answers; " in text
+    assert "; 1 repeated and left out, 0 to problems that p.jsonl has not" in text
+    assert sum(map(len, parts(data).values())) == 200
+    # Two answers to one problem are two pairs.
+    answers = sum(len(data.held_out_pairs(split)) for split in SPLITS) + len(data.expert_pairs)
+    assert answers == 81
+
+
+def test_what_does_not_fit_is_refused_or_left_out(tmp_path: Path) -> None:
+    # Every prompt has 4 to 8 tokens but one of 40; every answer at most 13 but one of 50.
+    rows = [*ROWS, {"id": "long", "problem": "1+" * 19 + "1?", "answer": 20}]
+    path = write(tmp_path / "p.jsonl", rows)
+    expert = write(tmp_path / "e.jsonl", [*EXPERT, {"problem": "9+9?", "response": "9" * 49}])
+    room = Room(context=48, rollout=20, evaluation=10)
+    data = corpus(path, expert, validation="0.01", test="0.01")
+    count = len(data.expert_pairs)
+    said = refusal(lambda: data.fit(room))
+    assert said == (
+        f"data.overlong=error: 1 of {count} expert answers of e.jsonl have more than 48 tokens "
+        "with their prompts, the model's context; the first is e.jsonl line 81 with 54; "
+        "data.overlong=drop leaves them out"
+    )
+    data = corpus(path, expert, validation="0.01", test="0.01", overlong="drop")
+    pairs, problems = len(data.expert_pairs), len(data.rl)
+    data.fit(room)
+    assert (len(data.expert_pairs), len(data.rl)) == (pairs - 1, problems - 1)
+    assert [line for line in data.report() if "prompts of p.jsonl" in line] == [
+        f"left out: 1 of {problems} prompts of p.jsonl have more than 28 tokens, the model's "
+        "context of 48 less rollout.max_new_tokens=20; the first is p.jsonl line 201 with 40"
+    ]
+    assert data.longest_prompt <= 28
+    # An expert's other answer to the same problem is still there.
+    assert data.pair_with(key_of("9+9?")).response == "9+9=18"
+    with pytest.raises(ValueError, match=r"data.overlong=drop: nothing is left; .* expert answers"):
+        corpus(path, expert, overlong="drop").fit(Room(context=4, rollout=1, evaluation=1))
+
+
+def test_lengths_are_those_of_the_texts(paths: tuple[Path, Path]) -> None:
+    data = corpus(*paths)
+    prompts = sorted(len(problem.prompt) for problem in (data.problems(0, 0, len(data.rl))))
+    assert data.longest_prompt == max(len(row["problem"]) for row in ROWS)
+    assert f"most {max(prompts)}" in data.report()[-1]
+    assert f"median {np.median(prompts):.0f}" in data.report()[-1]
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"validation": "0"}, "data.validation=0: must be a file or a share, between 0 and 1"),
+        ({"test": "1.5"}, "data.test=1.5: must be a file or a share, between 0 and 1"),
+        ({"validation": "0.5", "test": "0.5"}, "data.validation=0.5: with data.test=0.5 nothing"),
+        ({"prompt_template": "Q"}, "data.prompt_template=Q: must hold {problem}"),
+        ({"overlong": "cut"}, "data.overlong=cut: must be one of error, drop"),
+        ({"expert_style": "("}, "data.expert_style=(: is no regular expression"),
+        ({"pairing": "both"}, "data.pairing=both: must be one of separate, paired, all"),
+        ({"expert_pairs": 500}, "data.expert={expert}: has 6"),
+        ({"validation": "1e-9"}, "data.validation=1e-9: none of the 200 problems of p.jsonl falls"),
+    ],
+)
+def test_a_wrong_setting_is_named(
+    paths: tuple[Path, Path], settings: dict[str, object], message: str
+) -> None:
+    said = refusal(lambda: corpus(*paths, **settings))
+    assert said.startswith(message.replace("{expert}", str(paths[1])))
+
+
+def test_a_pairing_that_leaves_nothing_is_refused(tmp_path: Path) -> None:
+    path = write(tmp_path / "p.jsonl", ROWS)
+    every = write(tmp_path / "e.jsonl", worked(ROWS))
+    none = write(tmp_path / "n.jsonl", [{"problem": f"{n}?", "response": "1"} for n in range(30)])
+    with pytest.raises(ValueError, match=r"pairing=separate: p.jsonl has no .* without an expert"):
+        corpus(path, every, pairing="separate")
+    with pytest.raises(ValueError, match=r"pairing=paired: p.jsonl has no .* with an expert"):
+        corpus(path, none, pairing="paired")
+
+
+def test_the_manner_is_what_the_expression_finds(paths: tuple[Path, Path]) -> None:
+    data = corpus(*paths, expert_style=r"\d=\d")
+    assert data.is_expert_style("so 2+2=4.")
+    assert not data.is_expert_style("4")
+    assert not corpus(*paths).is_expert_style("2+2=4")
+    assert TOKENIZER.prompt(data.problems(0, 0, 1)[0])

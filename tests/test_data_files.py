@@ -1,0 +1,183 @@
+"""Rows of files: each kind reads the same, and what can't be read is named."""
+
+from __future__ import annotations
+
+import sys
+from functools import partial
+from pathlib import Path
+
+import pyarrow
+import pytest
+from pyarrow import parquet
+from texts import corpus, refusal, sums, worked, write
+
+from chord.data.files import open_rows
+
+ROWS = sums(25)
+
+
+def test_lines_and_parquet_give_the_same_rows(tmp_path: Path) -> None:
+    lines = write(tmp_path / "p.jsonl", ROWS)
+    table = tmp_path / "p.parquet"
+    # Seven groups, more than are kept.
+    parquet.write_table(pyarrow.Table.from_pylist(ROWS), table, row_group_size=4)
+    for path in (lines, table):
+        rows = open_rows("data.problems", str(path))
+        assert list(rows) == ROWS
+        assert [rows[index] for index in reversed(range(25))] == ROWS[::-1]
+
+
+def test_lines_may_be_blank_or_end_in_any_way(tmp_path: Path) -> None:
+    path = tmp_path / "p.jsonl"
+    path.write_bytes(b'\xef\xbb\xbf{"a": 1}\r\n\n   \n{"a": 2}')
+    rows = open_rows("data.problems", str(path))
+    assert list(rows) == [rows[0], rows[1]] == [{"a": 1}, {"a": 2}]
+    assert rows.where(1) == "p.jsonl line 4"
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "message"),
+    [
+        ("p.jsonl", "", "data.problems={path}: holds no rows"),
+        ("p.jsonl", "\n\n", "data.problems={path}: holds no rows"),
+        ("p.csv", "a,b", "data.problems={path}: must end in .jsonl, .ndjson, .json or .parquet"),
+        ("p.parquet", "a", "data.problems={path}: is no Parquet file that can be read"),
+        ("p.jsonl", '{"problem": "1"}\n{"problem', "p.jsonl line 1: field answer is missing"),
+        (
+            "p.jsonl",
+            '{"problem": "1", "answer": 1}\n\n{"pro',
+            "p.jsonl line 3: is not valid JSON (unexpected end of data)",
+        ),
+        ("p.jsonl", "[1]", "p.jsonl line 1: must be an object with named fields"),
+    ],
+)
+def test_what_cannot_be_read_is_named(tmp_path: Path, name: str, text: str, message: str) -> None:
+    path = tmp_path / name
+    path.write_text(text)
+    said = refusal(lambda: corpus(path))
+    assert said.startswith(message.format(path=path))
+    assert "\n" not in said
+
+
+def test_a_source_that_is_not_there_is_named(tmp_path: Path) -> None:
+    for path, reason in (
+        (tmp_path / "no.jsonl", "no such file"),
+        (tmp_path, "no such file, nor a directory that the datasets library saved"),
+        ("hub://gsm8k", "must be hub://OWNER/NAME, then /CONFIGURATION and :SPLIT if needed"),
+    ):
+        said = refusal(partial(open_rows, "data.expert", str(path)))
+        assert said == f"data.expert={path}: {reason}"
+
+
+class Split(list):  # type: ignore[type-arg]
+    """As much of the datasets library's splits as is read."""
+
+
+class Datasets:
+    @staticmethod
+    def load_from_disk(path: str) -> dict[str, Split]:
+        return {"train": Split(ROWS), "test": Split(ROWS[:3])}
+
+    @staticmethod
+    def load_dataset(name: str, configuration: str | None, *, split: str) -> Split:
+        if configuration != "main":
+            raise RuntimeError("choose a configuration\nmore")
+        return Split(ROWS[: {"train": 25, "test": 3}[split]])
+
+
+def test_data_sets_of_the_library_are_read_by_split(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "datasets", Datasets)
+    (tmp_path / "dataset_dict.json").write_text("{}")
+    for path, size in (
+        (str(tmp_path), 25),
+        (f"{tmp_path}:test", 3),
+        ("hub://openai/gsm8k/main", 25),
+        ("hub://openai/gsm8k/main:test", 3),
+    ):
+        assert list(open_rows("data.problems", path)) == ROWS[:size]
+    for path, reason in (
+        (f"{tmp_path}:dev", "has no split dev; it has train, test"),
+        ("hub://openai/gsm8k", "can't be loaded (choose a configuration)"),
+    ):
+        said = refusal(partial(open_rows, "data.problems", path))
+        assert said == f"data.problems={path}: {reason}"
+
+
+@pytest.mark.parametrize(
+    ("module", "path", "extra"),
+    [("datasets", "hub://a/b", "datasets"), ("pyarrow", "p.parquet", "parquet")],
+)
+def test_a_library_that_is_missing_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, module: str, path: str, extra: str
+) -> None:
+    monkeypatch.setitem(sys.modules, module, None)
+    monkeypatch.chdir(tmp_path)
+    write(tmp_path / "p.parquet", [])
+    said = refusal(lambda: open_rows("data.problems", path))
+    assert said == (
+        f"data.problems={path}: needs {'the datasets library' if module == 'datasets' else module}"
+        f"; pip install 'chord-posttraining[{extra}]'"
+    )
+
+
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        ({"answer": 4}, "field problem or messages is missing; there are: answer"),
+        ({"problem": "2+2?"}, "field answer is missing; there are: problem"),
+        ({"problem": "2+2?", "answer": [4]}, "field answer is a list, must be text or a number"),
+        ({"problem": "2+2?", "answer": True}, "field answer is true or false, must be text or a"),
+        ({"problem": "2+2?", "answer": None}, "field answer is null, must be text or a number"),
+        ({"problem": " ", "answer": 4}, "field problem is empty, must be text"),
+        ({"problem": {}, "answer": 4}, "field problem is an object, must be text"),
+        ({"messages": "2+2?", "answer": 4}, "field messages is empty, must be a list of messages"),
+        (
+            {"messages": [{"role": "user", "content": 4}], "answer": 4},
+            "field messages: content of message 1 is a number, must be text",
+        ),
+        (
+            {"messages": [{"role": "assistant", "content": "hi"}], "answer": 4},
+            "field messages must have a turn of the user before the assistant's",
+        ),
+    ],
+)
+def test_a_wrong_field_of_a_problem_is_named(tmp_path: Path, row: dict[str, object], message: str):
+    path = write(tmp_path / "p.jsonl", [*ROWS[:16], row])
+    said = refusal(lambda: corpus(path))
+    assert said.startswith(f"p.jsonl line 17: {message}")
+
+
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        ({"prompt": "2+2?", "completion": "4"}, "field response or messages is missing; there are"),
+        ({"response": "4"}, "has none of the fields problem, messages, id, so no problem that it"),
+        ({"problem": "2+2?", "response": ["4"]}, "field response is a list, must be text"),
+        ({"problem": "2+2?", "response": ""}, "field response is empty, must be text"),
+        ({"id": 99, "response": "4"}, "field id is that of no problem of p.jsonl"),
+        (
+            {"id": 3, "problem": "4+4?", "response": "8"},
+            "field id is that of another problem, p.jsonl line 4; if the two files are numbered",
+        ),
+        (
+            {"messages": [{"role": "user", "content": "2+2?"}]},
+            "field messages must end with a turn of the assistant",
+        ),
+    ],
+)
+def test_a_wrong_field_of_an_experts_row_is_named(
+    tmp_path: Path, row: dict[str, object], message: str
+) -> None:
+    path = write(tmp_path / "p.jsonl", ROWS)
+    expert = write(tmp_path / "e.jsonl", [*worked(ROWS[:2]), row])
+    said = refusal(lambda: corpus(path, expert))
+    assert said.startswith(f"e.jsonl line 3: {message}")
+
+
+def test_an_id_of_two_problems_is_refused(tmp_path: Path) -> None:
+    path = write(tmp_path / "p.jsonl", [*ROWS, {**ROWS[5], "problem": "other"}])
+    expert = write(tmp_path / "e.jsonl", [{"id": 5, "response": "10"}])
+    with pytest.raises(ValueError, match=r"p.jsonl line 26: field id is also .* p.jsonl line 6"):
+        corpus(path, expert)

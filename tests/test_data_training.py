@@ -1,0 +1,148 @@
+"""Runs on data that are texts, with a small language model."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import SMALL, compose_config
+from language_models import make_model
+from omegaconf import DictConfig
+from safetensors.torch import load_file
+from texts import sums, worked, write
+
+from chord.config import ConfigError, TrainConfig, parse
+from chord.evaluate import evaluate_run
+from chord.fit import Outcome
+from chord.recorder import METRICS, read_rows
+from chord.run import RunDirectory, open_run
+from chord.train import train
+
+Run = Callable[..., Outcome]
+ROWS = sums(60)
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_model(tmp_path_factory.mktemp("models") / "model")
+
+
+@pytest.fixture
+def run(tmp_path: Path, model: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
+    """A short run in a directory with p.jsonl and e.jsonl."""
+    monkeypatch.chdir(tmp_path)
+    write(tmp_path / "p.jsonl", ROWS)
+    write(tmp_path / "e.jsonl", worked(ROWS[:40]))
+
+    def take(name: str, *overrides: str) -> Outcome:
+        composed = configured(model, *overrides)
+        return train(parse(composed, TrainConfig), RunDirectory(tmp_path / name, composed, name))
+
+    return take
+
+
+def configured(model: Path, *overrides: str) -> DictConfig:
+    return compose_config(
+        *SMALL,
+        "model=hf",
+        f"model.path={model}",
+        "teacher=none",
+        "schedule=constant",
+        "data=jsonl",
+        "data.problems=p.jsonl",
+        "data.expert=e.jsonl",
+        "data.validation=.2",
+        "data.test=.2",
+        "data.expert_batch=3",
+        *overrides,
+    )
+
+
+def test_a_run_on_files_says_what_is_in_them(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
+    outcome = run("one")
+    said = capsys.readouterr().out
+    assert "p.jsonl: 60 problems; " in said
+    assert "e.jsonl: 40 answers; " in said
+    assert "tokens of prompts: median " in said
+    assert {"sft_accuracy", "balance_at_0.5", "target_accuracy"} <= outcome.validation.keys()
+    prompts = {row["problem"] for row in ROWS}
+    assert {answer.problem.prompt for answer in outcome.trained.answers} <= prompts
+    rows = read_rows(Path("one") / METRICS)
+    assert all(row["tokens/sft"] > 0 and row["tokens/rl"] > 0 for row in rows)
+
+
+@pytest.mark.parametrize("pairing", ["all", "separate", "paired"])
+def test_every_pairing_takes_its_steps(run: Run, pairing: str) -> None:
+    settings = ["gate=solve_rate", "rollout=expert_in_group"] if pairing == "paired" else []
+    run("one", *settings, f"data.pairing={pairing}", "rollout.problems=2", "rollout.group_size=2")
+    assert len(read_rows(Path("one") / METRICS)) == 2
+
+
+def test_conversations_count_the_assistants_tokens_alone(run: Run) -> None:
+    def said(n: int) -> list[dict[str, str]]:
+        texts = [("user", f"{n}?"), ("assistant", "hm"), ("user", "go"), ("assistant", str(n))]
+        return [{"role": role, "content": text} for role, text in texts]
+
+    write(Path("c.jsonl"), [{"messages": said(n), "answer": n} for n in range(10, 90)])
+    run("one", "schedule=sft_only", "data.problems=c.jsonl", "data.expert=c.jsonl")
+    # Of each conversation four characters and two ends of a turn.
+    assert [row["tokens/sft"] for row in read_rows(Path("one") / METRICS)] == [3 * 6] * 2
+
+
+def test_a_run_without_an_expert_has_no_measure_of_imitation(
+    run: Run, model: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    outcome = run("one", "schedule=rl_only", "data.expert=null")
+    assert "rl_reward" in outcome.validation
+    assert "sft_accuracy" not in outcome.validation
+    assert math.isnan(outcome.metric("val/balance_at_0.5"))
+    with pytest.raises(ConfigError, match=r"^data\.expert=null: the schedule sets alpha > 0"):
+        parse(configured(model, "data.expert=null"), TrainConfig)
+    with pytest.raises(ConfigError, match=r"^data\.pairing=paired: needs expert answers, and data"):
+        parse(
+            configured(model, "data.expert=null", "schedule=rl_only", "data.pairing=paired"),
+            TrainConfig,
+        )
+
+
+def test_a_run_that_was_interrupted_ends_as_one_that_was_not(run: Run) -> None:
+    run("whole", "steps=3")
+    run("cut", "steps=2")
+    resumed = open_run(Path("cut"))
+    resumed.config.resume, resumed.config.steps = "cut", 3
+    train(parse(resumed.config, TrainConfig), resumed)
+    whole, cut = (load_file(Path(name) / "model/model.safetensors") for name in ("whole", "cut"))
+    assert all(torch.equal(whole[key], cut[key]) for key in whole)
+    # The rows are those of one run, but for alpha's share of the length, which is constant here.
+    assert read_rows(Path("whole") / METRICS) == read_rows(Path("cut") / METRICS)
+
+
+def test_what_is_too_long_is_left_out_of_training_and_of_evaluations(
+    run: Run, capsys: pytest.CaptureFixture[str]
+) -> None:
+    long = [{"problem": f"{n}+" * 40 + "?", "answer": n} for n in range(10, 40)]
+    write(Path("p.jsonl"), [*ROWS, *long])
+    with pytest.raises(ConfigError, match=r"^data\.overlong=error: \d+ of \d+ prompts of p.jsonl"):
+        run("refused")
+    assert not (Path("refused") / "run.json").exists()
+    outcome = run("one", "data.overlong=drop", "evaluation.test_problems=90")
+    assert "left out: " in capsys.readouterr().out
+    asked = [answer.problem.prompt for answer in outcome.trained.answers]
+    assert asked
+    assert max(map(len, asked)) < 10
+    again = compose_config("evaluation=quick", "evaluation.max_new_tokens=12", name="evaluate")
+    from chord.config import EvaluateConfig
+
+    again.evaluation.test_problems, again.split = 90, "test"
+    _, trained = evaluate_run(Path("one"), parse(again, EvaluateConfig))
+    assert [answer.problem.prompt for answer in trained.answers] == asked
+
+
+def test_what_is_wrong_in_a_file_ends_before_a_run_directory_is_written(run: Run) -> None:
+    write(Path("p.jsonl"), [*ROWS[:16], {"problem": "2+2?"}])
+    with pytest.raises(ConfigError, match=r"^p\.jsonl line 17: field answer is missing; there are"):
+        run("one")
+    assert not Path("one").exists()
