@@ -90,12 +90,8 @@ def table(comparison: Comparison) -> list[Mapping[str, object]]:
 
 def curves(run: Run, names: Sequence[str]) -> list[Mapping[str, object]]:
     """A row for each step at which a run was validated."""
-    found = [
-        row
-        for row in read_rows(Path(run.path) / EVALUATIONS)
-        if row["split"] == "val" and (row["model"] == "trained") == (row["step"] > 0)
-    ]
-    by_step = {row["step"]: row for row in found}
+    rows = read_rows(Path(run.path) / EVALUATIONS)
+    by_step = {row["step"]: row for row in rows if row["split"] == "val"}
     return [
         {
             "path": run.path,

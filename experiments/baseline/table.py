@@ -6,7 +6,7 @@ python -m experiments.baseline.table
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from chord.compare.statistics import t_interval
@@ -54,21 +54,33 @@ def sweep(row: Row) -> str:
 
 def grids(rows: Sequence[Row], what: str) -> None:
     """Target / mean retained of every tuning run, best of each preset in bold."""
-    print(f"{what}, validation: target greedy / retained mean\n")
-    found = grouped(rows, lambda row: row["choice/experiment"])
-    header = ["preset", "setting: target / retained"]
+    print(f"{what}, validation: target greedy / retained mean, by learning rate\n")
+    phased = [row for row in rows if rates(row)]
+    plain = [row for row in rows if not rates(row)]
+    cross(plain, lambda row: f"`{row['choice/experiment']}`", rate, "preset")
+    print("sft_then_rl: rates of SFT and RL, by the switch as a share of the run\n")
+    cross(phased, rates, lambda row: row["setting/schedule.switch_step"], "rates")
+    best = {
+        preset: 100 * max(map(balance, own))
+        for preset, own in grouped(rows, lambda row: row["choice/experiment"]).items()
+    }
+    order = sorted(best, key=lambda preset: -best[preset])
+    print("the best sums: " + ", ".join(f"{name} {best[name]:.1f}" for name in order) + "\n")
+
+
+def cross(
+    rows: Sequence[Row], left: Callable[[Row], str], top: Callable[[Row], str], name: str
+) -> None:
+    """A table of runs by two settings; the best of each preset is bold."""
+    chosen = [
+        max(own, key=balance) for own in grouped(rows, lambda r: r["choice/experiment"]).values()
+    ]
+    columns = sorted({top(row) for row in rows}, key=float)
     table = []
-    for preset, own in found.items():
-        best = max(own, key=balance)
-        cells = [
-            f"**{setting(row)}: {pair(row)}**" if row is best else f"{setting(row)}: {pair(row)}"
-            for row in own
-        ]
-        table.append((100 * balance(best), [f"`{preset}`", "; ".join(cells)]))
-    for total, (name, _) in table:
-        print(f"{name} {total:.1f}", end="  ")
-    print("\n")
-    markdown(header, [cells for _, cells in table])
+    for label, own in grouped(rows, left).items():
+        cells = {top(row): f"**{pair(row)}**" if row in chosen else pair(row) for row in own}
+        table.append([label, *(cells.get(column, "") for column in columns)])
+    markdown([name, *columns], table)
 
 
 def balance(row: Row) -> float:
@@ -82,17 +94,23 @@ def pair(row: Row) -> str:
     return f"{100 * target:.1f} / {100 * retained:.1f}"
 
 
-def setting(row: Row) -> str:
-    """What was tuned: rates, and the switch as a share of the run."""
-    rates = row.get("setting/schedule.phase.lr") or ""
-    if rates.startswith("("):
-        first, second = (float(rate) for rate in rates.strip("()").split(","))
-        return f"{row['setting/schedule.switch_step']}, {first:g} then {second:g}"
+def rate(row: Row) -> str:
+    """The learning rate."""
     return f"{float(row['setting/optimizer.lr']):g}"
+
+
+def rates(row: Row) -> str:
+    """Those of both phases, where a run has two."""
+    found = row.get("setting/schedule.phase.lr") or ""
+    if not found.startswith("("):
+        return ""
+    return " then ".join(f"{float(each):g}" for each in found.strip("()").split(","))
 
 
 def scores(rows: Sequence[Row], what: str) -> None:
     """Means with intervals; the base first."""
+    if not rows:
+        return
     print(f"{what}, test\n")
     base = [f"{100 * float(rows[0][f'base/{score}']):.1f}" for score in SCORES]
     table = [["base", *base, f"{float(rows[0]['base/test/entropy']):.3f}", "", ""]]
