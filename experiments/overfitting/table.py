@@ -18,7 +18,7 @@ REWARD, RETAINED, NLL = "val/target_mean4", "val/retained/mean", "val/expert_nll
 GREEDY = "val/target_accuracy"
 # From the base's own manner to the one that it has never seen.
 MANNERS = ("direct", "worked", "tens_first")
-LAST = 200
+LAST = 120
 Curves = Mapping[int, Mapping[int, float]]
 """A score by seed, by step."""
 
