@@ -56,7 +56,9 @@ def draw_scatter(steps: Sequence[Row], tokens: Sequence[Row]) -> None:
     """Target against retained skills: filled marks at equal steps, open ones at equal tokens."""
     figure, (axes,) = panels(7.2, 5, 1, 1)
     shown = looks(map(preset, steps))
-    axes.plot(*(100 * float(steps[0][f"base/{name}"]) for name in AXES), "k*", markersize=11)
+    # The base is far to the left of them all.
+    target, retained = (100 * float(steps[0][f"base/{name}"]) for name in AXES)
+    axes.axhline(retained, color="k", linestyle=":", linewidth=1)
     for rows, filled in ((steps, True), (tokens, False)):
         for name, own in grouped(rows, preset).items():
             cross(axes, own, shown[name], filled=filled)
@@ -68,7 +70,7 @@ def draw_scatter(steps: Sequence[Row], tokens: Sequence[Row]) -> None:
         for name, (color, _, marker) in shown.items()
     ]
     handles += [
-        Line2D([], [], color="k", marker="*", linestyle="", markersize=10, label="base"),
+        Line2D([], [], color="k", linestyle=":", label=f"base (target {target:.1f})"),
         Line2D([], [], color="0.4", marker="o", linestyle="", label="equal steps"),
         Line2D(
             [], [], color="0.4", marker="o", linestyle="", fillstyle="none", label="equal tokens"
