@@ -17,9 +17,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from hydra import compose, initialize_config_dir
+from hydra import compose
 
-from chord.config import CONF_DIR, TrainConfig, parse, register
+from chord.config import TrainConfig, parse, reading_conf, register
 from chord.run import RunDirectory
 
 PARTS = ("rollout", "forward", "backward", "optimizer", "logging")
@@ -64,7 +64,7 @@ def main() -> None:
     parser.add_argument("overrides", nargs="*")
     options = parser.parse_args()
     register()
-    with initialize_config_dir(str(CONF_DIR), version_base="1.3"):
+    with reading_conf():
         fixed = [f"steps={options.steps}", "evaluation=quick", "evaluation.every=0"]
         composed = compose("train", overrides=[*fixed, *options.overrides])
     clock, whole = Clock(), list[float]()

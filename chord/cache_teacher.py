@@ -39,15 +39,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def cache_teacher(path: Path, k: int, settings: Sequence[str]) -> str:
     """Score every expert pair of the configured data with its teacher; returns what to print."""
-    from hydra import compose, initialize_config_dir
+    from hydra import compose
 
     from chord.build import build_data
-    from chord.config import CONF_DIR, ConfigError, TrainConfig, parse, register
+    from chord.config import ConfigError, TrainConfig, parse, reading_conf, register
     from chord.data.batch import collate_pairs
     from chord.models.teacher_cache import write_cache
 
     register()
-    with initialize_config_dir(version_base="1.3", config_dir=str(CONF_DIR)):
+    with reading_conf():
         config = parse(compose("train", list(settings)), TrainConfig)
     data, teacher = build_data(config), config.teacher.build()
     if teacher is None:

@@ -114,7 +114,8 @@ def one_line(error: BaseException) -> str:
         if isinstance(cause, OmegaConfBaseException) and cause.key is not None:
             return _bad_key(cause, _value_given(error))
     text = " ".join(str(error).split())
-    no_group = re.search(r"Could not override '([\w/@]+)'", text)
+    # As Hydra 1.3 has it, and 1.4.
+    no_group = re.search(r"(?:Could not override|Default for) '([\w/@]+)'", text)
     if no_group:
         return f"{no_group[1]}: no such group{suggest(no_group[1], _groups())}"
     if isinstance(error, OSError) and error.filename:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import difflib
 import os
 from collections.abc import Iterable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
 from typing import Any, TypeVar, get_type_hints
 
+import hydra
 from hydra.core.config_store import ConfigStore
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
@@ -32,6 +34,9 @@ from chord.weightings import Weighting
 _PACKAGED = Path(__file__).parent / "conf"
 CONF_DIR = _PACKAGED if _PACKAGED.is_dir() else Path(__file__).parent.parent / "conf"
 
+_AT_LEAST_1_4 = tuple(map(int, hydra.__version__.split(".")[:2])) >= (1, 4)
+# Hydra 1.3 warns where this isn't said, and 1.4 where it is.
+VERSION_BASE = {} if _AT_LEAST_1_4 else {"version_base": "1.3"}
 
 # numpy's seeds end here, and the last one is kept for evaluations.
 MAX_SEED = 2**32 - 1
@@ -113,24 +118,30 @@ def register() -> None:
     The two resolvers let a resumed run go on in its own directory, where Hydra must not write its
     `.hydra` files a second time.
     """
-    OmegaConf.register_new_resolver(
-        "chord_run_dir", lambda resume, new: resume or new, replace=True
-    )
-    OmegaConf.register_new_resolver(
-        "chord_subdir", lambda resume: None if resume else ".hydra", replace=True
-    )
+    # Each name is deprecated in the omegaconf that comes with the other Hydra.
+    name = "register_resolver" if _AT_LEAST_1_4 else "register_new_resolver"
+    add_resolver = getattr(OmegaConf, name)
+    add_resolver("chord_run_dir", lambda resume, new: resume or new, replace=True)
+    add_resolver("chord_subdir", lambda resume: None if resume else ".hydra", replace=True)
     store = ConfigStore.instance()
+    # Every command registers; Hydra 1.4 wants to be told that it may replace what is there.
+    again: dict[str, Any] = {"replace": True} if _AT_LEAST_1_4 else {}
     for name, root in ROOTS.items():
-        store.store(group="schema", name=name, node=root)
+        store.store(group="schema", name=name, node=root, **again)
     for group, options in SCHEMAS.items():
         for name, schema in options.items():
-            store.store(group=f"schema/{group}", name=name, node=schema)
+            store.store(group=f"schema/{group}", name=name, node=schema, **again)
     from chord.sweep.space import SweeperConfig
 
-    store.store(group="hydra/sweeper", name="chord", node=SweeperConfig)
+    store.store(group="hydra/sweeper", name="chord", node=SweeperConfig, **again)
     from chord.plugins import load
 
     load()
+
+
+def reading_conf() -> AbstractContextManager[None]:
+    """Where Hydra's `compose` reads `conf/`, as a command does."""
+    return hydra.initialize_config_dir(config_dir=str(CONF_DIR), **VERSION_BASE)
 
 
 def base_class(group: str) -> type:

@@ -10,7 +10,14 @@ from omegaconf import DictConfig
 
 from chord import cli
 from chord.checks import check_amounts
-from chord.config import CONF_DIR, ConfigError, EvaluateConfig, TrainConfig, parse
+from chord.config import (
+    CONF_DIR,
+    VERSION_BASE,
+    ConfigError,
+    EvaluateConfig,
+    TrainConfig,
+    parse,
+)
 from chord.run import newest_run, open_run
 
 if TYPE_CHECKING:
@@ -25,7 +32,7 @@ def main() -> None:
     cli.launch(_main, "evaluate")
 
 
-@hydra.main(version_base="1.3", config_path=str(CONF_DIR), config_name="evaluate")
+@hydra.main(config_path=str(CONF_DIR), config_name="evaluate", **VERSION_BASE)
 @cli.one_line_errors
 def _main(cfg: DictConfig) -> float:
     config = parse(cfg, EvaluateConfig)

@@ -106,8 +106,9 @@ def load() -> None:
 def forget(plugin: Plugin) -> None:
     """Take back what a plugin registered."""
     _plugins.pop(plugin.name, None)
+    stored: Any = ConfigStore.instance().repo["schema"]
     for group, name in plugin.options:
-        del SCHEMAS[group][name]
+        del SCHEMAS[group][name], stored[group][f"{name}.yaml"]
 
 
 def folders() -> dict[str, list[Path]]:

@@ -97,15 +97,15 @@ def composed(
     group: str, settings: Sequence[str], config_dir: Path | None
 ) -> list[tuple[str, TrainConfig]]:
     """The checked configuration of every combination, with the name of its line."""
-    from hydra import compose, initialize_config_dir
+    from hydra import compose
     from omegaconf import flag_override
 
-    from chord.config import CONF_DIR, TrainConfig, parse, register
+    from chord.config import TrainConfig, parse, reading_conf, register
 
     register()
     own = [] if config_dir is None else [f"hydra.searchpath=[file://{config_dir.resolve()}]"]
     found = []
-    with initialize_config_dir(version_base="1.3", config_dir=str(CONF_DIR)):
+    with reading_conf():
         for name, overrides in combinations(group, settings, config_dir):
             cfg = compose("train", [*own, *overrides], return_hydra_config=True)
             chosen = cfg.hydra.runtime.choices[group]

@@ -16,7 +16,7 @@ from omegaconf import OmegaConf
 
 from chord import cli
 from chord.checks import overlap_report
-from chord.config import CONF_DIR, ConfigError, TrainConfig
+from chord.config import CONF_DIR, VERSION_BASE, ConfigError, TrainConfig
 from chord.run import RunDirectory, holds_run, refuse_a_second_run
 from chord.sweep.directory import in_its_directory
 from chord.sweep.job import run_job
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 def main() -> None:
     """Entry point of `chord-train`."""
-    task = hydra.main(version_base="1.3", config_path=str(CONF_DIR), config_name="train")(run_job)
+    task = hydra.main(config_path=str(CONF_DIR), config_name="train", **VERSION_BASE)(run_job)
     cli.launch(task, "train", before=before)
 
 

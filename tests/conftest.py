@@ -10,10 +10,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from hydra import compose, initialize_config_dir
+from hydra import compose
 from omegaconf import DictConfig
 
-from chord.config import CONF_DIR, TrainConfig, parse, register
+from chord.config import TrainConfig, parse, reading_conf, register
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 register()
@@ -40,7 +40,7 @@ SMALL = [
 
 def compose_config(*overrides: str, name: str = "train") -> DictConfig:
     """The real configuration with overrides, as Hydra composes it on the command line."""
-    with initialize_config_dir(str(CONF_DIR), version_base="1.3"):
+    with reading_conf():
         return compose(name, overrides=list(overrides))
 
 

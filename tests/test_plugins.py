@@ -9,7 +9,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.metadata import EntryPoint
 from pathlib import Path
-from typing import Literal
 
 import pytest
 from conftest import compose_config, small_composed
@@ -101,7 +100,7 @@ class Unfinished(Schedule):
 
 @dataclass(kw_only=True)
 class OddSetting(Half):
-    mode: Literal["a", "b"] = "a"
+    factor: complex = 1j
 
 
 @pytest.mark.parametrize(
@@ -115,7 +114,7 @@ class OddSetting(Half):
         ("schedule", "half", Unfinished, ["Unfinished has no __call__"]),
         ("schedule", "half", Half(), ["must be a class"]),
         ("schedule", "a/b", Half, ["a name is made of"]),
-        ("schedule", "odd", OddSetting, ["schedule=odd", "Literal"]),
+        ("schedule", "odd", OddSetting, ["schedule=odd", "complex"]),
     ],
 )
 def test_what_can_not_be_registered_is_said_in_one_line(

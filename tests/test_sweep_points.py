@@ -6,15 +6,15 @@ from pathlib import Path
 
 import pytest
 from conftest import compose_config
-from hydra import compose, initialize_config_dir
+from hydra import compose
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from sweeps import Command, command
 
-from chord.config import CONF_DIR, ConfigError, register
+from chord.config import ConfigError, reading_conf, register
 from chord.sweep.directory import held
 from chord.sweep.jobs import numbered
-from chord.sweep.launchers import cores, prepare
+from chord.sweep.launchers import cores, prepared
 from chord.sweep.points import Point, check_points, varying
 from chord.sweep.status import fingerprint
 
@@ -106,12 +106,8 @@ def test_jobs_that_are_not_in_a_row_keep_their_directories() -> None:
 
 
 def test_jobs_at_a_time_times_threads_are_the_cores(monkeypatch: pytest.MonkeyPatch) -> None:
-    from hydra import compose, initialize_config_dir
-
-    from chord.config import CONF_DIR
-
     register()
-    with initialize_config_dir(str(CONF_DIR), version_base="1.3"):
+    with reading_conf():
         for have, threads, jobs, expected in [
             (8, 3, 9, 2),
             (2, 1, 9, 2),
@@ -120,14 +116,16 @@ def test_jobs_at_a_time_times_threads_are_the_cores(monkeypatch: pytest.MonkeyPa
         ]:
             config = compose("train", ["hydra/launcher=joblib"], return_hydra_config=True)
             monkeypatch.setattr("chord.sweep.launchers.cores", lambda have=have: have)
-            notes = prepare(config, jobs=jobs, threads=threads)
-            assert config.hydra.launcher.n_jobs == expected
+            changed, notes = prepared(config, jobs=jobs, threads=threads)
+            assert changed.hydra.launcher.n_jobs == expected
+            assert config.hydra.launcher.n_jobs == -1
             assert bool(notes) == (threads > have)
         own = compose(
             "train", ["hydra/launcher=joblib", "hydra.launcher.n_jobs=4"], return_hydra_config=True
         )
-        assert prepare(own, jobs=9, threads=1)[0].startswith("hydra.launcher.n_jobs=4: with thr")
-        assert own.hydra.launcher.n_jobs == 4
+        unchanged, (note,) = prepared(own, jobs=9, threads=1)
+        assert note.startswith("hydra.launcher.n_jobs=4: with threads")
+        assert unchanged.hydra.launcher.n_jobs == 4
     monkeypatch.undo()
     assert cores() >= 1
 
@@ -148,7 +146,7 @@ def test_a_seed_that_is_not_composed_again_gives_the_same_configuration(
 ) -> None:
     monkeypatch.setattr(HydraConfig.instance(), "cfg", None)
     register()
-    with initialize_config_dir(str(CONF_DIR), version_base="1.3"):
+    with reading_conf():
         master = compose("train", return_hydra_config=True)
         HydraConfig.instance().set_config(master)
         jobs = [["schedule=linear", f"seed={seed}", "steps=7"] for seed in (0, 3)]

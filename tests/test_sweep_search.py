@@ -147,11 +147,11 @@ def test_a_setting_beside_a_choice_is_searched_only_there() -> None:
 
 @pytest.mark.slow
 def test_every_end_of_the_shipped_search_can_be_run() -> None:
-    from hydra import compose, initialize_config_dir
+    from hydra import compose
 
-    from chord.config import CONF_DIR
+    from chord.config import reading_conf
 
-    with initialize_config_dir(str(CONF_DIR), version_base="1.3"):
+    with reading_conf():
         cfg = compose("train", ["hparams_search=alpha_optuna"], return_hydra_config=True)
     sweeper = cfg.hydra.sweeper
     settings = SearchConfig(params=dict(sweeper.params), conditional=dict(sweeper.conditional))

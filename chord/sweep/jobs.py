@@ -16,7 +16,7 @@ from omegaconf import DictConfig
 from chord.config import ConfigError
 from chord.recorder import FAILED, RUNNING, STATUS, read_status
 from chord.sweep.directory import held, is_finished
-from chord.sweep.launchers import all_awaited, parts, prepare
+from chord.sweep.launchers import all_awaited, parts, prepared
 from chord.sweep.points import Point
 from chord.sweep.status import reason, write_status
 from chord.sweep.table import print_table, status_of
@@ -85,11 +85,14 @@ class Jobs:
         if not points:
             return
         threads = max(point.threads for point in points)
-        for note in prepare(self.config, jobs=len(points), threads=threads):
+        config, notes = prepared(self.config, jobs=len(points), threads=threads)
+        for note in notes:
             print(f"warning: {note}", file=sys.stderr)
         launcher = Plugins.instance().instantiate_launcher(
-            hydra_context=self.context, task_function=self.task, config=self.config
+            hydra_context=self.context, task_function=self.task, config=config
         )
+        # Hydra 1.4 refuses jobs whose launcher has other settings than the sweep's.
+        launcher.setup(hydra_context=self.context, task_function=self.task, config=self.config)
 
         def launch(points: Sequence[Point]) -> tuple[list[Point], str]:
             before = {point.number: self.written(point) for point in points}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -78,8 +79,9 @@ def all_awaited(config: DictConfig) -> Iterator[None]:
         Job.results = original  # type: ignore[method-assign]
 
 
-def prepare(config: DictConfig, *, jobs: int, threads: int) -> list[str]:
-    """Set what a launcher's defaults get wrong for jobs of so many threads; returns notes."""
+def prepared(config: DictConfig, *, jobs: int, threads: int) -> tuple[DictConfig, list[str]]:
+    """A copy that sets what a launcher's defaults get wrong for jobs of so many threads; notes."""
+    config = copy.deepcopy(config)
     launcher = config.hydra.launcher
     said = [name.partition("=")[0] for name in config.hydra.overrides.hydra]
     wanted: dict[str, object] = {}
@@ -92,13 +94,13 @@ def prepare(config: DictConfig, *, jobs: int, threads: int) -> list[str]:
             wanted = {"cpus_per_task": threads, "max_num_timeout": 1000}
         case "RayLauncher":
             wanted = {"ray.remote.num_cpus": threads}
-    with read_write(config), open_dict(launcher):
+    with read_write(launcher), open_dict(launcher):
         for name, value in wanted.items():
             if f"hydra.launcher.{name}" not in said:
                 OmegaConf.update(launcher, name, value, force_add=True)
     if launcher_name(config) == "JoblibLauncher" and launcher.n_jobs * threads > cores():
-        return [
+        return config, [
             f"hydra.launcher.n_jobs={launcher.n_jobs}: with threads={threads} more than the "
             f"{cores()} cores of this machine; the jobs will slow each other down"
         ]
-    return []
+    return config, []
