@@ -23,6 +23,8 @@ OPTIONS = [
 # What an option cannot do without.
 PAIRED = ["data.pairing=paired"]
 NEEDS = {
+    ("model", "hf"): ["model.path=a"],
+    ("teacher", "hf"): ["teacher.path=a"],
     ("gate", "solve_rate"): PAIRED,
     ("gate", "all_wrong_buffer"): PAIRED,
     ("rollout", "expert_in_group"): PAIRED,
