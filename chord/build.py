@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from chord.checks import reads_reference, reads_teacher
+from chord.checks import check_experts, reads_reference, reads_teacher
 from chord.config import ConfigError, TrainConfig
 
 if TYPE_CHECKING:
@@ -17,9 +17,11 @@ if TYPE_CHECKING:
 def build_data(config: TrainConfig) -> Data:
     """The data, for the model's tokenizer; `ConfigError` where the two do not go together."""
     try:
-        return config.data.build(config.model.tokenizer())
+        data = config.data.build(config.model.tokenizer())
     except ValueError as error:
         raise ConfigError(str(error)) from error
+    check_experts(config, data)
+    return data
 
 
 def build_models(config: TrainConfig) -> Models:

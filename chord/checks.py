@@ -62,9 +62,25 @@ def reads_reference(config: TrainConfig) -> bool:
     )
 
 
+def imitates_experts(config: TrainConfig) -> bool:
+    """Whether the SFT branch ever runs on expert pairs."""
+    return may_imitate(config) and config.target.own_share != 1
+
+
+def check_experts(config: TrainConfig, data: Data) -> None:
+    """Data that were to have expert answers may turn out to have none."""
+    if len(data.expert_pairs) == 0 and (
+        imitates_experts(config) or config.data.pairing == "paired"
+    ):
+        raise ConfigError(
+            "data.expert=null: the data have no expert answers of their own; name a file, or use "
+            "schedule=rl_only with data.pairing=all"
+        )
+
+
 def check_expert_stream(config: TrainConfig) -> None:
     """The SFT branch needs expert pairs wherever it runs on them."""
-    if not may_imitate(config) or config.target.own_share == 1:
+    if not imitates_experts(config):
         return
     batch = "data.expert_batch=0" if config.data.expert_batch == 0 else None
     for setting in (batch, config.data.lacks_experts):

@@ -7,6 +7,7 @@ under `conf/` hold the values.
 from __future__ import annotations
 
 from chord.advantages import Advantage, SrftAdvantage
+from chord.data.gym import GymConfig
 from chord.data.testbed import TestbedConfig
 from chord.data.text import FilesConfig
 from chord.evaluation import Evaluation
@@ -95,7 +96,7 @@ SCHEMAS: dict[str, dict[str, type]] = {
     "target": {"tokens": Tokens, "soft": Soft, "reverse_kl": ReverseKl, "jsd": Jsd},
     "rollout": {"native": RolloutConfig},
     "reward": {"exact": Verifier},
-    "data": {"testbed": TestbedConfig, "jsonl": FilesConfig},
+    "data": {"testbed": TestbedConfig, "jsonl": FilesConfig, "reasoning_gym": GymConfig},
     "model": {"tiny": Tiny, "hf": HFModel},
     "teacher": {"none": NoTeacher, "tiny": TinyTeacher, "hf": HFTeacher},
     "optimizer": {"adamw": AdamW},

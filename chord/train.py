@@ -69,9 +69,11 @@ def train_unrecorded(config: TrainConfig, run: RunDirectory) -> Outcome:
 
     torch.set_num_threads(config.threads)
     from lightning.pytorch import seed_everything
+    from rich.console import Console
 
     from chord.build import build_data, build_models, check_models
     from chord.checkpoint import CHECKPOINT, load_weights, read_checkpoint
+    from chord.data.preview import preview
     from chord.fit import Run
     from chord.imitation import open_cache
     from chord.recorder import Recorder
@@ -102,6 +104,8 @@ def train_unrecorded(config: TrainConfig, run: RunDirectory) -> Outcome:
         raise ConfigError(str(error)) from error
     for note in (*notes(config), *data.report(), overlap):
         print(note)
+    if config.data.preview:
+        Console().print(preview(data, config.seed, config.data.preview))
     resolved = OmegaConf.to_container(run.config, resolve=True)
     assert isinstance(resolved, dict)
     try:

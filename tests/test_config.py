@@ -32,6 +32,7 @@ NEEDS = {
     ("rollout", "prefix_rft"): PAIRED,
     ("rollout", "trapo"): PAIRED,
     ("data", "jsonl"): ["data.problems=p.jsonl", "schedule=rl_only"],
+    ("data", "reasoning_gym"): ["data.task=chain_sum"],
 }
 PRESETS = sorted(path.stem for path in (CONF_DIR / "experiment").glob("*.yaml"))
 

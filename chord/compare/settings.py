@@ -16,6 +16,7 @@ NOT_COMPARED = (
     "threads",
     "trainer.checkpoint_every",
     "trainer.completions_every",
+    "data.preview",
 )
 # Of each group's choice, those of no consequence for the numbers.
 _NO_CHOICE = ("tracking", "debug", "hparams_search", "seed")

@@ -28,9 +28,11 @@ class DataConfig(ABC):
     pairing: str = "separate"
     """separate: RL problems have no expert response; paired: they are those that have one;
     all: they may have one."""
+    preview: int = 0
+    """So many examples are printed at the start of a run."""
 
     def __post_init__(self) -> None:
-        for name in ("expert_pairs", "expert_batch"):
+        for name in ("expert_pairs", "expert_batch", "preview"):
             if (getattr(self, name) or 0) < 0:
                 raise ValueError(f"data.{name}={getattr(self, name)}: must be at least 0")
         if self.pairing not in PAIRINGS:

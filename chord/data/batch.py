@@ -81,6 +81,10 @@ class Tokenizer(Protocol):
         """The text before the first end token, padding left out."""
         ...
 
+    def pieces(self, ids: Sequence[int]) -> list[str]:
+        """The text of each token, end and other special tokens by their names."""
+        ...
+
     def prompt(self, problem: Problem) -> list[int]:
         """What a response to the problem follows, the same for experts and samples."""
         ...

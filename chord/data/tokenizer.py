@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -41,6 +41,10 @@ class CharTokenizer:
     def stop_ids(self) -> frozenset[int]:
         """The one end token."""
         return frozenset({self.eos_id})
+
+    def pieces(self, ids: Sequence[int]) -> list[str]:
+        """The character of each id; `<pad>` and `<end>` for the two that are none."""
+        return [("<pad>", "<end>", *self.alphabet)[token] for token in ids]
 
     def prompt(self, problem: Problem) -> list[int]:
         """The characters of the prompt."""

@@ -62,6 +62,20 @@ class LanguageTokenizer:
         text: str = self.inner.decode(written, skip_special_tokens=True)
         return text
 
+    def pieces(self, ids: Sequence[int]) -> list[str]:
+        """The text that each token adds; of a character in several tokens, the last has it."""
+        texts: list[str] = []
+        start = 0
+        for end in range(1, len(ids) + 1):
+            text: str = self.inner.decode(ids[start:end], skip_special_tokens=False)
+            # Not yet a whole character; some texts hold that sign themselves.
+            if text.endswith("\ufffd") and end - start < 4 and end < len(ids):
+                texts.append("")
+                continue
+            texts.append(text)
+            start = end
+        return texts
+
     def prompt(self, problem: Problem) -> list[int]:
         """The conversation up to where the assistant begins to write."""
         if not self.chat:

@@ -1,0 +1,148 @@
+"""Tasks of reasoning-gym: generated questions with scorers of their own."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from chord.data.base import SPLITS
+from chord.data.batch import Tokenizer
+from chord.data.text import Columns, TextConfig
+
+if TYPE_CHECKING:
+    from chord.data.corpus import Corpus
+    from chord.data.files import Row
+
+# After so many questions in a row that were there before, a task has no others.
+_IN_VAIN = 1000
+NO_ANSWER = "(several)"
+"""The answer of a question with more than one right one; the task's scorer knows them."""
+
+
+@dataclass(kw_only=True)
+class GymConfig(TextConfig):
+    """Questions of a reasoning-gym task, none twice.
+
+    Without a file the expert's answers are the task's own: a worked solution where it has one,
+    otherwise the bare answer.
+    """
+
+    task: str
+    task_config: dict[str, Any] = field(default_factory=dict)
+    """Settings of the task, as reasoning-gym names them."""
+    size: int = 2000
+    """Distinct questions, of all parts."""
+    task_seed: int = 0
+    """Which questions; not the seed of the run."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.size < 1:
+            raise ValueError(f"data.size={self.size}: must be at least 1")
+        for split in SPLITS:
+            if self.share(split) is None:
+                raise ValueError(
+                    f"data.{split}={getattr(self, split)}: must be a share, between 0 and 1"
+                )
+
+    @property
+    def lacks_experts(self) -> str | None:
+        return "data.expert_pairs=0" if self.expert_pairs == 0 else None
+
+    def build(self, tokenizer: Tokenizer) -> Corpus:
+        """Make the questions; `ValueError` where the task is unknown or has fewer of them."""
+        from chord.data.corpus import Corpus
+        from chord.data.fields import Fields
+        from chord.data.files import Listed, Rows, open_rows
+        from chord.data.tables import Experts, Problems
+
+        rows = questions(self.task, self.size, seed=self.task_seed, settings=self.task_config)
+        own = Fields(columns=Columns(), template=self.prompt_template)
+        problems = Problems(Listed(self.task, rows), own)
+        answered = [row for row in rows if row["response"] is not None]
+        experts = None
+        if self.expert:
+            source: Rows = open_rows("data.expert", self.expert)
+            fields = Fields(columns=self.columns, template=self.prompt_template)
+            experts = Experts(source, fields, problems)
+        elif answered:
+            experts = Experts(Listed(f"{self.task}'s own", answered), own, problems)
+        return Corpus(self, tokenizer, problems, experts)
+
+
+def questions(
+    task: str,
+    size: int,
+    *,
+    seed: int,
+    settings: dict[str, Any] | None = None,
+    setting: str = "data",
+) -> list[Row]:
+    """`size` distinct questions of a task, as rows that hold the `task` and its `entry` too.
+
+    Question i of a seed is question i - 1 of the next one, so other questions need a seed that is
+    far away. Raises ValueError, in the name of `setting`, where the task is unknown, refuses its
+    settings, or has fewer distinct questions.
+    """
+    from chord.data.split import key_of
+
+    entries = _entries(task, 20 * size + 10 * _IN_VAIN, seed, settings or {}, setting)
+    found: dict[int, Row] = {}
+    drawn = last = 0
+    while len(found) < size and drawn - last < _IN_VAIN:
+        try:
+            entry = entries[drawn]
+        except Exception as error:  # a task raises what its author chose
+            raise ValueError(f"{_named(setting, task)}: fails ({_reason(error)})") from error
+        drawn += 1
+        if (key := key_of(entry["question"])) not in found:
+            found[key], last = _row(task, entry, len(found)), drawn
+    if len(found) < size:
+        raise ValueError(
+            f"{setting}.size={size}: {task} has {len(found)} distinct questions with these "
+            f"settings ({drawn} were drawn); ask for at most that many"
+        )
+    return list(found.values())
+
+
+def _row(task: str, entry: dict[str, Any], number: int) -> Row:
+    answer = entry["answer"]
+    known = answer is not None and str(answer).strip()
+    worked = entry.get("metadata", {}).get("answer_cot")
+    return {
+        "id": f"{task}-{number}",
+        "problem": entry["question"],
+        "answer": str(answer) if known else NO_ANSWER,
+        "response": worked or (str(answer) if known else None),
+        "task": task,
+        "entry": entry,
+    }
+
+
+def _entries(task: str, size: int, seed: int, settings: dict[str, Any], setting: str) -> Any:
+    from chord.config import suggest
+
+    try:
+        import reasoning_gym
+        from reasoning_gym.factory import DATASETS
+    except ImportError as error:
+        raise ValueError(
+            f"{_named(setting, task)}: needs reasoning-gym; "
+            "pip install 'chord-posttraining[reasoning]'"
+        ) from error
+    if task not in DATASETS:
+        raise ValueError(f"{_named(setting, task)}: no such task{suggest(task, sorted(DATASETS))}")
+    try:
+        return reasoning_gym.create_dataset(task, size=size, seed=seed, **settings)
+    except Exception as error:  # a task checks its settings as its author chose
+        raise ValueError(
+            f"{setting}.task_config={settings}: {task} refuses it ({_reason(error)})"
+        ) from error
+
+
+def _named(setting: str, task: str) -> str:
+    return f"data.task={task}" if setting == "data" else f"{setting}={task}"
+
+
+def _reason(error: Exception) -> str:
+    return next(iter(str(error).splitlines()), "") or type(error).__name__
