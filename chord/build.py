@@ -40,6 +40,14 @@ def build_models(config: TrainConfig) -> Models:
     return Models(policy.eval(), teacher, reference)
 
 
+def prepare_reward(config: TrainConfig, data: Data) -> None:
+    """Get the reward ready; `ConfigError` where it can't score such problems as the data have."""
+    try:
+        config.reward.prepare(data.held_out("validation")[0])
+    except ValueError as error:
+        raise ConfigError(str(error)) from error
+
+
 def in_precision(model: Policy, config: TrainConfig) -> None:
     """Weights in double precision where the trainer computes in it, and only there."""
     import torch

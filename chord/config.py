@@ -23,7 +23,7 @@ from chord.mixes import Mix
 from chord.models.base import ModelConfig, Teacher
 from chord.optimizer import AdamW
 from chord.registry import SCHEMAS, SECOND
-from chord.rewards import Reward
+from chord.rewards import Grader
 from chord.rollout import RolloutConfig
 from chord.schedules import Schedule
 from chord.targets import Target
@@ -75,7 +75,7 @@ class TrainConfig:
     mix: Mix
     target: Target
     rollout: RolloutConfig
-    reward: Reward
+    reward: Grader
     data: DataConfig
     model: ModelConfig
     teacher: Teacher
@@ -179,15 +179,21 @@ def parse(cfg: DictConfig, root: type[T]) -> T:
 
 def _of_setting(cfg: DictConfig, message: str) -> str:
     """The message of an option, which knows its group, with the setting that holds the option."""
-    for setting, group in SECOND.items():
-        if setting not in cfg or cfg[setting] is None:
+    for setting, group in (SECOND | _parts(cfg)).items():
+        if OmegaConf.select(cfg, setting) is None:
             continue
         try:
-            OmegaConf.to_object(cfg[setting])
+            OmegaConf.to_object(OmegaConf.select(cfg, setting))
         except ValueError as error:
             if str(error) == message:
                 return message.replace(f"{group}.", f"{setting}.")
     return message
+
+
+def _parts(cfg: DictConfig) -> dict[str, str]:
+    """The parts of a weighted reward: each holds an option of its group."""
+    parts = OmegaConf.select(cfg, "reward.parts") or {}
+    return {f"reward.parts.{name}": "reward" for name in parts}
 
 
 def reject_missing(cfg: DictConfig) -> None:
@@ -226,25 +232,30 @@ def registered_name(group: str, option: Any) -> str:
 def schema_names(cfg: DictConfig) -> dict[str, str]:
     """Which schema each group has: what `restore` needs beside the values."""
     names: dict[str, str] = {}
-    for setting, options in _options().items():
+    for setting, options in (_options() | _of(_parts(cfg))).items():
         if OmegaConf.select(cfg, setting) is not None:
-            schema = OmegaConf.get_type(cfg, setting)
+            schema = OmegaConf.get_type(OmegaConf.select(cfg, setting))
             names[setting] = next(name for name, known in options.items() if known is schema)
     return names
 
 
 def _options() -> dict[str, dict[str, type]]:
     """The options of every setting that holds one."""
-    return SCHEMAS | {setting: SCHEMAS[group] for setting, group in SECOND.items()}
+    return SCHEMAS | _of(SECOND)
+
+
+def _of(settings: dict[str, str]) -> dict[str, dict[str, type]]:
+    return {setting: SCHEMAS[group] for setting, group in settings.items()}
 
 
 def restore(values: DictConfig | ListConfig, names: dict[str, str]) -> DictConfig:
     """A typed configuration from saved values and the names of their schemas."""
     typed = OmegaConf.structured(TrainConfig)
+    known = _options() | _of({name: "reward" for name in names if name.startswith("reward.parts.")})
     for setting, name in names.items():
-        if name not in _options()[setting]:
+        if name not in known[setting]:
             raise ConfigError(f"{setting}={name}: no such schema; a plugin that is not installed?")
-        schema = _options()[setting][name]
+        schema = known[setting][name]
         OmegaConf.update(typed, setting, OmegaConf.structured(schema), merge=False)
     merged = OmegaConf.merge(typed, values)
     assert isinstance(merged, DictConfig)

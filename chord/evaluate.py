@@ -45,7 +45,7 @@ def evaluate_run(path: Path, config: EvaluateConfig) -> tuple[Report, Report]:
     import torch
     from rich.console import Console
 
-    from chord.build import build_data, fit_data
+    from chord.build import build_data, fit_data, prepare_reward
     from chord.evaluation import evaluate, side_by_side
     from chord.summary import print_summary
 
@@ -59,6 +59,7 @@ def evaluate_run(path: Path, config: EvaluateConfig) -> tuple[Report, Report]:
     except ValueError as error:
         raise ConfigError(str(error)) from error
     fit_data(trained, data, policies[0], config.evaluation)
+    prepare_reward(trained, data)
     reports = [
         evaluate(
             policy,
@@ -70,6 +71,7 @@ def evaluate_run(path: Path, config: EvaluateConfig) -> tuple[Report, Report]:
         )
         for policy in policies
     ]
+    trained.reward.close()
     base, after = reports
     print_summary(
         Console(),

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from chord.data.base import Data
     from chord.data.batch import Pair, Problem
     from chord.models.policy import Policy
-    from chord.rewards import Reward
+    from chord.rewards import Grader
     from chord.summary import Sample
 
 # Keeps the random numbers of evaluations apart from those of any training seed and step.
@@ -103,7 +103,7 @@ def evaluate(
     policy: Policy,
     data: Data,
     config: Evaluation,
-    verifier: Reward,
+    verifier: Grader,
     *,
     split: str,
     alpha: float,
@@ -151,7 +151,7 @@ def answer(
     policy: Policy,
     data: Data,
     problems: Sequence[Problem],
-    verifier: Reward,
+    verifier: Grader,
     *,
     max_new_tokens: int,
     samples: int | None = None,
@@ -183,10 +183,14 @@ def answer(
     texts = [tokenizer.decode(response) for response in result.responses]
     lengths = [len(response) for response in result.responses]
     entropies = [part.tolist() for part in result.entropies.split(lengths)]
+    complete = [
+        text if finished else "" for text, finished in zip(texts, result.finished, strict=True)
+    ]
+    grades = verifier.grade(repeated, complete, lengths)
     return [
-        Answer(problem, text, verifier.score(problem, text) if finished else 0.0, each)
-        for problem, text, finished, each in zip(
-            repeated, texts, result.finished, entropies, strict=True
+        Answer(problem, text, grade.score if finished else 0.0, each)
+        for problem, text, grade, finished, each in zip(
+            repeated, texts, grades, result.finished, entropies, strict=True
         )
     ]
 

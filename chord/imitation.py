@@ -59,7 +59,12 @@ class Imitation:
         """
         dtype, device = self.policy.dtype, self.policy.device
         tokens = collate_pairs(pairs, self.data.tokenizer).to(device)
-        scores = [self.config.reward.score(pair.problem, pair.response) for pair in pairs]
+        grades = self.config.reward.grade(
+            [pair.problem for pair in pairs],
+            [pair.response for pair in pairs],
+            tokens.mask.sum(dim=1).tolist(),
+        )
+        scores = [grade.score for grade in grades]
         return ExpertRows(
             tokens=tokens,
             signal=step_signal(torch.tensor(scores, dtype=torch.float64, device=device)).to(dtype),

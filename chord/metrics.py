@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -11,6 +12,7 @@ from torch import Tensor
 
 from chord.data.batch import Problem
 from chord.gradients import RolloutRows, Tokens
+from chord.rewards import Failure
 
 # By the policy's probability of the expert's token: hopeless, rare, unsure, likely, known.
 BUCKETS = (0.0, 0.01, 0.1, 0.5, 0.9, 1.0)
@@ -45,6 +47,12 @@ def group_metrics(scores: Tensor) -> dict[str, float]:
         "rollout/all_right": float((scores >= 1).all(dim=1).double().mean()),
         "rollout/all_wrong": float((scores <= 0).all(dim=1).double().mean()),
     }
+
+
+def failure_metrics(failures: Sequence[Failure | None]) -> dict[str, float]:
+    """How many answers earned nothing because their scorer took too long, or failed otherwise."""
+    late = [failure.timed_out for failure in failures if failure is not None]
+    return {"reward/timeouts": float(sum(late)), "reward/errors": float(len(late) - sum(late))}
 
 
 def gradient_metrics(sft: list[Tensor], rl: list[Tensor]) -> dict[str, float]:
@@ -130,6 +138,8 @@ class Rollouts:
     """How many rounds of problems it took, with `objective.resample`."""
     experts: int = 0
     """How many of each group, its last ones, are the expert's answers."""
+    failures: Sequence[Failure | None] | None = None
+    """Why an answer could not be scored; None where that can't happen."""
 
     @property
     def group_problems(self) -> list[Problem]:
@@ -154,6 +164,7 @@ class Rollouts:
             "rollout/expert_style": float(styled.mean()),
             **group_metrics(scores),
             **({} if self.kl is None else {"rl/kl": self.kl}),
+            **({} if self.failures is None else failure_metrics(self.failures)),
         }
 
     def completions(self, count: int) -> list[dict[str, Any]]:

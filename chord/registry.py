@@ -18,7 +18,17 @@ from chord.models.base import NoTeacher
 from chord.models.hf.config import HFModel, HFTeacher
 from chord.models.tiny import Tiny, TinyTeacher
 from chord.optimizer import AdamW
-from chord.rewards import Verifier
+from chord.rewards import (
+    Format,
+    Function,
+    Length,
+    Math,
+    Numeric,
+    ReasoningGym,
+    Text,
+    Verifier,
+    Weighted,
+)
 from chord.rollout import RolloutConfig
 from chord.schedules import (
     Constant,
@@ -95,7 +105,17 @@ SCHEMAS: dict[str, dict[str, type]] = {
     "mix": {"convex": Convex, "additive": Additive},
     "target": {"tokens": Tokens, "soft": Soft, "reverse_kl": ReverseKl, "jsd": Jsd},
     "rollout": {"native": RolloutConfig},
-    "reward": {"exact": Verifier},
+    "reward": {
+        "exact": Verifier,
+        "text": Text,
+        "numeric": Numeric,
+        "math": Math,
+        "reasoning_gym": ReasoningGym,
+        "format": Format,
+        "length": Length,
+        "weighted": Weighted,
+        "function": Function,
+    },
     "data": {"testbed": TestbedConfig, "jsonl": FilesConfig, "reasoning_gym": GymConfig},
     "model": {"tiny": Tiny, "hf": HFModel},
     "teacher": {"none": NoTeacher, "tiny": TinyTeacher, "hf": HFTeacher},

@@ -71,7 +71,7 @@ def train_unrecorded(config: TrainConfig, run: RunDirectory) -> Outcome:
     from lightning.pytorch import seed_everything
     from rich.console import Console
 
-    from chord.build import build_data, build_models, check_models
+    from chord.build import build_data, build_models, check_models, prepare_reward
     from chord.checkpoint import CHECKPOINT, load_weights, read_checkpoint
     from chord.data.preview import preview
     from chord.fit import Run
@@ -90,6 +90,7 @@ def train_unrecorded(config: TrainConfig, run: RunDirectory) -> Outcome:
             raise ConfigError(f"steps={config.steps}: the run has already taken {completed}")
         models = build_models(config)
         check_models(config, models, data)
+        prepare_reward(config, data)
         overlap = overlap_report(data)
         open_cache(config, data)
         if weights is not None:
@@ -127,6 +128,7 @@ def train_unrecorded(config: TrainConfig, run: RunDirectory) -> Outcome:
         return outcome
     finally:
         tracker.finish(exit_code)
+        config.reward.close()
         # Only now is it known whether an upload went through.
         for line in tracker.messages():
             print(line)

@@ -33,6 +33,7 @@ NEEDS = {
     ("rollout", "trapo"): PAIRED,
     ("data", "jsonl"): ["data.problems=p.jsonl", "schedule=rl_only"],
     ("data", "reasoning_gym"): ["data.task=chain_sum"],
+    ("reward", "function"): ["reward.function=scorers:same"],
 }
 PRESETS = sorted(path.stem for path in (CONF_DIR / "experiment").glob("*.yaml"))
 
@@ -62,7 +63,7 @@ def schema_of(path: Path) -> str:
     based = re.search(r"^defaults: \[(\w+), _self_\]$", text, re.M)
     if based:
         return schema_of(path.with_stem(based[1]))
-    found = re.search(r"^defaults: \[/schema/(\w+/\w+)@_here_, _self_\]$", text, re.M)
+    found = re.search(r"^defaults: \[/schema/(\w+/\w+)@_here_, (?:.*, )?_self_\]$", text, re.M)
     assert found, f"{path} does not start from a schema"
     return found[1]
 

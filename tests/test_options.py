@@ -32,6 +32,7 @@ NEEDS = {
     "rollout=prefix_rft": PAIRED,
     "rollout=trapo": f"{PAIRED} rollout.group_size=4",
     "experiment=trapo": "rollout.group_size=4",
+    "reward=function": "reward.function=scorers:same",
 }
 # Texts that the small model can't write; tests/test_data_training.py has steps on them.
 TEXTS = ("data=jsonl", "data=reasoning_gym")
@@ -74,6 +75,7 @@ VARIANTS = [
     "rollout.temperature=.7",
     "data.pairing=paired",
     "reward.format_coef=.1",
+    "reward=weighted +reward@reward.parts.brief=length +reward.weights.brief=.5",
     "optimizer.decay=cosine",
     "optimizer.warmup=0",
     "trainer.precision=64-true",

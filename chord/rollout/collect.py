@@ -16,6 +16,7 @@ from chord.gradients import Models, RolloutRows, kl_in_reward
 from chord.losses import group_signal
 from chord.metrics import Rollouts
 from chord.models.scoring import scatter
+from chord.rewards import Grade
 from chord.rollout.prefix import Stage
 from chord.rollout.sampling import draw_uniforms, sample
 
@@ -39,8 +40,14 @@ class Answer:
     entropies: Tensor
     finished: bool
     text: str
-    score: float
-    reward: float
+    grade: Grade | None = None
+    """Once it was graded."""
+
+    @property
+    def graded(self) -> Grade:
+        """Its grade, which every answer of a group has."""
+        assert self.grade is not None, "an answer joins its group when it is graded"
+        return self.grade
 
 
 @dataclass
@@ -57,12 +64,12 @@ class Group:
     @property
     def solved(self) -> float:
         """The mean score of the answers so far."""
-        return sum(answer.score for answer in self.answers) / max(1, len(self.answers))
+        return sum(answer.graded.score for answer in self.answers) / max(1, len(self.answers))
 
     @property
     def rewards(self) -> Tensor:
         """(K,) in float64."""
-        return torch.tensor([answer.reward for answer in self.answers], dtype=torch.float64)
+        return torch.tensor([answer.graded.reward for answer in self.answers], dtype=torch.float64)
 
 
 class Collector:
@@ -119,8 +126,8 @@ class Collector:
             done = len(groups[0].answers)
             rows = uniforms.reshape(len(groups), own, -1)[:, done : done + stage.count]
             self.sample(groups, number, rows.reshape(-1, uniforms.shape[1]))
-        for group in groups:
-            group.answers += [self.expert_answer(group) for _ in range(config.expert_in_group)]
+        for _ in range(config.expert_in_group):
+            self.add(groups, [self.expert_answer(group) for group in groups])
         return groups
 
     def sample(self, groups: Sequence[Group], number: int, uniforms: Uniforms) -> None:
@@ -143,34 +150,36 @@ class Collector:
         )
         sizes = [len(response) for response in samples.responses]
         logprobs, entropies = samples.logprobs.split(sizes), samples.entropies.split(sizes)
-        for row, response in enumerate(samples.responses):
-            group, prefix = groups[row // count], given[row // count]
-            finished = samples.finished[row]
-            group.answers.append(
-                self.answer(group, prefix, response, logprobs[row], entropies[row], finished)
+        answers = [
+            Answer(
+                given=given[row // count],
+                sampled=response,
+                logprobs=logprobs[row],
+                entropies=entropies[row],
+                finished=samples.finished[row],
+                text=tokenizer.decode([*given[row // count], *response]),
             )
+            for row, response in enumerate(samples.responses)
+        ]
+        self.add([group for group in groups for _ in range(count)], answers)
 
     def expert_answer(self, group: Group) -> Answer:
         """The whole of the expert's answer, with its end token."""
         nothing = torch.zeros(0, dtype=self.models.dtype)
         given = [*group.expert, self.data.tokenizer.eos_id]
-        return self.answer(group, given, [], nothing, nothing, finished=True)
+        text = self.data.tokenizer.decode(given)
+        return Answer(given, [], nothing, nothing, finished=True, text=text)
 
-    def answer(
-        self,
-        group: Group,
-        given: list[int],
-        sampled: list[int],
-        logprobs: Tensor,
-        entropies: Tensor,
-        finished: bool,
-    ) -> Answer:
-        """An answer with its score; one that was cut off is no answer."""
-        text = self.data.tokenizer.decode([*given, *sampled])
-        complete, verifier = text if finished else "", self.config.reward
-        score = verifier.score(group.problem, complete)
-        reward = verifier.reward(group.problem, complete)
-        return Answer(given, sampled, logprobs, entropies, finished, text, score, reward)
+    def add(self, groups: Sequence[Group], answers: Sequence[Answer]) -> None:
+        """Grade an answer to each of `groups`, and add it; one that was cut off is no answer."""
+        grades = self.config.reward.grade(
+            [group.problem for group in groups],
+            [answer.text if answer.finished else "" for answer in answers],
+            [len(answer.given) + len(answer.sampled) for answer in answers],
+        )
+        for group, answer, grade in zip(groups, answers, grades, strict=True):
+            answer.grade = grade
+            group.answers.append(answer)
 
     def rollouts(self, groups: Sequence[Group], *, rounds: int) -> Rollouts:
         """Rows for the RL branch, problem by problem, with what the log shows of them."""
@@ -200,7 +209,7 @@ class Collector:
             )
             rewards = rewards - penalty.reshape(shape)
             mean_kl = float(penalty.sum() / kl.coef / own.mask.sum().clamp(min=1))
-        scores = torch.tensor([a.score for a in answers], dtype=torch.float64, device=device)
+        scores = torch.tensor([a.graded.score for a in answers], dtype=torch.float64, device=device)
         dtype = self.models.dtype
         rows = RolloutRows(
             tokens=tokens,
@@ -222,6 +231,7 @@ class Collector:
             kl=mean_kl,
             rounds=rounds,
             experts=config.expert_in_group,
+            failures=[a.graded.failure for a in answers] if self.config.reward.fallible else None,
         )
 
     def advantages(self, rewards: Tensor, answers: Sequence[Answer]) -> Tensor:

@@ -1,16 +1,17 @@
-"""What a response earns: a verifier that parses the final answer, and an optional format term.
+"""The test bed's verifier: it parses the final answer, and has an optional format term.
 
-The verifier compares text with text. It never evaluates a response, so nothing that a policy
+It compares text with text. It never evaluates a response, so nothing that a policy
 writes can run, and an answer left as an expression (`2+2`) is no answer.
 """
 
 from __future__ import annotations
 
 import re
-from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from typing import ClassVar
 
 from chord.data.batch import Problem
+from chord.rewards.base import Reward
 
 _NUMBER = re.compile(r"[0-9]+")
 _STEP = re.compile(r"[0-9]+[-+*][0-9]+=[0-9]+")
@@ -33,26 +34,6 @@ def is_well_formed(response: str) -> bool:
 
 
 @dataclass(kw_only=True)
-class Reward(ABC):
-    """What scores a response: a dataclass of its settings with a method `score`."""
-
-    def __call__(self, problem: Problem, response: str) -> float:
-        """The score, in [0, 1]."""
-        return self.score(problem, response)
-
-    @abstractmethod
-    def score(self, problem: Problem, response: str) -> float:
-        """How right a response is, in [0, 1]; what `rl_reward` and all accuracies report.
-
-        A response that was cut off before its end token is given as "".
-        """
-
-    def reward(self, problem: Problem, response: str) -> float:
-        """What the policy is trained on: the score, unless a rule adds terms of its own."""
-        return self.score(problem, response)
-
-
-@dataclass(kw_only=True)
 class Verifier(Reward):
     """1 for the right final answer, else 0; `format_coef` adds a term for a well-formed response.
 
@@ -61,6 +42,8 @@ class Verifier(Reward):
 
     Raises ValueError where the coefficient is outside [0, 1].
     """
+
+    fallible: ClassVar[bool] = False
 
     format_coef: float = 0.0
     """What a well-formed response earns on top, right or wrong; 0 turns the term off."""

@@ -1,0 +1,129 @@
+"""What grades responses: a batch at a time, or, the simple way, one response after the other."""
+
+from __future__ import annotations
+
+import math
+import sys
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from numbers import Real
+from typing import Any, ClassVar
+
+from chord.data.batch import Problem
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Why a response has no grade: its scorer took too long, or failed in another way."""
+
+    reason: str
+    timed_out: bool = False
+
+
+@dataclass(frozen=True)
+class Grade:
+    """`score`: how right, what accuracies report; `reward`: what the policy is trained on.
+
+    Where the scorer failed both are 0, and `failure` says why.
+    """
+
+    score: float
+    reward: float
+    failure: Failure | None = None
+
+    @classmethod
+    def failed(cls, reason: str, *, timed_out: bool = False) -> Grade:
+        """The grade of a response that could not be scored."""
+        return cls(0.0, 0.0, Failure(reason, timed_out))
+
+
+@dataclass(kw_only=True)
+class Grader(ABC):
+    """What grades a batch of responses: a dataclass of its settings with a method `graded`."""
+
+    fallible: ClassVar[bool] = True
+    """Whether a grade can be a failure; where it can, they are counted in a run's metrics."""
+    _warned: ClassVar[bool] = False
+
+    def grade(
+        self, problems: Sequence[Problem], responses: Sequence[str], lengths: Sequence[int]
+    ) -> list[Grade]:
+        """A grade for each response; the first that fails is shown, in a line on stderr.
+
+        `responses`: one that was cut off before its end token is given as "". `lengths`: the tokens
+        of each response, the end token and what was cut off included.
+        """
+        assert len(problems) == len(responses) == len(lengths), "a length for each response"
+        grades = self.graded(problems, responses, lengths)
+        for problem, response, grade in zip(problems, responses, grades, strict=True):
+            if grade.failure is not None and not self._warned:
+                self._warned = True  # type: ignore[misc]  # of this object alone
+                print(
+                    f"warning: reward: {grade.failure.reason}, at the answer {_short(response)} to "
+                    f"{_short(problem.prompt)}; such answers earn nothing and are counted",
+                    file=sys.stderr,
+                )
+        return grades
+
+    @abstractmethod
+    def graded(
+        self, problems: Sequence[Problem], responses: Sequence[str], lengths: Sequence[int]
+    ) -> list[Grade]:
+        """The rule behind `grade`; it raises nothing because of what a response says."""
+
+    def prepare(self, problem: Problem) -> None:  # noqa: B027
+        """Get ready, before the first step of a run, to grade problems such as this one.
+
+        Raises ValueError where that is impossible.
+        """
+
+    def close(self) -> None:  # noqa: B027
+        """Give back what `prepare` or `grade` took; grading again takes it again."""
+
+    def __getstate__(self) -> dict[str, Any]:
+        # Settings alone: processes and what was said already stay here.
+        return {field.name: vars(self)[field.name] for field in fields(self)}
+
+
+def _short(text: str) -> str:
+    return repr(text if len(text) <= 80 else f"{text[:60]}...{text[-17:]}")
+
+
+@dataclass(kw_only=True)
+class Reward(Grader):
+    """What scores one response after the other, in this process: it brings a method `score`."""
+
+    def __call__(self, problem: Problem, response: str) -> float:
+        """The score, in [0, 1]."""
+        return self.score(problem, response)
+
+    @abstractmethod
+    def score(self, problem: Problem, response: str) -> float:
+        """How right a response is, in [0, 1]; what `rl_reward` and all accuracies report.
+
+        A response that was cut off before its end token is given as "".
+        """
+
+    def reward(self, problem: Problem, response: str) -> float:
+        """What the policy is trained on: the score, unless a rule adds terms of its own."""
+        return self.score(problem, response)
+
+    def graded(
+        self, problems: Sequence[Problem], responses: Sequence[str], lengths: Sequence[int]
+    ) -> list[Grade]:
+        """One after the other; a score or reward that is no finite number is a failure."""
+        pairs = zip(problems, responses, strict=True)
+        return [grade_one(self, problem, response) for problem, response in pairs]
+
+
+def grade_one(reward: Reward, problem: Problem, response: str) -> Grade:
+    """The grade of a response from what `score` and `reward` return."""
+    score: object = reward.score(problem, response)
+    simple = type(reward).reward is Reward.reward
+    earned: object = score if simple else reward.reward(problem, response)
+    for value in (score, earned):
+        # Also the scalars of numpy. Text is none, though float("0.5") is one.
+        if not isinstance(value, Real) or not math.isfinite(value):
+            return Grade.failed(f"the scorer returned {_short(str(value))}, not a finite number")
+    return Grade(float(score), float(earned))  # type: ignore[arg-type]

@@ -1,0 +1,73 @@
+"""Rewards that are scored in worker processes."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from chord.data.batch import Problem
+from chord.rewards.base import Grade, Reward
+
+if TYPE_CHECKING:
+    from chord.rewards.workers import Pool
+
+
+@dataclass(kw_only=True)
+class Isolated(Reward):
+    """What scores one response after the other, in worker processes with a time limit.
+
+    A `score` that hangs, raises, ends its process or returns no finite number costs that one answer
+    its reward. A worker imports the module of the class, and neither torch nor the command.
+    """
+
+    timeout: float = 10.0
+    """Seconds an answer; one that takes longer earns nothing."""
+    workers: int = 2
+    """Processes that score, of each process that trains."""
+    memory: float | None = 4.0
+    """GB of address space for each worker; null: no limit, which CUDA needs."""
+
+    # (process id, Pool); omegaconf reads annotations, and should not import the pool.
+    _pool: ClassVar[Any] = None
+
+    def __post_init__(self) -> None:
+        if not 0 < self.timeout < float("inf"):
+            raise ValueError(f"reward.timeout={self.timeout}: must be above 0, in seconds")
+        if self.workers < 1:
+            raise ValueError(f"reward.workers={self.workers}: must be at least 1")
+        if self.memory is not None and not self.memory >= 0.5:
+            raise ValueError(f"reward.memory={self.memory}: must be at least 0.5, in GB, or null")
+
+    def load(self) -> None:
+        """Import what `score` needs, in the worker, outside the time limit.
+
+        Raises ValueError where that is impossible.
+        """
+
+    def pool(self) -> Pool:
+        """The workers of this process: a fork has its own."""
+        if self._pool is None or self._pool[0] != os.getpid():
+            from chord.rewards.workers import Pool
+
+            pool = Pool(self, size=self.workers, timeout=self.timeout, memory=self.memory)
+            self._pool = os.getpid(), pool  # type: ignore[misc]  # of this object alone
+        found: Pool = self._pool[1]
+        return found
+
+    def prepare(self, problem: Problem) -> None:
+        """Start a worker, so that what it can't import is known before the first step."""
+        self.pool().start()
+
+    def graded(
+        self, problems: Sequence[Problem], responses: Sequence[str], lengths: Sequence[int]
+    ) -> list[Grade]:
+        """In the workers, each answer to whoever is free."""
+        return self.pool().run(list(zip(problems, responses, strict=True)))
+
+    def close(self) -> None:
+        """End the workers."""
+        if self._pool is not None and self._pool[0] == os.getpid():
+            self._pool[1].close()
+        self._pool = None  # type: ignore[misc]

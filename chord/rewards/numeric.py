@@ -1,0 +1,58 @@
+"""Right where the last number of a response is the answer's."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+
+from chord.data.batch import Problem
+from chord.rewards.answers import last_number
+from chord.rewards.base import Grade, Reward
+
+
+@dataclass(kw_only=True)
+class Numeric(Reward):
+    """1 where |x - a| <= tolerance * max(1, |a|) for the last numbers x and a, else 0.
+
+    x is the response's, a the known answer's. They are compared as fractions: 0.1 is 1/10.
+    """
+
+    tolerance: float = 1e-6
+    """Relative to the answer, absolute where that is below 1."""
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.tolerance < 1:
+            raise ValueError(f"reward.tolerance={self.tolerance}: must be within [0, 1)")
+
+    def score(self, problem: Problem, response: str) -> float:
+        """1.0 if the last number is the answer's; ValueError where the answer holds none."""
+        right, given = last_number(problem.answer), last_number(response)
+        if right is None:
+            raise ValueError(
+                f"reward=numeric: the answer {problem.answer!r:.60} of a problem holds no number; "
+                "reward=text compares texts"
+            )
+        if given is None:
+            return 0.0
+        # As it is written, 0.1 is a tenth.
+        within = Fraction(str(self.tolerance)) * max(Fraction(1), abs(right))
+        return float(abs(given - right) <= within)
+
+    def graded(
+        self, problems: Sequence[Problem], responses: Sequence[str], lengths: Sequence[int]
+    ) -> list[Grade]:
+        """A known answer without a number costs its own answers their reward, not the run."""
+        grades = []
+        for problem, response in zip(problems, responses, strict=True):
+            try:
+                score = self.score(problem, response)
+            except ValueError as error:
+                grades.append(Grade.failed(str(error)))
+            else:
+                grades.append(Grade(score, score))
+        return grades
+
+    def prepare(self, problem: Problem) -> None:
+        """Raise ValueError where the known answer holds no number."""
+        self.score(problem, "")

@@ -1,0 +1,75 @@
+"""Several rewards with weights."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from chord.data.batch import Problem
+from chord.rewards.base import Failure, Grade, Grader
+
+
+@dataclass(kw_only=True)
+class Weighted(Grader):
+    """reward = sum over the parts of weight * the part's reward; the score is that of one part.
+
+    A part that fails adds nothing, and the others still count. Worked value: parts with the rewards
+    1 and -.5 and the weights 1 and .2 give .9.
+    """
+
+    parts: dict[str, Grader] = field(default_factory=dict)
+    """Rewards by names of one's own."""
+    weights: dict[str, float]
+    """A weight for each part."""
+    score: str
+    """The part whose score accuracies report."""
+
+    def __post_init__(self) -> None:
+        for name in self.parts:
+            if name not in self.weights:
+                raise ValueError(f"reward.weights.{name}: has no value; each part needs a weight")
+            if isinstance(self.parts[name], Weighted):
+                raise ValueError(f"reward.parts.{name}: can't be a weighted reward itself")
+        known = ", ".join(self.parts)
+        for name, weight in self.weights.items():
+            if name not in self.parts:
+                raise ValueError(f"reward.weights.{name}={weight}: no such part; parts are {known}")
+            if not abs(weight) < float("inf"):
+                raise ValueError(f"reward.weights.{name}={weight}: must be a finite number")
+        if self.score not in self.parts:
+            raise ValueError(f"reward.score={self.score}: must be one of the parts {known}")
+
+    def graded(
+        self, problems: Sequence[Problem], responses: Sequence[str], lengths: Sequence[int]
+    ) -> list[Grade]:
+        """Each part grades all of them."""
+        by_part = {
+            name: part.graded(problems, responses, lengths) for name, part in self.parts.items()
+        }
+        return [
+            Grade(
+                by_part[self.score][row].score,
+                sum(self.weights[name] * grades[row].reward for name, grades in by_part.items()),
+                self._failure({name: grades[row] for name, grades in by_part.items()}),
+            )
+            for row in range(len(problems))
+        ]
+
+    def _failure(self, grades: dict[str, Grade]) -> Failure | None:
+        for name, grade in grades.items():
+            if grade.failure is not None:
+                return Failure(f"{name}: {grade.failure.reason}", grade.failure.timed_out)
+        return None
+
+    def prepare(self, problem: Problem) -> None:
+        """Each part; raises ValueError with the part's name."""
+        for name, part in self.parts.items():
+            try:
+                part.prepare(problem)
+            except ValueError as error:
+                raise ValueError(f"reward.parts.{name}: {error}") from error
+
+    def close(self) -> None:
+        """Each part."""
+        for part in self.parts.values():
+            part.close()

@@ -1,0 +1,179 @@
+"""Expressions and reasoning-gym tasks are scored by libraries, which evaluate no response."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("math_verify", reason="needs the extra `math`")
+rg = pytest.importorskip("reasoning_gym", reason="needs the extra `reasoning`")
+
+from chord.data.batch import Problem  # noqa: E402
+from chord.rewards import Grade, Isolated, Math, ReasoningGym  # noqa: E402
+from chord.rewards.guard import NotArithmeticError, arithmetic  # noqa: E402
+
+
+def grade(reward: Isolated, problem: Problem, *responses: str) -> list[Grade]:
+    return reward.graded([problem] * len(responses), responses, [1] * len(responses))
+
+
+@pytest.fixture(scope="module")
+def math() -> Iterator[Math]:
+    reward = Math(workers=1, timeout=5.0)
+    yield reward
+    reward.close()
+
+
+@pytest.fixture(scope="module")
+def gym() -> Iterator[ReasoningGym]:
+    reward = ReasoningGym(workers=1, timeout=5.0)
+    yield reward
+    reward.close()
+
+
+def task(name: str, **settings: object) -> Problem:
+    entry = rg.create_dataset(name, size=1, seed=3, **settings)[0]
+    return Problem(entry["question"], entry["answer"], 0, details={"task": name, "entry": entry})
+
+
+@pytest.mark.parametrize(
+    ("answer", "right", "wrong"),
+    [
+        ("1/2", ["0.5", r"so $\frac{2}{4}$.", r"\boxed{\frac12}", "The answer is 1/2."], ["2", ""]),
+        (r"\frac{1}{2}", ["1/2", "$0.5$"], ["1", "$2$"]),
+        ("2*x + 1", ["$1 + 2x$", "The answer is 2x+1.", "2*x+1"], ["$2x$", "2x-1"]),
+        ("(1, 2)", [r"$(1,2)$", "Answer: (1, 2)"], ["$(2,1)$", "2"]),
+        ("1,234", ["1234", "There are 1,234 of them."], ["234"]),
+        ("50%", ["The answer is 50%.", r"$\frac{1}{2}$"], ["$5$"]),
+        (r"$\sqrt{12}$", [r"\boxed{2\sqrt{3}}"], [r"$\sqrt{13}$"]),
+        ("3", ["x = 1 or so; finally $x = 3$"], ["__import__('os').getpid()"]),
+    ],
+)
+def test_equal_expressions_are_right(
+    math: Math, answer: str, right: list[str], wrong: list[str]
+) -> None:
+    found = grade(math, Problem("?", answer, 0), *right, *wrong)
+    assert found == [Grade(1.0, 1.0)] * len(right) + [Grade(0.0, 0.0)] * len(wrong)
+
+
+def test_an_answer_that_is_no_expression_is_a_failure(math: Math) -> None:
+    (found,) = grade(math, Problem("?", "", 0), "3")
+    assert found.failure is not None
+    assert "is no expression" in found.failure.reason
+
+
+@pytest.mark.parametrize(
+    "response", [r"$10^{10^{10}}$", "10**10**10", "$" + "(" * 3000 + "1" + ")" * 3000 + "$"]
+)
+def test_an_expensive_expression_costs_its_answer_alone(response: str) -> None:
+    math = Math(workers=1, timeout=1.0)
+    found = grade(math, Problem("?", "3", 0), response, "$3$")
+    assert [each.score for each in found] == [0, 1]
+    math.close()
+
+
+@pytest.mark.parametrize(
+    ("name", "settings"),
+    [("chain_sum", {}), ("letter_counting", {}), ("n_queens", {}), ("countdown", {})],
+)
+def test_the_scorer_of_a_task_judges_the_stated_answer(
+    gym: ReasoningGym, name: str, settings: dict[str, object]
+) -> None:
+    problem = task(name, **settings)
+    marked = f"Let me see.\n<answer>\n{problem.answer}\n</answer>"
+    right, wrong, empty = grade(gym, problem, marked, "Answer: none", "")
+    assert (right, wrong, empty) == (Grade(1.0, 1.0), Grade(0.0, 0.0), Grade(0.0, 0.0))
+
+
+def test_without_a_threshold_partial_credit_stays() -> None:
+    problem = task("chain_sum")
+    partial = ReasoningGym(threshold=None, part="whole", workers=1)
+    scorer = rg.create_dataset("chain_sum", size=1, seed=3).score_answer
+    sentence = f"The answer is {problem.answer}"
+    expected = scorer(sentence, problem.details["entry"])
+    assert 0 < expected < 1
+    assert grade(partial, problem, sentence, problem.answer) == [
+        Grade(expected, expected),
+        Grade(1.0, 1.0),
+    ]
+    partial.close()
+
+
+def test_problems_without_a_task_are_refused_at_the_start() -> None:
+    with pytest.raises(ValueError, match=r"^reward=reasoning_gym: the problems are of no task"):
+        ReasoningGym().prepare(Problem("?", "4", 0))
+
+
+# Each writes a file where a scorer evaluates the text: as Python, through sympy, as a list.
+ATTACKS = (
+    "__import__('os').system('touch {file}')",
+    "[__import__('os').system('touch {file}')]",
+    "sqrt('__import__(chr(111)+chr(115)).system(\\'touch {file}\\')')",
+    "open('{file}', 'w')",
+    "(lambda: open('{file}', 'w'))()",
+    "[c for c in [open('{file}', 'w')]]",
+)
+# Of the tasks of reasoning-gym 0.1 those whose scorers call eval or sympy's parser on an answer.
+EVALUATED = (
+    "binary_matrix",
+    "countdown",
+    "intermediate_integration",
+    "n_queens",
+    "polynomial_multiplication",
+    "puzzle24",
+    "simple_integration",
+    "spiral_matrix",
+    "string_insertion",
+)
+
+
+@pytest.mark.parametrize("name", EVALUATED)
+def test_no_scorer_runs_what_a_response_says(gym: ReasoningGym, tmp_path: Path, name: str) -> None:
+    attacks = [attack.format(file=tmp_path / "mark") for attack in ATTACKS]
+    found = grade(gym, task(name), *attacks)
+    assert [each.score for each in found] == [0] * len(attacks)
+    assert not list(tmp_path.iterdir())
+
+
+def test_math_runs_nothing_that_a_response_says(math: Math, tmp_path: Path) -> None:
+    attacks = [attack.format(file=tmp_path / "mark") for attack in ATTACKS]
+    attacks += [f"${attack}$" for attack in attacks] + [rf"\boxed{{{a}}}" for a in attacks]
+    found = grade(math, Problem("?", "3", 0), *attacks)
+    assert [each.score for each in found] == [0] * len(attacks)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    "code", ["1", "Integer (2 )+Symbol ('x')*3", "[['_', 'Q'], [1, -2.5]]", "Function ('f')(1)"]
+)
+def test_arithmetic_may_be_evaluated(code: str) -> None:
+    assert arithmetic(code) == code
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "x.real",
+        "[1][0]",
+        "open('a')",
+        "(lambda: 1)()",
+        "[x for x in y]",
+        "f'{x}'",
+        "{1: 2}",
+        "Symbol('x')('y')",
+        "Integer(1).func",
+        "a if b else c",
+        "(a := 1)",
+        "*a",
+        "import os",
+        "max(1, 2, key=open)",
+        "(" * 500,
+        "1; 2",
+        "\0",
+    ],
+)
+def test_all_else_is_refused(code: str) -> None:
+    with pytest.raises(NotArithmeticError):
+        arithmetic(code)

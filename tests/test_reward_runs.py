@@ -1,0 +1,128 @@
+"""Runs whose answers are scored in workers: they train, count what failed, and are read back."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import pytest
+from conftest import SMALL, compose_config, small_composed
+from language_models import make_model
+from omegaconf import DictConfig
+
+from chord.config import ConfigError, TrainConfig, parse
+from chord.recorder import METRICS, read_rows
+from chord.rewards import Format, Math, Numeric, Weighted
+from chord.run import RunDirectory, open_run
+from chord.train import train
+
+
+def rows_of(where: Path, composed: DictConfig) -> list[dict[str, float]]:
+    config = parse(composed, TrainConfig)
+    train(config, RunDirectory(where, composed, "run"))
+    # Nothing is left behind that a later run would wait for.
+    assert getattr(config.reward, "_pool", None) is None
+    return read_rows(where / METRICS)
+
+
+def test_an_erratic_scorer_costs_answers_and_not_the_run(
+    tmp_path: Path, small_models: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    composed = small_composed(
+        small_models,
+        "experiment=rl",
+        "reward=function",
+        "reward.function=scorers:erratic",
+        "reward.timeout=.2",
+        "steps=1",
+        "evaluation.val_retained=1",
+        "evaluation.test_retained=1",
+        "evaluation.every=0",
+        "evaluation.val_problems=1",
+        "evaluation.test_problems=1",
+    )
+    rows = rows_of(tmp_path / "run", composed)
+    failed = [row["reward/timeouts"] + row["reward/errors"] for row in rows]
+    assert len(rows) == 1
+    # Two problems, two answers each.
+    assert all(0 < count <= 4 for count in failed)
+    assert all(math.isfinite(value) for row in rows for value in row.values())
+    (warning,) = [line for line in capsys.readouterr().err.splitlines() if "warning: " in line]
+    assert warning.startswith("warning: reward: the scorer ")
+
+
+def test_a_language_model_is_trained_on_a_weighted_reward_that_is_read_back(tmp_path: Path) -> None:
+    pytest.importorskip("math_verify", reason="needs the extra `math`")
+    composed = compose_config(
+        *SMALL,
+        "experiment=rl",
+        "model=hf",
+        f"model.path={make_model(tmp_path / 'model')}",
+        "reward=weighted",
+        "reward@reward.parts.answer=math",
+        "reward.parts.format.pattern='[0-9]+'",
+        "+reward@reward.parts.brief=length",
+        "+reward.weights.brief=.5",
+    )
+    rows = rows_of(tmp_path / "run", composed)
+    assert [row["reward/errors"] for row in rows] == [0, 0]
+    # Answers that run to the end of their 12 tokens lose the half point of `brief`.
+    assert all(row["rollout/reward"] < 0 for row in rows if row["rollout/no_eos"] == 1)
+    reward = parse(open_run(tmp_path / "run").config, TrainConfig).reward
+    assert isinstance(reward, Weighted)
+    assert {name: type(part).__name__ for name, part in reward.parts.items()} == {
+        "answer": "Math",
+        "format": "Format",
+        "brief": "Length",
+    }
+
+
+def test_parts_compose_as_options_do() -> None:
+    assert parse(compose_config("reward=weighted"), TrainConfig).reward == Weighted(
+        parts={"answer": Numeric(), "format": Format()},
+        weights={"answer": 1.0, "format": 0.1},
+        score="answer",
+    )
+    changed = compose_config(
+        "reward=weighted",
+        "reward@reward.parts.answer=math",
+        "reward.parts.answer.timeout=3",
+        "~reward@reward.parts.format",
+        "~reward.weights.format",
+    )
+    assert parse(changed, TrainConfig).reward == Weighted(
+        parts={"answer": Math(timeout=3.0)}, weights={"answer": 1.0}, score="answer"
+    )
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        (["reward.parts.answer.tolerance=2"], "reward.parts.answer.tolerance=2.0: must be within"),
+        (["+reward@reward.parts.brief=length"], "reward.weights.brief: has no value; each part"),
+        (["+reward.weights.brief=1"], "reward.weights.brief=1.0: no such part; parts are answer,"),
+        (["reward.score=brief"], "reward.score=brief: must be one of the parts answer, format"),
+        (["+reward.parts.answer.x=1"], "reward.parts.answer.x=1: no such setting (allowed: "),
+        (["reward@reward.parts.answer=weighted"], "reward.parts.answer: can't be a weighted"),
+    ],
+)
+def test_a_wrong_part_is_named(settings: list[str], message: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        parse(compose_config("reward=weighted", *settings), TrainConfig)
+    assert str(caught.value).startswith(message)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        (["reward=function", "reward.function=nowhere:f"], "reward.function=nowhere:f: can't be"),
+        (["reward=reasoning_gym"], "reward=reasoning_gym: the problems are of no task"),
+    ],
+)
+def test_a_reward_that_can_score_nothing_stops_before_the_run(
+    tmp_path: Path, small_models: Path, settings: list[str], message: str
+) -> None:
+    with pytest.raises(ConfigError) as caught:
+        rows_of(tmp_path / "run", small_composed(small_models, *settings))
+    assert str(caught.value).startswith(message)
+    assert not (tmp_path / "run").exists()
