@@ -65,12 +65,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def composed(settings: Sequence[str]) -> TrainConfig:
     """The checked configuration."""
-    from hydra import compose, initialize_config_dir
+    from hydra import compose
 
-    from chord.config import CONF_DIR, TrainConfig, parse, register
+    from chord.config import TrainConfig, parse, reading_conf, register
 
     register()
-    with initialize_config_dir(version_base="1.3", config_dir=str(CONF_DIR)):
+    with reading_conf():
         return parse(compose("train", list(settings)), TrainConfig)
 
 
