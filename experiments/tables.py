@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import math
+import statistics
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -81,6 +82,15 @@ def corrected(pairs: Sequence[tuple[str, BySeed, BySeed]]) -> list[Paired]:
         Paired(name=name, estimate=difference, p=p, p_holm=p_holm)
         for (name, (difference, p)), p_holm in zip(tested, ps, strict=True)
     ]
+
+
+def costs(rows: Sequence[Row]) -> list[str]:
+    """Thousands of tokens of each branch, and seconds; a branch that never ran has no tokens."""
+    sft, rl, seconds = (
+        statistics.mean(float(row[column] or 0) for row in rows)
+        for column in ("tokens/sft", "tokens/rl", "seconds")
+    )
+    return [f"{sft / 1000:.0f}k / {rl / 1000:.0f}k", f"{seconds:.0f}"]
 
 
 def chance(p: float) -> str:
