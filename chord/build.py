@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from chord.checks import check_experts, reads_reference, reads_teacher
@@ -9,19 +10,31 @@ from chord.config import ConfigError, TrainConfig
 
 if TYPE_CHECKING:
     from chord.data.base import Data
-    from chord.evaluation import Evaluation
     from chord.gradients import Models
     from chord.models.policy import Policy
+    from chord.retained import Skill
 
 
 def build_data(config: TrainConfig) -> Data:
     """The data, for the model's tokenizer; `ConfigError` where the two do not go together."""
     try:
         data = config.data.build(config.model.tokenizer())
+        data.skills = _retained(config, data)
     except ValueError as error:
         raise ConfigError(str(error)) from error
     check_experts(config, data)
     return data
+
+
+def _retained(config: TrainConfig, data: Data) -> Sequence[Skill]:
+    """The skills of `evaluation.retained`; their files name fields as the data's own do."""
+    if not config.evaluation.retained:
+        return ()
+    from chord.data.text import Columns, TextConfig
+    from chord.retained import retained_skills
+
+    columns = config.data.columns if isinstance(config.data, TextConfig) else Columns()
+    return retained_skills(config.evaluation, data, columns)
 
 
 def build_models(config: TrainConfig) -> Models:
@@ -69,18 +82,26 @@ def check_models(config: TrainConfig, models: Models, data: Data) -> None:
     fit_data(config, data, models.policy)
 
 
-def fit_data(
-    config: TrainConfig, data: Data, policy: Policy, evaluation: Evaluation | None = None
-) -> None:
-    """Make the data fit the model's context, by default with the configuration's own evaluation."""
+def fit_data(config: TrainConfig, data: Data, policy: Policy) -> None:
+    """Make the data fit the model's context; `ConfigError` where they can't."""
     from chord.data.base import Room
 
     room = Room(
         context=policy.context,
         rollout=config.rollout.max_new_tokens,
-        evaluation=(evaluation or config.evaluation).max_new_tokens,
+        evaluation=config.evaluation.max_new_tokens,
     )
     try:
         data.fit(room)
     except ValueError as error:
         raise ConfigError(str(error)) from error
+    amounts = config.evaluation.amounts("retained")
+    for skill in data.skills:
+        asked = [p for split, count in amounts.items() for p in skill.problems[split][:count]]
+        longest = max(len(data.tokenizer.prompt(problem)) for problem in asked)
+        if longest + room.evaluation > room.context:
+            raise ConfigError(
+                f"evaluation.retained: a prompt of {skill.name} has {longest} tokens, which leaves "
+                f"no room for evaluation.max_new_tokens={room.evaluation} in the model's context "
+                f"of {room.context}"
+            )

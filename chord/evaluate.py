@@ -51,6 +51,8 @@ def evaluate_run(path: Path, config: EvaluateConfig) -> tuple[Report, Report]:
 
     trained = parse(open_run(path).config, TrainConfig)
     check_amounts(config.evaluation, trained.data)
+    config.evaluation.retained = config.evaluation.retained or trained.evaluation.retained
+    trained.evaluation = config.evaluation
     alpha = last_alpha(path, trained)
     torch.set_num_threads(config.threads)
     data = build_data(trained)
@@ -58,7 +60,7 @@ def evaluate_run(path: Path, config: EvaluateConfig) -> tuple[Report, Report]:
         policies = (trained.model.build(), trained_model(path, trained))
     except ValueError as error:
         raise ConfigError(str(error)) from error
-    fit_data(trained, data, policies[0], config.evaluation)
+    fit_data(trained, data, policies[0])
     prepare_reward(trained, data)
     reports = [
         evaluate(
@@ -72,6 +74,7 @@ def evaluate_run(path: Path, config: EvaluateConfig) -> tuple[Report, Report]:
         for policy in policies
     ]
     trained.reward.close()
+    data.close()
     base, after = reports
     print_summary(
         Console(),

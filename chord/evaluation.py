@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -62,6 +62,8 @@ class Evaluation:
     test_retained: int
     pairs: int
     max_new_tokens: int
+    retained: list[str] = field(default_factory=list)
+    """Skills beside those of the data: tasks of reasoning-gym, and files of problems."""
 
     def __post_init__(self) -> None:
         if self.every < 0:
@@ -69,6 +71,10 @@ class Evaluation:
         for name in (*AMOUNTS, "max_new_tokens"):
             if getattr(self, name) < 1:
                 raise ValueError(f"evaluation.{name}={getattr(self, name)}: must be at least 1")
+
+    def amounts(self, of: str) -> dict[str, int]:
+        """How many `problems` or `retained` problems of a skill, by the data's names of splits."""
+        return {part: getattr(self, f"{split}_{of}") for split, part in PARTS.items()}
 
     def check_amounts(self, held_out: Mapping[str, int]) -> None:
         """Raise ValueError where more is asked for than the data hold out."""
@@ -131,10 +137,12 @@ def evaluate(
         "entropy": mean([value for each in sampled for value in each.entropies]),
     }
     kept = {}
-    for skill, every in data.retained(part).items():
+    skills = [(name, every, verifier) for name, every in data.retained(part).items()]
+    skills += [(skill.name, skill.problems[part], skill.grader) for skill in data.skills]
+    for name, every, grader in skills:
         chosen = every[: getattr(config, f"{split}_retained")]
-        answers = answer(policy, data, chosen, verifier, max_new_tokens=longest)
-        kept[skill] = mean([each.score for each in answers])
+        answers = answer(policy, data, chosen, grader, max_new_tokens=longest)
+        kept[name] = mean([each.score for each in answers])
     metrics |= {f"retained/{skill}": accuracy for skill, accuracy in kept.items()}
     if kept:
         metrics["retained/mean"] = mean(list(kept.values()))

@@ -129,6 +129,7 @@ def train_unrecorded(config: TrainConfig, run: RunDirectory) -> Outcome:
     finally:
         tracker.finish(exit_code)
         config.reward.close()
+        data.close()
         # Only now is it known whether an upload went through.
         for line in tracker.messages():
             print(line)

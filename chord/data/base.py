@@ -7,8 +7,16 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
+from typing import TYPE_CHECKING
+
+import numpy as np
 
 from chord.data.batch import Pair, Problem, Tokenizer
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from chord.retained import Skill
 
 PAIRINGS = ("separate", "paired", "all")
 SPLITS = ("validation", "test")
@@ -83,6 +91,8 @@ class Data(ABC):
 
     tokenizer: Tokenizer
     expert_pairs: Sequence[Pair]
+    skills: Sequence[Skill] = ()
+    """What is to be kept beside `retained`, each skill with a scorer of its own."""
 
     @property
     @abstractmethod
@@ -120,6 +130,10 @@ class Data(ABC):
         """The expert pair of the problem with that key; KeyError where there is none."""
         return self._by_key[key]
 
+    def trains_on(self, keys: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Which of the keys (N,) may be those of a training problem, as far as that is known."""
+        return np.isin(keys, list(self._by_key))
+
     def overlap(self) -> dict[str, int]:
         """How many of the expert's problems also occur in both held-out parts."""
         held_out = {split: {problem.key for problem in self.held_out(split)} for split in SPLITS}
@@ -150,6 +164,11 @@ class Data(ABC):
     def report(self) -> list[str]:
         """Lines on what the data hold, for the start of a run."""
         return []
+
+    def close(self) -> None:
+        """Give back what the scorers of the skills took."""
+        for skill in self.skills:
+            skill.grader.close()
 
     def retained(self, split: str) -> Mapping[str, Sequence[Problem]]:
         """Problems of skills that are to be kept, by skill; none where nothing is to be kept."""

@@ -7,6 +7,7 @@ import re
 from collections.abc import Mapping, Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
 from chord.data.base import SPLITS, Data, Room
 from chord.data.batch import Pair, Problem, Tokenizer
@@ -91,6 +92,13 @@ class Corpus(Data):
         if at == len(keys) or keys[at] != key:
             raise KeyError(key)
         return self.expert_pairs[at]
+
+    def trains_on(self, keys: Numbers) -> NDArray[np.bool_]:
+        """Which of the keys (N,) are those of RL problems or of problems the expert answers."""
+        own = [self.problem_rows.keys[self.rl]]
+        if self.experts is not None:
+            own.append(self.experts.keys[self.expert_pairs.rows])
+        return np.isin(keys, np.concatenate(own))
 
     def overlap(self) -> dict[str, int]:
         """How many of the expert's answers are to problems of the RL stream or of another part."""

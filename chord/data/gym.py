@@ -77,12 +77,13 @@ def questions(
     seed: int,
     settings: dict[str, Any] | None = None,
     setting: str = "data",
+    fewer: bool = False,
 ) -> list[Row]:
     """`size` distinct questions of a task, as rows that hold the `task` and its `entry` too.
 
     Question i of a seed is question i - 1 of the next one, so other questions need a seed that is
     far away. Raises ValueError, in the name of `setting`, where the task is unknown, refuses its
-    settings, or has fewer distinct questions.
+    settings, or has fewer distinct questions, unless `fewer` will do.
     """
     from chord.data.split import key_of
 
@@ -97,7 +98,7 @@ def questions(
         drawn += 1
         if (key := key_of(entry["question"])) not in found:
             found[key], last = _row(task, entry, len(found)), drawn
-    if len(found) < size:
+    if len(found) < size and not fewer:
         raise ValueError(
             f"{setting}.size={size}: {task} has {len(found)} distinct questions with these "
             f"settings ({drawn} were drawn); ask for at most that many"
