@@ -40,6 +40,7 @@ def run_files(small_models: Path, tmp_path_factory: pytest.TempPathFactory) -> l
             "objective.kl.coef=0.1",
             "objective.entropy_coef=0.1",
             "objective.dual_clip=3",
+            "reward=numeric",
         ],
         "plain": ["schedule=linear", "steps=1"],
         "experts": [

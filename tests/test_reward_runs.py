@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
+from typing import Any
 
 import pytest
 from conftest import SMALL, compose_config, small_composed
 from language_models import make_model
 from omegaconf import DictConfig
+from pages import ROOT, blocks
 
 from chord.config import ConfigError, TrainConfig, parse
 from chord.recorder import METRICS, read_rows
-from chord.rewards import Format, Math, Numeric, Weighted
+from chord.rewards import Format, Length, Math, Numeric, Weighted
 from chord.run import RunDirectory, open_run
 from chord.train import train
 
@@ -77,6 +79,25 @@ def test_a_language_model_is_trained_on_a_weighted_reward_that_is_read_back(tmp_
     }
 
 
+def test_a_language_model_is_trained_on_a_task_with_its_own_scorer(tmp_path: Path) -> None:
+    pytest.importorskip("reasoning_gym", reason="needs the extra `reasoning`")
+    composed = compose_config(
+        *SMALL,
+        "experiment=rl",
+        "steps=1",
+        "model=hf",
+        f"model.path={make_model(tmp_path / 'model', max_position_embeddings=512)}",
+        "data=reasoning_gym",
+        "data.task=spell_backward",
+        "data.size=60",
+        "evaluation.val_problems=1",
+        "evaluation.test_problems=1",
+        "reward=reasoning_gym",
+    )
+    (row,) = rows_of(tmp_path / "run", composed)
+    assert (row["reward/errors"], row["reward/timeouts"]) == (0, 0)
+
+
 def test_parts_compose_as_options_do() -> None:
     assert parse(compose_config("reward=weighted"), TrainConfig).reward == Weighted(
         parts={"answer": Numeric(), "format": Format()},
@@ -93,6 +114,22 @@ def test_parts_compose_as_options_do() -> None:
     assert parse(changed, TrainConfig).reward == Weighted(
         parts={"answer": Math(timeout=3.0)}, weights={"answer": 1.0}, score="answer"
     )
+
+
+def test_the_documented_file_and_function_work(tmp_path: Path) -> None:
+    page = ROOT / "docs" / "rewards.md"
+    (option,), (source,) = blocks(page, "yaml"), blocks(page, "python")
+    (tmp_path / "reward").mkdir()
+    (tmp_path / "reward" / "mine.yaml").write_text(option)
+    composed = compose_config(f"hydra.searchpath=[file://{tmp_path}]", "reward=mine")
+    assert parse(composed, TrainConfig).reward == Weighted(
+        parts={"answer": Math(timeout=5.0), "brief": Length(hard=48)},
+        weights={"answer": 1.0, "brief": 0.2},
+        score="answer",
+    )
+    names: dict[str, Any] = {}
+    exec(source, names)
+    assert names["score"](answer="Paris", response="It is PARIS.") == 1
 
 
 @pytest.mark.parametrize(
