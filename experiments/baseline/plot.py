@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
 from chord.compare.canvas import legend, panels, tidy
-from experiments.baseline.table import sweep
+from experiments.baseline.table import place, sweep
 from experiments.figures import Look, draw_band, followed, key, looks, save
 from experiments.tables import Row, estimate, grouped, half, read
 
@@ -29,7 +29,7 @@ PANELS = {
 
 def main() -> None:
     """Both figures."""
-    rows = read(HERE / "runs.csv")
+    rows = sorted(read(HERE / "runs.csv"), key=place)
     steps = [row for row in rows if sweep(row).startswith("final")]
     tokens = [row for row in rows if sweep(row).startswith("tokens")]
     draw_curves(steps, read(HERE / "curves.csv"))

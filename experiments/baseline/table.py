@@ -27,13 +27,14 @@ from experiments.tables import (
 
 TABLE = Path(__file__).parent / "runs.csv"
 BASELINE = "sft_then_rl"
+FIRST = ("sft", "rl", "sft_then_rl", "chord_mu", "chord_phi")
 COMPARED = ("test/target_accuracy", "test/target_mean4", "test/retained/mean")
 HEADER = ["preset", *SCORES.values(), "entropy", "tokens SFT / RL", "seconds"]
 
 
 def main() -> None:
     """The grids on validation, the test scores at equal steps and tokens, the differences."""
-    rows = read(TABLE)
+    rows = sorted(read(TABLE), key=place)
     tuned = [row for row in rows if sweep(row).startswith("tune")]
     steps = [row for row in rows if sweep(row).startswith("final")]
     tokens = [row for row in rows if sweep(row).startswith("tokens")]
@@ -45,6 +46,12 @@ def main() -> None:
     scores([*tokens, *mu], "equal tokens")
     differences(steps, "equal steps")
     differences([*tokens, *mu], "equal tokens")
+
+
+def place(row: Row) -> int:
+    """The presets of the question in its order, then the others."""
+    name = row["choice/experiment"]
+    return FIRST.index(name) if name in FIRST else len(FIRST)
 
 
 def sweep(row: Row) -> str:
