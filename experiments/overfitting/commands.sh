@@ -3,7 +3,7 @@
 # From the root of a checkout: bash experiments/overfitting/commands.sh
 source experiments/sweep.sh
 common=(data.manner=worked,tens_first,direct 'seed=range(0,5)' experiment=sft steps=120)
-common+=(evaluation.every=5 evaluation.test=false evaluation.val_problems=125)
+common+=(evaluation.every=5 evaluation.test=false evaluation.val_problems=100)
 common+=(evaluation.val_retained=50 hydra/launcher=joblib)
 
 sweep outputs/overfitting/fast optimizer.lr=1e-3 data.expert_pairs=32,128,512 "${common[@]}"
