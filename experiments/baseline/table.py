@@ -29,7 +29,7 @@ TABLE = Path(__file__).parent / "runs.csv"
 BASELINE = "sft_then_rl"
 FIRST = ("sft", "rl", "sft_then_rl", "chord_mu", "chord_phi")
 COMPARED = ("test/target_accuracy", "test/target_mean4", "test/retained/mean")
-HEADER = ["preset", *SCORES.values(), "entropy", "tokens SFT / RL", "seconds"]
+HEADER = ["preset", *SCORES.values(), "entropy", "tokens SFT / RL"]
 
 
 def main() -> None:
@@ -120,7 +120,7 @@ def scores(rows: Sequence[Row], what: str) -> None:
         return
     print(f"{what}, test\n")
     base = [f"{100 * float(rows[0][f'base/{score}']):.1f}" for score in SCORES]
-    table = [["base", *base, f"{float(rows[0]['base/test/entropy']):.3f}", "", ""]]
+    table = [["base", *base, f"{float(rows[0]['base/test/entropy']):.3f}", ""]]
     for preset, own in grouped(rows, lambda row: row["choice/experiment"]).items():
         cells = [percent(estimate(own, score)) for score in SCORES]
         entropy = estimate(own, "test/entropy")
@@ -131,7 +131,6 @@ def scores(rows: Sequence[Row], what: str) -> None:
                 *cells,
                 f"{entropy.mean:.3f} ± {half(entropy):.3f}",
                 f"{taught:.0f}k / {sampled:.0f}k",
-                f"{mean(own, 'seconds'):.0f}",
             ]
         )
     markdown(HEADER, table)
