@@ -22,10 +22,13 @@ from vectors import stats_of, weight
 
 import chord
 from chord.cache_teacher import parser as cache_parser
+from chord.chat import parser as chat_parser
 from chord.cli import GROUP_ORDER, one_line
 from chord.compare.command import parser as compare_parser
 from chord.config import CONF_DIR, ConfigError, EvaluateConfig, TrainConfig, parse, register
 from chord.dashboard.command import parser as dashboard_parser
+from chord.export import parser as export_parser
+from chord.plan.command import parser as plan_parser
 from chord.registry import SCHEMAS
 from chord.show import panels as show_panels
 from chord.show import parser as show_parser
@@ -72,6 +75,12 @@ def test_every_command_can_be_typed(page: str, command: str, tmp_path: Path) -> 
             parse(compose_config(*searchpath, *overrides, name=name), root)
     elif program == "chord-show":
         assert show_panels(show_parser().parse_intermixed_args(arguments))
+    elif program == "chord-plan":
+        parse(compose_config(*plan_parser().parse_args(arguments).settings), TrainConfig)
+    elif program == "chord-chat":
+        assert chat_parser().parse_args(arguments)
+    elif program == "chord-export":
+        assert export_parser().parse_args(arguments)
     elif program == "chord-compare":
         assert compare_parser().parse_args(arguments)
     elif program == "chord-dashboard":
