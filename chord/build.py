@@ -9,6 +9,8 @@ from chord.checks import check_experts, reads_reference, reads_teacher
 from chord.config import ConfigError, TrainConfig
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from chord.data.base import Data
     from chord.gradients import Models
     from chord.models.policy import Policy
@@ -59,6 +61,14 @@ def prepare_reward(config: TrainConfig, data: Data) -> None:
         config.reward.prepare(data.held_out("validation")[0])
     except ValueError as error:
         raise ConfigError(str(error)) from error
+
+
+def rebuilt(config: TrainConfig, weights: dict[str, Tensor]) -> Policy:
+    """The policy of a run with other weights, such as those that were trained."""
+    policy = config.model.build()
+    in_precision(policy, config)
+    policy.load_state_dict(weights)
+    return policy.eval()
 
 
 def in_precision(model: Policy, config: TrainConfig) -> None:

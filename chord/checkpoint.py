@@ -38,7 +38,7 @@ class Checkpointing(Callback):
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         completed = completed_steps(pl_module)
-        stop = self.signals is not None and self.signals.received is not None
+        stop = self.signals is not None and self.signals.agree()
         if stop or completed % self.every == 0 or completed == self.steps:
             self.save(trainer)
         if stop and self.signals is not None:
@@ -46,9 +46,12 @@ class Checkpointing(Callback):
 
     def save(self, trainer: Trainer) -> None:
         """Write beside the old file, then put the new one in its place."""
-        self.path.parent.mkdir(parents=True, exist_ok=True)
         partial = self.path.with_suffix(".partial")
+        if trainer.is_global_zero:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
         trainer.save_checkpoint(partial, weights_only=False)  # with the optimizer and the loop
+        if not trainer.is_global_zero:
+            return
         with partial.open("rb") as file:
             os.fsync(file.fileno())
         os.replace(partial, self.path)

@@ -21,6 +21,7 @@ from yaml import YAMLError
 
 from chord.config import CONF_DIR, ConfigError, register, suggest
 from chord.exits import ERROR, INTERRUPTED
+from chord.launch import first
 from chord.registry import SCHEMAS, SECOND
 from chord.sweep.launchers import EXTRAS
 
@@ -74,7 +75,8 @@ def launch(
             raise
         stop(error)
     except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
+        if first():
+            print("interrupted", file=sys.stderr)
         sys.exit(INTERRUPTED)
 
 

@@ -6,9 +6,15 @@ tokens would weigh differently.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any, TypeVar
+
 import torch
 import torch.distributed as dist
 from torch import Tensor
+
+T = TypeVar("T")
+S = TypeVar("S", bound=Sequence[Any])
 
 
 def world_size() -> int:
@@ -39,9 +45,34 @@ def all_max(value: Tensor) -> Tensor:
 def _reduced(value: Tensor, operation: dist.ReduceOp.RedOpType) -> Tensor:
     if world_size() == 1:
         return value
-    result = value.detach().clone()
+    result = value.detach().to(_wire(), copy=True)
     dist.all_reduce(result, op=operation)
-    return result
+    return result.to(value.device)
+
+
+def _wire() -> torch.device:
+    """Where tensors must be to be sent: NCCL takes those of a GPU only."""
+    if dist.get_backend() == "nccl":
+        return torch.device("cuda", torch.cuda.current_device())
+    return torch.device("cpu")
+
+
+def part_of(items: S) -> S:
+    """Our part of what all ranks hold: contiguous, the first ranks take one more.
+
+    Three items on two ranks: two and one.
+    """
+    start, end = (-(-len(items) * number // world_size()) for number in (rank(), rank() + 1))
+    return items[start:end]  # type: ignore[return-value]  # a slice is of the same kind
+
+
+def joined(items: Sequence[T]) -> list[T]:
+    """The items of all ranks in rank order: what `part_of` has parted."""
+    if world_size() == 1:
+        return list(items)
+    parts: list[Any] = [None] * world_size()
+    dist.all_gather_object(parts, list(items))
+    return [item for part in parts for item in part]
 
 
 def all_rows(values: Tensor) -> tuple[Tensor, int]:
@@ -52,7 +83,7 @@ def all_rows(values: Tensor) -> tuple[Tensor, int]:
     """
     if world_size() == 1:
         return values, 0
-    table = values if values.dim() > 1 else values.unsqueeze(1)
+    table = (values if values.dim() > 1 else values.unsqueeze(1)).to(_wire())
     own = torch.tensor(table.shape[:2], device=table.device)
     sizes = [torch.zeros_like(own) for _ in range(world_size())]
     dist.all_gather(sizes, own)
@@ -63,5 +94,6 @@ def all_rows(values: Tensor) -> tuple[Tensor, int]:
     dist.all_gather(gathered, padded)
     counts = [int(size[0]) for size in sizes]
     everyone = torch.cat([part[:count] for part, count in zip(gathered, counts, strict=True)])
+    everyone = everyone.to(values.device)
     start = sum(counts[: rank()])
     return everyone if values.dim() > 1 else everyone.squeeze(1), start

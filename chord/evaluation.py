@@ -164,7 +164,11 @@ def answer(
     max_new_tokens: int,
     samples: int | None = None,
 ) -> list[Answer]:
-    """The greedy answer to each problem, or `samples` in a row to each at temperature 1."""
+    """The greedy answer to each problem, or `samples` in a row to each at temperature 1.
+
+    Each rank answers its share of the problems, and gets all answers.
+    """
+    from chord.distributed import joined, part_of
     from chord.rollout import draw_uniforms, sample
 
     tokenizer = data.tokenizer
@@ -177,6 +181,9 @@ def answer(
             group_size=samples,
             max_new_tokens=max_new_tokens,
         )
+        numbers = part_of(range(len(problems)))
+        uniforms = uniforms[numbers.start * samples : numbers.stop * samples]
+    problems = part_of(problems)
     result = sample(
         policy,
         [tokenizer.prompt(problem) for problem in problems],
@@ -195,12 +202,13 @@ def answer(
         text if finished else "" for text, finished in zip(texts, result.finished, strict=True)
     ]
     grades = verifier.grade(repeated, complete, lengths)
-    return [
+    answers = [
         Answer(problem, text, grade.score if finished else 0.0, each)
         for problem, text, grade, finished, each in zip(
             repeated, texts, grades, result.finished, entropies, strict=True
         )
     ]
+    return joined(answers)
 
 
 def side_by_side(

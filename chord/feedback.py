@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from chord.data.batch import micro_batches
-from chord.distributed import all_max, all_min, all_rows
+from chord.distributed import all_max, all_min, all_rows, all_sum
 from chord.gradients import ExpertRows, Models, add_sft_gradient
 from chord.metrics import Rollouts
 from chord.schedules import Feedback, Gac, Schedule
@@ -116,6 +116,10 @@ def mean_squared_gap(first: Tensor, second: Tensor) -> float:
     return float(between + a.var(correction=0) + b.var(correction=0))
 
 
-def gradient_norm(gradients: list[Tensor]) -> float:
-    """The norm of a gradient given by parameter: 5 for (3,) and (4,)."""
-    return float(torch.stack([g.detach().double().norm() for g in gradients]).norm())
+def gradient_norm(gradients: list[Tensor], *, sharded: bool = False) -> float:
+    """The norm of a gradient given by parameter: 5 for (3,) and (4,).
+
+    `sharded`: each rank has a part of each.
+    """
+    squares = torch.stack([g.detach().double().square().sum() for g in gradients]).sum()
+    return math.sqrt(all_sum(squares) if sharded else squares)

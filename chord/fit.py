@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
@@ -21,16 +21,23 @@ from chord.checkpoint import (
 )
 from chord.config import ConfigError, TrainConfig
 from chord.data.base import Data
+from chord.distributed import rank
 from chord.evaluation import OF_EXPERTS, Report, evaluate, prefixed, side_by_side
 from chord.gradients import Models
 from chord.models.policy import Policy
-from chord.module import ChordModule, DivergedError
+from chord.module import ChordModule
 from chord.plots import plot_run
+from chord.processes import whole
 from chord.recorder import EVALUATIONS, Recorder, read_rows
 from chord.run import RunDirectory
 from chord.signals import Signals, Stopped
+from chord.stepping import DivergedError
 from chord.summary import print_summary
+from chord.together import ending_together
 from chord.tracking import Tracker
+
+if TYPE_CHECKING:
+    from lightning.pytorch import Callback, Trainer
 
 
 @dataclass
@@ -59,7 +66,7 @@ class Outcome:
 
 @dataclass
 class Run:
-    """A configured run with its open files: `fit`, then `finish`."""
+    """A configured run with its open files; `complete` does all of it."""
 
     config: TrainConfig
     directory: RunDirectory
@@ -72,11 +79,27 @@ class Run:
     final: Report | None = field(default=None, init=False)
     """The validation after the last step, once it was taken."""
 
-    def fit(self) -> ChordModule:
-        """Take the train steps that are still to be done."""
+    def complete(self) -> Outcome | None:
+        """Take the train steps that are still to be done, and report.
+
+        None on a process that isn't the run's first.
+        """
         config, signals = self.config, Signals()
         module = ChordModule(config, self.data, self.models, first_step=self.completed)
-        callbacks = [
+        trainer = config.trainer.build(
+            max_steps=config.steps * config.rollout.updates,
+            callbacks=self.callbacks(module, signals),
+        )
+        with ending_together(trainer):
+            self.fit(module, trainer, signals)
+            # Lightning has left it in main memory.
+            module.policy.to(trainer.strategy.root_device)
+            return self.finish(module)
+
+    def callbacks(self, module: ChordModule, signals: Signals) -> list[Callback]:
+        """What happens around the train steps."""
+        config = self.config
+        return [
             Watching(signals),
             Recording(self.recorder, self.tracker),
             Evaluating(
@@ -92,15 +115,15 @@ class Run:
             ),
             Progress(config.steps),
         ]
-        trainer = config.trainer.build(
-            max_steps=config.steps * config.rollout.updates, callbacks=callbacks
-        )
+
+    def fit(self, module: ChordModule, trainer: Trainer, signals: Signals) -> None:
+        """Take the train steps that are still to be done."""
         if self.random_states is not None:
             restore_random_states(self.random_states)
         try:
             trainer.fit(
                 module,
-                StepLoader(config.steps),
+                StepLoader(self.config.steps),
                 ckpt_path=self.directory.path / CHECKPOINT if self.completed else None,
                 weights_only=True,
             )
@@ -115,8 +138,7 @@ class Run:
             raise
         finally:
             signals.restore()
-        assert completed_steps(module) == config.steps, "the loop ended early"
-        return module
+        assert completed_steps(module) == self.config.steps, "the loop ended early"
 
     def validate(self, module: ChordModule, step: int) -> None:
         """Evaluate the model in training on the validation split."""
@@ -127,26 +149,30 @@ class Run:
     def report(self, policy: Policy, split: str, model: str, step: int, *, alpha: float) -> Report:
         """Evaluate a model after `step` completed train steps, and put it on record."""
         config = self.config
-        result = evaluate(
-            policy,
-            self.data,
-            config.evaluation,
-            config.reward,
-            split=split,
-            alpha=alpha,
-        )
+        with whole(policy), config.trainer.computing(policy.device):
+            result = evaluate(
+                policy,
+                self.data,
+                config.evaluation,
+                config.reward,
+                split=split,
+                alpha=alpha,
+            )
+        if rank() > 0:
+            return result
         row = {"split": split, "model": model, **prefixed(result.metrics, split)}
         self.recorder.evaluation(step, row)
         self.tracker.evaluation(step, row)
         return result
 
-    def finish(self, module: ChordModule) -> Outcome:
+    def finish(self, module: ChordModule) -> Outcome | None:
         """Save the model, evaluate base and trained one last time, show both."""
         config, path = self.config, self.directory.path
-        config.model.save(module.models.policy, path, {"run": self.directory.name})
+        if rank() == 0:
+            config.model.save(module.models.policy, path, {"run": self.directory.name})
         split = "test" if config.evaluation.test else "val"
         untrained = config.model.reference(module.models.policy)
-        in_precision(untrained, config)
+        in_precision(untrained.to(module.policy.device), config)
         # Base and trained are compared, so both are balanced at the last step's alpha.
         alpha = module.alpha(config.steps - 1)
         base = self.report(untrained, split, "base", 0, alpha=alpha)
@@ -154,6 +180,8 @@ class Run:
             trained = self.final
         else:
             trained = self.report(module.policy, split, "trained", config.steps, alpha=alpha)
+        if rank() > 0:
+            return None
         samples = side_by_side(self.data, split, base, trained)
         self.recorder.samples(split, [asdict(sample) for sample in samples])
         plot_run(path, title=self.directory.name)

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from chord.data.batch import Pair, collate_pairs
+from chord.distributed import part_of
 from chord.feedback import step_signal
 from chord.gradients import ExpertRows
 from chord.metrics import Rollouts
@@ -49,8 +50,9 @@ class Imitation:
         return self.of(self.pairs(step))
 
     def pairs(self, step: int) -> list[Pair]:
-        """The expert pairs of a step."""
-        return self.data.pairs(step, self.config.seed, self.config.data.expert_batch)
+        """This rank's expert pairs of a step."""
+        pairs = self.data.pairs(step, self.config.seed, self.config.data.expert_batch)
+        return list(part_of(pairs))
 
     def of(self, pairs: Sequence[Pair], share: Tensor | None = None) -> ExpertRows:
         """Rows of some pairs, each with its share (B,) of the loss.

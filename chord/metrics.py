@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -11,6 +12,7 @@ import torch
 from torch import Tensor
 
 from chord.data.batch import Problem
+from chord.distributed import all_rows, all_sum, joined
 from chord.gradients import RolloutRows, Tokens
 from chord.rewards import Failure
 
@@ -52,34 +54,41 @@ def group_metrics(scores: Tensor) -> dict[str, float]:
 def failure_metrics(failures: Sequence[Failure | None]) -> dict[str, float]:
     """How many answers earned nothing because their scorer took too long, or failed otherwise."""
     late = [failure.timed_out for failure in failures if failure is not None]
-    return {"reward/timeouts": float(sum(late)), "reward/errors": float(len(late) - sum(late))}
+    timeouts, failed = all_sum(torch.tensor([sum(late), len(late)])).tolist()
+    return {"reward/timeouts": float(timeouts), "reward/errors": float(failed - timeouts)}
 
 
-def gradient_metrics(sft: list[Tensor], rl: list[Tensor]) -> dict[str, float]:
+def gradient_metrics(
+    sft: list[Tensor], rl: list[Tensor], *, sharded: bool = False
+) -> dict[str, float]:
     """Norms of the two branches' gradients, each with its share, and their cosine.
 
-    Lists of tensors, one for each parameter. For (3, 4) and (4, 3): norms 5 and 5, cosine .96. A
-    gradient of zero has no direction: the cosine is absent.
+    Lists of tensors, one for each parameter; `sharded`: each rank has a part of each. For (3, 4)
+    and (4, 3): norms 5 and 5, cosine .96. A gradient of zero has no direction: the cosine is
+    absent.
     """
     a = torch.cat([g.detach().flatten().double() for g in sft])
     b = torch.cat([g.detach().flatten().double() for g in rl])
-    norm_a, norm_b = float(a.norm()), float(b.norm())
-    metrics = {"grad/sft_norm": norm_a, "grad/rl_norm": norm_b}
-    if norm_a > 0 and norm_b > 0:
-        metrics["grad/cosine"] = float(a @ b) / (norm_a * norm_b)
+    products = torch.stack([a @ a, b @ b, a @ b])
+    aa, bb, ab = (all_sum(products) if sharded else products).tolist()
+    metrics = {"grad/sft_norm": math.sqrt(aa), "grad/rl_norm": math.sqrt(bb)}
+    if aa > 0 and bb > 0:
+        metrics["grad/cosine"] = ab / (math.sqrt(aa) * math.sqrt(bb))
     return metrics
 
 
 def branch_metrics(
     shares: tuple[float, float], sft: Tokens | None, rl: Tokens | None, *, own: bool = False
 ) -> dict[str, float]:
-    """Losses, weights and token statistics of the branches; a skipped one is absent, not 0.
+    """Losses, weights and token statistics of the branches over all ranks.
 
+    A skipped branch is absent, not 0.
     `own`: the tokens imitated are the policy's own samples, and say nothing about the expert's.
     An RL branch without a token, all answers being cut off and masked, has a loss and no means.
     """
     metrics = {"loss/total": 0.0}
     if sft is not None:
+        sft = sft.of_all_ranks()
         logprobs, imitated = torch.cat(sft.logprobs), "own" if own else "expert"
         metrics |= weight_metrics(torch.cat(sft.weights), logprobs.exp())
         metrics |= {
@@ -91,6 +100,7 @@ def branch_metrics(
         }
         metrics["loss/total"] += metrics["loss/sft_share"]
     if rl is not None:
+        rl = rl.of_all_ranks()
         count = sum(part.numel() for part in rl.logprobs)
         metrics |= {
             "loss/rl": rl.loss,
@@ -151,15 +161,23 @@ class Rollouts:
         return values[:, : values.shape[1] - self.experts]
 
     def metrics(self) -> dict[str, float]:
-        """Rewards, lengths in tokens, and the manner of the policy's answers."""
-        rewards, scores = self.own(self.rewards), self.own(self.scores)
-        rows = self.own(torch.arange(self.scores.numel()).reshape(self.scores.shape)).flatten()
-        finished, styled = torch.tensor([self.finished, self.styled]).double()[:, rows]
+        """Rewards, lengths in tokens, and the manner of the policy's answers, of all ranks."""
+        shape, device = self.scores.shape, self.scores.device
+        flags = torch.tensor([self.finished, self.styled], dtype=torch.float64, device=device)
+        columns = [
+            self.rewards,
+            self.scores,
+            self.rows.tokens.mask.sum(dim=1).double().reshape(shape),
+            *flags.reshape(2, *shape),
+        ]
+        # (P, K, 5), of every rank's problems
+        table = all_rows(self.own(torch.stack(columns, dim=-1)))[0]
+        rewards, scores, lengths, finished, styled = table.unbind(dim=-1)
         return {
             "rollout/reward": float(rewards.mean()),
             "rollout/reward_std": float(rewards.std()),
             "rollout/score": float(scores.mean()),
-            "rollout/length": float(self.rows.tokens.mask.sum(dim=1)[rows].double().mean()),
+            "rollout/length": float(lengths.mean()),
             "rollout/no_eos": 1 - float(finished.mean()),
             "rollout/expert_style": float(styled.mean()),
             **group_metrics(scores),
@@ -168,8 +186,8 @@ class Rollouts:
         }
 
     def completions(self, count: int) -> list[dict[str, Any]]:
-        """The first `count` answers, with all that decided their gradient."""
-        return [
+        """The first `count` answers of all ranks, with all that decided their gradient."""
+        answers = [
             {
                 "problem": self.problems[row].prompt,
                 "answer": self.problems[row].answer,
@@ -182,3 +200,4 @@ class Rollouts:
             }
             for row in range(min(count, len(self.texts)))
         ]
+        return joined(answers)[:count]

@@ -16,22 +16,21 @@ from lightning.pytorch.core.optimizer import LightningOptimizer
 from torch import Tensor
 
 from chord.branches import Plan, gated
+from chord.build import rebuilt
 from chord.feedback import gradient_norm, measure, score_experts
 from chord.gradients import Models, OffPolicy, Tokens, add_rl_gradient, add_sft_gradient
 from chord.imitation import Imitation
 from chord.metrics import Rollouts, branch_metrics, gradient_metrics
-from chord.phases import learning_rates
+from chord.phases import set_rates
+from chord.processes import average_gradients, local, shard, shards, whole_weights
 from chord.recorder import StepRecord
 from chord.rollout.collect import Collector
 from chord.schedules.base import OF_EXPERTS
+from chord.stepping import take_step
 
 if TYPE_CHECKING:
     from chord.config import TrainConfig
     from chord.data.base import Data
-
-
-class DivergedError(ValueError):
-    """Training cannot go on: a gradient is not finite."""
 
 
 class ChordModule(LightningModule):
@@ -68,11 +67,6 @@ class ChordModule(LightningModule):
         """The policy with the frozen models beside it."""
         return self._models[0]
 
-    @property
-    def dtype_of_policy(self) -> torch.dtype:
-        """What the policy computes in."""
-        return self.models.dtype
-
     def configure_optimizers(self) -> list[torch.optim.Optimizer]:
         """The policy's optimizer, and the SFT branch's own where it has one.
 
@@ -85,11 +79,24 @@ class ChordModule(LightningModule):
         """The policy's parameters but for frozen ones, such as those below adapters."""
         return [parameter for parameter in self.policy.parameters() if parameter.requires_grad]
 
+    def configure_model(self) -> None:
+        """Shard the policy where the strategy wants it."""
+        if self.config.trainer.strategy == "fsdp":
+            assert self.device_mesh is not None
+            shard(self.policy, self.device_mesh["data_parallel"])
+
     def on_fit_start(self) -> None:
         """The frozen models follow the policy to its device."""
+        # Lightning shares out all processors; another number of threads rounds differently.
+        torch.set_num_threads(self.config.threads)
         for model in (self.models.teacher, self.models.reference):
             if model is not None:
                 model.to(self.device)
+
+    def on_fit_end(self) -> None:
+        """A sharded policy is put together again as long as all processes are there."""
+        if self.sharded:
+            self.models.policy = self.policy = rebuilt(self.config, whole_weights(self.policy))
 
     def on_train_start(self) -> None:
         """Dropout stays off throughout: rollouts and ratios must see one and the same policy."""
@@ -178,17 +185,8 @@ class ChordModule(LightningModule):
         return float(self.config.schedule(min(step, self.config.steps - 1), self.schedule_state))
 
     def set_learning_rates(self, step: int) -> float:
-        """Set this step's learning rates; at the switch of phases, forget the optimizer's state.
-
-        Returns the policy optimizer's.
-        """
-        rates, fresh = learning_rates(self.config, step)
-        if fresh:
-            self._optimizers()[0].optimizer.state.clear()
-        for optimizer, rate in zip(self._optimizers(), rates, strict=True):
-            for group in optimizer.param_groups:
-                group["lr"] = rate
-        return rates[0]
+        """Set this step's learning rates; returns the policy optimizer's."""
+        return set_rates(self.config, step, self._optimizers())
 
     def update(self, step: int, plan: Plan) -> tuple[Tokens | None, Tokens | None, float]:
         """One update: both branches into one optimizer step, or RL's and then SFT's own.
@@ -220,11 +218,13 @@ class ChordModule(LightningModule):
         sft = self.add_sft(plan)
         every = self.config.trainer.diagnostics_every
         compare = sft is not None and plan.shares.rl > 0 and every > 0 and step % every == 0
-        sft_gradient = [gradient.clone() for gradient in self._gradients()] if compare else []
+        sft_gradient = [gradient.clone() for gradient in self.gradients()] if compare else []
         rl = self.add_rl(plan)
         if compare:
-            both = zip(self._gradients(), sft_gradient, strict=True)
-            self.metrics |= gradient_metrics(sft_gradient, [b - s for b, s in both])
+            both = zip(self.gradients(), sft_gradient, strict=True)
+            self.metrics |= gradient_metrics(
+                sft_gradient, [b - s for b, s in both], sharded=self.sharded
+            )
         return sft, rl
 
     def add_sft(self, plan: Plan) -> Tokens | None:
@@ -242,7 +242,8 @@ class ChordModule(LightningModule):
         )
         if "sft_grad_norm" in self.config.schedule.needs:
             # Before the RL branch is added, and without the branch's share.
-            self.sft_grad_norm = gradient_norm(self._gradients()) / plan.shares.sft
+            norm = gradient_norm(self.gradients(), sharded=self.sharded)
+            self.sft_grad_norm = norm / plan.shares.sft
         return seen
 
     def add_rl(self, plan: Plan) -> Tokens | None:
@@ -271,25 +272,24 @@ class ChordModule(LightningModule):
         self, optimizer: LightningOptimizer, clip: float, *, name: str = "", counted: bool = True
     ) -> float:
         """Clip the gradient's norm and take one optimizer step; returns its seconds."""
-        began = time.perf_counter()
-        norm = torch.nn.utils.clip_grad_norm_(self.trainable(), clip)
-        if not torch.isfinite(norm):
-            rate = optimizer.param_groups[0]["lr"]
-            raise DivergedError(
-                f"{name and name + '_'}optimizer.lr={rate:g}: the gradient is no longer finite; "
-                "what was computed before is kept, a lower learning rate may help"
-            )
-        self.metrics[f"grad/{name and name + '_'}norm"] = float(norm)
-        (optimizer if counted else optimizer.optimizer).step()
-        return time.perf_counter() - began
+        metrics, seconds = take_step(optimizer, self.trainable(), clip, name=name, counted=counted)
+        self.metrics |= metrics
+        return seconds
 
     def zero_gradients(self) -> None:
         """Zeros, not None: a skipped branch adds nothing to every parameter."""
         for parameter in self.trainable():
             parameter.grad = torch.zeros_like(parameter)
 
-    def _gradients(self) -> list[Tensor]:
-        return [p.grad for p in self.policy.parameters() if p.grad is not None]
+    def gradients(self) -> list[Tensor]:
+        """This rank's part of the whole step's gradient so far."""
+        average_gradients(self.trainable())
+        return [local(p.grad) for p in self.trainable() if p.grad is not None]
+
+    @property
+    def sharded(self) -> bool:
+        """Whether each rank holds a part of each gradient."""
+        return bool(shards(self.policy))
 
     def _optimizers(self) -> Sequence[LightningOptimizer]:
         found = self.optimizers()

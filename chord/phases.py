@@ -2,12 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from chord.schedules import Step
 
 if TYPE_CHECKING:
+    from lightning.pytorch.core.optimizer import LightningOptimizer
+
     from chord.config import TrainConfig
+
+
+def set_rates(config: TrainConfig, step: int, optimizers: Sequence[LightningOptimizer]) -> float:
+    """Set a step's learning rates; at the switch of phases, forget the first optimizer's state.
+
+    Returns the first optimizer's.
+    """
+    rates, fresh = learning_rates(config, step)
+    if fresh:
+        optimizers[0].optimizer.state.clear()
+    for optimizer, rate in zip(optimizers, rates, strict=True):
+        for group in optimizer.param_groups:
+            group["lr"] = rate
+    return rates[0]
 
 
 def learning_rates(config: TrainConfig, step: int) -> tuple[list[float], bool]:

@@ -14,9 +14,10 @@ from omegaconf import DictConfig, OmegaConf
 from chord.config import ConfigError, restore, schema_names
 from chord.plugins import versions as plugin_versions
 from chord.recorder import write_atomically
+from chord.trainer import PLACES
 
-# What may be said beside `resume=`: how far, where to log, with how many threads.
-RESUME_ALLOWS = ("resume", "steps", "tracking", "threads")
+# What may be said beside `resume=`: how far, where to log and to compute, with how many threads.
+RESUME_ALLOWS = ("resume", "steps", "tracking", "threads", "trainer")
 PACKAGES = ("torch", "lightning", "hydra-core", "omegaconf", "numpy", "safetensors", "wandb")
 
 
@@ -113,14 +114,21 @@ def resume_run(path: Path, composed: DictConfig, overrides: list[str]) -> RunDir
     """
     names = [override.lstrip("+~").partition("=")[0] for override in overrides]
     for name, override in zip(names, overrides, strict=True):
-        if name.partition(".")[0].partition("@")[0] not in RESUME_ALLOWS:
+        group, _, setting = name.partition(".")
+        elsewhere = group != "trainer" or setting in ("", *PLACES)
+        if group.partition("@")[0] not in RESUME_ALLOWS or not elsewhere:
             raise ConfigError(
                 f"{override}: can't be changed in a resumed run; beside resume= only "
-                f"{', '.join(RESUME_ALLOWS[1:])} may be given"
+                f"{', '.join(RESUME_ALLOWS[1:-1])} and trainer's {', '.join(PLACES)} may be given"
             )
     run = open_run(path)
     OmegaConf.update(run.config, "resume", str(path))
-    for key in {name.partition(".")[0] for name in names} - {"resume"}:
+    for name in names:
+        group, _, setting = name.partition(".")
+        for place in PLACES if group == "trainer" and not setting else (setting,):
+            if group == "trainer":
+                OmegaConf.update(run.config, f"trainer.{place}", composed.trainer[place])
+    for key in {name.partition(".")[0] for name in names} - {"resume", "trainer"}:
         OmegaConf.update(run.config, key, composed[key], merge=False)
     return run
 

@@ -11,6 +11,10 @@ from collections.abc import Callable
 from types import FrameType
 from typing import Any
 
+import torch
+
+from chord.distributed import all_max
+
 SIGNALS = tuple(
     getattr(signal, name) for name in ("SIGTERM", "SIGUSR1", "SIGUSR2") if hasattr(signal, name)
 )
@@ -35,6 +39,12 @@ class Signals:
     def restore(self) -> None:
         """Leave signals to whom they were left before."""
         self._set(lambda number: self._before[number])
+
+    def agree(self) -> bool:
+        """Whether any process of the run was signalled; then all have been."""
+        number = int(all_max(torch.tensor(self.received or 0)))
+        self.received = number or None
+        return number > 0
 
     def act(self) -> None:
         """Do what the signal asks for; returns if its former handler lets the run go on.

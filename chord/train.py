@@ -8,6 +8,7 @@ picture.
 from __future__ import annotations
 
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,6 +18,7 @@ from omegaconf import OmegaConf
 from chord import cli
 from chord.checks import overlap_report
 from chord.config import CONF_DIR, VERSION_BASE, ConfigError, TrainConfig
+from chord.launch import SURE, first, follow, leads
 from chord.run import RunDirectory, holds_run, refuse_a_second_run
 from chord.sweep.directory import in_its_directory
 from chord.sweep.job import run_job
@@ -34,6 +36,11 @@ def main() -> None:
 
 def before() -> None:
     """Check directories, and send a sweep that goes on into its own."""
+    if not first():
+        # The first process has checked, and may have made the directory by now.
+        if not first(SURE):
+            sys.argv[1:] = follow(sys.argv[1:])
+        return
     refuse_directories(sys.argv[1:])
     sys.argv[1:] = in_its_directory(sys.argv[1:])
 
@@ -54,16 +61,18 @@ def refuse_directories(arguments: list[str]) -> None:
         refuse_a_second_run(Path(new))
 
 
-def train(config: TrainConfig, run: RunDirectory) -> Outcome:
+def train(config: TrainConfig, run: RunDirectory) -> Outcome | None:
     """Train as configured and report; continues where `run` holds a checkpoint.
+
+    None on a process that isn't the run's first.
 
     Raises `ConfigError` where a checkpoint or model can't be read.
     """
-    with recorded(run):
+    with recorded(run) if leads(config.trainer) else nullcontext():
         return train_unrecorded(config, run)
 
 
-def train_unrecorded(config: TrainConfig, run: RunDirectory) -> Outcome:
+def train_unrecorded(config: TrainConfig, run: RunDirectory) -> Outcome | None:
     """`train`, the run's final status left to the caller, who has more to do."""
     import torch
 
@@ -77,11 +86,16 @@ def train_unrecorded(config: TrainConfig, run: RunDirectory) -> Outcome:
     from chord.fit import Run
     from chord.imitation import open_cache
     from chord.recorder import Recorder
-    from chord.tracking import new_run_id, open_tracker
+    from chord.tracking import Tracker, new_run_id, open_tracker
     from chord.tracking.base import shown
 
-    if config.resume is None:
+    leader = leads(config.trainer)
+    if config.resume is None and leader:
         refuse_a_second_run(run.path)
+    try:
+        config.trainer.check_machine()
+    except ValueError as error:
+        raise ConfigError(str(error)) from error
     seed_everything(config.seed, verbose=False)
     data = build_data(config)
     try:
@@ -96,13 +110,17 @@ def train_unrecorded(config: TrainConfig, run: RunDirectory) -> Outcome:
         if weights is not None:
             load_weights(models.policy, weights, f"resume={run.path}")
             del weights  # as large as the model
-        run.tracker_id = run.tracker_id or new_run_id()
-        run.write()
-        begin(run)
         recorder = Recorder(run.path)
-        recorder.truncate(completed)
+        if leader:
+            run.tracker_id = run.tracker_id or new_run_id()
+            run.write()
+            begin(run)
+            recorder.truncate(completed)
     except ValueError as error:
         raise ConfigError(str(error)) from error
+    if not leader:
+        this = Run(config, run, data, models, recorder, Tracker(), completed, random_states)
+        return this.complete()
     for note in (*notes(config), *data.report(), overlap):
         print(note)
     if config.data.preview:
@@ -123,7 +141,7 @@ def train_unrecorded(config: TrainConfig, run: RunDirectory) -> Outcome:
     this = Run(config, run, data, models, recorder, tracker, completed, random_states)
     exit_code = 1
     try:
-        outcome = this.finish(this.fit())
+        outcome = this.complete()
         exit_code = 0
         return outcome
     finally:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import difflib
+import os
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    import torch
     from lightning.pytorch import Callback, Trainer
 
 # What this package decides itself: another value would end a run early, or clip twice.
@@ -28,24 +31,42 @@ DECIDED = (
     "max_time",
     "min_epochs",
     "min_steps",
+    "num_nodes",
     "num_sanity_val_steps",
     "overfit_batches",
     "precision",
+    "strategy",
 )
+ACCELERATORS = ("cpu", "gpu", "auto")
+STRATEGIES = ("auto", "ddp", "fsdp")
+PRECISIONS = ("32-true", "64-true", "bf16-mixed")
+PLACES = ("accelerator", "devices", "num_nodes", "strategy")
+"""Where a run is computed: a resumed one may go on elsewhere."""
+INSTEAD = {
+    "trainer.strategy=deepspeed": "its engine clips and steps by itself, which is done here; use "
+    "trainer.strategy=fsdp",
+    "trainer.precision=bf16-true": "optimizer steps are lost to rounding in it; use bf16-mixed, or "
+    "with adapters model.dtype=bfloat16",
+    "trainer.precision=16-mixed": "gradients underflow in float16; use bf16-mixed",
+}
 
 
 @dataclass(kw_only=True)
 class TrainerConfig:
     """Settings of the training loop.
 
-    `micro_batch` rows go through the model at a time (0: all at once); the gradient does not
-    depend on it. A checkpoint is written every `checkpoint_every` train steps and at the end,
-    branch gradients are compared every `diagnostics_every`, samples are kept every
-    `completions_every` (0: never). `extra` is passed to Lightning's Trainer as it is.
+    `devices` processes on each of `num_nodes` machines take a step together: with `strategy=ddp`
+    each holds the whole policy, with `fsdp` a shard of it. `micro_batch` rows go through the model
+    at a time (0: all at once) on each; the gradient depends on neither. A checkpoint is written
+    every `checkpoint_every` train steps and at the end, branch gradients are compared every
+    `diagnostics_every`, samples are kept every `completions_every` (0: never). `extra` is passed to
+    Lightning's Trainer as it is.
     """
 
     accelerator: str
     devices: int
+    strategy: str = "auto"
+    num_nodes: int = 1
     precision: str
     micro_batch: int
     checkpoint_every: int
@@ -54,21 +75,41 @@ class TrainerConfig:
     extra: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        if self.accelerator != "cpu":
-            raise ValueError(f"trainer.accelerator={self.accelerator}: must be cpu")
-        if self.devices != 1:
-            raise ValueError(f"trainer.devices={self.devices}: must be 1")
-        if self.precision not in ("32-true", "64-true"):
-            raise ValueError(f"trainer.precision={self.precision}: must be one of 32-true, 64-true")
-        for name in ("micro_batch", "diagnostics_every", "completions_every"):
-            if getattr(self, name) < 0:
-                raise ValueError(f"trainer.{name}={getattr(self, name)}: must be at least 0")
-        if self.checkpoint_every < 1:
-            raise ValueError(
-                f"trainer.checkpoint_every={self.checkpoint_every}: must be at least 1"
-            )
+        for name, allowed in (
+            ("accelerator", ACCELERATORS),
+            ("strategy", STRATEGIES),
+            ("precision", PRECISIONS),
+        ):
+            given = f"trainer.{name}={getattr(self, name)}"
+            if getattr(self, name) not in allowed:
+                hint = f"; {INSTEAD[given]}" if given in INSTEAD else ""
+                raise ValueError(f"{given}: must be one of {', '.join(allowed)}{hint}")
+        for name, least in (
+            ("devices", 1),
+            ("num_nodes", 1),
+            ("micro_batch", 0),
+            ("diagnostics_every", 0),
+            ("completions_every", 0),
+            ("checkpoint_every", 1),
+        ):
+            if getattr(self, name) < least:
+                raise ValueError(f"trainer.{name}={getattr(self, name)}: must be at least {least}")
+        self._check_processes()
         if self.extra:
             self._check_extra()
+
+    def _check_processes(self) -> None:
+        if self.processes > 1 and self.strategy == "auto":
+            name = "devices" if self.devices > 1 else "num_nodes"
+            raise ValueError(
+                f"trainer.{name}={getattr(self, name)}: several processes need trainer=ddp or "
+                "trainer=fsdp"
+            )
+        if self.processes == 1 and self.strategy == "fsdp":
+            raise ValueError(
+                "trainer.strategy=fsdp: there is nothing to shard on one process; give "
+                "trainer.devices of at least 2, or trainer.strategy=auto"
+            )
 
     def _check_extra(self) -> None:
         """Lightning is imported for this alone, so only when `extra` is used."""
@@ -89,24 +130,63 @@ class TrainerConfig:
                     f"trainer.extra.{name}={value}: is decided by the configuration's own settings"
                 )
 
+    @property
+    def processes(self) -> int:
+        """How many take a step together."""
+        return self.devices * self.num_nodes
+
+    def check_machine(self) -> None:
+        """Refuse what this machine hasn't got; raises ValueError."""
+        import torch
+
+        gpus = torch.cuda.device_count() if self.accelerator != "cpu" else 0
+        if self.accelerator == "gpu" and not gpus:
+            raise ValueError(
+                "trainer.accelerator=gpu: there is no GPU here that torch can use; use "
+                "trainer.accelerator=cpu"
+            )
+        there = gpus or os.cpu_count() or 1
+        if self.devices > there:
+            kind = "GPUs" if gpus else "processors"
+            raise ValueError(
+                f"trainer.devices={self.devices}: must be at most {there}, the number of {kind} "
+                "of this machine"
+            )
+
+    def computing(self, device: torch.device) -> AbstractContextManager[None]:
+        """The precision of what is computed within, as in a train step."""
+        import torch
+
+        mixed = self.precision == "bf16-mixed"
+        return torch.autocast(device.type, torch.bfloat16, enabled=mixed)
+
     def build(self, *, max_steps: int, callbacks: list[Callback]) -> Trainer:
         """Lightning's Trainer; `max_steps` counts optimizer steps."""
         import logging
         import warnings
 
+        import torch
         from lightning.pytorch import Trainer
 
         # Advertising and notes on hardware that isn't asked for; warnings still come through.
         logging.getLogger("lightning.pytorch.utilities.rank_zero").setLevel(logging.WARNING)
+        logging.getLogger("lightning.fabric.utilities.distributed").setLevel(logging.WARNING)
         # Dropout is off on purpose, and the tree specification is Lightning's own affair.
         warnings.filterwarnings("ignore", "Found .* module.s. in eval mode")
         warnings.filterwarnings("ignore", ".*LeafSpec.* is deprecated")
         # A machine that has SLURM may be used without it.
         warnings.filterwarnings("ignore", "The `srun` command is available")
+        double = self.precision == "64-true"
+        accelerator = self.accelerator
+        if accelerator == "auto":
+            accelerator = "gpu" if torch.cuda.is_available() else "cpu"
         arguments: dict[str, Any] = {
-            "accelerator": self.accelerator,
+            "accelerator": accelerator,
             "devices": self.devices,
-            "precision": self.precision,
+            "num_nodes": self.num_nodes,
+            "strategy": self._strategy(),
+            # Lightning shards no double weights; those are made double before it sees them.
+            "precision": "32-true" if double and self.strategy == "fsdp" else self.precision,
             "max_steps": max_steps,
             # The steps end a run; a finished one that is extended must not count as trained.
             "max_epochs": -1,
@@ -122,3 +202,12 @@ class TrainerConfig:
         except (TypeError, ValueError) as error:
             reason = str(error).splitlines()[0]
             raise ValueError(f"trainer.extra={self.extra}: {reason}") from error
+
+    def _strategy(self) -> Any:
+        if self.strategy == "auto":
+            return "auto"
+        from chord.processes import Replicated, Sharded
+
+        if self.strategy == "ddp":
+            return Replicated()
+        return Sharded(data_parallel_size=self.processes, tensor_parallel_size=1)

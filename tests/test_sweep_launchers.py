@@ -43,19 +43,18 @@ def test_a_launcher_that_is_not_installed_names_its_extra(command: Command, laun
     ("strategy", "launcher", "refused"),
     [
         ("ddp", "BasicLauncher", True),
-        ("ddp_find_unused_parameters_true", "LocalLauncher", True),
+        ("ddp", "LocalLauncher", True),
         ("fsdp", "JoblibLauncher", True),
-        ("ddp_spawn", "BasicLauncher", False),
-        ("ddp_fork", "JoblibLauncher", False),
+        ("auto", "BasicLauncher", False),
         ("ddp", "SlurmLauncher", False),
     ],
 )
 def test_a_strategy_that_starts_the_command_again_is_refused(
     strategy: str, launcher: str, refused: bool
 ) -> None:
-    config = SimpleNamespace(trainer=SimpleNamespace(extra={"strategy": strategy}))
+    config = SimpleNamespace(trainer=SimpleNamespace(strategy=strategy))
     if refused:
-        with pytest.raises(ConfigError, match=rf"^trainer\.extra\.strategy={strategy}: starts"):
+        with pytest.raises(ConfigError, match=rf"^trainer\.strategy={strategy}: starts"):
             refuse_strategy(config, launcher)  # type: ignore[arg-type]
     else:
         refuse_strategy(config, launcher)  # type: ignore[arg-type]

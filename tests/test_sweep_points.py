@@ -29,7 +29,8 @@ __all__ = ["command"]
         (["seed=0,1", "steps=0"], "steps=0: must be at least 1"),
         (["schedule=linear,cosin"], "schedule=cosin: no such option; did you mean 'cosine'?"),
         (["seed=0,1", "resume=x"], "resume=x: "),
-        (["seed=0,1", "+trainer.extra.strategy=ddp"], "trainer.extra.strategy=ddp: starts the"),
+        (["seed=0,1", "trainer=ddp"], "trainer.strategy=ddp: starts the command"),
+        (["seed=0,1", "trainer=fsdp"], "trainer.strategy=fsdp: starts the command"),
         (["seed=0", "sweep_metric=test/rl_reward"], "sweep_metric=test/rl_reward: settings are"),
         (["seed=0", "sweep_metric=val/reward"], "sweep_metric=val/reward: must be a metric of the"),
         (["schedule.final=interval(0,1)"], "schedule.final=interval(0,1): is a range to search"),
@@ -47,10 +48,6 @@ def test_no_job_starts_where_one_of_them_cannot_be_run(
     assert command.err.startswith(f"error: {line}")
     assert command.err.count("\n") == 1
     assert sorted(command.where.rglob("*")) == before
-
-
-def test_a_strategy_in_one_process_may_be_swept(command: Command) -> None:
-    assert command("-m", "seed=0", "+trainer.extra.strategy=auto", "hydra.sweep.dir=s") == 0
 
 
 def test_settings_of_a_sweep_are_refused_without_one(command: Command) -> None:

@@ -202,16 +202,21 @@ def micro_batches(
     """Row indices, shortest rows first so that little is padded; size 0: all rows at once.
 
     Rows with the same number in `together` (B,) stay beside each other, in the place of their
-    longest.
+    longest. All ranks have the same number of pieces, the last ones empty: a model that is spread
+    over them is run by all of them or by none.
     """
     import torch
+
+    from chord.distributed import all_max
 
     lengths = tokens.attention_mask.sum(dim=1)
     order = lengths.argsort(stable=True)
     if together is not None:
         longest = torch.zeros_like(lengths).scatter_reduce(0, together, lengths, "amax")[together]
         order = (longest * len(together) + together).argsort(stable=True)
-    yield from order.split(size if size > 0 else max(1, len(lengths)))
+    pieces = order.split(size if size > 0 else max(1, len(lengths)))
+    most = int(all_max(torch.tensor(len(pieces)))) if size > 0 else 1
+    yield from [*pieces, *[order[:0]] * (most - len(pieces))]
 
 
 def collate_pairs(pairs: Sequence[Pair], tokenizer: Tokenizer) -> TokenBatch:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from chord.data.batch import TokenBatch
+from chord.distributed import all_rows, all_sum, world_size
 from chord.losses.distillation import TeacherTokens
 from chord.models.policy import Policy
 from chord.weightings import Uniform, Weighting
@@ -116,3 +117,16 @@ class Tokens:
     def add(self, name: str, value: Tensor) -> None:
         """Add to the sum of that name."""
         self.sums[name] = self.sums.get(name, 0.0) + float(value)
+
+    def of_all_ranks(self) -> Tokens:
+        """What the micro-batches of all ranks saw."""
+        if world_size() == 1:
+            return self
+        names = list(self.sums)
+        sums = torch.tensor([self.loss, *self.sums.values()], dtype=torch.float64)
+        loss, *values = all_sum(sums).tolist()
+        everyone = Tokens(loss=loss, sums=dict(zip(names, values, strict=True)))
+        for name, parts in vars(self).items():
+            if isinstance(parts, list) and parts:
+                setattr(everyone, name, [all_rows(torch.cat(parts))[0]])
+        return everyone

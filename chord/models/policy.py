@@ -52,6 +52,10 @@ class Policy(nn.Module, ABC):
         that it holds. Positions count real tokens. Features at padding are finite but mean nothing.
         """
 
+    def layers(self) -> list[nn.Module]:
+        """The parts that are computed one after the other, and sharded each by itself."""
+        return []
+
     def forward(self, input_ids: Tensor, attention_mask: Tensor | None = None) -> Tensor:
         """Return the logits of every next token, (B, L, V)."""
         return self.head(self.hidden(input_ids, attention_mask))

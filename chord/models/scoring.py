@@ -83,6 +83,10 @@ def score(policy: Policy, batch: TokenBatch) -> Scored:
     to every parameter, with zero gradients. A prompt that several rows answer is computed once
     where that saves work.
     """
+    if not batch.mask.numel():
+        # Run all the same, on a token that nobody reads: other ranks may wait for this one.
+        token = torch.zeros((1, 1), dtype=torch.int64, device=batch.input_ids.device)
+        return Scored(policy, policy.hidden(token)[0, :0])
     shared = share_prompts(batch) if policy.shares_prompts else None
     if shared is not None:
         features = policy.hidden_shared(shared.input_ids, shared.positions, shared.allowed)

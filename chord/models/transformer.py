@@ -93,6 +93,9 @@ class Transformer(Policy):
     def cache_bytes(self) -> int:
         return 2 * self.config.layers * self.config.width * self.embedding.weight.element_size()
 
+    def layers(self) -> list[nn.Module]:
+        return list(self.blocks)
+
     def reset_parameters(self) -> None:
         """Unit-variance activations at the start; branches share one unit of residual variance."""
         nn.init.normal_(self.embedding.weight, std=0.5)

@@ -10,12 +10,13 @@ import torch
 from torch import Tensor
 
 from chord.data.batch import Problem, collate
-from chord.distributed import all_rows
+from chord.distributed import all_rows, all_sum, part_of, rank
 from chord.feedback import step_signal
 from chord.gradients import Models, RolloutRows, kl_in_reward
 from chord.losses import group_signal
 from chord.metrics import Rollouts
 from chord.models.scoring import scatter
+from chord.processes import whole
 from chord.rewards import Grade
 from chord.rollout.prefix import Stage
 from chord.rollout.sampling import draw_uniforms, sample
@@ -73,7 +74,10 @@ class Group:
 
 
 class Collector:
-    """Answers each problem of a step `group_size` times, as the rollout settings say."""
+    """Answers each problem of a step `group_size` times, as the rollout settings say.
+
+    Each rank answers its share of a step's problems, which may be none.
+    """
 
     def __init__(self, config: TrainConfig, data: Data, models: Models) -> None:
         self.config = config
@@ -88,20 +92,28 @@ class Collector:
         """
         wanted, rounds = self.config.rollout.problems, 1 + self.config.objective.resample
         kept: list[Group] = []
+        count = 0
         for redraw in range(rounds):
-            groups = self.round(step, redraw)
-            kept += [g for g in groups if rounds == 1 or bool(group_signal(g.rewards[None]))]
-            if len(kept) >= wanted:
+            with whole(self.models.policy):
+                groups = self.round(step, redraw)
+            good = [g for g in groups if rounds == 1 or bool(group_signal(g.rewards[None]))]
+            # Of all ranks the first ones count: a round's in rank order, then the next round's.
+            counts = all_rows(torch.tensor([len(good)]))[0].tolist()
+            kept += good[: max(0, wanted - count - sum(counts[: rank()]))]
+            count += sum(counts)
+            if count >= wanted:
                 break
-        return self.rollouts((kept or groups)[:wanted], rounds=redraw + 1)
+        return self.rollouts(kept if count else groups, rounds=redraw + 1)
 
     def round(self, step: int, redraw: int) -> list[Group]:
-        """Groups for newly drawn problems, sampled stage by stage and scored."""
+        """Our groups of newly drawn problems, sampled stage by stage and scored."""
         config, seed, tokenizer = self.config.rollout, self.config.seed, self.data.tokenizer
         own = config.group_size - config.expert_in_group
         # A further round goes on where the last one stopped drawing.
         drawn = self.data.problems(step, seed, (redraw + 1) * config.problems)
-        problems = drawn[redraw * config.problems :]
+        everyones = drawn[redraw * config.problems :]
+        numbers = part_of(range(len(everyones)))
+        problems = [everyones[number] for number in numbers]
         groups = [
             Group(
                 problem=problem,
@@ -113,14 +125,18 @@ class Collector:
             )
             for problem in problems
         ]
+        if not groups:
+            return []
+        # A problem that another rank has, too, goes on counting samples there.
         uniforms = draw_uniforms(
             seed,
             step,
-            keys=[problem.key for problem in problems],
+            keys=[problem.key for problem in everyones],
             group_size=own,
             max_new_tokens=config.max_new_tokens,
             first=redraw * _ROUND,
         )
+        uniforms = uniforms[numbers.start * own : numbers.stop * own]
         # Every problem's group has the same stages, of different lengths.
         for number, stage in enumerate(groups[0].stages):
             done = len(groups[0].answers)
@@ -197,7 +213,8 @@ class Collector:
             given = torch.tensor([len(answer.given) for answer in answers], device=device)
             expert = tokens.mask & (tokens.mask.cumsum(dim=1) <= given[:, None])
         own = tokens if expert is None else tokens.within(~expert)
-        rewards = torch.stack([group.rewards for group in groups]).to(device)
+        rewards = torch.tensor([a.graded.reward for a in answers], dtype=torch.float64)
+        rewards = rewards.reshape(shape).to(device)
         kl, mean_kl = self.config.objective.kl, None
         if kl.coef > 0 and kl.where == "reward":
             penalty = kl_in_reward(
@@ -208,12 +225,16 @@ class Collector:
                 micro_batch=self.config.trainer.micro_batch,
             )
             rewards = rewards - penalty.reshape(shape)
-            mean_kl = float(penalty.sum() / kl.coef / own.mask.sum().clamp(min=1))
+            totals = torch.stack([penalty.sum(), own.mask.sum().to(penalty.dtype)])
+            penalty_sum, count = all_sum(totals).tolist()
+            mean_kl = penalty_sum / kl.coef / max(1, count)
         scores = torch.tensor([a.graded.score for a in answers], dtype=torch.float64, device=device)
         dtype = self.models.dtype
+        nothing = torch.zeros(0, dtype=dtype)
+        logprobs = torch.cat([nothing, *(a.logprobs for a in answers)]).to(device)
         rows = RolloutRows(
             tokens=tokens,
-            old_logprobs=scatter(torch.cat([a.logprobs for a in answers]).to(device), own.mask),
+            old_logprobs=scatter(logprobs, own.mask),
             advantages=self.advantages(rewards, answers).flatten().to(dtype),
             signal=step_signal(scores).to(dtype),
             finished=torch.tensor([a.finished for a in answers], dtype=torch.bool, device=device),
@@ -227,7 +248,7 @@ class Collector:
             styled=[self.data.is_expert_style(a.text) for a in answers],
             scores=scores.reshape(shape),
             rewards=rewards,
-            entropies=torch.cat([a.entropies for a in answers]).to(device),
+            entropies=torch.cat([nothing, *(a.entropies for a in answers)]).to(device),
             kl=mean_kl,
             rounds=rounds,
             experts=config.expert_in_group,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext, redirect_stderr, redirect_stdout
@@ -15,6 +16,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
 from chord import cli
 from chord.config import ConfigError, TrainConfig, parse
+from chord.launch import leads
 from chord.recorder import read_status
 from chord.run import RunDirectory, holds_run, open_run, resume_run
 from chord.sweep.directory import held, is_finished, read_sweep
@@ -79,7 +81,8 @@ def _single(cfg: DictConfig) -> float:
         run = RunDirectory(path, cfg, run_name(job.runtime.choices, cfg.seed), overrides)
         run.options = chosen(job.runtime.choices)
     config = parse(run.config, TrainConfig)
-    return train(config, run).metric(config.sweep_metric)
+    outcome = train(config, run)
+    return math.nan if outcome is None else outcome.metric(config.sweep_metric)
 
 
 def _sweep_job(cfg: DictConfig) -> float:
@@ -87,6 +90,9 @@ def _sweep_job(cfg: DictConfig) -> float:
     job = HydraConfig.get()
     path = Path(job.runtime.output_dir)
     number, label = _place(path, Path(job.sweep.dir))
+    if not leads(cfg.trainer):
+        # SLURM has started it beside the first process of the same job, which does the rest.
+        return _train(cfg, path, number, label)
     beside_others = not job.launcher._target_.endswith(SERIAL)
     with held(path, "hydra.sweep.dir"):
         value = stored_metric(path, cfg.sweep_metric) if is_finished(path) else None
@@ -116,9 +122,10 @@ def _train(cfg: DictConfig, path: Path, number: int, label: str) -> float:
 
     run = _directory(cfg, path, label)
     run.sweep, run.job = HydraConfig.get().sweep.dir, number
-    with recorded(run):
+    with recorded(run) if leads(cfg.trainer) else nullcontext():
         config = parse(run.config, TrainConfig)
-        return train_unrecorded(config, run).metric(config.sweep_metric)
+        outcome = train_unrecorded(config, run)
+        return math.nan if outcome is None else outcome.metric(config.sweep_metric)
 
 
 def _directory(cfg: DictConfig, path: Path, label: str) -> RunDirectory:

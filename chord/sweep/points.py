@@ -19,8 +19,6 @@ from chord.sweep.status import fingerprint
 
 OF_THE_SWEEP = ("resume_sweep", "skip_finished")
 """Settings that say what is to be done with a sweep, and are no part of its jobs."""
-SUBPROCESSES = ("ddp", "fsdp", "deepspeed")
-IN_ONE = ("spawn", "fork", "notebook")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -184,12 +182,10 @@ def refuse_strategy(config: TrainConfig, launcher: str) -> None:
     In a multirun each of them would run the whole sweep; an optimiser of settings would hand them
     different ones, and they would train one model together with these.
     """
-    strategy = str(config.trainer.extra.get("strategy", ""))
-    if not strategy.startswith(SUBPROCESSES) or launcher == "SlurmLauncher":
-        return
-    if not any(word in strategy for word in IN_ONE):
+    strategy = config.trainer.strategy
+    if strategy != "auto" and launcher != "SlurmLauncher":
         raise ConfigError(
-            f"trainer.extra.strategy={strategy}: starts the command once more for each process, "
-            "and in a multirun each would run the whole sweep, with settings of its own; use "
-            "ddp_spawn, or hydra/launcher=submitit_slurm"
+            f"trainer.strategy={strategy}: starts the command once more for each process, and in "
+            "a multirun each would run the whole sweep, with settings of its own; use "
+            "hydra/launcher=submitit_slurm, or trainer.strategy=auto"
         )

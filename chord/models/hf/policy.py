@@ -56,6 +56,10 @@ class HFPolicy(Policy):
         size = next(self.parameters()).element_size()
         return int(2 * settings.num_hidden_layers * heads * width * size)
 
+    def layers(self) -> list[nn.Module]:
+        names = set(self.causal._no_split_modules or ())
+        return [part for part in self.causal.modules() if type(part).__name__ in names]
+
     def hidden(
         self,
         input_ids: Tensor,

@@ -1,0 +1,176 @@
+"""Whole commands on two processes: what they write, how they go on, how they end."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from conftest import SMALL, compose_config
+from safetensors.torch import load_file
+
+from chord.config import ConfigError, TrainConfig, parse
+from chord.run import RunDirectory, open_run, resume_run
+from chord.train import train
+from chord.trainer import TrainerConfig
+
+ARGUMENTS = [
+    *SMALL,
+    "steps=3",
+    "trainer.precision=64-true",
+    "trainer.micro_batch=2",
+    "rollout.problems=3",
+    "schedule=constant",
+    "schedule.value=.5",
+    "tracking=csv",
+    "optimizer.warmup=0",
+    "evaluation.every=1",
+]
+FAILING = """
+import os, signal
+from chord.module import ChordModule
+
+update = ChordModule.update
+
+def broken(self, step, plan):
+    if os.environ.get("LOCAL_RANK", "0") == "{rank}" and step == 1:
+        {how}
+    return update(self, step, plan)
+
+ChordModule.update = broken
+from chord.train import main
+
+main()
+"""
+
+
+def start(models: Path, where: Path, *arguments: str, script: Path | None = None) -> Any:
+    """Run the command in a process of its own, with warnings as errors in it."""
+    program = ["-m", "chord.train"] if script is None else [str(script)]
+    paths = [f"model.path={models}/base.safetensors", f"teacher.path={models}/teacher.safetensors"]
+    given = arguments if arguments[0].startswith("resume=") else (*ARGUMENTS, *paths, *arguments)
+    return subprocess.run(
+        [sys.executable, *program, *given],
+        cwd=where,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=240,
+    )
+
+
+def rows(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def assert_same(run: Path, other: Path) -> None:
+    """Equal rows and weights but for rounding."""
+    for name in ("metrics.jsonl", "evaluations.jsonl", "completions.jsonl"):
+        for here, there in zip(rows(run / name), rows(other / name), strict=True):
+            assert here == pytest.approx(there, abs=1e-9)
+    weights, others = (load_file(path / "model.safetensors") for path in (run, other))
+    for name in weights:
+        torch.testing.assert_close(weights[name], others[name], atol=1e-9, rtol=0)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("strategy", ["ddp", "fsdp"])
+def test_two_processes_write_one_run_and_any_number_goes_on_with_it(
+    small_models: Path, tmp_path: Path, strategy: str
+) -> None:
+    alone = start(small_models, tmp_path, "hydra.run.dir=alone")
+    assert alone.returncode == 0, alone.stderr
+    both = start(small_models, tmp_path, f"trainer={strategy}", "hydra.run.dir=both")
+    assert both.returncode == 0, both.stderr
+    assert both.stderr == ""
+    assert both.stdout.count("test split") == 1
+    files, others = (
+        sorted(str(file.relative_to(run)) for file in run.rglob("*"))
+        for run in (tmp_path / "alone", tmp_path / "both")
+    )
+    assert files == others
+    assert len(list(tmp_path.iterdir())) == 2
+    assert_same(tmp_path / "both", tmp_path / "alone")
+    # One more step, on the other number of processes each, and on two.
+    for run, elsewhere in (("both", "trainer=cpu"), ("alone", f"trainer={strategy}")):
+        further = start(small_models, tmp_path, f"resume={run}", "steps=4", elsewhere)
+        assert further.returncode == 0, further.stderr
+    assert_same(tmp_path / "both", tmp_path / "alone")
+    again = start(small_models, tmp_path, "resume=alone", "steps=5", f"trainer={strategy}")
+    assert again.returncode == 0, again.stderr
+    again = start(small_models, tmp_path, "resume=both", "steps=5", "trainer.strategy=auto")
+    assert again.returncode == 0, again.stderr
+    assert_same(tmp_path / "both", tmp_path / "alone")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("rank", "how", "line"),
+    [
+        (1, "raise OSError('the disk is full')", "process 1 of 2: OSError: the disk is full"),
+        (1, "os.kill(os.getpid(), signal.SIGKILL)", "process 1 of 2: ended with code -9"),
+        (0, "raise OSError('the disk is full')", "the disk is full"),
+    ],
+)
+def test_a_process_that_fails_ends_the_run_in_one_line(
+    small_models: Path, tmp_path: Path, rank: int, how: str, line: str
+) -> None:
+    script = tmp_path / "failing.py"
+    script.write_text(FAILING.format(rank=rank, how=how))
+    done = start(small_models, tmp_path, "trainer=ddp", "hydra.run.dir=run", script=script)
+    assert done.returncode == 1
+    errors = [text for text in done.stderr.splitlines() if not text.startswith("stopped; ")]
+    assert errors == [f"error: {line}"]
+    facts = json.loads((tmp_path / "run" / "status.json").read_text())
+    assert facts["status"] == "failed"
+    assert line.removeprefix("error: ") in facts["error"]
+    assert len(rows(tmp_path / "run" / "metrics.jsonl")) == 1
+
+
+def settings(**given: Any) -> TrainerConfig:
+    values: dict[str, Any] = {"accelerator": "cpu", "devices": 1, "precision": "32-true"}
+    sizes = dict.fromkeys(("micro_batch", "diagnostics_every", "completions_every"), 0)
+    return TrainerConfig(**(values | sizes | {"checkpoint_every": 1} | given))
+
+
+def test_what_the_machine_has_not_is_refused_before_the_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
+    monkeypatch.setattr(os, "cpu_count", lambda: 2)
+    config = compose_config(*SMALL, "trainer=gpu")
+    with pytest.raises(ConfigError, match=r"^trainer\.accelerator=gpu: there is no GPU here"):
+        train(parse(config, TrainConfig), RunDirectory(tmp_path / "run", config, "run"))
+    assert not (tmp_path / "run").exists()
+    with pytest.raises(ValueError, match="devices=3: must be at most 2, the number of processors"):
+        settings(devices=3, strategy="ddp", accelerator="auto").check_machine()
+    settings(devices=2, strategy="ddp", accelerator="auto").check_machine()
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 4)
+    with pytest.raises(ValueError, match="devices=8: must be at most 4, the number of GPUs"):
+        settings(devices=8, strategy="fsdp", accelerator="gpu").check_machine()
+
+
+@pytest.mark.parametrize("strategy", ["ddp", "fsdp"])
+def test_a_cluster_can_be_configured(strategy: str) -> None:
+    given = [f"trainer={strategy}", "trainer.accelerator=gpu", "trainer.devices=8"]
+    given += ["trainer.num_nodes=4", "trainer.precision=bf16-mixed", "model=hf", "model.path=x/y"]
+    config = parse(compose_config(*given, "teacher=none"), TrainConfig)
+    assert config.trainer.processes == 32
+
+
+def test_a_resumed_run_may_go_on_elsewhere_and_is_otherwise_as_it_was(tmp_path: Path) -> None:
+    config = compose_config(*SMALL, "trainer.micro_batch=3")
+    RunDirectory(tmp_path, config, "run").write()
+    overrides = [f"resume={tmp_path}", "trainer=ddp"]
+    resumed = resume_run(tmp_path, compose_config(*overrides), overrides).config.trainer
+    assert (resumed.strategy, resumed.devices, resumed.micro_batch) == ("ddp", 2, 3)
+    overrides = [f"resume={tmp_path}", "trainer.precision=64-true"]
+    with pytest.raises(ConfigError, match=r"^trainer\.precision=64-true: can't be changed"):
+        resume_run(tmp_path, compose_config(*overrides), overrides)
+    assert open_run(tmp_path).config.trainer.strategy == "auto"
