@@ -102,9 +102,9 @@ def train_unrecorded(config: TrainConfig, run: RunDirectory) -> Outcome | None:
         completed, random_states, weights = read_checkpoint(run.path)
         if completed > config.steps:
             raise ConfigError(f"steps={config.steps}: the run has already taken {completed}")
+        prepare_reward(config, data)
         models = build_models(config)
         check_models(config, models, data)
-        prepare_reward(config, data)
         overlap = overlap_report(data)
         open_cache(config, data)
         if weights is not None:

@@ -27,6 +27,7 @@ def rows_of(where: Path, composed: DictConfig) -> list[dict[str, float]]:
     return read_rows(where / METRICS)
 
 
+@pytest.mark.slow
 def test_an_erratic_scorer_costs_answers_and_not_the_run(
     tmp_path: Path, small_models: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

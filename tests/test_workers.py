@@ -119,6 +119,17 @@ def test_a_function_that_can_never_be_called_is_known_at_the_start(name: str, me
         Function(function=name).prepare(PROBLEM)
 
 
+def test_a_function_can_lie_in_the_current_directory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "my_scorer.py").write_text("def score(response):\n    return len(response)\n")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [path for path in sys.path if path])
+    reward = Function(function="my_scorer:score")
+    assert grades(reward, "abc") == [Grade(3.0, 3.0)]
+    reward.close()
+
+
 def test_closing_ends_the_workers_and_leaves_no_zombies() -> None:
     reward = function("process_id")
     pids = {int(grade.score) for grade in grades(reward, *"abcd")}

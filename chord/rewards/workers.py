@@ -51,7 +51,8 @@ class Worker:
     def launch(cls, hello: bytes) -> Worker:
         """Start one; it says itself when it is ready."""
         ours, theirs = Pipe()
-        paths = [path or os.getcwd() for path in sys.path]
+        # Also where the command is a script, whose path the current directory is not on.
+        paths = [path or os.getcwd() for path in [*sys.path, ""]]
         process = subprocess.Popen(
             [sys.executable, "-P", "-m", "chord.rewards.worker", str(theirs.fileno())],
             env=os.environ | _THREADS | {"PYTHONPATH": os.pathsep.join(paths)},
