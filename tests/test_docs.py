@@ -28,6 +28,7 @@ from chord.compare.command import parser as compare_parser
 from chord.config import CONF_DIR, ConfigError, EvaluateConfig, TrainConfig, parse, register
 from chord.dashboard.command import parser as dashboard_parser
 from chord.export import parser as export_parser
+from chord.make_expert import parser as expert_parser
 from chord.plan.command import parser as plan_parser
 from chord.registry import SCHEMAS
 from chord.show import panels as show_panels
@@ -87,6 +88,9 @@ def test_every_command_can_be_typed(page: str, command: str, tmp_path: Path) -> 
         assert dashboard_parser().parse_args(arguments)
     elif program == "chord-cache_teacher":
         given = cache_parser().parse_args(arguments)
+        parse(compose_config(*given.settings), TrainConfig)
+    elif program == "chord-make_expert":
+        given = expert_parser().parse_args(arguments)
         parse(compose_config(*given.settings), TrainConfig)
     else:
         assert program in {"source", "eval", "wandb", "pre-commit", "pip"}, f"{page}: {command}"

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from chord.data.base import SPLITS, Data, Room
 from chord.data.batch import Pair, Problem, Tokenizer
+from chord.data.fields import Fields
 from chord.data.lengths import sift, statistics
 from chord.data.split import Shares
 from chord.data.tables import Experts, Lazy, Numbers, Problems
@@ -92,6 +93,26 @@ class Corpus(Data):
         if at == len(keys) or keys[at] != key:
             raise KeyError(key)
         return self.expert_pairs[at]
+
+    @property
+    def expert_fields(self) -> Fields:
+        """What reads, or names, the fields of an expert's file."""
+        return Fields(columns=self.config.columns, template=self.config.prompt_template)
+
+    def every(self) -> Lazy[Problem]:
+        """The problems of all parts, but those held out by files, in the order of their keys."""
+        return Lazy(self._every(), self.problem_rows.problem)
+
+    def place_of(self, key: int) -> int | None:
+        """Where in `every` the problem with a key is; None where it is not."""
+        found = np.flatnonzero(self.problem_rows.keys[self._every()] == key)
+        return int(found[0]) if len(found) else None
+
+    def _every(self) -> Numbers:
+        problems = self.problem_rows
+        held_out = [rows for table, rows in self.held_out_rows.values() if table is problems]
+        rows = np.concatenate([self.rl, *held_out])
+        return rows[np.argsort(problems.keys[rows], kind="stable")]
 
     def trains_on(self, keys: Numbers) -> NDArray[np.bool_]:
         """Which of the keys (N,) are those of RL problems or of problems the expert answers."""

@@ -25,7 +25,7 @@ class Fields:
 
     def problem(self, row: Row) -> Problem:
         """The problem of a row, with its answer; raises FieldError."""
-        turns = self._asked(row)
+        turns = self.asked_turns(row)
         return self._made(turns, self._plain(row, self.columns.answer), row)
 
     def asked(self, row: Row) -> Problem | None:
@@ -37,7 +37,7 @@ class Fields:
         if not (_has(row, columns.problem) or _has(row, columns.messages)):
             return None
         answer = self._plain(row, columns.answer) if _has(row, columns.answer) else ""
-        return self._made(self._asked(row), answer, row)
+        return self._made(self.asked_turns(row), answer, row)
 
     def answered(self, row: Row) -> tuple[str, tuple[Turn, ...]]:
         """What the expert wrote: the last response, and all turns where that is more than one.
@@ -68,7 +68,8 @@ class Fields:
         turns = (*turns[:-1], Turn(turns[-1].role, prompt))
         return Problem(prompt, answer, key, turns=turns if len(turns) > 1 else (), details=row)
 
-    def _asked(self, row: Row) -> tuple[Turn, ...]:
+    def asked_turns(self, row: Row) -> tuple[Turn, ...]:
+        """What a row asks, without the template; raises FieldError."""
         columns = self.columns
         if _has(row, columns.problem):
             return (Turn("user", self._text(row, columns.problem)),)

@@ -97,7 +97,7 @@ def questions(
             raise ValueError(f"{_named(setting, task)}: fails ({_reason(error)})") from error
         drawn += 1
         if (key := key_of(entry["question"])) not in found:
-            found[key], last = _row(task, entry, len(found)), drawn
+            found[key], last = _row(task, entry), drawn
     if len(found) < size and not fewer:
         raise ValueError(
             f"{setting}.size={size}: {task} has {len(found)} distinct questions with these "
@@ -106,12 +106,11 @@ def questions(
     return list(found.values())
 
 
-def _row(task: str, entry: dict[str, Any], number: int) -> Row:
+def _row(task: str, entry: dict[str, Any]) -> Row:
     answer = entry["answer"]
     known = answer is not None and str(answer).strip()
     worked = entry.get("metadata", {}).get("answer_cot")
     return {
-        "id": f"{task}-{number}",
         "problem": entry["question"],
         "answer": str(answer) if known else NO_ANSWER,
         "response": worked or (str(answer) if known else None),

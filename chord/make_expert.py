@@ -1,0 +1,205 @@
+"""Let a model make the expert's answers: `python -m chord.make_expert --to e.jsonl`.
+
+The model of the settings answers problems of the data, and what the reward finds right is written,
+a row for each answer. What follows the options are settings of `chord.train`:
+`python -m chord.make_expert --to e.jsonl --n 500 model=hf model.path=DIR data=reasoning_gym
+data.task=chain_sum`. A file that is there is gone on with, where the last row ends.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from chord.config import TrainConfig
+    from chord.data.batch import Problem
+    from chord.data.corpus import Corpus
+    from chord.models.policy import Policy
+
+# What the settings need not say: nothing is imitated, or tracked.
+_DEFAULTS = {"schedule": "rl_only", "teacher": "none", "tracking": "off"}
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    options = argparse.ArgumentParser(prog="python -m chord.make_expert", description=__doc__)
+    options.add_argument("--to", type=Path, required=True, help="the .jsonl file to write")
+    options.add_argument("--n", type=int, help="stop at so many answered problems (default: all)")
+    options.add_argument("--k", type=int, default=4, help="samples for each problem (default 4)")
+    options.add_argument(
+        "--keep", type=int, default=1, help="right answers kept of each problem (default 1)"
+    )
+    options.add_argument("settings", nargs="*", help="of chord.train: model=..., data=..., ...")
+    return options
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Write the file and say what is in it; 1 and one line where it can't be."""
+    from chord.cli import EXPECTED, one_line
+
+    options = parser().parse_args(arguments)
+    try:
+        for name in ("n", "k", "keep"):
+            if (value := getattr(options, name)) is not None and value < 1:
+                raise ValueError(f"--{name}={value}: must be at least 1")
+        if options.to.suffix != ".jsonl":
+            raise ValueError(f"--to={options.to}: must end in .jsonl")
+        print(make_expert(options.to, options.settings, options.n, options.k, options.keep))
+    except (*EXPECTED, ValueError) as error:
+        print(f"error: {one_line(error)}", file=sys.stderr)
+        return 1
+    return 0
+
+
+@dataclass
+class Teacher:
+    """A model that answers problems, and the reward that says which answers are right.
+
+    Answers are seeded by the seed, the problem and the sample, so they do not depend on what else
+    is asked.
+    """
+
+    config: TrainConfig
+    data: Corpus
+    policy: Policy
+
+    def right(self, problems: Sequence[Problem], k: int) -> list[list[str]]:
+        """Of `k` samples for each problem the distinct right ones, in their order."""
+        from chord.rollout import draw_uniforms, sample
+
+        rollout, tokenizer = self.config.rollout, self.data.tokenizer
+        samples = sample(
+            self.policy,
+            [tokenizer.prompt(problem) for problem in problems],
+            group_size=k,
+            max_new_tokens=rollout.max_new_tokens,
+            temperature=rollout.temperature,
+            top_p=rollout.top_p,
+            top_k=rollout.top_k,
+            uniforms=draw_uniforms(
+                self.config.seed,
+                0,
+                keys=[problem.key for problem in problems],
+                group_size=k,
+                max_new_tokens=rollout.max_new_tokens,
+            ),
+            stop_ids=tokenizer.stop_ids,
+            pad_id=tokenizer.pad_id,
+        )
+        texts = [
+            tokenizer.decode(ids) if finished else ""
+            for ids, finished in zip(samples.responses, samples.finished, strict=True)
+        ]
+        asked = [problem for problem in problems for _ in range(k)]
+        grades = self.config.reward.grade(asked, texts, [len(ids) for ids in samples.responses])
+        found: list[list[str]] = []
+        for start in range(0, len(texts), k):
+            rows = zip(texts[start : start + k], grades[start : start + k], strict=True)
+            right = [text for text, grade in rows if grade.score >= 1 and text.strip()]
+            found.append(list(dict.fromkeys(right)))
+        return found
+
+
+def make_expert(path: Path, settings: Sequence[str], n: int | None, k: int, keep: int) -> str:
+    """Ask problem after problem, in the order of their keys; returns what to print."""
+    import orjson
+
+    teacher = _teacher(settings)
+    answered, start = _begun(path, teacher.data)
+    tried, added = 0, 0
+    try:
+        with path.open("ab") as file:
+            for batch in _batches(teacher, start):
+                if n is not None and answered >= n:
+                    break
+                for problem, texts in zip(batch, teacher.right(batch, k), strict=True):
+                    if n is not None and answered >= n:
+                        break
+                    tried, answered = tried + 1, answered + bool(texts)
+                    rows = [_row(teacher, problem, text) for text in texts[:keep]]
+                    added += len(rows)
+                    file.write(b"".join(orjson.dumps(row) + b"\n" for row in rows))
+                file.flush()
+    finally:
+        teacher.config.reward.close()
+    return (
+        f"{path}: {answered} problems with an answer; {tried} were asked now, and {added} answers "
+        f"written\npython -m chord.train {' '.join(settings)} data.expert={path}"
+    )
+
+
+def _teacher(settings: Sequence[str]) -> Teacher:
+    from hydra import compose, initialize_config_dir
+
+    from chord.build import build_data, fit_data, in_precision, prepare_reward
+    from chord.config import CONF_DIR, ConfigError, TrainConfig, parse, register
+    from chord.data.corpus import Corpus
+
+    given = {setting.partition("=")[0] for setting in settings}
+    defaults = [f"{name}={value}" for name, value in _DEFAULTS.items() if name not in given]
+    register()
+    with initialize_config_dir(version_base="1.3", config_dir=str(CONF_DIR)):
+        config = parse(compose("train", [*defaults, *settings]), TrainConfig)
+    data = build_data(config)
+    if not isinstance(data, Corpus):
+        raise ConfigError("data: has an expert of its own; use data=jsonl or data=reasoning_gym")
+    try:
+        policy = config.model.build()
+    except ValueError as error:
+        raise ConfigError(str(error)) from error
+    in_precision(policy, config)
+    fit_data(config, data, policy)
+    prepare_reward(config, data)
+    import torch
+
+    torch.set_num_threads(config.threads)
+    if torch.cuda.is_available():
+        policy.to("cuda")
+    return Teacher(config, data, policy.eval())
+
+
+def _begun(path: Path, data: Corpus) -> tuple[int, int]:
+    """How many problems a file has answers to, and where in the order of problems it ends."""
+    from chord.data.files import JsonLines
+    from chord.data.tables import Problems
+
+    if not path.exists():
+        return 0, 0
+    with path.open("rb+") as file:
+        # What a killed run left of its last row.
+        file.truncate(file.read().rfind(b"\n") + 1)
+    rows = JsonLines(path)
+    if len(rows) == 0:
+        return 0, 0
+    written = Problems(rows, data.expert_fields)
+    last = int(written.keys[-1])
+    place = data.place_of(last)
+    if place is None:
+        raise ValueError(f"--to={path}: its last row is of a problem that the data have not")
+    return len(written.first), place + 1
+
+
+def _batches(teacher: Teacher, start: int) -> Iterator[list[Problem]]:
+    every, size = teacher.data.every(), teacher.config.rollout.problems
+    for begin in range(start, len(every), size):
+        yield every[begin : begin + size]
+
+
+def _row(teacher: Teacher, problem: Problem, text: str) -> dict[str, Any]:
+    """A row of the expert's file, with the problem as its source has it, before any template."""
+    data, names = teacher.data, teacher.data.expert_fields.columns
+    turns = data.problem_rows.fields.asked_turns(problem.details)
+    row: dict[str, Any] = {names.answer: problem.answer}
+    if len(turns) == 1:
+        return {names.problem: turns[0].content, **row, names.response: text}
+    said = [{"role": turn.role, "content": turn.content} for turn in turns]
+    return {names.messages: [*said, {"role": "assistant", "content": text}], **row}
+
+
+if __name__ == "__main__":
+    sys.exit(main())

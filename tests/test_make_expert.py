@@ -1,0 +1,108 @@
+"""The expert's answers from a model: what is right is kept, and a file is gone on with."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import orjson
+import pytest
+from language_models import make_model
+from texts import corpus, sums, write
+
+from chord.make_expert import Teacher, main
+from chord.rewards import Numeric
+
+ROWS = sums(40)
+
+
+@pytest.fixture
+def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    monkeypatch.chdir(tmp_path)
+    write(tmp_path / "p.jsonl", ROWS)
+    return [
+        "model=hf", f"model.path={make_model(tmp_path / 'model')}", "data=jsonl", "reward=numeric",
+        "data.problems=p.jsonl", "rollout.problems=6", "rollout.max_new_tokens=6",
+        "evaluation=quick", "evaluation.max_new_tokens=6", "data.validation=.2", "data.test=.2",
+        "data.prompt_template='Sum: {problem}'",
+    ]  # fmt: skip
+
+
+@pytest.fixture
+def knowing(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """A model that knows every sum but those of numbers that end in 7; returns what it was asked.
+
+    Its second sample is wrong.
+    """
+    asked: list[str] = []
+
+    def right(self: Teacher, problems: list, k: int) -> list[list[str]]:  # type: ignore[type-arg]
+        asked.extend(problem.prompt for problem in problems)
+        return [
+            [] if "7+" in problem.prompt else [f"={problem.answer}", f"so {problem.answer}"][:k]
+            for problem in problems
+        ]
+
+    monkeypatch.setattr(Teacher, "right", right)
+    return asked
+
+
+def rows(path: str) -> list[dict[str, str]]:
+    return [orjson.loads(line) for line in Path(path).read_bytes().splitlines()]
+
+
+def test_right_answers_become_an_experts_file(settings: list[str], knowing: list[str]) -> None:
+    assert main(["--to", "e.jsonl", *settings]) == 0
+    # 4 of 40 numbers end in 7; the template is no part of what is written.
+    assert len(rows("e.jsonl")) == 36
+    assert {row["problem"] for row in rows("e.jsonl")} <= {row["problem"] for row in ROWS}
+    assert sorted(knowing) == sorted(f"Sum: {row['problem']}" for row in ROWS)
+    data = corpus(Path("p.jsonl"), Path("e.jsonl"), validation=".2", test=".2")
+    assert all(pair.response == f"={pair.problem.answer}" for pair in data.expert_pairs)
+    assert len(data.held_out_pairs("test")) > 0
+
+
+def test_a_file_is_gone_on_with_to_the_same_end(settings: list[str], knowing: list[str]) -> None:
+    assert main(["--to", "whole.jsonl", "--keep", "2", *settings]) == 0
+    assert main(["--to", "cut.jsonl", "--keep", "2", "--n", "10", *settings]) == 0
+    assert len({row["problem"] for row in rows("cut.jsonl")}) == 10
+    with Path("cut.jsonl").open("ab") as file:
+        file.write(b'{"problem": "was kil')
+    assert main(["--to", "cut.jsonl", "--keep", "2", *settings]) == 0
+    assert Path("cut.jsonl").read_bytes() == Path("whole.jsonl").read_bytes()
+
+
+def test_a_models_own_answers_are_graded_and_repeat(
+    settings: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Whatever came to its end is right.
+    monkeypatch.setattr(Numeric, "score", lambda self, problem, response: float(bool(response)))
+    for name in ("one.jsonl", "two.jsonl"):
+        assert main(["--to", name, "--k", "8", *settings, "rollout.temperature=2"]) == 0
+    assert len(rows("one.jsonl")) > 3
+    assert Path("one.jsonl").read_bytes() == Path("two.jsonl").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--to", "e.json"], "error: --to=e.json: must end in .jsonl"),
+        (["--to", "e.jsonl", "--k", "0"], "error: --k=0: must be at least 1"),
+        (["--to", "e.jsonl", "data=testbed"], "error: data: has an expert of its own; use data="),
+        (["--to", "e.jsonl", "data=jsonl"], "error: data.problems: has no value; give it as"),
+    ],
+)
+def test_what_is_wrong_is_said_in_one_line(
+    words: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(words) == 1
+    assert capsys.readouterr().err.startswith(message)
+
+
+def test_a_file_of_other_problems_is_refused(
+    settings: list[str], knowing: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    write(Path("e.jsonl"), [{"problem": "another?", "answer": 1, "response": "1"}])
+    assert main(["--to", "e.jsonl", *settings]) == 1
+    assert "--to=e.jsonl: its last row is of a problem that the data have not" in (
+        capsys.readouterr().err
+    )
