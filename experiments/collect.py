@@ -21,7 +21,7 @@ from chord.compare.reading import read_runs
 from chord.compare.tables import run_rows
 from chord.recorder import EVALUATIONS, read_rows
 
-ALWAYS = ("path", "choice/experiment", "seed", "steps", "seconds")
+ALWAYS = ("path", "choice/experiment", "setting/optimizer.lr", "seed", "steps", "seconds")
 CHOICES = ("choice/schedule", "choice/weighting")
 SCORES = ("tokens/", "val/", "test/")
 BASE = (

@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from matplotlib.lines import Line2D
+from matplotlib.ticker import NullLocator
 
 from chord.compare.canvas import legend, panels, tidy
 from experiments.figures import draw_band, followed, save
-from experiments.overfitting.table import MANNERS, cells_of
+from experiments.overfitting.table import MANNERS, NLL, cells_of
 from experiments.tables import read
 
 HERE = Path(__file__).parent
@@ -31,7 +32,7 @@ def main() -> None:
     """A column for each manner, a line for each number of pairs and rate."""
     cells = cells_of(read(HERE / "runs.csv"))
     curves = read(HERE / "curves.csv")
-    figure, grid = panels(12, 11, len(ROWS), len(MANNERS))
+    figure, grid = panels(11, 10, len(ROWS), len(MANNERS))
     for row, (score, (what, scale)) in enumerate(ROWS.items()):
         for column, manner in enumerate(MANNERS):
             axes = grid[row * len(MANNERS) + column]
@@ -45,6 +46,10 @@ def main() -> None:
                         linestyle=DASHES[cell.rate],
                     )
             tidy(axes)
+            if score == NLL:
+                axes.set_yscale("log")
+                axes.set_yticks((0.1, 0.3, 1, 3), ("0.1", "0.3", "1", "3"))
+                axes.yaxis.set_minor_locator(NullLocator())
             if row == 0:
                 axes.set_title(manner, fontsize=10)
             if row < len(ROWS) - 1:
@@ -61,6 +66,7 @@ def main() -> None:
         )
         for rate in DASHES
         for pairs in COLORS
+        if any((cell.rate, cell.pairs) == (rate, pairs) for cell in cells)
     ]
     legend(figure, handles, columns=6)
     save(figure, HERE / "curves.png")

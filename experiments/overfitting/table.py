@@ -10,8 +10,19 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from chord.compare.model import Estimate
 from chord.compare.statistics import t_interval
-from experiments.tables import Row, corrected, grouped, half, markdown, percent, read, signed
+from experiments.tables import (
+    Paired,
+    Row,
+    corrected,
+    grouped,
+    half,
+    markdown,
+    percent,
+    read,
+    signed,
+)
 
 HERE = Path(__file__).parent
 REWARD, RETAINED, NLL = "val/target_mean4", "val/retained/mean", "val/expert_nll"
@@ -19,6 +30,8 @@ GREEDY = "val/target_accuracy"
 # From the base's own manner to the one that it has never seen.
 MANNERS = ("direct", "worked", "tens_first")
 LAST = 120
+EARLY = 30
+ROUNDING = 1e-4
 Curves = Mapping[int, Mapping[int, float]]
 """A score by seed, by step."""
 
@@ -66,18 +79,16 @@ def main() -> None:
     table = []
     for cell, each in found.items():
         own = {name: tested[f"{cell}|{name}"] for name in changes(each)}
-        star = {name: "*" if own[name].p_holm < 0.05 else "" for name in own}
-        points = {name: signed(own[name].estimate) + star[name] for name in own}
-        nll = own["nll"].estimate
+        points = {name: text(own[name], "nats" if name == "nll" else "points") for name in own}
         table.append(
             [
                 *(cell.manner, f"{cell.rate:g}", str(cell.pairs)),
                 *(steps(each.lowest), points["shift"]),
                 *(steps(each.highest), points["readapt"], points["overfit"]),
-                *(steps(each.likeliest), f"{nll.mean:+.3f} ± {half(nll):.3f}{star['nll']}"),
+                *(steps(each.likeliest), points["nll"]),
             ]
         )
-    certain = sum(each.p_holm < 0.05 for each in tested.values())
+    certain = sum(sure(each) for each in tested.values())
     print(f"target mean@4, points; * p < .05 by Holm over all {len(tested)} ({certain})\n")
     markdown(header, table)
     ends(cells, curves)
@@ -91,9 +102,35 @@ def ends(cells: Mapping[Cell, Sequence[Row]], curves: Sequence[Row]) -> None:
             t_interval([curve[LAST] for curve in by_seed(own, curves, score).values()])
             for score in (GREEDY, REWARD, RETAINED)
         ]
-        table.append([cell.manner, f"{cell.rate:g}", str(cell.pairs), *map(percent, last)])
+        table.append(
+            [
+                cell.manner,
+                f"{cell.rate:g}",
+                str(cell.pairs),
+                *(percent(each) if spread(each) else percent(each).split()[0] for each in last),
+            ]
+        )
     print("after the last step, validation, %\n")
     markdown(["manner", "lr", "pairs", "greedy", "mean@4", "retained mean"], table)
+
+
+def spread(found: Estimate) -> bool:
+    """Whether seeds differ at all: where a step sees every pair they are one and the same run."""
+    return half(found) > ROUNDING
+
+
+def sure(found: Paired) -> bool:
+    """Whether a difference holds up; where seeds do not differ there is nothing to test."""
+    return spread(found.estimate) and found.p_holm < 0.05
+
+
+def text(found: Paired, unit: str) -> str:
+    """`-3.9 ± 1.1*`; without an interval where seeds do not differ."""
+    if unit == "points":
+        written = signed(found.estimate)
+    else:
+        written = f"{found.estimate.mean:+.3f} ± {half(found.estimate):.3f}"
+    return written + "*" * sure(found) if spread(found.estimate) else written.split()[0]
 
 
 def cells_of(rows: Sequence[Row]) -> dict[Cell, list[Row]]:
@@ -127,15 +164,19 @@ def by_seed(rows: Sequence[Row], curves: Sequence[Row], score: str) -> dict[int,
 def phases(rows: Sequence[Row], curves: Sequence[Row]) -> Phases:
     """Where a cell's phases end."""
     reward, nll = by_seed(rows, curves, REWARD), by_seed(rows, curves, NLL)
-    highest = {seed: step_of(reward, seed, reward[seed], sign=1) for seed in reward}
+    lowest = {
+        seed: step_of(reward, seed, (s for s in own if 0 < s <= EARLY), sign=-1)
+        for seed, own in reward.items()
+    }
+    highest = {
+        seed: step_of(reward, seed, (s for s in own if s >= lowest[seed]), sign=1)
+        for seed, own in reward.items()
+    }
     return Phases(
         reward=reward,
         nll=nll,
+        lowest=lowest,
         highest=highest,
-        lowest={
-            seed: step_of(reward, seed, (s for s in own if s <= highest[seed]), sign=-1)
-            for seed, own in reward.items()
-        },
         likeliest={seed: step_of(nll, seed, nll[seed], sign=-1) for seed in nll},
     )
 
