@@ -62,7 +62,7 @@ def main() -> None:
             axes.set_ylim(low, high)
     handles = [
         Line2D(
-            [], [], color=COLORS[pairs], linestyle=DASHES[rate], label=f"{pairs} pairs, {rate:g}"
+            [], [], color=COLORS[pairs], linestyle=DASHES[rate], label=f"{pairs} pairs, lr {rate:g}"
         )
         for rate in DASHES
         for pairs in COLORS
