@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any
 
@@ -150,6 +150,8 @@ class Rollouts:
     """How many of each group, its last ones, are the expert's answers."""
     failures: Sequence[Failure | None] | None = None
     """Why an answer could not be scored; None where that can't happen."""
+    mismatch: dict[str, float] = field(default_factory=dict)
+    """How far the policy is from the engine that sampled, where that is not the policy itself."""
 
     @property
     def group_problems(self) -> list[Problem]:
@@ -183,6 +185,7 @@ class Rollouts:
             **group_metrics(scores),
             **({} if self.kl is None else {"rl/kl": self.kl}),
             **({} if self.failures is None else failure_metrics(self.failures)),
+            **self.mismatch,
         }
 
     def completions(self, count: int) -> list[dict[str, Any]]:

@@ -86,6 +86,7 @@ def train_unrecorded(config: TrainConfig, run: RunDirectory) -> Outcome | None:
     from chord.fit import Run
     from chord.imitation import open_cache
     from chord.recorder import Recorder
+    from chord.rollout.engines import open_engine
     from chord.tracking import Tracker, new_run_id, open_tracker
     from chord.tracking.base import shown
 
@@ -110,6 +111,7 @@ def train_unrecorded(config: TrainConfig, run: RunDirectory) -> Outcome | None:
         if weights is not None:
             load_weights(models.policy, weights, f"resume={run.path}")
             del weights  # as large as the model
+        models.engine = open_engine(config, data, models.policy)
         recorder = Recorder(run.path)
         if leader:
             run.tracker_id = run.tracker_id or new_run_id()
@@ -145,6 +147,7 @@ def train_unrecorded(config: TrainConfig, run: RunDirectory) -> Outcome | None:
         exit_code = 0
         return outcome
     finally:
+        models.engine.close()
         tracker.finish(exit_code)
         config.reward.close()
         data.close()

@@ -41,6 +41,8 @@ def run_files(small_models: Path, tmp_path_factory: pytest.TempPathFactory) -> l
             "objective.entropy_coef=0.1",
             "objective.dual_clip=3",
             "reward=numeric",
+            "rollout=hf",
+            "rollout.correction_threshold=0",
         ],
         "plain": ["schedule=linear", "steps=1"],
         "experts": [

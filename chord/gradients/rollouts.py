@@ -64,6 +64,8 @@ def add_rl_gradient(
         losses, sums = objective.token_losses(
             scatter(values.logprobs, mask), piece.old_logprobs, piece.advantages, mask
         )
+        if piece.correction is not None:
+            losses = losses * piece.correction
         losses = losses + scatter(values.added, mask)
         if weights_of is not None:
             losses = losses * scatter(weights_of(index, values.stats), mask)

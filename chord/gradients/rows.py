@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -14,16 +15,23 @@ from chord.losses.distillation import TeacherTokens
 from chord.models.policy import Policy
 from chord.weightings import Uniform, Weighting
 
+if TYPE_CHECKING:
+    from chord.rollout.engines import Engine
+
 Backward = Callable[[Tensor], None]
 
 
 @dataclass
 class Models:
-    """The policy, and the frozen models some terms compare it with."""
+    """The policy, the frozen models some terms compare it with, and what samples for it.
+
+    `engine`: None where the policy answers itself.
+    """
 
     policy: Policy
     teacher: Policy | None = None
     reference: Policy | None = None
+    engine: Engine | None = None
 
     @property
     def dtype(self) -> torch.dtype:
@@ -54,7 +62,9 @@ class RolloutRows:
     temperature; `advantages` and `signal` (B,); `finished` (B,) bool, false for an answer that was
     cut off, which `objective.overlong=mask` reads. `share` (B,): a gate's factor on each row's
     loss, not on the count it is divided by; None for 1. `expert` (B, T) bool: response tokens that
-    the expert wrote, whole answers or prefixes; None where there are none.
+    the expert wrote, whole answers or prefixes; None where there are none. `correction` (B, T):
+    what the objective's loss of each token is multiplied by, as another engine sampled it; None
+    for 1.
     """
 
     tokens: TokenBatch
@@ -64,6 +74,7 @@ class RolloutRows:
     finished: Tensor | None = None
     share: Tensor | None = None
     expert: Tensor | None = None
+    correction: Tensor | None = None
 
     def select(self, index: Tensor) -> RolloutRows:
         """Return the given rows, trimmed to the longest of them."""
@@ -77,6 +88,7 @@ class RolloutRows:
             finished=None if self.finished is None else self.finished[index],
             share=None if self.share is None else self.share[index],
             expert=None if self.expert is None else self.expert[index, :width],
+            correction=None if self.correction is None else self.correction[index, :width],
         )
 
     def own(self) -> RolloutRows:

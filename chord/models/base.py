@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
     from chord.data.batch import Tokenizer
     from chord.models.policy import Policy
 
@@ -35,6 +37,13 @@ class ModelConfig(ABC):
     @abstractmethod
     def export(self, policy: Policy, directory: Path) -> None:
         """Write a trained model as a directory of transformers, adapters merged into it."""
+
+    def causal(self, policy: Policy) -> PreTrainedModel:
+        """The policy as a model of transformers, with adapters in it; its own weights or a copy.
+
+        What engines answer with. Raises ValueError where there is none.
+        """
+        raise ValueError(f"rollout.engine: {type(self).__name__} is not a model of transformers")
 
     @abstractmethod
     def load(self, run: Path) -> Policy | None:

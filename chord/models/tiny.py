@@ -11,6 +11,8 @@ from chord.data.tokenizer import CharTokenizer
 from chord.models.base import ModelConfig, Teacher
 
 if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
     from chord.models.policy import Policy
     from chord.models.transformer import Transformer
 
@@ -66,12 +68,18 @@ class Tiny(ModelConfig):
 
     def export(self, policy: Policy, directory: Path) -> None:
         """Write it as a Llama, which `model=hf model.chat=false` reads."""
-        from chord.models.hf.convert import to_fast, to_llama
+        from chord.models.hf.convert import to_fast
+
+        self.causal(policy).save_pretrained(directory)
+        to_fast(self.tokenizer()).save_pretrained(directory)
+
+    def causal(self, policy: Policy) -> PreTrainedModel:
+        """A Llama with a copy of the weights."""
+        from chord.models.hf.convert import to_llama
         from chord.models.transformer import Transformer
 
         assert isinstance(policy, Transformer)
-        to_llama(policy).save_pretrained(directory)
-        to_fast(self.tokenizer()).save_pretrained(directory)
+        return to_llama(policy)
 
     def load(self, run: Path) -> Transformer | None:
         """Read `model.safetensors` of the run directory."""

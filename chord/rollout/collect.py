@@ -18,8 +18,10 @@ from chord.metrics import Rollouts
 from chord.models.scoring import scatter
 from chord.processes import whole
 from chord.rewards import Grade
+from chord.rollout.engines import Native, open_engine
+from chord.rollout.mismatch import Mismatch, compare
 from chord.rollout.prefix import Stage
-from chord.rollout.sampling import draw_uniforms, sample
+from chord.rollout.sampling import draw_uniforms
 
 if TYPE_CHECKING:
     from chord.config import TrainConfig
@@ -41,6 +43,8 @@ class Answer:
     entropies: Tensor
     finished: bool
     text: str
+    sampler_logprobs: Tensor | None = None
+    """As the engine has them, where it is not the policy."""
     grade: Grade | None = None
     """Once it was graded."""
 
@@ -83,6 +87,7 @@ class Collector:
         self.config = config
         self.data = data
         self.models = models
+        self.engine = models.engine or open_engine(config, data, models.policy)
 
     def __call__(self, step: int) -> Rollouts:
         """The rollouts of a train step, with their advantages.
@@ -107,6 +112,8 @@ class Collector:
 
     def round(self, step: int, redraw: int) -> list[Group]:
         """Our groups of newly drawn problems, sampled stage by stage and scored."""
+        if redraw == 0:
+            self.engine.sync(self.models.policy)
         config, seed, tokenizer = self.config.rollout, self.config.seed, self.data.tokenizer
         own = config.group_size - config.expert_in_group
         # A further round goes on where the last one stopped drawing.
@@ -151,27 +158,24 @@ class Collector:
         config, tokenizer = self.config.rollout, self.data.tokenizer
         given = [g.expert[: g.stages[number].length(len(g.expert), g.solved)] for g in groups]
         count = groups[0].stages[number].count
-        samples = sample(
+        samples = self.engine.sample(
             self.models.policy,
             [[*group.prompt, *prefix] for group, prefix in zip(groups, given, strict=True)],
             group_size=count,
-            max_new_tokens=config.max_new_tokens,
             limits=[max(1, config.max_new_tokens - len(prefix)) for prefix in given],
-            temperature=config.temperature,
-            top_p=config.top_p,
-            top_k=config.top_k,
             uniforms=uniforms,
-            stop_ids=tokenizer.stop_ids,
-            pad_id=tokenizer.pad_id,
         )
         sizes = [len(response) for response in samples.responses]
         logprobs, entropies = samples.logprobs.split(sizes), samples.entropies.split(sizes)
+        told = samples.sampler_logprobs
+        sampler = [None] * len(sizes) if told is None else told.split(sizes)
         answers = [
             Answer(
                 given=given[row // count],
                 sampled=response,
                 logprobs=logprobs[row],
                 entropies=entropies[row],
+                sampler_logprobs=sampler[row],
                 finished=samples.finished[row],
                 text=tokenizer.decode([*given[row // count], *response]),
             )
@@ -232,6 +236,8 @@ class Collector:
         dtype = self.models.dtype
         nothing = torch.zeros(0, dtype=dtype)
         logprobs = torch.cat([nothing, *(a.logprobs for a in answers)]).to(device)
+        mismatch = self.mismatch(answers)
+        weights = mismatch.weights
         rows = RolloutRows(
             tokens=tokens,
             old_logprobs=scatter(logprobs, own.mask),
@@ -239,6 +245,7 @@ class Collector:
             signal=step_signal(scores).to(dtype),
             finished=torch.tensor([a.finished for a in answers], dtype=torch.bool, device=device),
             expert=expert,
+            correction=None if weights is None else scatter(weights.to(device), own.mask),
         )
         return Rollouts(
             rows=rows,
@@ -252,7 +259,22 @@ class Collector:
             kl=mean_kl,
             rounds=rounds,
             experts=config.expert_in_group,
+            mismatch=mismatch.metrics,
             failures=[a.graded.failure for a in answers] if self.config.reward.fallible else None,
+        )
+
+    def mismatch(self, answers: Sequence[Answer]) -> Mismatch:
+        """How far the policy is from the engine; nothing where it has answered itself."""
+        if isinstance(self.engine, Native):
+            return Mismatch({}, None)
+        config = self.config.rollout
+        nothing = torch.zeros(0, dtype=self.models.dtype)
+        told = [nothing if a.sampler_logprobs is None else a.sampler_logprobs for a in answers]
+        return compare(
+            torch.cat([nothing, *(a.logprobs for a in answers)]),
+            torch.cat([nothing, *told]),
+            threshold=config.correction_threshold,
+            cap=config.correction_cap,
         )
 
     def advantages(self, rewards: Tensor, answers: Sequence[Answer]) -> Tensor:

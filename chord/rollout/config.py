@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from chord.rollout.prefix import KINDS, STAGES, Prefixes
 from chord.schedules import resolve_length
 
+ENGINES = ("native", "hf")
 PREFIX_LOSSES = ("none", "nll", "advantage")
 
 
@@ -48,6 +49,13 @@ class RolloutConfig:
     """On the prefix: none; nll; or advantage, that of the answer it belongs to."""
     prefix_coef: float = 1.0
     """What `nll` is multiplied by; it is averaged over the step's prefix tokens."""
+    engine: str = "native"
+    """What answers: the policy itself, or transformers' generate (hf)."""
+    correction_threshold: float = 0.001
+    """Mean |log p - log q| of a step, p the policy's and q the engine's, from which its tokens are
+    weighted by p / q; 0 always, inf never."""
+    correction_cap: float = 2.0
+    """Largest such weight."""
     total_steps: int = 1
 
     def __post_init__(self) -> None:
@@ -66,6 +74,7 @@ class RolloutConfig:
         if not 0 < self.top_p <= 1:
             raise ValueError(f"rollout.top_p={self.top_p}: must be within (0, 1]")
         self._check_experts()
+        self._check_engine()
         for name, off in (("top_p", 1.0), ("top_k", 0)):
             if getattr(self, name) != off:
                 warnings.warn(
@@ -106,6 +115,16 @@ class RolloutConfig:
                 f"rollout.group_size={self.group_size}: must be at least {len(STAGES)} with "
                 "rollout.prefix=staged, an answer for each stage"
             )
+
+    def _check_engine(self) -> None:
+        if self.engine not in ENGINES:
+            raise ValueError(f"rollout.engine={self.engine}: must be one of {', '.join(ENGINES)}")
+        if not self.correction_threshold >= 0:
+            raise ValueError(
+                f"rollout.correction_threshold={self.correction_threshold}: must be a number >= 0"
+            )
+        if not self.correction_cap >= 1:
+            raise ValueError(f"rollout.correction_cap={self.correction_cap}: must be at least 1")
 
     @property
     def needs_expert_answers(self) -> bool:

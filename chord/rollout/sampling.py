@@ -36,6 +36,8 @@ class Samples:
     """(N,) entropy in nats of the distribution each token came from, at the same temperature."""
     finished: list[bool]
     """False where an answer was cut at max_new_tokens."""
+    sampler_logprobs: Tensor | None = None
+    """(N,) the same log-probabilities as the engine has them, where it is not the policy."""
 
 
 def draw_uniforms(
@@ -105,7 +107,7 @@ def sample(
     if greedy == (uniforms is not None):
         raise ValueError("sampling needs either uniforms or greedy=True, and not both")
     limits = [max_new_tokens] * len(prompts) if limits is None else limits
-    _check_lengths(prompts, limits, max_new_tokens, policy.context)
+    check_lengths(prompts, limits, max_new_tokens, policy.context)
     rows = len(prompts) * group_size
     draws = None
     if uniforms is not None:
@@ -245,9 +247,10 @@ def _chunks(prompts: Sequence[Sequence[int]], size: int) -> Iterator[list[int]]:
         yield order[start : start + size]
 
 
-def _check_lengths(
+def check_lengths(
     prompts: Sequence[Sequence[int]], limits: Sequence[int], max_new_tokens: int, context: int
 ) -> None:
+    """Raise ValueError where a prompt is empty, or it and its answer do not fit the context."""
     if not all(prompts):
         raise ValueError("a prompt is empty: it must hold at least one token")
     assert all(1 <= limit <= max_new_tokens for limit in limits), "a limit is out of range"

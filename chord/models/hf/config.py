@@ -10,6 +10,8 @@ from chord.models.base import ModelConfig, Teacher
 from chord.models.hf.source import find
 
 if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
     from chord.models.hf.policy import HFPolicy
     from chord.models.hf.tokenizer import LanguageTokenizer
     from chord.models.policy import Policy
@@ -103,6 +105,13 @@ class HFModel(ModelConfig):
         from chord.models.hf.storage import export
 
         export(self, policy, directory)
+
+    def causal(self, policy: Policy) -> PreTrainedModel:
+        """The policy's own model."""
+        from chord.models.hf.policy import HFPolicy
+
+        assert isinstance(policy, HFPolicy)
+        return policy.causal
 
     def load(self, run: Path) -> HFPolicy | None:
         """Read `model/` of the run directory."""

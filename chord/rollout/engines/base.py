@@ -1,0 +1,193 @@
+"""What every engine has: the policy's weights are handed over, prompts are answered."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from chord.rollout.sampling import Samples, check_lengths, evaluating, sample
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from chord.data.batch import Tokenizer
+    from chord.models.base import ModelConfig
+    from chord.models.policy import Policy
+    from chord.rollout.config import RolloutConfig
+    from chord.rollout.sampling import Uniforms
+
+
+@dataclass
+class Request:
+    """One answer to be sampled: its prompt, its longest length, and its row of random numbers."""
+
+    prompt: list[int]
+    limit: int
+    number: int
+    """Of the answer among those asked for together."""
+    seed: int
+    """Of this answer alone: of its row's first number, so of (seed, step, problem, sample)."""
+
+
+@dataclass
+class Draft:
+    """What an engine has sampled, the end token included, and the log-probability of each token
+    in the whole distribution at the sampling temperature.
+    """
+
+    tokens: list[int]
+    logprobs: list[float]
+    finished: bool
+
+
+class Engine(ABC):
+    """Answers prompts as the rollout settings say."""
+
+    def __init__(self, config: RolloutConfig, tokenizer: Tokenizer) -> None:
+        self.config = config
+        self.tokenizer = tokenizer
+
+    def sync(self, policy: Policy) -> None:
+        """Take the policy's weights as they are now; to be called before each step's answers."""
+        return
+
+    @abstractmethod
+    def sample(
+        self,
+        policy: Policy,
+        prompts: Sequence[list[int]],
+        *,
+        group_size: int,
+        limits: Sequence[int],
+        uniforms: Uniforms,
+    ) -> Samples:
+        """`group_size` answers to each prompt, each no longer than the prompt's limit.
+
+        `uniforms` (prompts * group_size, at least the longest limit), see `draw_uniforms`.
+        """
+
+    def close(self) -> None:
+        """End what was started."""
+        return
+
+
+class Native(Engine):
+    """The policy answers itself."""
+
+    def sample(
+        self,
+        policy: Policy,
+        prompts: Sequence[list[int]],
+        *,
+        group_size: int,
+        limits: Sequence[int],
+        uniforms: Uniforms,
+    ) -> Samples:
+        config = self.config
+        return sample(
+            policy,
+            prompts,
+            group_size=group_size,
+            max_new_tokens=config.max_new_tokens,
+            limits=limits,
+            temperature=config.temperature,
+            top_p=config.top_p,
+            top_k=config.top_k,
+            uniforms=uniforms,
+            stop_ids=self.tokenizer.stop_ids,
+            pad_id=self.tokenizer.pad_id,
+        )
+
+
+class Foreign(Engine):
+    """Another program answers; the policy itself then says how probable it finds the answers."""
+
+    def __init__(
+        self,
+        config: RolloutConfig,
+        tokenizer: Tokenizer,
+        *,
+        model: ModelConfig,
+        micro_batch: int,
+    ) -> None:
+        super().__init__(config, tokenizer)
+        self.model = model
+        self.micro_batch = micro_batch
+
+    @abstractmethod
+    def generate(
+        self, policy: Policy, requests: Sequence[Request], uniforms: Uniforms
+    ) -> list[Draft]:
+        """An answer to each request."""
+
+    def sample(
+        self,
+        policy: Policy,
+        prompts: Sequence[list[int]],
+        *,
+        group_size: int,
+        limits: Sequence[int],
+        uniforms: Uniforms,
+    ) -> Samples:
+        import torch
+
+        check_lengths(prompts, limits, self.config.max_new_tokens, policy.context)
+        requests = [
+            # A random number in [0, 1) has 53 bits.
+            Request(
+                list(prompts[row // group_size]),
+                limits[row // group_size],
+                row,
+                int(uniforms[row, 0] * 2**53),
+            )
+            for row in range(len(prompts) * group_size)
+        ]
+        drafts = self.generate(policy, requests, uniforms)
+        responses = [draft.tokens for draft in drafts]
+        logprobs, entropies = self.score(policy, [r.prompt for r in requests], responses)
+        told = [value for draft in drafts for value in draft.logprobs]
+        assert len(told) == len(logprobs), "the engine gives no log-probability for some token"
+        return Samples(
+            responses=responses,
+            logprobs=logprobs,
+            entropies=entropies,
+            finished=[draft.finished for draft in drafts],
+            sampler_logprobs=torch.tensor(told, dtype=logprobs.dtype),
+        )
+
+    def score(
+        self, policy: Policy, prompts: Sequence[list[int]], responses: Sequence[list[int]]
+    ) -> tuple[Tensor, Tensor]:
+        """The policy's own log-probabilities and entropies (N,) at the sampling temperature.
+
+        They are what the ratio of a later update is to be taken against.
+        """
+        import torch
+
+        from chord.data.batch import collate, micro_batches
+        from chord.losses import token_entropy
+        from chord.models.scoring import scatter, score
+        from chord.models.sharing import prompt_numbers
+        from chord.weightings.stats import token_logprobs
+
+        temperature = self.config.temperature
+
+        def of_tokens(logits: Tensor, targets: Tensor) -> tuple[Tensor, ...]:
+            return (
+                token_logprobs(logits, targets, temperature=temperature),
+                token_entropy(logits / temperature),
+            )
+
+        batch = collate(prompts, responses, pad_id=self.tokenizer.pad_id).to(policy.device)
+        values = torch.zeros((*batch.mask.shape, 2), dtype=policy.dtype, device=policy.device)
+        together = prompt_numbers(batch) if policy.shares_prompts else None
+        with torch.no_grad(), evaluating(policy):
+            for index in micro_batches(batch, self.micro_batch, together=together):
+                piece = batch.select(index)
+                found = score(policy, piece).map(of_tokens, piece.targets[piece.mask])
+                width = piece.mask.shape[1]
+                values[index, :width] = scatter(torch.stack(found, dim=-1), piece.mask)
+        logprobs, entropies = values[batch.mask].cpu().unbind(dim=-1)
+        return logprobs, entropies

@@ -1,0 +1,136 @@
+"""Answers from `generate` of transformers: for models whose own cache the native sampler lacks.
+
+It draws from the same random numbers in the same way as the native sampler, row by row: what it
+samples differs by rounding alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from chord.rollout.choice import Sampler
+from chord.rollout.engines.base import Draft, Foreign, Request
+from chord.rollout.sampling import evaluating, left_pad
+
+try:
+    from transformers import GenerationConfig, LogitsProcessorList, StoppingCriteriaList
+except ImportError as error:
+    raise ValueError(
+        "rollout=hf: needs the transformers library; pip install 'chord-posttraining[hf]'"
+    ) from error
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+    from chord.models.policy import Policy
+    from chord.rollout.sampling import Uniforms
+
+
+ROWS = 256
+"""Answers made at a time."""
+
+
+class Generate(Foreign):
+    """`generate`, with our choice of tokens."""
+
+    causal: PreTrainedModel | None = None
+
+    def sync(self, policy: Policy) -> None:
+        """A model of transformers answers itself; another one is converted."""
+        self.causal = self.model.causal(policy)
+
+    def generate(
+        self, policy: Policy, requests: Sequence[Request], uniforms: Uniforms
+    ) -> list[Draft]:
+        assert self.causal is not None, "an engine is given weights before it answers"
+        with torch.no_grad(), evaluating(policy), _without_own_settings(self.causal):
+            return [
+                draft
+                for start in range(0, len(requests), ROWS)
+                for draft in self._generate(
+                    policy.device, requests[start : start + ROWS], uniforms[start : start + ROWS]
+                )
+            ]
+
+    def _generate(
+        self, device: torch.device, requests: Sequence[Request], uniforms: Uniforms
+    ) -> list[Draft]:
+        causal: Any = self.causal
+        config, tokenizer = self.config, self.tokenizer
+        prompts, mask = left_pad([r.prompt for r in requests], pad_id=tokenizer.pad_id)
+        mask = torch.ones_like(prompts) if mask is None else mask.long()
+        chooser = Chooser(
+            Sampler(
+                stops=torch.tensor(sorted(tokenizer.stop_ids), device=device),
+                temperature=config.temperature,
+                top_k=config.top_k,
+                top_p=config.top_p,
+            ),
+            torch.as_tensor(uniforms, dtype=torch.float64, device=device),
+            torch.tensor([r.limit for r in requests], device=device),
+        )
+        causal.generate(
+            prompts.to(device),
+            attention_mask=mask.to(device),
+            generation_config=GenerationConfig(
+                do_sample=False,
+                max_new_tokens=max(r.limit for r in requests),
+                pad_token_id=tokenizer.pad_id,
+                disable_compile=True,
+            ),
+            logits_processor=LogitsProcessorList([chooser]),
+            stopping_criteria=StoppingCriteriaList([chooser.stop]),
+        )
+        return chooser.drafts()
+
+
+class Chooser:
+    """Chooses each row's next token in the native way, and keeps what was chosen."""
+
+    def __init__(self, sampler: Sampler, uniforms: Tensor, limits: Tensor) -> None:
+        self.sampler = sampler
+        self.uniforms = uniforms
+        self.limits = limits
+        self.tokens: list[Tensor] = []
+        self.logprobs: list[Tensor] = []
+
+    def __call__(self, input_ids: Tensor, logits: Tensor) -> Tensor:
+        """Scores of which the chosen token's is the largest."""
+        # Generate may go one step further than it keeps.
+        column = min(len(self.tokens), self.uniforms.shape[1] - 1)
+        tokens, logprobs, _ = self.sampler(logits, self.uniforms[:, column])
+        self.tokens.append(tokens)
+        self.logprobs.append(logprobs)
+        return torch.zeros_like(logits).scatter(1, tokens[:, None], 1.0)
+
+    def stop(self, input_ids: Tensor, scores: Any, **_: Any) -> Tensor:
+        """Which rows are done, (B,) bool."""
+        ended = torch.isin(self.tokens[-1], self.sampler.stops)
+        return ended | (self.limits <= len(self.tokens))
+
+    def drafts(self) -> list[Draft]:
+        """What was sampled, each row up to its end."""
+        tokens, logprobs = torch.stack(self.tokens, dim=1), torch.stack(self.logprobs, dim=1)
+        ends = torch.isin(tokens, self.sampler.stops)
+        # One column more, so that a row without an end has its first behind the last token.
+        first = torch.cat([ends, torch.ones_like(ends[:, :1])], dim=1).int().argmax(dim=1) + 1
+        lengths = first.minimum(self.limits).tolist()
+        finished = (first <= self.limits).tolist()
+        rows = zip(tokens.tolist(), logprobs.tolist(), lengths, finished, strict=True)
+        return [Draft(ids[:n], values[:n], done) for ids, values, n, done in rows]
+
+
+@contextmanager
+def _without_own_settings(causal: Any) -> Iterator[None]:
+    """Penalties and the like that come with a model would change the distribution."""
+    own = causal.generation_config
+    causal.generation_config = GenerationConfig()
+    try:
+        yield
+    finally:
+        causal.generation_config = own
