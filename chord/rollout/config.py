@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 from chord.rollout.prefix import KINDS, STAGES, Prefixes
 from chord.schedules import resolve_length
 
-ENGINES = ("native", "hf")
+ENGINES = ("native", "hf", "vllm")
 PREFIX_LOSSES = ("none", "nll", "advantage")
 
 
@@ -50,7 +51,11 @@ class RolloutConfig:
     prefix_coef: float = 1.0
     """What `nll` is multiplied by; it is averaged over the step's prefix tokens."""
     engine: str = "native"
-    """What answers: the policy itself, or transformers' generate (hf)."""
+    """What answers: the policy itself, transformers' generate (hf), or vllm."""
+    server: str | None = None
+    """Address of a vLLM server, http://HOST:PORT; without one vLLM runs in this process."""
+    vllm: dict[str, Any] = field(default_factory=dict)
+    """Further arguments of vllm.LLM, such as gpu_memory_utilization."""
     correction_threshold: float = 0.001
     """Mean |log p - log q| of a step, p the policy's and q the engine's, from which its tokens are
     weighted by p / q; 0 always, inf never."""
@@ -125,6 +130,26 @@ class RolloutConfig:
             )
         if not self.correction_cap >= 1:
             raise ValueError(f"rollout.correction_cap={self.correction_cap}: must be at least 1")
+        for name, value in (("server", self.server), ("vllm", self.vllm)):
+            if value and self.engine != "vllm":
+                raise ValueError(
+                    f"rollout.{name}={value}: needs rollout=vllm, not rollout.engine={self.engine}"
+                )
+        if self.server is not None and not self.server.startswith(("http://", "https://")):
+            raise ValueError(
+                f"rollout.server={self.server}: must be an address such as http://localhost:8000"
+            )
+        if self.server is not None and self.vllm:
+            raise ValueError(
+                f"rollout.vllm={self.vllm}: a server has its own arguments; give them where it is "
+                "started"
+            )
+        truncated = self.top_p < 1 or self.top_k > 0
+        if self.engine == "vllm" and truncated and self.temperature != 1:
+            raise ValueError(
+                f"rollout.temperature={self.temperature}: must be 1 where vLLM samples with top_p "
+                "or top_k, or it gives no log-probabilities of the whole distribution"
+            )
 
     @property
     def needs_expert_answers(self) -> bool:

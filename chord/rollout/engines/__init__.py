@@ -10,15 +10,47 @@ if TYPE_CHECKING:
     from chord.config import TrainConfig
     from chord.data.base import Data
     from chord.models.policy import Policy
+    from chord.rollout.config import RolloutConfig
 
 __all__ = ["Engine", "Foreign", "Native", "open_engine"]
 
 
 def open_engine(config: TrainConfig, data: Data, policy: Policy) -> Engine:
-    """The engine of `rollout.engine`; ValueError in one line for what is not installed."""
-    rollout, tokenizer = config.rollout, data.tokenizer
-    if rollout.engine == "native":
-        return Native(rollout, tokenizer)
-    from chord.rollout.engines.hf import Generate
+    """The engine of `rollout.engine`, with the policy's weights; `Engine.close` ends it.
 
-    return Generate(rollout, tokenizer, model=config.model, micro_batch=config.trainer.micro_batch)
+    Raises ValueError in one line for what is not installed or not there, or runs another model.
+    """
+    rollout = config.rollout
+    if rollout.engine == "native":
+        return Native(rollout, data.tokenizer)
+    trainer = config.trainer
+    alone = trainer.devices == trainer.num_nodes == 1
+    if rollout.engine == "vllm" and rollout.server is None and not alone:
+        raise ValueError(
+            f"rollout=vllm: with trainer.devices={trainer.devices} it needs a server, "
+            "rollout.server=http://HOST:PORT; inside a process it takes part in no other's work"
+        )
+    kind = foreign(rollout)
+    engine = kind(
+        rollout, data.tokenizer, model=config.model, micro_batch=config.trainer.micro_batch
+    )
+    # A prefix may leave no room for the one token that every answer has.
+    engine.start(policy, longest=data.longest_prompt + rollout.max_new_tokens + 1)
+    engine.sync(policy)
+    engine.probe(policy)
+    return engine
+
+
+def foreign(rollout: RolloutConfig) -> type[Foreign]:
+    """The class of an engine that is not the policy."""
+    if rollout.engine == "hf":
+        from chord.rollout.engines.hf import Generate
+
+        return Generate
+    if rollout.server is not None:
+        from chord.rollout.engines.server import Server
+
+        return Server
+    from chord.rollout.engines.vllm import Vllm
+
+    return Vllm

@@ -19,6 +19,10 @@ if TYPE_CHECKING:
     from chord.rollout.sampling import Uniforms
 
 
+APART = 0.5
+"""Nats a token, many times what half precision makes of one model."""
+
+
 @dataclass
 class Request:
     """One answer to be sampled: its prompt, its longest length, and its row of random numbers."""
@@ -116,6 +120,36 @@ class Foreign(Engine):
         self.model = model
         self.micro_batch = micro_batch
 
+    def start(self, policy: Policy, *, longest: int) -> None:
+        """Make it ready for the policy's weights, and sequences of at most `longest` tokens.
+
+        Raises ValueError in one line where that can't be.
+        """
+        return
+
+    def probe(self, policy: Policy) -> None:
+        """Answer once: ValueError where that fails, or the answer's probabilities are others.
+
+        An engine may take a model's weights and yet compute something else.
+        """
+        import numpy as np
+
+        name, length = f"rollout={self.config.engine}", min(4, self.config.max_new_tokens)
+        uniforms = np.full((1, self.config.max_new_tokens), 0.5)
+        try:
+            samples = self.sample(
+                policy, [[0, 1, 2]], group_size=1, limits=[length], uniforms=uniforms
+            )
+        except Exception as error:  # engines raise many kinds
+            raise ValueError(f"{name}: the engine fails ({first_line(error)})") from error
+        assert samples.sampler_logprobs is not None
+        apart = float((samples.sampler_logprobs - samples.logprobs).abs().mean())
+        if not apart < APART:
+            raise ValueError(
+                f"{name}: the engine's log-probabilities are {apart:.1f} nats from the policy's, "
+                "so it computes another model; use rollout=native"
+            )
+
     @abstractmethod
     def generate(
         self, policy: Policy, requests: Sequence[Request], uniforms: Uniforms
@@ -191,3 +225,8 @@ class Foreign(Engine):
                 values[index, :width] = scatter(torch.stack(found, dim=-1), piece.mask)
         logprobs, entropies = values[batch.mask].cpu().unbind(dim=-1)
         return logprobs, entropies
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of an error's text, or its kind."""
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)
