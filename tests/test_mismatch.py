@@ -47,6 +47,9 @@ class Unigram(Policy):
     def new_cache(self, rows: int, capacity: int) -> Cache:
         raise NotImplementedError
 
+    def cache_bytes(self, tokens: int) -> int:
+        raise NotImplementedError
+
 
 def gradient_of(
     responses: list[list[int]],
