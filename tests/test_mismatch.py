@@ -47,7 +47,8 @@ class Unigram(Policy):
     def new_cache(self, rows: int, capacity: int) -> Cache:
         raise NotImplementedError
 
-    def cache_bytes(self, tokens: int) -> int:
+    @property
+    def cache_bytes(self) -> int:
         raise NotImplementedError
 
 
