@@ -24,6 +24,7 @@ OPTIONS = [
 PAIRED = ["data.pairing=paired"]
 NEEDS = {
     ("model", "hf"): ["model.path=a"],
+    ("model", "smollm2"): ["model.path=a"],  # its package need not be installed
     ("teacher", "hf"): ["teacher.path=a"],
     ("gate", "solve_rate"): PAIRED,
     ("gate", "all_wrong_buffer"): PAIRED,

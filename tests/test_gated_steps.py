@@ -238,10 +238,12 @@ def test_two_ranks_take_the_gated_step_of_one(
     settings = (*PAIRED, "schedule=rl_only", "rollout.problems=3", *f"gate={gate}".split())
     scores = [[0, 0], [0, 0], [1, 0]]
 
+    alone = module_of(small_config(*settings))
+    score_as(alone, lambda step: scores)
+    whole = alone.collect(0)
+
     def planned(first: int, last: int) -> tuple[ChordModule, Plan]:
         module = module_of(small_config(*settings))
-        score_as(module, lambda step: scores)
-        whole = module.collect(0)
         index = torch.arange(2 * first, 2 * last)
         part = replace(
             whole,
