@@ -34,13 +34,21 @@ NEEDS = {
     "experiment=trapo": "rollout.group_size=4",
     "reward=function": "reward.function=scorers:same",
 }
-# Texts that the small model can't write; tests/test_data_training.py has steps on them.
-TEXTS = ("data=jsonl", "data=reasoning_gym")
+# Texts that the small model can't write, several processes, an engine and a device that need not be
+# there: test_data_training.py, test_process_runs.py and test_vllm.py have steps on them.
+ELSEWHERE = (
+    "data=jsonl",
+    "data=reasoning_gym",
+    "trainer=ddp",
+    "trainer=fsdp",
+    "trainer=gpu",
+    "rollout=vllm",
+)
 OPTIONS = [
     f"{group}={path.stem} {NEEDS.get(f'{group}={path.stem}', '')}"
     for group in (*SCHEMAS, "experiment")
     for path in sorted((CONF_DIR / group).glob("*.yaml"))
-    if f"{group}={path.stem}" not in TEXTS
+    if f"{group}={path.stem}" not in ELSEWHERE
 ]
 # Settings that no option has as its default, in both branches.
 VARIANTS = [
