@@ -14,6 +14,7 @@ from typing import Any
 from chord.compare.model import LeftOut, Run
 from chord.compare.record import Record, scores, stride
 from chord.compare.settings import flat_settings, keep_choices, preset_of
+from chord.exits import first_line
 from chord.recorder import FAILED, FINISHED, INTERRUPTED, RUNNING
 from chord.tracking.wandb import connect
 
@@ -43,8 +44,7 @@ def read_wandb(address: str) -> tuple[str, list[Run], list[LeftOut]]:
             runs += [run] if run is not None else []
     # Any: its client raises what its service, the network or the server happens to cause.
     except Exception as error:
-        reason = str(error).strip().splitlines() or [type(error).__name__]
-        raise ValueError(f"--wandb {address}: {reason[0]}") from error
+        raise ValueError(f"--wandb {address}: {first_line(error)}") from error
     if not runs and not left_out:
         raise ValueError(f"--wandb {address}: holds no run")
     return address.strip("/"), runs, left_out

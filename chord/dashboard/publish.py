@@ -9,6 +9,7 @@ from typing import Any
 
 from chord.config import suggest
 from chord.dashboard.specification import Request, Spec
+from chord.exits import first_line
 from chord.tracking.wandb import INIT_SECONDS, connect
 
 NAMED = 200  # runs whose groups are named where the one asked for is unknown
@@ -31,8 +32,7 @@ def publish(request: Request, spec: Spec, made: Any) -> Iterator[str]:
         yield f"W&B report: {report(spec).save().url}"
     # Any: its client raises what its service, the network or the server happens to cause.
     except Exception as error:
-        reason = str(error).strip().splitlines() or [type(error).__name__]
-        raise ValueError(f"{request.address}: {reason[0]}") from error
+        raise ValueError(f"{request.address}: {first_line(error)}") from error
 
 
 def _check(api: Any, request: Request) -> None:

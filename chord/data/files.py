@@ -17,6 +17,8 @@ from typing import Any
 
 import orjson
 
+from chord.exits import first_line
+
 Row = dict[str, Any]
 LINES = (".jsonl", ".ndjson", ".json")
 _BOM = b"\xef\xbb\xbf"
@@ -218,8 +220,7 @@ def _hub(path: str) -> Rows:
     try:
         split = datasets.load_dataset(match[1], match[2], split=match[3] or "train")
     except Exception as error:  # the library raises many kinds
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise ValueError(f"can't be loaded ({reason})") from error
+        raise ValueError(f"can't be loaded ({first_line(error)})") from error
     return Arrow(match[1], split)
 
 

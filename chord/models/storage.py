@@ -12,6 +12,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from chord.exits import first_line
 from chord.models.config import TransformerConfig
 from chord.models.transformer import Transformer
 
@@ -54,7 +55,7 @@ def load_policy(path: str | Path) -> Transformer:
         model.to(dtype=tensors["embedding.weight"].dtype)
         model.load_state_dict(tensors)
     except (SafetensorError, OSError, TypeError, ValueError, KeyError, RuntimeError) as error:
-        raise ValueError(f"checkpoint {path}: weights do not fit: {_first_line(error)}") from None
+        raise ValueError(f"checkpoint {path}: weights do not fit: {first_line(error)}") from None
     return model
 
 
@@ -72,14 +73,10 @@ def _read_header(path: str | Path) -> dict[str, Any]:
             header = json.loads(file.metadata()[_ENTRY])
     except (SafetensorError, OSError) as error:
         raise ValueError(
-            f"checkpoint {path}: cannot be read as safetensors: {_first_line(error)}"
+            f"checkpoint {path}: cannot be read as safetensors: {first_line(error)}"
         ) from None
     except (TypeError, KeyError, json.JSONDecodeError):
         header = None
     if not isinstance(header, dict) or not {"config", "metadata"} <= header.keys():
         raise ValueError(f"checkpoint {path}: was not written by chord.models.storage.save_policy")
     return header
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
+from chord.exits import first_line
 from chord.models.hf.policy import HFPolicy
 from chord.models.hf.source import Source, find
 from chord.models.hf.tokenizer import LanguageTokenizer
@@ -245,8 +246,9 @@ def _one_line(source: Source) -> Iterator[None]:
     try:
         yield
     except Exception as error:  # the libraries raise many kinds
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         hint = ""
         if "local_files_only" not in source.arguments:
             hint = "; if it is a hub id, it is not in the local cache and the hub was not reached"
-        raise ValueError(f"{source.setting}: can't be loaded ({reason}){hint}") from error
+        raise ValueError(
+            f"{source.setting}: can't be loaded ({first_line(error)}){hint}"
+        ) from error

@@ -6,6 +6,7 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from chord.exits import first_line
 from chord.models.hf.loading import load_policy
 from chord.models.hf.policy import HFPolicy
 
@@ -50,6 +51,7 @@ def load(config: HFModel, directory: Path) -> HFPolicy:
     try:
         set_peft_model_state_dict(policy.model, load_peft_weights(str(directory), device="cpu"))
     except (OSError, RuntimeError, ValueError, KeyError) as error:
-        reason = str(error).splitlines()[0]
-        raise ValueError(f"{directory}: its adapters can't be read ({reason})") from error
+        raise ValueError(
+            f"{directory}: its adapters can't be read ({first_line(error)})"
+        ) from error
     return policy

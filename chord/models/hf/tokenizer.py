@@ -12,6 +12,7 @@ from itertools import takewhile
 from typing import Any
 
 from chord.data.batch import Pair, Problem, Turn
+from chord.exits import first_line
 
 
 @dataclass
@@ -134,10 +135,9 @@ class LanguageTokenizer:
                 messages, tokenize=False, add_generation_prompt=begin
             )
         except Exception as error:  # a template raises whatever its author chose
-            reason = str(error).splitlines()[0]
             raise ValueError(
                 f"model.path={self.name}: its chat template refuses a conversation of "
-                f"{', '.join(turn.role for turn in turns)} ({reason})"
+                f"{', '.join(turn.role for turn in turns)} ({first_line(error)})"
             ) from error
         return text
 

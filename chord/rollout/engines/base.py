@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from chord.exits import first_line
 from chord.rollout.sampling import Samples, check_lengths, evaluating, sample
 
 if TYPE_CHECKING:

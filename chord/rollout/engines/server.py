@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, Any
 import torch.distributed as dist
 
 from chord.distributed import rank, world_size
+from chord.exits import first_line
 from chord.models.hf.merged import merged_weights
-from chord.rollout.engines.base import Draft, Foreign, Request, first_line
+from chord.rollout.engines.base import Draft, Foreign, Request
 from chord.rollout.engines.vllm import logprobs_mode
 
 if TYPE_CHECKING:

@@ -8,8 +8,9 @@ import tempfile
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from chord.exits import first_line
 from chord.models.hf.merged import merged_weights
-from chord.rollout.engines.base import Draft, Foreign, Request, first_line
+from chord.rollout.engines.base import Draft, Foreign, Request
 
 if TYPE_CHECKING:
     from chord.models.policy import Policy
