@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING
 
 import torch
@@ -11,7 +12,50 @@ if TYPE_CHECKING:
     from chord.models.config import TransformerConfig
 
 
-class KVCache:
+class Slots(ABC):
+    """Which slots of a cache hold a real token: one slot for each column of the padded input.
+
+    ``valid`` stays None until padding is seen, because attention without a mask is faster.
+    """
+
+    def __init__(self) -> None:
+        self.length = 0
+        """Slots filled so far, the same for all rows."""
+        self.valid: Tensor | None = None
+        """(rows, capacity) bool."""
+
+    @property
+    @abstractmethod
+    def rows(self) -> int:
+        """Sequences."""
+
+    @property
+    @abstractmethod
+    def capacity(self) -> int:
+        """Tokens that a sequence may have."""
+
+    @property
+    @abstractmethod
+    def device(self) -> torch.device:
+        """Where the mask is."""
+
+    def mark(self, attention_mask: Tensor | None, new: int) -> Tensor | None:
+        """Record which of the ``new`` slots are real; return (rows, slots), None if all are."""
+        end = self.length + new
+        if self.valid is None and attention_mask is not None and not bool(attention_mask.all()):
+            shape = (self.rows, self.capacity)
+            self.valid = torch.ones(shape, dtype=torch.bool, device=self.device)
+        if self.valid is None:
+            return None
+        self.valid[:, self.length : end] = True if attention_mask is None else attention_mask
+        return self.valid[:, :end]
+
+    def advance(self, new: int) -> None:
+        """Count ``new`` more slots as filled."""
+        self.length += new
+
+
+class KVCache(Slots):
     """Preallocated keys and values of every layer, filled from the left.
 
     One slot per column of the padded input; ``valid`` marks the slots that hold a real token and
@@ -22,10 +66,7 @@ class KVCache:
     def __init__(self, storage: Tensor) -> None:
         self.storage = storage
         """(layers, 2, rows, heads, capacity, head width): keys, then values."""
-        self.length = 0
-        """Slots filled so far, the same for all rows."""
-        self.valid: Tensor | None = None
-        """(rows, capacity) bool."""
+        super().__init__()
 
     @classmethod
     def create(
@@ -49,6 +90,10 @@ class KVCache:
     def capacity(self) -> int:
         return self.storage.shape[4]
 
+    @property
+    def device(self) -> torch.device:
+        return self.storage.device
+
     def append(self, layer: int, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
         """Store one layer's new keys and values; return all of them, (rows, heads, slots, width).
 
@@ -59,21 +104,6 @@ class KVCache:
         keys[:, :, self.length : end] = key
         values[:, :, self.length : end] = value
         return keys[:, :, :end], values[:, :, :end]
-
-    def mark(self, attention_mask: Tensor | None, new: int) -> Tensor | None:
-        """Record which of the ``new`` slots are real; return (rows, slots), None if all are."""
-        end = self.length + new
-        if self.valid is None and attention_mask is not None and not bool(attention_mask.all()):
-            shape = (self.rows, self.capacity)
-            self.valid = torch.ones(shape, dtype=torch.bool, device=self.storage.device)
-        if self.valid is None:
-            return None
-        self.valid[:, self.length : end] = True if attention_mask is None else attention_mask
-        return self.valid[:, :end]
-
-    def advance(self, new: int) -> None:
-        """Count ``new`` more slots as filled."""
-        self.length += new
 
     def expand(self, group_size: int) -> KVCache:
         """Return a cache in which each row stands ``group_size`` times, one after the other."""

@@ -6,47 +6,41 @@ import torch
 from torch import Tensor
 from transformers import DynamicCache, PretrainedConfig
 
+from chord.models.cache import Slots
 
-class HFCache:
-    """A cache of transformers with the mask of its slots; see `chord.models.policy.Cache`.
 
-    ``valid`` marks the slots that hold a real token and stays None until padding is seen, because
-    attention without a mask is faster.
-    """
+class HFCache(Slots):
+    """A cache of transformers with the mask of its slots; see `chord.models.policy.Cache`."""
 
     def __init__(
         self, config: PretrainedConfig, *, rows: int, capacity: int, device: torch.device
     ) -> None:
+        super().__init__()
         self.entries = DynamicCache(config=config)
-        self.rows = rows
-        self.capacity = capacity
-        self.device = device
-        self.length = 0
-        """Slots filled so far, the same for all rows."""
-        self.valid: Tensor | None = None
-        """(rows, capacity) bool."""
+        self._rows, self._capacity, self._device = rows, capacity, device
+
+    @property
+    def rows(self) -> int:
+        return self._rows
+
+    @property
+    def capacity(self) -> int:
+        return self._capacity
+
+    @property
+    def device(self) -> torch.device:
+        return self._device
 
     def mark(self, attention_mask: Tensor | None, new: int) -> Tensor | None:
-        """Record which of the ``new`` slots are real; return (rows, slots), None if all are."""
-        end = self.length + new
-        if end > self.capacity:
+        """As `Slots.mark`; ValueError where the sequence outgrows what was asked for."""
+        if (end := self.length + new) > self.capacity:
             raise ValueError(f"a sequence of {end} tokens does not fit a cache of {self.capacity}")
-        if self.valid is None and attention_mask is not None and not bool(attention_mask.all()):
-            shape = (self.rows, self.capacity)
-            self.valid = torch.ones(shape, dtype=torch.bool, device=self.device)
-        if self.valid is None:
-            return None
-        self.valid[:, self.length : end] = True if attention_mask is None else attention_mask
-        return self.valid[:, :end]
-
-    def advance(self, new: int) -> None:
-        """Count ``new`` more slots as filled."""
-        self.length += new
+        return super().mark(attention_mask, new)
 
     def expand(self, group_size: int) -> HFCache:
         """The same cache, in which each row now stands ``group_size`` times."""
         self.entries.batch_repeat_interleave(group_size)
-        self.rows *= group_size
+        self._rows *= group_size
         if self.valid is not None:
             self.valid = self.valid.repeat_interleave(group_size, dim=0)
         return self
@@ -54,6 +48,6 @@ class HFCache:
     def select(self, rows: Tensor) -> None:
         """Keep the given rows, (n,) int64, in that order."""
         self.entries.batch_select_indices(rows)
-        self.rows = len(rows)
+        self._rows = len(rows)
         if self.valid is not None:
             self.valid = self.valid[rows]
