@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from chord.data.batch import micro_batches
 from chord.distributed import all_sum, world_size
 from chord.gradients.off_policy import ExpertTokens
 from chord.gradients.rows import Backward, Models, OffPolicy, RolloutRows, Tokens
@@ -12,7 +11,7 @@ from chord.gradients.terms import Terms
 from chord.gradients.weights import StepWeights
 from chord.losses import Objective, aggregate, denominator
 from chord.models.scoring import scatter, score
-from chord.models.sharing import prompt_numbers
+from chord.models.sharing import policy_batches
 from chord.weightings import Weighting
 
 
@@ -53,8 +52,7 @@ def add_rl_gradient(
         )
     terms = Terms(models, objective, temperature=temperature)
     top_k = weighting.top_k if weights_of is not None else None
-    together = prompt_numbers(rows.tokens) if models.policy.shares_prompts else None
-    for index in micro_batches(rows.tokens, micro_batch, together=together):
+    for index in policy_batches(models.policy, rows.tokens, micro_batch):
         piece = rows.select(index)
         own = piece.own()
         mask = own.tokens.mask

@@ -8,14 +8,18 @@ most of the forward and backward is saved.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
+from chord.data.batch import micro_batches
+
 if TYPE_CHECKING:
     from chord.data.batch import TokenBatch
+    from chord.models.policy import Policy
 
 WORTH = 0.6
 """Share of the work that must be left, or rows stay as they are."""
@@ -57,6 +61,12 @@ def share_prompts(batch: TokenBatch) -> Shared | None:
     if _work(len(groups), width) > WORTH * _work(len(rows), apart):
         return None
     return _lay_out(rows, groups, width, batch)
+
+
+def policy_batches(policy: Policy, batch: TokenBatch, size: int) -> Iterator[Tensor]:
+    """`micro_batches` for a policy: rows of one prompt stay together where it can share it."""
+    together = prompt_numbers(batch) if policy.shares_prompts else None
+    return micro_batches(batch, size, together=together)
 
 
 def prompt_numbers(batch: TokenBatch) -> Tensor:

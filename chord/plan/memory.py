@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-from chord.data.batch import TokenBatch, micro_batches
+from chord.data.batch import TokenBatch
 from chord.models.scoring import PIECE, score
-from chord.models.sharing import prompt_numbers, share_prompts
+from chord.models.sharing import policy_batches, share_prompts
 
 if TYPE_CHECKING:
     from chord.config import TrainConfig
@@ -83,10 +83,9 @@ def of_sampling(policy: Policy, rows: int, length: int, *, when: str = SAMPLING)
 
 def of_training(policy: Policy, batches: Iterable[TokenBatch], micro_batch: int) -> list[Part]:
     """What the largest micro-batch keeps for its backward, and its logits."""
-    most, tokens, width = 0, 0, 0
+    most, tokens = 0, 0
     for batch in batches:
-        together = prompt_numbers(batch) if policy.shares_prompts else None
-        for index in micro_batches(batch, micro_batch, together=together):
+        for index in policy_batches(policy, batch, micro_batch):
             piece = batch.select(index)
             # As many rows as are beside each other, or a shared prompt would look cheaper.
             few = piece.select(slice(0, min(len(index), 8)))

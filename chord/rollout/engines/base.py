@@ -201,10 +201,10 @@ class Foreign(Engine):
         """
         import torch
 
-        from chord.data.batch import collate, micro_batches
+        from chord.data.batch import collate
         from chord.losses import token_entropy
         from chord.models.scoring import scatter, score
-        from chord.models.sharing import prompt_numbers
+        from chord.models.sharing import policy_batches
         from chord.weightings.stats import token_logprobs
 
         temperature = self.config.temperature
@@ -217,17 +217,11 @@ class Foreign(Engine):
 
         batch = collate(prompts, responses, pad_id=self.tokenizer.pad_id).to(policy.device)
         values = torch.zeros((*batch.mask.shape, 2), dtype=policy.dtype, device=policy.device)
-        together = prompt_numbers(batch) if policy.shares_prompts else None
         with torch.no_grad(), evaluating(policy):
-            for index in micro_batches(batch, self.micro_batch, together=together):
+            for index in policy_batches(policy, batch, self.micro_batch):
                 piece = batch.select(index)
                 found = score(policy, piece).map(of_tokens, piece.targets[piece.mask])
                 width = piece.mask.shape[1]
                 values[index, :width] = scatter(torch.stack(found, dim=-1), piece.mask)
         logprobs, entropies = values[batch.mask].cpu().unbind(dim=-1)
         return logprobs, entropies
-
-
-def first_line(error: BaseException) -> str:
-    """The first line of an error's text, or its kind."""
-    return next(iter(str(error).strip().splitlines()), type(error).__name__)
