@@ -134,16 +134,16 @@ def make_expert(path: Path, settings: Sequence[str], n: int | None, k: int, keep
 
 
 def _teacher(settings: Sequence[str]) -> Teacher:
-    from hydra import compose, initialize_config_dir
+    from hydra import compose
 
     from chord.build import build_data, fit_data, in_precision, prepare_reward
-    from chord.config import CONF_DIR, ConfigError, TrainConfig, parse, register
+    from chord.config import ConfigError, TrainConfig, parse, reading_conf, register
     from chord.data.corpus import Corpus
 
     given = {setting.partition("=")[0] for setting in settings}
     defaults = [f"{name}={value}" for name, value in _DEFAULTS.items() if name not in given]
     register()
-    with initialize_config_dir(version_base="1.3", config_dir=str(CONF_DIR)):
+    with reading_conf():
         config = parse(compose("train", [*defaults, *settings]), TrainConfig)
     data = build_data(config)
     if not isinstance(data, Corpus):
