@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING
 
 from chord.checks import check_experts, reads_reference, reads_teacher
-from chord.config import ConfigError, TrainConfig
+from chord.config import ConfigError, TrainConfig, config_errors
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -19,13 +20,18 @@ if TYPE_CHECKING:
 
 def build_data(config: TrainConfig) -> Data:
     """The data, for the model's tokenizer; `ConfigError` where the two do not go together."""
-    try:
+    with config_errors():
         data = config.data.build(config.model.tokenizer())
         data.skills = _retained(config, data)
-    except ValueError as error:
-        raise ConfigError(str(error)) from error
     check_experts(config, data)
     return data
+
+
+@contextmanager
+def open_data(config: TrainConfig) -> Iterator[Data]:
+    """`build_data` for a block that scores answers: the scorers' processes end with it."""
+    with closing(config.reward), closing(build_data(config)) as data:
+        yield data
 
 
 def _retained(config: TrainConfig, data: Data) -> Sequence[Skill]:
@@ -57,10 +63,8 @@ def build_models(config: TrainConfig) -> Models:
 
 def prepare_reward(config: TrainConfig, data: Data) -> None:
     """Get the reward ready; `ConfigError` where it can't score such problems as the data have."""
-    try:
+    with config_errors():
         config.reward.prepare(data.held_out("validation")[0])
-    except ValueError as error:
-        raise ConfigError(str(error)) from error
 
 
 def rebuilt(config: TrainConfig, weights: dict[str, Tensor]) -> Policy:
@@ -101,10 +105,8 @@ def fit_data(config: TrainConfig, data: Data, policy: Policy) -> None:
         rollout=config.rollout.max_new_tokens,
         evaluation=config.evaluation.max_new_tokens,
     )
-    try:
+    with config_errors():
         data.fit(room)
-    except ValueError as error:
-        raise ConfigError(str(error)) from error
     amounts = config.evaluation.amounts("retained")
     for skill in data.skills:
         asked = [p for split, count in amounts.items() for p in skill.problems[split][:count]]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from chord.advantages import SrftAdvantage
-from chord.config import ConfigError, TrainConfig, registered_name
+from chord.config import ConfigError, TrainConfig, config_errors, registered_name
 from chord.data.base import SPLITS, Data, DataConfig
 from chord.evaluation import Evaluation
 from chord.models.base import NoTeacher
@@ -23,10 +23,8 @@ def check(config: TrainConfig) -> None:
 
 def check_amounts(evaluation: Evaluation, data: DataConfig) -> None:
     """Refuse an evaluation on more than the data hold out."""
-    try:
+    with config_errors():
         evaluation.check_amounts(data.held_out_sizes)
-    except ValueError as error:
-        raise ConfigError(str(error)) from error
 
 
 def may_imitate(config: TrainConfig) -> bool:

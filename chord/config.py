@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import difflib
 import os
-from collections.abc import Iterable
-from contextlib import AbstractContextManager
+from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
 from typing import Any, TypeVar, get_type_hints
@@ -44,6 +44,15 @@ MAX_SEED = 2**32 - 1
 
 class ConfigError(ValueError):
     """A configuration that can't be run, said in one line: setting, value, what is allowed."""
+
+
+@contextmanager
+def config_errors() -> Iterator[None]:
+    """What the block refuses as ValueError is the user's to mend."""
+    try:
+        yield
+    except ValueError as error:
+        raise ConfigError(str(error)) from error
 
 
 def check_threads(threads: int) -> None:

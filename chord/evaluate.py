@@ -13,9 +13,9 @@ from chord.checks import check_amounts
 from chord.config import (
     CONF_DIR,
     VERSION_BASE,
-    ConfigError,
     EvaluateConfig,
     TrainConfig,
+    config_errors,
     parse,
 )
 from chord.run import newest_run, open_run
@@ -45,7 +45,7 @@ def evaluate_run(path: Path, config: EvaluateConfig) -> tuple[Report, Report]:
     import torch
     from rich.console import Console
 
-    from chord.build import build_data, fit_data, prepare_reward
+    from chord.build import fit_data, open_data, prepare_reward
     from chord.evaluation import evaluate, side_by_side
     from chord.summary import print_summary
 
@@ -55,27 +55,22 @@ def evaluate_run(path: Path, config: EvaluateConfig) -> tuple[Report, Report]:
     trained.evaluation = config.evaluation
     alpha = last_alpha(path, trained)
     torch.set_num_threads(config.threads)
-    data = build_data(trained)
-    try:
-        policies = (trained.model.build(), trained_model(path, trained))
-    except ValueError as error:
-        raise ConfigError(str(error)) from error
-    fit_data(trained, data, policies[0])
-    prepare_reward(trained, data)
-    reports = [
-        evaluate(
-            policy,
-            data,
-            config.evaluation,
-            trained.reward,
-            split=config.split,
-            alpha=alpha,
+    with open_data(trained) as data:
+        with config_errors():
+            policies = (trained.model.build(), trained_model(path, trained))
+        fit_data(trained, data, policies[0])
+        prepare_reward(trained, data)
+        base, after = (
+            evaluate(
+                policy,
+                data,
+                config.evaluation,
+                trained.reward,
+                split=config.split,
+                alpha=alpha,
+            )
+            for policy in policies
         )
-        for policy in policies
-    ]
-    trained.reward.close()
-    data.close()
-    base, after = reports
     print_summary(
         Console(),
         base.metrics,

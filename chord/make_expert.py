@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -109,10 +110,9 @@ def make_expert(path: Path, settings: Sequence[str], n: int | None, k: int, keep
     """Ask problem after problem, in the order of their keys; returns what to print."""
     import orjson
 
-    teacher = _teacher(settings)
-    answered, start = _begun(path, teacher.data)
-    tried, added = 0, 0
-    try:
+    with _teacher(settings) as teacher:
+        answered, start = _begun(path, teacher.data)
+        tried, added = 0, 0
         with path.open("ab") as file:
             for batch in _batches(teacher, start):
                 if n is not None and answered >= n:
@@ -125,19 +125,25 @@ def make_expert(path: Path, settings: Sequence[str], n: int | None, k: int, keep
                     added += len(rows)
                     file.write(b"".join(orjson.dumps(row) + b"\n" for row in rows))
                 file.flush()
-    finally:
-        teacher.config.reward.close()
     return (
         f"{path}: {answered} problems with an answer; {tried} were asked now, and {added} answers "
         f"written\npython -m chord.train {' '.join(settings)} data.expert={path}"
     )
 
 
-def _teacher(settings: Sequence[str]) -> Teacher:
+@contextmanager
+def _teacher(settings: Sequence[str]) -> Iterator[Teacher]:
     from hydra import compose
 
-    from chord.build import build_data, fit_data, in_precision, prepare_reward
-    from chord.config import ConfigError, TrainConfig, parse, reading_conf, register
+    from chord.build import fit_data, in_precision, open_data, prepare_reward
+    from chord.config import (
+        ConfigError,
+        TrainConfig,
+        config_errors,
+        parse,
+        reading_conf,
+        register,
+    )
     from chord.data.corpus import Corpus
 
     given = {setting.partition("=")[0] for setting in settings}
@@ -145,22 +151,22 @@ def _teacher(settings: Sequence[str]) -> Teacher:
     register()
     with reading_conf():
         config = parse(compose("train", [*defaults, *settings]), TrainConfig)
-    data = build_data(config)
-    if not isinstance(data, Corpus):
-        raise ConfigError("data: has an expert of its own; use data=jsonl or data=reasoning_gym")
-    try:
-        policy = config.model.build()
-    except ValueError as error:
-        raise ConfigError(str(error)) from error
-    in_precision(policy, config)
-    fit_data(config, data, policy)
-    prepare_reward(config, data)
     import torch
 
     torch.set_num_threads(config.threads)
-    if torch.cuda.is_available():
-        policy.to("cuda")
-    return Teacher(config, data, policy.eval())
+    with open_data(config) as data:
+        if not isinstance(data, Corpus):
+            raise ConfigError(
+                "data: has an expert of its own; use data=jsonl or data=reasoning_gym"
+            )
+        with config_errors():
+            policy = config.model.build()
+        in_precision(policy, config)
+        fit_data(config, data, policy)
+        prepare_reward(config, data)
+        if torch.cuda.is_available():
+            policy.to("cuda")
+        yield Teacher(config, data, policy.eval())
 
 
 def _begun(path: Path, data: Corpus) -> tuple[int, int]:

@@ -8,16 +8,17 @@ picture.
 from __future__ import annotations
 
 import sys
-from contextlib import nullcontext
+from collections.abc import Iterator
+from contextlib import ExitStack, closing, contextmanager, nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import hydra
 from omegaconf import OmegaConf
 
 from chord import cli
 from chord.checks import overlap_report
-from chord.config import CONF_DIR, VERSION_BASE, ConfigError, TrainConfig
+from chord.config import CONF_DIR, VERSION_BASE, ConfigError, TrainConfig, config_errors
 from chord.launch import SURE, first, follow, leads
 from chord.run import RunDirectory, holds_run, refuse_a_second_run
 from chord.sweep.directory import in_its_directory
@@ -25,7 +26,11 @@ from chord.sweep.job import run_job
 from chord.sweep.status import begin, recorded
 
 if TYPE_CHECKING:
+    from chord.data.base import Data
     from chord.fit import Outcome
+    from chord.gradients import Models
+    from chord.recorder import Recorder
+    from chord.tracking import Tracker
 
 
 def main() -> None:
@@ -78,58 +83,92 @@ def train_unrecorded(config: TrainConfig, run: RunDirectory) -> Outcome | None:
 
     torch.set_num_threads(config.threads)
     from lightning.pytorch import seed_everything
-    from rich.console import Console
 
-    from chord.build import build_data, build_models, check_models, prepare_reward
-    from chord.checkpoint import CHECKPOINT, load_weights, read_checkpoint
-    from chord.data.preview import preview
+    from chord.build import open_data
     from chord.fit import Run
-    from chord.imitation import open_cache
     from chord.recorder import Recorder
     from chord.rollout.engines import open_engine
-    from chord.tracking import Tracker, new_run_id, open_tracker
-    from chord.tracking.base import shown
+    from chord.tracking import Tracker
 
     leader = leads(config.trainer)
     if config.resume is None and leader:
         refuse_a_second_run(run.path)
-    try:
+    with config_errors():
         config.trainer.check_machine()
-    except ValueError as error:
-        raise ConfigError(str(error)) from error
     seed_everything(config.seed, verbose=False)
-    data = build_data(config)
-    try:
-        completed, random_states, weights = read_checkpoint(run.path)
-        if completed > config.steps:
-            raise ConfigError(f"steps={config.steps}: the run has already taken {completed}")
-        prepare_reward(config, data)
-        models = build_models(config)
-        check_models(config, models, data)
-        overlap = overlap_report(data)
-        open_cache(config, data)
-        if weights is not None:
-            load_weights(models.policy, weights, f"resume={run.path}")
-            del weights  # as large as the model
-        models.engine = open_engine(config, data, models.policy)
-        recorder = Recorder(run.path)
+    with ExitStack() as stack:
+        data = stack.enter_context(open_data(config))
+        with config_errors():
+            completed, random_states, models = load(config, run, data)
+            overlap = overlap_report(data)
+            models.engine = open_engine(config, data, models.policy)
+            stack.enter_context(closing(models.engine))
+            recorder, tracker = Recorder(run.path), Tracker()
+            if leader:
+                write(run, recorder, completed)
         if leader:
-            run.tracker_id = run.tracker_id or new_run_id()
-            run.write()
-            begin(run)
-            recorder.truncate(completed)
-    except ValueError as error:
-        raise ConfigError(str(error)) from error
-    if not leader:
-        this = Run(config, run, data, models, recorder, Tracker(), completed, random_states)
+            introduce(config, data, overlap)
+            tracker = stack.enter_context(tracked(config, run, recorder))
+        this = Run(config, run, data, models, recorder, tracker, completed, random_states)
         return this.complete()
-    for note in (*notes(config), *data.report(), overlap):
-        print(note)
+
+
+def load(
+    config: TrainConfig, run: RunDirectory, data: Data
+) -> tuple[int, dict[str, Any] | None, Models]:
+    """The train steps that are done, the random states after them, and the models as they were.
+
+    Raises ValueError for what can't be read, or does not go together.
+    """
+    from chord.build import build_models, check_models, prepare_reward
+    from chord.checkpoint import load_weights, read_checkpoint
+    from chord.imitation import open_cache
+
+    completed, random_states, weights = read_checkpoint(run.path)
+    if completed > config.steps:
+        raise ConfigError(f"steps={config.steps}: the run has already taken {completed}")
+    prepare_reward(config, data)
+    models = build_models(config)
+    check_models(config, models, data)
+    open_cache(config, data)
+    if weights is not None:
+        load_weights(models.policy, weights, f"resume={run.path}")
+    return completed, random_states, models
+
+
+def write(run: RunDirectory, recorder: Recorder, completed: int) -> None:
+    """Make the run directory this run's, which goes on after the `completed` steps in it."""
+    from chord.tracking import new_run_id
+
+    run.tracker_id = run.tracker_id or new_run_id()
+    run.write()
+    begin(run)
+    recorder.truncate(completed)
+
+
+def introduce(config: TrainConfig, data: Data, overlap: str) -> None:
+    """What a user should know before the first step."""
+    from rich.console import Console
+
+    from chord.data.preview import preview
+
+    note = config.weighting.note
+    for line in (*([] if note is None else [note]), *data.report(), overlap):
+        print(line)
     if config.data.preview:
         Console().print(preview(data, config.seed, config.data.preview))
+
+
+@contextmanager
+def tracked(config: TrainConfig, run: RunDirectory, recorder: Recorder) -> Iterator[Tracker]:
+    """The run's tracker, which is told how the block ends; so is the user."""
+    from chord.checkpoint import CHECKPOINT
+    from chord.tracking import open_tracker
+    from chord.tracking.base import shown
+
     resolved = OmegaConf.to_container(run.config, resolve=True)
     assert isinstance(resolved, dict)
-    try:
+    with config_errors():
         tracker = open_tracker(
             config.tracking,
             run.path,
@@ -138,30 +177,18 @@ def train_unrecorded(config: TrainConfig, run: RunDirectory) -> Outcome | None:
             run_id=run.tracker_id,
             resume_rows=recorder.history(),
         )
-    except ValueError as error:
-        raise ConfigError(str(error)) from error
-    this = Run(config, run, data, models, recorder, tracker, completed, random_states)
     exit_code = 1
     try:
-        outcome = this.complete()
+        yield tracker
         exit_code = 0
-        return outcome
     finally:
-        models.engine.close()
         tracker.finish(exit_code)
-        config.reward.close()
-        data.close()
         # Only now is it known whether an upload went through.
         for line in tracker.messages():
             print(line)
         if exit_code and (run.path / CHECKPOINT).exists():
             command = f"python -m chord.train resume={shown(run.path)}"
             print(f"stopped; to go on from the last checkpoint: {command}", file=sys.stderr)
-
-
-def notes(config: TrainConfig) -> list[str]:
-    """What a user should know before the first step."""
-    return [note for note in (config.weighting.note,) if note is not None]
 
 
 if __name__ == "__main__":

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from chord.build import build_data, build_models, check_models
+from chord.build import build_models, check_models, open_data
 from chord.checkpoint import StepLoader
+from chord.config import config_errors
 from chord.data.batch import TokenBatch
 from chord.evaluation import AMOUNTS, SAMPLES, evaluate
 from chord.module import ChordModule
+from chord.rollout.engines import open_engine
 
 if TYPE_CHECKING:
     from chord.config import TrainConfig
@@ -48,14 +51,21 @@ class Calibration:
 def calibrate(config: TrainConfig, steps: int) -> Calibration:
     """Take `steps` steps beyond the first and average them.
 
-    Raises `ConfigError` where models and data do not go together.
+    Raises `ConfigError` where models, data and engine do not go together.
     """
     from lightning.pytorch import seed_everything
 
     seed_everything(config.seed, verbose=False)
-    data = build_data(config)
-    models = build_models(config)
-    check_models(config, models, data)
+    with open_data(config) as data:
+        models = build_models(config)
+        check_models(config, models, data)
+        with config_errors():
+            models.engine = open_engine(config, data, models.policy)
+        with closing(models.engine):
+            return _calibrate(config, steps, data, models)
+
+
+def _calibrate(config: TrainConfig, steps: int, data: Data, models: Models) -> Calibration:
     module = ChordModule(config, data, models)
     seen: list[Mapping[str, Any]] = []
     plans: list[Any] = []

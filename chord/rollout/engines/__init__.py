@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 from chord.rollout.engines.base import Engine, Foreign, Native
@@ -18,7 +19,8 @@ __all__ = ["Engine", "Foreign", "Native", "open_engine"]
 def open_engine(config: TrainConfig, data: Data, policy: Policy) -> Engine:
     """The engine of `rollout.engine`, with the policy's weights; `Engine.close` ends it.
 
-    Raises ValueError in one line for what is not installed or not there, or runs another model.
+    One that does not start is closed here. Raises ValueError in one line for what is not installed
+    or not there, or runs another model.
     """
     rollout = config.rollout
     if rollout.engine == "native":
@@ -34,10 +36,13 @@ def open_engine(config: TrainConfig, data: Data, policy: Policy) -> Engine:
     engine = kind(
         rollout, data.tokenizer, model=config.model, micro_batch=config.trainer.micro_batch
     )
-    # A prefix may leave no room for the one token that every answer has.
-    engine.start(policy, longest=data.longest_prompt + rollout.max_new_tokens + 1)
-    engine.sync(policy)
-    engine.probe(policy)
+    with ExitStack() as stack:
+        stack.callback(engine.close)
+        # A prefix may leave no room for the one token that every answer has.
+        engine.start(policy, longest=data.longest_prompt + rollout.max_new_tokens + 1)
+        engine.sync(policy)
+        engine.probe(policy)
+        stack.pop_all()
     return engine
 
 
