@@ -22,11 +22,19 @@ class Cache(Protocol):
         ...
 
 
+def in_full(logits: Tensor) -> Tensor:
+    """Logits in float32 where they were computed in half precision, else as they are.
+
+    Log-probabilities, entropies and losses are taken of nothing less.
+    """
+    return logits.float() if logits.dtype in (torch.float16, torch.bfloat16) else logits
+
+
 class Policy(nn.Module, ABC):
     """A causal language model in two parts: features first, logits where they are wanted."""
 
     head: Callable[[Tensor], Tensor]
-    """Maps features (..., width) to logits (..., V)."""
+    """Maps features (..., width) to logits (..., V), `in_full`."""
 
     @property
     @abstractmethod

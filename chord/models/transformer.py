@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from chord.models.cache import KVCache
 from chord.models.config import TransformerConfig
-from chord.models.policy import Cache, Policy
+from chord.models.policy import Cache, Policy, in_full
 
 __all__ = ["KVCache", "Transformer", "TransformerConfig"]
 
@@ -63,6 +63,13 @@ class Block(nn.Module):
         return out
 
 
+class Head(nn.Linear):
+    """From features to logits."""
+
+    def forward(self, features: Tensor) -> Tensor:
+        return in_full(super().forward(features))
+
+
 class Transformer(Policy):
     """The policy: ``hidden`` gives features, ``head`` turns them into logits, (B, L, V).
 
@@ -77,7 +84,7 @@ class Transformer(Policy):
         self.embedding = nn.Embedding(config.vocab_size, config.width)
         self.blocks = nn.ModuleList(Block(config) for _ in range(config.layers))
         self.norm = nn.RMSNorm(config.width, eps=1e-6)
-        self.head = nn.Linear(config.width, config.vocab_size, bias=False)
+        self.head = Head(config.width, config.vocab_size, bias=False)
         self.register_buffer("rope", rotary_table(config), persistent=False)
         self.reset_parameters()
 
@@ -194,9 +201,12 @@ def rotary_table(config: TransformerConfig) -> Tensor:
 
 
 def rotate(x: Tensor, rotation: Tensor) -> Tensor:
-    """Turn each pair of neighbouring channels of x by its position's angle; shape is kept."""
-    pairs = torch.view_as_complex(x.unflatten(-1, (-1, 2)))
-    return torch.view_as_real(pairs * rotation).flatten(-2)
+    """Turn each pair of neighbouring channels of x by its position's angle; shape is kept.
+
+    In the precision of the angles, as half precision has no complex numbers.
+    """
+    pairs = torch.view_as_complex(x.to(rotation.real.dtype).unflatten(-1, (-1, 2)))
+    return torch.view_as_real(pairs * rotation).flatten(-2).to(x.dtype)
 
 
 def is_right_padded(attention_mask: Tensor | None) -> bool:

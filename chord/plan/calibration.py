@@ -106,7 +106,8 @@ def _seconds_of_an_answer(config: TrainConfig, data: Data, models: Models) -> fl
         few = {name: min(amount, getattr(config.evaluation, name)) for name in AMOUNTS}
         small = replace(config.evaluation, **few)
         began = time.perf_counter()
-        evaluate(models.policy, data, small, config.reward, split="val", alpha=0.5)
+        with config.trainer.computing(models.policy.device):
+            evaluate(models.policy, data, small, config.reward, split="val", alpha=0.5)
         took = time.perf_counter() - began
         if took > SHORT:
             break

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from chord.models.hf.cache import HFCache
-from chord.models.policy import Cache, Policy
+from chord.models.policy import Cache, Policy, in_full
 from chord.models.transformer import is_right_padded
 
 if TYPE_CHECKING:
@@ -122,9 +122,7 @@ class HFPolicy(Policy):
     def head(self, features: Tensor) -> Tensor:
         """Logits (..., V) from features (..., width)."""
         head: Any = self.causal.get_output_embeddings()
-        logits: Tensor = head(features)
-        if logits.dtype in (torch.float16, torch.bfloat16):
-            logits = logits.float()
+        logits = in_full(head(features))
         cap = getattr(self.causal.config.get_text_config(), "final_logit_softcapping", None)
         return logits if cap is None else cap * torch.tanh(logits / cap)
 
