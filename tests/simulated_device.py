@@ -26,6 +26,11 @@ _aten = torch.ops.aten
 INDEXING = (_aten.index.Tensor, _aten.index_put.default, _aten.index_put_.default)
 INDEXING += (_aten._index_put_impl_.default, _aten._unsafe_index.Tensor)
 COPIES = (_aten.copy_.default,)
+# Views that torch marks by a bit, which a tensor that wraps another has not.
+MARKED = {
+    _aten._conj.default: _aten._conj_physical.default,
+    _aten._neg_view.default: _aten.neg.default,
+}
 
 
 class OnDevice(Tensor):
@@ -93,9 +98,9 @@ def run(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
     wanted = target is not None and torch.device(target).type == DEVICE.type
     if target is not None:
         kwargs = kwargs | {"device": CPU}
-        # A backward makes its zeros where torch itself takes the device's tensors to be.
+        # A backward makes zeros, and puts copies, where torch takes the device's tensors to be.
         in_backward = torch._C._current_autograd_node() is not None
-        here = wanted or (in_backward and func is not _aten._to_copy.default)
+        here = wanted or (in_backward and (here or func is not _aten._to_copy.default))
     elif func in COPIES:
         here = isinstance(args[0], OnDevice)
     elif here:
@@ -103,7 +108,7 @@ def run(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
     if func is _aten._local_scalar_dense.default:
         here = False
     plain = tree_map_only(OnDevice, lambda each: each.inner, (args, kwargs))
-    found = func(*plain[0], **plain[1])
+    found = MARKED.get(func, func)(*plain[0], **plain[1])
     if not here:
         return found
     return wrapped(func, found, args, plain[0])

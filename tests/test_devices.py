@@ -1,11 +1,9 @@
-"""A train step on a device of its own, simulated: nothing in it meets a tensor of the CPU.
-
-All of it but the backward, which is torch's own affair.
-"""
+"""A train step on a device of its own, simulated: nothing in it meets a tensor of the CPU."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -19,6 +17,7 @@ from chord.config import TrainConfig, parse
 from chord.evaluation import evaluate
 from chord.metrics import branch_metrics
 from chord.module import ChordModule
+from chord.stepping import take_step
 
 STEP = (
     "trainer.diagnostics_every=0",
@@ -46,8 +45,7 @@ def moved(module: ChordModule) -> ChordModule:
 
 
 def numbers(module: ChordModule) -> dict[str, float]:
-    """The metrics of a step and of an evaluation after it."""
-    module.manual_backward = lambda loss: None  # type: ignore[method-assign,assignment]
+    """The metrics of a step, with the norm of its gradient, and of an evaluation after it."""
     plan = module.plan(0)
     sft, rl = module.add_gradients(0, plan)
     found = plan.metrics | branch_metrics(plan.shares, sft, rl, own=plan.own)
@@ -55,6 +53,12 @@ def numbers(module: ChordModule) -> dict[str, float]:
     found |= plan.rollouts.metrics()
     assert plan.rollouts.completions(2)
     config = module.config
+    optimizer: Any = config.optimizer.build(module.trainable())
+    found |= take_step(optimizer, module.trainable(), clip=1e-2)[0]
+    places = {parameter.device for parameter in module.trainable()}
+    assert {p.grad.device for p in module.trainable() if p.grad is not None} == places
+    moments = [m for state in optimizer.state.values() for m in state.values() if m.dim() > 0]
+    assert {moment.device for moment in moments} == places
     report = evaluate(
         module.policy, module.data, config.evaluation, config.reward, split="val", alpha=0.5
     )
