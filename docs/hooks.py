@@ -1,7 +1,9 @@
-"""What mkdocs runs while it builds the site: the configuration reference, read off `conf/`."""
+"""What mkdocs runs while it builds the site: the configuration reference, read off `conf/`, and the
+notebook as a page."""
 
 from __future__ import annotations
 
+import json
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +13,7 @@ from chord.cli import GROUP_ORDER, first_comment
 from chord.config import CONF_DIR
 
 MARKER = "<!-- options -->"
+NOTEBOOK = "<!-- notebook -->"
 _BASE = re.compile(r"^defaults: \[(\w+), _self_\]$", re.MULTILINE)
 _LINE = re.compile(r"^( *)([a-z_]\w*):(?: +(?!#)(.*?))?(?: +# (.*))?$")
 
@@ -25,8 +28,24 @@ class Setting:
 
 
 def on_page_markdown(markdown: str, **_: Any) -> str:
-    """Put the reference where a page asks for it."""
+    """Put the reference, or the notebook, where a page asks for it."""
+    if NOTEBOOK in markdown:
+        return markdown.replace(NOTEBOOK, notebook(Path(__file__).with_name("first-study.ipynb")))
     return markdown.replace(MARKER, reference()) if MARKER in markdown else markdown
+
+
+def notebook(path: Path) -> str:
+    """The cells of a notebook, without its title: the page has its own."""
+    parts = []
+    for cell in json.loads(path.read_text())["cells"]:
+        source = "".join(cell["source"])
+        if cell["cell_type"] == "code":
+            language, code = "python", source
+            if source.startswith("%%bash"):
+                language, code = "bash", source.partition("\n")[2]
+            source = f"```{language}\n{code}\n```"
+        parts.append(source)
+    return "\n\n".join(parts).partition("\n")[2]
 
 
 def reference() -> str:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import importlib.util
 import itertools
 import re
 import shlex
+import sys
 from pathlib import Path
+from types import ModuleType
 
+import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Glob
 
@@ -14,11 +18,29 @@ from chord.config import CONF_DIR
 
 ROOT = Path(__file__).parent.parent
 PAGES = sorted((ROOT / "docs").glob("*.md"))
-TEXTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *PAGES]
+NOTEBOOK = ROOT / "docs" / "first-study.ipynb"
+TEXTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", NOTEBOOK, *PAGES]
+
+
+def hooks() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("docs_hooks", ROOT / "docs" / "hooks.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    # dataclasses look their module up by name.
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(sys.modules, spec.name, module)
+        spec.loader.exec_module(module)
+    return module
+
+
+def text(path: Path) -> str:
+    """A page as it is written; a notebook as the page that the site makes of it."""
+    return hooks().notebook(path) if path.suffix == ".ipynb" else path.read_text()
 
 
 def blocks(path: Path, language: str) -> list[str]:
-    return re.findall(rf"^```{language}\n(.*?)^```$", path.read_text(), re.M | re.S)
+    return re.findall(rf"^```{language}\n(.*?)^```$", text(path), re.M | re.S)
 
 
 def table(page: str, heading: str) -> list[list[str]]:

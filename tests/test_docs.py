@@ -7,17 +7,15 @@ import importlib.util
 import math
 import re
 import shlex
-import sys
 from dataclasses import fields
 from pathlib import Path
-from types import ModuleType
 
 import pytest
 import torch
 from conftest import compose_config
 from hydra.errors import HydraException
 from omegaconf.errors import OmegaConfBaseException
-from pages import PAGES, ROOT, TEXTS, blocks, code, commands, jobs, table
+from pages import PAGES, ROOT, TEXTS, blocks, code, commands, hooks, jobs, table, text
 from vectors import stats_of, weight
 
 import chord
@@ -34,18 +32,6 @@ from chord.registry import SCHEMAS
 from chord.show import panels as show_panels
 from chord.show import parser as show_parser
 from chord.weightings import Phi, Weighting
-
-
-def hooks() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("docs_hooks", ROOT / "docs" / "hooks.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    # dataclasses look their module up by name.
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(sys.modules, spec.name, module)
-        spec.loader.exec_module(module)
-    return module
 
 
 @pytest.mark.parametrize(("page", "command"), commands())
@@ -95,15 +81,17 @@ def test_every_command_can_be_typed(page: str, command: str, tmp_path: Path) -> 
         given = expert_parser().parse_args(arguments)
         parse(compose_config(*given.settings), TrainConfig)
     else:
-        assert program in {"source", "eval", "wandb", "pre-commit", "pip"}, f"{page}: {command}"
+        assert program in {"source", "eval", "cp", "jupyter", "wandb", "pre-commit", "pip"}, (
+            f"{page}: {command}"
+        )
 
 
 def write_own_configuration(directory: Path) -> None:
     """The files that docs/configuration.md says to write."""
     preset, option = blocks(ROOT / "docs" / "configuration.md", "yaml")
-    for path, text in (("experiment/mine.yaml", preset), ("schedule/slow.yaml", option)):
+    for path, lines in (("experiment/mine.yaml", preset), ("schedule/slow.yaml", option)):
         (directory / "my_conf" / path).parent.mkdir(parents=True)
-        (directory / "my_conf" / path).write_text(text)
+        (directory / "my_conf" / path).write_text(lines)
 
 
 def test_a_preset_of_ones_own_does_what_it_says(tmp_path: Path) -> None:
@@ -213,12 +201,12 @@ def _padded(cell: str) -> str:
 
 @pytest.mark.parametrize("path", TEXTS, ids=lambda path: path.name)
 def test_links_lead_to_files_and_named_tests_exist(path: Path) -> None:
-    text = path.read_text()
-    for target in re.findall(r"\]\(([^)\s]+)\)", text):
+    page = text(path)
+    for target in re.findall(r"\]\(([^)\s]+)\)", page):
         if not target.startswith("http"):
             assert (path.parent / target.partition("#")[0]).exists(), target
     tests = "".join(file.read_text() for file in (ROOT / "tests").glob("test_*.py"))
-    for name in re.findall(r"`(test_\w+)`", text):
+    for name in re.findall(r"`(test_\w+)`", page):
         assert f"def {name}(" in tests, name
 
 
