@@ -49,9 +49,15 @@ main()
 """
 
 
-def start(models: Path, where: Path, *arguments: str, script: Path | None = None) -> Any:
-    """Run the command in a process of its own, with warnings as errors in it."""
-    program = ["-m", "chord.train"] if script is None else [str(script)]
+def start(
+    models: Path,
+    where: Path,
+    *arguments: str,
+    script: Path | None = None,
+    module: str = "chord.train",
+) -> Any:
+    """Run a command in a process of its own."""
+    program = ["-m", module] if script is None else [str(script)]
     paths = [f"model.path={models}/base.safetensors", f"teacher.path={models}/teacher.safetensors"]
     given = arguments if arguments[0].startswith("resume=") else (*ARGUMENTS, *paths, *arguments)
     return subprocess.run(
@@ -107,6 +113,30 @@ def test_two_processes_write_one_run_and_any_number_goes_on_with_it(
     again = start(small_models, tmp_path, "resume=both", "steps=5", "trainer.strategy=auto")
     assert again.returncode == 0, again.stderr
     assert_same(tmp_path / "both", tmp_path / "alone")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("module", ["chord.train", "chord.plan"])
+def test_what_is_said_is_said_once(small_models: Path, tmp_path: Path, module: str) -> None:
+    done = start(
+        small_models,
+        tmp_path,
+        "trainer=ddp",
+        "trainer.accelerator=cpu",
+        "steps=1",
+        "rollout.top_k=3",
+        "evaluation.every=0",
+        *(["data.preview=1"] if module == "chord.train" else ["--steps=1"]),
+        module=module,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.count("UserWarning: rollout.top_k=3") == 1
+    told = {
+        "chord.train": ("expert problems: ", "data.preview=1", "step 1/1", "test split"),
+        "chord.plan": ("at its highest", "the run, 1 steps", "of one process"),
+    }
+    for line in told[module]:
+        assert done.stdout.count(line) == 1
 
 
 @pytest.mark.slow

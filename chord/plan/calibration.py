@@ -51,10 +51,13 @@ class Calibration:
 def calibrate(config: TrainConfig, steps: int) -> Calibration:
     """Take `steps` steps beyond the first and average them.
 
-    Raises `ConfigError` where models, data and engine do not go together.
+    Raises `ConfigError` where the machine lacks something, or models, data and engine do not go
+    together.
     """
     from lightning.pytorch import seed_everything
 
+    with config_errors():
+        config.trainer.check_machine()
     seed_everything(config.seed, verbose=False)
     with open_data(config) as data:
         models = build_models(config)

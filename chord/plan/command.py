@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from chord.exits import readable_errors
+from chord.launch import leads
 
 if TYPE_CHECKING:
     from chord.config import TrainConfig
@@ -58,7 +59,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
             raise ValueError(f"--steps {options.steps}: must be at least 1")
         try:
             config = composed(options.settings)
-            show(estimate(config, options.steps), config)
+            found = estimate(config, options.steps)
+            if leads(config.trainer):
+                show(found, config)
         except EXPECTED as error:
             stop(error)
 

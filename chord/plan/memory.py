@@ -86,6 +86,8 @@ def of_training(policy: Policy, batches: Iterable[TokenBatch], micro_batch: int)
     most, tokens = 0, 0
     for batch in batches:
         for index in policy_batches(policy, batch, micro_batch):
+            if not len(index):
+                continue  # another process has more pieces
             piece = batch.select(index)
             # As many rows as are beside each other, or a shared prompt would look cheaper.
             few = piece.select(slice(0, min(len(index), 8)))

@@ -7,6 +7,7 @@ import warnings
 from dataclasses import dataclass, field
 from typing import Any
 
+from chord.launch import first
 from chord.rollout.prefix import KINDS, STAGES, Prefixes
 from chord.schedules import resolve_length
 
@@ -81,7 +82,7 @@ class RolloutConfig:
         self._check_experts()
         self._check_engine()
         for name, off in (("top_p", 1.0), ("top_k", 0)):
-            if getattr(self, name) != off:
+            if getattr(self, name) != off and first():
                 warnings.warn(
                     f"rollout.{name}={getattr(self, name)}: samples no longer follow the policy "
                     f"that is trained, which biases its gradient; {off} turns this off",
