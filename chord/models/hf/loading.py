@@ -12,6 +12,7 @@ import tempfile
 import warnings
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -37,12 +38,37 @@ if TYPE_CHECKING:
 
 
 def resolve(setting: str, path: str, revision: str | None = None) -> Source:
-    """What transformers loads: of a GGUF file the directory that it was unpacked into."""
+    """What transformers loads: of a GGUF file the directory that it was unpacked into.
+
+    Of a hub that does not answer, what is in the local cache.
+    """
     source = find(setting, path, revision)
+    if source.on_hub and not answers(source.place, revision):
+        hint = "; if it is a hub id, it is not in the local cache and the hub was not reached"
+        return replace(source, arguments=source.arguments | {"local_files_only": True}, hint=hint)
     file = Path(source.place)
     if file.suffix == ".gguf" and file.is_file():
         return replace(source, place=str(unpacked(file)))
     return source
+
+
+@cache
+def answers(place: str, revision: str | None) -> bool:
+    """Whether the hub answers to the model's id, whatever it says; asked once.
+
+    It has $HF_HUB_ETAG_TIMEOUT seconds, 10 by default. Its library would try again for a minute.
+    """
+    from huggingface_hub import constants, get_hf_file_metadata, hf_hub_url
+    from huggingface_hub.errors import HfHubHTTPError
+
+    try:
+        url = hf_hub_url(place, "config.json", revision=revision)
+        get_hf_file_metadata(url, timeout=constants.HF_HUB_ETAG_TIMEOUT)
+    except HfHubHTTPError:
+        return True
+    except Exception:  # the library's and those of whatever it connects with
+        return False
+    return True
 
 
 def load_tokenizer(config: HFModel) -> LanguageTokenizer:
@@ -246,9 +272,6 @@ def _one_line(source: Source) -> Iterator[None]:
     try:
         yield
     except Exception as error:  # the libraries raise many kinds
-        hint = ""
-        if "local_files_only" not in source.arguments:
-            hint = "; if it is a hub id, it is not in the local cache and the hub was not reached"
         raise ValueError(
-            f"{source.setting}: can't be loaded ({first_line(error)}){hint}"
+            f"{source.setting}: can't be loaded ({first_line(error)}){source.hint}"
         ) from error

@@ -21,6 +21,13 @@ class Source:
     setting: str
     place: str
     arguments: dict[str, Any]
+    hint: str = ""
+    """What may be wrong besides, where it can't be loaded."""
+
+    @property
+    def on_hub(self) -> bool:
+        """Whether the place is an id on the hub."""
+        return "local_files_only" not in self.arguments
 
 
 def find(setting: str, path: str, revision: str | None = None) -> Source:
