@@ -166,15 +166,15 @@ def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
     for name in [name for name in os.environ if name.lower().endswith("_proxy")]:
         monkeypatch.delenv(name)
     close_session()
-    loading.answers.cache_clear()
+    forget = loading.answers.cache_clear
+    forget()
     yield asked
-    loading.answers.cache_clear()
+    forget()
 
 
 def test_a_hub_that_is_not_reached_is_asked_once(hub: list[str]) -> None:
-    with pytest.raises(ValueError, match=r"^model\.path=org/name: can't be loaded \(") as refused:
+    with pytest.raises(ValueError, match=r"^model\.path=org/name: no such directory; as a hub id"):
         HFModel(path="org/name").tokenizer()
-    assert str(refused.value).endswith("is not in the local cache and the hub was not reached")
     assert 1 <= len(hub) <= ONCE
 
 

@@ -40,16 +40,29 @@ if TYPE_CHECKING:
 def resolve(setting: str, path: str, revision: str | None = None) -> Source:
     """What transformers loads: of a GGUF file the directory that it was unpacked into.
 
-    Of a hub that does not answer, what is in the local cache.
+    Of a hub that does not answer, the directory in the local cache; ValueError where there is none.
     """
     source = find(setting, path, revision)
     if source.on_hub and not answers(source.place, revision):
-        hint = "; if it is a hub id, it is not in the local cache and the hub was not reached"
-        return replace(source, arguments=source.arguments | {"local_files_only": True}, hint=hint)
+        return replace(source, place=cached(source), arguments={"local_files_only": True})
     file = Path(source.place)
     if file.suffix == ".gguf" and file.is_file():
         return replace(source, place=str(unpacked(file)))
     return source
+
+
+def cached(source: Source) -> str:
+    """The directory of the local cache with a model's files."""
+    from huggingface_hub import snapshot_download
+
+    try:
+        place = snapshot_download(source.place, local_files_only=True, **source.arguments)
+    except Exception as error:  # the library raises many kinds
+        raise ValueError(
+            f"{source.setting}: no such directory; as a hub id it is not in the local cache, and "
+            "the hub was not reached"
+        ) from error
+    return str(place)
 
 
 @cache
@@ -272,6 +285,4 @@ def _one_line(source: Source) -> Iterator[None]:
     try:
         yield
     except Exception as error:  # the libraries raise many kinds
-        raise ValueError(
-            f"{source.setting}: can't be loaded ({first_line(error)}){source.hint}"
-        ) from error
+        raise ValueError(f"{source.setting}: can't be loaded ({first_line(error)})") from error

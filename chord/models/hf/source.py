@@ -21,8 +21,6 @@ class Source:
     setting: str
     place: str
     arguments: dict[str, Any]
-    hint: str = ""
-    """What may be wrong besides, where it can't be loaded."""
 
     @property
     def on_hub(self) -> bool:
