@@ -13,6 +13,7 @@ import pytest
 import torch
 from conftest import SMALL, compose_config
 from safetensors.torch import load_file
+from vllm_stub import serving
 
 from chord.config import ConfigError, TrainConfig, parse
 from chord.run import RunDirectory, open_run, resume_run
@@ -184,6 +185,42 @@ def test_what_the_machine_has_not_is_refused_before_the_run(
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 4)
     with pytest.raises(ValueError, match="devices=8: must be at most 4, the number of GPUs"):
         settings(devices=8, strategy="fsdp", accelerator="gpu").check_machine()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("strategy", ["ddp", "fsdp"])
+def test_all_processes_ask_one_server_that_the_first_gives_weights(
+    small_models: Path, tmp_path: Path, strategy: str
+) -> None:
+    with serving() as (place, stub):
+        stub.takes_weights(context=96)
+        given = ["rollout=vllm", f"rollout.server={place}", "steps=2", "evaluation.every=0"]
+        # Nothing is left for the second process.
+        given += ["rollout.problems=1"]
+        loads = []
+        for run, where in (("alone", "trainer=cpu"), ("both", f"trainer={strategy}")):
+            stub.loads = 0
+            done = start(small_models, tmp_path, *given, where, f"hydra.run.dir={run}")
+            assert done.returncode == 0, done.stderr
+            loads.append(stub.loads)
+    # Before the run, and before each step.
+    assert loads == [3, 3]
+    assert_same(tmp_path / "both", tmp_path / "alone")
+    steps = rows(tmp_path / "both" / "metrics.jsonl")
+    # The stub's norms are in float32, as transformers has them.
+    assert all(row["rollout/mismatch_max"] < 1e-5 for row in steps)
+
+
+@pytest.mark.parametrize("strategy", ["ddp", "fsdp"])
+def test_several_processes_need_a_server(strategy: str) -> None:
+    given = [f"trainer={strategy}", "rollout=vllm"]
+    with pytest.raises(ConfigError) as refused:
+        parse(compose_config(*given), TrainConfig)
+    assert str(refused.value) == (
+        "rollout.server=null: with trainer.devices=2, rollout=vllm needs a server, which all "
+        "processes ask; start one (vllm serve DIR) and give rollout.server=http://HOST:PORT"
+    )
+    parse(compose_config(*given, "rollout.server=http://localhost:8000"), TrainConfig)
 
 
 @pytest.mark.parametrize("strategy", ["ddp", "fsdp"])

@@ -34,6 +34,7 @@ RULES: dict[str, tuple[str, ...]] = {
     "ranking": ("weighting=top_entropy", "weighting.apply_to=both", "weighting.normalize=mean1"),
     "kl": ("objective.kl.coef=.1", "objective.kl.where=reward", "advantage=reinforce++"),
     "gate": ("gate=solve_rate", "data.pairing=paired"),
+    "engine": ("rollout=hf", "rollout.problems=1"),
     "no expert rows": ("schedule=rl_only", "rollout.problems=1"),
 }
 

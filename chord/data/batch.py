@@ -199,24 +199,34 @@ def collate(
 def micro_batches(
     tokens: TokenBatch, size: int, *, together: Tensor | None = None
 ) -> Iterator[Tensor]:
-    """Row indices, shortest rows first so that little is padded; size 0: all rows at once.
+    """The `pieces` of the rows, on all ranks as many: the last ones of some are empty.
 
-    Rows with the same number in `together` (B,) stay beside each other, in the place of their
-    longest. All ranks have the same number of pieces, the last ones empty: a model that is spread
-    over them is run by all of them or by none.
+    A model that is spread over the ranks is run by all of them or by none.
     """
     import torch
 
     from chord.distributed import all_max
+
+    found = pieces(tokens, size, together=together)
+    most = int(all_max(torch.tensor(len(found)))) if size > 0 else 1
+    yield from [*found, *[found[0][:0]] * (most - len(found))]
+
+
+def pieces(tokens: TokenBatch, size: int, *, together: Tensor | None = None) -> tuple[Tensor, ...]:
+    """Row indices, shortest rows first so that little is padded; size 0: all rows at once.
+
+    Rows with the same number in `together` (B,) stay beside each other, in the place of their
+    longest.
+    """
+    import torch
 
     lengths = tokens.attention_mask.sum(dim=1)
     order = lengths.argsort(stable=True)
     if together is not None:
         longest = torch.zeros_like(lengths).scatter_reduce(0, together, lengths, "amax")[together]
         order = (longest * len(together) + together).argsort(stable=True)
-    pieces = order.split(size if size > 0 else max(1, len(lengths)))
-    most = int(all_max(torch.tensor(len(pieces)))) if size > 0 else 1
-    yield from [*pieces, *[order[:0]] * (most - len(pieces))]
+    found: tuple[Tensor, ...] = order.split(size if size > 0 else max(1, len(lengths)))
+    return found
 
 
 def collate_pairs(pairs: Sequence[Pair], tokenizer: Tokenizer) -> TokenBatch:

@@ -8,14 +8,14 @@ most of the forward and backward is saved.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
-from chord.data.batch import micro_batches
+from chord.data.batch import micro_batches, pieces
 
 if TYPE_CHECKING:
     from chord.data.batch import TokenBatch
@@ -67,6 +67,12 @@ def policy_batches(policy: Policy, batch: TokenBatch, size: int) -> Iterator[Ten
     """`micro_batches` for a policy: rows of one prompt stay together where it can share it."""
     together = prompt_numbers(batch) if policy.shares_prompts else None
     return micro_batches(batch, size, together=together)
+
+
+def own_batches(policy: Policy, batch: TokenBatch, size: int) -> Sequence[Tensor]:
+    """`policy_batches` of this rank, which has the policy whole: others may have more."""
+    together = prompt_numbers(batch) if policy.shares_prompts else None
+    return pieces(batch, size, together=together)
 
 
 def prompt_numbers(batch: TokenBatch) -> Tensor:

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from chord.data.batch import TokenBatch
 from chord.models.scoring import PIECE, score
-from chord.models.sharing import policy_batches, share_prompts
+from chord.models.sharing import own_batches, share_prompts
 
 if TYPE_CHECKING:
     from chord.config import TrainConfig
@@ -85,9 +85,9 @@ def of_training(policy: Policy, batches: Iterable[TokenBatch], micro_batch: int)
     """What the largest micro-batch keeps for its backward, and its logits."""
     most, tokens = 0, 0
     for batch in batches:
-        for index in policy_batches(policy, batch, micro_batch):
+        for index in own_batches(policy, batch, micro_batch):
             if not len(index):
-                continue  # another process has more pieces
+                continue  # the step's rows are all with other processes
             piece = batch.select(index)
             # As many rows as are beside each other, or a shared prompt would look cheaper.
             few = piece.select(slice(0, min(len(index), 8)))

@@ -40,7 +40,8 @@ def to_llama(policy: Transformer) -> LlamaForCausalLM:
             eos_token_id=1,
         )
     )
-    weights = policy.state_dict()
+    # A state_dict would put a gathered policy back into shards.
+    weights = {name: parameter.detach() for name, parameter in policy.named_parameters()}
     renamed = {
         "model.embed_tokens.weight": weights["embedding.weight"],
         "model.norm.weight": weights["norm.weight"],

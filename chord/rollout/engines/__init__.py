@@ -5,6 +5,7 @@ from __future__ import annotations
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
+from chord.launch import leads
 from chord.rollout.engines.base import Engine, Foreign, Native
 
 if TYPE_CHECKING:
@@ -25,13 +26,6 @@ def open_engine(config: TrainConfig, data: Data, policy: Policy) -> Engine:
     rollout = config.rollout
     if rollout.engine == "native":
         return Native(rollout, data.tokenizer)
-    trainer = config.trainer
-    alone = trainer.devices == trainer.num_nodes == 1
-    if rollout.engine == "vllm" and rollout.server is None and not alone:
-        raise ValueError(
-            f"rollout=vllm: with trainer.devices={trainer.devices} it needs a server, "
-            "rollout.server=http://HOST:PORT; inside a process it takes part in no other's work"
-        )
     kind = foreign(rollout)
     engine = kind(
         rollout, data.tokenizer, model=config.model, micro_batch=config.trainer.micro_batch
@@ -40,8 +34,10 @@ def open_engine(config: TrainConfig, data: Data, policy: Policy) -> Engine:
         stack.callback(engine.close)
         # A prefix may leave no room for the one token that every answer has.
         engine.start(policy, longest=data.longest_prompt + rollout.max_new_tokens + 1)
-        engine.sync(policy)
-        engine.probe(policy)
+        if leads(config.trainer):
+            # The others' answers come after their first step's weights.
+            engine.sync(policy)
+            engine.probe(policy)
         stack.pop_all()
     return engine
 

@@ -204,7 +204,7 @@ class Foreign(Engine):
         from chord.data.batch import collate
         from chord.losses import token_entropy
         from chord.models.scoring import scatter, score
-        from chord.models.sharing import policy_batches
+        from chord.models.sharing import own_batches
         from chord.weightings.stats import token_logprobs
 
         temperature = self.config.temperature
@@ -218,7 +218,7 @@ class Foreign(Engine):
         batch = collate(prompts, responses, pad_id=self.tokenizer.pad_id).to(policy.device)
         values = torch.zeros((*batch.mask.shape, 2), dtype=policy.dtype, device=policy.device)
         with torch.no_grad(), evaluating(policy):
-            for index in policy_batches(policy, batch, self.micro_batch):
+            for index in own_batches(policy, batch, self.micro_batch):
                 piece = batch.select(index)
                 found = score(policy, piece).map(of_tokens, piece.targets[piece.mask])
                 width = piece.mask.shape[1]
