@@ -2,24 +2,19 @@
 
 from __future__ import annotations
 
-import importlib.util
-import json
 import math
-import socket
-import threading
-from collections.abc import Callable, Iterator, Sequence
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from conftest import SMALL, compose_config
+from conftest import compose_config
 from language_models import make_model
 from safetensors.torch import load_file
 from steps import module_of, plan_gradient
 
-from chord.config import ConfigError, TrainConfig, parse
+from chord.config import ConfigError, TrainConfig
 from chord.data.tasks import ALPHABET
 from chord.data.tokenizer import CharTokenizer
 from chord.models.hf.config import HFModel, Lora
@@ -189,86 +184,6 @@ def test_native_answers_are_neither_compared_nor_weighted(
     assert not [name for name in rollouts.metrics() if "mismatch" in name or "correction" in name]
 
 
-def refusal(config: TrainConfig, run: Path) -> str:
-    """What a run says that ends before it begins."""
-    with pytest.raises(ConfigError) as caught:
-        train(config, RunDirectory(run, compose_config(), "run"))
-    assert not (run / "run.json").exists()
-    return str(caught.value)
-
-
-def test_vllm_that_is_not_installed_is_said_before_the_run(
-    small_config: Callable[..., TrainConfig], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    find = importlib.util.find_spec
-    monkeypatch.setattr(
-        importlib.util, "find_spec", lambda name, *more: None if name == "vllm" else find(name)
-    )
-    assert refusal(small_config("rollout=vllm"), tmp_path / "run") == (
-        "rollout=vllm: vLLM is not installed in this environment; install it, or name a server of "
-        "another one as rollout.server=http://HOST:PORT"
-    )
-
-
-def test_a_server_that_is_not_there_is_said_before_the_run(
-    small_config: Callable[..., TrainConfig], tmp_path: Path
-) -> None:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        place = f"http://127.0.0.1:{free.getsockname()[1]}"
-    message = refusal(small_config("rollout=vllm", f"rollout.server={place}"), tmp_path / "run")
-    assert message.startswith(f"rollout.server={place}: no vLLM server answers there (")
-
-
-@pytest.fixture
-def stub() -> Iterator[tuple[str, dict[str, Any]]]:
-    """The address of a server, and what it says to each path; 404 to all others."""
-    said: dict[str, Any] = {"/v1/models": {"data": [{"id": "m"}]}}
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            found = self.path in said
-            self.send_response(200 if found else 404)
-            self.end_headers()
-            self.wfile.write(json.dumps(said.get(self.path)).encode())
-
-        def log_message(self, *_: Any) -> None:
-            return
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield f"http://127.0.0.1:{server.server_port}", said
-        server.shutdown()
-
-
-def test_a_server_that_will_not_do_is_refused_in_one_sentence(
-    stub: tuple[str, dict[str, Any]], small_config: Callable[..., TrainConfig], tmp_path: Path
-) -> None:
-    place, said = stub
-    config = small_config("rollout=vllm", f"rollout.server={place}", "rollout.temperature=.7")
-    begins = f"rollout.server={place}: "
-    assert refusal(config, tmp_path / "run") == (
-        f"{begins}takes no weights; start it with VLLM_SERVER_DEV_MODE=1"
-    )
-    shape = {"vocab_size": 19, "hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
-    (tmp_path / "config.json").write_text(json.dumps(shape | {"hidden_size": 48}))
-    model: dict[str, Any] = {
-        "model": str(tmp_path),
-        "max_model_len": 20,
-        "logprobs_mode": "raw_logprobs",
-    }
-    said["/server_info?config_format=json"] = {"vllm_config": {"model_config": model}}
-    assert refusal(config, tmp_path / "run") == (
-        f"{begins}runs another model than model.path (hidden_size 48, not 16)"
-    )
-    (tmp_path / "config.json").write_text(json.dumps(shape))
-    assert refusal(config, tmp_path / "run").startswith(f"{begins}start it with --max-model-len ")
-    model["max_model_len"] = 96
-    assert refusal(config, tmp_path / "run") == (
-        f"{begins}start it with --logprobs-mode processed_logprobs for rollout.temperature=0.7"
-    )
-
-
 def test_merged_weights_are_those_of_a_merged_model_which_stays_apart(tmp_path: Path) -> None:
     model = HFModel(path=str(make_model(tmp_path / "m")), lora=Lora(rank=2, alpha=6.0))
     policy = build(model)
@@ -298,36 +213,10 @@ def test_an_engine_that_computes_another_model_is_refused(
     small_config: Callable[..., TrainConfig], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(base, "APART", 0.05)
-    assert refusal(small_config("rollout=hf"), tmp_path / "run") == (
+    config = small_config("rollout=hf")
+    with pytest.raises(ConfigError) as caught:
+        train(config, RunDirectory(tmp_path / "run", compose_config(), "run"))
+    assert str(caught.value) == (
         "rollout=hf: the engine's log-probabilities are 0.1 nats from the policy's, so it computes "
         "another model; use rollout=native"
     )
-
-
-@pytest.mark.parametrize(
-    ("typed", "message"),
-    [
-        ("rollout.engine=sglang", "rollout.engine=sglang: must be one of native, hf, vllm"),
-        ("rollout.correction_cap=.5", "rollout.correction_cap=0.5: must be at least 1"),
-        ("rollout.correction_threshold=-1", "rollout.correction_threshold=-1.0: must be a number"),
-        (
-            "rollout.server=http://a:1",
-            "rollout.server=http://a:1: needs rollout=vllm",
-        ),
-        ("rollout=hf +rollout.vllm.seed=1", "rollout.vllm={'seed': 1}: needs rollout=vllm, not"),
-        ("rollout=vllm rollout.server=a:1", "rollout.server=a:1: must be an address such as http"),
-        (
-            "rollout=vllm rollout.server=http://a:1 +rollout.vllm.seed=1",
-            "rollout.vllm={'seed': 1}: a server has its own arguments",
-        ),
-        (
-            "rollout=vllm rollout.temperature=.5 rollout.top_k=5",
-            "rollout.temperature=0.5: must be 1 where vLLM samples with top_p or top_k",
-        ),
-        ("rollout.correction_cap=nan", "rollout.correction_cap=nan: must be at least 1"),
-    ],
-)
-def test_settings_that_make_no_sense_are_refused(typed: str, message: str) -> None:
-    with pytest.raises(ConfigError) as caught:
-        parse(compose_config(*SMALL, *typed.split()), TrainConfig)
-    assert str(caught.value).startswith(message)

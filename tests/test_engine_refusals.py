@@ -1,0 +1,112 @@
+"""Engines that can't answer are refused in one sentence, before the run."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import socket
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import SMALL, compose_config
+from vllm_stub import INFO, Stub, serving
+
+from chord.config import ConfigError, TrainConfig, parse
+from chord.run import RunDirectory
+from chord.train import train
+
+
+def refusal(config: TrainConfig, run: Path) -> str:
+    """What a run says that ends before it begins."""
+    with pytest.raises(ConfigError) as caught:
+        train(config, RunDirectory(run, compose_config(), "run"))
+    assert not (run / "run.json").exists()
+    return str(caught.value)
+
+
+def test_vllm_that_is_not_installed_is_said_before_the_run(
+    small_config: Callable[..., TrainConfig], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    find = importlib.util.find_spec
+    monkeypatch.setattr(
+        importlib.util, "find_spec", lambda name, *more: None if name == "vllm" else find(name)
+    )
+    assert refusal(small_config("rollout=vllm"), tmp_path / "run") == (
+        "rollout=vllm: vLLM is not installed in this environment; install it, or name a server of "
+        "another one as rollout.server=http://HOST:PORT"
+    )
+
+
+def test_a_server_that_is_not_there_is_said_before_the_run(
+    small_config: Callable[..., TrainConfig], tmp_path: Path
+) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        place = f"http://127.0.0.1:{free.getsockname()[1]}"
+    message = refusal(small_config("rollout=vllm", f"rollout.server={place}"), tmp_path / "run")
+    assert message.startswith(f"rollout.server={place}: no vLLM server answers there (")
+
+
+@pytest.fixture
+def stub() -> Iterator[tuple[str, Stub]]:
+    with serving() as found:
+        yield found
+
+
+def test_a_server_that_will_not_do_is_refused_in_one_sentence(
+    stub: tuple[str, Stub], small_config: Callable[..., TrainConfig], tmp_path: Path
+) -> None:
+    place, said = stub[0], stub[1].said
+    config = small_config("rollout=vllm", f"rollout.server={place}", "rollout.temperature=.7")
+    begins = f"rollout.server={place}: "
+    assert refusal(config, tmp_path / "run") == (
+        f"{begins}takes no weights; start it with VLLM_SERVER_DEV_MODE=1"
+    )
+    shape = {"vocab_size": 19, "hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
+    (tmp_path / "config.json").write_text(json.dumps(shape | {"hidden_size": 48}))
+    model: dict[str, Any] = {
+        "model": str(tmp_path),
+        "max_model_len": 20,
+        "logprobs_mode": "raw_logprobs",
+    }
+    said[INFO] = {"vllm_config": {"model_config": model}}
+    assert refusal(config, tmp_path / "run") == (
+        f"{begins}runs another model than model.path (hidden_size 48, not 16)"
+    )
+    (tmp_path / "config.json").write_text(json.dumps(shape))
+    assert refusal(config, tmp_path / "run").startswith(f"{begins}start it with --max-model-len ")
+    model["max_model_len"] = 96
+    assert refusal(config, tmp_path / "run") == (
+        f"{begins}start it with --logprobs-mode processed_logprobs for rollout.temperature=0.7"
+    )
+
+
+@pytest.mark.parametrize(
+    ("typed", "message"),
+    [
+        ("rollout.engine=sglang", "rollout.engine=sglang: must be one of native, hf, vllm"),
+        ("rollout.correction_cap=.5", "rollout.correction_cap=0.5: must be at least 1"),
+        ("rollout.correction_threshold=-1", "rollout.correction_threshold=-1.0: must be a number"),
+        (
+            "rollout.server=http://a:1",
+            "rollout.server=http://a:1: needs rollout=vllm",
+        ),
+        ("rollout=hf +rollout.vllm.seed=1", "rollout.vllm={'seed': 1}: needs rollout=vllm, not"),
+        ("rollout=vllm rollout.server=a:1", "rollout.server=a:1: must be an address such as http"),
+        (
+            "rollout=vllm rollout.server=http://a:1 +rollout.vllm.seed=1",
+            "rollout.vllm={'seed': 1}: a server has its own arguments",
+        ),
+        (
+            "rollout=vllm rollout.temperature=.5 rollout.top_k=5",
+            "rollout.temperature=0.5: must be 1 where vLLM samples with top_p or top_k",
+        ),
+        ("rollout.correction_cap=nan", "rollout.correction_cap=nan: must be at least 1"),
+    ],
+)
+def test_settings_that_make_no_sense_are_refused(typed: str, message: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        parse(compose_config(*SMALL, *typed.split()), TrainConfig)
+    assert str(caught.value).startswith(message)
