@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 
+from chord.exits import first_line
 from chord.module import ChordModule
 from chord.signals import Signals
 
@@ -168,8 +169,9 @@ def read_checkpoint(run_dir: Path, setting: str = "resume") -> Saved:
             weights={name.removeprefix("policy."): tensor for name, tensor in weights.items()},
         )
     except Exception as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise ValueError(f"{setting}={run_dir}: {CHECKPOINT} can't be read ({reason})") from error
+        raise ValueError(
+            f"{setting}={run_dir}: {CHECKPOINT} can't be read ({first_line(error)})"
+        ) from error
 
 
 def load_weights(policy: torch.nn.Module, weights: Mapping[str, torch.Tensor], origin: str) -> None:

@@ -20,7 +20,7 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from chord.config import CONF_DIR, ConfigError, register, suggest
-from chord.exits import ERROR, INTERRUPTED
+from chord.exits import ERROR, INTERRUPTED, first_line
 from chord.launch import first
 from chord.registry import SCHEMAS, SECOND
 from chord.sweep.launchers import EXTRAS
@@ -155,7 +155,7 @@ def _bad_key(cause: OmegaConfBaseException, value: str) -> str:
     given = f"{key}={value}" if value else key
     schema = cause.object_type
     names = [f.name for f in dataclasses.fields(schema)] if dataclasses.is_dataclass(schema) else []
-    message = str(cause).splitlines()[0]
+    message = first_line(cause)
     if "is not a subclass of" in message:
         group = SECOND.get(key, key)
         name = group if group == key else f"{group}@{key}"

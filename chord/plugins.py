@@ -22,6 +22,7 @@ from hydra.plugins.search_path_plugin import SearchPathPlugin
 
 from chord import config
 from chord.config import ConfigError, suggest
+from chord.exits import first_line
 from chord.registry import SCHEMAS
 
 GROUP = "chord.plugins"
@@ -67,7 +68,7 @@ def register(group: str, name: str, schema: type, *, conf: str | Path | None = N
     try:
         ConfigStore.instance().store(group=f"schema/{group}", name=name, node=schema)
     except ValueError as error:
-        raise ConfigError(f"{what} {_first_line(error)}") from error
+        raise ConfigError(f"{what} {first_line(error)}") from error
     SCHEMAS[group][name] = schema
     plugin.options.append((group, name))
     if folder is not None and new:
@@ -162,12 +163,8 @@ def _cannot_load(entry: EntryPoint, error: Exception) -> str:
     package = f" of {entry.dist.name}" if entry.dist is not None else ""
     return (
         f"plugin {entry.name}{package}: {entry.value} can't be loaded "
-        f"({type(error).__name__}: {_first_line(error)})"
+        f"({type(error).__name__}: {first_line(error)})"
     )
-
-
-def _first_line(error: Exception) -> str:
-    return next(iter(str(error).splitlines()), "no message")
 
 
 class _SearchPath(SearchPathPlugin):

@@ -12,6 +12,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from chord.config import ConfigError, restore, schema_names
+from chord.exits import first_line
 from chord.plugins import versions as plugin_versions
 from chord.recorder import write_atomically
 from chord.trainer import PLACES
@@ -103,8 +104,7 @@ def open_run(path: Path) -> RunDirectory:
         run.options = known.get("options", {})
         return run
     except (ValueError, KeyError, TypeError) as error:
-        reason = str(error).splitlines()[0]
-        raise ConfigError(f"{path}: run.json can't be read ({reason})") from error
+        raise ConfigError(f"{path}: run.json can't be read ({first_line(error)})") from error
 
 
 def resume_run(path: Path, composed: DictConfig, overrides: list[str]) -> RunDirectory:

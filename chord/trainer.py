@@ -8,6 +8,8 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from chord.exits import first_line
+
 if TYPE_CHECKING:
     import torch
     from lightning.pytorch import Callback, Trainer
@@ -200,8 +202,7 @@ class TrainerConfig:
         try:
             return Trainer(**(arguments | self.extra))
         except (TypeError, ValueError) as error:
-            reason = str(error).splitlines()[0]
-            raise ValueError(f"trainer.extra={self.extra}: {reason}") from error
+            raise ValueError(f"trainer.extra={self.extra}: {first_line(error)}") from error
 
     def _strategy(self) -> Any:
         if self.strategy == "auto":

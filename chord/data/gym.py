@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from chord.data.base import SPLITS
 from chord.data.batch import Tokenizer
 from chord.data.text import Columns, TextConfig
+from chord.exits import first_line
 
 if TYPE_CHECKING:
     from chord.data.corpus import Corpus
@@ -94,7 +95,7 @@ def questions(
         try:
             entry = entries[drawn]
         except Exception as error:  # a task raises what its author chose
-            raise ValueError(f"{_named(setting, task)}: fails ({_reason(error)})") from error
+            raise ValueError(f"{_named(setting, task)}: fails ({first_line(error)})") from error
         drawn += 1
         if (key := key_of(entry["question"])) not in found:
             found[key], last = _row(task, entry), drawn
@@ -136,13 +137,9 @@ def _entries(task: str, size: int, seed: int, settings: dict[str, Any], setting:
         return reasoning_gym.create_dataset(task, size=size, seed=seed, **settings)
     except Exception as error:  # a task checks its settings as its author chose
         raise ValueError(
-            f"{setting}.task_config={settings}: {task} refuses it ({_reason(error)})"
+            f"{setting}.task_config={settings}: {task} refuses it ({first_line(error)})"
         ) from error
 
 
 def _named(setting: str, task: str) -> str:
     return f"data.task={task}" if setting == "data" else f"{setting}={task}"
-
-
-def _reason(error: Exception) -> str:
-    return next(iter(str(error).splitlines()), "") or type(error).__name__

@@ -11,6 +11,7 @@ from hydra.core.override_parser.types import Glob, IntervalSweep
 from hydra.errors import HydraException
 
 from chord.config import ConfigError
+from chord.exits import first_line
 
 DIRECTIONS = ("maximize", "minimize")
 WHERE = "hydra.sweeper"
@@ -96,7 +97,7 @@ def dimension(text: str, where: str = "") -> Range | Choice | None:
     try:
         (override,) = OverridesParser.create().parse_overrides([text])
     except HydraException as error:
-        raise ConfigError(f"{where}{text}: {str(error).splitlines()[0]}") from error
+        raise ConfigError(f"{where}{text}: {first_line(error)}") from error
     if not override.is_sweep_override():
         return None
     if override.get_key_element() == "seed":

@@ -18,6 +18,7 @@ from typing import Any
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
+from chord.exits import first_line
 from chord.tracking.base import Tracker, Tracking, command, numbers, shown
 
 MODES = ("auto", "online", "offline")
@@ -139,7 +140,7 @@ def open_wandb(
             settings = _settings(wandb, api_key=key, allow_val_change=True)
             run = wandb.init(**fields, mode="online", resume="allow", settings=settings)
         except (wandb.errors.Error, TimeoutError) as error:
-            reason = str(error).splitlines()[0]
+            reason = first_line(error)
             if tracking.mode == "online":
                 raise ValueError(f"tracking.mode=online: {reason}") from None
             # A run id stays "in use" after a failed start until W&B's process has gone.
