@@ -8,11 +8,11 @@ becomes a Llama, which `model=hf model.path=DIR model.chat=false` trains on.
 from __future__ import annotations
 
 import argparse
-import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
 from chord.exits import readable_errors
+from chord.recorder import whole_directory
 
 
 def parser() -> argparse.ArgumentParser:
@@ -49,14 +49,8 @@ def export_run(run: Path, directory: Path) -> None:
     register()
     config = parse(open_run(run).config, TrainConfig)
     policy = trained_model(run, config)
-    partial = directory.with_name(f".{directory.name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
-    try:
+    with whole_directory(directory) as partial:
         config.model.export(policy, partial)
-        partial.rename(directory)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
 
 
 if __name__ == "__main__":

@@ -17,6 +17,7 @@ from chord.recorder import (
     Recorder,
     plain,
     read_rows,
+    whole_directory,
 )
 
 FILES = (METRICS, TIMINGS, EVALUATIONS, COMPLETIONS)
@@ -149,3 +150,15 @@ def test_a_directory_without_rows_has_none(tmp_path: Path) -> None:
     recorder.truncate(0)
     assert recorder.history() == []
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_directory_is_replaced_as_a_whole_or_not_at_all(tmp_path: Path) -> None:
+    place = tmp_path / "deep" / "model"
+    with whole_directory(place) as partial:
+        (partial / "old").write_text("1")
+    with pytest.raises(FileNotFoundError), whole_directory(place) as partial:
+        (partial / "no" / "such" / "place").write_text("3")
+    assert [file.name for file in tmp_path.rglob("*")] == ["deep", "model", "old"]
+    with whole_directory(place) as partial:
+        (partial / "new").write_text("2")
+    assert [file.name for file in tmp_path.rglob("*")] == ["deep", "model", "new"]

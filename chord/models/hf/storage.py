@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from chord.exits import first_line
 from chord.models.hf.loading import load_policy
 from chord.models.hf.policy import HFPolicy
+from chord.recorder import whole_directory
 
 if TYPE_CHECKING:
     from chord.models.hf.config import HFModel
@@ -18,13 +18,10 @@ if TYPE_CHECKING:
 def save(config: HFModel, policy: Policy, directory: Path) -> None:
     """Write weights, or adapters, and the tokenizer; all of it or nothing."""
     assert isinstance(policy, HFPolicy)
-    partial = directory.with_name(f".{directory.name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
     model: Any = policy.model
-    model.save_pretrained(partial)
-    config.tokenizer().inner.save_pretrained(partial)
-    shutil.rmtree(directory, ignore_errors=True)
-    partial.rename(directory)
+    with whole_directory(directory) as partial:
+        model.save_pretrained(partial)
+        config.tokenizer().inner.save_pretrained(partial)
 
 
 def export(config: HFModel, policy: Policy, directory: Path) -> None:
