@@ -39,6 +39,8 @@ def learning_rates(config: TrainConfig, step: int) -> tuple[list[float], bool]:
         in_rl = step >= schedule.switch
         if schedule.phase.lr is not None:
             rate = schedule.phase.lr[int(in_rl)]
+        elif not in_rl:
+            rate *= schedule.phase.sft_factor
         if schedule.phase.reset_optimizer:
             length = length - schedule.switch if in_rl else schedule.switch
             since = step - schedule.switch if in_rl else step

@@ -184,6 +184,15 @@ def test_learning_rate_warms_up_and_starts_again_at_the_switch(
     assert rates == pytest.approx([5e-4, 1e-3, 5e-5, 1e-4])
 
 
+def test_sft_then_rl_imitates_for_a_quarter_at_three_times_the_rate(
+    small_config: Callable[..., TrainConfig],
+) -> None:
+    config = small_config("experiment=sft_then_rl", "steps=4", "optimizer.warmup=0")
+    rows = metrics_of(config)
+    assert [row["alpha"] for row in rows] == [1, 0, 0, 0]
+    assert [row["lr"] for row in rows] == pytest.approx([3e-4, 1e-4, 1e-4, 1e-4])
+
+
 def test_micro_batches_do_not_change_a_run(small_config: Callable[..., TrainConfig]) -> None:
     common = [
         "trainer.precision=64-true",

@@ -127,7 +127,7 @@ def test_step_goes_from_pure_imitation_to_pure_rl():
 
 
 def test_step_has_a_phase_of_its_own_for_each_half():
-    assert Step(total_steps=10).phase == Phase(lr=None, reset_optimizer=True)
+    assert Step(total_steps=10).phase == Phase(lr=None, sft_factor=1.0, reset_optimizer=True)
     assert Phase(lr=[1e-4, 1e-5]).lr == [1e-4, 1e-5]
 
 
@@ -199,6 +199,8 @@ def test_bounds_are_the_lowest_and_highest_alpha_of_a_run():
             lambda: Phase(lr=[1e-4, 0.0]),
             "schedule.phase.lr=[0.0001, 0.0]: must be two positive learning rates [sft, rl]",
         ),
+        (lambda: Phase(sft_factor=0), "schedule.phase.sft_factor=0: must be positive"),
+        (lambda: Phase(sft_factor=math.nan), "schedule.phase.sft_factor=nan: must be positive"),
     ],
 )
 def test_a_wrong_value_is_named_with_what_is_allowed(build, message):

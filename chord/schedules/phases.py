@@ -12,15 +12,19 @@ from chord.schedules.base import Schedule, State, check_length, check_total, res
 class Phase:
     """What else changes when `Step` goes from imitation to RL.
 
-    `lr`: the two peak learning rates [sft, rl], absolute values; None keeps the optimizer's own in
-    both. `reset_optimizer`: whether the optimizer's state is dropped at the switch, as it would be
-    if RL were a second run. Raises ValueError for other than two positive rates.
+    `lr`: the two peak learning rates [sft, rl], absolute values; None takes the optimizer's own for
+    RL and `sft_factor` times it for SFT. `reset_optimizer`: whether the optimizer's state is
+    dropped at the switch, as it would be if RL were a second run. Raises ValueError for rates or a
+    factor that are not positive.
     """
 
     lr: list[float] | None = None
+    sft_factor: float = 1.0
     reset_optimizer: bool = True
 
     def __post_init__(self) -> None:
+        if not (self.sft_factor > 0 and math.isfinite(self.sft_factor)):
+            raise ValueError(f"schedule.phase.sft_factor={self.sft_factor}: must be positive")
         if self.lr is None:
             return
         if len(self.lr) != 2 or not all(rate > 0 and math.isfinite(rate) for rate in self.lr):

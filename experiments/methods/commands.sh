@@ -2,4 +2,7 @@
 # Everything the study runs; a second call goes on where the first was stopped.
 # From the root of a checkout: bash experiments/methods/commands.sh
 source experiments/sweep.sh
-sweep outputs/methods 'experiment=glob(*,exclude=smoke)' 'seed=range(0,3)' hydra/launcher=joblib
+seeds=('seed=range(0,3)' hydra/launcher=joblib)
+sweep outputs/methods/presets 'experiment=glob(*,exclude=[smoke,sft_then_rl])' "${seeds[@]}"
+# As this preset was then: half of the run each, one rate.
+sweep outputs/methods/halves experiment=sft_then_rl schedule=step "${seeds[@]}"

@@ -1,6 +1,6 @@
 """runs.csv -> the table of the study.
 
-python -m chord.compare outputs/methods --no-page
+python -m chord.compare outputs/methods/{presets,halves} --out outputs/methods/comparison --no-page
 cp outputs/methods/comparison/runs.csv experiments/methods/
 python -m experiments.methods.table
 """

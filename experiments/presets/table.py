@@ -1,9 +1,11 @@
 """runs.csv and bases.csv -> the tables of the study.
 
-python -m chord.compare outputs/presets/{tune,report} --out outputs/presets/comparison --no-page
-python -m chord.compare outputs/presets/bases --no-page
+python -m chord.compare outputs/presets/{tune,report}{,_halves} \\
+  --out outputs/presets/comparison --no-page
+python -m chord.compare outputs/presets/bases{,_halves} \\
+  --out outputs/presets/bases_comparison --no-page
 cp outputs/presets/comparison/runs.csv experiments/presets/
-cp outputs/presets/bases/comparison/runs.csv experiments/presets/bases.csv
+cp outputs/presets/bases_comparison/runs.csv experiments/presets/bases.csv
 python -m experiments.presets.table
 """
 
