@@ -26,10 +26,11 @@ IDS = torch.tensor([[5, 6, 7, 8, 9, 10, 11]])
 
 
 @torch.no_grad()
-def test_the_tiny_model_is_a_llama(tmp_path: Path) -> None:
+def test_the_tiny_model_is_a_llama(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     config = Tiny(path=None, pretraining_seed=0)
     policy = config.build()
     config.export(policy, tmp_path / "llama")
+    assert capfd.readouterr() == ("", "")  # no progress bar of transformers
     llama = AutoModelForCausalLM.from_pretrained(tmp_path / "llama")
     torch.testing.assert_close(llama(IDS).logits, policy(IDS), atol=1e-4, rtol=1e-4)
     tokenizer = AutoTokenizer.from_pretrained(tmp_path / "llama")

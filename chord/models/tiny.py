@@ -69,9 +69,9 @@ class Tiny(ModelConfig):
     def export(self, policy: Policy, directory: Path) -> None:
         """Write it as a Llama, which `model=hf model.chat=false` reads."""
         from chord.models.hf.convert import to_fast
+        from chord.models.hf.storage import write
 
-        self.causal(policy).save_pretrained(directory)
-        to_fast(self.tokenizer()).save_pretrained(directory)
+        write(self.causal(policy), to_fast(self.tokenizer()), directory)
 
     def causal(self, policy: Policy) -> PreTrainedModel:
         """A Llama with a copy of the weights."""

@@ -87,7 +87,7 @@ def answers(place: str, revision: str | None) -> bool:
 def load_tokenizer(config: HFModel) -> LanguageTokenizer:
     """The tokenizer of `model.path`; ValueError in one line where there is none that fits."""
     source = resolve("model.path", config.path, config.revision)
-    with _quiet(), _one_line(source):
+    with quiet(), _one_line(source):
         inner = transformers.AutoTokenizer.from_pretrained(source.place, **source.arguments)
         settings = transformers.AutoConfig.from_pretrained(source.place, **source.arguments)
         size = settings.get_text_config().vocab_size
@@ -162,7 +162,7 @@ def adapt(model: PreTrainedModel, lora: Lora) -> nn.Module:
         target_modules=list(lora.targets) or "all-linear",
         task_type="CAUSAL_LM",
     )
-    with _quiet():
+    with quiet():
         adapted: nn.Module = peft.get_peft_model(model, settings)
     return adapted
 
@@ -185,7 +185,7 @@ def unpacked(file: Path) -> Path:
     arguments = source.arguments | {"gguf_file": file.name}
     partial = Path(tempfile.mkdtemp(dir=root))
     try:
-        with _quiet(), _one_line(source):
+        with quiet(), _one_line(source):
             tokenizer = transformers.AutoTokenizer.from_pretrained(source.place, **arguments)
             model = transformers.AutoModelForCausalLM.from_pretrained(
                 source.place,
@@ -203,7 +203,7 @@ def unpacked(file: Path) -> Path:
 
 
 def _load(source: Source, dtype: str, attention: str) -> PreTrainedModel:
-    with _quiet(), _one_line(source):
+    with quiet(), _one_line(source):
         model: PreTrainedModel = transformers.AutoModelForCausalLM.from_pretrained(
             source.place,
             dtype=getattr(torch, dtype),
@@ -260,7 +260,7 @@ def _is_linear(module: nn.Module) -> bool:
 
 
 @contextlib.contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """Neither progress bars nor notes on weights that are as they should be."""
     loggers = [logging.getLogger(name) for name in ("transformers", "huggingface_hub")]
     levels = [logger.level for logger in loggers]

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from chord.exits import first_line
-from chord.models.hf.loading import load_policy
+from chord.models.hf.loading import load_policy, quiet
 from chord.models.hf.policy import HFPolicy
 from chord.recorder import whole_directory
 
@@ -18,10 +18,8 @@ if TYPE_CHECKING:
 def save(config: HFModel, policy: Policy, directory: Path) -> None:
     """Write weights, or adapters, and the tokenizer; all of it or nothing."""
     assert isinstance(policy, HFPolicy)
-    model: Any = policy.model
     with whole_directory(directory) as partial:
-        model.save_pretrained(partial)
-        config.tokenizer().inner.save_pretrained(partial)
+        write(policy.model, config.tokenizer().inner, partial)
 
 
 def export(config: HFModel, policy: Policy, directory: Path) -> None:
@@ -29,8 +27,14 @@ def export(config: HFModel, policy: Policy, directory: Path) -> None:
     assert isinstance(policy, HFPolicy)
     model: Any = policy.model
     whole = model.merge_and_unload() if policy.adapted else model
-    whole.save_pretrained(directory)
-    config.tokenizer().inner.save_pretrained(directory)
+    write(whole, config.tokenizer().inner, directory)
+
+
+def write(model: Any, tokenizer: Any, directory: Path) -> None:
+    """What `from_pretrained` of transformers reads, without progress bars."""
+    with quiet():
+        model.save_pretrained(directory)
+        tokenizer.save_pretrained(directory)
 
 
 def load(config: HFModel, directory: Path) -> HFPolicy:
