@@ -3,8 +3,7 @@
 # From the root of a checkout: bash experiments/map/commands.sh
 source experiments/sweep.sh
 bases=outputs/map/bases
-common=('experiment=sft,rl,sft_then_rl,chord_mu' 'seed=range(0,5)' evaluation.every=0)
-common+=(hydra/launcher=joblib)
+seeds=('seed=range(0,5)' evaluation.every=0 hydra/launcher=joblib)
 
 files() { # those of a pre-training seed, with commas
   local found=()
@@ -13,8 +12,7 @@ files() { # those of a pre-training seed, with commas
 }
 
 [ -f "$bases/base2_share0.5.safetensors" ] || python experiments/map/bases.py
-sweep outputs/map/default "${common[@]}" "model.path=$(files 0),$(files 1),$(files 2)"
-sweep outputs/map/small "${common[@]}" "model.path=$(files 0)" \
-  data.min_first=1000 data.min_second=11 data.max_second=29
-sweep outputs/map/large "${common[@]}" "model.path=$(files 0)" \
-  data.min_first=5000 data.min_second=41
+all="model.path=$(files 0),$(files 1),$(files 2)"
+sweep outputs/map/default experiment=sft,rl,chord_mu "${seeds[@]}" "$all"
+# Half of the run each at one rate: the preset as it was before it had been tuned.
+sweep outputs/map/default_halves experiment=sft_then_rl schedule=step "${seeds[@]}" "$all"

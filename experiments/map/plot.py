@@ -72,10 +72,11 @@ def disc(axes: Axes, place: Place) -> None:
     """A pie of equal parts, of one size whatever the axes' scales."""
     part = 360 / len(place.level)
     for number, name in enumerate(place.level):
+        wedge = Outline.wedge(90 + number * part, 90 + (number + 1) * part)
         axes.plot(
             place.share,
             place.right,
-            marker=Outline.wedge(90 + number * part, 90 + (number + 1) * part),
+            marker=wedge if part < 360 else "o",
             markersize=2 * RADIUS,
             color=LOOKS[name][0],
             markeredgecolor="white",
