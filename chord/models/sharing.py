@@ -65,14 +65,16 @@ def share_prompts(batch: TokenBatch) -> Shared | None:
 
 def policy_batches(policy: Policy, batch: TokenBatch, size: int) -> Iterator[Tensor]:
     """`micro_batches` for a policy: rows of one prompt stay together where it can share it."""
-    together = prompt_numbers(batch) if policy.shares_prompts else None
-    return micro_batches(batch, size, together=together)
+    return micro_batches(batch, size, together=_together(policy, batch))
 
 
 def own_batches(policy: Policy, batch: TokenBatch, size: int) -> Sequence[Tensor]:
     """`policy_batches` of this rank, which has the policy whole: others may have more."""
-    together = prompt_numbers(batch) if policy.shares_prompts else None
-    return pieces(batch, size, together=together)
+    return pieces(batch, size, together=_together(policy, batch))
+
+
+def _together(policy: Policy, batch: TokenBatch) -> Tensor | None:
+    return prompt_numbers(batch) if policy.shares_prompts else None
 
 
 def prompt_numbers(batch: TokenBatch) -> Tensor:
