@@ -109,3 +109,24 @@ def test_mistakes_are_said_before_anything_is_measured(
         command.main(arguments)
     assert stopped.value.code == 1
     assert message in capsys.readouterr().err
+
+
+def test_a_process_of_fsdp_keeps_its_share_and_puts_it_together(
+    small_config: Callable[..., TrainConfig],
+) -> None:
+    single = small_config("teacher=none")
+    models = build_models(single)
+    alone = {part.name: part.size for part in memory.of_models(single, models)}
+    config = small_config("teacher=none", "trainer=fsdp", "trainer.devices=4")
+    parts = {part.name: part for part in memory.of_models(config, models)}
+    for name in ("policy", "gradients", "optimizer"):
+        assert parts[name].size == alone[name] // 4
+    # Whole while it samples: the other three quarters.
+    together = parts["policy, put together (sampling)"]
+    assert together.when == SAMPLING
+    assert together.size + parts["policy"].size == alone["policy"]
+    # All but one of the layers are away while it trains; a weight and its gradient.
+    layers = models.policy.layers()
+    away = (len(layers) - 1) * memory.weights(layers[0])
+    layer = parts["a layer, put together (training)"]
+    assert (layer.size, layer.when) == (2 * (alone["policy"] - away), TRAINING)

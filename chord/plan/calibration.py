@@ -15,6 +15,7 @@ from chord.data.batch import TokenBatch
 from chord.evaluation import AMOUNTS, SAMPLES, evaluate
 from chord.module import ChordModule
 from chord.rollout.engines import open_engine
+from chord.together import ending_together
 
 if TYPE_CHECKING:
     from chord.config import TrainConfig
@@ -83,20 +84,21 @@ def _calibrate(config: TrainConfig, steps: int, data: Data, models: Models) -> C
     module.plan = remember  # type: ignore[method-assign]
     taken = WARM_UP + steps
     trainer = config.trainer.build(max_steps=taken * config.rollout.updates, callbacks=[])
-    trainer.fit(module, StepLoader(taken))
-    assert module.record is not None
-    timed = [*seen, module.record.timings][WARM_UP:]
-    last = plans[-1]
-    return Calibration(
-        data=data,
-        models=models,
-        rollouts=None if last.rollouts is None else last.rollouts.rows.tokens,
-        experts=None if last.experts is None else last.experts.tokens,
-        rollout=_mean(timed, "seconds/rollout"),
-        loss=_mean(timed, "seconds/loss"),
-        update=_mean(timed, "seconds/update"),
-        answer=_seconds_of_an_answer(config, data, models),
-    )
+    with ending_together(trainer):
+        trainer.fit(module, StepLoader(taken))
+        assert module.record is not None
+        timed = [*seen, module.record.timings][WARM_UP:]
+        last = plans[-1]
+        return Calibration(
+            data=data,
+            models=models,
+            rollouts=None if last.rollouts is None else last.rollouts.rows.tokens,
+            experts=None if last.experts is None else last.experts.tokens,
+            rollout=_mean(timed, "seconds/rollout"),
+            loss=_mean(timed, "seconds/loss"),
+            update=_mean(timed, "seconds/update"),
+            answer=_seconds_of_an_answer(config, data, models),
+        )
 
 
 def _mean(rows: Sequence[Mapping[str, Any]], name: str) -> float:

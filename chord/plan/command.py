@@ -12,6 +12,7 @@ import importlib
 import resource
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import ceil
 from typing import TYPE_CHECKING
 
 from chord.exits import readable_errors
@@ -88,11 +89,11 @@ def estimate(config: TrainConfig, steps: int) -> Estimate:
     importlib.import_module("lightning.pytorch")
     libraries = resident()
     found = calibrate(config, steps)
-    policy, rollout = found.models.policy, config.rollout
+    policy, rollout, processes = found.models.policy, config.rollout, config.trainer.processes
     parts = [memory.Part(LIBRARIES, libraries), *memory.of_models(config, found.models)]
     prompt = found.data.longest_prompt
     if found.rollouts is not None:
-        rows = rollout.problems * rollout.group_size
+        rows = ceil(rollout.problems / processes) * rollout.group_size
         parts += memory.of_sampling(policy, rows, prompt + rollout.max_new_tokens)
     batches = [batch for batch in (found.rollouts, found.experts) if batch is not None]
     parts += memory.of_training(policy, batches, config.trainer.micro_batch)
@@ -102,7 +103,8 @@ def estimate(config: TrainConfig, steps: int) -> Estimate:
         answers(found.data, getattr(evaluation, f"{split}_problems"), getattr(evaluation, kept))
         for split, kept in (("val", "val_retained"), (final, f"{final}_retained"))
     ]
-    parts += memory.of_sampling(policy, amounts[1], length, when=memory.EVALUATION)
+    rows = ceil(amounts[1] / processes)
+    parts += memory.of_sampling(policy, rows, length, when=memory.EVALUATION)
     base = config.model.reference(policy)
     parts.append(memory.Part("the base, compared at the end", memory.weights(base), "evaluation"))
     validation, last = (amount * found.answer for amount in amounts)
@@ -148,7 +150,7 @@ def show(found: Estimate, config: TrainConfig) -> None:
     ):
         table.add_row(name, f"{value:,.2f}" if value < 100 else f"{value:,.0f}")
     console.print(table)
-    if config.trainer.devices > 1:
+    if config.trainer.processes > 1:
         console.print("of one process; each takes its share of the rows")
 
 

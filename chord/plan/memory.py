@@ -51,15 +51,31 @@ def peak(parts: Iterable[Part]) -> int:
 
 
 def of_models(config: TrainConfig, models: Models) -> list[Part]:
-    """Weights, gradients and the optimizer's two moments."""
-    trained = [p for p in models.policy.parameters() if p.requires_grad]
+    """Weights, gradients and the optimizer's two moments, on one process.
+
+    With `fsdp` a process keeps its share of them and puts the policy together: whole while it
+    samples and evaluates, a layer at a time, weights and gradients, while it trains.
+    """
+    policy, trainer = models.policy, config.trainer
+    trained = [p for p in policy.parameters() if p.requires_grad]
     count = sum(p.numel() * p.element_size() for p in trained)
     optimizers = 1 if config.sft_optimizer is None else 2
+    share = trainer.processes if trainer.strategy == "fsdp" else 1
     parts = [
-        Part("policy", weights(models.policy)),
-        Part("gradients", count),
-        Part("optimizer", 2 * count * optimizers),
+        Part("policy", weights(policy) // share),
+        Part("gradients", count // share),
+        Part("optimizer", 2 * count * optimizers // share),
     ]
+    if share > 1:
+        rest = weights(policy) - weights(policy) // share
+        layers = [weights(layer) for layer in policy.layers()]
+        # What is around the layers stays together beside the largest of them.
+        gathered = weights(policy) - sum(layers) + max(layers, default=0)
+        parts += [
+            Part(f"policy, put together ({SAMPLING})", rest, SAMPLING),
+            Part(f"a layer, put together ({TRAINING})", 2 * gathered, TRAINING),
+            Part(f"policy, put together ({EVALUATION})", rest, EVALUATION),
+        ]
     for name, model in (("teacher", models.teacher), ("reference", models.reference)):
         if model is not None and weights(model):
             parts.append(Part(name, weights(model)))
