@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from language_models import make_model
 from texts import TOKENIZER, corpus, refusal, sums, worked, write
 
 from chord.checks import overlap_report
@@ -13,6 +14,8 @@ from chord.data.base import SPLITS, Room
 from chord.data.batch import Turn
 from chord.data.corpus import Corpus
 from chord.data.split import Shares, canonical, key_of
+from chord.data.text import FilesConfig
+from chord.models.hf.config import HFModel
 
 ROWS = sums(200)
 EXPERT = worked(ROWS[:80])
@@ -265,3 +268,16 @@ def test_the_manner_is_what_the_expression_finds(paths: tuple[Path, Path]) -> No
     assert not data.is_expert_style("4")
     assert not corpus(*paths).is_expert_style("2+2=4")
     assert TOKENIZER.prompt(data.problems(0, 0, 1)[0])
+
+
+def test_the_longest_prompt_may_be_any_of_many_conversations(tmp_path: Path) -> None:
+    def asked(n: int) -> list[dict[str, str]]:
+        said = "so " * (1 + n % 593)
+        return [{"role": "system", "content": said}, {"role": "user", "content": f"{n}?"}]
+
+    rows = [{"messages": asked(n), "answer": n} for n in range(600)]
+    tokenizer = HFModel(path=str(make_model(tmp_path / "model"))).tokenizer()
+    data = FilesConfig(problems=str(write(tmp_path / "p.jsonl", rows))).build(tokenizer)
+    lengths = [len(tokenizer.prompt(problem)) for problem in data.every()]
+    assert len(lengths) == 600
+    assert data.longest_prompt == max(lengths)

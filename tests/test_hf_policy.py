@@ -9,8 +9,10 @@ import pytest
 import torch
 from language_models import FAMILIES, make_model
 from torch import Tensor
+from transformers.models.llama.modeling_llama import LlamaAttention
 
 from chord.data.batch import collate
+from chord.models.hf import loading
 from chord.models.hf.config import HFModel, Lora
 from chord.models.hf.policy import BasePolicy, HFPolicy
 from chord.models.scoring import score
@@ -137,3 +139,20 @@ def test_a_sequence_beyond_the_context_is_refused(directory: Path) -> None:
     policy = HFModel(path=str(directory), context=4).build()
     with pytest.raises(ValueError, match=r"model.context=4: a sequence of 6 tokens does not fit"):
         policy(torch.tensor([PROMPTS[0]]))
+
+
+def test_attention_for_gpus_is_checked_with_another_and_then_set(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    used = []
+    forward = LlamaAttention.forward
+
+    def noting(self: LlamaAttention, *args: Any, **settings: Any) -> Any:
+        used.append(self.config._attn_implementation)
+        return forward(self, *args, **settings)
+
+    monkeypatch.setattr(LlamaAttention, "forward", noting)
+    monkeypatch.setattr(loading, "ON_GPU", ("sdpa",))
+    policy = HFModel(path=str(make_model(tmp_path / "m")), attention="sdpa").build()
+    assert set(used) == {"eager"}
+    assert policy.causal.config._attn_implementation == "sdpa"

@@ -14,11 +14,11 @@ from chord.data.batch import Pair, Problem, Tokenizer
 from chord.data.fields import Fields
 from chord.data.lengths import sift, statistics
 from chord.data.split import Shares
-from chord.data.tables import Experts, Lazy, Numbers, Problems
+from chord.data.tables import UNKNOWN, Experts, Lazy, Numbers, Problems
 from chord.data.text import TextConfig
 
 LONGEST = 200
-"""How many prompts, those with the most text, are made into tokens to find the longest."""
+"""How many plain prompts, those with the most text, are made into tokens to find the longest."""
 
 
 class Corpus(Data):
@@ -56,11 +56,14 @@ class Corpus(Data):
 
     @property
     def longest_prompt(self) -> int:
-        """Tokens of the longest of the prompts with the most text, in all parts."""
+        """Most tokens of a prompt in any part: of conversations, and of texts with most bytes."""
         parts = [(self.problem_rows, self.rl), *self.held_out_rows.values()]
         found = [0]
         for problems, rows in parts:
-            most = rows[np.argsort(-problems.sizes[rows], kind="stable")][:LONGEST]
+            sizes = problems.sizes[rows]
+            # Of conversations nothing is known beforehand, so all of them count.
+            count = LONGEST + int((sizes == UNKNOWN).sum())
+            most = rows[np.argsort(-sizes, kind="stable")][:count]
             found += [len(self.tokenizer.prompt(problems.problem(int(row)))) for row in most]
         return max(found)
 

@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import io
-import logging
 import os
 import shutil
 import tempfile
-import warnings
 from collections.abc import Iterator
 from dataclasses import replace
 from functools import cache
@@ -20,7 +17,9 @@ import torch
 from torch import nn
 
 from chord.exits import first_line
+from chord.models.hf.adapters import adapt
 from chord.models.hf.policy import HFPolicy
+from chord.models.hf.quiet import quiet
 from chord.models.hf.source import Source, find
 from chord.models.hf.tokenizer import LanguageTokenizer
 
@@ -34,7 +33,10 @@ except ImportError as error:
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-    from chord.models.hf.config import HFModel, HFTeacher, Lora
+    from chord.models.hf.config import HFModel, HFTeacher
+
+ON_GPU = ("flash_attention_2",)
+"""Attention that has no kernels for a CPU."""
 
 
 def resolve(setting: str, path: str, revision: str | None = None) -> Source:
@@ -115,7 +117,7 @@ def load_policy(config: HFModel) -> HFPolicy:
         enable: Any = getattr(model, "activation_checkpointing_enable", None)
         (enable or model.gradient_checkpointing_enable)({"use_reentrant": False})
     policy = HFPolicy(model, context=config.context or context)
-    _check_parts(policy, source)
+    _check_parts(policy, source, config.attention)
     if config.lora.rank:
         policy = HFPolicy(adapt(model, config.lora), context=policy.context, adapted=True)
     policy.checkpointing = config.gradient_checkpointing
@@ -130,41 +132,8 @@ def load_teacher(config: HFTeacher) -> HFPolicy:
     source = resolve("teacher.path", config.path, config.revision)
     model = _load(source, config.dtype, config.attention)
     policy = HFPolicy(model, context=_context(model))
-    _check_parts(policy, source)
+    _check_parts(policy, source, config.attention)
     return policy.requires_grad_(False)
-
-
-def adapt(model: PreTrainedModel, lora: Lora) -> nn.Module:
-    """Put adapters into a model; all other weights are frozen.
-
-    Their first matrix is drawn from torch's global generator, the second is zero: the model starts
-    as it was. Raises ValueError where a target names no linear layer.
-    """
-    try:
-        import peft
-    except ImportError as error:
-        raise ValueError(
-            f"model.lora.rank={lora.rank}: needs the peft library; "
-            "pip install 'chord-posttraining[hf]'"
-        ) from error
-    linear = [name for name, part in model.named_modules() if _is_linear(part)]
-    for target in lora.targets:
-        if not any(name == target or name.endswith(f".{target}") for name in linear):
-            known = ", ".join(sorted({name.rsplit(".", 1)[-1] for name in linear}))
-            raise ValueError(
-                f"model.lora.targets={lora.targets}: {target} is no linear layer of this model "
-                f"(there are: {known})"
-            )
-    settings = peft.LoraConfig(
-        r=lora.rank,
-        lora_alpha=lora.alpha,  # type: ignore[arg-type]  # a factor, of any size
-        lora_dropout=0.0,
-        target_modules=list(lora.targets) or "all-linear",
-        task_type="CAUSAL_LM",
-    )
-    with quiet():
-        adapted: nn.Module = peft.get_peft_model(model, settings)
-    return adapted
 
 
 def unpacked(file: Path) -> Path:
@@ -231,13 +200,17 @@ def _context(model: PreTrainedModel) -> int:
 
 
 @torch.no_grad()
-def _check_parts(policy: HFPolicy, source: Source) -> None:
+def _check_parts(policy: HFPolicy, source: Source, attention: str) -> None:
     """Features and head together must give the model's own logits, or every loss would be wrong."""
-    ids = torch.arange(4)[None] % policy.vocab_size
-    whole, parts = policy.causal(input_ids=ids).logits, policy(ids)
+    causal, ids = policy.causal, torch.arange(4)[None] % policy.vocab_size
+    if attention in ON_GPU:  # the model is still in main memory
+        causal.set_attn_implementation("eager")
+    whole, parts = causal(input_ids=ids).logits, policy(ids)
+    if attention in ON_GPU:
+        causal.set_attn_implementation(attention)
     if not torch.allclose(whole.float(), parts.float(), atol=1e-3, rtol=1e-3):
         raise ValueError(
-            f"{source.setting}: {type(policy.causal).__name__} changes its logits behind the "
+            f"{source.setting}: {type(causal).__name__} changes its logits behind the "
             "output layer in a way that is not supported"
         )
 
@@ -252,31 +225,6 @@ def _stop_ids(source: Source, settings: Any) -> frozenset[int]:
         generation = settings.get_text_config().eos_token_id
     ids = generation if isinstance(generation, list) else [generation]
     return frozenset(int(token) for token in ids if token is not None)
-
-
-def _is_linear(module: nn.Module) -> bool:
-    # GPT-2 has its linear layers transposed.
-    return isinstance(module, nn.Linear) or type(module).__name__ == "Conv1D"
-
-
-@contextlib.contextmanager
-def quiet() -> Iterator[None]:
-    """Neither progress bars nor notes on weights that are as they should be."""
-    loggers = [logging.getLogger(name) for name in ("transformers", "huggingface_hub")]
-    levels = [logger.level for logger in loggers]
-    bars = transformers.utils.logging.is_progress_bar_enabled()
-    for logger in loggers:
-        logger.setLevel(logging.ERROR)
-    transformers.utils.logging.disable_progress_bar()
-    try:
-        with contextlib.redirect_stderr(io.StringIO()), warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        for logger, level in zip(loggers, levels, strict=True):
-            logger.setLevel(level)
-        if bars:
-            transformers.utils.logging.enable_progress_bar()
 
 
 @contextlib.contextmanager

@@ -17,20 +17,13 @@ def merged_weights(model: PreTrainedModel) -> Iterator[tuple[str, Tensor]]:
     """Name and value of each weight, W + alpha / rank * B A where there is an adapter.
 
     The model stays as it is. A weight that is used twice comes once, under its first name, as in
-    a saved model. Raises ValueError for an adapter on such a weight: no saved model has it merged.
+    a saved model.
     """
     adapters: dict[str, Any] = {
         name: module
         for name, module in model.named_modules()
         if hasattr(module, "get_delta_weight") and hasattr(module, "base_layer")
     }
-    uses = [id(parameter) for _, parameter in model.named_parameters(remove_duplicate=False)]
-    for name, layer in adapters.items():
-        if uses.count(id(layer.base_layer.weight)) > 1:
-            raise ValueError(
-                f"model.lora.targets: {name} shares its weight with the embedding, so an engine "
-                "can't hold it with an adapter; leave it out or use rollout=native"
-            )
     for name, parameter in model.named_parameters():
         owner, _, kind = name.rpartition(".")
         owner, _, part = owner.rpartition(".")

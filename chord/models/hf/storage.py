@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from chord.exits import first_line
-from chord.models.hf.loading import load_policy, quiet
+from chord.models.hf.loading import load_policy
 from chord.models.hf.policy import HFPolicy
+from chord.models.hf.quiet import quiet
 from chord.recorder import whole_directory
 
 if TYPE_CHECKING:

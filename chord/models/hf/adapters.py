@@ -1,0 +1,65 @@
+"""Adapters of low rank (LoRA) in a language model."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from torch import nn
+
+from chord.models.hf.quiet import quiet
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+    from chord.models.hf.config import Lora
+
+
+def adapt(model: PreTrainedModel, lora: Lora) -> nn.Module:
+    """Put adapters into a model; all other weights are frozen.
+
+    Their first matrix is drawn from torch's global generator, the second is zero: the model starts
+    as it was. Raises ValueError where a target names no linear layer, or one that shares its weight
+    with the embedding: added in, the adapter would change both.
+    """
+    try:
+        import peft
+    except ImportError as error:
+        raise ValueError(
+            f"model.lora.rank={lora.rank}: needs the peft library; "
+            "pip install 'chord-posttraining[hf]'"
+        ) from error
+    linear = [name for name, part in model.named_modules() if _is_linear(part)]
+    for target in lora.targets:
+        if not any(name == target or name.endswith(f".{target}") for name in linear):
+            known = ", ".join(sorted({name.rsplit(".", 1)[-1] for name in linear}))
+            raise ValueError(
+                f"model.lora.targets={lora.targets}: {target} is no linear layer of this model "
+                f"(there are: {known})"
+            )
+    _refuse_shared(model, lora)
+    settings = peft.LoraConfig(
+        r=lora.rank,
+        lora_alpha=lora.alpha,  # type: ignore[arg-type]  # a factor, of any size
+        lora_dropout=0.0,
+        target_modules=list(lora.targets) or "all-linear",
+        task_type="CAUSAL_LM",
+    )
+    with quiet():
+        adapted: nn.Module = peft.get_peft_model(model, settings)
+    return adapted
+
+
+def _refuse_shared(model: PreTrainedModel, lora: Lora) -> None:
+    embedding: Any = model.get_input_embeddings()
+    for name, part in model.named_modules():
+        named = any(name == target or name.endswith(f".{target}") for target in lora.targets)
+        if named and part is not embedding and part.weight is embedding.weight:
+            raise ValueError(
+                f"model.lora.targets={lora.targets}: {name} shares its weight with the embedding, "
+                "so no model can be written with the adapter added in; leave it out"
+            )
+
+
+def _is_linear(module: nn.Module) -> bool:
+    # GPT-2 has its linear layers transposed.
+    return isinstance(module, nn.Linear) or type(module).__name__ == "Conv1D"
