@@ -272,7 +272,7 @@ def test_the_manner_is_what_the_expression_finds(paths: tuple[Path, Path]) -> No
 
 def test_the_longest_prompt_may_be_any_of_many_conversations(tmp_path: Path) -> None:
     def asked(n: int) -> list[dict[str, str]]:
-        said = "so " * (1 + n % 593)
+        said = "so " * (9 if n == 599 else 1)  # far back in the order of the hash
         return [{"role": "system", "content": said}, {"role": "user", "content": f"{n}?"}]
 
     rows = [{"messages": asked(n), "answer": n} for n in range(600)]

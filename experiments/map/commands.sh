@@ -13,6 +13,9 @@ files() { # those of a pre-training seed, with commas
 
 [ -f "$bases/base2_share0.5.safetensors" ] || python experiments/map/bases.py
 all="model.path=$(files 0),$(files 1),$(files 2)"
-sweep outputs/map/default experiment=sft,rl,chord_mu "${seeds[@]}" "$all"
-# Half of the run each at one rate: the preset as it was before it had been tuned.
-sweep outputs/map/default_halves experiment=sft_then_rl schedule=step "${seeds[@]}" "$all"
+methods=experiment=sft,rl,sft_then_rl,chord_mu
+sweep outputs/map/default "$methods" "${seeds[@]}" "$all"
+# Easier and harder problems move the reliability at one and the same manner.
+of_one="model.path=$(files 0)"
+sweep outputs/map/small "$methods" "${seeds[@]}" "$of_one" data.min_first=1000 data.min_second=11 data.max_second=29
+sweep outputs/map/large "$methods" "${seeds[@]}" "$of_one" data.min_first=5000 data.min_second=41
