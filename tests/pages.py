@@ -60,7 +60,7 @@ def commands() -> list[tuple[str, str]]:
     """Each command of each bash block, with the name of its page."""
     found = []
     for path in TEXTS:
-        for line in "".join(blocks(path, "bash")).splitlines():
+        for line in "".join(blocks(path, "bash")).replace("\\\n", " ").splitlines():
             for part in line.split("&&"):
                 found.append((path.name, shlex.join(shlex.split(part, comments=True))))
     return [(name, command) for name, command in found if command]
