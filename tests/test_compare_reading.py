@@ -248,10 +248,16 @@ def test_a_job_that_is_a_link_to_an_earlier_run_counts(tmp_path: Path) -> None:
 
 def test_jobs_that_never_started_are_said(tmp_path: Path) -> None:
     sweep = write_sweep(tmp_path / "a_sweep", {"linear": [0.1]})
-    jobs = [{"job": job, "overrides": [f"seed={job}"]} for job in (0, 1)]
+    # The second job has a directory of another name than its number.
+    jobs = [
+        {"job": job, "directory": directory, "overrides": [f"seed={job}"]}
+        for job, directory in enumerate(["0", "s-1", "s-2"])
+    ]
+    (sweep / "0").rename(sweep / "s-1")
     (sweep / "sweep.json").write_text(json.dumps({"jobs": jobs}))
     missing = find_runs([sweep]).missing
-    assert [(e.what, e.reason) for e in missing] == [(f"{sweep}/1 (seed=1)", "never started")]
+    lines = [(f"{sweep}/0 (seed=0)", "never started"), (f"{sweep}/s-2 (seed=2)", "never started")]
+    assert [(e.what, e.reason) for e in missing] == lines
     (sweep / "sweep.json").write_text("{")
     assert not find_runs([sweep]).missing
 

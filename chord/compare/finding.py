@@ -69,13 +69,13 @@ def _never_started(sweep: Path) -> list[LeftOut]:
     """Jobs that the sweep's `sweep.json` lists and that left nothing; none where it has no such."""
     try:
         jobs = json.loads((sweep / SWEEP_JOBS).read_bytes())["jobs"]
-        planned = [(str(job["job"]), " ".join(map(str, job["overrides"]))) for job in jobs]
+        planned = [(str(job["directory"]), " ".join(map(str, job["overrides"]))) for job in jobs]
     except (OSError, ValueError, KeyError, TypeError):
         return []
     return [
-        LeftOut(what=f"{sweep / job} ({overrides})", reason="never started")
-        for job, overrides in planned
-        if not (sweep / job).is_dir()
+        LeftOut(what=f"{sweep / directory} ({overrides})", reason="never started")
+        for directory, overrides in planned
+        if not (sweep / directory).is_dir()
     ]
 
 
