@@ -3,14 +3,16 @@
     python -m experiments.collect experiments/overfitting outputs/overfitting \
       --curve val/target_accuracy
 
-A run's row has its last scores, tokens and seconds, and of its settings those that are not the
-same in all rows. What is not finished is left out, with the reason on the terminal.
+A run's row has its last scores, tokens and seconds, `--mean` of a metric of its train steps
+(`weight/mean`), and of its settings those that are not the same in all rows. What is not finished
+is left out, with the reason on the terminal.
 """
 
 from __future__ import annotations
 
 import argparse
 import csv
+import statistics
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -19,7 +21,7 @@ from chord.compare.grouping import compare
 from chord.compare.model import Comparison, Run
 from chord.compare.reading import read_runs
 from chord.compare.tables import run_rows
-from chord.recorder import EVALUATIONS, read_rows
+from chord.recorder import EVALUATIONS, METRICS, read_rows
 
 ALWAYS = ("path", "choice/experiment", "setting/optimizer.lr", "seed", "steps", "seconds")
 CHOICES = ("choice/schedule", "choice/weighting")
@@ -44,9 +46,10 @@ def main() -> None:
     options.add_argument("study", type=Path, help="where the tables go")
     options.add_argument("paths", type=Path, nargs="+", help="sweeps")
     options.add_argument("--curve", action="append", default=[], help="a score to follow")
+    options.add_argument("--mean", action="append", default=[], help="a metric of train steps")
     given = options.parse_args()
     comparison = read(given.paths)
-    rows = table(comparison)
+    rows = [{**row, **means(str(row["path"]), given.mean)} for row in table(comparison)]
     write(given.study / "runs.csv", rows)
     if given.curve:
         runs = [run for group in comparison.groups for run in group.runs]
@@ -100,6 +103,13 @@ def curves(run: Run, names: Sequence[str]) -> list[Mapping[str, object]]:
         }
         for step in sorted(by_step)
     ]
+
+
+def means(path: str, names: Sequence[str]) -> Mapping[str, object]:
+    """The mean over a run's train steps of each metric; steps that lack it do not count."""
+    steps = read_rows(Path(path) / METRICS) if names else []
+    found = {name: [step[name] for step in steps if name in step] for name in names}
+    return {name: _short(statistics.mean(each)) if each else "" for name, each in found.items()}
 
 
 def write(path: Path, rows: Sequence[Mapping[str, object]]) -> None:

@@ -1,6 +1,6 @@
 """runs.csv -> the tables of the study.
 
-python -m experiments.collect experiments/shape_or_scale outputs/shape_or_scale
+python -m experiments.collect experiments/shape_or_scale outputs/shape_or_scale --mean weight/mean
 python -m experiments.shape_or_scale.table
 """
 
@@ -15,7 +15,6 @@ from experiments.tables import (
     SCORES,
     Row,
     by_seed,
-    chance,
     corrected,
     estimate,
     grouped,
@@ -29,6 +28,8 @@ TABLE = Path(__file__).parent / "runs.csv"
 SCHEDULES = ("constant", "linear", "cosine", "chord_mu")
 WEIGHTINGS = ("uniform", "phi", "importance", "entropy", "margin", "focal")
 SCALES = ("none", "mean1")
+PARTS = ("scale", "shape")
+WEIGHT = "weight/mean"
 COMPARED = ("test/target_accuracy", "test/target_mean4", "test/retained/mean")
 Cells = Mapping[tuple[str, str, str], Sequence[Row]]
 
@@ -47,6 +48,7 @@ def main() -> None:
                 for schedule in SCHEDULES
             ]
             markdown(["schedule", *(f"`{w}`" for w in WEIGHTINGS)], table)
+    weights(found)
     spread(found)
     parts(found)
 
@@ -61,6 +63,19 @@ def cells(rows: Sequence[Row]) -> Cells:
             row["setting/weighting.normalize"],
         ),
     )
+
+
+def weights(found: Cells) -> None:
+    """How much an expert token counts in the mean, without normalisation."""
+    table = [
+        [
+            f"`{schedule}`",
+            *(f"{estimate(found[schedule, w, 'none'], WEIGHT).mean:.3f}" for w in WEIGHTINGS),
+        ]
+        for schedule in SCHEDULES
+    ]
+    print("mean weight of the expert's tokens, normalize=none\n")
+    markdown(["schedule", *(f"`{w}`" for w in WEIGHTINGS)], table)
 
 
 def spread(found: Cells) -> None:
@@ -93,19 +108,14 @@ def parts(found: Cells) -> None:
     tested = {each.name: each for each in corrected(pairs)}
     certain = sum(each.p_holm < 0.05 for each in tested.values())
     print(f"paired differences, points; * p < .05 by Holm over all {len(tested)} ({certain})\n")
-    for score in COMPARED:
-        table = []
-        for schedule in SCHEDULES:
-            for w in WEIGHTINGS[1:]:
-                both = [tested[f"{score}|{schedule}|{w}|{part}"] for part in ("scale", "shape")]
-                texts = [
-                    f"{signed(each.estimate)}{'*' if each.p_holm < 0.05 else ''} "
-                    f"({chance(each.p_holm)})"
-                    for each in both
-                ]
-                table.append([f"`{schedule}`", f"`{w}`", *texts])
-        print(SCORES[score] + "\n")
-        markdown(["schedule", "weighting", "scale", "shape"], table)
+    table = []
+    for schedule in SCHEDULES:
+        for w in WEIGHTINGS[1:]:
+            own = [tested[f"{score}|{schedule}|{w}|{part}"] for score in COMPARED for part in PARTS]
+            cells = [signed(each.estimate) + "*" * (each.p_holm < 0.05) for each in own]
+            table.append([f"`{schedule}`", f"`{w}`", *cells])
+    header = [f"{SCORES[score]}: {part}" for score in COMPARED for part in PARTS]
+    markdown(["schedule", "weighting", *header], table)
 
 
 if __name__ == "__main__":
