@@ -1,4 +1,4 @@
-"""What the studies' figures share: curves with bands over seeds, and how a file is written."""
+"""What the studies' figures share: curves with bands over seeds, means with intervals, files."""
 
 from __future__ import annotations
 
@@ -13,8 +13,9 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from PIL import Image
 
+from chord.compare.model import Estimate
 from chord.compare.statistics import t_interval
-from experiments.tables import Row
+from experiments.tables import Row, half
 
 Look = tuple[str, Any, str]
 # One look for a preset in every figure: Okabe and Ito's colours, dashes, a marker.
@@ -59,6 +60,20 @@ def draw_band(
     )
     axes.plot(steps, mean, linewidth=1.6, **style)
     axes.fill_between(steps, low, high, color=style["color"], alpha=0.18, linewidth=0)
+
+
+def draw_interval(axes: Axes, found: Estimate, height: float, **style: Any) -> None:
+    """A mean of shares with its interval, in per cent, lying at this height."""
+    axes.errorbar(
+        100 * found.mean,
+        height,
+        xerr=100 * half(found),
+        linestyle="",
+        markersize=6,
+        capsize=2,
+        linewidth=1.2,
+        **style,
+    )
 
 
 def key(look: Look, label: str, **style: Any) -> Line2D:

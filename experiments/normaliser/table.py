@@ -8,10 +8,12 @@ python -m experiments.normaliser.table
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from experiments.tables import (
     SCORES,
+    Row,
     by_seed,
     corrected,
     estimate,
@@ -30,9 +32,7 @@ VARIANTS = {"64": "all tokens of the step", "8": "own tokens, 8 rows", "1": "own
 
 def main() -> None:
     """Means, and the paired differences to the right normaliser with Holm's p."""
-    runs = grouped(
-        read(TABLE), lambda row: (row["choice/experiment"], row["setting/trainer.micro_batch"])
-    )
+    runs = cells(read(TABLE))
     markdown(
         ["preset", "divided by", *COLUMNS.values()],
         [
@@ -53,6 +53,11 @@ def main() -> None:
     ]
     for found in corrected(pairs):
         print(f"{found.name}: {signed(found.estimate)}, p {found.p_holm:.3f}")
+
+
+def cells(rows: Sequence[Row]) -> Mapping[tuple[str, str], Sequence[Row]]:
+    """Runs by preset and size of the pieces."""
+    return grouped(rows, lambda row: (row["choice/experiment"], row["setting/trainer.micro_batch"]))
 
 
 if __name__ == "__main__":
