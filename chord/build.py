@@ -10,6 +10,7 @@ from chord.checks import check_experts, reads_reference, reads_teacher
 from chord.config import ConfigError, TrainConfig, config_errors
 
 if TYPE_CHECKING:
+    import torch
     from torch import Tensor
 
     from chord.data.base import Data
@@ -82,6 +83,19 @@ def in_precision(model: Policy, config: TrainConfig) -> None:
     double = config.trainer.precision == "64-true"
     if double != (model.dtype == torch.float64):
         model.to(torch.float64 if double else torch.float32)
+
+
+@contextmanager
+def placed(config: TrainConfig, device: torch.device, *models: Policy) -> Iterator[None]:
+    """Models on a device within, which computes in the run's precision; then in main memory."""
+    for model in models:
+        in_precision(model.to(device).eval(), config)
+    try:
+        with config.trainer.computing(device):
+            yield
+    finally:
+        for model in models:
+            model.to("cpu")
 
 
 def check_models(config: TrainConfig, models: Models, data: Data) -> None:

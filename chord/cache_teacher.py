@@ -41,7 +41,7 @@ def cache_teacher(path: Path, k: int, settings: Sequence[str]) -> str:
     """Score every expert pair of the configured data with its teacher; returns what to print."""
     from hydra import compose
 
-    from chord.build import build_data
+    from chord.build import build_data, placed
     from chord.config import ConfigError, TrainConfig, parse, reading_conf, register
     from chord.data.batch import collate_pairs
     from chord.models.teacher_cache import write_cache
@@ -55,7 +55,10 @@ def cache_teacher(path: Path, k: int, settings: Sequence[str]) -> str:
     pairs = data.expert_pairs
     if not pairs:
         raise ConfigError("data.expert_pairs=0: there is nothing to cache")
-    rest = write_cache(path, teacher.eval(), pairs, collate_pairs(pairs, data.tokenizer), k=k)
+    device = config.trainer.device()
+    with placed(config, device, teacher):
+        tokens = collate_pairs(pairs, data.tokenizer).to(device)
+        rest = write_cache(path, teacher, pairs, tokens, k=k)
     return (
         f"{path}: {len(pairs)} answers, {k} tokens each; the rest holds {rest['mean']:.2e} of the "
         f"probability on average, {rest['largest']:.2e} at most\n"

@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -38,7 +39,7 @@ def parser() -> argparse.ArgumentParser:
         "--max-new-tokens", type=int, metavar="N", help="where answers are cut (default: the run's)"
     )
     options.add_argument("--seed", type=int, default=0, help="of sampled answers (default 0)")
-    options.add_argument("--threads", type=int, default=1, help="for torch (default 1)")
+    options.add_argument("--threads", type=int, help="for torch (default: as many as the run's)")
     return options
 
 
@@ -89,37 +90,41 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parser().parse_args(arguments)
     with readable_errors():
         check(options)
-        speakers = load(options)
-        talk(speakers, lines(sys.stdin), options)
+        with loaded(options) as speakers:
+            talk(speakers, lines(sys.stdin), options)
 
 
 def check(options: argparse.Namespace) -> None:
     """Raise ValueError for numbers out of range."""
+    from chord.config import check_threads
+
     if options.temperature < 0:
         raise ValueError(f"--temperature {options.temperature:g}: must be at least 0")
+    if options.threads is not None:
+        check_threads(options.threads)
     if options.max_new_tokens is not None and options.max_new_tokens < 1:
         raise ValueError(f"--max-new-tokens {options.max_new_tokens}: must be at least 1")
 
 
-def load(options: argparse.Namespace) -> list[Speaker]:
+@contextmanager
+def loaded(options: argparse.Namespace) -> Iterator[list[Speaker]]:
     """The base and the trained model; fills in the length of answers from the run."""
-    from chord.config import TrainConfig, check_threads, parse, register
+    from chord.build import placed
+    from chord.config import register
     from chord.evaluate import trained_model
-    from chord.run import newest_run, open_run
+    from chord.run import configuration, newest_run
 
-    check_threads(options.threads)
     register()
     run = options.run or newest_run(Path("outputs"))
-    config = parse(open_run(run).config, TrainConfig)
+    config = configuration(run)
     import torch
 
-    torch.set_num_threads(options.threads)
+    torch.set_num_threads(options.threads or config.threads)
     options.max_new_tokens = options.max_new_tokens or config.evaluation.max_new_tokens
     trained, tokenizer = trained_model(run, config), config.model.tokenizer()
-    return [
-        Speaker("base", config.model.reference(trained).eval(), tokenizer),
-        Speaker("trained", trained.eval(), tokenizer),
-    ]
+    base = config.model.reference(trained)
+    with placed(config, config.trainer.device(), base, trained):
+        yield [Speaker("base", base, tokenizer), Speaker("trained", trained, tokenizer)]
 
 
 def lines(stream: Iterable[str]) -> Iterator[str]:

@@ -108,13 +108,14 @@ class EvaluateConfig:
 
     run: str | None
     split: str
-    threads: int
+    threads: int | None
     evaluation: Evaluation
 
     def __post_init__(self) -> None:
         if self.split not in ("val", "test"):
             raise ValueError(f"split={self.split}: must be one of val, test")
-        check_threads(self.threads)
+        if self.threads is not None:
+            check_threads(self.threads)
 
 
 ROOTS: dict[str, type] = {"train": TrainConfig, "evaluate": EvaluateConfig}

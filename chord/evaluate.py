@@ -18,7 +18,7 @@ from chord.config import (
     config_errors,
     parse,
 )
-from chord.run import newest_run, open_run
+from chord.run import configuration, newest_run
 
 if TYPE_CHECKING:
     from chord.evaluation import Report
@@ -45,32 +45,37 @@ def evaluate_run(path: Path, config: EvaluateConfig) -> tuple[Report, Report]:
     import torch
     from rich.console import Console
 
-    from chord.build import fit_data, open_data, prepare_reward
+    from chord.build import fit_data, open_data, placed, prepare_reward
     from chord.evaluation import evaluate, side_by_side
     from chord.summary import print_summary
 
-    trained = parse(open_run(path).config, TrainConfig)
+    trained = configuration(path)
     check_amounts(config.evaluation, trained.data)
     config.evaluation.retained = config.evaluation.retained or trained.evaluation.retained
     trained.evaluation = config.evaluation
     alpha = last_alpha(path, trained)
-    torch.set_num_threads(config.threads)
+    torch.set_num_threads(config.threads or trained.threads)
+    device = trained.trainer.device()
     with open_data(trained) as data:
         with config_errors():
-            policies = (trained.model.build(), trained_model(path, trained))
-        fit_data(trained, data, policies[0])
+            policy = trained_model(path, trained)
+            policies = (trained.model.reference(policy), policy)
+        fit_data(trained, data, policy)
         prepare_reward(trained, data)
-        base, after = (
-            evaluate(
-                policy,
-                data,
-                config.evaluation,
-                trained.reward,
-                split=config.split,
-                alpha=alpha,
-            )
-            for policy in policies
-        )
+        reports = []
+        for policy in policies:
+            with placed(trained, device, policy):
+                reports.append(
+                    evaluate(
+                        policy,
+                        data,
+                        config.evaluation,
+                        trained.reward,
+                        split=config.split,
+                        alpha=alpha,
+                    )
+                )
+        base, after = reports
     print_summary(
         Console(),
         base.metrics,

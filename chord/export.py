@@ -40,14 +40,14 @@ def export_run(run: Path, directory: Path) -> None:
 
     Raises ValueError where the run has no model, or something is in the way.
     """
-    from chord.config import TrainConfig, parse, register
+    from chord.config import register
     from chord.evaluate import trained_model
-    from chord.run import open_run
+    from chord.run import configuration
 
     if directory.exists():
         raise ValueError(f"--to {directory}: exists already; name a new directory")
     register()
-    config = parse(open_run(run).config, TrainConfig)
+    config = configuration(run)
     policy = trained_model(run, config)
     with whole_directory(directory) as partial:
         config.model.export(policy, partial)

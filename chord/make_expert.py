@@ -135,7 +135,7 @@ def make_expert(path: Path, settings: Sequence[str], n: int | None, k: int, keep
 def _teacher(settings: Sequence[str]) -> Iterator[Teacher]:
     from hydra import compose
 
-    from chord.build import fit_data, in_precision, open_data, prepare_reward
+    from chord.build import fit_data, open_data, placed, prepare_reward
     from chord.config import (
         ConfigError,
         TrainConfig,
@@ -148,6 +148,8 @@ def _teacher(settings: Sequence[str]) -> Iterator[Teacher]:
 
     given = {setting.partition("=")[0] for setting in settings}
     defaults = [f"{name}={value}" for name, value in _DEFAULTS.items() if name not in given]
+    if not any(name.startswith("trainer") for name in given):
+        defaults.append("trainer.accelerator=auto")
     register()
     with reading_conf():
         config = parse(compose("train", [*defaults, *settings]), TrainConfig)
@@ -161,12 +163,10 @@ def _teacher(settings: Sequence[str]) -> Iterator[Teacher]:
             )
         with config_errors():
             policy = config.model.build()
-        in_precision(policy, config)
         fit_data(config, data, policy)
         prepare_reward(config, data)
-        if torch.cuda.is_available():
-            policy.to("cuda")
-        yield Teacher(config, data, policy.eval())
+        with placed(config, config.trainer.device(), policy):
+            yield Teacher(config, data, policy)
 
 
 def _begun(path: Path, data: Corpus) -> tuple[int, int]:

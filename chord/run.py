@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import platform
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
@@ -11,7 +12,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from chord.config import ConfigError, restore, schema_names
+from chord.config import ConfigError, TrainConfig, parse, restore, schema_names
 from chord.exits import first_line
 from chord.plugins import versions as plugin_versions
 from chord.recorder import write_atomically
@@ -105,6 +106,13 @@ def open_run(path: Path) -> RunDirectory:
         return run
     except (ValueError, KeyError, TypeError) as error:
         raise ConfigError(f"{path}: run.json can't be read ({first_line(error)})") from error
+
+
+def configuration(path: Path) -> TrainConfig:
+    """The checked configuration of a run to look at, which may be of a larger machine."""
+    config = open_run(path).config
+    config.threads = min(config.threads, os.cpu_count() or 1)
+    return parse(config, TrainConfig)
 
 
 def resume_run(path: Path, composed: DictConfig, overrides: list[str]) -> RunDirectory:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import os
+import sys
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -44,6 +45,7 @@ STRATEGIES = ("auto", "ddp", "fsdp")
 PRECISIONS = ("32-true", "64-true", "bf16-mixed")
 PLACES = ("accelerator", "devices", "num_nodes", "strategy")
 """Where a run is computed: a resumed one may go on elsewhere."""
+_NO_GPU = "there is no GPU here that torch can use"
 INSTEAD = {
     "trainer.strategy=deepspeed": "its engine clips and steps by itself, which is done here; use "
     "trainer.strategy=fsdp",
@@ -143,10 +145,7 @@ class TrainerConfig:
 
         gpus = torch.cuda.device_count() if self.accelerator != "cpu" else 0
         if self.accelerator == "gpu" and not gpus:
-            raise ValueError(
-                "trainer.accelerator=gpu: there is no GPU here that torch can use; use "
-                "trainer.accelerator=cpu"
-            )
+            raise ValueError(f"trainer.accelerator=gpu: {_NO_GPU}; use trainer.accelerator=cpu")
         there = gpus or os.cpu_count() or 1
         if self.devices > there:
             kind = "GPUs" if gpus else "processors"
@@ -154,6 +153,16 @@ class TrainerConfig:
                 f"trainer.devices={self.devices}: must be at most {there}, the number of {kind} "
                 "of this machine"
             )
+
+    def device(self) -> torch.device:
+        """Where a single process computes; the CPU for a run whose GPU is missing, in a line."""
+        import torch
+
+        if self.accelerator != "cpu" and torch.cuda.is_available():
+            return torch.device("cuda")
+        if self.accelerator == "gpu":
+            print(f"trainer.accelerator={self.accelerator}: {_NO_GPU}; on the CPU", file=sys.stderr)
+        return torch.device("cpu")
 
     def computing(self, device: torch.device) -> AbstractContextManager[None]:
         """The precision of what is computed within, as in a train step."""

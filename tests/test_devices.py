@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import os
 from pathlib import Path
 from typing import Any
 
@@ -9,15 +11,23 @@ import pytest
 import torch
 from conftest import SMALL, compose_config, small_composed
 from language_models import make_model
+from safetensors.torch import load_file
 from simulated_device import DEVICE, OnDevice, simulated, to_device
 from steps import module_of
 from torch import Tensor
 
-from chord.config import TrainConfig, parse
+from chord import chat
+from chord.cache_teacher import cache_teacher
+from chord.config import ConfigError, EvaluateConfig, TrainConfig, parse
+from chord.evaluate import evaluate_run
 from chord.evaluation import evaluate
 from chord.metrics import branch_metrics
+from chord.models.transformer import Transformer
 from chord.module import ChordModule
+from chord.run import RunDirectory, configuration, open_run
 from chord.stepping import take_step
+from chord.train import train
+from chord.trainer import TrainerConfig
 
 STEP = (
     "trainer.diagnostics_every=0",
@@ -97,3 +107,94 @@ def test_the_simulation_refuses_what_a_device_refuses() -> None:
             here + torch.ones(3)
         with pytest.raises(RuntimeError, match="expected all tensors on"):
             torch.ones(3)[torch.tensor([0], device=DEVICE)]
+
+
+@pytest.fixture
+def places(monkeypatch: pytest.MonkeyPatch) -> set[torch.device]:
+    """Runs are of the simulated device, to which whole models can be moved; where they computed."""
+    found: set[torch.device] = set()
+    hidden = Transformer.hidden
+
+    def seen(self: Transformer, *arguments: Any, **given: Any) -> Tensor:
+        found.add(self.device)
+        return hidden(self, *arguments, **given)
+
+    monkeypatch.setattr(Transformer, "hidden", seen)
+    monkeypatch.setattr(TrainerConfig, "device", lambda self: DEVICE)
+    monkeypatch.setattr(torch.__future__, "_overwrite_module_params_on_conversion", True)
+    return found
+
+
+@pytest.mark.slow
+def test_evaluate_and_chat_compute_on_the_runs_device(
+    small_models: Path,
+    tmp_path: Path,
+    places: set[torch.device],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    composed = small_composed(small_models, "evaluation.every=0")
+    expected = train(parse(composed, TrainConfig), RunDirectory(tmp_path, composed, "run"))
+    assert expected is not None
+    places.clear()
+    asked = compose_config(*(s for s in SMALL if s.startswith("evaluation")), name="evaluate")
+    with simulated():
+        found = evaluate_run(tmp_path, parse(asked, EvaluateConfig))
+        monkeypatch.setattr("sys.stdin", io.StringIO("47*86=\n"))
+        chat.main([str(tmp_path)])
+    assert places == {DEVICE}
+    for report, other in zip(found, (expected.base, expected.trained), strict=True):
+        assert report.metrics == pytest.approx(other.metrics, abs=1e-9)
+    assert capsys.readouterr().out.count("trained: ") == 1
+
+
+def test_evaluate_computes_in_the_runs_precision(small_models: Path, tmp_path: Path) -> None:
+    composed = small_composed(small_models, "evaluation.every=0", "trainer.precision=bf16-mixed")
+    expected = train(parse(composed, TrainConfig), RunDirectory(tmp_path, composed, "run"))
+    assert expected is not None
+    asked = compose_config(*(s for s in SMALL if s.startswith("evaluation")), name="evaluate")
+    found = evaluate_run(tmp_path, parse(asked, EvaluateConfig))
+    assert found[0].metrics == expected.base.metrics
+    assert found[1].metrics == expected.trained.metrics
+
+
+def test_a_teacher_is_cached_on_the_runs_device(
+    small_models: Path, tmp_path: Path, places: set[torch.device]
+) -> None:
+    settings = ["data.expert_pairs=5", f"teacher.path={small_models}/teacher.safetensors"]
+    with simulated():
+        cache_teacher(tmp_path / "there.safetensors", 4, settings)
+    assert places == {DEVICE}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(TrainerConfig, "device", lambda self: torch.device("cpu"))
+        cache_teacher(tmp_path / "here.safetensors", 4, settings)
+    here, there = (load_file(tmp_path / f"{name}.safetensors") for name in ("here", "there"))
+    assert all(torch.equal(here[name], there[name]) for name in here)
+
+
+def test_a_run_of_a_missing_gpu_is_looked_at_on_the_cpu(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    devices = [
+        parse(compose_config(f"trainer.accelerator={name}"), TrainConfig).trainer.device()
+        for name in ("cpu", "auto", "gpu")
+    ]
+    assert devices == [torch.device("cpu")] * 3
+    line = "trainer.accelerator=gpu: there is no GPU here that torch can use; on the CPU\n"
+    assert capsys.readouterr().err == line
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    given = parse(compose_config("trainer=gpu"), TrainConfig).trainer
+    assert given.device() == torch.device("cuda")
+
+
+def test_a_run_of_more_processors_is_looked_at_with_those_that_are_there(
+    small_models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    composed = small_composed(small_models)
+    composed.threads = 64
+    RunDirectory(tmp_path, composed, "run").write()
+    monkeypatch.setattr(os, "cpu_count", lambda: 2)
+    with pytest.raises(ConfigError, match=r"threads=64: must be within \[1, 2\]"):
+        parse(open_run(tmp_path).config, TrainConfig)
+    assert configuration(tmp_path).threads == 2

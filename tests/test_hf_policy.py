@@ -132,7 +132,9 @@ def test_adapters_start_as_the_model_and_the_model_stays_below_them(directory: P
     for parameter in trained:
         torch.nn.init.normal_(parameter)
     assert not torch.allclose(adapted(ids), plain(ids))
-    torch.testing.assert_close(BasePolicy(adapted)(ids), plain(ids))
+    base = BasePolicy(adapted)
+    torch.testing.assert_close(base(ids), plain(ids))
+    assert base.to(torch.float64).dtype == adapted.dtype == torch.float64
 
 
 def test_a_sequence_beyond_the_context_is_refused(directory: Path) -> None:

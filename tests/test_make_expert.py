@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import orjson
 import pytest
+import torch
 from language_models import make_model
+from simulated_device import DEVICE, simulated
 from texts import corpus, sums, write
 
 from chord.make_expert import Teacher, main
 from chord.rewards import Numeric
+from chord.trainer import TrainerConfig
 
 ROWS = sums(40)
 
@@ -80,6 +84,32 @@ def test_a_models_own_answers_are_graded_and_repeat(
         assert main(["--to", name, "--k", "8", *settings, "rollout.temperature=2"]) == 0
     assert len(rows("one.jsonl")) > 3
     assert Path("one.jsonl").read_bytes() == Path("two.jsonl").read_bytes()
+
+
+def test_it_answers_on_a_gpu_if_there_is_one(
+    settings: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.__future__, "_overwrite_module_params_on_conversion", True)
+    asked: list[str] = []
+
+    def device(self: TrainerConfig) -> torch.device:
+        asked.append(self.accelerator)
+        return DEVICE
+
+    monkeypatch.setattr(TrainerConfig, "device", device)
+    places = []
+    right = Teacher.right
+
+    def seen(self: Teacher, *arguments: Any) -> list[list[str]]:
+        places.append(self.policy.device)
+        return right(self, *arguments)
+
+    monkeypatch.setattr(Teacher, "right", seen)
+    with simulated():
+        assert main(["--to", "e.jsonl", *settings]) == 0
+        assert main(["--to", "f.jsonl", *settings, "trainer=cpu"]) == 0
+    assert set(places) == {DEVICE}
+    assert asked == ["auto", "cpu"]
 
 
 @pytest.mark.parametrize(

@@ -37,7 +37,7 @@ def write_tensors(path: Path, tensors: dict[str, Tensor], header: dict[str, str]
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
-        save_file(tensors, partial, metadata=header)
+        save_file({name: each.cpu() for name, each in tensors.items()}, partial, metadata=header)
         os.replace(partial, path)
     finally:
         partial.unlink(missing_ok=True)

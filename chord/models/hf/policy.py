@@ -154,8 +154,14 @@ class BasePolicy(Policy):
 
     def __init__(self, policy: HFPolicy) -> None:
         super().__init__()
-        # Held in a list, so that it is no submodule: it is moved, trained and saved elsewhere.
+        # Held in a list, so that it is no submodule: it is trained and saved elsewhere.
         self._policy = [policy]
+
+    def _apply(self, fn: Any, recurse: bool = True) -> BasePolicy:
+        """Where it is moved, the policy is."""
+        policy: Any = self.policy
+        policy._apply(fn, recurse)
+        return self
 
     @property
     def policy(self) -> HFPolicy:
