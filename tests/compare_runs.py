@@ -50,8 +50,12 @@ def write_run(
     versions: Mapping[str, str] | None = None,
     overrides: Iterable[str] = (),
     status: Mapping[str, Any] | None = None,
+    schemas: Mapping[str, str] | None = None,
 ) -> Path:
-    """A run of `taken` of `steps` train steps; finished, with a test evaluation, if that is all."""
+    """A run of `taken` of `steps` train steps; finished, with a test evaluation, if that is all.
+
+    `schemas`: those that are not called as the options in `choices` are.
+    """
     taken = steps if taken is None else taken
     path.mkdir(parents=True)
     whole = config(seed, steps, **(settings or {}))
@@ -60,7 +64,8 @@ def write_run(
     facts = {
         "name": f"{'-'.join(chosen.values())}-seed{seed}",
         "overrides": list(overrides),
-        "schemas": {key: value for key, value in chosen.items() if key != "experiment"},
+        "options": chosen,
+        "schemas": {k: v for k, v in {**chosen, **(schemas or {})}.items() if k != "experiment"},
         "versions": dict(VERSIONS if versions is None else versions),
     }
     (path / "run.json").write_text(json.dumps(facts))

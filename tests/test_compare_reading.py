@@ -190,12 +190,25 @@ def test_answers_are_those_of_the_last_evaluation(tmp_path: Path) -> None:
     assert [e.reason for e in left_out] == ["has no problem: left out"]
 
 
-def test_a_preset_is_known_without_hydras_record(tmp_path: Path) -> None:
-    path = write_run(tmp_path / "run", overrides=["experiment=chord_mu", "seed=0"])
+def test_a_preset_and_options_are_known_without_hydras_record(tmp_path: Path) -> None:
+    path = write_run(
+        tmp_path / "run",
+        overrides=["experiment=sft", "seed=0"],
+        choices={"experiment": "sft", "schedule": "sft_only"},
+        schemas={"schedule": "constant"},
+    )
     (path / ".hydra" / "hydra.yaml").unlink()
+    chosen = {"experiment": "sft", "schedule": "sft_only", "weighting": "phi"}
     run, _ = read_run(path)
     assert run is not None
-    assert run.choices == {"experiment": "chord_mu", "schedule": "cosine", "weighting": "phi"}
+    assert run.choices == chosen
+    # Runs of old did not record their options.
+    facts = json.loads((path / "run.json").read_text())
+    del facts["options"]
+    (path / "run.json").write_text(json.dumps(facts))
+    run, _ = read_run(path)
+    assert run is not None
+    assert run.choices == {**chosen, "schedule": "constant"}
 
 
 def test_runs_are_found_in_the_order_of_their_numbers(tmp_path: Path) -> None:

@@ -31,8 +31,13 @@ def logged_in(no_account: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[pyt
 def test_a_run_from_wandb_is_that_of_its_directory(
     tmp_path: Path, logged_in: pytest.MonkeyPatch
 ) -> None:
-    path = write_run(tmp_path / "abcd", steps=6, overrides=["experiment=rl", "seed=0"])
-    (path / ".hydra" / "hydra.yaml").unlink()
+    path = write_run(
+        tmp_path / "abcd",
+        steps=6,
+        overrides=["experiment=rl", "seed=0"],
+        choices={"experiment": "rl", "schedule": "rl_only"},
+        schemas={"schedule": "constant"},
+    )
     ours, _ = read_run(path)
     assert ours is not None
     with serving([replayed(path)]) as server:

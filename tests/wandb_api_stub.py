@@ -55,7 +55,8 @@ def replayed(path: Any, **fields: Any) -> Remote:
     """The run directory `path` as W&B would hold it."""
     facts = json.loads((path / "run.json").read_text())
     config = yaml.safe_load((path / "config.yaml").read_text())
-    config["run"] = {key: facts[key] for key in ("overrides", "schemas")} | {"versions": VERSIONS}
+    recorded = {key: facts[key] for key in ("overrides", "options", "schemas")}
+    config["run"] = recorded | {"versions": VERSIONS}
     remote = Remote(**{"id": path.name, "name": facts["name"], "config": config, **fields})
     remote.replay(Recorder(path).history())
     return remote

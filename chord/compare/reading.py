@@ -17,7 +17,7 @@ import yaml
 
 from chord.compare.model import Answer, LeftOut, Run
 from chord.compare.record import Record, stride
-from chord.compare.settings import flat_settings, keep_choices, preset_of, read_choices
+from chord.compare.settings import flat_settings, read_choices, recorded_choices
 from chord.recorder import (
     EVALUATIONS,
     FAILED,
@@ -85,7 +85,7 @@ def read_run(path: Path) -> tuple[Run | None, list[LeftOut]]:
         steps=record.steps,
         planned_steps=planned,
         settings=flat_settings(config, schemas if isinstance(schemas, Mapping) else {}),
-        choices=_choices(path, schemas, overrides),
+        choices=_choices(path, facts, overrides),
         versions={str(k): str(v) for k, v in _mapping(facts.get("versions")).items()},
         final=final,
         base=record.base(),
@@ -155,13 +155,13 @@ def _reason(error: OSError | ValueError) -> str:
     return str(error)
 
 
-def _choices(path: Path, schemas: object, overrides: Sequence[str]) -> dict[str, str]:
-    """As Hydra recorded them; else the strategies' names and the preset that was typed."""
+def _choices(path: Path, facts: Mapping[str, Any], overrides: Sequence[str]) -> dict[str, str]:
+    """As Hydra recorded them, or else the run."""
     try:
         found = read_choices((path / ".hydra" / "hydra.yaml").read_text(errors="replace"))
     except OSError:
         found = {}
-    return found or preset_of(overrides) | keep_choices(_mapping(schemas))
+    return found or recorded_choices(facts, overrides)
 
 
 def _take(path: Path, use: Callable[[dict[str, Any]], str | None]) -> list[LeftOut]:

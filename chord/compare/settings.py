@@ -58,6 +58,17 @@ def keep_choices(choices: Mapping[str, Any]) -> dict[str, str]:
     return preset | kept
 
 
+def recorded_choices(facts: Mapping[str, Any], overrides: Sequence[str]) -> dict[str, str]:
+    """The options that a run's own facts name.
+
+    Of a run of old, which names none: its strategies, and the preset that was typed.
+    """
+    options, schemas = (facts.get(name) for name in ("options", "schemas"))
+    if isinstance(options, Mapping) and (kept := keep_choices(options)):
+        return kept
+    return preset_of(overrides) | keep_choices(schemas if isinstance(schemas, Mapping) else {})
+
+
 def preset_of(overrides: Sequence[str]) -> dict[str, str]:
     """The preset among what was typed: `experiment=chord_mu`."""
     found = [text.partition("=")[2] for text in overrides if text.startswith("experiment=")]

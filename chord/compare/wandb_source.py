@@ -13,7 +13,7 @@ from typing import Any
 
 from chord.compare.model import LeftOut, Run
 from chord.compare.record import Record, scores, stride
-from chord.compare.settings import flat_settings, keep_choices, preset_of
+from chord.compare.settings import flat_settings, recorded_choices
 from chord.exits import first_line
 from chord.recorder import FAILED, FINISHED, INTERRUPTED, RUNNING
 from chord.tracking.wandb import connect
@@ -76,7 +76,7 @@ def _read(remote: Any, path: str) -> tuple[Run | None, list[LeftOut]]:
         steps=record.steps,
         planned_steps=steps,
         settings=flat_settings(config, schemas),
-        choices=preset_of(overrides) | keep_choices(schemas),
+        choices=recorded_choices(facts, overrides),
         versions={str(k): str(v) for k, v in (facts.get("versions") or {}).items()},
         final=record.final(steps),
         base=record.base(),
