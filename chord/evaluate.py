@@ -73,6 +73,7 @@ def evaluate_run(path: Path, config: EvaluateConfig) -> tuple[Report, Report]:
                         trained.reward,
                         split=config.split,
                         alpha=alpha,
+                        rows_at_a_time=trained.rollout.rows_at_a_time,
                     )
                 )
         base, after = reports

@@ -9,6 +9,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -113,6 +114,7 @@ def evaluate(
     *,
     split: str,
     alpha: float,
+    rows_at_a_time: int = 256,
 ) -> Report:
     """Score a model on `val` or `test`.
 
@@ -122,13 +124,20 @@ def evaluate(
     `retained/<skill>`, `/mean`, `/min` greedy; `sft_accuracy` and
     `expert_nll` teacher-forced on held-out expert pairs; `balance` = alpha * sft_accuracy +
     (1 - alpha) * rl_reward, `balance_at_0.5` the same with .5 for alpha, by which runs compare.
-    Where no expert answers are held out, these four are absent.
+    Where no expert answers are held out, these four are absent. The numbers do not depend on how
+    many `rows_at_a_time` are sampled.
     """
     part = PARTS[split]
     problems = data.held_out(part)[: getattr(config, f"{split}_problems")]
-    longest = config.max_new_tokens
-    greedy = answer(policy, data, problems, verifier, max_new_tokens=longest)
-    sampled = answer(policy, data, problems, verifier, max_new_tokens=longest, samples=SAMPLES)
+    ask = partial(
+        answer,
+        policy,
+        data,
+        max_new_tokens=config.max_new_tokens,
+        rows_at_a_time=rows_at_a_time,
+    )
+    greedy = ask(problems, verifier)
+    sampled = ask(problems, verifier, samples=SAMPLES)
     metrics = {
         "target_accuracy": mean([each.score for each in greedy]),
         "target_mean4": mean([each.score for each in sampled]),
@@ -141,8 +150,7 @@ def evaluate(
     skills += [(skill.name, skill.problems[part], skill.grader) for skill in data.skills]
     for name, every, grader in skills:
         chosen = every[: getattr(config, f"{split}_retained")]
-        answers = answer(policy, data, chosen, grader, max_new_tokens=longest)
-        kept[name] = mean([each.score for each in answers])
+        kept[name] = mean([each.score for each in ask(chosen, grader)])
     metrics |= {f"retained/{skill}": accuracy for skill, accuracy in kept.items()}
     if kept:
         metrics["retained/mean"] = mean(list(kept.values()))
@@ -163,6 +171,7 @@ def answer(
     *,
     max_new_tokens: int,
     samples: int | None = None,
+    rows_at_a_time: int = 256,
 ) -> list[Answer]:
     """The greedy answer to each problem, or `samples` in a row to each at temperature 1.
 
@@ -189,6 +198,7 @@ def answer(
         [tokenizer.prompt(problem) for problem in problems],
         group_size=samples or 1,
         max_new_tokens=max_new_tokens,
+        rows_at_a_time=rows_at_a_time,
         uniforms=uniforms,
         stop_ids=tokenizer.stop_ids,
         pad_id=tokenizer.pad_id,

@@ -157,6 +157,7 @@ class Run:
                 config.reward,
                 split=split,
                 alpha=alpha,
+                rows_at_a_time=config.rollout.rows_at_a_time,
             )
         if rank() > 0:
             return result

@@ -79,6 +79,7 @@ class Teacher:
             [tokenizer.prompt(problem) for problem in problems],
             group_size=k,
             max_new_tokens=rollout.max_new_tokens,
+            rows_at_a_time=rollout.rows_at_a_time,
             temperature=rollout.temperature,
             top_p=rollout.top_p,
             top_k=rollout.top_k,

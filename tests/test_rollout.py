@@ -102,13 +102,17 @@ def test_a_group_is_the_answers_to_its_prompt_in_prompt_major_order() -> None:
 
 
 @pytest.mark.parametrize("order", [[3], [4, 3, 2, 1, 0], [1, 3], [0, 2, 4, 1]])
-@pytest.mark.parametrize("chunk_rows", [1, 8, 256])
+@pytest.mark.parametrize("rows_at_a_time", [1, 3, 8, 256])
 def test_a_row_does_not_depend_on_what_else_is_in_the_batch(
-    order: list[int], chunk_rows: int
+    order: list[int], rows_at_a_time: int
 ) -> None:
     keys = [10, 11, 12, 13, 14]
     whole = answer(MIXED, keys=keys)
-    part = answer([MIXED[i] for i in order], keys=[keys[i] for i in order], chunk_rows=chunk_rows)
+    part = answer(
+        [MIXED[i] for i in order],
+        keys=[keys[i] for i in order],
+        rows_at_a_time=rows_at_a_time,
+    )
     expected = [whole.responses[4 * i + k] for i in order for k in range(4)]
     assert part.responses == expected
     starts = np.cumsum([0, *map(len, whole.responses)])
@@ -259,6 +263,7 @@ def test_holes_are_filled_from_the_end_and_other_rows_stay(alive: list[bool]) ->
         ("top_p", 1.5),
         ("top_k", -1),
         ("max_new_tokens", 0),
+        ("rows_at_a_time", 0),
         ("updates", 0),
     ],
 )

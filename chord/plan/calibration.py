@@ -112,7 +112,15 @@ def _seconds_of_an_answer(config: TrainConfig, data: Data, models: Models) -> fl
         small = replace(config.evaluation, **few)
         began = time.perf_counter()
         with config.trainer.computing(models.policy.device):
-            evaluate(models.policy, data, small, config.reward, split="val", alpha=0.5)
+            evaluate(
+                models.policy,
+                data,
+                small,
+                config.reward,
+                split="val",
+                alpha=0.5,
+                rows_at_a_time=config.rollout.rows_at_a_time,
+            )
         took = time.perf_counter() - began
         if took > SHORT:
             break

@@ -94,6 +94,7 @@ def estimate(config: TrainConfig, steps: int) -> Estimate:
     prompt = found.data.longest_prompt
     if found.rollouts is not None:
         rows = ceil(rollout.problems / processes) * rollout.group_size
+        rows = min(rows, rollout.rows_at_a_time)
         parts += memory.of_sampling(policy, rows, prompt + rollout.max_new_tokens)
     batches = [batch for batch in (found.rollouts, found.experts) if batch is not None]
     parts += memory.of_training(policy, batches, config.trainer.micro_batch)
@@ -103,7 +104,7 @@ def estimate(config: TrainConfig, steps: int) -> Estimate:
         answers(found.data, getattr(evaluation, f"{split}_problems"), getattr(evaluation, kept))
         for split, kept in (("val", "val_retained"), (final, f"{final}_retained"))
     ]
-    rows = ceil(amounts[1] / processes)
+    rows = min(ceil(amounts[1] / processes), rollout.rows_at_a_time)
     parts += memory.of_sampling(policy, rows, length, when=memory.EVALUATION)
     base = config.model.reference(policy)
     parts.append(memory.Part("the base, compared at the end", memory.weights(base), "evaluation"))

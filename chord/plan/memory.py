@@ -24,8 +24,6 @@ if TYPE_CHECKING:
     from chord.models.policy import Policy
 
 ALWAYS, SAMPLING, TRAINING, EVALUATION = "always", "sampling", "training", "evaluation"
-# Rows that the sampler computes at once.
-SAMPLED_AT_ONCE = 256
 # Of a row's distribution while a token is drawn: logits, log-probabilities, probabilities and
 # their truncation in float32, the cumulative ones twice in float64.
 DRAWING = 4 * 4 + 2 * 8
@@ -89,11 +87,10 @@ def weights(model: nn.Module) -> int:
 
 
 def of_sampling(policy: Policy, rows: int, length: int, *, when: str = SAMPLING) -> list[Part]:
-    """The cache of keys and values, and the distributions that tokens are drawn from."""
-    at_once = min(rows, SAMPLED_AT_ONCE)
+    """Of `rows` at a time: keys and values, and the distributions that tokens are drawn from."""
     return [
-        Part(f"key-value cache ({when})", at_once * length * policy.cache_bytes, when),
-        Part(f"distributions ({when})", at_once * policy.vocab_size * DRAWING, when),
+        Part(f"key-value cache ({when})", rows * length * policy.cache_bytes, when),
+        Part(f"distributions ({when})", rows * policy.vocab_size * DRAWING, when),
     ]
 
 

@@ -33,6 +33,8 @@ class RolloutConfig:
     """Number of tokens sampled from; 0 is all of them."""
     max_new_tokens: int = 64
     """Length at which an answer without an end token is cut."""
+    rows_at_a_time: int = 256
+    """Answers computed at once, in evaluations too; they do not depend on it, memory does."""
     updates: int = 1
     """Optimizer updates made on one batch of answers."""
     expert_in_group: int = 0
@@ -69,6 +71,7 @@ class RolloutConfig:
             ("problems", 1),
             ("group_size", 2),
             ("max_new_tokens", 1),
+            ("rows_at_a_time", 1),
             ("updates", 1),
             ("top_k", 0),
         ):

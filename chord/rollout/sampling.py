@@ -80,7 +80,7 @@ def sample(
     temperature: float = 1.0,
     top_k: int = 0,
     top_p: float = 1.0,
-    chunk_rows: int = 256,
+    rows_at_a_time: int = 256,
     limits: Sequence[int] | None = None,
 ) -> Samples:
     """Answer each prompt ``group_size`` times.
@@ -96,8 +96,8 @@ def sample(
         stop_ids: the tokens that end an answer.
         pad_id: fills the left of shorter prompts; hidden from attention, so any id will do.
         limits: for each prompt the length at which its answers are cut, 1 to max_new_tokens.
-        chunk_rows: rows computed at once. Samples do not depend on it but for ties within
-            floating-point error.
+        rows_at_a_time: answers computed at once, of one prompt too. Samples do not depend on it
+            but for ties within floating-point error.
 
     The policy is put in evaluation mode and back; nothing carries a gradient. Raises ValueError
     where a prompt is empty or prompt and answer do not fit into the policy's context.
@@ -127,13 +127,15 @@ def sample(
     stops = torch.tensor(sorted(stop_ids), device=device)
     sampler = Sampler(stops=stops, temperature=temperature, top_k=top_k, top_p=top_p)
     with torch.no_grad(), evaluating(policy):
-        for chunk in _chunks(prompts, max(1, chunk_rows // group_size)):
+        for chunk in _chunks(prompts, max(1, rows_at_a_time // group_size)):
             tokens, attention_mask = left_pad([prompts[i] for i in chunk], pad_id=pad_id)
+            tokens = tokens.to(device)
             if attention_mask is not None:
                 attention_mask = attention_mask.to(device)
             first = torch.tensor(chunk)[:, None] * group_size
-            places = (first + torch.arange(group_size)).flatten().to(device)
-            _generate(policy, tokens.to(device), attention_mask, places, draws, table, sampler)
+            for members in torch.arange(group_size).split(rows_at_a_time):
+                places = (first + members).flatten().to(device)
+                _generate(policy, tokens, attention_mask, places, draws, table, sampler)
     return table.samples()
 
 

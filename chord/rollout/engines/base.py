@@ -96,6 +96,7 @@ class Native(Engine):
             prompts,
             group_size=group_size,
             max_new_tokens=config.max_new_tokens,
+            rows_at_a_time=config.rows_at_a_time,
             limits=limits,
             temperature=config.temperature,
             top_p=config.top_p,

@@ -31,10 +31,6 @@ if TYPE_CHECKING:
     from chord.rollout.sampling import Uniforms
 
 
-ROWS = 256
-"""Answers made at a time."""
-
-
 class Generate(Foreign):
     """`generate`, with our choice of tokens."""
 
@@ -48,12 +44,13 @@ class Generate(Foreign):
         self, policy: Policy, requests: Sequence[Request], uniforms: Uniforms
     ) -> list[Draft]:
         assert self.causal is not None, "an engine is given weights before it answers"
+        size = self.config.rows_at_a_time
         with torch.no_grad(), evaluating(policy), _without_own_settings(self.causal):
             return [
                 draft
-                for start in range(0, len(requests), ROWS)
+                for start in range(0, len(requests), size)
                 for draft in self._generate(
-                    policy.device, requests[start : start + ROWS], uniforms[start : start + ROWS]
+                    policy.device, requests[start : start + size], uniforms[start : start + size]
                 )
             ]
 
