@@ -46,8 +46,8 @@ def evaluate_run(path: Path, config: EvaluateConfig) -> tuple[Report, Report]:
     from rich.console import Console
 
     from chord.build import fit_data, open_data, placed, prepare_reward
-    from chord.evaluation import evaluate, side_by_side
-    from chord.summary import print_summary
+    from chord.evaluation import evaluate
+    from chord.summary import print_summary, side_by_side
 
     trained = configuration(path)
     check_amounts(config.evaluation, trained.data)

@@ -18,8 +18,7 @@ if TYPE_CHECKING:
     from chord.data.base import Data
     from chord.data.batch import Pair, Problem
     from chord.models.policy import Policy
-    from chord.rewards import Grader
-    from chord.summary import Sample
+    from chord.rewards import Failure, Grader
 
 # Keeps the random numbers of evaluations apart from those of any training seed and step.
 EVALUATION_STREAM = 2**32 - 1
@@ -89,13 +88,15 @@ class Evaluation:
 class Answer:
     """What a model wrote, and the verifier's score of it: 0 for one cut off before its end.
 
-    `entropies`: in nats, of the distribution that each of its tokens came from.
+    `entropies`: in nats, of the distribution that each of its tokens came from. `failure`: why it
+    has no score, where the verifier failed.
     """
 
     problem: Problem
     text: str
     score: float
     entropies: Sequence[float]
+    failure: Failure | None = None
 
 
 @dataclass
@@ -118,14 +119,14 @@ def evaluate(
 ) -> Report:
     """Score a model on `val` or `test`.
 
-    Keys: `target_accuracy` greedy pass@1; `target_mean4` and `rl_reward` the
-    verifier's mean score at temperature 1, without format terms; `expert_style` the share of those
-    samples in the expert's manner and `entropy` the mean over their tokens, in nats;
-    `retained/<skill>`, `/mean`, `/min` greedy; `sft_accuracy` and
-    `expert_nll` teacher-forced on held-out expert pairs; `balance` = alpha * sft_accuracy +
-    (1 - alpha) * rl_reward, `balance_at_0.5` the same with .5 for alpha, by which runs compare.
-    Where no expert answers are held out, these four are absent. The numbers do not depend on how
-    many `rows_at_a_time` are sampled.
+    Keys: `target_accuracy` greedy pass@1; `target_mean4` and `rl_reward` the verifier's mean score
+    at temperature 1, without format terms; `expert_style` the share of those samples in the
+    expert's manner and `entropy` the mean over their tokens, in nats; `retained/<skill>`, `/mean`,
+    `/min` greedy; `sft_accuracy` and `expert_nll` teacher-forced on held-out expert pairs;
+    `balance` = alpha * sft_accuracy + (1 - alpha) * rl_reward, `balance_at_0.5` the same with .5
+    for alpha, by which runs compare. Where no expert answers are held out, these four are absent.
+    Where a verifier can fail, `reward/timeouts` and `reward/errors` count the answers that scored 0
+    for that. The numbers do not depend on how many `rows_at_a_time` are sampled.
     """
     part = PARTS[split]
     problems = data.held_out(part)[: getattr(config, f"{split}_problems")]
@@ -145,12 +146,14 @@ def evaluate(
         "expert_style": mean([float(data.is_expert_style(each.text)) for each in sampled]),
         "entropy": mean([value for each in sampled for value in each.entropies]),
     }
-    kept = {}
+    kept, asked = {}, [*greedy, *sampled]
     skills = [(name, every, verifier) for name, every in data.retained(part).items()]
     skills += [(skill.name, skill.problems[part], skill.grader) for skill in data.skills]
     for name, every, grader in skills:
         chosen = every[: getattr(config, f"{split}_retained")]
-        kept[name] = mean([each.score for each in ask(chosen, grader)])
+        answers = ask(chosen, grader)
+        kept[name] = mean([each.score for each in answers])
+        asked += answers
     metrics |= {f"retained/{skill}": accuracy for skill, accuracy in kept.items()}
     if kept:
         metrics["retained/mean"] = mean(list(kept.values()))
@@ -160,6 +163,8 @@ def evaluate(
         agreement, reward = metrics["sft_accuracy"], metrics["rl_reward"]
         metrics["balance"] = alpha * agreement + (1 - alpha) * reward
         metrics["balance_at_0.5"] = 0.5 * agreement + 0.5 * reward
+    if verifier.fallible or any(skill.grader.fallible for skill in data.skills):
+        metrics |= failures(asked)
     return Report(metrics, greedy)
 
 
@@ -213,38 +218,12 @@ def answer(
     ]
     grades = verifier.grade(repeated, complete, lengths)
     answers = [
-        Answer(problem, text, grade.score if finished else 0.0, each)
+        Answer(problem, text, grade.score if finished else 0.0, each, grade.failure)
         for problem, text, grade, finished, each in zip(
             repeated, texts, grades, result.finished, entropies, strict=True
         )
     ]
     return joined(answers)
-
-
-def side_by_side(
-    data: Data, split: str, base: Report, trained: Report, count: int = 6
-) -> list[Sample]:
-    """The first `count` target problems with the expert's and both models' greedy answers.
-
-    Those come first to which an expert's answer is held out.
-    """
-    from chord.summary import Sample
-
-    answers = list(zip(base.answers, trained.answers, strict=True))
-    pairs = data.held_out_pairs(PARTS[split])[: len(answers)]
-    experts = {pair.problem.key: pair.response for pair in reversed(pairs)}
-    answers.sort(key=lambda both: both[0].problem.key not in experts)
-    return [
-        Sample(
-            problem=before.problem.prompt,
-            expert=experts.get(before.problem.key, ""),
-            base=before.text,
-            base_right=before.score >= 1,
-            trained=after.text,
-            trained_right=after.score >= 1,
-        )
-        for before, after in answers[:count]
-    ]
 
 
 def imitation(policy: Policy, data: Data, pairs: Sequence[Pair]) -> dict[str, float]:
@@ -265,6 +244,14 @@ def imitation(policy: Policy, data: Data, pairs: Sequence[Pair]) -> dict[str, fl
         "sft_accuracy": float(agrees.double().mean()),
         "expert_nll": float(-logprobs.double().mean()),
     }
+
+
+def failures(answers: Sequence[Answer]) -> dict[str, float]:
+    """How many answers have no score of their own."""
+    from chord.rewards import count_failures
+
+    counts = count_failures(answer.failure for answer in answers)
+    return {name: float(count) for name, count in counts.items()}
 
 
 def mean(values: list[float]) -> float:

@@ -22,7 +22,7 @@ from chord.checkpoint import (
 from chord.config import ConfigError, TrainConfig
 from chord.data.base import Data
 from chord.distributed import rank
-from chord.evaluation import OF_EXPERTS, Report, evaluate, prefixed, side_by_side
+from chord.evaluation import OF_EXPERTS, Report, evaluate, prefixed
 from chord.gradients import Models
 from chord.models.policy import Policy
 from chord.module import ChordModule
@@ -32,7 +32,7 @@ from chord.recorder import EVALUATIONS, Recorder, read_rows
 from chord.run import RunDirectory
 from chord.signals import Signals, Stopped
 from chord.stepping import DivergedError
-from chord.summary import print_summary
+from chord.summary import print_summary, side_by_side
 from chord.together import ending_together
 from chord.tracking import Tracker
 

@@ -14,7 +14,7 @@ from torch import Tensor
 from chord.data.batch import Problem
 from chord.distributed import all_rows, all_sum, joined
 from chord.gradients import RolloutRows, Tokens
-from chord.rewards import Failure
+from chord.rewards import Failure, count_failures
 
 # By the policy's probability of the expert's token: hopeless, rare, unsure, likely, known.
 BUCKETS = (0.0, 0.01, 0.1, 0.5, 0.9, 1.0)
@@ -52,10 +52,10 @@ def group_metrics(scores: Tensor) -> dict[str, float]:
 
 
 def failure_metrics(failures: Sequence[Failure | None]) -> dict[str, float]:
-    """How many answers earned nothing because their scorer took too long, or failed otherwise."""
-    late = [failure.timed_out for failure in failures if failure is not None]
-    timeouts, failed = all_sum(torch.tensor([sum(late), len(late)])).tolist()
-    return {"reward/timeouts": float(timeouts), "reward/errors": float(failed - timeouts)}
+    """`count_failures` over all ranks."""
+    counts = count_failures(failures)
+    totals = all_sum(torch.tensor(list(counts.values()))).tolist()
+    return dict(zip(counts, map(float, totals), strict=True))
 
 
 def gradient_metrics(

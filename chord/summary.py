@@ -6,13 +6,20 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rich.box import HORIZONTALS
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from chord.evaluation import PARTS
+from chord.rewards import FAILURES
 from chord.tracking.base import shown
+
+if TYPE_CHECKING:
+    from chord.data.base import Data
+    from chord.evaluation import Report
 
 HIGHER, LOWER, NEITHER = 1, -1, 0  # what is better
 
@@ -27,6 +34,30 @@ class Sample:
     base_right: bool
     trained: str
     trained_right: bool
+
+
+def side_by_side(
+    data: Data, split: str, base: Report, trained: Report, count: int = 6
+) -> list[Sample]:
+    """The first `count` target problems with the expert's and both models' greedy answers.
+
+    Those come first to which an expert's answer is held out.
+    """
+    answers = list(zip(base.answers, trained.answers, strict=True))
+    pairs = data.held_out_pairs(PARTS[split])[: len(answers)]
+    experts = {pair.problem.key: pair.response for pair in reversed(pairs)}
+    answers.sort(key=lambda both: both[0].problem.key not in experts)
+    return [
+        Sample(
+            problem=before.problem.prompt,
+            expert=experts.get(before.problem.key, ""),
+            base=before.text,
+            base_right=before.score >= 1,
+            trained=after.text,
+            trained_right=after.score >= 1,
+        )
+        for before, after in answers[:count]
+    ]
 
 
 @dataclass(frozen=True)
@@ -82,13 +113,25 @@ def print_summary(
         console.print()
         console.print(_answers(samples))
     console.print()
-    lines = [f"run directory: {shown(Path(run_dir))}"]
+    lines = [*_failures("base", base), *_failures("trained", trained)]
+    lines.append(f"run directory: {shown(Path(run_dir))}")
     picture = Path(run_dir) / "curves.png"
     if picture.exists():
         lines.append(f"curves: {shown(picture)}")
     for line in lines:
         # Whole lines: a path that was broken in two can't be copied.
         console.print(Text(line), soft_wrap=True)
+
+
+def _failures(model: str, metrics: Mapping[str, float]) -> list[str]:
+    """A line where answers have no score of their own."""
+    timeouts, errors = (int(metrics.get(name, 0)) for name in FAILURES)
+    if not timeouts + errors:
+        return []
+    return [
+        f"{model}: answers that count as wrong because their scorer failed: {timeouts + errors}, "
+        f"of them {timeouts} that took too long"
+    ]
 
 
 def _comparison(

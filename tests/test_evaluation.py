@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
 
 import chord.evaluation as evaluation
 from chord.build import build_data
+from chord.compare.record import scores
 from chord.config import TrainConfig
 from chord.data.base import Data
 from chord.data.batch import Problem
 from chord.data.tasks import worked
 from chord.data.testbed import Testbed
-from chord.rewards import Verifier
+from chord.rewards import FAILURES, Grade, Verifier
 
 Build = Callable[..., TrainConfig]
 
@@ -101,6 +102,35 @@ def test_an_answer_that_is_cut_off_scores_nothing_but_is_shown(small_config: Bui
     (cut,) = evaluation.answer(config.model.build(), data, [problem], Verifier(), max_new_tokens=3)
     assert len(cut.text) == 3
     assert cut.score == 0
+
+
+class Failing(Verifier):
+    """Takes too long over the first answer of each batch, and fails at the second."""
+
+    fallible = True
+
+    def graded(
+        self, problems: Sequence[Problem], responses: Sequence[str], lengths: Sequence[int]
+    ) -> list[Grade]:
+        late, failed = Grade.failed("late", timed_out=True), Grade.failed("failed")
+        return [late, failed, *super().graded(problems, responses, lengths)[2:]]
+
+
+def test_answers_whose_scorer_fails_are_counted_and_are_no_score(small_config: Build) -> None:
+    config = small_config()
+    plain = report(config).metrics
+    assert not plain.keys() & set(FAILURES)
+    config.reward = Failing()
+    metrics = report(config).metrics
+    assert metrics.keys() - plain.keys() == set(FAILURES)
+    # Greedy and sampled answers to the target problems, and greedy ones to those of each skill.
+    batches = 2 + sum(name.startswith("retained/") for name in plain) - len(("mean", "min"))
+    assert batches > 2
+    assert (metrics["reward/timeouts"], metrics["reward/errors"]) == (batches, batches)
+    row = evaluation.prefixed(metrics, "test")
+    assert scores(row).keys() == {f"test/{name}" for name in plain}
+    with pytest.raises(ValueError, match="must be a metric of the validation"):
+        evaluation.check_metric("val/reward/errors")
 
 
 def test_no_more_is_evaluated_than_is_held_out(small_config: Build) -> None:

@@ -13,7 +13,7 @@ from omegaconf import DictConfig
 from pages import ROOT, blocks
 
 from chord.config import ConfigError, TrainConfig, parse
-from chord.recorder import METRICS, read_rows
+from chord.recorder import EVALUATIONS, METRICS, read_rows
 from chord.rewards import Format, Length, Math, Numeric, Weighted
 from chord.run import RunDirectory, open_run
 from chord.train import train
@@ -50,7 +50,15 @@ def test_an_erratic_scorer_costs_answers_and_not_the_run(
     # Two problems, two answers each.
     assert all(0 < count <= 4 for count in failed)
     assert all(math.isfinite(value) for row in rows for value in row.values())
-    (warning,) = [line for line in capsys.readouterr().err.splitlines() if "warning: " in line]
+    printed = capsys.readouterr()
+    (warning,) = [line for line in printed.err.splitlines() if "warning: " in line]
+    base, trained = read_rows(tmp_path / "run" / EVALUATIONS)[-2:]
+    for row in (base, trained):
+        timeouts, errors = row["test/reward/timeouts"], row["test/reward/errors"]
+        assert timeouts + errors > 0
+        line = f"{row['model']}: answers that count as wrong because their scorer failed: "
+        line += f"{timeouts + errors:.0f}, of them {timeouts:.0f} that took too long"
+        assert line in printed.out
     assert warning.startswith("warning: reward: the scorer ")
 
 

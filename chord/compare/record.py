@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from chord.compare.model import Curve
+from chord.rewards import FAILURES
 
 POINTS = 200
 STEP_CURVES = (
@@ -131,8 +132,12 @@ class Record:
 
 
 def scores(row: Row) -> dict[str, float]:
-    """The finite numbers of an evaluation but its step."""
-    return {key: float(v) for key, v in row.items() if key != "step" and finite(v)}
+    """The finite numbers of an evaluation but its step, and counts of failures."""
+    return {
+        key: float(value)
+        for key, value in row.items()
+        if key != "step" and not key.endswith(FAILURES) and finite(value)
+    }
 
 
 def stride(steps: int) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from chord.rewards.base import Failure, Grade, Grader, Reward
+from chord.rewards.base import FAILURES, Failure, Grade, Grader, Reward, count_failures
 from chord.rewards.exact import Verifier, final_answer, is_well_formed
 from chord.rewards.expressions import Math
 from chord.rewards.format import Format
@@ -15,6 +15,7 @@ from chord.rewards.text import Text
 from chord.rewards.weighted import Weighted
 
 __all__ = [
+    "FAILURES",
     "Failure",
     "Format",
     "Function",
@@ -29,6 +30,7 @@ __all__ = [
     "Text",
     "Verifier",
     "Weighted",
+    "count_failures",
     "final_answer",
     "is_well_formed",
 ]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import sys
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields
 from numbers import Real
 from typing import Any, ClassVar
@@ -19,6 +19,16 @@ class Failure:
 
     reason: str
     timed_out: bool = False
+
+
+FAILURES = ("reward/timeouts", "reward/errors")
+"""How failures are counted."""
+
+
+def count_failures(found: Iterable[Failure | None]) -> dict[str, int]:
+    """How many answers earned nothing because their scorer took too long, or failed otherwise."""
+    late = [failure.timed_out for failure in found if failure is not None]
+    return dict(zip(FAILURES, (sum(late), len(late) - sum(late)), strict=True))
 
 
 @dataclass(frozen=True)
@@ -43,7 +53,7 @@ class Grader(ABC):
     """What grades a batch of responses: a dataclass of its settings with a method `graded`."""
 
     fallible: ClassVar[bool] = True
-    """Whether a grade can be a failure; where it can, they are counted in a run's metrics."""
+    """Whether a grade can be a failure; where it can, metrics and evaluations count them."""
     _warned: ClassVar[bool] = False
 
     def grade(
