@@ -58,7 +58,7 @@ def cache_teacher(path: Path, k: int, settings: Sequence[str]) -> str:
     device = config.trainer.device()
     with placed(config, device, teacher):
         tokens = collate_pairs(pairs, data.tokenizer).to(device)
-        rest = write_cache(path, teacher, pairs, tokens, k=k)
+        rest = write_cache(path, teacher, tokens, k=k)
     return (
         f"{path}: {len(pairs)} answers, {k} tokens each; the rest holds {rest['mean']:.2e} of the "
         f"probability on average, {rest['largest']:.2e} at most\n"

@@ -29,7 +29,7 @@ def open_cache(config: TrainConfig, data: Data) -> TeacherCache | None:
     if config.target.cache_path is None:
         return None
     cache = TeacherCache.open(config.target.cache_path)
-    cache.check(data.expert_pairs, data.tokenizer.vocab_size)
+    cache.check(collate_pairs(data.expert_pairs, data.tokenizer), data.tokenizer.vocab_size)
     return cache
 
 
@@ -71,7 +71,7 @@ class Imitation:
             tokens=tokens,
             signal=step_signal(torch.tensor(scores, dtype=torch.float64, device=device)).to(dtype),
             share=None if share is None else share.to(device, dtype),
-            teacher=self.cache.rows(pairs, tokens.mask, dtype) if self.cache else None,
+            teacher=self.cache.rows(tokens, dtype) if self.cache else None,
         )
 
     def own(self, rollouts: Rollouts) -> ExpertRows:

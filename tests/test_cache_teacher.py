@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
+from language_models import make_model, make_tokenizer
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
 from steps import response_logits
 
 from chord.cache_teacher import main
-from chord.data.batch import collate_pairs
+from chord.data.batch import Pair, Problem, collate, collate_pairs
 from chord.data.testbed import TestbedConfig
+from chord.models.hf.config import HFTeacher
+from chord.models.hf.tokenizer import LanguageTokenizer
 from chord.models.storage import load_policy
-from chord.models.teacher_cache import TeacherCache, write_cache
+from chord.models.teacher_cache import TeacherCache, digests, write_cache
 
 
 @pytest.fixture
@@ -29,14 +36,14 @@ def teacher(small_models):
 
 def test_rows_are_the_teachers_own_likeliest_tokens(tmp_path, data, teacher):
     pairs, path = data.expert_pairs, tmp_path / "cache.safetensors"
-    left = write_cache(path, teacher, pairs, collate_pairs(pairs, data.tokenizer), k=3)
+    left = write_cache(path, teacher, collate_pairs(pairs, data.tokenizer), k=3)
     assert 0 < left["mean"] < left["largest"] < 1
     cache = TeacherCache.open(str(path))
-    cache.check(pairs, data.tokenizer.vocab_size)
+    cache.check(collate_pairs(pairs, data.tokenizer), data.tokenizer.vocab_size)
     # Other pairs in another order than in the file.
     some = [pairs[4], pairs[1]]
     tokens = collate_pairs(some, data.tokenizer)
-    found = cache.rows(some, tokens.mask, torch.float64)[tokens.mask]
+    found = cache.rows(tokens, torch.float64)[tokens.mask]
     with torch.no_grad():
         probabilities = response_logits(teacher, tokens).softmax(-1).double()
     assert found.ids is not None
@@ -53,7 +60,7 @@ def test_rows_are_the_teachers_own_likeliest_tokens(tmp_path, data, teacher):
 
 def test_a_cache_of_the_whole_vocabulary_leaves_nothing_out(tmp_path, data, teacher):
     pairs, path = data.expert_pairs, tmp_path / "cache.safetensors"
-    left = write_cache(path, teacher, pairs, collate_pairs(pairs, data.tokenizer), k=1000)
+    left = write_cache(path, teacher, collate_pairs(pairs, data.tokenizer), k=1000)
     assert left == {"mean": 0.0, "largest": 0.0}
     cache = TeacherCache.open(str(path))
     assert cache.ids.shape == cache.logprobs.shape == (len(cache.ids), data.tokenizer.vocab_size)
@@ -61,13 +68,50 @@ def test_a_cache_of_the_whole_vocabulary_leaves_nothing_out(tmp_path, data, teac
 
 def test_a_cache_of_other_pairs_or_another_vocabulary_is_refused(tmp_path, data, teacher):
     path = tmp_path / "cache.safetensors"
-    pairs = data.expert_pairs[:4]
-    write_cache(path, teacher, pairs, collate_pairs(pairs, data.tokenizer), k=2)
+    few, all_six = (collate_pairs(data.expert_pairs[:n], data.tokenizer) for n in (4, 6))
+    write_cache(path, teacher, few, k=2)
     cache = TeacherCache.open(str(path))
     with pytest.raises(ValueError, match=r"target\.cache=.*lacks 2 of the 6 expert pairs"):
-        cache.check(data.expert_pairs, data.tokenizer.vocab_size)
+        cache.check(all_six, data.tokenizer.vocab_size)
     with pytest.raises(ValueError, match="the data has 99"):
-        cache.check(pairs, 99)
+        cache.check(few, 99)
+
+
+def test_a_row_is_known_by_all_its_tokens_and_by_which_of_them_count():
+    # The same last question and answer behind another turn, and with another share of the answer.
+    row = ([5, 6, 7], [8, 9, 1], [True, True, True])
+    others = [([5, 4, 7], *row[1:]), ([4, *row[0]], *row[1:]), (*row[:2], [False, True, True])]
+    prompts, responses, written = zip(row, row, *others, strict=True)
+    names = digests(collate(prompts, responses, pad_id=0, written=written))
+    assert names[0] == names[1]
+    assert len(set(names)) == 4
+    # The longest row pads the others.
+    alone = collate(prompts[:1], responses[:1], pad_id=0, written=written[:1])
+    assert digests(alone) == names[:1]
+
+
+def test_a_cache_under_another_system_turn_or_template_is_refused(tmp_path):
+    path, pairs = tmp_path / "cache.safetensors", [Pair(Problem("2+3?", "5", key=1), "5")]
+    teacher = HFTeacher(path=str(make_model(tmp_path / "teacher"))).build()
+    inner = make_tokenizer()
+    made = LanguageTokenizer(inner=inner, name="m", vocab_size=teacher.vocab_size)
+    write_cache(path, teacher, collate_pairs(pairs, made), k=2)
+    cache = TeacherCache.open(str(path))
+    cache.check(collate_pairs(pairs, made), made.vocab_size)
+    for other in (replace(made, system="Be brief."), replace(made, chat=False)):
+        with pytest.raises(ValueError, match="lacks 1 of the 1 expert pairs in this model's"):
+            cache.check(collate_pairs(pairs, other), other.vocab_size)
+
+
+def test_a_cache_of_the_first_format_is_refused(tmp_path, data, teacher):
+    path, tokens = tmp_path / "cache.safetensors", collate_pairs(data.expert_pairs, data.tokenizer)
+    write_cache(path, teacher, tokens, k=2)
+    with safe_open(path, framework="pt") as file:
+        header = json.loads(file.metadata()["chord_teacher"])
+    del header["format"]
+    save_file(load_file(path), path, {"chord_teacher": json.dumps(header)})
+    with pytest.raises(ValueError, match=r"has the format 1, .*python -m chord\.cache_teacher"):
+        TeacherCache.open(str(path)).check(tokens, data.tokenizer.vocab_size)
 
 
 def test_a_missing_or_foreign_file_is_said_in_one_line(tmp_path, small_models):

@@ -1,15 +1,14 @@
 """A teacher's likeliest tokens on the expert's answers, on disk: `python -m chord.cache_teacher`.
 
-A safetensors file: `digests` (P,) of the pairs, `lengths` (P,) of their responses with the end
-token, and for all response tokens in that order `ids` (N, K) and `logprobs` (N, K + 1), the last
-column the mass of all other tokens ((N, K) where K is the whole vocabulary).
+A safetensors file: `digests` (P,) of the pairs' tokens, `lengths` (P,) of their responses with the
+end token, and for all response tokens in that order `ids` (N, K) and `logprobs` (N, K + 1), the
+last column the mass of all other tokens ((N, K) where K is the whole vocabulary).
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,26 +16,28 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from chord.data.batch import Pair, TokenBatch
+from chord.data.batch import TokenBatch
 from chord.losses.distillation import TeacherTokens, keep_likeliest
 from chord.models.policy import Policy
 from chord.models.scoring import score
 from chord.models.storage import write_tensors
 
 _ENTRY = "chord_teacher"
+FORMAT = 2
+"""The first named pairs by their last texts alone."""
 
 
-def digest(pair: Pair) -> int:
-    """A 63-bit name of a pair's texts: another prompt or response has another one."""
-    text = f"{pair.problem.prompt}\0{pair.response}".encode()
-    return int.from_bytes(hashlib.sha256(text).digest()[:8]) >> 1
+def digests(tokens: TokenBatch) -> list[int]:
+    """A 63-bit name of each row: of its tokens and which of them count, without the padding."""
+    columns = torch.stack([tokens.input_ids, tokens.response_mask.long()], dim=-1).cpu()
+    rows = zip(columns, tokens.attention_mask.cpu(), strict=True)
+    hashes = (hashlib.sha256(row[real].numpy().tobytes()).digest() for row, real in rows)
+    return [int.from_bytes(name[:8]) >> 1 for name in hashes]
 
 
 @torch.no_grad()
-def write_cache(
-    path: Path, teacher: Policy, pairs: Sequence[Pair], tokens: TokenBatch, *, k: int
-) -> dict[str, float]:
-    """Score all pairs (their rows in `tokens`) and write the file, all of it or nothing.
+def write_cache(path: Path, teacher: Policy, tokens: TokenBatch, *, k: int) -> dict[str, float]:
+    """Score all rows and write the file, all of it or nothing.
 
     Returns what the truncation leaves out: mean and largest mass beyond the K tokens kept.
     """
@@ -48,13 +49,13 @@ def write_cache(
 
     ids, logprobs = score(teacher, tokens).map(likeliest)
     tensors = {
-        "digests": torch.tensor([digest(pair) for pair in pairs], dtype=torch.int64),
+        "digests": torch.tensor(digests(tokens), dtype=torch.int64),
         "lengths": tokens.mask.sum(dim=1),
         "ids": ids.to(torch.int32),
         "logprobs": logprobs.float(),
     }
-    header = json.dumps({"vocab_size": teacher.vocab_size, "k": ids.shape[-1]})
-    write_tensors(path, tensors, {_ENTRY: header})
+    header = {"format": FORMAT, "vocab_size": teacher.vocab_size, "k": ids.shape[-1]}
+    write_tensors(path, tensors, {_ENTRY: json.dumps(header)})
     if logprobs.shape == ids.shape:
         return {"mean": 0.0, "largest": 0.0}
     rest = logprobs[:, -1].exp()
@@ -63,10 +64,11 @@ def write_cache(
 
 @dataclass
 class TeacherCache:
-    """The opened file: `rows` gives the teacher's tables for some pairs."""
+    """The opened file: `rows` gives the teacher's tables for some rows of tokens."""
 
     path: str
     vocab_size: int
+    format: int
     ids: Tensor
     logprobs: Tensor
     spans: dict[int, slice]
@@ -87,31 +89,37 @@ class TeacherCache:
                 name: slice(start, end)
                 for name, start, end in zip(found["digests"].tolist(), starts, ends, strict=True)
             }
-            return cls(
-                path, int(header["vocab_size"]), found["ids"].long(), found["logprobs"], spans
-            )
+            # The first format has no number.
+            numbers = int(header["vocab_size"]), int(header.get("format", 1))
+            return cls(path, *numbers, found["ids"].long(), found["logprobs"], spans)
         except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
             raise ValueError(f"target.cache={path}: is no teacher cache; {made}") from error
 
-    def check(self, pairs: Sequence[Pair], vocab_size: int) -> None:
-        """Refuse a cache that was made for other pairs or another vocabulary."""
+    def check(self, tokens: TokenBatch, vocab_size: int) -> None:
+        """Refuse a cache that was made for other tokens or another vocabulary."""
         again = "make it again with python -m chord.cache_teacher"
+        if self.format != FORMAT:
+            raise ValueError(
+                f"target.cache={self.path}: has the format {self.format}, which is no longer read; "
+                f"{again}"
+            )
         if self.vocab_size != vocab_size:
             raise ValueError(
                 f"target.cache={self.path}: holds a vocabulary of {self.vocab_size}, the data has "
                 f"{vocab_size}; {again}"
             )
-        absent = sum(digest(pair) not in self.spans for pair in pairs)
+        names = digests(tokens)
+        absent = sum(name not in self.spans for name in names)
         if absent:
             raise ValueError(
-                f"target.cache={self.path}: lacks {absent} of the {len(pairs)} expert pairs; "
-                f"{again}"
+                f"target.cache={self.path}: lacks {absent} of the {len(names)} expert pairs in "
+                f"this model's tokens; {again}"
             )
 
-    def rows(self, pairs: Sequence[Pair], mask: Tensor, dtype: torch.dtype) -> TeacherTokens:
-        """Tables (B, T, K) and (B, T, K + 1) aligned to the response `mask` (B, T) of the pairs."""
-        spans = [self.spans[digest(pair)] for pair in pairs]
-        # Without a pair, as on a rank that has none, there is nothing to join.
+    def rows(self, tokens: TokenBatch, dtype: torch.dtype) -> TeacherTokens:
+        """Tables (B, T, K) and (B, T, K + 1) aligned to the responses' `mask` (B, T)."""
+        mask, spans = tokens.mask, [self.spans[name] for name in digests(tokens)]
+        # Without a row, as on a rank that has none, there is nothing to join.
         index = torch.cat([torch.arange(0), *(torch.arange(s.start, s.stop) for s in spans)])
         device = mask.device
         ids = self.ids.new_zeros((*mask.shape, self.ids.shape[-1]), device=device)
