@@ -58,7 +58,8 @@ def cache_teacher(path: Path, k: int, settings: Sequence[str]) -> str:
     device = config.trainer.device()
     with placed(config, device, teacher):
         tokens = collate_pairs(pairs, data.tokenizer).to(device)
-        rest = write_cache(path, teacher, tokens, k=k)
+        size = config.trainer.micro_batch
+        rest = write_cache(path, teacher, tokens, k=k, micro_batch=size)
     return (
         f"{path}: {len(pairs)} answers, {k} tokens each; the rest holds {rest['mean']:.2e} of the "
         f"probability on average, {rest['largest']:.2e} at most\n"

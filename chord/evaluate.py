@@ -74,6 +74,7 @@ def evaluate_run(path: Path, config: EvaluateConfig) -> tuple[Report, Report]:
                         split=config.split,
                         alpha=alpha,
                         rows_at_a_time=trained.rollout.rows_at_a_time,
+                        micro_batch=trained.trainer.micro_batch,
                     )
                 )
         base, after = reports

@@ -116,6 +116,7 @@ def evaluate(
     split: str,
     alpha: float,
     rows_at_a_time: int = 256,
+    micro_batch: int = 0,
 ) -> Report:
     """Score a model on `val` or `test`.
 
@@ -126,7 +127,8 @@ def evaluate(
     `balance` = alpha * sft_accuracy + (1 - alpha) * rl_reward, `balance_at_0.5` the same with .5
     for alpha, by which runs compare. Where no expert answers are held out, these four are absent.
     Where a verifier can fail, `reward/timeouts` and `reward/errors` count the answers that scored 0
-    for that. The numbers do not depend on how many `rows_at_a_time` are sampled.
+    for that. The numbers do not depend on how many `rows_at_a_time` are sampled, nor on how many
+    are scored, a `micro_batch` (0: all).
     """
     part = PARTS[split]
     problems = data.held_out(part)[: getattr(config, f"{split}_problems")]
@@ -159,7 +161,7 @@ def evaluate(
         metrics["retained/mean"] = mean(list(kept.values()))
         metrics["retained/min"] = min(kept.values())
     if pairs := data.held_out_pairs(part)[: config.pairs]:
-        metrics |= imitation(policy, data, pairs)
+        metrics |= imitation(policy, data, pairs, micro_batch=micro_batch)
         agreement, reward = metrics["sft_accuracy"], metrics["rl_reward"]
         metrics["balance"] = alpha * agreement + (1 - alpha) * reward
         metrics["balance_at_0.5"] = 0.5 * agreement + 0.5 * reward
@@ -226,24 +228,35 @@ def answer(
     return joined(answers)
 
 
-def imitation(policy: Policy, data: Data, pairs: Sequence[Pair]) -> dict[str, float]:
-    """Teacher-forced argmax agreement and mean nll over the tokens of expert responses."""
+def imitation(
+    policy: Policy, data: Data, pairs: Sequence[Pair], *, micro_batch: int = 0
+) -> dict[str, float]:
+    """Teacher-forced argmax agreement and mean nll over the tokens of expert responses.
+
+    Each rank scores its share of the pairs, and gets the means over all.
+    """
     import torch
 
     from chord.data.batch import collate_pairs
+    from chord.distributed import all_sum, part_of
     from chord.models.scoring import score
+    from chord.models.sharing import policy_batches
     from chord.weightings import token_logprobs
 
     def of_tokens(logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
         return logits.argmax(dim=-1) == targets, token_logprobs(logits, targets)
 
-    tokens = collate_pairs(pairs, data.tokenizer).to(policy.device)
+    tokens = collate_pairs(part_of(pairs), data.tokenizer).to(policy.device)
+    sums = torch.zeros(3, dtype=torch.float64, device=policy.device)
     with torch.no_grad():
-        agrees, logprobs = score(policy, tokens).map(of_tokens, tokens.targets[tokens.mask])
-    return {
-        "sft_accuracy": float(agrees.double().mean()),
-        "expert_nll": float(-logprobs.double().mean()),
-    }
+        for index in policy_batches(policy, tokens, micro_batch):
+            piece = tokens.select(index)
+            agrees, logprobs = score(policy, piece).map(of_tokens, piece.targets[piece.mask])
+            sums[0] += agrees.sum()
+            sums[1] += logprobs.double().sum()
+            sums[2] += len(agrees)
+    agreeing, logprob, count = all_sum(sums).tolist()
+    return {"sft_accuracy": agreeing / count, "expert_nll": -logprob / count}
 
 
 def failures(answers: Sequence[Answer]) -> dict[str, float]:

@@ -158,6 +158,7 @@ class Run:
                 split=split,
                 alpha=alpha,
                 rows_at_a_time=config.rollout.rows_at_a_time,
+                micro_batch=config.trainer.micro_batch,
             )
         if rank() > 0:
             return result

@@ -20,6 +20,7 @@ from chord.data.batch import TokenBatch
 from chord.losses.distillation import TeacherTokens, keep_likeliest
 from chord.models.policy import Policy
 from chord.models.scoring import score
+from chord.models.sharing import own_batches
 from chord.models.storage import write_tensors
 
 _ENTRY = "chord_teacher"
@@ -36,8 +37,10 @@ def digests(tokens: TokenBatch) -> list[int]:
 
 
 @torch.no_grad()
-def write_cache(path: Path, teacher: Policy, tokens: TokenBatch, *, k: int) -> dict[str, float]:
-    """Score all rows and write the file, all of it or nothing.
+def write_cache(
+    path: Path, teacher: Policy, tokens: TokenBatch, *, k: int, micro_batch: int = 0
+) -> dict[str, float]:
+    """Score all rows, `micro_batch` at a time (0: at once), and write all of the file or nothing.
 
     Returns what the truncation leaves out: mean and largest mass beyond the K tokens kept.
     """
@@ -47,7 +50,14 @@ def write_cache(path: Path, teacher: Policy, tokens: TokenBatch, *, k: int) -> d
         assert kept.ids is not None
         return kept.ids, kept.logprobs
 
-    ids, logprobs = score(teacher, tokens).map(likeliest)
+    found: list[tuple[Tensor, ...]] = [()] * len(tokens.mask)
+    for index in own_batches(teacher, tokens, micro_batch):
+        piece = tokens.select(index)
+        lengths = piece.mask.sum(dim=1).tolist()
+        columns = [column.cpu().split(lengths) for column in score(teacher, piece).map(likeliest)]
+        for row, *kept in zip(index.tolist(), *columns, strict=True):
+            found[row] = tuple(kept)
+    ids, logprobs = (torch.cat(rows) for rows in zip(*found, strict=True))
     tensors = {
         "digests": torch.tensor(digests(tokens), dtype=torch.int64),
         "lengths": tokens.mask.sum(dim=1),

@@ -120,6 +120,7 @@ def _seconds_of_an_answer(config: TrainConfig, data: Data, models: Models) -> fl
                 split="val",
                 alpha=0.5,
                 rows_at_a_time=config.rollout.rows_at_a_time,
+                micro_batch=config.trainer.micro_batch,
             )
         took = time.perf_counter() - began
         if took > SHORT:
