@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
+from hydra.core.plugins import Plugins
+from hydra.plugins.launcher import Launcher
 from sweeps import FILES, Command, command, interrupt_at
 
 from chord.checkpoint import Checkpointing
@@ -128,6 +133,30 @@ def test_an_interrupted_sweep_goes_on_exactly(
     assert [row[3] for row in command.rows()] == [
         f"{last_validation(command.where / f'whole/{n}'):.4f}" for n in range(3)
     ]
+
+
+def test_an_interruption_that_a_launcher_keeps_to_itself_counts(
+    command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    instantiate = Plugins.instantiate_launcher
+
+    def silent(self: Plugins, **settings: Any) -> Launcher:
+        launcher = instantiate(self, **settings)
+        launch = launcher.launch
+
+        def launch_silently(*jobs: Any) -> Sequence[Any]:
+            with suppress(KeyboardInterrupt):
+                return launch(*jobs)
+            return []
+
+        monkeypatch.setattr(launcher, "launch", launch_silently)
+        return launcher
+
+    monkeypatch.setattr(Plugins, "instantiate_launcher", silent)
+    interrupt_at(monkeypatch, 1)
+    assert command("-m", "seed=0", "hydra.sweep.dir=s") == 1
+    assert command.status("s/0")["status"] == "interrupted"
+    assert command.err.endswith("error: 1 of 1 jobs failed or were interrupted\n")
 
 
 def last_validation(path: Path) -> float:

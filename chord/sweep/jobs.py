@@ -24,7 +24,7 @@ from chord.tracking.base import shown
 
 
 class SweepFailed(ConfigError):  # noqa: N818
-    """Some jobs of a sweep failed; the table before it says which, and why."""
+    """Some jobs of a sweep did not finish; the table before it says which, and why."""
 
 
 class Jobs:
@@ -51,7 +51,7 @@ class Jobs:
 
     @contextmanager
     def shown(self) -> Iterator[None]:
-        """However it ends, all jobs are shown; `SweepFailed` where one failed."""
+        """However it ends, all jobs are shown; `SweepFailed` unless all are finished."""
         with terminated_as_exit():
             try:
                 yield
@@ -59,12 +59,16 @@ class Jobs:
                 metric = self.config.sweep_metric
                 print_table(self.directory, self.points, metric, self.notes)
                 print(*self.last_words, sep="\n", end="\n" if self.last_words else "")
-                undone = [p for p in self.points if not is_finished(self.path(p))]
-                if undone:
+                if self.undone():
                     print(f"to go on with what is not finished: {self.command()}", file=sys.stderr)
-        failed = [p for p in self.points if status_of(self.path(p)) == FAILED]
-        if failed:
-            raise SweepFailed(f"{len(failed)} of {len(self.points)} jobs failed")
+        if undone := self.undone():
+            failed = all(status_of(self.path(point)) == FAILED for point in undone)
+            how = "failed" if failed else "failed or were interrupted"
+            raise SweepFailed(f"{len(undone)} of {len(self.points)} jobs {how}")
+
+    def undone(self) -> list[Point]:
+        """The jobs that did not get to their end."""
+        return [point for point in self.points if not is_finished(self.path(point))]
 
     def path(self, point: Point) -> Path:
         """A job's run directory."""
