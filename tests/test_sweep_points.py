@@ -123,6 +123,13 @@ def test_jobs_at_a_time_times_threads_are_the_cores(monkeypatch: pytest.MonkeyPa
         unchanged, (note,) = prepared(own, jobs=9, threads=1)
         assert note.startswith("hydra.launcher.n_jobs=4: with threads")
         assert unchanged.hydra.launcher.n_jobs == 4
+        # Of 8 cores, jobs of 3 threads: 2 fit into all of them, into 7 too, into 5 but one.
+        monkeypatch.setattr("chord.sweep.launchers.cores", lambda: 8)
+        for typed, fit in {"-1": 2, "-2": 2, "-4": 1, "-9": 1}.items():
+            given = ["hydra/launcher=joblib", f"hydra.launcher.n_jobs={typed}"]
+            own = compose("train", given, return_hydra_config=True)
+            changed, notes = prepared(own, jobs=9, threads=3)
+            assert (changed.hydra.launcher.n_jobs, notes) == (fit, [])
     monkeypatch.undo()
     assert cores() >= 1
 

@@ -43,7 +43,11 @@ def at_a_time(config: DictConfig, *, jobs: int, threads: int) -> int:
     if name == "JoblibLauncher" and config.hydra.launcher.n_jobs > 0:
         return min(int(config.hydra.launcher.n_jobs), jobs)
     if name in ("JoblibLauncher", "LocalLauncher"):
-        return max(1, min(cores() // threads, jobs))
+        free = cores()
+        if name == "JoblibLauncher":
+            # As joblib counts: -1 is all cores, -2 leaves one to others.
+            free = min(free, free + 1 + int(config.hydra.launcher.n_jobs))
+        return max(1, min(free // threads, jobs))
     return min(jobs, CLUSTER)
 
 
@@ -96,7 +100,8 @@ def prepared(config: DictConfig, *, jobs: int, threads: int) -> tuple[DictConfig
             wanted = {"ray.remote.num_cpus": threads}
     with read_write(launcher), open_dict(launcher):
         for name, value in wanted.items():
-            if f"hydra.launcher.{name}" not in said:
+            # What is typed of `n_jobs` is in the number already.
+            if name == "n_jobs" or f"hydra.launcher.{name}" not in said:
                 OmegaConf.update(launcher, name, value, force_add=True)
     if launcher_name(config) == "JoblibLauncher" and launcher.n_jobs * threads > cores():
         return config, [
