@@ -91,6 +91,20 @@ def interrupt_at(patch: pytest.MonkeyPatch, steps: int) -> None:
     patch.setattr(Recorder, "train", interrupted)
 
 
+def damaged(models: Path, where: Path) -> Path:
+    """A model that can't be loaded, though its header can be read."""
+    from safetensors import safe_open
+    from safetensors.torch import save_file
+
+    path = where / "damaged.safetensors"
+    with safe_open(models / "base.safetensors", framework="pt") as file:
+        header = file.metadata()
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    tensors.popitem()
+    save_file(tensors, path, metadata=header)
+    return path
+
+
 @pytest.fixture
 def command(
     monkeypatch: pytest.MonkeyPatch,

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import shutil
+from pathlib import Path
 from typing import Any
 
 import pytest
 from conftest import compose_config
-from sweeps import Command, command, interrupt_at
+from sweeps import Command, command, damaged, interrupt_at
 
 from chord.config import ConfigError, TrainConfig, parse
 from chord.sweep.space import (
@@ -73,14 +75,33 @@ def test_an_interrupted_search_proposes_what_it_would_have(
     assert values(command, "cut") == values(command, "whole")
 
 
-def test_a_failed_trial_counts_and_stops_no_other(command: Command) -> None:
-    settings = ["rollout.max_new_tokens=choice(9999,12)", "hydra.sweeper.seed=1"]
-    assert command(*SEARCH[:-1], *settings, "weighting=phi", "hydra.sweep.dir=s") == 1
-    failed = [job["varied"]["rollout.max_new_tokens"] == "9999" for job in jobs(command, "s")]
+def test_a_failed_trial_counts_stops_no_other_and_is_run_again_as_it_was(
+    command: Command, small_models: Path
+) -> None:
+    model = damaged(small_models, command.where)
+    paths = f"model.path=choice({model},{small_models}/base.safetensors)"
+    typed = [*SEARCH[:-1], paths, "hydra.sweeper.seed=1", "weighting=phi"]
+    assert command(*typed, "hydra.sweep.dir=s") == 1
+    failed = [job["varied"]["model.path"] == str(model) for job in jobs(command, "s")]
     assert any(failed)
     assert not all(failed)
     assert [value is None for value in values(command, "s")] == failed
     assert command.err.endswith(f"error: {sum(failed)} of 4 jobs failed\n")
+    before, old = jobs(command, "s"), values(command, "s")
+    assert command(*typed, "resume_sweep=s") == 1
+    assert command.err.endswith(f"error: {sum(failed)} of 4 jobs failed\n")
+    shutil.copy(small_models / "base.safetensors", model)
+    assert command(*typed, "resume_sweep=s") == 0, command.err
+    assert jobs(command, "s") == before
+    assert [command.status(f"s/{n}")["status"] for n in range(4)] == ["finished"] * 4
+    # Each failed trial twice more: the second time it fails again, the third it has a value.
+    new = values(command, "s")
+    assert new[:4] == old
+    assert [value is None for value in new[4:]] == [True] * sum(failed) + [False] * sum(failed)
+    assert "best of 4: " in command.out
+    # They count once: the search is at its end.
+    assert command(*typed, "resume_sweep=s") == 0
+    assert values(command, "s") == new
 
 
 def test_what_a_search_cannot_do_is_said_before_it_starts(command: Command) -> None:

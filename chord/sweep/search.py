@@ -1,8 +1,8 @@
 """A search for the best settings with Optuna's TPE: `-m hparams_search=alpha_optuna`.
 
 Every trial is a job of the sweep, checked, run and recorded like one of a grid. The study lies in
-`study.db` in the sweep's directory, so that `resume_sweep` goes on with it: interrupted trials
-first, then new ones. The sampler is seeded anew before each batch, so an interrupted search
+`study.db` in the sweep's directory, so that `resume_sweep` goes on with it: interrupted and failed
+trials first, then new ones. The sampler is seeded anew before each batch, so an interrupted search
 proposes what it would have proposed.
 """
 
@@ -38,12 +38,14 @@ from chord.sweep.sweeper import finished, make_directory, resuming, skipping
 from chord.sweep.table import status_of
 
 JOB, DIRECTORY, VARIED = "job", "sweep", "varied"
+AGAIN = "again"
+"""Marks a trial that is another one, which failed, once more: it has the same job."""
 
 
 def search(jobs: Jobs, own: Mapping[str, str], settings: SearchConfig) -> None:
     """Search until the study has `trials` trials; raises `ConfigError` before anything is written.
 
-    A failed trial counts as one and is not tried again.
+    A failed trial counts as one; `resume_sweep` runs it again, with the same settings.
     """
     if find_spec("optuna") is None:
         raise ConfigError("hparams_search: needs Optuna: pip install 'chord-posttraining[optuna]'")
@@ -63,9 +65,9 @@ def search(jobs: Jobs, own: Mapping[str, str], settings: SearchConfig) -> None:
         study = Study(jobs, settings, fixed)
         study.remember(study.ours())
         with jobs.shown():
-            study.run([trial for trial in study.ours() if trial.state.name == "RUNNING"], own)
+            study.run(study.undone(), own)
             study.show_best()
-            while room := max(0, settings.trials - len(study.study.trials)):
+            while room := max(0, settings.trials - study.taken()):
                 study.run(study.ask(min(room, batch), space, conditional), own)
                 study.show_best()
 
@@ -87,15 +89,37 @@ class Study:
         )
 
     def ours(self) -> list[Any]:
-        """The trials that are jobs of this sweep; a study may have those of others too."""
+        """The trial of each job of this sweep, its last; a study may have those of others too."""
         here = str(self.jobs.directory)
-        return [trial for trial in self.study.trials if trial.user_attrs.get(DIRECTORY) == here]
+        found = [trial for trial in self.study.trials if trial.user_attrs.get(DIRECTORY) == here]
+        return list({trial.user_attrs[JOB]: trial for trial in found}.values())
+
+    def taken(self) -> int:
+        """How many trials the study has had; one that is run again counts once."""
+        return sum(AGAIN not in trial.user_attrs for trial in self.study.trials)
+
+    def undone(self) -> list[Any]:
+        """The trials that were interrupted, and for those that failed one more of each."""
+        import optuna
+
+        ended = {p.number for p in self.jobs.points if is_finished(self.jobs.path(p))}
+        for trial in self.ours():
+            # One that finished without a value would do so again.
+            if trial.state.name == "FAIL" and trial.user_attrs[JOB] not in ended:
+                again = optuna.trial.create_trial(
+                    state=optuna.trial.TrialState.RUNNING,
+                    params=trial.params,
+                    distributions=trial.distributions,
+                    user_attrs={**trial.user_attrs, AGAIN: trial.number},
+                )
+                self.study.add_trial(again)
+        return [trial for trial in self.ours() if trial.state.name == "RUNNING"]
 
     def ask(self, count: int, space: Space, conditional: Mapping[str, Space]) -> list[Any]:
         """New trials, on record before they run."""
         import optuna
 
-        taken = len(self.study.trials)
+        taken = self.taken()
         with warnings.catch_warnings():
             # Trials that are chosen together keep their distance.
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
