@@ -132,13 +132,8 @@ def evaluate(
     """
     part = PARTS[split]
     problems = data.held_out(part)[: getattr(config, f"{split}_problems")]
-    ask = partial(
-        answer,
-        policy,
-        data,
-        max_new_tokens=config.max_new_tokens,
-        rows_at_a_time=rows_at_a_time,
-    )
+    longest = config.max_new_tokens
+    ask = partial(answer, policy, data, max_new_tokens=longest, rows_at_a_time=rows_at_a_time)
     greedy = ask(problems, verifier)
     sampled = ask(problems, verifier, samples=SAMPLES)
     metrics = {
