@@ -99,14 +99,16 @@ def placed(config: TrainConfig, device: torch.device, *models: Policy) -> Iterat
 
 
 def check_models(config: TrainConfig, models: Models, data: Data) -> None:
-    """Refuse models of another vocabulary, and answers that do not fit behind the prompts."""
+    """Make teacher and data fit the policy; `ConfigError` where they can't, or it the data."""
     size = data.tokenizer.vocab_size
-    for setting, model in (("model.path", models.policy), ("teacher.path", models.teacher)):
-        if model is not None and model.vocab_size != size:
-            raise ConfigError(
-                f"{setting}: the model has a vocabulary of {model.vocab_size}, "
-                f"the data one of {size}"
-            )
+    if models.policy.vocab_size != size:
+        raise ConfigError(
+            f"model.path: the model has a vocabulary of {models.policy.vocab_size}, the data one "
+            f"of {size}"
+        )
+    if models.teacher is not None:
+        with config_errors():
+            config.teacher.fit(models.teacher, data.tokenizer)
     fit_data(config, data, models.policy)
 
 

@@ -52,6 +52,7 @@ def cache_teacher(path: Path, k: int, settings: Sequence[str]) -> str:
     data, teacher = build_data(config), config.teacher.build()
     if teacher is None:
         raise ConfigError("teacher=none: there is nothing to cache; use teacher=tiny")
+    config.teacher.fit(teacher, data.tokenizer)
     pairs = data.expert_pairs
     if not pairs:
         raise ConfigError("data.expert_pairs=0: there is nothing to cache")

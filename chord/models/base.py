@@ -58,6 +58,14 @@ class Teacher:
         """The model, or None where there is no teacher."""
         return None
 
+    def fit(self, model: Policy, tokenizer: Tokenizer) -> None:
+        """Make the model's logits those of the policy's tokens; ValueError where they can't be."""
+        if model.vocab_size != tokenizer.vocab_size:
+            raise ValueError(
+                f"teacher.path: the model has a vocabulary of {model.vocab_size}, the data one of "
+                f"{tokenizer.vocab_size}"
+            )
+
 
 @dataclass(kw_only=True)
 class NoTeacher(Teacher):

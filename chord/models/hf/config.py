@@ -12,6 +12,7 @@ from chord.models.hf.source import find
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
+    from chord.data.batch import Tokenizer
     from chord.models.hf.policy import HFPolicy
     from chord.models.hf.tokenizer import LanguageTokenizer
     from chord.models.policy import Policy
@@ -137,6 +138,17 @@ class HFTeacher(Teacher):
         from chord.models.hf.loading import load_teacher
 
         return load_teacher(self)
+
+    def fit(self, model: Policy, tokenizer: Tokenizer) -> None:
+        """Of one tokenizer with the policy's: its logits beyond the policy's are cut off."""
+        from chord.models.hf.loading import fit_teacher
+        from chord.models.hf.policy import HFPolicy
+        from chord.models.hf.tokenizer import LanguageTokenizer
+
+        assert isinstance(model, HFPolicy)
+        if isinstance(tokenizer, LanguageTokenizer):
+            fit_teacher(self, model, tokenizer)
+        super().fit(model, tokenizer)
 
 
 def check_settings(group: str, path: str, dtype: str, attention: str) -> None:

@@ -88,12 +88,7 @@ def answers(place: str, revision: str | None) -> bool:
 
 def load_tokenizer(config: HFModel) -> LanguageTokenizer:
     """The tokenizer of `model.path`; ValueError in one line where there is none that fits."""
-    source = resolve("model.path", config.path, config.revision)
-    with quiet(), _one_line(source):
-        inner = transformers.AutoTokenizer.from_pretrained(source.place, **source.arguments)
-        settings = transformers.AutoConfig.from_pretrained(source.place, **source.arguments)
-        size = settings.get_text_config().vocab_size
-        stops = _stop_ids(source, settings)
+    inner, size, stops = _tokenizer(resolve("model.path", config.path, config.revision))
     return LanguageTokenizer(
         inner=inner,
         name=config.path,
@@ -134,6 +129,28 @@ def load_teacher(config: HFTeacher) -> HFPolicy:
     policy = HFPolicy(model, context=_context(model))
     _check_parts(policy, source, config.attention)
     return policy.requires_grad_(False)
+
+
+def fit_teacher(config: HFTeacher, model: HFPolicy, tokenizer: LanguageTokenizer) -> None:
+    """Cut the teacher's logits to as many as the policy has; they are of the same tokens.
+
+    Layers are padded differently in models of one tokenizer. Raises ValueError where the teacher
+    has another one, or fewer logits.
+    """
+    source = resolve("teacher.path", config.path, config.revision)
+    inner, _, stops = _tokenizer(source)
+    difference = tokenizer.difference(inner, stops)
+    if difference is not None:
+        raise ValueError(f"{source.setting}: {difference}; a teacher needs the policy's tokens")
+    size = tokenizer.vocab_size
+    if model.vocab_size < size:
+        raise ValueError(
+            f"{source.setting}: it has {model.vocab_size} logits, the policy {size} for the same "
+            "tokens; a teacher may have more of them than the policy, but not fewer"
+        )
+    if model.vocab_size > size:
+        with quiet():
+            model.causal.resize_token_embeddings(size)
 
 
 def unpacked(file: Path) -> Path:
@@ -213,6 +230,15 @@ def _check_parts(policy: HFPolicy, source: Source, attention: str) -> None:
             f"{source.setting}: {type(causal).__name__} changes its logits behind the "
             "output layer in a way that is not supported"
         )
+
+
+def _tokenizer(source: Source) -> tuple[Any, int, frozenset[int]]:
+    """A model's tokenizer, its number of logits, and the end tokens that its settings name."""
+    with quiet(), _one_line(source):
+        inner = transformers.AutoTokenizer.from_pretrained(source.place, **source.arguments)
+        settings = transformers.AutoConfig.from_pretrained(source.place, **source.arguments)
+        size = settings.get_text_config().vocab_size
+        return inner, size, _stop_ids(source, settings)
 
 
 def _stop_ids(source: Source, settings: Any) -> frozenset[int]:

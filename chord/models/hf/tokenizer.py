@@ -7,7 +7,7 @@ response follows exactly the tokens that an expert's does.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import takewhile
 from typing import Any
 
@@ -50,6 +50,25 @@ class LanguageTokenizer:
     def stop_ids(self) -> frozenset[int]:
         """What ends a turn, what ends a text, and what the model's settings add."""
         return self.stops | {self.eos_id, int(self.inner.eos_token_id)}
+
+    def difference(self, inner: Any, stops: frozenset[int]) -> str | None:
+        """In what a teacher's tokenizer differs from the policy's, None where in nothing.
+
+        `stops`: further tokens that end the teacher's responses. Either's have to end where the
+        other's do; what else ends them is not compared.
+        """
+        own, other = self.inner.get_vocab(), inner.get_vocab()
+        odd = own.items() ^ other.items()
+        if odd:
+            _, token = min((number, token) for token, number in odd)
+            there, here = other.get(token, "none"), own.get(token, "none")
+            return f"the token {token!r} has the id {there}, in the policy's tokenizer {here}"
+        chat = self.chat and bool(inner.chat_template)
+        teacher = replace(self, inner=inner, stops=stops, chat=chat)
+        if self.eos_id not in teacher.stop_ids or teacher.eos_id not in self.stop_ids:
+            there, here = inner.convert_ids_to_tokens([teacher.eos_id, self.eos_id])
+            return f"its answers end with {there!r}, the policy's with {here!r}"
+        return None
 
     def encode(self, text: str) -> list[int]:
         """Tokens of a text as it stands, nothing put in front or behind."""
