@@ -11,7 +11,6 @@ from chord.config import ConfigError, TrainConfig, config_errors
 
 if TYPE_CHECKING:
     import torch
-    from torch import Tensor
 
     from chord.data.base import Data
     from chord.gradients import Models
@@ -68,12 +67,19 @@ def prepare_reward(config: TrainConfig, data: Data) -> None:
         config.reward.prepare(data.held_out("validation")[0])
 
 
-def rebuilt(config: TrainConfig, weights: dict[str, Tensor]) -> Policy:
-    """The policy of a run with other weights, such as those that were trained."""
+def put_together(config: TrainConfig, models: Models) -> None:
+    """Make a sharded policy a whole one in main memory; the shards' memory is given back."""
+    from chord.processes import free, whole_weights
+
+    weights = whole_weights(models.policy)
+    free(models.policy)
     policy = config.model.build()
     in_precision(policy, config)
     policy.load_state_dict(weights)
-    return policy.eval()
+    models.policy = policy.eval()
+    if models.reference is not None and not list(models.reference.parameters()):
+        # Without weights of its own it shows the policy.
+        models.reference = config.model.reference(policy)
 
 
 def in_precision(model: Policy, config: TrainConfig) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
-from chord.build import in_precision
+from chord.build import placed
 from chord.callbacks import Progress, Recording
 from chord.checkpoint import (
     CHECKPOINT,
@@ -37,6 +37,7 @@ from chord.together import ending_together
 from chord.tracking import Tracker
 
 if TYPE_CHECKING:
+    import torch
     from lightning.pytorch import Callback, Trainer
 
 
@@ -92,9 +93,7 @@ class Run:
         )
         with ending_together(trainer):
             self.fit(module, trainer, signals)
-            # Lightning has left it in main memory.
-            module.policy.to(trainer.strategy.root_device)
-            return self.finish(module)
+            return self.finish(module, trainer.strategy.root_device)
 
     def callbacks(self, module: ChordModule, signals: Signals) -> list[Callback]:
         """What happens around the train steps."""
@@ -167,21 +166,28 @@ class Run:
         self.tracker.evaluation(step, row)
         return result
 
-    def finish(self, module: ChordModule) -> Outcome | None:
-        """Save the model, evaluate base and trained one last time, show both."""
-        config, path = self.config, self.directory.path
+    def finish(self, module: ChordModule, device: torch.device) -> Outcome | None:
+        """Save the model, evaluate base and trained one last time, show both.
+
+        Lightning has left the policy in main memory; one model at a time is on the device.
+        """
+        config, path, models = self.config, self.directory.path, module.models
         if rank() == 0:
-            config.model.save(module.models.policy, path, {"run": self.directory.name})
+            config.model.save(models.policy, path, {"run": self.directory.name})
+        if models.teacher is not None:
+            models.teacher.to("cpu")
         split = "test" if config.evaluation.test else "val"
-        untrained = config.model.reference(module.models.policy)
-        in_precision(untrained.to(module.policy.device), config)
         # Base and trained are compared, so both are balanced at the last step's alpha.
         alpha = module.alpha(config.steps - 1)
-        base = self.report(untrained, split, "base", 0, alpha=alpha)
+        untrained = models.reference or config.model.reference(models.policy)
+        with placed(config, device, untrained):
+            base = self.report(untrained, split, "base", 0, alpha=alpha)
+        del untrained
         if split == "val" and self.final is not None:
             trained = self.final
         else:
-            trained = self.report(module.policy, split, "trained", config.steps, alpha=alpha)
+            with placed(config, device, models.policy):
+                trained = self.report(models.policy, split, "trained", config.steps, alpha=alpha)
         if rank() > 0:
             return None
         samples = side_by_side(self.data, split, base, trained)

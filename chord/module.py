@@ -16,13 +16,13 @@ from lightning.pytorch.core.optimizer import LightningOptimizer
 from torch import Tensor
 
 from chord.branches import Plan, gated
-from chord.build import rebuilt
+from chord.build import put_together
 from chord.feedback import gradient_norm, measure, score_experts
 from chord.gradients import Models, OffPolicy, Tokens, add_rl_gradient, add_sft_gradient
 from chord.imitation import Imitation
 from chord.metrics import Rollouts, branch_metrics, gradient_metrics
 from chord.phases import set_rates
-from chord.processes import average_gradients, local, shard, shards, whole_weights
+from chord.processes import average_gradients, local, shard, shards
 from chord.recorder import StepRecord
 from chord.rollout.collect import Collector
 from chord.schedules.base import OF_EXPERTS
@@ -96,7 +96,8 @@ class ChordModule(LightningModule):
     def on_fit_end(self) -> None:
         """A sharded policy is put together again as long as all processes are there."""
         if self.sharded:
-            self.models.policy = self.policy = rebuilt(self.config, whole_weights(self.policy))
+            put_together(self.config, self.models)
+            self.policy = self.models.policy
 
     def on_train_start(self) -> None:
         """Dropout stays off throughout: rollouts and ratios must see one and the same policy."""

@@ -146,6 +146,13 @@ def whole_weights(policy: nn.Module) -> dict[str, Tensor]:
     return {name: _whole(value).cpu() for name, value in policy.state_dict().items()}
 
 
+def free(policy: nn.Module) -> None:
+    """Give the memory of shards and their gradients back, whatever still refers to them."""
+    for parameter in policy.parameters():
+        parameter.grad = None
+        local(parameter.detach()).untyped_storage().resize_(0)
+
+
 def local(tensor: Tensor) -> Tensor:
     """Our part of a sharded tensor; another one as it is."""
     part: Tensor = tensor.to_local() if hasattr(tensor, "to_local") else tensor

@@ -12,7 +12,7 @@ import torch
 from conftest import SMALL, compose_config, small_composed
 from language_models import make_model
 from safetensors.torch import load_file
-from simulated_device import DEVICE, OnDevice, simulated, to_device
+from simulated_device import CPU, DEVICE, OnDevice, simulated, to_device
 from steps import module_of
 from torch import Tensor
 
@@ -20,8 +20,11 @@ from chord import chat
 from chord.cache_teacher import cache_teacher
 from chord.config import ConfigError, EvaluateConfig, TrainConfig, parse
 from chord.evaluate import evaluate_run
-from chord.evaluation import evaluate
+from chord.evaluation import Report, evaluate
+from chord.fit import Outcome, Run
 from chord.metrics import branch_metrics
+from chord.models.policy import Policy
+from chord.models.tiny import MODEL, Tiny
 from chord.models.transformer import Transformer
 from chord.module import ChordModule
 from chord.run import RunDirectory, configuration, open_run
@@ -146,6 +149,46 @@ def test_evaluate_and_chat_compute_on_the_runs_device(
     for report, other in zip(found, (expected.base, expected.trained), strict=True):
         assert report.metrics == pytest.approx(other.metrics, abs=1e-9)
     assert capsys.readouterr().out.count("trained: ") == 1
+
+
+@pytest.mark.slow
+def test_a_run_ends_with_its_model_saved_and_one_model_at_a_time_on_the_device(
+    small_models: Path, tmp_path: Path, places: set[torch.device], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    composed = small_composed(small_models, "evaluation.every=0", "target=soft", "steps=1")
+    composed.objective.kl.coef = 0.1
+    built, seen = [], []
+    build, finish = Tiny.build, Run.finish
+
+    def counted(self: Tiny) -> Transformer:
+        built.append(build(self))
+        return built[-1]
+
+    def finishing(self: Run, module: ChordModule, device: torch.device) -> Outcome | None:
+        models = module.models
+        assert models.teacher is not None
+        assert models.reference is not None
+        with simulated():
+            to_device(models.teacher)
+            to_device(models.reference)
+            return finish(self, module, DEVICE)
+
+    def evaluated(policy: Policy, *arguments: Any, **given: Any) -> Report:
+        if given["split"] == "test":
+            assert (tmp_path / MODEL).exists()
+            seen.append([policy is model for model in built if model.device == DEVICE])
+        return evaluate(policy, *arguments, **given)
+
+    monkeypatch.setattr(Tiny, "build", counted)
+    monkeypatch.setattr(Run, "finish", finishing)
+    monkeypatch.setattr("chord.fit.evaluate", evaluated)
+    found = train(parse(composed, TrainConfig), RunDirectory(tmp_path, composed, "run"))
+    # Policy and reference, of which the one that is evaluated is on the device.
+    assert len(built) == 2
+    assert seen == [[True], [True]]
+    assert found is not None
+    assert found.module.models.teacher is not None
+    assert {found.module.models.teacher.device, *(model.device for model in built)} == {CPU}
 
 
 def test_evaluate_computes_in_the_runs_precision(small_models: Path, tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from chord.config import TrainConfig, parse
 from chord.distributed import joined, part_of, rank
 from chord.metrics import branch_metrics
 from chord.module import ChordModule
-from chord.processes import clip_gradients, shard, whole_weights
+from chord.processes import clip_gradients, free, local, shard, whole_weights
 
 # Three problems and five expert rows, in pieces of two: no rank has as much as the other.
 STEP = (
@@ -128,13 +128,19 @@ def test_shares_are_contiguous_and_join_again(tmp_path: Path) -> None:
     assert list(part_of([1, 2])) == [1, 2]
 
 
-def test_whole_weights_of_shards_are_those_before(small_models: Path, tmp_path: Path) -> None:
+def test_whole_weights_of_shards_are_those_before_and_outlive_them(
+    small_models: Path, tmp_path: Path
+) -> None:
     def work(rank: int) -> list[Tensor]:
         module = module_of(tiny(small_models, "chord"))
         before = {name: value.clone() for name, value in module.policy.state_dict().items()}
         sharded(module)
         after = whole_weights(module.policy)
         assert before.keys() == after.keys()
+        shards = [local(parameter.detach()) for parameter in module.policy.parameters()]
+        assert all(shard.untyped_storage().nbytes() > 0 for shard in shards)
+        free(module.policy)
+        assert not any(shard.untyped_storage().nbytes() for shard in shards)
         return [(before[name] - after[name]).abs().sum()[None] for name in before]
 
     assert not any(difference.item() for difference in on_two_ranks(tmp_path, work))
