@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import SMALL, compose_config
+from conftest import SMALL, compose_config, small_composed
 from vllm_stub import INFO, Stub, serving
 
 from chord.config import ConfigError, TrainConfig, parse
@@ -83,6 +83,36 @@ def test_a_server_that_will_not_do_is_refused_in_one_sentence(
     )
 
 
+def test_a_directory_that_cannot_be_written_is_said_before_the_run(
+    stub: tuple[str, Stub], small_config: Callable[..., TrainConfig], tmp_path: Path
+) -> None:
+    stub[1].takes_weights(context=96)
+    (tmp_path / "file").touch()
+    for name in ("absent", "file"):
+        given = f"rollout.server_directory={tmp_path / name}"
+        config = small_config("rollout=vllm", f"rollout.server={stub[0]}", given)
+        message = refusal(config, tmp_path / "run")
+        assert message.startswith(f"{given}: must be a directory that can be written to (")
+        assert "\n" not in message
+
+
+def test_a_server_reads_its_weights_where_it_is_said(
+    stub: tuple[str, Stub],
+    small_models: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "seen").mkdir()
+    stub[1].takes_weights(context=96)
+    given = ("rollout=vllm", f"rollout.server={stub[0]}", "rollout.server_directory=seen")
+    composed = small_composed(small_models, *given, "steps=1", "evaluation.every=0")
+    train(parse(composed, TrainConfig), RunDirectory(tmp_path / "run", composed, "run"))
+    (place,) = stub[1].places
+    assert place.parent == tmp_path / "seen"
+    assert list((tmp_path / "seen").iterdir()) == []
+
+
 @pytest.mark.parametrize(
     ("typed", "message"),
     [
@@ -92,6 +122,10 @@ def test_a_server_that_will_not_do_is_refused_in_one_sentence(
         (
             "rollout.server=http://a:1",
             "rollout.server=http://a:1: needs rollout=vllm",
+        ),
+        (
+            "rollout=vllm rollout.server_directory=d",
+            "rollout.server_directory=d: needs rollout.server",
         ),
         ("rollout=hf +rollout.vllm.seed=1", "rollout.vllm={'seed': 1}: needs rollout=vllm, not"),
         ("rollout=vllm rollout.server=a:1", "rollout.server=a:1: must be an address such as http"),

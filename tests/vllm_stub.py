@@ -7,6 +7,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -19,12 +20,14 @@ class Stub:
     """A server in threads of its own.
 
     `said`: what it answers to each path; 404 to all others. `loads`: how often it was given
-    weights. An answer depends on weights, prompt and seed, and on nothing else that is asked.
+    weights; `places`: where from. An answer depends on weights, prompt and seed, and on nothing
+    else that is asked.
     """
 
     def __init__(self) -> None:
         self.said: dict[str, Any] = {"/v1/models": {"data": [{"id": "m"}]}}
         self.loads = 0
+        self.places: set[Path] = set()
         self.model: Any = None
         self.busy = threading.Lock()
 
@@ -40,6 +43,7 @@ class Stub:
             if path == "/collective_rpc":
                 self.loads += 1
                 place = asked["kwargs"]["weights_path"]
+                self.places.add(Path(place))
                 self.model = AutoModelForCausalLM.from_pretrained(place, dtype=torch.float64)
             if path == "/v1/completions":
                 return {"choices": [self.sampled(asked)]}

@@ -57,6 +57,8 @@ class RolloutConfig:
     """What answers: the policy itself, transformers' generate (hf), or vllm."""
     server: str | None = None
     """Address of a vLLM server, http://HOST:PORT; without one vLLM runs in this process."""
+    server_directory: str | None = None
+    """Where weights for the server are written, seen by it; None: in a temporary directory."""
     vllm: dict[str, Any] = field(default_factory=dict)
     """Further arguments of vllm.LLM, such as gpu_memory_utilization."""
     correction_threshold: float = 0.001
@@ -142,6 +144,11 @@ class RolloutConfig:
         if self.server is not None and not self.server.startswith(("http://", "https://")):
             raise ValueError(
                 f"rollout.server={self.server}: must be an address such as http://localhost:8000"
+            )
+        if self.server_directory is not None and self.server is None:
+            raise ValueError(
+                f"rollout.server_directory={self.server_directory}: needs rollout.server, which "
+                "reads it"
             )
         if self.server is not None and self.vllm:
             raise ValueError(

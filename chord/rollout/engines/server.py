@@ -1,4 +1,4 @@
-"""Answers from a vLLM server on the same machine, which reads the weights from a directory."""
+"""Answers from a vLLM server, which reads the weights from a directory."""
 
 from __future__ import annotations
 
@@ -35,7 +35,8 @@ SHAPE = ("vocab_size", "hidden_size", "num_hidden_layers", "num_attention_heads"
 class Server(Foreign):
     """`vllm serve MODEL` with VLLM_SERVER_DEV_MODE=1; `start` before anything else.
 
-    It has to see our files under the same paths, as a server on the same machine does.
+    It has to see what we write under the same path: one on another machine needs a
+    `server_directory` that both share.
     """
 
     name: str = ""
@@ -124,7 +125,7 @@ class Server(Foreign):
         from safetensors.torch import save_file
 
         if self.directory is None:
-            self.directory = Path(tempfile.mkdtemp(prefix="chord-weights-"))
+            self.directory = new_directory(self.config.server_directory)
         causal = self.model.causal(policy)
         causal.config.save_pretrained(self.directory)
         weights = {name: value.contiguous().cpu() for name, value in merged_weights(causal)}
@@ -160,6 +161,21 @@ class Server(Foreign):
 
 class RefusedError(ValueError):
     """The server is there and does not do what it is asked."""
+
+
+def new_directory(parent: str | None) -> Path:
+    """A directory for weights; ValueError in one line where none can be made in `parent`."""
+    try:
+        made = Path(tempfile.mkdtemp(prefix="chord-weights-", dir=parent)).absolute()
+    except OSError as error:
+        raise ValueError(
+            f"rollout.server_directory={parent}: must be a directory that can be written to "
+            f"({first_line(error)})"
+        ) from error
+    if parent is not None:
+        # The server elsewhere may be another user's.
+        made.chmod(0o755)
+    return made
 
 
 def shape_at(path: str) -> dict[str, Any]:
