@@ -93,7 +93,7 @@ def in_precision(model: Policy, config: TrainConfig) -> None:
 
 @contextmanager
 def placed(config: TrainConfig, device: torch.device, *models: Policy) -> Iterator[None]:
-    """Models on a device within, which computes in the run's precision; then in main memory."""
+    """Models on a device, computing in the run's precision, within; in main memory afterwards."""
     for model in models:
         in_precision(model.to(device).eval(), config)
     try:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from chord.data.batch import Problem
     from chord.data.corpus import Corpus
     from chord.models.policy import Policy
+    from chord.rollout.engines import Engine
 
 # What the settings need not say: nothing is imitated, or tracked.
 _DEFAULTS = {"schedule": "rl_only", "teacher": "none", "tracking": "off"}
@@ -68,30 +69,25 @@ class Teacher:
     config: TrainConfig
     data: Corpus
     policy: Policy
+    engine: Engine
 
     def right(self, problems: Sequence[Problem], k: int) -> list[list[str]]:
         """Of `k` samples for each problem the distinct right ones, in their order."""
-        from chord.rollout import draw_uniforms, sample
+        from chord.rollout import draw_uniforms
 
-        rollout, tokenizer = self.config.rollout, self.data.tokenizer
-        samples = sample(
+        longest, tokenizer = self.config.rollout.max_new_tokens, self.data.tokenizer
+        samples = self.engine.sample(
             self.policy,
             [tokenizer.prompt(problem) for problem in problems],
             group_size=k,
-            max_new_tokens=rollout.max_new_tokens,
-            rows_at_a_time=rollout.rows_at_a_time,
-            temperature=rollout.temperature,
-            top_p=rollout.top_p,
-            top_k=rollout.top_k,
+            limits=[longest] * len(problems),
             uniforms=draw_uniforms(
                 self.config.seed,
                 0,
                 keys=[problem.key for problem in problems],
                 group_size=k,
-                max_new_tokens=rollout.max_new_tokens,
+                max_new_tokens=longest,
             ),
-            stop_ids=tokenizer.stop_ids,
-            pad_id=tokenizer.pad_id,
         )
         texts = [
             tokenizer.decode(ids) if finished else ""
@@ -146,6 +142,7 @@ def _teacher(settings: Sequence[str]) -> Iterator[Teacher]:
         register,
     )
     from chord.data.corpus import Corpus
+    from chord.rollout.engines import open_engine
 
     given = {setting.partition("=")[0] for setting in settings}
     defaults = [f"{name}={value}" for name, value in _DEFAULTS.items() if name not in given]
@@ -166,8 +163,11 @@ def _teacher(settings: Sequence[str]) -> Iterator[Teacher]:
             policy = config.model.build()
         fit_data(config, data, policy)
         prepare_reward(config, data)
-        with placed(config, config.trainer.device(), policy):
-            yield Teacher(config, data, policy)
+        with (
+            placed(config, config.trainer.device(), policy),
+            closing(open_engine(config, data, policy)) as engine,
+        ):
+            yield Teacher(config, data, policy, engine)
 
 
 def _begun(path: Path, data: Corpus) -> tuple[int, int]:

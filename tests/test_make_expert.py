@@ -14,6 +14,8 @@ from texts import corpus, sums, write
 
 from chord.make_expert import Teacher, main
 from chord.rewards import Numeric
+from chord.rollout.engines.base import Draft
+from chord.rollout.engines.hf import Generate
 from chord.trainer import TrainerConfig
 
 ROWS = sums(40)
@@ -84,6 +86,30 @@ def test_a_models_own_answers_are_graded_and_repeat(
         assert main(["--to", name, "--k", "8", *settings, "rollout.temperature=2"]) == 0
     assert len(rows("one.jsonl")) > 3
     assert Path("one.jsonl").read_bytes() == Path("two.jsonl").read_bytes()
+
+
+def test_the_engine_of_the_settings_answers(
+    settings: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(Numeric, "score", lambda self, problem, response: float(bool(response)))
+    asked: list[int] = []
+    generate = Generate.generate
+
+    def seen(self: Generate, policy: Any, requests: Any, uniforms: Any) -> list[Draft]:
+        asked.append(len(requests))
+        return generate(self, policy, requests, uniforms)
+
+    monkeypatch.setattr(Generate, "generate", seen)
+    for name, *engine in (("own.jsonl",), ("hf.jsonl", "rollout=hf")):
+        assert main(["--to", name, *settings, *engine, "rollout.temperature=2"]) == 0
+    # One answer to see that it answers, then four to each of 40 problems, six problems at a time.
+    assert asked == [1, *[24] * 6, 16]
+    # It samples as the policy does.
+    assert len(rows("own.jsonl")) > 3
+    assert Path("hf.jsonl").read_bytes() == Path("own.jsonl").read_bytes()
+    server = ["rollout=vllm", "rollout.server=http://127.0.0.1:9"]
+    assert main(["--to", "vllm.jsonl", *settings, *server]) == 1
+    assert "rollout.server=http://127.0.0.1:9: no vLLM server answers" in capsys.readouterr().err
 
 
 def test_it_answers_on_a_gpu_if_there_is_one(
