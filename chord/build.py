@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from chord.data.base import Data
     from chord.gradients import Models
+    from chord.models.base import Shape
     from chord.models.policy import Policy
     from chord.retained import Skill
 
@@ -105,20 +106,26 @@ def placed(config: TrainConfig, device: torch.device, *models: Policy) -> Iterat
 
 
 def check_models(config: TrainConfig, models: Models, data: Data) -> None:
+    """`check_shapes` of models that are there."""
+    check_shapes(config, models.policy, models.teacher, data)
+
+
+def check_shapes(
+    config: TrainConfig, policy: Policy | Shape, teacher: Policy | Shape | None, data: Data
+) -> None:
     """Make teacher and data fit the policy; `ConfigError` where they can't, or it the data."""
     size = data.tokenizer.vocab_size
-    if models.policy.vocab_size != size:
+    if policy.vocab_size != size:
         raise ConfigError(
-            f"model.path: the model has a vocabulary of {models.policy.vocab_size}, the data one "
-            f"of {size}"
+            f"model.path: the model has a vocabulary of {policy.vocab_size}, the data one of {size}"
         )
-    if models.teacher is not None:
+    if teacher is not None:
         with config_errors():
-            config.teacher.fit(models.teacher, data.tokenizer)
-    fit_data(config, data, models.policy)
+            config.teacher.fit(teacher, data.tokenizer)
+    fit_data(config, data, policy)
 
 
-def fit_data(config: TrainConfig, data: Data, policy: Policy) -> None:
+def fit_data(config: TrainConfig, data: Data, policy: Policy | Shape) -> None:
     """Make the data fit the model's context; `ConfigError` where they can't."""
     from chord.data.base import Room
 

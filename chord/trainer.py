@@ -141,9 +141,11 @@ class TrainerConfig:
 
     def check_machine(self) -> None:
         """Refuse what this machine hasn't got; raises ValueError."""
-        import torch
+        gpus = 0
+        if self.accelerator != "cpu":
+            import torch
 
-        gpus = torch.cuda.device_count() if self.accelerator != "cpu" else 0
+            gpus = torch.cuda.device_count()
         if self.accelerator == "gpu" and not gpus:
             raise ValueError(f"trainer.accelerator=gpu: {_NO_GPU}; use trainer.accelerator=cpu")
         there = gpus or os.cpu_count() or 1

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from hydra.core.plugins import Plugins
 from hydra.plugins.launcher import Launcher
-from sweeps import FILES, Command, command, interrupt_at
+from sweeps import FILES, Command, command, damaged, interrupt_at
 
 from chord.checkpoint import Checkpointing
 from chord.module import ChordModule
@@ -75,21 +75,24 @@ def test_group_and_tags_of_the_user_stay(command: Command) -> None:
     assert (tracking["group"], tracking["tags"]) == ("mine", ["a"])
 
 
-def test_a_failed_job_stops_no_other_and_alone_runs_again(command: Command) -> None:
-    grid = ["-m", "rollout.max_new_tokens=9999,12", "seed=0,1", "hydra.sweep.dir=s"]
-    assert command(*grid) == 1
-    line = "rollout.max_new_tokens=9999: must be at most"
+def test_a_failed_job_stops_no_other_and_alone_runs_again(
+    command: Command, small_models: Path
+) -> None:
+    model = damaged(small_models, command.where)
+    grid = ["-m", f"model.path={model},{small_models}/base.safetensors", "seed=0,1"]
+    assert command(*grid, "hydra.sweep.dir=s") == 1
+    line = f"model.path={model}: checkpoint {model}: weights do not fit"
     assert [command.status(f"s/{n}")["status"] for n in range(4)] == ["failed"] * 2 + [
         "finished"
     ] * 2
     assert str(command.status("s/0")["error"]).startswith(line)
     assert not (command.where / "s/0/run.json").exists()
-    assert line in command.out
+    assert "weights do not fit" in command.out
     assert command.err.endswith("error: 2 of 4 jobs failed\n")
     assert "Traceback" not in command.err + command.out
     assert "resume_sweep=s" in command.err
     before = {n: os.stat(command.where / f"s/{n}/status.json").st_mtime_ns for n in range(4)}
-    assert command("-m", "rollout.max_new_tokens=9999,12", "seed=0,1", "resume_sweep=s") == 1
+    assert command(*grid, "resume_sweep=s") == 1
     again = [
         os.stat(command.where / f"s/{n}/status.json").st_mtime_ns != before[n] for n in range(4)
     ]

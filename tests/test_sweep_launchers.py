@@ -13,7 +13,7 @@ from types import SimpleNamespace
 import pytest
 import yaml
 from pages import ROOT
-from sweeps import Command, command, small
+from sweeps import Command, command, damaged, small
 
 from chord.config import ConfigError
 from chord.evaluation import check_metric
@@ -67,8 +67,8 @@ def test_jobs_end_as_they_do_one_after_the_other(
 ) -> None:
     if not installed(EXTRAS[launcher]):
         pytest.skip(f"hydra/launcher={launcher} is not installed")
-    grid = ["seed=0,1", "rollout.max_new_tokens=12,9999", "hydra.sweep.dir=s"]
-    grid += [f"hydra/launcher={launcher}"]
+    models = f"{small_models}/base.safetensors,{damaged(small_models, tmp_path)}"
+    grid = [f"model.path={models}", "seed=0,1", "hydra.sweep.dir=s", f"hydra/launcher={launcher}"]
     done = subprocess.run(
         [sys.executable, "-m", "chord.train", "-m", *small(small_models), *grid],
         cwd=tmp_path,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -9,9 +11,12 @@ from conftest import compose_config
 from hydra import compose
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
+from language_models import make_model
 from sweeps import Command, command
 
-from chord.config import ConfigError, reading_conf, register
+from chord.config import ConfigError, TrainConfig, parse, reading_conf, register
+from chord.sweep import beforehand
+from chord.sweep.beforehand import check_beforehand, check_run
 from chord.sweep.directory import held
 from chord.sweep.jobs import numbered
 from chord.sweep.launchers import cores, prepared
@@ -19,6 +24,7 @@ from chord.sweep.points import Point, check_points, varying
 from chord.sweep.status import fingerprint
 
 __all__ = ["command"]
+JSONL = ["data=jsonl", "data.problems=none.jsonl", "schedule=rl_only"]
 
 
 @pytest.mark.parametrize(
@@ -34,6 +40,15 @@ __all__ = ["command"]
         (["seed=0", "sweep_metric=test/rl_reward"], "sweep_metric=test/rl_reward: settings are"),
         (["seed=0", "sweep_metric=val/reward"], "sweep_metric=val/reward: must be a metric of the"),
         (["schedule.final=interval(0,1)"], "schedule.final=interval(0,1): is a range to search"),
+        (["rollout.max_new_tokens=12,9999"], "rollout.max_new_tokens=9999: must be at most"),
+        (["seed=0,1", "model.path=none"], "model.path=none: checkpoint none: no such file"),
+        (
+            ["weighting=phi,adaptive", "teacher.path=none"],
+            "weighting=adaptive: teacher.path=none: ",
+        ),
+        (["seed=0,1", "trainer=gpu"], "trainer.accelerator=gpu: there is no GPU here"),
+        (["seed=0,1", *JSONL], "data.problems=none.jsonl: no such file"),
+        (["seed=0,1", "target=soft", "target.cache=none"], "target.cache=none: no such file"),
         (["seed=0", "resume_sweep=nothing"], "resume_sweep=nothing: is not a sweep's directory"),
     ],
 )
@@ -43,6 +58,7 @@ def test_no_job_starts_where_one_of_them_cannot_be_run(
     if "resume=x" in typed:
         (command.where / "x").mkdir()
         (command.where / "x" / "run.json").write_text("{}")
+    command.monkeypatch.setattr("torch.cuda.device_count", lambda: 0)
     before = sorted(command.where.rglob("*"))
     assert command("-m", *typed) == 1
     assert command.err.startswith(f"error: {line}")
@@ -73,6 +89,62 @@ def test_another_command_cannot_go_on_with_a_sweep(command: Command) -> None:
     with held(command.where / "s", "x"):
         assert command("-m", "seed=0,1", "steps=1", "resume_sweep=s") == 1
     assert command.err == "error: hydra.sweep.dir=s: another process is still working on it\n"
+
+
+def test_equal_data_and_models_are_looked_at_once_and_only_here(
+    monkeypatch: pytest.MonkeyPatch, small_models: Path
+) -> None:
+    seen: list[TrainConfig] = []
+    monkeypatch.setattr(beforehand, "check_run", seen.append)
+    bases = [f"model.path={small_models}/{name}.safetensors" for name in ("base", "teacher")]
+    typed = [
+        [base, f"weighting={weighting}", f"seed={seed}"]
+        for base in bases
+        for weighting in ("uniform", "phi")
+        for seed in range(3)
+    ]
+    configs = [parse(compose_config(*words), TrainConfig) for words in typed]
+    points = [
+        Point(number=n, overrides=[], varied={}, directory="", fingerprint="", config=config)
+        for n, config in enumerate(configs)
+    ]
+    for launcher in ("SlurmLauncher", "RayLauncher"):
+        check_beforehand(points, launcher)
+    assert not seen
+    for launcher in ("BasicLauncher", "JoblibLauncher", "LocalLauncher"):
+        check_beforehand(points, launcher)
+        assert [config.model.path for config in seen] == [base[11:] for base in bases]  # type: ignore[attr-defined]
+        seen.clear()
+
+
+def test_of_a_language_model_no_weights_are_read(tmp_path: Path) -> None:
+    def looked_at(*words: str) -> None:
+        config = ["model=hf", f"model.path={tmp_path}/model", "teacher=none", *JSONL]
+        check_run(parse(compose_config(*config, *words), TrainConfig))
+
+    make_model(tmp_path / "model")
+    (tmp_path / "model" / "model.safetensors").unlink()
+    rows = [{"problem": f"{n}+1=", "answer": n + 1} for n in range(50)]
+    data = tmp_path / "p.jsonl"
+    data.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    short = [f"data.problems={data}", "evaluation.max_new_tokens=9"]
+    looked_at(*short, "rollout.max_new_tokens=9")
+    with pytest.raises(ValueError, match=r"^data\.overlong=error: .* have more than -72 tokens"):
+        looked_at(*short, "rollout.max_new_tokens=200")
+    (tmp_path / "model.gguf").touch()
+    file = f"model.path={tmp_path}/model.gguf"
+    looked_at(*short, "rollout.max_new_tokens=200", file)
+    with pytest.raises(ValueError, match=r"^data\.problems=none\.jsonl: no such file"):
+        looked_at(file)
+
+
+def test_jobs_that_are_finished_are_not_looked_at_again(command: Command) -> None:
+    model = command.where / "model.safetensors"
+    shutil.copy(command.small[-2].partition("=")[2], model)
+    typed = ["-m", "seed=0", f"model.path={model}"]
+    assert command(*typed, "hydra.sweep.dir=s") == 0
+    model.unlink()
+    assert command(*typed, "resume_sweep=s") == 0, command.err
 
 
 def test_what_differs_is_what_not_all_jobs_have_alike() -> None:

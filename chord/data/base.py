@@ -54,6 +54,10 @@ class DataConfig(ABC):
         """
         return {}
 
+    def files(self) -> Mapping[str, str]:
+        """The files that `build` reads, by the settings that name them."""
+        return {}
+
     @property
     def lacks_experts(self) -> str | None:
         """The setting because of which there is no expert's answer to imitate."""

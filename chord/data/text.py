@@ -99,6 +99,12 @@ class FilesConfig(TextConfig):
 
     problems: str
 
+    def files(self) -> dict[str, str]:
+        named = {name: getattr(self, name) for name in SPLITS if self.share(name) is None}
+        expert = {"expert": self.expert} if self.expert else {}
+        found = {"problems": self.problems, **expert, **named}
+        return {f"data.{name}": path for name, path in found.items()}
+
     def build(self, tokenizer: Tokenizer) -> Corpus:
         """Read the files once, to know what is in them; `ValueError` names file, line, field."""
         from chord.data.corpus import Corpus

@@ -14,6 +14,14 @@ if TYPE_CHECKING:
     from chord.models.policy import Policy
 
 
+@dataclass(frozen=True, kw_only=True)
+class Shape:
+    """What of a model decides which data go with it."""
+
+    vocab_size: int
+    context: int
+
+
 @dataclass(kw_only=True)
 class ModelConfig(ABC):
     """The policy that a run starts from."""
@@ -25,6 +33,13 @@ class ModelConfig(ABC):
     @abstractmethod
     def build(self) -> Policy:
         """The model with its weights; ValueError in one line where they are missing or corrupt."""
+
+    def shape(self) -> Shape | None:
+        """The sizes of what `build` makes, None where they are known from the weights alone.
+
+        Raises ValueError as `build` does.
+        """
+        return None
 
     def reference(self, policy: Policy) -> Policy:
         """The model that the run starts from, to compare `policy` with: a second copy of it."""
@@ -58,7 +73,11 @@ class Teacher:
         """The model, or None where there is no teacher."""
         return None
 
-    def fit(self, model: Policy, tokenizer: Tokenizer) -> None:
+    def shape(self) -> Shape | None:
+        """As that of `ModelConfig`."""
+        return None
+
+    def fit(self, model: Policy | Shape, tokenizer: Tokenizer) -> None:
         """Make the model's logits those of the policy's tokens; ValueError where they can't be."""
         if model.vocab_size != tokenizer.vocab_size:
             raise ValueError(

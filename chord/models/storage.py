@@ -13,6 +13,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from chord.exits import first_line
+from chord.models.base import Shape
 from chord.models.config import TransformerConfig
 from chord.models.transformer import Transformer
 
@@ -57,6 +58,16 @@ def load_policy(path: str | Path) -> Transformer:
     except (SafetensorError, OSError, TypeError, ValueError, KeyError, RuntimeError) as error:
         raise ValueError(f"checkpoint {path}: weights do not fit: {first_line(error)}") from None
     return model
+
+
+def read_shape(path: str | Path) -> Shape:
+    """Return the sizes of the policy at ``path`` without its weights; ValueError as there."""
+    config = _read_header(path)["config"]
+    try:
+        sizes = TransformerConfig(**config)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"checkpoint {path}: weights do not fit: {first_line(error)}") from None
+    return Shape(vocab_size=sizes.vocab_size, context=sizes.context)
 
 
 def read_metadata(path: str | Path) -> dict[str, Any]:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from chord.data.tasks import ALPHABET
 from chord.data.tokenizer import CharTokenizer
-from chord.models.base import ModelConfig, Teacher
+from chord.models.base import ModelConfig, Shape, Teacher
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from chord.models.policy import Policy
     from chord.models.transformer import Transformer
 
+R = TypeVar("R")
 MODEL = "model.safetensors"
 ASSETS = Path(__file__).parent.parent / "assets"
 SEEDS = (0, 1, 2)
@@ -58,6 +60,10 @@ class Tiny(ModelConfig):
         """Load the checkpoint; `ValueError` in one line where it is missing or corrupt."""
         return _load("model.path", self.path, ASSETS / base_name(self.pretraining_seed))
 
+    def shape(self) -> Shape:
+        """As the checkpoint's header has it."""
+        return _shape("model.path", self.path, ASSETS / base_name(self.pretraining_seed))
+
     def save(self, policy: Policy, run: Path, notes: dict[str, str]) -> None:
         """Write `model.safetensors` into the run directory."""
         from chord.models.storage import save_policy
@@ -98,11 +104,25 @@ class TinyTeacher(Teacher):
         """Load the checkpoint; `ValueError` in one line where it is missing or corrupt."""
         return _load("teacher.path", self.path, ASSETS / "teacher.safetensors")
 
+    def shape(self) -> Shape:
+        """As the checkpoint's header has it."""
+        return _shape("teacher.path", self.path, ASSETS / "teacher.safetensors")
+
 
 def _load(setting: str, path: str | None, shipped: Path) -> Transformer:
     from chord.models.storage import load_policy
 
+    return _read(load_policy, setting, path, shipped)
+
+
+def _shape(setting: str, path: str | None, shipped: Path) -> Shape:
+    from chord.models.storage import read_shape
+
+    return _read(read_shape, setting, path, shipped)
+
+
+def _read(read: Callable[[Path], R], setting: str, path: str | None, shipped: Path) -> R:
     try:
-        return load_policy(Path(path) if path else shipped)
+        return read(Path(path) if path else shipped)
     except (ValueError, OSError) as error:
         raise ValueError(f"{setting}={path or shipped}: {error}") from error

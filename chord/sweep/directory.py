@@ -11,7 +11,6 @@ import os
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -66,9 +65,9 @@ def in_its_directory(arguments: Sequence[str]) -> list[str]:
 
 def write_sweep(path: Path, command: Sequence[str], metric: str, points: Sequence[Point]) -> None:
     """Write `sweep.json`."""
-    jobs = [{"job": point.number, **asdict(point)} for point in points]
+    jobs = [{"job": point.number, **vars(point)} for point in points]
     for job in jobs:
-        del job["number"], job["threads"]
+        del job["number"], job["threads"], job["config"]
     facts = {"command": list(command), "metric": metric, "jobs": jobs}
     write_atomically(path / SWEEP, json.dumps(facts, indent=2).encode() + b"\n")
 

@@ -12,6 +12,8 @@ from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
 T = TypeVar("T")
 SERIAL = "BasicLauncher"
+LOCAL = (SERIAL, "JoblibLauncher", "LocalLauncher")
+"""The launchers whose jobs run on this machine."""
 EXTRAS = {
     "joblib": "joblib",
     "submitit_local": "submitit",

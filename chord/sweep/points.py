@@ -5,8 +5,9 @@ from __future__ import annotations
 import copy
 import itertools
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 from hydra.core.config_loader import ConfigLoader
 from hydra.core.hydra_config import HydraConfig
@@ -17,6 +18,8 @@ from chord.cli import EXPECTED, one_line
 from chord.config import ConfigError, TrainConfig, parse
 from chord.sweep.status import fingerprint
 
+J = TypeVar("J")
+R = TypeVar("R")
 OF_THE_SWEEP = ("resume_sweep", "skip_finished")
 """Settings that say what is to be done with a sweep, and are no part of its jobs."""
 
@@ -24,7 +27,8 @@ OF_THE_SWEEP = ("resume_sweep", "skip_finished")
 @dataclass(frozen=True, kw_only=True)
 class Point:
     """One job: its number, what was typed for it, what of that tells it from the others, its
-    directory in the sweep's, the fingerprint of its configuration, how many threads it takes."""
+    directory in the sweep's, its configuration, the fingerprint of that, how many threads it takes.
+    """
 
     number: int
     overrides: list[str]
@@ -32,6 +36,7 @@ class Point:
     directory: str
     fingerprint: str
     threads: int = 1
+    config: TrainConfig | None = None
 
     @property
     def label(self) -> str:
@@ -97,17 +102,39 @@ def check_points(
     """
     numbered = list(enumerate(zip(jobs, varied or varying(jobs), strict=True), start=first))
     composer = Composer(master, loader)
-    points: list[Point] = []
-    for number, (overrides, differs) in numbered:
+
+    def point(job: tuple[int, tuple[Sequence[str], dict[str, str]]]) -> Point:
+        number, (overrides, differs) = job
+        return _point(number, list(overrides), differs, composer, len(jobs))
+
+    return for_each(numbered, point, lambda job: typed(job[1][1]))
+
+
+def for_each(jobs: Sequence[J], check: Callable[[J], R], label: Callable[[J], str]) -> list[R]:
+    """What `check` makes of each job.
+
+    Raises `ConfigError` for the first that it refuses: with its label, unless it is the first of
+    all and the last has the same mistake.
+    """
+    found: list[R] = []
+    for job in jobs:
         try:
-            points.append(_point(number, list(overrides), differs, composer, len(jobs)))
+            found.append(check(job))
         except (*EXPECTED, ValueError) as error:
-            line, label = one_line(error), typed(differs)
-            number, (overrides, differs) = numbered[-1]
-            if points or _mistake(number, overrides, composer, len(jobs)) != line:
-                line = line if line.startswith(label) else f"{label}: {line}"
+            line, name = one_line(error), label(job)
+            if found or _mistake(check, jobs[-1]) != line:
+                line = line if line.startswith(name) else f"{name}: {line}"
             raise ConfigError(line) from error
-    return points
+    return found
+
+
+def _mistake(check: Callable[[J], object], job: J) -> str | None:
+    """What is wrong with a job, if anything is."""
+    try:
+        check(job)
+    except (*EXPECTED, ValueError) as error:
+        return one_line(error)
+    return None
 
 
 class Composer:
@@ -133,15 +160,6 @@ class Composer:
         cfg = copy.deepcopy(self._known[key])
         cfg.seed = int(value)
         return cfg
-
-
-def _mistake(number: int, overrides: Sequence[str], composer: Composer, jobs: int) -> str | None:
-    """What is wrong with a job, if anything is."""
-    try:
-        _point(number, list(overrides), {}, composer, jobs)
-    except (*EXPECTED, ValueError) as error:
-        return one_line(error)
-    return None
 
 
 def _point(
@@ -173,6 +191,7 @@ def _point(
         directory=directory,
         fingerprint=fingerprint(cfg),
         threads=config.threads,
+        config=config,
     )
 
 

@@ -19,9 +19,10 @@ from omegaconf import OmegaConf
 
 from chord.config import ConfigError
 from chord.recorder import FAILED, FINISHED
+from chord.sweep.beforehand import check_beforehand
 from chord.sweep.directory import held, is_finished, read_sweep, write_sweep
 from chord.sweep.jobs import Jobs
-from chord.sweep.launchers import at_a_time
+from chord.sweep.launchers import at_a_time, launcher_name
 from chord.sweep.points import Point, check_points
 from chord.sweep.space import (
     Choice,
@@ -56,6 +57,7 @@ def search(jobs: Jobs, own: Mapping[str, str], settings: SearchConfig) -> None:
     )
     if resuming(own):
         refuse_another_search(jobs)
+    check_beforehand(checked, launcher_name(jobs.config))
     make_directory(jobs.directory, own)
     batch = settings.batch or at_a_time(
         jobs.config, jobs=settings.trials, threads=checked[0].threads

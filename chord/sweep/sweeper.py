@@ -12,6 +12,7 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf
 
 from chord.config import ConfigError
+from chord.sweep.beforehand import check_beforehand
 from chord.sweep.directory import (
     finished_runs,
     held,
@@ -23,6 +24,7 @@ from chord.sweep.directory import (
     write_sweep,
 )
 from chord.sweep.jobs import Jobs
+from chord.sweep.launchers import launcher_name
 from chord.sweep.points import Point, check_points, grid, own_settings
 from chord.sweep.space import SearchConfig
 
@@ -74,6 +76,8 @@ def run_grid(jobs: Jobs, own: Mapping[str, str]) -> None:
     points = check_points(combinations, jobs.config, jobs.loader)
     if resuming(own):
         refuse_another(jobs.directory, points)
+    open_points = [point for point in points if not is_finished(jobs.path(point))]
+    check_beforehand(open_points, launcher_name(jobs.config))
     make_directory(jobs.directory, own)
     with held(jobs.directory, "hydra.sweep.dir"):
         OmegaConf.save(jobs.config, jobs.directory / "multirun.yaml")

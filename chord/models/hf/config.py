@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from chord.models.base import ModelConfig, Teacher
+from chord.models.base import ModelConfig, Shape, Teacher
 from chord.models.hf.source import find
 
 if TYPE_CHECKING:
@@ -88,6 +88,12 @@ class HFModel(ModelConfig):
 
         return load_policy(self)
 
+    def shape(self) -> Shape | None:
+        """As the model's configuration has it; None of a GGUF file."""
+        from chord.models.hf.loading import load_shape
+
+        return load_shape("model.path", self.path, self.revision, context=self.context)
+
     def reference(self, policy: Policy) -> Policy:
         """With adapters the policy without them, which takes no memory; otherwise a second copy."""
         from chord.models.hf.policy import BasePolicy, HFPolicy
@@ -139,16 +145,23 @@ class HFTeacher(Teacher):
 
         return load_teacher(self)
 
-    def fit(self, model: Policy, tokenizer: Tokenizer) -> None:
+    def shape(self) -> Shape | None:
+        """As the model's configuration has it; None of a GGUF file."""
+        from chord.models.hf.loading import load_shape
+
+        return load_shape("teacher.path", self.path, self.revision)
+
+    def fit(self, model: Policy | Shape, tokenizer: Tokenizer) -> None:
         """Of one tokenizer with the policy's: its logits beyond the policy's are cut off."""
         from chord.models.hf.loading import fit_teacher
         from chord.models.hf.policy import HFPolicy
         from chord.models.hf.tokenizer import LanguageTokenizer
 
-        assert isinstance(model, HFPolicy)
+        assert isinstance(model, HFPolicy | Shape)
         if isinstance(tokenizer, LanguageTokenizer):
             fit_teacher(self, model, tokenizer)
-        super().fit(model, tokenizer)
+        else:
+            super().fit(model, tokenizer)
 
 
 def check_settings(group: str, path: str, dtype: str, attention: str) -> None:

@@ -17,6 +17,7 @@ import torch
 from torch import nn
 
 from chord.exits import first_line
+from chord.models.base import Shape
 from chord.models.hf.adapters import adapt
 from chord.models.hf.policy import HFPolicy
 from chord.models.hf.quiet import quiet
@@ -99,19 +100,31 @@ def load_tokenizer(config: HFModel) -> LanguageTokenizer:
     )
 
 
+def load_shape(
+    setting: str, path: str, revision: str | None = None, *, context: int | None = None
+) -> Shape | None:
+    """What the configuration of a model says of its sizes; None of a GGUF file, slow to read.
+
+    Raises ValueError where it can't be read, or knows no `context` as long as is asked for.
+    """
+    if Path(find(setting, path).place).suffix == ".gguf":
+        return None
+    source = resolve(setting, path, revision)
+    with quiet(), _one_line(source):
+        settings = transformers.AutoConfig.from_pretrained(source.place, **source.arguments)
+    size = settings.get_text_config().vocab_size
+    return Shape(vocab_size=size, context=_room(settings, context))
+
+
 def load_policy(config: HFModel) -> HFPolicy:
     """The policy, with new adapters where there are to be any."""
     source = resolve("model.path", config.path, config.revision)
     model = _load(source, config.dtype, config.attention)
-    context = _context(model)
-    if config.context is not None and config.context > context:
-        raise ValueError(
-            f"model.context={config.context}: must be at most {context}, what the model knows"
-        )
+    context = _room(model.config, config.context)
     if config.gradient_checkpointing:
         enable: Any = getattr(model, "activation_checkpointing_enable", None)
         (enable or model.gradient_checkpointing_enable)({"use_reentrant": False})
-    policy = HFPolicy(model, context=config.context or context)
+    policy = HFPolicy(model, context=context)
     _check_parts(policy, source, config.attention)
     if config.lora.rank:
         policy = HFPolicy(adapt(model, config.lora), context=policy.context, adapted=True)
@@ -126,12 +139,12 @@ def load_teacher(config: HFTeacher) -> HFPolicy:
     """The teacher, frozen."""
     source = resolve("teacher.path", config.path, config.revision)
     model = _load(source, config.dtype, config.attention)
-    policy = HFPolicy(model, context=_context(model))
+    policy = HFPolicy(model, context=_room(model.config))
     _check_parts(policy, source, config.attention)
     return policy.requires_grad_(False)
 
 
-def fit_teacher(config: HFTeacher, model: HFPolicy, tokenizer: LanguageTokenizer) -> None:
+def fit_teacher(config: HFTeacher, model: HFPolicy | Shape, tokenizer: LanguageTokenizer) -> None:
     """Cut the teacher's logits to as many as the policy has; they are of the same tokens.
 
     Layers are padded differently in models of one tokenizer. Raises ValueError where the teacher
@@ -148,7 +161,7 @@ def fit_teacher(config: HFTeacher, model: HFPolicy, tokenizer: LanguageTokenizer
             f"{source.setting}: it has {model.vocab_size} logits, the policy {size} for the same "
             "tokens; a teacher may have more of them than the policy, but not fewer"
         )
-    if model.vocab_size > size:
+    if isinstance(model, HFPolicy) and model.vocab_size > size:
         with quiet():
             model.causal.resize_token_embeddings(size)
 
@@ -211,9 +224,12 @@ def _without_dropout(model: nn.Module) -> None:
                 setattr(module, name, 0.0)
 
 
-def _context(model: PreTrainedModel) -> int:
-    settings = model.config.get_text_config()
-    return int(getattr(settings, "max_position_embeddings", None) or 2**31)
+def _room(settings: Any, wanted: int | None = None) -> int:
+    """The context that is wanted, by default all that the model knows; ValueError for more."""
+    known = int(getattr(settings.get_text_config(), "max_position_embeddings", None) or 2**31)
+    if wanted is not None and wanted > known:
+        raise ValueError(f"model.context={wanted}: must be at most {known}, what the model knows")
+    return wanted or known
 
 
 @torch.no_grad()

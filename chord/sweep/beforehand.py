@@ -1,0 +1,72 @@
+"""What the runs of a sweep would refuse after they had started, found out before the first does.
+
+A run reads its files, and puts its data beside its models, once it has begun; of a sweep that would
+be hours later. So it is done here too, as far as it takes no weights.
+"""
+
+from __future__ import annotations
+
+from contextlib import closing
+
+from chord.checks import imitates_experts, overlap_report, reads_teacher
+from chord.config import TrainConfig
+from chord.sweep.launchers import LOCAL
+from chord.sweep.points import Point, for_each
+
+
+def check_beforehand(points: list[Point], launcher: str) -> None:
+    """Check the jobs of a launcher that starts them on this machine; others are left alone.
+
+    Raises `ConfigError` for the first that can't be run here, naming it. Jobs that don't differ in
+    what is looked at are checked once, as an hour's sweep often has hundreds of one model.
+    """
+    if launcher not in LOCAL:
+        return
+    known: set[str] = set()
+
+    def check(point: Point) -> None:
+        config = point.config
+        # One that goes on with a run takes the settings of that.
+        if config is None or config.resume is not None:
+            return
+        key = _looked_at(config)
+        if key not in known:
+            check_run(config)
+            known.add(key)
+
+    for_each(points, check, lambda point: point.label)
+
+
+def _looked_at(config: TrainConfig) -> str:
+    """All settings that `check_run` reads."""
+    return repr(
+        [
+            (config.trainer.accelerator, config.trainer.devices),
+            (config.model, config.data, config.evaluation, config.rollout.max_new_tokens),
+            (reads_teacher(config) and config.teacher, imitates_experts(config)),
+            config.target.cache_path,
+        ]
+    )
+
+
+def check_run(config: TrainConfig) -> None:
+    """Check machine, files, and whether data and models go together, without reading weights.
+
+    Raises ValueError.
+    """
+    config.trainer.check_machine()
+    shape = config.model.shape()
+    teacher = config.teacher.shape() if reads_teacher(config) else None
+    if shape is None:
+        from chord.data.files import open_rows
+
+        for setting, path in config.data.files().items():
+            open_rows(setting, path)
+        return
+    from chord.build import build_data, check_shapes
+    from chord.imitation import open_cache
+
+    with closing(build_data(config)) as data:
+        overlap_report(data)
+        check_shapes(config, shape, teacher, data)
+        open_cache(config, data)
