@@ -42,13 +42,15 @@ def draw_map(found: Sequence[Place]) -> None:
         text = f"{signed(second.estimate)}"
         if place.scores(place.leader).low <= place.base:
             text += "\nno gain"
+        # Those of the small problems lie close above others.
+        beside = place.size == "small"
         axes.annotate(
             text,
             (place.share, place.right),
-            xytext=(0, -RADIUS - 3),
+            xytext=(RADIUS + 2, 0) if beside else (0, -RADIUS - 3),
             textcoords="offset points",
-            ha="center",
-            va="top",
+            ha="left" if beside else "center",
+            va="center" if beside else "top",
             fontsize=7.5,
         )
     axes.set_xlabel("how often: share of the base's samples in the expert's manner")
