@@ -47,7 +47,7 @@ def evaluate_run(path: Path, config: EvaluateConfig) -> tuple[Report, Report]:
 
     from chord.build import fit_data, open_data, placed, prepare_reward
     from chord.evaluation import evaluate
-    from chord.summary import print_summary, side_by_side
+    from chord.summary import gains, print_summary, side_by_side
 
     trained = configuration(path)
     check_amounts(config.evaluation, trained.data)
@@ -86,6 +86,7 @@ def evaluate_run(path: Path, config: EvaluateConfig) -> tuple[Report, Report]:
         path,
         split=config.split,
         alpha=alpha,
+        gained=gains(base, after),
     )
     return base, after
 

@@ -32,7 +32,7 @@ from chord.recorder import EVALUATIONS, Recorder, read_rows
 from chord.run import RunDirectory
 from chord.signals import Signals, Stopped
 from chord.stepping import DivergedError
-from chord.summary import print_summary, side_by_side
+from chord.summary import gains, print_summary, side_by_side
 from chord.together import ending_together
 from chord.tracking import Tracker
 
@@ -207,5 +207,6 @@ class Run:
             path,
             split=split,
             alpha=alpha,
+            gained=gains(base, trained),
         )
         return Outcome(module, validation, base, trained)

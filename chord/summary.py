@@ -60,6 +60,12 @@ def side_by_side(
     ]
 
 
+def gains(base: Report, trained: Report) -> list[float]:
+    """Of each target problem, the trained model's greedy score less the base's."""
+    answers = zip(base.answers, trained.answers, strict=True)
+    return [after.score - before.score for before, after in answers]
+
+
 @dataclass(frozen=True)
 class Measure:
     """A line of the table: a share, shown in percent, or a plain number."""
@@ -101,14 +107,18 @@ def print_summary(
     *,
     split: str,
     alpha: float,
+    gained: Sequence[float] = (),
 ) -> None:
     """Print the comparison, the samples, and where everything lies.
 
     `base` and `trained` are evaluation metrics of `split`; `alpha` is the SFT share that `balance`
-    was taken at. Model text is shown as it is, never read as markup.
+    was taken at; `gained` are the gains on the target problems. Model text is shown as it is, never
+    read as markup.
     """
     console.print()
     console.print(_comparison(base, trained, split, alpha))
+    if len(gained) > 1:
+        console.print(Text(_gain(gained)), soft_wrap=True)
     if samples:
         console.print()
         console.print(_answers(samples))
@@ -121,6 +131,18 @@ def print_summary(
     for line in lines:
         # Whole lines: a path that was broken in two can't be copied.
         console.print(Text(line), soft_wrap=True)
+
+
+def _gain(gained: Sequence[float]) -> str:
+    """The mean gain with its interval; of the problems, as there is one run."""
+    from chord.compare.statistics import t_interval
+
+    found = t_interval(gained)
+    mean, low, high = (100 * value for value in (found.mean, found.low, found.high))
+    return (
+        f"target, greedy: {mean:+.1f} points, {low:+.1f} to {high:+.1f} (95 %, paired over "
+        f"{len(gained)} problems; another seed may gain more or less)"
+    )
 
 
 def _failures(model: str, metrics: Mapping[str, float]) -> list[str]:

@@ -8,7 +8,9 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from chord.summary import Measure, Sample, _change, measures, print_summary, visible
+from chord.data.batch import Problem
+from chord.evaluation import Answer, Report
+from chord.summary import Measure, Sample, _change, gains, measures, print_summary, visible
 
 METRICS = {
     "target_accuracy": 0.31,
@@ -32,12 +34,14 @@ def sample(**changed: Any) -> Sample:
     return Sample(**{**values, "base_right": False, "trained_right": True, **changed})
 
 
-def printed(*args: Any, width: int = 80, color: bool = False, base: Any = METRICS) -> str:
+def printed(
+    *args: Any, width: int = 80, color: bool = False, base: Any = METRICS, **settings: Any
+) -> str:
     file = io.StringIO()
     console = Console(file=file, width=width, force_terminal=color, legacy_windows=False)
     trained = {**METRICS, "target_accuracy": 0.55, "retained/mean": 0.93, "expert_nll": 0.5}
     rest = args or ([sample()], "outputs/run")
-    print_summary(console, base, trained, *rest, split="test", alpha=0.05)
+    print_summary(console, base, trained, *rest, split="test", alpha=0.05, **settings)
     return file.getvalue()
 
 
@@ -110,3 +114,20 @@ def test_a_path_is_printed_on_one_line() -> None:
 
 def test_without_samples_there_is_no_table_of_them() -> None:
     assert "sample answers" not in printed([], "outputs/run")
+
+
+def test_the_gain_has_its_interval_over_the_problems() -> None:
+    # Of four problems one was lost and three won: 1/2, s = 1, t(3) = 3.182446, so ± 1.591223.
+    text = printed(gained=[-1.0, 1.0, 1.0, 1.0])
+    assert "target, greedy: +50.0 points, -109.1 to +209.1 (95 %, paired over 4 problems" in text
+    assert "paired over" not in printed()
+
+
+def test_a_gain_is_that_of_one_problem() -> None:
+    def report(*scores: float) -> Report:
+        problems = [Problem(str(n), "", n) for n in range(len(scores))]
+        return Report(
+            {}, [Answer(p, "", score, ()) for p, score in zip(problems, scores, strict=True)]
+        )
+
+    assert gains(report(0, 1, 1), report(1, 1, 0)) == [1, 0, -1]
