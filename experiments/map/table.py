@@ -1,6 +1,6 @@
 """runs.csv, bases.csv -> the tables of the study.
 
-python -m experiments.collect experiments/map outputs/map/default outputs/map/small outputs/map/large
+python -m experiments.collect experiments/map outputs/map/{default,small,large}
 python -m experiments.map.table
 """
 
