@@ -19,6 +19,7 @@ from chord.config import ConfigError, TrainConfig, parse
 from chord.launch import leads
 from chord.recorder import read_status
 from chord.run import RunDirectory, holds_run, open_run, resume_run
+from chord.sweep.devices import take_gpu
 from chord.sweep.directory import held, is_finished, read_sweep
 from chord.sweep.launchers import SERIAL
 from chord.sweep.points import OF_THE_SWEEP, typed
@@ -101,6 +102,8 @@ def _sweep_job(cfg: DictConfig) -> float:
         with _output(path, label) if beside_others else nullcontext():
             try:
                 refuse_sweep_settings(cfg)
+                if cfg.trainer.accelerator != "cpu":
+                    take_gpu(Path(job.sweep.dir))
                 return _train(cfg, path, number, label)
             except Exception as error:
                 if not isinstance(error, cli.EXPECTED):

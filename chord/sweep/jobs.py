@@ -15,8 +15,9 @@ from omegaconf import DictConfig
 
 from chord.config import ConfigError
 from chord.recorder import FAILED, RUNNING, STATUS, read_status
+from chord.sweep.devices import gpus_each, shared_gpus, told
 from chord.sweep.directory import held, is_finished
-from chord.sweep.launchers import all_awaited, parts, prepared
+from chord.sweep.launchers import all_awaited, launcher_name, parts, prepared
 from chord.sweep.points import Point
 from chord.sweep.status import reason, write_status
 from chord.sweep.table import print_table, status_of
@@ -89,7 +90,9 @@ class Jobs:
         if not points:
             return
         threads = max(point.threads for point in points)
-        config, notes = prepared(self.config, jobs=len(points), threads=threads)
+        gpus = shared_gpus(points, launcher_name(self.config))
+        most = min(len(points), len(gpus) or len(points))
+        config, notes = prepared(self.config, jobs=most, threads=threads, gpus=gpus_each(points))
         for note in notes:
             print(f"warning: {note}", file=sys.stderr)
         launcher = Plugins.instance().instantiate_launcher(
@@ -102,8 +105,8 @@ class Jobs:
             before = {point.number: self.written(point) for point in points}
             death = "its process died"
             try:
-                for part in parts(self.config, points, threads=threads):
-                    with all_awaited(self.config):
+                for part in parts(self.config, points, most=most, threads=threads):
+                    with all_awaited(self.config), told(gpus):
                         launcher.launch(*numbered(part))
             except Exception as error:  # whatever a launcher's dead process happens to cause
                 death = f"its process died ({reason(error)})"

@@ -53,11 +53,11 @@ def at_a_time(config: DictConfig, *, jobs: int, threads: int) -> int:
     return min(jobs, CLUSTER)
 
 
-def parts(config: DictConfig, points: Sequence[T], *, threads: int) -> list[Sequence[T]]:
+def parts(config: DictConfig, points: Sequence[T], *, most: int, threads: int) -> list[Sequence[T]]:
     """Jobs that may be launched together: submitit starts all it is given at once."""
     size = len(points)
     if launcher_name(config) == "LocalLauncher":
-        size = at_a_time(config, jobs=size, threads=threads)
+        size = at_a_time(config, jobs=most, threads=threads)
     return [points[first : first + size] for first in range(0, len(points), size)]
 
 
@@ -85,8 +85,11 @@ def all_awaited(config: DictConfig) -> Iterator[None]:
         Job.results = original  # type: ignore[method-assign]
 
 
-def prepared(config: DictConfig, *, jobs: int, threads: int) -> tuple[DictConfig, list[str]]:
-    """A copy that sets what a launcher's defaults get wrong for jobs of so many threads; notes."""
+def prepared(
+    config: DictConfig, *, jobs: int, threads: int, gpus: int = 0
+) -> tuple[DictConfig, list[str]]:
+    """A copy that sets what a launcher's defaults get wrong for jobs of so many threads and GPUs;
+    notes."""
     config = copy.deepcopy(config)
     launcher = config.hydra.launcher
     said = [name.partition("=")[0] for name in config.hydra.overrides.hydra]
@@ -98,8 +101,10 @@ def prepared(config: DictConfig, *, jobs: int, threads: int) -> tuple[DictConfig
             wanted = {"timeout_min": WEEK}
         case "SlurmLauncher":
             wanted = {"cpus_per_task": threads, "max_num_timeout": 1000}
+            wanted |= {"gpus_per_node": gpus} if gpus else {}
         case "RayLauncher":
             wanted = {"ray.remote.num_cpus": threads}
+            wanted |= {"ray.remote.num_gpus": gpus} if gpus else {}
     with read_write(launcher), open_dict(launcher):
         for name, value in wanted.items():
             # What is typed of `n_jobs` is in the number already.

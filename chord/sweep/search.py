@@ -20,6 +20,7 @@ from omegaconf import OmegaConf
 from chord.config import ConfigError
 from chord.recorder import FAILED, FINISHED
 from chord.sweep.beforehand import check_beforehand
+from chord.sweep.devices import shared_gpus
 from chord.sweep.directory import held, is_finished, read_sweep, write_sweep
 from chord.sweep.jobs import Jobs
 from chord.sweep.launchers import at_a_time, launcher_name
@@ -59,9 +60,9 @@ def search(jobs: Jobs, own: Mapping[str, str], settings: SearchConfig) -> None:
         refuse_another_search(jobs)
     check_beforehand(checked, launcher_name(jobs.config))
     make_directory(jobs.directory, own)
-    batch = settings.batch or at_a_time(
-        jobs.config, jobs=settings.trials, threads=checked[0].threads
-    )
+    gpus = len(shared_gpus(checked, launcher_name(jobs.config)))
+    most = min(settings.trials, gpus or settings.trials)
+    batch = settings.batch or at_a_time(jobs.config, jobs=most, threads=checked[0].threads)
     with held(jobs.directory, "hydra.sweep.dir"):
         OmegaConf.save(jobs.config, jobs.directory / "multirun.yaml")
         study = Study(jobs, settings, fixed)
