@@ -25,6 +25,7 @@ PAIRED = ["data.pairing=paired"]
 NEEDS = {
     ("model", "hf"): ["model.path=a"],
     ("model", "smollm2"): ["model.path=a"],  # its package need not be installed
+    ("experiment", "smollm2"): ["model.path=a", "teacher=hf", "teacher.path=a"],
     ("teacher", "hf"): ["teacher.path=a"],
     ("gate", "solve_rate"): PAIRED,
     ("gate", "all_wrong_buffer"): PAIRED,
@@ -61,7 +62,7 @@ def error_line(*overrides: str) -> str:
 
 def schema_of(path: Path) -> str:
     text = path.read_text()
-    based = re.search(r"^defaults: \[(\w+), _self_\]$", text, re.M)
+    based = re.search(r"^defaults: \[(\w+), (?:.*, )?_self_\]$", text, re.M)
     if based:
         return schema_of(path.with_stem(based[1]))
     found = re.search(r"^defaults: \[/schema/(\w+/\w+)@_here_, (?:.*, )?_self_\]$", text, re.M)
@@ -96,9 +97,11 @@ def test_every_option_composes_and_parses(group: str, option: str) -> None:
 def test_every_schedule_and_weighting_goes_over_every_preset(preset: str) -> None:
     schedules = [option for group, option in OPTIONS if group == "schedule"]
     weightings = [option for group, option in OPTIONS if group == "weighting"]
+    needs = NEEDS.get(("experiment", preset), [])
     for schedule, weighting in itertools.zip_longest(schedules, weightings):
         schedule, weighting = schedule or "linear", weighting or "phi"
-        config = parsed(f"experiment={preset}", f"schedule={schedule}", f"weighting={weighting}")
+        choices = [f"experiment={preset}", f"schedule={schedule}", f"weighting={weighting}"]
+        config = parsed(*choices, *needs)
         assert type(config.schedule) is schema("schedule", schedule)
         assert type(config.weighting) is schema("weighting", weighting)
 

@@ -60,7 +60,8 @@ def test_every_command_can_be_typed(page: str, command: str, tmp_path: Path) -> 
         }[program]
         for overrides in jobs(arguments):
             # The package with this model need not be installed.
-            missing = ["model.path=a"] if "model=smollm2" in overrides else []
+            packaged = {"model=smollm2", "experiment=smollm2"} & set(overrides)
+            missing = ["model.path=a"] if packaged else []
             parse(compose_config(*searchpath, *overrides, *missing, name=name), root)
     elif program == "chord-show":
         assert show_panels(show_parser().parse_intermixed_args(arguments))

@@ -35,10 +35,13 @@ NEEDS = {
     "reward=function": "reward.function=scorers:same",
 }
 # Texts that the small model can't write, several processes, an engine and a device that need not be
-# there: test_data_training.py, test_process_runs.py and test_vllm.py have steps on them.
+# there: test_data_training.py, test_process_runs.py and test_vllm.py have steps on them, and
+# test_smollm2.py has those of its preset.
 ELSEWHERE = (
+    "experiment=smollm2",
     "data=jsonl",
     "data=reasoning_gym",
+    "data=sums",
     "trainer=ddp",
     "trainer=fsdp",
     "trainer=gpu",
