@@ -59,13 +59,13 @@ class AsLong(Reward):
 def test_another_data_set_and_reward_are_trained_on_and_evaluated(
     tmp_path: Path, small_models: Path
 ) -> None:
-    for group, name, schema in (("data", "sums", Sums), ("reward", "as_long", AsLong)):
+    for group, name, schema in (("data", "digits", Sums), ("reward", "as_long", AsLong)):
         (tmp_path / "conf" / group).mkdir(parents=True)
         (tmp_path / "conf" / group / f"{name}.yaml").write_text(
             f"# {name}\ndefaults: [/schema/{group}/{name}@_here_, _self_]\n"
         )
         plugins.register(group, name, schema, conf=tmp_path / "conf")
-    composed = small_composed(small_models, "data=sums", "reward=as_long")
+    composed = small_composed(small_models, "data=digits", "reward=as_long")
     outcome = train(parse(composed, TrainConfig), RunDirectory(tmp_path / "run", composed, "run"))
     assert {answer.problem.prompt for answer in outcome.trained.answers} == {
         "2+1=", "2+2=", "3+1=", "3+2="

@@ -76,8 +76,9 @@ def test_group_and_tags_of_the_user_stay(command: Command) -> None:
 
 
 def test_a_failed_job_stops_no_other_and_alone_runs_again(
-    command: Command, small_models: Path
+    command: Command, small_models: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setenv("COLUMNS", "500")  # an error with a long path in one line
     model = damaged(small_models, command.where)
     grid = ["-m", f"model.path={model},{small_models}/base.safetensors", "seed=0,1"]
     assert command(*grid, "hydra.sweep.dir=s") == 1
