@@ -29,8 +29,10 @@ def test_the_peak_is_what_stays_and_the_largest_of_what_takes_turns() -> None:
         Part("d", 4, TRAINING),
         Part("e", 6, EVALUATION),
     ]
-    assert memory.peak(parts) == 17
-    assert memory.peak(parts[:2]) == 15
+    assert memory.peak(parts, reused=True) == 17
+    assert memory.peak(parts[:2], reused=True) == 15
+    # The C library gives nothing back.
+    assert memory.peak(parts, reused=False) == 28
 
 
 def test_two_moments_for_each_trained_weight(small_config: Callable[..., TrainConfig]) -> None:

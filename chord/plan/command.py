@@ -45,6 +45,7 @@ class Estimate:
     """Bytes by part, seconds of a step and its parts, of a validation, and of the whole run."""
 
     parts: list[Part]
+    on_gpu: bool
     calibration: Calibration
     validation: float
     run: float
@@ -110,9 +111,8 @@ def estimate(config: TrainConfig, steps: int) -> Estimate:
     parts.append(memory.Part("the base, compared at the end", memory.weights(base), "evaluation"))
     validation, last = (amount * found.answer for amount in amounts)
     times = 1 + config.steps // evaluation.every if evaluation.every else 0
-    return Estimate(
-        parts, found, validation, config.steps * found.step + times * validation + 2 * last
-    )
+    run = config.steps * found.step + times * validation + 2 * last
+    return Estimate(parts, config.trainer.device().type == "cuda", found, validation, run)
 
 
 def resident() -> int:
@@ -136,7 +136,8 @@ def show(found: Estimate, config: TrainConfig) -> None:
         when = "" if part.when == ALWAYS else part.when
         name = part.name.removesuffix(f" ({part.when})")
         table.add_row(name, when, f"{part.size / 1e6:,.0f}")
-    table.add_row("[bold]at its highest[/]", "", f"[bold]{peak(found.parts) / 1e6:,.0f}[/]")
+    highest = peak(found.parts, reused=found.on_gpu) / 1e6
+    table.add_row("[bold]at its highest[/]", "", f"[bold]{highest:,.0f}[/]")
     console.print(table)
     table = Table(title="time", box=None, title_justify="left", padding=(0, 2))
     table.add_column("part")
@@ -151,6 +152,7 @@ def show(found: Estimate, config: TrainConfig) -> None:
     ):
         table.add_row(name, f"{value:,.2f}" if value < 100 else f"{value:,.0f}")
     console.print(table)
+    console.print("with answers as long as the untrained model's")
     if config.trainer.processes > 1:
         console.print("of one process; each takes its share of the rows")
 
