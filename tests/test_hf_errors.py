@@ -203,3 +203,17 @@ def test_an_id_that_the_hub_refuses_is_its_own_fault(
 
 def failing(*_: object, **__: object) -> None:
     raise OSError("no such model")
+
+
+def test_a_missing_library_is_named_with_what_installs_it(tmp_path: Path) -> None:
+    path = make_model(tmp_path / "model")
+    program = (
+        "import sys; sys.modules['transformers'] = None\n"
+        "from chord.models.hf.config import HFModel\n"
+        f"for call in ('build', 'tokenizer'):\n"
+        f"    try: getattr(HFModel(path={str(path)!r}), call)()\n"
+        "    except ValueError as error: print(error)\n"
+    )
+    found = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    line = "model=hf: needs the transformers library; pip install 'chord-posttraining[hf]'\n"
+    assert (found.stdout, found.stderr) == (2 * line, "")

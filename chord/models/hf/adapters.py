@@ -30,7 +30,7 @@ def adapt(model: PreTrainedModel, lora: Lora) -> nn.Module:
         ) from error
     linear = [name for name, part in model.named_modules() if _is_linear(part)]
     for target in lora.targets:
-        if not any(name == target or name.endswith(f".{target}") for name in linear):
+        if not any(_is_named(name, target) for name in linear):
             known = ", ".join(sorted({name.rsplit(".", 1)[-1] for name in linear}))
             raise ValueError(
                 f"model.lora.targets={lora.targets}: {target} is no linear layer of this model "
@@ -52,12 +52,16 @@ def adapt(model: PreTrainedModel, lora: Lora) -> nn.Module:
 def _refuse_shared(model: PreTrainedModel, lora: Lora) -> None:
     embedding: Any = model.get_input_embeddings()
     for name, part in model.named_modules():
-        named = any(name == target or name.endswith(f".{target}") for target in lora.targets)
+        named = any(_is_named(name, target) for target in lora.targets)
         if named and part is not embedding and part.weight is embedding.weight:
             raise ValueError(
                 f"model.lora.targets={lora.targets}: {name} shares its weight with the embedding, "
                 "so no model can be written with the adapter added in; leave it out"
             )
+
+
+def _is_named(name: str, target: str) -> bool:
+    return name == target or name.endswith(f".{target}")
 
 
 def _is_linear(module: nn.Module) -> bool:

@@ -19,17 +19,11 @@ from torch import nn
 from chord.exits import first_line
 from chord.models.base import Shape
 from chord.models.hf.adapters import adapt
+from chord.models.hf.library import transformers
 from chord.models.hf.policy import HFPolicy
 from chord.models.hf.quiet import quiet
 from chord.models.hf.source import Source, find
 from chord.models.hf.tokenizer import LanguageTokenizer
-
-try:
-    import transformers
-except ImportError as error:
-    raise ValueError(
-        "model=hf: needs the transformers library; pip install 'chord-posttraining[hf]'"
-    ) from error
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel

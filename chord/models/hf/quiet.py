@@ -8,7 +8,7 @@ import logging
 import warnings
 from collections.abc import Iterator
 
-import transformers
+from chord.models.hf.library import transformers
 
 
 @contextlib.contextmanager
