@@ -45,7 +45,6 @@ class Estimate:
     """Bytes by part, seconds of a step and its parts, of a validation, and of the whole run."""
 
     parts: list[Part]
-    on_gpu: bool
     calibration: Calibration
     validation: float
     run: float
@@ -112,7 +111,7 @@ def estimate(config: TrainConfig, steps: int) -> Estimate:
     validation, last = (amount * found.answer for amount in amounts)
     times = 1 + config.steps // evaluation.every if evaluation.every else 0
     run = config.steps * found.step + times * validation + 2 * last
-    return Estimate(parts, config.trainer.device().type == "cuda", found, validation, run)
+    return Estimate(parts, found, validation, run)
 
 
 def resident() -> int:
@@ -136,7 +135,7 @@ def show(found: Estimate, config: TrainConfig) -> None:
         when = "" if part.when == ALWAYS else part.when
         name = part.name.removesuffix(f" ({part.when})")
         table.add_row(name, when, f"{part.size / 1e6:,.0f}")
-    highest = peak(found.parts, reused=found.on_gpu) / 1e6
+    highest = peak(found.parts, reused=config.trainer.device().type == "cuda") / 1e6
     table.add_row("[bold]at its highest[/]", "", f"[bold]{highest:,.0f}[/]")
     console.print(table)
     table = Table(title="time", box=None, title_justify="left", padding=(0, 2))
