@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     import torch
 
     from chord.data.base import Data
+    from chord.evaluation import Evaluation, Report
     from chord.gradients import Models
     from chord.models.base import Shape
     from chord.models.policy import Policy
@@ -103,6 +104,30 @@ def placed(config: TrainConfig, device: torch.device, *models: Policy) -> Iterat
     finally:
         for model in models:
             model.to("cpu")
+
+
+def evaluate_as(
+    config: TrainConfig,
+    policy: Policy,
+    data: Data,
+    *,
+    split: str,
+    alpha: float,
+    amounts: Evaluation | None = None,
+) -> Report:
+    """`evaluate` with a run's settings, of `amounts` where they are others than the run's."""
+    from chord.evaluation import evaluate
+
+    return evaluate(
+        policy,
+        data,
+        amounts or config.evaluation,
+        config.reward,
+        split=split,
+        alpha=alpha,
+        rows_at_a_time=config.rollout.rows_at_a_time,
+        micro_batch=config.trainer.micro_batch,
+    )
 
 
 def check_models(config: TrainConfig, models: Models, data: Data) -> None:

@@ -45,8 +45,7 @@ def evaluate_run(path: Path, config: EvaluateConfig) -> tuple[Report, Report]:
     import torch
     from rich.console import Console
 
-    from chord.build import fit_data, open_data, placed, prepare_reward
-    from chord.evaluation import evaluate
+    from chord.build import evaluate_as, fit_data, open_data, placed, prepare_reward
     from chord.summary import gains, print_summary, side_by_side
 
     trained = configuration(path)
@@ -65,18 +64,8 @@ def evaluate_run(path: Path, config: EvaluateConfig) -> tuple[Report, Report]:
         reports = []
         for policy in policies:
             with placed(trained, device, policy):
-                reports.append(
-                    evaluate(
-                        policy,
-                        data,
-                        config.evaluation,
-                        trained.reward,
-                        split=config.split,
-                        alpha=alpha,
-                        rows_at_a_time=trained.rollout.rows_at_a_time,
-                        micro_batch=trained.trainer.micro_batch,
-                    )
-                )
+                report = evaluate_as(trained, policy, data, split=config.split, alpha=alpha)
+                reports.append(report)
         base, after = reports
     print_summary(
         Console(),

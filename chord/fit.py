@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
-from chord.build import placed
+from chord.build import evaluate_as, placed
 from chord.callbacks import Progress, Recording
 from chord.checkpoint import (
     CHECKPOINT,
@@ -22,7 +22,7 @@ from chord.checkpoint import (
 from chord.config import ConfigError, TrainConfig
 from chord.data.base import Data
 from chord.distributed import rank
-from chord.evaluation import OF_EXPERTS, Report, evaluate, prefixed
+from chord.evaluation import OF_EXPERTS, Report, prefixed
 from chord.gradients import Models
 from chord.models.policy import Policy
 from chord.module import ChordModule
@@ -149,16 +149,7 @@ class Run:
         """Evaluate a model after `step` completed train steps, and put it on record."""
         config = self.config
         with whole(policy), config.trainer.computing(policy.device):
-            result = evaluate(
-                policy,
-                self.data,
-                config.evaluation,
-                config.reward,
-                split=split,
-                alpha=alpha,
-                rows_at_a_time=config.rollout.rows_at_a_time,
-                micro_batch=config.trainer.micro_batch,
-            )
+            result = evaluate_as(config, policy, self.data, split=split, alpha=alpha)
         if rank() > 0:
             return result
         row = {"split": split, "model": model, **prefixed(result.metrics, split)}

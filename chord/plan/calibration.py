@@ -8,11 +8,11 @@ from contextlib import closing
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from chord.build import build_models, check_models, open_data
+from chord.build import build_models, check_models, evaluate_as, open_data
 from chord.checkpoint import StepLoader
 from chord.config import config_errors
 from chord.data.batch import TokenBatch
-from chord.evaluation import AMOUNTS, SAMPLES, evaluate
+from chord.evaluation import AMOUNTS, SAMPLES
 from chord.module import ChordModule
 from chord.rollout.engines import open_engine
 from chord.together import ending_together
@@ -112,16 +112,7 @@ def _seconds_of_an_answer(config: TrainConfig, data: Data, models: Models) -> fl
         small = replace(config.evaluation, **few)
         began = time.perf_counter()
         with config.trainer.computing(models.policy.device):
-            evaluate(
-                models.policy,
-                data,
-                small,
-                config.reward,
-                split="val",
-                alpha=0.5,
-                rows_at_a_time=config.rollout.rows_at_a_time,
-                micro_batch=config.trainer.micro_batch,
-            )
+            evaluate_as(config, models.policy, data, split="val", alpha=0.5, amounts=small)
         took = time.perf_counter() - began
         if took > SHORT:
             break
