@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING, cast
 
 import pytest
 import torch
@@ -12,13 +14,19 @@ from language_models import FAMILIES, make_model
 from chord.build import build_models
 from chord.config import TrainConfig
 from chord.data.batch import collate
+from chord.gradients import Models
 from chord.models.hf.cache import HFCache
 from chord.models.hf.config import HFModel, Lora
 from chord.models.policy import Policy
 from chord.models.scoring import score
 from chord.models.tiny import Tiny
 from chord.plan import command, memory
-from chord.plan.memory import EVALUATION, SAMPLING, TRAINING, Part
+from chord.plan.calibration import Calibration
+from chord.plan.duration import duration, expert_length
+from chord.plan.memory import EVALUATION, SAMPLING, TRAINING, Part, computed
+
+if TYPE_CHECKING:
+    from chord.data.base import Data
 
 
 def test_the_peak_is_what_stays_and_the_largest_of_what_takes_turns() -> None:
@@ -86,13 +94,64 @@ def test_what_is_kept_grows_with_rows_and_holds_no_weights() -> None:
     score(policy, two).features.sum().backward()
 
 
+def test_scoring_held_out_pairs_takes_a_layer_at_a_time() -> None:
+    policy = Tiny(path=None, pretraining_seed=0).build()
+    batch = collate([[3, 4, 5]] * 8, [[6, 7, 8, 1]] * 8, pad_id=0)
+    layers, logits = len(policy.layers()), 8 * 4 * policy.vocab_size
+    held = memory.of_scoring(policy, batch, 0)
+    assert held.when == EVALUATION
+    assert held.size == memory.kept(policy, batch) // layers + 2 * 4 * logits
+    training = memory.of_training(policy, [batch], 0)
+    assert [part.size for part in training] == [memory.kept(policy, batch), 5 * 4 * logits]
+    # Two rows at a time are a quarter of it.
+    quarter = memory.of_scoring(policy, batch, 2)
+    assert quarter.size == pytest.approx(held.size / 4, rel=0.1)
+
+
+def test_the_time_of_a_run_by_hand(small_config: Callable[..., TrainConfig]) -> None:
+    policy = Tiny(path=None, pretraining_seed=0).build()
+    found = Calibration(
+        data=cast("Data", None),
+        models=Models(policy),
+        # Rows of 3 + 6 tokens without the last, which predicts nothing: 16 in all, 12 of answers.
+        rollouts=collate([[3, 4, 5]] * 2, [[6, 7, 8, 9, 9, 1]] * 2, pad_id=0),
+        experts=collate([[3, 4, 5], [5, 4, 3]], [[6, 7, 1], [7, 6, 1]], pad_id=0),
+        held_out=None,
+        start=5.0,
+        rollout=1.0,
+        loss=2.0,
+        update=0.5,
+        answer=0.1,
+    )
+    config = small_config("steps=2", "evaluation.every=2")
+    assert expert_length(found) == 0.5
+    assert duration(config, found, validation=3, last=10).run == pytest.approx(14.6)
+    tokens = computed(policy, found.rollouts) + computed(policy, found.experts)
+    then = duration(config, found, validation=3, last=10, length=0.5)
+    assert then.rollout == 0.5
+    assert then.loss == pytest.approx(2 * (1 - 0.5 * 12 / tokens))
+    assert then.validation == pytest.approx(0.15)
+    # The untrained model's evaluations, the first and one of the last two, stay as they are.
+    evaluations = 0.3 + 0.15 + 1 + 0.5
+    assert then.run == pytest.approx(5 + 2 * then.step + evaluations)
+    assert expert_length(replace(found, experts=None)) is None
+
+
 def test_the_command_prints_both_tables(
     small_models: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     few = ["rollout.problems=2", "rollout.group_size=2", "data.expert_batch=2", "teacher=none"]
     command.main([f"model.path={small_models}/base.safetensors", *few, "--steps", "1"])
     printed = capsys.readouterr().out
-    for line in ("Python and libraries", "activations", "at its highest", "a step", "the run, 120"):
+    for line in (
+        "Python and libraries",
+        "activations",
+        "held-out pairs",
+        "at its highest",
+        "until the first step",
+        "answers as the base's",
+        "the run, 120",
+    ):
         assert line in printed
 
 

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 from chord.build import build_models, check_models, evaluate_as, open_data
 from chord.checkpoint import StepLoader
 from chord.config import config_errors
-from chord.data.batch import TokenBatch
+from chord.data.batch import TokenBatch, collate_pairs
+from chord.distributed import part_of
 from chord.evaluation import AMOUNTS, SAMPLES
 from chord.module import ChordModule
 from chord.rollout.engines import open_engine
@@ -29,31 +30,29 @@ FEW, MORE, SHORT = 8, 64, 2.0
 
 @dataclass
 class Calibration:
-    """What was seen: the models, the last step's rows, and seconds of its parts and of evaluations.
+    """What was seen: the models, the last step's rows, held-out pairs, and seconds.
 
-    `evaluation` is the seconds of one answer in an evaluation, its share of everything included.
+    `start` is from the beginning to the first step, `rollout`, `loss` and `update` are the parts of
+    a step, `answer` is of one answer in an evaluation, its share of everything included.
     """
 
     data: Data
     models: Models
     rollouts: TokenBatch | None
     experts: TokenBatch | None
+    held_out: TokenBatch | None
+    start: float
     rollout: float
     loss: float
     update: float
     answer: float
 
-    @property
-    def step(self) -> float:
-        """Seconds of a step."""
-        return self.rollout + self.loss + self.update
 
-
-def calibrate(config: TrainConfig, steps: int) -> Calibration:
+def calibrate(config: TrainConfig, steps: int, *, began: float) -> Calibration:
     """Take `steps` steps beyond the first and average them.
 
-    Raises `ConfigError` where the machine lacks something, or models, data and engine do not go
-    together.
+    `began`: when the start began, by `time.perf_counter`. Raises `ConfigError` where the machine
+    lacks something, or models, data and engine do not go together.
     """
     from lightning.pytorch import seed_everything
 
@@ -66,16 +65,20 @@ def calibrate(config: TrainConfig, steps: int) -> Calibration:
         with config_errors():
             models.engine = open_engine(config, data, models.policy)
         with closing(models.engine):
-            return _calibrate(config, steps, data, models)
+            return _calibrate(config, steps, data, models, began)
 
 
-def _calibrate(config: TrainConfig, steps: int, data: Data, models: Models) -> Calibration:
+def _calibrate(
+    config: TrainConfig, steps: int, data: Data, models: Models, began: float
+) -> Calibration:
     module = ChordModule(config, data, models)
     seen: list[Mapping[str, Any]] = []
     plans: list[Any] = []
+    starts: list[float] = []
     plan_of = module.plan
 
     def remember(step: int) -> Any:
+        starts.append(time.perf_counter())
         if module.record is not None:
             seen.append(module.record.timings)
         plans.append(plan_of(step))
@@ -94,11 +97,19 @@ def _calibrate(config: TrainConfig, steps: int, data: Data, models: Models) -> C
             models=models,
             rollouts=None if last.rollouts is None else last.rollouts.rows.tokens,
             experts=None if last.experts is None else last.experts.tokens,
+            held_out=_held_out(config, data, models),
+            start=starts[0] - began,
             rollout=_mean(timed, "seconds/rollout"),
             loss=_mean(timed, "seconds/loss"),
             update=_mean(timed, "seconds/update"),
             answer=_seconds_of_an_answer(config, data, models),
         )
+
+
+def _held_out(config: TrainConfig, data: Data, models: Models) -> TokenBatch | None:
+    """This rank's pairs of an evaluation; None where no expert answers are held out."""
+    pairs = part_of(data.held_out_pairs("validation")[: config.evaluation.pairs])
+    return collate_pairs(pairs, data.tokenizer).to(models.policy.device) if pairs else None
 
 
 def _mean(rows: Sequence[Mapping[str, Any]], name: str) -> float:

@@ -10,8 +10,10 @@ from __future__ import annotations
 import argparse
 import importlib
 import resource
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from math import ceil
 from typing import TYPE_CHECKING
 
@@ -21,6 +23,7 @@ from chord.launch import leads
 if TYPE_CHECKING:
     from chord.config import TrainConfig
     from chord.plan.calibration import Calibration
+    from chord.plan.duration import Duration
     from chord.plan.memory import Part
 
 LIBRARIES = "Python and libraries"
@@ -42,25 +45,24 @@ def parser() -> argparse.ArgumentParser:
 
 @dataclass
 class Estimate:
-    """Bytes by part, seconds of a step and its parts, of a validation, and of the whole run."""
+    """Bytes by part, and the time by how long answers are."""
 
     parts: list[Part]
-    calibration: Calibration
-    validation: float
-    run: float
+    times: dict[str, Duration]
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Entry point of `chord-plan`."""
     from chord.cli import EXPECTED, stop
 
+    began = time.perf_counter()
     options = parser().parse_args(arguments)
     with readable_errors():
         if options.steps < 1:
             raise ValueError(f"--steps {options.steps}: must be at least 1")
         try:
             config = composed(options.settings)
-            found = estimate(config, options.steps)
+            found = estimate(config, options.steps, began=began)
             if leads(config.trainer):
                 show(found, config)
         except EXPECTED as error:
@@ -78,8 +80,8 @@ def composed(settings: Sequence[str]) -> TrainConfig:
         return parse(compose("train", list(settings)), TrainConfig)
 
 
-def estimate(config: TrainConfig, steps: int) -> Estimate:
-    """Memory and time of the configured run."""
+def estimate(config: TrainConfig, steps: int, *, began: float) -> Estimate:
+    """Memory and time of the configured run, whose start `began` then."""
     import torch
 
     torch.set_num_threads(config.threads)
@@ -88,30 +90,54 @@ def estimate(config: TrainConfig, steps: int) -> Estimate:
 
     importlib.import_module("lightning.pytorch")
     libraries = resident()
-    found = calibrate(config, steps)
-    policy, rollout, processes = found.models.policy, config.rollout, config.trainer.processes
-    parts = [memory.Part(LIBRARIES, libraries), *memory.of_models(config, found.models)]
-    prompt = found.data.longest_prompt
+    found = calibrate(config, steps, began=began)
+    evaluation = config.evaluation
+    final = "test" if evaluation.test else "val"
+    validation, last = (
+        answers(found.data, getattr(evaluation, f"{split}_problems"), getattr(evaluation, kept))
+        for split, kept in (("val", "val_retained"), (final, f"{final}_retained"))
+    )
+    return Estimate(
+        [memory.Part(LIBRARIES, libraries), *sizes(config, found, last)],
+        times(config, found, validation, last),
+    )
+
+
+def sizes(config: TrainConfig, found: Calibration, last: int) -> list[Part]:
+    """What takes memory beside the libraries; `last`: answers of the last evaluation."""
+    from chord.plan import memory
+
+    policy, rollout, trainer = found.models.policy, config.rollout, config.trainer
+    parts, prompt = memory.of_models(config, found.models), found.data.longest_prompt
     if found.rollouts is not None:
-        rows = ceil(rollout.problems / processes) * rollout.group_size
+        rows = ceil(rollout.problems / trainer.processes) * rollout.group_size
         rows = min(rows, rollout.rows_at_a_time)
         parts += memory.of_sampling(policy, rows, prompt + rollout.max_new_tokens)
     batches = [batch for batch in (found.rollouts, found.experts) if batch is not None]
-    parts += memory.of_training(policy, batches, config.trainer.micro_batch)
-    evaluation, length = config.evaluation, prompt + config.evaluation.max_new_tokens
-    final = "test" if evaluation.test else "val"
-    amounts = [
-        answers(found.data, getattr(evaluation, f"{split}_problems"), getattr(evaluation, kept))
-        for split, kept in (("val", "val_retained"), (final, f"{final}_retained"))
-    ]
-    rows = min(ceil(amounts[1] / processes), rollout.rows_at_a_time)
+    parts += memory.of_training(policy, batches, trainer.micro_batch)
+    rows = min(ceil(last / trainer.processes), rollout.rows_at_a_time)
+    length = prompt + config.evaluation.max_new_tokens
     parts += memory.of_sampling(policy, rows, length, when=memory.EVALUATION)
-    base = config.model.reference(policy)
-    parts.append(memory.Part("the base, compared at the end", memory.weights(base), "evaluation"))
-    validation, last = (amount * found.answer for amount in amounts)
-    times = 1 + config.steps // evaluation.every if evaluation.every else 0
-    run = config.steps * found.step + times * validation + 2 * last
-    return Estimate(parts, found, validation, run)
+    if found.held_out is not None:
+        parts.append(memory.of_scoring(policy, found.held_out, trainer.micro_batch))
+    base = memory.weights(config.model.reference(policy))
+    return [*parts, memory.Part("the base, compared at the end", base, memory.EVALUATION)]
+
+
+def times(
+    config: TrainConfig, found: Calibration, validation: int, last: int
+) -> dict[str, Duration]:
+    """The time by how long answers are; `validation` and `last`: answers of an evaluation."""
+    from chord.plan.duration import duration, expert_length
+
+    of = partial(duration, config, found, validation=validation, last=last)
+    length = expert_length(found)
+    if length is None:
+        return {"seconds": of()}
+    return {
+        "answers as the base's": of(),
+        f"as the expert's, {length:.2g} as long": of(length=length),
+    }
 
 
 def resident() -> int:
@@ -126,7 +152,7 @@ def show(found: Estimate, config: TrainConfig) -> None:
 
     from chord.plan.memory import ALWAYS, peak
 
-    console, seconds = Console(highlight=False), found.calibration
+    console = Console(highlight=False)
     table = Table(title="memory", box=None, title_justify="left", padding=(0, 2))
     table.add_column("part")
     table.add_column("while")
@@ -140,18 +166,20 @@ def show(found: Estimate, config: TrainConfig) -> None:
     console.print(table)
     table = Table(title="time", box=None, title_justify="left", padding=(0, 2))
     table.add_column("part")
-    table.add_column("seconds", justify="right")
-    for name, value in (
-        ("sampling and rewards", seconds.rollout),
-        ("losses and gradients", seconds.loss),
-        ("optimizer", seconds.update),
-        ("[bold]a step[/]", seconds.step),
-        ("a validation", found.validation),
-        (f"[bold]the run, {config.steps} steps[/]", found.run),
+    for name in found.times:
+        table.add_column(name, justify="right")
+    for name, field in (
+        ("until the first step", "start"),
+        ("sampling and rewards", "rollout"),
+        ("losses and gradients", "loss"),
+        ("optimizer", "update"),
+        ("[bold]a step[/]", "step"),
+        ("a validation", "validation"),
+        (f"[bold]the run, {config.steps} steps[/]", "run"),
     ):
-        table.add_row(name, f"{value:,.2f}" if value < 100 else f"{value:,.0f}")
+        values = [getattr(duration, field) for duration in found.times.values()]
+        table.add_row(name, *(f"{v:,.2f}" if v < 100 else f"{v:,.0f}" for v in values))
     console.print(table)
-    console.print("with answers as long as the untrained model's")
     if config.trainer.processes > 1:
         console.print("of one process; each takes its share of the rows")
 

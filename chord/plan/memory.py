@@ -6,7 +6,7 @@ tokens; everything else is arithmetic. Sampling, training and evaluation do not 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -28,6 +28,8 @@ ALWAYS, SAMPLING, TRAINING, EVALUATION = "always", "sampling", "training", "eval
 DRAWING = 4 * 4 + 2 * 8
 # Of a piece of logits in the backward: itself, log-softmax, its exponential, two gradients.
 LOSS = 5 * 4
+# Of a piece of logits that is only scored: itself and its log-softmax.
+SCORED = 2 * 4
 
 
 @dataclass
@@ -101,22 +103,39 @@ def of_sampling(policy: Policy, rows: int, length: int, *, when: str = SAMPLING)
 
 def of_training(policy: Policy, batches: Iterable[TokenBatch], micro_batch: int) -> list[Part]:
     """What the largest micro-batch keeps for its backward, and its logits."""
-    most, tokens = 0, 0
+    most, tokens = max(_micro_batches(policy, batches, micro_batch), default=(0, 0))
+    return [
+        Part("activations", most, TRAINING),
+        Part("logits", _piece(policy, tokens) * LOSS, TRAINING),
+    ]
+
+
+def of_scoring(policy: Policy, batch: TokenBatch, micro_batch: int) -> Part:
+    """Of held-out pairs: a layer's activations at a time, as nothing is kept, and their logits."""
+    most, tokens = max(_micro_batches(policy, [batch], micro_batch), default=(0, 0))
+    layer = most // max(1, len(policy.layers()))
+    size = layer + _piece(policy, tokens) * SCORED
+    return Part(f"held-out pairs ({EVALUATION})", size, EVALUATION)
+
+
+def _piece(policy: Policy, tokens: int) -> int:
+    """How many logits exist at a time."""
+    return min(tokens, max(1, PIECE // policy.vocab_size)) * policy.vocab_size
+
+
+def _micro_batches(
+    policy: Policy, batches: Iterable[TokenBatch], size: int
+) -> Iterator[tuple[int, int]]:
+    """The bytes that each micro-batch keeps for its backward, and its response tokens."""
     for batch in batches:
-        for index in own_batches(policy, batch, micro_batch):
+        for index in own_batches(policy, batch, size):
             if not len(index):
                 continue  # the step's rows are all with other processes
             piece = batch.select(index)
             # As many rows as are beside each other, or a shared prompt would look cheaper.
             few = piece.select(slice(0, min(len(index), 8)))
             here = int(kept(policy, few) / computed(policy, few) * computed(policy, piece))
-            if here > most:
-                most, tokens = here, int(piece.mask.sum())
-    width = min(tokens, max(1, PIECE // policy.vocab_size))
-    return [
-        Part("activations", most, TRAINING),
-        Part("logits", width * policy.vocab_size * LOSS, TRAINING),
-    ]
+            yield here, int(piece.mask.sum())
 
 
 def computed(policy: Policy, batch: TokenBatch) -> int:
