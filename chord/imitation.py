@@ -18,7 +18,7 @@ from chord.models.teacher_cache import TeacherCache
 if TYPE_CHECKING:
     from chord.config import TrainConfig
     from chord.data.base import Data
-    from chord.models.policy import Policy
+    from chord.gradients import Models
 
 
 def open_cache(config: TrainConfig, data: Data) -> TeacherCache | None:
@@ -34,16 +34,14 @@ def open_cache(config: TrainConfig, data: Data) -> TeacherCache | None:
 
 
 class Imitation:
-    """Makes `ExpertRows` of a step where the policy is.
+    """Makes `ExpertRows` of a step where the policy is."""
 
-    Raises ValueError where the target's cache can't be read or lacks some of the expert pairs.
-    """
-
-    def __init__(self, config: TrainConfig, data: Data, policy: Policy) -> None:
+    def __init__(self, config: TrainConfig, data: Data, models: Models) -> None:
         self.config = config
         self.data = data
-        self.policy = policy
-        self.cache = open_cache(config, data)
+        self.policy = models.policy
+        assert (models.cache is None) == (config.target.cache_path is None), "open_cache makes it"
+        self.cache = models.cache
 
     def stream(self, step: int) -> ExpertRows:
         """The next batch of the expert stream."""

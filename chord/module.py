@@ -52,7 +52,7 @@ class ChordModule(LightningModule):
         # Held in a list, so that frozen models are neither trained nor saved in checkpoints.
         self._models = [models]
         self.collect = Collector(config, data, models)
-        self.imitation = Imitation(config, data, models.policy)
+        self.imitation = Imitation(config, data, models)
         self.record: StepRecord | None = None
         self.schedule_state = config.schedule.start()
         self.gate_state = config.gate.start()

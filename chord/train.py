@@ -130,7 +130,7 @@ def load(
     prepare_reward(config, data)
     models = build_models(config)
     check_models(config, models, data)
-    open_cache(config, data)
+    models.cache = open_cache(config, data)
     if weights is not None:
         load_weights(models.policy, weights, f"resume={run.path}")
     return completed, random_states, models

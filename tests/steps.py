@@ -22,6 +22,7 @@ from chord.branches import Plan
 from chord.build import build_data, build_models
 from chord.config import TrainConfig
 from chord.data.batch import TokenBatch
+from chord.imitation import open_cache
 from chord.metrics import Rollouts
 from chord.models.policy import Policy
 from chord.models.scoring import score
@@ -33,7 +34,9 @@ PAIRED = ("trainer.precision=64-true", "data.pairing=paired")
 def module_of(config: TrainConfig) -> ChordModule:
     """The module of a run that can take gradients without a trainer."""
     seed_everything(config.seed, verbose=False)
-    module = ChordModule(config, build_data(config), build_models(config))
+    data, models = build_data(config), build_models(config)
+    models.cache = open_cache(config, data)
+    module = ChordModule(config, data, models)
     module.manual_backward = lambda loss: loss.backward()  # type: ignore[method-assign,assignment]
     module.on_train_start()
     return module

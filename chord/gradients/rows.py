@@ -16,6 +16,7 @@ from chord.models.policy import Policy
 from chord.weightings import Uniform, Weighting
 
 if TYPE_CHECKING:
+    from chord.models.teacher_cache import TeacherCache
     from chord.rollout.engines import Engine
 
 Backward = Callable[[Tensor], None]
@@ -25,13 +26,15 @@ Backward = Callable[[Tensor], None]
 class Models:
     """The policy, the frozen models some terms compare it with, and what samples for it.
 
-    `engine`: None where the policy answers itself.
+    `engine`: None where the policy answers itself. `cache`: the teacher's likeliest tokens on the
+    expert's answers, for targets that read them from disk.
     """
 
     policy: Policy
     teacher: Policy | None = None
     reference: Policy | None = None
     engine: Engine | None = None
+    cache: TeacherCache | None = None
 
     @property
     def dtype(self) -> torch.dtype:

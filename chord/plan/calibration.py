@@ -14,6 +14,7 @@ from chord.config import config_errors
 from chord.data.batch import TokenBatch, collate_pairs
 from chord.distributed import part_of
 from chord.evaluation import AMOUNTS, SAMPLES
+from chord.imitation import open_cache
 from chord.module import ChordModule
 from chord.rollout.engines import open_engine
 from chord.together import ending_together
@@ -63,6 +64,7 @@ def calibrate(config: TrainConfig, steps: int, *, began: float) -> Calibration:
         models = build_models(config)
         check_models(config, models, data)
         with config_errors():
+            models.cache = open_cache(config, data)
             models.engine = open_engine(config, data, models.policy)
         with closing(models.engine):
             return _calibrate(config, steps, data, models, began)
