@@ -73,6 +73,14 @@ def test_a_target_that_is_no_layer_is_refused_with_those_there_are(tmp_path: Pat
         HFModel(path=str(path), lora=Lora(rank=2, targets=["query"])).build()
 
 
+def test_compiling_without_a_compiler_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CXX", "no-such-compiler")
+    with pytest.raises(ValueError, match=r"^model\.compile=true: .* no no-such-compiler here"):
+        HFModel(path=str(make_model(tmp_path / "model")), compile=True).build()
+
+
 def test_a_context_beyond_the_models_is_refused(tmp_path: Path) -> None:
     path = make_model(tmp_path / "model")
     with pytest.raises(ValueError, match=r"model.context=500: must be at most 128"):

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
 import torch
+import torch._dynamo.utils
 from conftest import SMALL, compose_config
 from language_models import make_model
 from omegaconf import DictConfig
 from safetensors.torch import load_file
-from steps import gradient, module_of
+from steps import gradient, module_of, plan_gradient
 
 from chord.checkpoint import CHECKPOINT
 from chord.config import TrainConfig, parse
@@ -116,3 +118,28 @@ def test_pieces_of_logits_change_no_gradient(
         gradients.append(gradient(module.policy))
     assert gradients[0].abs().max() > 1e-6
     torch.testing.assert_close(gradients[1], gradients[0], atol=1e-12, rtol=1e-9)
+
+
+@pytest.mark.slow
+# The compiler warns within itself.
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler")
+def test_compiled_layers_sample_and_learn_the_same(directory: Path) -> None:
+    """Graphs are compiled for the gradient, none for sampling.
+
+    Norms are float32 in Llama's code, whatever the weights are.
+    """
+    taken = []
+    for compiled in ("false", "true"):
+        config = config_of(directory, "trainer.precision=64-true", f"model.compile={compiled}")
+        module = module_of(config)
+        plan = module.plan(0)
+        sampled = torch._dynamo.utils.counters["stats"]["unique_graphs"]
+        taken.append((plan, plan_gradient(module, plan), sampled))
+    (written, expected, before), (plan, found, sampled) = taken
+    assert written.rollouts is not None
+    assert plan.rollouts is not None
+    assert torch.equal(plan.rollouts.rows.tokens.input_ids, written.rollouts.rows.tokens.input_ids)
+    assert sampled == before
+    assert torch._dynamo.utils.counters["stats"]["unique_graphs"] > sampled
+    assert (found - expected).norm() < 2e-6 * expected.norm()

@@ -60,7 +60,7 @@ class HFModel(ModelConfig):
     gradient_checkpointing: bool = False
     """Compute each layer again in the backward: less memory, a third more time."""
     compile: bool = False
-    """torch.compile the layers."""
+    """torch.compile the layers for training and scoring; sampling is as it is without."""
     chat: bool = True
     """Write prompts with the tokenizer's chat template; false: as plain text."""
     system: str | None = None

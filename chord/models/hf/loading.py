@@ -112,6 +112,8 @@ def load_shape(
 
 def load_policy(config: HFModel) -> HFPolicy:
     """The policy, with new adapters where there are to be any."""
+    if config.compile:
+        _check_compiler()
     source = resolve("model.path", config.path, config.revision)
     model = _load(source, config.dtype, config.attention)
     context = _room(model.config, config.context)
@@ -124,9 +126,19 @@ def load_policy(config: HFModel) -> HFPolicy:
         policy = HFPolicy(adapt(model, config.lora), context=policy.context, adapted=True)
     policy.checkpointing = config.gradient_checkpointing
     if config.compile:
-        decoder: Any = policy.causal.get_decoder()
-        decoder.compile(dynamic=True)
+        policy.compile_layers()
     return policy
+
+
+def _check_compiler() -> None:
+    """Refuse to compile where it would fail in the first step; a GPU needs no C++ for it."""
+    compilers = [os.environ["CXX"]] if "CXX" in os.environ else ["g++", "clang++"]
+    if not torch.cuda.is_available() and not any(shutil.which(name) for name in compilers):
+        raise ValueError(
+            "model.compile=true: torch.compile needs a C++ compiler on the CPU, and there is no "
+            f"{' or '.join(compilers)} here; name one in the environment variable CXX, or use "
+            "model.compile=false"
+        )
 
 
 def load_teacher(config: HFTeacher) -> HFPolicy:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -29,6 +29,7 @@ class HFPolicy(Policy):
         self.adapted = adapted
         self.checkpointing = False
         """Whether the model's layers may be computed again in the backward."""
+        self.compiled = False
         self._context = context
 
     @property
@@ -91,7 +92,8 @@ class HFPolicy(Policy):
             positions = (valid.long().cumsum(dim=1) - 1).clamp_min(0)[:, past:]
             arguments |= {"attention_mask": valid.long(), "position_ids": positions}
         self._checkpoint_layers(cache is None and torch.is_grad_enabled())
-        features: Tensor = decoder(input_ids=input_ids, **arguments).last_hidden_state
+        with nullcontext() if cache is None else self._as_written():
+            features: Tensor = decoder(input_ids=input_ids, **arguments).last_hidden_state
         if cache is not None:
             cache.advance(new)
         return features
@@ -136,6 +138,16 @@ class HFPolicy(Policy):
         model: Any = self.model
         with model.disable_adapter() if self.adapted else nullcontext():
             yield
+
+    def compile_layers(self) -> None:
+        """Compile the layers, one after the other the same code, for passes without a cache."""
+        for layer in self.layers():
+            layer.compile(dynamic=True)
+        self.compiled = True
+
+    def _as_written(self) -> AbstractContextManager[Any]:
+        """Uncompiled: each layer's part of a cache would be compiled for itself, at each length."""
+        return torch.compiler.set_stance("force_eager") if self.compiled else nullcontext()
 
     def _checkpoint_layers(self, on: bool) -> None:
         """Transformers checkpoints a layer that is in training mode, and then keeps no cache.
