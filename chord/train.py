@@ -163,16 +163,20 @@ def introduce(config: TrainConfig, data: Data, overlap: str) -> None:
 def tracked(config: TrainConfig, run: RunDirectory, recorder: Recorder) -> Iterator[Tracker]:
     """The run's tracker, which is told how the block ends; so is the user."""
     from chord.checkpoint import CHECKPOINT
-    from chord.tracking import open_tracker
+    from chord.tracking import by_agent, open_tracker
     from chord.tracking.base import shown
 
     resolved = OmegaConf.to_container(run.config, resolve=True)
     assert isinstance(resolved, dict)
+    facts = run.facts()
+    if by_agent():
+        # Over what a sweep of W&B has set under the same names, W&B keeps the sweep's.
+        facts["settings"] = resolved
     with config_errors():
         tracker = open_tracker(
             config.tracking,
             run.path,
-            config={str(key): value for key, value in resolved.items()} | {"run": run.facts()},
+            config={str(key): value for key, value in resolved.items()} | {"run": facts},
             run_name=run.name,
             run_id=run.tracker_id,
             resume_rows=recorder.history(),

@@ -50,6 +50,23 @@ def test_a_run_from_wandb_is_that_of_its_directory(
         assert getattr(theirs, name) == getattr(ours, name), name
 
 
+def test_a_run_of_an_agent_has_the_settings_that_it_resolved(
+    tmp_path: Path, logged_in: pytest.MonkeyPatch
+) -> None:
+    """W&B keeps a sweep's `schedule: linear` where the run says what that is."""
+    path = write_run(tmp_path / "abcd", steps=6, schemas={"schedule": "constant"})
+    ours, _ = read_run(path)
+    assert ours is not None
+    remote = replayed(path)
+    settings = {key: value for key, value in remote.config.items() if key != "run"}
+    remote.config |= {"schedule": "linear", "schedule.initial": 0.5}
+    remote.config["run"]["settings"] = settings
+    with serving([remote]) as server:
+        logged_in.setenv("WANDB_BASE_URL", server.url)
+        _, (theirs,), _ = read_wandb("me/chord")
+    assert theirs.settings == ours.settings
+
+
 def test_every_page_is_read_of_the_group_that_was_asked_for(
     tmp_path: Path, logged_in: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -9,17 +9,19 @@ import subprocess
 import sys
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import yaml
 from pages import ROOT
 from sweeps import Command, command, damaged, small
 
+from chord import tracking
 from chord.config import ConfigError
 from chord.evaluation import check_metric
 from chord.sweep.launchers import EXTRAS
 from chord.sweep.points import refuse_strategy
-from chord.tracking import new_run_id
+from chord.tracking import Tracker, new_run_id
 
 __all__ = ["command"]
 
@@ -115,6 +117,28 @@ def test_the_command_of_a_wandb_agent_can_be_run(command: Command, point: str) -
     assert command(*settings, "hydra.run.dir=one") == 0, command.err
     facts = json.loads((command.where / "one/run.json").read_text())
     assert facts["overrides"][-len(settings) :] == settings
+
+
+@pytest.mark.parametrize("agent", [False, True])
+def test_a_run_of_a_wandb_agent_keeps_its_settings_where_the_sweep_has_no_names(
+    command: Command, monkeypatch: pytest.MonkeyPatch, agent: bool
+) -> None:
+    given: list[dict[str, Any]] = []
+
+    def remember(*_: Any, config: dict[str, Any], **__: Any) -> Tracker:
+        given.append(config)
+        return Tracker()
+
+    monkeypatch.setattr(tracking, "open_tracker", remember)
+    monkeypatch.delenv("WANDB_SWEEP_ID", raising=False)
+    if agent:
+        monkeypatch.setenv("WANDB_SWEEP_ID", "s")
+    assert command("schedule=cosine", "tracking=wandb", "hydra.run.dir=one") == 0, command.err
+    (config,) = given
+    settings = {key: value for key, value in config.items() if key != "run"}
+    assert config["run"].get("settings") == (settings if agent else None)
+    tags = ["schedule=cosine", "weighting=uniform", "objective=grpo", "seed=0"]
+    assert settings["tracking"]["tags"] == tags
 
 
 def test_the_metric_of_the_wandb_sweep_is_one_of_the_validation() -> None:

@@ -54,6 +54,8 @@ def _read(remote: Any, path: str) -> tuple[Run | None, list[LeftOut]]:
     config = dict(remote.config)
     facts = config.pop("run", None)
     facts = facts if isinstance(facts, Mapping) else {}
+    # Of an agent's run the configuration is the sweep's, without groups.
+    config = facts.get("settings") or config
     steps, seed = config.get("steps"), config.get("seed")
     if not isinstance(steps, int) or not isinstance(seed, int):
         return None, [LeftOut(what=path, reason="its configuration has no steps or no seed")]

@@ -79,6 +79,7 @@ def _single(cfg: DictConfig) -> float:
         run = resume_run(Path(cfg.resume), cfg, overrides)
     else:
         path = Path(job.runtime.output_dir)
+        _name_in_tracking(cfg)
         run = RunDirectory(path, cfg, run_name(job.runtime.choices, cfg.seed), overrides)
         run.options = chosen(job.runtime.choices)
     config = parse(run.config, TrainConfig)
@@ -150,8 +151,8 @@ def _directory(cfg: DictConfig, path: Path, label: str) -> RunDirectory:
     return old
 
 
-def _name_in_tracking(cfg: DictConfig, sweep: str) -> None:
-    """Group W&B's runs by sweep and tag them, where the user has not said how."""
+def _name_in_tracking(cfg: DictConfig, sweep: str | None = None) -> None:
+    """Group W&B's runs by sweep and tag all runs, where the user has not said how."""
     if "group" not in cfg.tracking:
         return
     choices = HydraConfig.get().runtime.choices

@@ -65,11 +65,16 @@ def open_tracker(
     return tracker
 
 
+def by_agent() -> bool:
+    """Whether `wandb agent` has started this process."""
+    return "WANDB_SWEEP_ID" in os.environ
+
+
 def new_run_id() -> str:
     """Eight letters and digits from the operating system, leaving every seeded generator alone.
 
     Under `wandb agent` it is the id that the agent has given to the run.
     """
-    if "WANDB_SWEEP_ID" in os.environ and os.environ.get("WANDB_RUN_ID"):
+    if by_agent() and os.environ.get("WANDB_RUN_ID"):
         return os.environ["WANDB_RUN_ID"]
     return "".join(secrets.choice(string.ascii_lowercase + string.digits) for _ in range(8))
