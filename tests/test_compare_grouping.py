@@ -251,3 +251,17 @@ def test_best_validation_stands_beside_the_last() -> None:
     assert found.final["val/target_accuracy"].mean == pytest.approx(0.5)
     assert found.seconds is not None
     assert (found.seconds.mean, found.tokens) == (2.0, {"sft": 40.0, "rl": 400.0})
+
+
+def test_costs_that_are_not_known_are_in_no_mean_and_counted() -> None:
+    whole = make_run()
+    gaps = make_run(seed=1, seconds=None, tokens={})
+    untimed = make_run(seed=2, seconds=None)
+    found = compare([whole, gaps, untimed])
+    assert found.groups[0].seconds is not None
+    assert (found.groups[0].seconds.n, found.groups[0].tokens) == (1, {"sft": 40.0, "rl": 400.0})
+    assert (
+        "tokens of 1 of 3 runs and seconds of 2 of 3 runs are not known, as their records have "
+        "gaps or are missing: the means are over the other runs"
+    ) in found.notes
+    assert not any("not known" in note for note in compare([whole]).notes)

@@ -84,16 +84,58 @@ def test_a_half_written_line_costs_that_line_and_is_said(tmp_path: Path) -> None
     ]
 
 
-def test_a_finished_run_whose_steps_end_early_has_no_step_totals(tmp_path: Path) -> None:
+def test_a_finished_run_whose_steps_end_early_has_no_tokens_and_no_curves_of_steps(
+    tmp_path: Path,
+) -> None:
     path = write_run(tmp_path / "run")
     write_lines(path / "metrics.jsonl", [metrics(step) for step in range(2)])
     run, left_out = read_run(path)
     assert run is not None
-    assert (run.tokens, run.seconds, run.steps) == ({}, 0.0, 2)
+    assert (run.tokens, run.seconds, run.steps) == ({}, 2.0, 2)
     assert list(run.curves) == ["val/target_accuracy", "val/retained/mean"]
-    assert left_out[0].reason == (
-        "ends after 2 of 4 steps: curves of steps, tokens and seconds are left out"
-    )
+    assert [(e.what, e.reason) for e in left_out] == [
+        (
+            f"{path}/metrics.jsonl",
+            "holds 2 of 4 steps: tokens and the curves of steps are left out",
+        )
+    ]
+
+
+@pytest.mark.parametrize(
+    ("name", "kept", "tokens", "seconds", "reason"),
+    [
+        ("metrics.jsonl", [0, 3], {}, 2.0, "holds 2 of 4 steps: tokens are left out"),
+        ("timings.jsonl", [0, 1], {"sft": 40.0, "rl": 400.0}, None,
+         "holds 2 of 4 steps: seconds are left out"),
+        ("timings.jsonl", [], {"sft": 40.0, "rl": 400.0}, None,
+         "holds 0 of 4 steps: seconds are left out"),
+    ],
+)  # fmt: skip
+def test_sums_over_some_of_the_steps_are_left_out(
+    tmp_path: Path,
+    name: str,
+    kept: list[int],
+    tokens: dict[str, float],
+    seconds: float | None,
+    reason: str,
+) -> None:
+    path = write_run(tmp_path / "run")
+    lines = (path / name).read_text().splitlines(keepends=True)
+    (path / name).write_text("".join(lines[step] for step in kept))
+    run, left_out = read_run(path)
+    assert run is not None
+    assert (run.tokens, run.seconds) == (tokens, seconds)
+    assert [(e.what, e.reason) for e in left_out] == [(str(path / name), reason)]
+
+
+def test_a_step_that_is_timed_twice_counts_once(tmp_path: Path) -> None:
+    path = write_run(tmp_path / "run")
+    with (path / "timings.jsonl").open("a") as file:
+        file.write('{"step": 3, "seconds/step": 9.0}\n')
+    run, left_out = read_run(path)
+    assert run is not None
+    assert run.seconds == 2.0
+    assert [e.reason for e in left_out] == ["a step that was there before: left out"]
 
 
 def test_corrupt_lines_are_left_out_and_the_others_read(tmp_path: Path) -> None:

@@ -91,9 +91,13 @@ def test_a_history_that_is_a_sample_is_said(tmp_path: Path, logged_in: pytest.Mo
     logged_in.setattr(wandb_source, "ROWS", 3)
     with serving([replayed(write_run(tmp_path / "abcd"))]) as server:
         logged_in.setenv("WANDB_BASE_URL", server.url)
-        _, _, left_out = read_wandb("me/chord")
+        _, (run,), left_out = read_wandb("me/chord")
     # Four steps, and the validation after the last.
-    assert left_out[0].reason == "W&B sent 3 of 5 rows: tokens and seconds are too few"
+    assert left_out[0].reason == (
+        "W&B sent 3 of 5 rows; the history holds 3 of 4 steps: tokens and seconds are left out"
+    )
+    assert (run.tokens, run.seconds) == ({}, None)
+    assert run.curves["alpha"].steps
 
 
 def test_a_run_of_something_else_is_left_out(logged_in: pytest.MonkeyPatch) -> None:

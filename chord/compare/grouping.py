@@ -140,7 +140,7 @@ def _group(
     """With the validation's twin of each test metric, which the best validation is held against."""
     twins = [f"val/{name.partition('/')[2]}" for name in metrics]
     wanted = dict.fromkeys([*metrics, *twins, BALANCE])
-    times = [run.seconds for run in runs if run.seconds > 0]
+    times = [run.seconds for run in runs if run.seconds is not None]
     counted = [run.tokens for run in runs if run.tokens]
     return Group(
         label=label(settings),

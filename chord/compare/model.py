@@ -33,8 +33,9 @@ class Run:
     group (`schedule`: `cosine`). `final`: metrics of the trained model after the last step
     (`test/target_accuracy`), `base` those of the model it started from, `best` those of the
     validation that was best by val/balance_at_0.5, with its step. `curves`: metrics of train steps
-    and of validations. `tokens`: trained on, by branch. `error`: why it failed. `overrides`:
-    what was typed after the command, where that is known.
+    and of validations. `tokens`: trained on, by branch; empty where their
+    record has gaps, as `seconds` is None then. `error`: why it failed. `overrides`: what was typed
+    after the command, where that is known.
     """
 
     path: str
@@ -53,7 +54,7 @@ class Run:
     curves: Mapping[str, Curve]
     answers: Sequence[Answer] = ()
     base_answers: Sequence[Answer] = ()
-    seconds: float = 0.0
+    seconds: float | None = None
     tokens: Mapping[str, float] = field(default_factory=dict)
     error: str | None = None
     overrides: Sequence[str] = ()

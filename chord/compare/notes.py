@@ -25,6 +25,7 @@ def notes(groups: Sequence[Group], metrics: Sequence[str], base: str | None) -> 
         _intervals(groups),
         _pairs(groups),
         _lengths(runs),
+        _costs(runs),
         _versions(runs),
         _measured(groups),
         _splits(metrics),
@@ -74,6 +75,20 @@ def _lengths(runs: Sequence[Run]) -> str | None:
     if len(lengths) < 2:
         return None
     return f"runs have different lengths ({_listed(lengths)} steps); each is taken at its own end"
+
+
+def _costs(runs: Sequence[Run]) -> str | None:
+    unknown = {
+        "tokens": sum(not run.tokens for run in runs),
+        "seconds": sum(run.seconds is None for run in runs),
+    }
+    parts = [f"{what} of {count} of {len(runs)} runs" for what, count in unknown.items() if count]
+    if not parts:
+        return None
+    return (
+        f"{' and '.join(parts)} are not known, as their records have gaps or are missing: the "
+        "means are over the other runs"
+    )
 
 
 def _versions(runs: Sequence[Run]) -> str | None:

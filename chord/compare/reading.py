@@ -31,6 +31,8 @@ from chord.recorder import (
 )
 
 STATES = (FINISHED, FAILED, INTERRUPTED, RUNNING)
+# The file that each sum is taken over.
+SUMS = {"tokens": METRICS, "seconds": TIMINGS}
 _Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
@@ -67,11 +69,8 @@ def read_run(path: Path) -> tuple[Run | None, list[LeftOut]]:
     ]
     planned = config["steps"]
     final = record.final(planned)
-    if final and 0 < record.steps < planned:
-        record.forget_steps()
-        ends = f"ends after {record.steps} of {planned} steps"
-        text = f"{ends}: curves of steps, tokens and seconds are left out"
-        left_out.append(LeftOut(what=str(path / METRICS), reason=text))
+    if final:
+        left_out += _partial(path, record, planned)
     split = "test" if any(key.startswith("test/") for key in final) else "val"
     best, best_step = record.best()
     base_answers, answers, troubles = _answers(path / SAMPLES, split)
@@ -190,6 +189,21 @@ def _take(path: Path, use: Callable[[dict[str, Any]], str | None]) -> list[LeftO
         LeftOut(what=f"{path}, {_numbers(numbers)}", reason=f"{reason}: left out")
         for reason, numbers in bad.items()
     ]
+
+
+def _partial(path: Path, record: Record, steps: int) -> list[LeftOut]:
+    """What a finished run's record has of some steps alone, and is dropped."""
+    found = []
+    for sums, held in record.drop_partial(steps).items():
+        file, what = path / SUMS[sums], sums
+        if sums == "tokens" and record.steps < steps:
+            record.forget_curves()
+            what = "tokens and the curves of steps"
+        # A file that isn't there is said by itself.
+        if file.exists():
+            reason = f"holds {held} of {steps} steps: {what} are left out"
+            found.append(LeftOut(what=str(file), reason=reason))
+    return found
 
 
 def _numbers(numbers: Sequence[int]) -> str:

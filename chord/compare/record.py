@@ -30,28 +30,33 @@ Row = Mapping[str, Any]
 class Record:
     """A run's rows as they come in; afterwards what a comparison needs of them.
 
-    Rows have to rise in `step`. Of the curves, one of every `stride` steps is kept.
+    Rows have to rise in `step`. Of the curves, one of every `stride` steps is kept. `counted` and
+    `timed`: how many steps the sums of tokens and of seconds hold.
     """
 
     stride: int = 1
     steps: int = 0
-    seconds: float = 0.0
+    counted: int = 0
+    timed: int = 0
+    seconds: float | None = None
     tokens: dict[str, float] = field(default_factory=dict)
     evaluations: list[Row] = field(default_factory=list)
+    _timed_to: int = 0
     _last: Row | None = None
     _series: dict[str, tuple[list[int], list[float]]] = field(default_factory=dict)
 
     def train(self, row: Row) -> str | None:
         """Take a train step; what is wrong with the row, if it has to be left out."""
-        step: Any = row.get("step")
-        if type(step) is not int or step < 0:
-            return "has no step"
-        if step < self.steps:
-            return "a step that was there before"
+        trouble = _not_next(row, self.steps)
+        if trouble is not None:
+            return trouble
+        step: int = row["step"]
         self.steps = step + 1
-        for key, branch in TOKENS.items():
-            count: Any = row.get(key)
-            if count and finite(count):
+        # A branch that was skipped has no key.
+        counts = {branch: row[key] for key, branch in TOKENS.items() if key in row}
+        if all(finite(count) for count in counts.values()):
+            self.counted += 1
+            for branch, count in counts.items():
                 self.tokens[branch] = self.tokens.get(branch, 0.0) + count
         if on_grid(step, self.stride):
             self._draw(row)
@@ -60,18 +65,36 @@ class Record:
             self._last = row
         return None
 
-    def forget_steps(self) -> None:
-        """Drop what a record that ends too early would make wrong: steps' curves, tokens, time."""
+    def drop_partial(self, steps: int) -> dict[str, int]:
+        """Forget sums over fewer than `steps` steps, which would pass for a cheaper run.
+
+        Which were forgotten (tokens, seconds), with how many steps they held.
+        """
+        partial = {}
+        if self.counted < steps:
+            self.tokens.clear()
+            partial["tokens"] = self.counted
+        if self.timed < steps:
+            self.seconds = None
+            partial["seconds"] = self.timed
+        return partial
+
+    def forget_curves(self) -> None:
+        """Drop the curves of steps, which a group has where all its runs have them."""
         self._series.clear()
-        self.tokens.clear()
-        self._last, self.seconds = None, 0.0
+        self._last = None
 
     def timing(self, row: Row) -> str | None:
         """Take a step's seconds; what is wrong with the row, if it has to be left out."""
+        trouble = _not_next(row, self._timed_to)
+        if trouble is not None:
+            return trouble
         value: Any = row.get("seconds/step")
         if not finite(value):
             return "has no seconds/step"
-        self.seconds += float(value)
+        self._timed_to = row["step"] + 1
+        self.timed += 1
+        self.seconds = (self.seconds or 0.0) + float(value)
         return None
 
     def evaluation(self, row: Row) -> str | None:
@@ -129,6 +152,14 @@ class Record:
             if row["model"] == model and row["step"] == step:
                 found |= scores(row)
         return found
+
+
+def _not_next(row: Row, least: int) -> str | None:
+    """Why a row can't follow those of all steps below `least`, if it can't."""
+    step: Any = row.get("step")
+    if type(step) is not int or step < 0:
+        return "has no step"
+    return "a step that was there before" if step < least else None
 
 
 def scores(row: Row) -> dict[str, float]:

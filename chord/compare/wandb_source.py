@@ -63,10 +63,17 @@ def _read(remote: Any, path: str) -> tuple[Run | None, list[LeftOut]]:
     record = Record(stride(steps))
     troubles = _fill(record, rows, _plain(remote.summary_metrics), steps)
     left_out = [LeftOut(what=path, reason=f"{text}: left out") for text in dict.fromkeys(troubles)]
+    final = record.final(steps)
+    partial = record.drop_partial(steps) if final else {}
     count = getattr(remote, "historyLineCount", None)
+    reasons = []
     if isinstance(count, int) and len(rows) < count:
-        reason = f"W&B sent {len(rows)} of {count} rows: tokens and seconds are too few"
-        left_out.append(LeftOut(what=path, reason=reason))
+        reasons.append(f"W&B sent {len(rows)} of {count} rows")
+    if partial:
+        held = f"the history holds {min(partial.values())} of {steps} steps"
+        reasons.append(f"{held}: {' and '.join(partial)} are left out")
+    if reasons:
+        left_out.append(LeftOut(what=path, reason="; ".join(reasons)))
     overrides = tuple(map(str, facts.get("overrides") or ()))
     schemas = facts.get("schemas") or {}
     best, best_step = record.best()
@@ -80,7 +87,7 @@ def _read(remote: Any, path: str) -> tuple[Run | None, list[LeftOut]]:
         settings=flat_settings(config, schemas),
         choices=recorded_choices(facts, overrides),
         versions={str(k): str(v) for k, v in (facts.get("versions") or {}).items()},
-        final=record.final(steps),
+        final=final,
         base=record.base(),
         best=best,
         best_step=best_step,

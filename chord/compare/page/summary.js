@@ -4,7 +4,8 @@ function drawSummary() {
   const runs = [...groups.flatMap((group) => group.runs), ...data.strays];
   const bad = runs.filter((run) => !run.counted).length;
   const seeds = new Set(runs.map((run) => run.seed));
-  const seconds = runs.reduce((sum, run) => sum + (run.seconds ?? 0), 0);
+  const timed = runs.filter((run) => isNumber(run.seconds));
+  const seconds = timed.reduce((sum, run) => sum + run.seconds, 0);
   const out = data.leftOut.reduce((sum, item) => sum + item.what.length, 0);
   const facts = [
     ["runs", runs.length.toLocaleString("en")],
@@ -12,7 +13,7 @@ function drawSummary() {
     ["seeds", seeds.size ? `${seeds.size} (${ranges(seeds)})` : "none"],
     ["not finished", bad.toLocaleString("en")],
     ["left out", out.toLocaleString("en")],
-    ["wall time, all runs", duration(seconds)],
+    [`wall time, ${timed.length < runs.length ? `${timed.length} of ${runs.length}` : "all"} runs`, duration(seconds)],
   ];
   const baseline = groups[data.baseline];
   byId("top").append(
