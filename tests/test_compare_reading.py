@@ -12,6 +12,7 @@ from compare_runs import evaluation, metrics, write_lines, write_run, write_swee
 from chord.compare.finding import find_runs
 from chord.compare.reading import read_run, read_runs
 from chord.recorder import FAILED, FINISHED, INTERRUPTED, RUNNING
+from chord.sweep.directory import write_sweep as write_sweep_file
 
 
 def test_a_whole_run_is_read(tmp_path: Path) -> None:
@@ -276,6 +277,23 @@ def test_without_a_path_it_is_the_newest_sweep(tmp_path: Path) -> None:
         for file in path.iterdir():
             os.utime(file, (1e9 - age, 1e9 - age))
     assert find_runs([], tmp_path).root == new
+
+
+def test_a_sweep_of_links_is_as_new_as_it_says_itself(tmp_path: Path) -> None:
+    target = write_sweep(tmp_path / "a_sweep", {"linear": [0.1]})
+    links, later = tmp_path / "b_sweep", write_sweep(tmp_path / "c_sweep", {"linear": [0.1]})
+    links.mkdir()
+    (links / "0").symlink_to(Path("..", target.name, "0"))
+    for sweep, written in ((target, "10:00"), (links, "12:00"), (later, "11:00")):
+        text = json.dumps({"written": f"2026-01-31T{written}:00+00:00", "jobs": []})
+        (sweep / "sweep.json").write_text(text)
+    assert find_runs([], tmp_path).root == links
+    write_sweep_file(later, ["seed=0"], "val/balance_at_0.5", [])
+    assert find_runs([], tmp_path).root == later
+    # One of old has the time of its file.
+    (links / "sweep.json").write_text('{"jobs": []}')
+    os.utime(links / "sweep.json", (1e10, 1e10))
+    assert find_runs([], tmp_path).root == links
 
 
 def test_without_a_sweep_it_is_the_directory_of_the_newest_run(tmp_path: Path) -> None:

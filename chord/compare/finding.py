@@ -6,6 +6,7 @@ import json
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 
 from chord.compare.model import LeftOut
@@ -110,8 +111,24 @@ def _newest(outputs: Path) -> Path:
     runs = _under(outputs)
     if not runs:
         raise ValueError(f"{outputs}/: holds no run; train some first, or name directories")
-    newest = sorted(runs, key=lambda run: (_time(run), run), reverse=True)
-    return next((run.parent for run in newest if is_sweep(run.parent)), newest[0].parent)
+    sweeps = {run.parent for run in runs if is_sweep(run.parent)}
+    if sweeps:
+        return max(sweeps, key=lambda sweep: (_sweep_time(sweep), sweep))
+    return max(runs, key=lambda run: (_time(run), run)).parent
+
+
+def _sweep_time(sweep: Path) -> float:
+    """When it was started or went on, in seconds; its jobs may be links to much older runs.
+
+    Sweeps of old do not say when: it is the time of their file, or that of their newest run.
+    """
+    file = sweep / SWEEP_JOBS
+    try:
+        return datetime.fromisoformat(json.loads(file.read_bytes())["written"]).timestamp()
+    except (OSError, ValueError, KeyError, TypeError):
+        if file.is_file():
+            return file.stat().st_mtime
+        return max(_time(run) for run in _under(sweep))
 
 
 def _time(run: Path) -> float:

@@ -1,7 +1,8 @@
 """What a sweep keeps on disk, and which of its jobs are finished already.
 
-`sweep.json` in the sweep's directory lists the jobs: number, directory, what was typed, what tells
-it from the others, fingerprint. How each went is in its own run directory.
+`sweep.json` in the sweep's directory says when it was written and lists the jobs: number,
+directory, what was typed, what tells it from the others, fingerprint. How each went is in its own
+run directory.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import os
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -64,11 +66,12 @@ def in_its_directory(arguments: Sequence[str]) -> list[str]:
 
 
 def write_sweep(path: Path, command: Sequence[str], metric: str, points: Sequence[Point]) -> None:
-    """Write `sweep.json`."""
+    """Write `sweep.json`: when a sweep starts, goes on, or has new jobs."""
     jobs = [{"job": point.number, **vars(point)} for point in points]
     for job in jobs:
         del job["number"], job["threads"], job["config"]
-    facts = {"command": list(command), "metric": metric, "jobs": jobs}
+    written = datetime.now(UTC).isoformat()
+    facts = {"written": written, "command": list(command), "metric": metric, "jobs": jobs}
     write_atomically(path / SWEEP, json.dumps(facts, indent=2).encode() + b"\n")
 
 
