@@ -15,7 +15,10 @@ from sweeps import small
 from test_sweep import contents
 
 pytestmark = pytest.mark.slow
-SETTINGS = ["steps=800", "trainer.checkpoint_every=1000", "evaluation.every=0", "seed=0,1"]
+SETTINGS = ["trainer.checkpoint_every=10000", "evaluation.every=0"]
+TWO = ["steps=800", "seed=0,1"]
+# Longer than the time that SLURM grants a job which has to make room.
+LONG = ["steps=4000", "seed=0"]
 
 
 def slurm(*words: str) -> str:
@@ -55,15 +58,24 @@ def start(models: Path, where: Path, sweep: str, *more: str) -> subprocess.Popen
     )
 
 
-def test_jobs_that_are_signalled_or_pre_empted_end_as_if_they_never_were(
+def goes_on(job: str, run: Path) -> bool:
+    """Let a requeued job start at once, where SLURM would wait two minutes."""
+    return bool(
+        slurm("scontrol", "update", f"jobid={job}", "starttime=now")
+        or "PENDING" in slurm("scontrol", "show", "job", job)
+        or status(run) == "finished"
+    )
+
+
+def test_jobs_that_are_signalled_or_requeued_end_as_if_they_never_were(
     small_models: Path, tmp_path: Path
 ) -> None:
-    whole = start(small_models, tmp_path, "whole")
+    whole = start(small_models, tmp_path, "whole", *TWO)
     whole.communicate(timeout=500)
     assert whole.returncode == 0
-    cut = start(small_models, tmp_path, "cut", "hydra/launcher=submitit_slurm")
+    cut = start(small_models, tmp_path, "cut", "hydra/launcher=submitit_slurm", *TWO)
     jobs = [tmp_path / "cut" / str(number) for number in range(2)]
-    # As SLURM does it before a time limit, and to make room for another job.
+    # As SLURM does it before a time limit, and when an administrator takes a job back.
     for number, words in enumerate((["scancel", "--signal=USR2"], ["scontrol", "requeue"])):
         wait_for("the job runs", 240, lambda job=jobs[number]: rows(job) >= 3)
         first = slurm("squeue", "-h", "-n", "train", "-o", "%F").split()[-1]
@@ -72,23 +84,37 @@ def test_jobs_that_are_signalled_or_pre_empted_end_as_if_they_never_were(
     stopped = rows(jobs[0])
     assert stopped < 800, "too late: nothing was interrupted"
     assert (jobs[0] / "checkpoints" / "last.ckpt").exists()
-    # SLURM would wait two minutes.
     for number in range(2):
-        wait_for(
-            "a requeued job waits",
-            90,
-            lambda number=number: (
-                slurm("scontrol", "update", f"jobid={first}_{number}", "starttime=now")
-                or "PENDING" in slurm("scontrol", "show", "job", f"{first}_{number}")
-                or status(jobs[number]) == "finished"
-            ),
-        )
+        job, run = f"{first}_{number}", jobs[number]
+        wait_for("a requeued job waits", 90, lambda job=job, run=run: goes_on(job, run))
     out, err = cut.communicate(timeout=400)
     assert cut.returncode == 0, err
     for number, job in enumerate(jobs):
         assert "Restarts=1 " in slurm("scontrol", "show", "job", f"{first}_{number}")
         assert contents(job) == contents(tmp_path / "whole" / str(number))
     assert out.count("finished") >= 2
+
+
+def test_a_job_that_makes_room_for_an_urgent_one_ends_as_if_it_never_had(
+    small_models: Path, tmp_path: Path
+) -> None:
+    whole = start(small_models, tmp_path, "whole", *LONG)
+    whole.communicate(timeout=500)
+    assert whole.returncode == 0
+    cut = start(small_models, tmp_path, "cut", "hydra/launcher=submitit_slurm", *LONG)
+    run = tmp_path / "cut" / "0"
+    wait_for("the job runs", 240, lambda: rows(run) >= 3)
+    # Alone, it is no array.
+    job = slurm("squeue", "-h", "-n", "train", "-o", "%i").split()[-1]
+    slurm("sbatch", "--partition=urgent", "--exclusive", "--output=/dev/null", "--wrap=sleep 2")
+    wait_for("it was put back", 90, lambda: "Restarts=1 " in slurm("scontrol", "show", "job", job))
+    # It had a signal ten seconds before, and wrote a checkpoint then.
+    assert (run / "checkpoints" / "last.ckpt").exists()
+    assert rows(run) < 4000, "too late: nothing was interrupted"
+    wait_for("it goes on", 120, lambda: goes_on(job, run))
+    _, err = cut.communicate(timeout=400)
+    assert cut.returncode == 0, err
+    assert contents(run) == contents(tmp_path / "whole" / "0")
 
 
 def status(run: Path) -> str:
