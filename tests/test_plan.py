@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -11,7 +12,7 @@ import pytest
 import torch
 from language_models import FAMILIES, make_model
 
-from chord.build import build_models
+from chord.build import build_models, open_data
 from chord.config import TrainConfig
 from chord.data.batch import collate
 from chord.gradients import Models
@@ -21,7 +22,7 @@ from chord.models.policy import Policy
 from chord.models.scoring import score
 from chord.models.tiny import Tiny
 from chord.plan import command, memory
-from chord.plan.calibration import Calibration
+from chord.plan.calibration import Calibration, answers
 from chord.plan.duration import duration, expert_length
 from chord.plan.memory import EVALUATION, SAMPLING, TRAINING, Part, computed
 
@@ -135,6 +136,23 @@ def test_the_time_of_a_run_by_hand(small_config: Callable[..., TrainConfig]) -> 
     evaluations = 0.3 + 0.15 + 1 + 0.5
     assert then.run == pytest.approx(5 + 2 * then.step + evaluations)
     assert expert_length(replace(found, experts=None)) is None
+
+
+def test_an_evaluation_asks_for_all_that_is_retained(
+    small_config: Callable[..., TrainConfig], tmp_path: Path
+) -> None:
+    rows = [{"problem": f"{n} plus 1?", "answer": f"{n + 1}"} for n in range(40)]
+    path = tmp_path / "facts.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    config = small_config("evaluation.val_retained=4", f"evaluation.retained=[{path}]")
+    with open_data(config) as data:
+        skills = len(data.retained("validation"))
+        there = len(data.skills[0].problems["validation"])
+        assert 4 < there < 20
+        problems = 5 * config.evaluation.val_problems
+        assert answers(data, config.evaluation, "val") == problems + 4 * (skills + 1)
+        many = replace(config.evaluation, val_retained=20)
+        assert answers(data, many, "val") == problems + 20 * skills + there
 
 
 def test_the_command_prints_both_tables(

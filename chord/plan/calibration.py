@@ -13,7 +13,7 @@ from chord.checkpoint import StepLoader
 from chord.config import config_errors
 from chord.data.batch import TokenBatch, collate_pairs
 from chord.distributed import part_of
-from chord.evaluation import AMOUNTS, SAMPLES
+from chord.evaluation import AMOUNTS, PARTS, SAMPLES
 from chord.imitation import open_cache
 from chord.module import ChordModule
 from chord.rollout.engines import open_engine
@@ -22,6 +22,7 @@ from chord.together import ending_together
 if TYPE_CHECKING:
     from chord.config import TrainConfig
     from chord.data.base import Data
+    from chord.evaluation import Evaluation
     from chord.gradients import Models
 
 # The first step allocates memory and fills caches.
@@ -129,9 +130,12 @@ def _seconds_of_an_answer(config: TrainConfig, data: Data, models: Models) -> fl
         took = time.perf_counter() - began
         if took > SHORT:
             break
-    return took / answers(data, small.val_problems, small.val_retained)
+    return took / answers(data, small, "val")
 
 
-def answers(data: Data, problems: int, retained: int) -> int:
-    """How many answers an evaluation asks for."""
-    return (1 + SAMPLES) * problems + retained * len(data.retained("validation"))
+def answers(data: Data, config: Evaluation, split: str) -> int:
+    """How many answers an evaluation on `val` or `test` asks for."""
+    part, most = PARTS[split], int(getattr(config, f"{split}_retained"))
+    kept = [*data.retained(part).values(), *(skill.problems[part] for skill in data.skills)]
+    asked = sum(min(most, len(problems)) for problems in kept)
+    return (1 + SAMPLES) * int(getattr(config, f"{split}_problems")) + asked

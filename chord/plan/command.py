@@ -91,12 +91,8 @@ def estimate(config: TrainConfig, steps: int, *, began: float) -> Estimate:
     importlib.import_module("lightning.pytorch")
     libraries = resident()
     found = calibrate(config, steps, began=began)
-    evaluation = config.evaluation
-    final = "test" if evaluation.test else "val"
-    validation, last = (
-        answers(found.data, getattr(evaluation, f"{split}_problems"), getattr(evaluation, kept))
-        for split, kept in (("val", "val_retained"), (final, f"{final}_retained"))
-    )
+    validation = answers(found.data, config.evaluation, "val")
+    last = answers(found.data, config.evaluation, "test" if config.evaluation.test else "val")
     return Estimate(
         [memory.Part(LIBRARIES, libraries), *sizes(config, found, last)],
         times(config, found, validation, last),
