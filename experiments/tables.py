@@ -16,6 +16,7 @@ from chord.compare.statistics import holm, paired_difference, t_interval
 Row = Mapping[str, str]
 BySeed = Mapping[int, float]
 Key = TypeVar("Key", bound=Hashable)
+Item = TypeVar("Item")
 # The scores every study reports, and what they are called in a table.
 SCORES = {
     "test/target_accuracy": "target greedy",
@@ -24,6 +25,9 @@ SCORES = {
     "test/retained/min": "retained min",
     "test/expert_style": "expert's manner",
 }
+# Those of them that differences are tested in.
+COMPARED = ("test/target_accuracy", "test/target_mean4", "test/retained/mean")
+LEVEL = 0.05
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,6 +88,38 @@ def corrected(pairs: Sequence[tuple[str, BySeed, BySeed]]) -> list[Paired]:
     ]
 
 
+def differences(
+    groups: Mapping[str, Sequence[Row]], baseline: str, *, names: Sequence[str] = ()
+) -> None:
+    """Print the groups (or those named) minus the baseline; Holm's correction over the table."""
+    shown = [name for name in names or groups if name != baseline]
+    pairs = [
+        (f"{name}|{score}", by_seed(groups[name], score), by_seed(groups[baseline], score))
+        for name in shown
+        for score in COMPARED
+    ]
+    tested = {each.name: each for each in corrected(pairs)}
+    print(f"paired differences to {baseline}: points, Holm's p over all {len(tested)} of them\n")
+    table = []
+    for name in shown:
+        own = [tested[f"{name}|{score}"] for score in COMPARED]
+        cells = [f"{signed(each.estimate)} (p {chance(each.p_holm)})" for each in own]
+        table.append([f"`{name}`", *cells])
+    markdown(["preset", *(SCORES[score] for score in COMPARED)], table)
+
+
+def wilson(hits: int, n: int) -> Estimate:
+    """A share of n independent draws with its 95 % interval (Wilson, 1927, JASA 22).
+
+    The shares that are 1.96 of their own standard errors √(p (1 - p) / n) from hits / n; 0 of n is
+    an interval too. 10 of 52: .108 to .319.
+    """
+    z, share = 1.959964, hits / n
+    middle = (share + z * z / (2 * n)) / (1 + z * z / n)
+    reach = z * math.sqrt(share * (1 - share) / n + (z / (2 * n)) ** 2) / (1 + z * z / n)
+    return Estimate(mean=share, low=max(0.0, middle - reach), high=min(1.0, middle + reach), n=n)
+
+
 def costs(rows: Sequence[Row]) -> list[str]:
     """Thousands of tokens of each branch, and seconds; a branch that never ran has no tokens."""
     sft, rl, seconds = (
@@ -109,9 +145,9 @@ def markdown(header: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
     print()
 
 
-def grouped(rows: Iterable[Row], key: Callable[[Row], Key]) -> dict[Key, list[Row]]:
+def grouped(rows: Iterable[Item], key: Callable[[Item], Key]) -> dict[Key, list[Item]]:
     """Rows by a key, in the order in which the keys come."""
-    found: dict[Key, list[Row]] = {}
+    found: dict[Key, list[Item]] = {}
     for row in rows:
         found.setdefault(key(row), []).append(row)
     return found

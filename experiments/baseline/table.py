@@ -13,22 +13,18 @@ from chord.compare.statistics import t_interval
 from experiments.tables import (
     SCORES,
     Row,
-    by_seed,
-    chance,
-    corrected,
+    differences,
     estimate,
     grouped,
     half,
     markdown,
     percent,
     read,
-    signed,
 )
 
 TABLE = Path(__file__).parent / "runs.csv"
 BASELINE = "sft_then_rl"
 FIRST = ("sft", "rl", "sft_then_rl", "chord_mu", "chord_phi")
-COMPARED = ("test/target_accuracy", "test/target_mean4", "test/retained/mean")
 HEADER = ["preset", *SCORES.values(), "entropy", "tokens SFT / RL"]
 
 
@@ -44,8 +40,9 @@ def main() -> None:
     # CHORD-mu's own steps are what the others' tokens are matched to.
     mu = [row for row in steps if row["choice/experiment"] == "chord_mu"]
     scores([*tokens, *mu], "equal tokens")
-    differences(steps, "equal steps")
-    differences([*tokens, *mu], "equal tokens")
+    for what, own in (("equal steps", steps), ("equal tokens", [*tokens, *mu])):
+        print(f"{what}, ", end="")
+        differences(grouped(own, lambda row: row["choice/experiment"]), BASELINE)
 
 
 def place(row: Row) -> int:
@@ -139,26 +136,6 @@ def scores(rows: Sequence[Row], what: str) -> None:
 def mean(rows: Sequence[Row], column: str) -> float:
     """The mean of a cost; a branch that was not trained has none."""
     return t_interval([float(row.get(column) or 0) for row in rows]).mean
-
-
-def differences(rows: Sequence[Row], what: str) -> None:
-    """Each preset minus the baseline, over common seeds; Holm's correction over the whole table."""
-    found = grouped(rows, lambda row: row["choice/experiment"])
-    pairs = [
-        (f"{preset}|{score}", by_seed(own, score), by_seed(found[BASELINE], score))
-        for preset, own in found.items()
-        for score in COMPARED
-        if preset != BASELINE and BASELINE in found
-    ]
-    tested = {each.name: each for each in corrected(pairs)}
-    print(f"{what}, paired differences to {BASELINE}: points, Holm's p over all of them\n")
-    table = []
-    for preset in found:
-        own = [tested[name] for score in COMPARED if (name := f"{preset}|{score}") in tested]
-        cells = [f"{signed(each.estimate)} (p {chance(each.p_holm)})" for each in own]
-        if cells:
-            table.append([f"`{preset}`", *cells])
-    markdown(["preset", *(SCORES[score] for score in COMPARED)], table)
 
 
 if __name__ == "__main__":

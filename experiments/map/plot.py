@@ -15,11 +15,11 @@ from matplotlib.ticker import FuncFormatter, NullLocator
 
 from chord.compare.canvas import legend, panels, tidy
 from experiments.figures import LOOKS, save
-from experiments.map.table import METHODS, RETAINED, SCORE, Place, places
+from experiments.map.table import METHODS, NEAR, RETAINED, SCORE, Place, places
 from experiments.tables import estimate, half, signed
 
 HERE = Path(__file__).parent
-RADIUS = 9  # points
+RADIUS, RING = 6, 9.5  # points
 TICKS = (0.005, 0.01, 0.03, 0.1, 0.3)
 
 
@@ -31,26 +31,28 @@ def main() -> None:
 
 
 def draw_map(found: Sequence[Place]) -> None:
-    """A disc at each base: the colours of the leader and of what can't be told apart from it."""
-    figure, (axes,) = panels(8.6, 6.2, 1, 1)
+    """A disc at each base in the colour of the leader, a ring in those of what is near it."""
+    figure, (axes,) = panels(8.6, 7, 1, 1)
     axes.set_xscale("log")
     axes.set_xlim(0.0035, 0.9)
-    axes.set_ylim(-0.08, max(place.right for place in found) + 0.1)
+    axes.set_ylim(-0.09, max(place.right.high for place in found) + 0.06)
     for place in found:
+        intervals(axes, place)
         disc(axes, place)
         _, second = next(iter(place.ahead.items()))
         text = f"{signed(second.estimate)}"
         if place.scores(place.leader).low <= place.base:
-            text += "\nno gain"
-        # Those of the small problems lie close above others.
-        beside = place.size == "small"
+            text += ", no gain"
+        sizes = "" if place.size == "default" else f", {place.size}"
+        text += f"\nbase {place.seed}{sizes}"
+        # Most of base 1 lie close to others of base 0.
+        left = place.seed == 1 and place.share.mean > 0.01
         axes.annotate(
             text,
-            (place.share, place.right),
-            xytext=(RADIUS + 2, 0) if beside else (0, -RADIUS - 3),
+            (place.share.mean, place.right.mean),
+            xytext=(-RING - 1 if left else RING + 1, 2),
             textcoords="offset points",
-            ha="left" if beside else "center",
-            va="center" if beside else "top",
+            ha="right" if left else "left",
             fontsize=7.5,
         )
     axes.set_xlabel("how often: share of the base's samples in the expert's manner")
@@ -64,26 +66,48 @@ def draw_map(found: Sequence[Place]) -> None:
     ]
     legend(figure, handles, columns=4)
     axes.set_title(
-        "Who leads in mean@4 (several colours: not separable), and by how many points on the next",
-        fontsize=10,
+        "Disc: the highest mean@4. Ring: not told apart from it (p ≥ .05, Holm) and within "
+        f"{100 * NEAR:.0f} points.\nBeside: points ahead of the second highest, 95 % interval. "
+        "Grey: 95 % intervals of the base's two shares.",
+        fontsize=9,
     )
     save(figure, HERE / "map.png")
 
 
+def intervals(axes: Axes, place: Place) -> None:
+    """How well the place itself is known."""
+    share, right = place.share, place.right
+    axes.errorbar(
+        share.mean,
+        right.mean,
+        xerr=[[share.mean - share.low], [share.high - share.mean]],
+        yerr=[[right.mean - right.low], [right.high - right.mean]],
+        color="0.6",
+        linewidth=1,
+        zorder=1,
+    )
+
+
 def disc(axes: Axes, place: Place) -> None:
-    """A pie of equal parts, of one size whatever the axes' scales."""
-    part = 360 / len(place.level)
-    for number, name in enumerate(place.level):
+    """A disc, and a ring of equal parts around it, of one size whatever the axes' scales."""
+    part = 360 / max(1, len(place.near))
+    for number, name in enumerate(place.near):
         wedge = Outline.wedge(90 + number * part, 90 + (number + 1) * part)
-        axes.plot(
-            place.share,
-            place.right,
-            marker=wedge if part < 360 else "o",
-            markersize=2 * RADIUS,
-            color=LOOKS[name][0],
-            markeredgecolor="white",
-            markeredgewidth=0.8,
-        )
+        mark(axes, place, RING, LOOKS[name][0], wedge if part < 360 else "o")
+    mark(axes, place, RADIUS + 1.5, "white")
+    mark(axes, place, RADIUS, LOOKS[place.leader][0])
+
+
+def mark(axes: Axes, place: Place, radius: float, color: str, shape: Outline | str = "o") -> None:
+    """A mark of this radius at a place."""
+    axes.plot(
+        place.share.mean,
+        place.right.mean,
+        marker=shape,
+        markersize=2 * radius,
+        color=color,
+        markeredgewidth=0,
+    )
 
 
 def draw_methods(found: Sequence[Place]) -> None:
@@ -102,11 +126,11 @@ def draw_methods(found: Sequence[Place]) -> None:
             axes.set_ylabel(what if column == 0 else "")
             tidy(axes, steps=False)
             if row == 0:
-                rights = [100 * place.right for place in own]
+                rights = [100 * place.right.mean for place in own]
                 axes.set_title(
                     f"base {seed}: {min(rights):.0f}-{max(rights):.0f} % right in the manner"
                     if max(rights)
-                    else f"base {seed}: never right in the manner",
+                    else f"base {seed}: none right in the manner",
                     fontsize=10,
                 )
             else:
@@ -123,7 +147,7 @@ def draw_methods(found: Sequence[Place]) -> None:
 
 def lines(axes: Axes, own: Sequence[Place], score: str) -> None:
     """Means with intervals; the marks of a place stand beside each other."""
-    shares = [place.share for place in own]
+    shares = [place.share.mean for place in own]
     base = [100 * float(place.runs[METHODS[0]][0][f"base/{score}"]) for place in own]
     axes.plot(shares, base, "k*-", linewidth=1, markersize=8)
     for number, method in enumerate(METHODS):

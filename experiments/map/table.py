@@ -12,6 +12,7 @@ from pathlib import Path
 
 from chord.compare.model import Estimate
 from experiments.tables import (
+    LEVEL,
     Paired,
     Row,
     by_seed,
@@ -23,12 +24,16 @@ from experiments.tables import (
     percent,
     read,
     signed,
+    wilson,
 )
 
 HERE = Path(__file__).parent
 METHODS = ("rl", "sft", "sft_then_rl", "chord_mu")
 SCORE, RETAINED = "test/target_mean4", "test/retained/mean"
-LEVEL = 0.05
+# Points behind the leader within which one that is not told apart from it is drawn beside it.
+NEAR = 0.05
+# 500 validation problems, 16 samples each: what the shares of bases.csv are shares of.
+SAMPLES = 8000
 # The smallest first operand is another one for each size of problems.
 SIZES = {"1000": "small", "3000": "default", "5000": "large"}
 
@@ -38,13 +43,14 @@ class Place:
     """A base on problems of one size, and what came of it.
 
     `share`: of the base's samples, those in the expert's manner; `right`: of these, the right
-    ones; `ahead`: the method with the highest mean, minus each other method.
+    ones, `hits` of them; `ahead`: the method with the highest mean, minus each other method.
     """
 
     seed: int
     size: str
-    share: float
-    right: float
+    share: Estimate
+    right: Estimate
+    hits: int
     runs: Mapping[str, Sequence[Row]]
     ahead: Mapping[str, Paired]
 
@@ -54,9 +60,14 @@ class Place:
         return max(self.runs, key=lambda name: self.scores(name).mean)
 
     @property
-    def level(self) -> list[str]:
-        """The leader, and whatever can't be told apart from it."""
-        return [self.leader, *(name for name, each in self.ahead.items() if not sure(each))]
+    def open(self) -> Mapping[str, Estimate]:
+        """The leads on methods that can't be told apart from the leader."""
+        return {name: each.estimate for name, each in self.ahead.items() if not sure(each)}
+
+    @property
+    def near(self) -> list[str]:
+        """Those of them that are also near in the mean: a wide interval alone is no closeness."""
+        return [name for name, lead in self.open.items() if lead.mean <= NEAR]
 
     @property
     def base(self) -> float:
@@ -94,18 +105,22 @@ def places() -> list[Place]:
     for found, runs in groups.items():
         row = scored[found]
         first = leader(runs)
+        # Both shares are rounded to four places, which leaves one count each.
+        manner = round(SAMPLES * float(row["manner"]))
+        hits = round(manner * float(row["manner_right"]))
         ahead = {n: tested[repr((found, n))] for n in METHODS if n != first}
         result.append(
             Place(
                 seed=int(row["seed"]),
                 size=row["size"],
-                share=float(row["manner"]),
-                right=float(row["manner_right"]),
+                share=wilson(manner, SAMPLES),
+                right=wilson(hits, manner),
+                hits=hits,
                 runs=runs,
                 ahead=dict(sorted(ahead.items(), key=lambda item: item[1].estimate.mean)),
             )
         )
-    return sorted(result, key=lambda place: (place.size, place.seed, place.share))
+    return sorted(result, key=lambda place: (place.size, place.seed, place.share.mean))
 
 
 def leader(runs: Mapping[str, Sequence[Row]]) -> str:
@@ -121,31 +136,106 @@ def base_of(row: Row) -> tuple[str, str, str]:
 
 
 def main() -> None:
-    """Target and retained skills at every place, and who leads."""
+    """Target and retained skills at every place, who leads, and where the lead is smaller."""
     found = places()
-    for score, what in ((SCORE, "target mean@4"), (RETAINED, "retained mean")):
-        header = ["base", "sizes", "in the manner", "right there", f"base: {what}"]
-        table = [
+    print("target mean@4\n")
+    markdown(
+        [
+            *("base", "sizes", "in the manner", "right there", "base: target mean@4"),
+            *(f"`{method}`" for method in METHODS),
+            *("highest", "next, points behind", "not told apart, points behind"),
+        ],
+        [[*base(place), *scores(place, SCORE), *said(place)] for place in found],
+    )
+    versus = ("rl", "sft_then_rl")
+    lost = {each.name: each for each in corrected(forgotten(found, versus))}
+    print(f"retained mean; * p < .05 by Holm over {len(lost)} differences of CHORD-mu\n")
+    markdown(
+        [
+            *("base", "sizes", "in the manner", "base: retained mean"),
+            *(f"`{method}`" for method in METHODS),
+            *(f"`chord_mu` - `{method}`" for method in versus),
+        ],
+        [
             [
-                str(place.seed),
-                place.size,
-                f"{100 * place.share:.1f}",
-                f"{100 * place.right:.0f}",
-                f"{100 * float(place.runs[METHODS[0]][0][f'base/{score}']):.1f}",
-                *(percent(estimate(place.runs[method], score)) for method in METHODS),
-                *(said(place) if score == SCORE else []),
+                *(str(place.seed), place.size, f"{100 * place.share.mean:.1f}"),
+                *scores(place, RETAINED),
+                *(starred(lost[f"{number}|{method}"]) for method in versus),
             ]
-            for place in found
-        ]
-        ends = ["leads", "by"] if score == SCORE else []
-        markdown([*header, *(f"`{method}`" for method in METHODS), *ends], table)
+            for number, place in enumerate(found)
+        ],
+    )
+    print("CHORD-mu's lead on SFT-then-RL, minus that where the manner is most common\n")
+    for each in corrected(shrinking(found)):
+        print(f"{each.name}: {signed(each.estimate)} (p {chance(each.p_holm)})")
+
+
+def base(place: Place) -> list[str]:
+    """What is known of a base before it is trained."""
+    share, right = place.share, place.right
+    digits = 0 if right.high > 0.1 else 1
+    return [
+        str(place.seed),
+        place.size,
+        f"{100 * share.mean:.1f} ({100 * share.low:.1f} to {100 * share.high:.1f})",
+        f"{place.hits} of {right.n:,}: {100 * right.mean:.0f} "
+        f"({100 * right.low:.{digits}f} to {100 * right.high:.{digits}f})",
+    ]
+
+
+def scores(place: Place, score: str) -> list[str]:
+    """The base's and the methods'."""
+    first = float(place.runs[METHODS[0]][0][f"base/{score}"])
+    return [f"{100 * first:.1f}", *(percent(estimate(place.runs[m], score)) for m in METHODS)]
 
 
 def said(place: Place) -> list[str]:
-    """Who leads, with whom, and the distance to the next."""
+    """Who has the highest mean, the distance of the next, and of those not told apart."""
     name, second = next(iter(place.ahead.items()))
-    text = f"{signed(second.estimate)} on `{name}` (p {chance(second.p_holm)})"
-    return [" = ".join(f"`{method}`" for method in place.level), text]
+    return [
+        f"`{place.leader}`",
+        f"`{name}` {percent(second.estimate)} (p {chance(second.p_holm)})",
+        ", ".join(f"`{name}` {percent(lead)}" for name, lead in place.open.items()) or "none",
+    ]
+
+
+def forgotten(
+    found: Sequence[Place], versus: Sequence[str]
+) -> list[tuple[str, dict[int, float], dict[int, float]]]:
+    """CHORD-mu's retained skills and those of each other method, at every place."""
+    return [
+        (
+            f"{number}|{method}",
+            by_seed(place.runs["chord_mu"], RETAINED),
+            by_seed(place.runs[method], RETAINED),
+        )
+        for number, place in enumerate(found)
+        for method in versus
+    ]
+
+
+def shrinking(found: Sequence[Place]) -> list[tuple[str, dict[int, float], dict[int, float]]]:
+    """CHORD-mu's lead on SFT-then-RL, and the same of the base that uses the manner most."""
+    pairs = []
+    led = [place for place in found if place.leader == "chord_mu"]
+    for (seed, size), own in grouped(led, lambda place: (place.seed, place.size)).items():
+        *rarer, common = [(place, lead(place)) for place in own]
+        pairs += [
+            (f"base {seed}, {size}, {100 * place.share.mean:.1f} %", ahead, common[1])
+            for place, ahead in rarer
+        ]
+    return pairs
+
+
+def lead(place: Place) -> dict[int, float]:
+    """CHORD-mu minus SFT-then-RL, by seed."""
+    ours, theirs = (by_seed(place.runs[name], SCORE) for name in ("chord_mu", "sft_then_rl"))
+    return {seed: ours[seed] - theirs[seed] for seed in ours}
+
+
+def starred(found: Paired) -> str:
+    """A difference, with a mark where it holds up in its family."""
+    return signed(found.estimate) + "*" * sure(found)
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from experiments.tables import (
+    COMPARED,
     SCORES,
     Row,
     by_seed,
@@ -30,7 +31,6 @@ WEIGHTINGS = ("uniform", "phi", "importance", "entropy", "margin", "focal")
 SCALES = ("none", "mean1")
 PARTS = ("scale", "shape")
 WEIGHT = "weight/mean"
-COMPARED = ("test/target_accuracy", "test/target_mean4", "test/retained/mean")
 Cells = Mapping[tuple[str, str, str], Sequence[Row]]
 
 
