@@ -1,4 +1,4 @@
-"""runs.csv -> the table of the study.
+"""runs.csv -> the tables of the study.
 
 python -m chord.compare outputs/methods/{presets,halves} --out outputs/methods/comparison --no-page
 cp outputs/methods/comparison/runs.csv experiments/methods/
@@ -9,22 +9,36 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from experiments.tables import SCORES, costs, estimate, grouped, markdown, percent, read
+from experiments.tables import (
+    SCORES,
+    costs,
+    differences,
+    estimate,
+    grouped,
+    markdown,
+    percent,
+    read,
+)
 
 TABLE = Path(__file__).parent / "runs.csv"
 COLUMNS = {score: name for score, name in SCORES.items() if score != "test/retained/min"}
+BASELINE = "sft_then_rl"
+LED_BY_RL = ("luffy", "prefix_rft", "relift", "rl_plus")
 
 
 def main() -> None:
-    """Means over the seeds: scores, tokens that a loss was taken over, seconds."""
-    presets = grouped(read(TABLE), lambda row: row["choice/experiment"])
+    """Means over the seeds: scores, tokens that a loss was taken over, seconds; differences."""
+    found = grouped(read(TABLE), lambda row: row["choice/experiment"])
+    presets = dict(sorted(found.items()))
     markdown(
         ["preset", *COLUMNS.values(), "tokens SFT / RL", "seconds"],
         [
             [f"`{name}`", *(percent(estimate(rows, score)) for score in COLUMNS), *costs(rows)]
-            for name, rows in sorted(presets.items())
+            for name, rows in presets.items()
         ],
     )
+    differences(presets, BASELINE)
+    differences(presets, "rl", names=LED_BY_RL)
 
 
 if __name__ == "__main__":

@@ -14,10 +14,21 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from experiments.tables import SCORES, Row, costs, estimate, grouped, markdown, percent, read
+from experiments.tables import (
+    SCORES,
+    Row,
+    costs,
+    differences,
+    estimate,
+    grouped,
+    markdown,
+    percent,
+    read,
+)
 
 HERE = Path(__file__).parent
 PRESETS = ("sft", "rl", "sft_then_rl", "chord_mu", "chord_phi")
+BASELINE = "sft_then_rl"
 
 
 def main() -> None:
@@ -59,15 +70,17 @@ def report(rows: Sequence[Row]) -> None:
         lines.append([name, f"{lr:g}", str(steps), str(len(own)), *scores(own), *costs(own)])
     header = ["preset", "lr", "steps", "seeds", *SCORES.values(), "tokens SFT / RL", "seconds"]
     markdown(header, lines)
+    differences({name: presets[name] for name in PRESETS}, BASELINE)
 
 
 def base(seed: str, rows: Sequence[Row]) -> None:
-    """A base's own scores, and what each preset makes of it."""
+    """A base's own scores, what each preset makes of it, and the differences."""
     presets = grouped(rows, preset)
     markdown(
         [f"`model.pretraining_seed={seed}`", *SCORES.values()],
         [["base", *scores(rows[:1], "base/")], *([p, *scores(presets[p])] for p in PRESETS)],
     )
+    differences({name: presets[name] for name in PRESETS}, BASELINE)
 
 
 def preset(row: Row) -> str:
