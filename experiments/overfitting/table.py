@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 from chord.compare.model import Estimate
@@ -16,6 +17,7 @@ from chord.compare.statistics import t_interval
 from experiments.tables import (
     Paired,
     Row,
+    chance,
     corrected,
     grouped,
     half,
@@ -98,6 +100,7 @@ def main() -> None:
     )
     markdown(header, table)
     ends(cells, curves)
+    across(found)
 
 
 def ends(cells: Mapping[Cell, Sequence[Row]], curves: Sequence[Row]) -> None:
@@ -118,6 +121,31 @@ def ends(cells: Mapping[Cell, Sequence[Row]], curves: Sequence[Row]) -> None:
         )
     print("after the last step, validation, %\n")
     markdown(["manner", "lr", "pairs", "greedy", "mean@4", "retained mean"], table)
+
+
+def across(found: Mapping[Cell, Phases]) -> None:
+    """Shifts from manner to manner, and ends from 128 to 512 pairs; their own family for Holm."""
+    shifts = {
+        cell: {seed: low - start[seed] for seed, low in lowest.items()}
+        for cell, each in found.items()
+        for lowest, start in [changes(each)["shift"]]
+    }
+    end = {cell: {s: own[LAST] for s, own in each.reward.items()} for cell, each in found.items()}
+    pairs = []
+    for rate in (1e-4, 1e-3):
+        for nearer, further in pairwise(MANNERS):
+            for n in (128, 512):
+                one, other = (Cell(manner=m, rate=rate, pairs=n) for m in (further, nearer))
+                pairs.append((f"shift, {one} - {nearer}", shifts[one], shifts[other]))
+        for manner in MANNERS[1:]:
+            many, few = (Cell(manner=manner, rate=rate, pairs=n) for n in (512, 128))
+            pairs.append((f"end, {many} - 128", end[many], end[few]))
+    known = Cell(manner="worked", rate=1e-3, pairs=128)
+    unseen = Cell(manner="tens_first", rate=1e-3, pairs=512)
+    pairs.append((f"end, {unseen} - {known}", end[unseen], end[known]))
+    print(f"mean@4, points, from cell to cell; p by Holm over these {len(pairs)}\n")
+    for each in corrected(pairs):
+        print(f"{each.name}: {signed(each.estimate)}, p {chance(each.p_holm)}")
 
 
 def spread(found: Estimate) -> bool:
