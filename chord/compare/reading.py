@@ -16,7 +16,7 @@ import orjson
 import yaml
 
 from chord.compare.model import Answer, LeftOut, Run
-from chord.compare.record import Record, stride
+from chord.compare.record import Record, numbered, stride
 from chord.compare.settings import flat_settings, read_choices, recorded_choices
 from chord.recorder import (
     EVALUATIONS,
@@ -67,6 +67,8 @@ def read_run(path: Path) -> tuple[Run | None, list[LeftOut]]:
         *_take(path / TIMINGS, record.timing),
         *_take(path / EVALUATIONS, record.evaluation),
     ]
+    if (disagreement := record.disagreement()) is not None:
+        left_out.append(LeftOut(what=str(path / EVALUATIONS), reason=disagreement))
     planned = config["steps"]
     final = record.final(planned)
     if final:
@@ -186,7 +188,7 @@ def _take(path: Path, use: Callable[[dict[str, Any]], str | None]) -> list[LeftO
         if trouble is not None:
             bad.setdefault(trouble, []).append(number)
     return [
-        LeftOut(what=f"{path}, {_numbers(numbers)}", reason=f"{reason}: left out")
+        LeftOut(what=f"{path}, {numbered('line', numbers)}", reason=f"{reason}: left out")
         for reason, numbers in bad.items()
     ]
 
@@ -204,14 +206,6 @@ def _partial(path: Path, record: Record, steps: int) -> list[LeftOut]:
             reason = f"holds {held} of {steps} steps: {what} are left out"
             found.append(LeftOut(what=str(file), reason=reason))
     return found
-
-
-def _numbers(numbers: Sequence[int]) -> str:
-    if len(numbers) == 1:
-        return f"line {numbers[0]}"
-    return f"lines {', '.join(map(str, numbers[:5]))}" + (
-        f" and {len(numbers) - 5} more" if len(numbers) > 5 else ""
-    )
 
 
 def _answers(

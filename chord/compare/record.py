@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -24,6 +24,8 @@ TOKENS = {"tokens/sft": "sft", "tokens/rl": "rl", "tokens/off_policy": "off_poli
 CHOSEN_BY = "val/balance_at_0.5"
 
 Row = Mapping[str, Any]
+Evaluation = tuple[int, str, str]
+"""Step, split and model."""
 
 
 @dataclass
@@ -31,7 +33,8 @@ class Record:
     """A run's rows as they come in; afterwards what a comparison needs of them.
 
     Rows have to rise in `step`. Of the curves, one of every `stride` steps is kept. `counted` and
-    `timed`: how many steps the sums of tokens and of seconds hold.
+    `timed`: how many steps the sums of tokens and of seconds hold. `disputed`: the steps of
+    which two evaluations disagree.
     """
 
     stride: int = 1
@@ -40,7 +43,8 @@ class Record:
     timed: int = 0
     seconds: float | None = None
     tokens: dict[str, float] = field(default_factory=dict)
-    evaluations: list[Row] = field(default_factory=list)
+    evaluations: dict[Evaluation, dict[str, float]] = field(default_factory=dict)
+    disputed: set[int] = field(default_factory=set)
     _timed_to: int = 0
     _last: Row | None = None
     _series: dict[str, tuple[list[int], list[float]]] = field(default_factory=dict)
@@ -98,13 +102,26 @@ class Record:
         return None
 
     def evaluation(self, row: Row) -> str | None:
-        """Take an evaluation; what is wrong with the row, if it has to be left out."""
+        """Take an evaluation; what is wrong with the row, if it has to be left out.
+
+        Of two of one step, split and model the last counts.
+        """
         if type(row.get("step")) is not int:
             return "has no step"
         if row.get("split") not in ("val", "test") or row.get("model") not in ("base", "trained"):
             return "has no split or model"
-        self.evaluations.append(row)
+        key = (row["step"], row["split"], row["model"])
+        known, found = self.evaluations.setdefault(key, {}), scores(row)
+        if any(known.get(name, value) != value for name, value in found.items()):
+            self.disputed.add(row["step"])
+        known |= found
         return None
+
+    def disagreement(self) -> str | None:
+        """Which evaluations came twice, with other scores; None where none did."""
+        if not self.disputed:
+            return None
+        return f"evaluations disagree at {numbered('step', sorted(self.disputed))}: the last counts"
 
     def final(self, step: int) -> dict[str, float]:
         """Scores of the trained model after `step` steps, of every split."""
@@ -116,20 +133,20 @@ class Record:
 
     def best(self) -> tuple[dict[str, float], int | None]:
         """The validation with the highest balance at .5 and its step; the earliest of equals."""
-        rows = [row for row in self._validations() if finite(row.get(CHOSEN_BY))]
+        rows = {step: row for step, row in self._validations().items() if CHOSEN_BY in row}
         if not rows:
             return {}, None
-        best = max(rows, key=lambda row: (float(row[CHOSEN_BY]), -int(row["step"])))
-        return scores(best), int(best["step"])
+        step = max(rows, key=lambda step: (rows[step][CHOSEN_BY], -step))
+        return rows[step], step
 
     def curves(self) -> dict[str, Curve]:
         """Each series with at most 200 points, the last step's among them. Call it at the end."""
         if self._last is not None:
             self._draw(self._last)
         for key in VALIDATION_CURVES:
-            by_step = {int(row["step"]): row[key] for row in self._validations() if key in row}
-            for step in sorted(by_step):
-                self._point(key, step, by_step[step])
+            for step, found in self._validations().items():
+                if key in found:
+                    self._point(key, step, found[key])
         return {key: thinned(*series) for key, series in self._series.items() if series[0]}
 
     def _draw(self, row: Row) -> None:
@@ -143,14 +160,20 @@ class Record:
             steps.append(step)
             values.append(float(value))
 
-    def _validations(self) -> Iterable[Row]:
-        return (r for r in self.evaluations if r["split"] == "val" and r["model"] == "trained")
+    def _validations(self) -> dict[int, dict[str, float]]:
+        """Those of the model in training, by step, which rises."""
+        found = {
+            step: each
+            for (step, split, model), each in self.evaluations.items()
+            if (split, model) == ("val", "trained")
+        }
+        return {step: found[step] for step in sorted(found)}
 
     def _scores(self, model: str, step: int) -> dict[str, float]:
         found: dict[str, float] = {}
-        for row in self.evaluations:
-            if row["model"] == model and row["step"] == step:
-                found |= scores(row)
+        for (at, _, whose), each in self.evaluations.items():
+            if (whose, at) == (model, step):
+                found |= each
         return found
 
 
@@ -195,6 +218,14 @@ def thinned(steps: Sequence[int], values: Sequence[float]) -> Curve:
     if places and places[-1] != len(steps) - 1:
         places.append(len(steps) - 1)
     return Curve(steps=[steps[i] for i in places], values=[values[i] for i in places])
+
+
+def numbered(what: str, numbers: Sequence[int]) -> str:
+    """`line 7`; `lines 1, 2, 3, 4, 5 and 2 more`."""
+    if len(numbers) == 1:
+        return f"{what} {numbers[0]}"
+    more = f" and {len(numbers) - 5} more" if len(numbers) > 5 else ""
+    return f"{what}s {', '.join(map(str, numbers[:5]))}{more}"
 
 
 def finite(value: Any) -> bool:

@@ -72,6 +72,8 @@ def _read(remote: Any, path: str) -> tuple[Run | None, list[LeftOut]]:
     if partial:
         held = f"the history holds {min(partial.values())} of {steps} steps"
         reasons.append(f"{held}: {' and '.join(partial)} are left out")
+    if (disagreement := record.disagreement()) is not None:
+        left_out.append(LeftOut(what=path, reason=disagreement))
     if reasons:
         left_out.append(LeftOut(what=path, reason="; ".join(reasons)))
     overrides = tuple(map(str, facts.get("overrides") or ()))
