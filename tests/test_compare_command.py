@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from compare_runs import make_run, write_run, write_sweep
+from compare_runs import evaluation, make_run, metrics, write_lines, write_run, write_sweep
 from rich.console import Console
 
 from chord.compare.command import main
@@ -107,6 +107,25 @@ def test_an_error_is_one_line(
     assert stopped.value.code == 1
     assert error.startswith(message)
     assert error.count("\n") == 1
+
+
+@pytest.mark.parametrize("huge", [9e29, 1e308])
+def test_huge_numbers_warn_of_nothing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], huge: float
+) -> None:
+    sweep = write_sweep(tmp_path / "a_sweep", SCORES)
+    for job, factor in ((0, 1), (4, -1)):
+        path, value = sweep / str(job), factor * huge
+        own = {name: value for name in metrics(0) if "/" in name}
+        write_lines(path / "metrics.jsonl", [{**metrics(step), **own} for step in range(4)])
+        scores = {name: value for name in evaluation(4, "test", "trained", 0.5) if "/" in name}
+        rows = [evaluation(4, split, "trained", 0.5) for split in ("val", "test")]
+        write_lines(path / "evaluations.jsonl", [row | scores for row in rows])
+        seconds = [{"step": step, "seconds/step": value} for step in range(4)]
+        write_lines(path / "timings.jsonl", seconds)
+    # A warning is an error here.
+    main([str(sweep)])
+    assert max(map(len, capsys.readouterr().out.split())) < 200
 
 
 def test_markup_and_control_characters_in_names_are_shown_as_they_are() -> None:

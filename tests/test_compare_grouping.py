@@ -194,7 +194,10 @@ def test_a_metric_that_some_runs_lack_is_over_the_others_and_said() -> None:
     found = compare([*runs[:2], make_run(seed=2, final=final)])
     assert found.groups[0].final[ACCURACY].n == 2
     assert [(each.what, each.reason) for each in found.left_out] == [
-        (f"{ACCURACY} of runs/cosine-phi-2", "not among the last scores, or not finite")
+        (
+            f"{ACCURACY} of runs/cosine-phi-2",
+            "not among the last scores, or no finite number below 1e30",
+        )
     ]
 
 

@@ -183,10 +183,11 @@ def test_a_directory_that_is_no_whole_run_is_left_out_with_its_reason(
     assert [(e.what, e.reason) for e in left_out] == [(str(path), f"failed: bad; {reason}")]
 
 
-def test_a_number_that_is_not_finite_is_no_score(tmp_path: Path) -> None:
+@pytest.mark.parametrize("value", [None, "x", True, 1e308, -1e30, 10**30])
+def test_a_number_that_cannot_be_averaged_is_no_score(tmp_path: Path, value: object) -> None:
     path = write_run(tmp_path / "run")
     row = evaluation(4, "test", "trained", 0.5)
-    write_lines(path / "evaluations.jsonl", [{**row, "test/retained/min": None}])
+    write_lines(path / "evaluations.jsonl", [{**row, "test/retained/min": value}])
     run, _ = read_run(path)
     assert run is not None
     assert "test/retained/min" not in run.final

@@ -184,7 +184,7 @@ def _lacking(groups: Sequence[Group], metrics: Sequence[str]) -> list[LeftOut]:
 
 
 def _lacking_one(group: Group, name: str) -> list[LeftOut]:
-    reason = "not among the last scores, or not finite"
+    reason = "not among the last scores, or no finite number below 1e30"
     if name not in group.final:
         return [LeftOut(what=f"{name} of {group.label}", reason=reason)]
     return [

@@ -21,6 +21,7 @@ STEP_CURVES = (
 )
 VALIDATION_CURVES = ("val/target_accuracy", "val/retained/mean")
 TOKENS = {"tokens/sft": "sft", "tokens/rl": "rl", "tokens/off_policy": "off_policy"}
+LARGEST = 1e30  # squares, cubes and ranges of what is below it do not overflow
 CHOSEN_BY = "val/balance_at_0.5"
 
 Row = Mapping[str, Any]
@@ -229,6 +230,5 @@ def numbered(what: str, numbers: Sequence[int]) -> str:
 
 
 def finite(value: Any) -> bool:
-    """Whether a value is a number that can be averaged: no null, NaN, infinity or truth."""
-    kind = type(value)
-    return (kind is float and math.isfinite(value)) or kind is int
+    """Whether a value can be averaged: a number below 1e30, no null, NaN, infinity or truth."""
+    return type(value) in (int, float) and abs(value) < LARGEST

@@ -179,7 +179,7 @@ def _metric_columns(table: Table, metrics: Sequence[str]) -> None:
 
 
 def _number(value: float, metric: str) -> str:
-    return f"{value:.1f}" if is_share(metric) else f"{value:.4g}"
+    return f"{value:.1f}" if is_share(metric) and abs(value) < 1e6 else f"{value:.4g}"
 
 
 def _thousands(value: float | None) -> str:

@@ -11,6 +11,7 @@ import numpy as np
 from scipy.special import stdtrit
 
 from chord.compare.model import Curve, Group, Run
+from chord.compare.record import LARGEST
 from chord.compare.statistics import LEVEL
 from chord.recorder import FINISHED
 
@@ -21,7 +22,6 @@ PREFERRED = (
     "rollout/reward", "rollout/entropy", "loss/sft", "loss/rl",
 )  # fmt: skip
 GAP = 65535
-LARGEST = 1e30  # beyond it the range of a curve could overflow
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
