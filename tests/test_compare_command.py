@@ -89,6 +89,13 @@ def test_files_go_where_they_are_wanted(tmp_path: Path) -> None:
         ([], "outputs/: no such directory here"),
         (["a_sweep", "--baseline", "schedule=sine"], "--baseline schedule=sine: no group"),
         (["a_sweep", "--metric", "speed"], "--metric speed: no finished run has it"),
+        (
+            ["missing", "--out", "file"],
+            "--out file: must be a directory that can be written into (a file is in the way)",
+        ),
+        (["missing", "--out", "file/new"], "--out file/new: must be a directory"),
+        (["missing", "--out", "/dev/null/new"], "--out /dev/null/new: must be a directory"),
+        (["b_sweep"], "b_sweep/comparison (--out names another): must be a directory"),
     ],
 )
 def test_an_error_is_one_line(
@@ -100,11 +107,13 @@ def test_an_error_is_one_line(
 ) -> None:
     (tmp_path / "empty").mkdir()
     write_sweep(tmp_path / "a_sweep", SCORES)
+    (write_sweep(tmp_path / "b_sweep", SCORES) / "comparison").touch()
+    (tmp_path / "file").touch()
     monkeypatch.chdir(tmp_path)
     with pytest.raises(SystemExit) as stopped:
         main(arguments)
-    error = capsys.readouterr().err
-    assert stopped.value.code == 1
+    out, error = capsys.readouterr()
+    assert (out, stopped.value.code) == ("", 1)
     assert error.startswith(message)
     assert error.count("\n") == 1
 
@@ -126,6 +135,17 @@ def test_huge_numbers_warn_of_nothing(
     # A warning is an error here.
     main([str(sweep)])
     assert max(map(len, capsys.readouterr().out.split())) < 200
+
+
+def test_a_place_that_cannot_be_written_into_is_said_before_anything_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    # For root every place can be written into.
+    monkeypatch.setattr("os.access", lambda *_: False)
+    with pytest.raises(SystemExit):
+        main([str(tmp_path / "missing"), "--out", str(tmp_path)])
+    reason = "must be a directory that can be written into (no permission to write)"
+    assert capsys.readouterr().err == f"--out {tmp_path}: {reason}\n"
 
 
 def test_markup_and_control_characters_in_names_are_shown_as_they_are() -> None:

@@ -14,6 +14,7 @@ opens offline.
 from __future__ import annotations
 
 import argparse
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -72,11 +73,13 @@ def run(options: argparse.Namespace) -> Comparison:
     from chord.compare.terminal import print_comparison
     from chord.tracking.base import shown
 
+    if options.out is not None:
+        make_directory(options.out, f"--out {options.out}")
     comparison, root = read(options)
+    out: Path = options.out or root / FOLDER
+    make_directory(out, f"{out} (--out names another)")
     console = Console(highlight=False)
     print_comparison(console, comparison)
-    out: Path = options.out or root / FOLDER
-    out.mkdir(parents=True, exist_ok=True)
     written = write_tables(comparison, out, parquet=options.parquet)
     pictures, remarks = write_plots(comparison, out)
     for remark in remarks:
@@ -90,6 +93,18 @@ def run(options: argparse.Namespace) -> Comparison:
     for path in (*pictures, *written):
         console.print(shown(path), markup=False, soft_wrap=True)
     return comparison
+
+
+def make_directory(path: Path, named: str) -> None:
+    """Make a directory for files unless it is there; ValueError where that can't be done."""
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        reason = None if os.access(path, os.W_OK | os.X_OK) else "no permission to write"
+    except OSError as error:
+        is_file = isinstance(error, FileExistsError | NotADirectoryError)
+        reason = "a file is in the way" if is_file else str(error.strerror).lower()
+    if reason is not None:
+        raise ValueError(f"{named}: must be a directory that can be written into ({reason})")
 
 
 def read(options: argparse.Namespace) -> tuple[Comparison, Path]:
