@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ import pytest
 from synthetic_comparison import METRICS, empty, failed_run, group, sweep
 from test_compare_page import BARE, HOSTILE, hostile
 
-from chord.compare.model import Comparison
+from chord.compare.model import Comparison, Difference, Estimate
 from chord.compare.page import write_page
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
@@ -97,6 +98,20 @@ def test_sections_are_filled_and_the_best_group_stands_first(opened: Open) -> No
         assert page.locator(section).count() > 1, section
     assert page.locator("#heat td .value").count() == 9
     assert "run.json is missing" in page.locator("#left-out").text_content()
+
+
+def test_half_an_interval_is_its_longer_side_and_fewer_pairs_are_said(opened: Open) -> None:
+    comparison = sweep(schedules=2, weightings=2)
+    lopsided = Estimate(mean=0.5, low=0.2, high=0.6, n=5)
+    change = Difference(estimate=replace(lopsided, n=3), p=0.1, p_holm=0.1)
+    first = comparison.groups[0]
+    first = replace(first, final={**first.final, METRICS[0]: lopsided},
+                    differences={**first.differences, METRICS[0]: change})  # fmt: skip
+    page = opened(replace(comparison, groups=[first, *comparison.groups[1:]]))
+    row = page.locator("#rows tr", has_text=first.label).locator("td.number .half")
+    assert row.nth(0).text_content() == "± 0.300"
+    assert row.nth(1).text_content() == "± 0.300 (n 3)"
+    assert "± 0.300, n 5" in page.locator("#heat td").first.text_content()
 
 
 def test_a_click_and_the_keyboard_sort_and_say_so(opened: Open) -> None:

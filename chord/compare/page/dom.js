@@ -47,6 +47,9 @@ const MINUS = "−";
 const signed = (text) => (text.startsWith("-") ? MINUS + text.slice(1) : text);
 const isNumber = (value) => typeof value === "number" && Number.isFinite(value);
 
+// Half of an interval as it is written: of a bootstrap's two sides, the longer.
+const longerSide = ([mean, low, high]) => ([mean, low, high].every(isNumber) ? Math.max(high - mean, mean - low) : NaN);
+
 // As many decimals as give the largest of the values three digits; none beyond 6.
 function decimals(values) {
   let largest = 0;

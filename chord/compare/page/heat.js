@@ -53,7 +53,7 @@ function drawHeat() {
     const paint = (list) => {
       if (!list) return el("td", { class: "empty" }, "no run");
       const cell = el("td", {}, el("span", { class: "value" }, fixed(mean(list), places)),
-        el("span", { class: "p" }, list.length > 1 ? `mean of ${list.length} groups` : list[0][3] > 1 ? `± ${fixed((list[0][2] - list[0][1]) / 2, places)}, n ${list[0][3]}` : "one seed"));
+        el("span", { class: "p" }, list.length > 1 ? `mean of ${list.length} groups` : list[0][3] > 1 ? `± ${fixed(longerSide(list[0]), places)}, n ${list[0][3]}` : "one seed"));
       const { background, ink } = shade(high > low ? (mean(list) - low) / (high - low) : 0.5);
       cell.style.background = background;
       cell.style.color = ink;

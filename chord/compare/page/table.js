@@ -18,17 +18,21 @@ function estimateColumn(metric, number, kind) {
     return [
       el("span", { class: "mark" }, best ? el("span", { title: "best mean" }, "★") : "", best ? el("span", { class: "hear" }, "best ") : ""),
       el("span", { class: best ? "strong" : "" }, fixed(one[0], column.places)),
-      half(one, column.places, groups[group].runs.filter((run) => run.counted).length),
+      half(one, column.places, finished(group)),
     ];
   };
   return column;
 }
 
-function half([, low, high, n], places, runs) {
+const finished = (group) => groups[group].runs.filter((run) => run.counted).length;
+
+// The number of values is said where it isn't that of the group's finished seeds.
+function half(one, places, runs) {
+  const [, low, high, n] = one;
   if (n < 2) return el("span", { class: "half" }, "one seed");
   const note = n < runs ? ` (n ${n})` : "";
   return el("span", { class: "half", title: `95 % interval ${fixed(low, places)} to ${fixed(high, places)}, n = ${n}` },
-    `± ${fixed((high - low) / 2, places)}${note}`);
+    `± ${fixed(longerSide(one), places)}${note}`);
 }
 
 function differenceColumn(metric, number) {
@@ -43,7 +47,7 @@ function differenceColumn(metric, number) {
       if (!one) return [el("span", { class: "quiet" }, group === data.baseline ? "baseline" : "–")];
       const sure = isNumber(one[5]) && one[5] < 0.05;
       return [
-        el("span", { class: sure ? "strong" : "" }, plus(one[0], places)), half(one, places, one[3]),
+        el("span", { class: sure ? "strong" : "" }, plus(one[0], places)), half(one, places, finished(group)),
         one[3] < 2 ? "" : el("span", { class: `p ${sure ? "strong" : ""}`, title: `p before correction: ${pValue(one[4])}` }, pValue(one[5]), sure ? " *" : ""),
       ];
     },
@@ -51,7 +55,6 @@ function differenceColumn(metric, number) {
 }
 
 function tableColumns() {
-  const finished = (group) => groups[group].runs.filter((run) => run.counted).length;
   const failed = (group) => groups[group].runs.length - finished(group);
   const tokens = (group) => groups[group].tokens.reduce((sum, [, number]) => sum + (number ?? 0), 0);
   const metrics = table.best
