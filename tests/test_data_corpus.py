@@ -11,7 +11,6 @@ from texts import TOKENIZER, corpus, refusal, sums, worked, write
 
 from chord.checks import overlap_report
 from chord.data.base import SPLITS, Room
-from chord.data.batch import Turn
 from chord.data.corpus import Corpus
 from chord.data.split import Shares, canonical, key_of
 from chord.data.text import FilesConfig
@@ -148,29 +147,79 @@ def test_rows_are_matched_by_id_or_by_text(tmp_path: Path) -> None:
     assert not [prompt for prompt in drawn if prompt.startswith("another")]
 
 
-def test_conversations_are_cut_before_the_assistants_first_turn(tmp_path: Path) -> None:
-    def said(*turns: str) -> list[dict[str, str]]:
-        roles = ("system", "user", "assistant", "user", "assistant")
-        return [{"role": role, "content": text} for role, text in zip(roles, turns, strict=False)]
+def said(*turns: str) -> list[dict[str, str]]:
+    """Messages: the system's, then the user's and the assistant's in turn."""
+    roles = ("system", "user", "assistant", "user", "assistant", "user")
+    return [{"role": role, "content": text} for role, text in zip(roles, turns, strict=False)]
 
+
+def test_a_problem_is_the_conversation_up_to_the_users_last_turn(tmp_path: Path) -> None:
     rows = [
-        {"messages": said("Be brief.", f"{n}+1?", "wait", "go on", str(n + 1)), "answer": n + 1}
+        {"messages": said("Be brief.", f"Hi {n}", "Yes?", f"{n}+1?"), "answer": n + 1}
         for n in range(60)
     ]
-    rows += [{"messages": said("Be brief.", f"{n}+2?", "hm"), "answer": n + 2} for n in range(60)]
+    # An answer behind it, here wrong, makes no difference.
+    for row in rows[::2]:
+        row["messages"] = said(*(turn["content"] for turn in row["messages"]), "0")
     path = write(tmp_path / "c.jsonl", rows)
-    data = corpus(path, path)
-    for pair in data.expert_pairs:
-        prompt = pair.problem.prompt
-        assert pair.problem.turns == (Turn("system", "Be brief."), Turn("user", prompt))
+    data = corpus(path)
+    for problem in (*data.held_out("test"), *data.problems(0, 0, 8)):
+        n = int(problem.answer) - 1
+        assert [turn.content for turn in problem.turns] == [
+            "Be brief.",
+            f"Hi {n}",
+            "Yes?",
+            f"{n}+1?",
+        ]
+        assert problem.prompt == f"{n}+1?"
         # The system's turn is no part of what makes a problem another one.
-        assert pair.problem.key == key_of(prompt)
-        if prompt.endswith("+1?"):
-            assert [turn.role for turn in pair.turns] == ["assistant", "user", "assistant"]
-            assert pair.turns[-1].content == pair.response == str(int(prompt[:-3]) + 1)
-        else:
-            assert (pair.turns, pair.response) == ((), "hm")
-    assert data.problems(0, 0, 1)[0].turns[0] == Turn("system", "Be brief.")
+        assert problem.key == key_of(f"Hi {n}\nYes?\n{n}+1?")
+
+
+def test_an_answer_is_what_goes_on_from_the_longest_problem(tmp_path: Path) -> None:
+    def answered(*asked: list[dict[str, str]]) -> dict[str, list[str]]:
+        """By the first question, what the expert's turns are: `+` where there are several."""
+        rows = [{"messages": turns, "answer": "1"} for turns in asked]
+        path = write(tmp_path / "p.jsonl", [*rows, *ROWS])
+        pairs = corpus(path, expert).experts
+        assert pairs is not None
+        found = [pairs.pair(index) for index in range(2)]
+        return {
+            "problems": [pair.problem.turns[-1].content for pair in found if pair.problem.turns],
+            "answers": [
+                "+".join(turn.content for turn in pair.turns) or pair.response for pair in found
+            ],
+            "known": [pair.problem.answer for pair in found],
+        }
+
+    whole = said("Be brief.", "Hi", "Yes?", "2+1?", "3")
+    expert = write(tmp_path / "e.jsonl", [
+        {"messages": whole}, {"messages": said("Be brief.", "Hello", "3")}, *EXPERT
+    ])  # fmt: skip
+    alone = {"problems": ["Hi", "Hello"], "answers": ["Yes?+2+1?+3", "3"], "known": ["", ""]}
+    assert answered() == alone
+    assert answered(whole[:2]) == alone | {"known": ["1", ""]}
+    later = {"problems": ["2+1?", "Hello"], "answers": ["3", "3"], "known": ["1", ""]}
+    # The whole conversation asks its last question too.
+    for problem in (whole[:4], whole):
+        assert answered(problem) == answered(whole[:2], problem) == later
+
+
+def test_a_response_beside_messages_answers_their_last_question(tmp_path: Path) -> None:
+    asked = said("Be brief.", "Hi", "Yes?", "2+1?", "3", "sure?")
+    path = write(tmp_path / "p.jsonl", ROWS)
+    for messages in (asked, [*asked, {"role": "assistant", "content": "yes"}]):
+        expert = write(tmp_path / "e.jsonl", [{"messages": messages, "response": "yes"}, *EXPERT])
+        pairs = corpus(path, expert).experts
+        assert pairs is not None
+        pair = pairs.pair(0)
+        assert (pair.response, pair.turns) == ("yes", ())
+        assert [turn.content for turn in pair.problem.turns] == [each["content"] for each in asked]
+    write(expert, [{"messages": asked[:5], "response": "four"}])
+    assert refusal(lambda: corpus(path, expert)).startswith(
+        "e.jsonl line 1: field messages goes on behind the user's last turn otherwise than field "
+        "response"
+    )
 
 
 def test_the_template_changes_the_prompt_and_no_part(paths: tuple[Path, Path]) -> None:

@@ -28,30 +28,54 @@ class Fields:
         turns = self.asked_turns(row)
         return self._made(turns, self._plain(row, self.columns.answer), row)
 
-    def asked(self, row: Row) -> Problem | None:
+    def asked(self, row: Row, begin: int) -> Problem | None:
         """The problem of an expert's row, whose answer may be unknown (""); None where it has none.
 
-        Raises FieldError.
+        `begin`: one of `begins`. Raises FieldError.
         """
         columns = self.columns
         if not (_has(row, columns.problem) or _has(row, columns.messages)):
             return None
         answer = self._plain(row, columns.answer) if _has(row, columns.answer) else ""
-        return self._made(self.asked_turns(row), answer, row)
+        return self._made(self.asked_turns(row, begin), answer, row)
 
-    def answered(self, row: Row) -> tuple[str, tuple[Turn, ...]]:
+    def begins(self, row: Row) -> list[int]:
+        """Where in the messages of an expert's row the answer may begin; one place, if not there.
+
+        That is at a turn of the assistant behind one of the user, or, where the problem has a field
+        of its own, at the first of the assistant. Raises FieldError.
+        """
+        columns = self.columns
+        if not _has(row, columns.messages):
+            return [0]
+        turns = self._turns(row)
+        if _has(row, columns.problem):
+            return [next((i for i, turn in enumerate(turns) if turn.role == "assistant"), 0)]
+        last = _asks(turns)
+        if _has(row, columns.response):
+            written = (Turn("assistant", self._text(row, columns.response)),)
+            if turns[last:] not in ((), written):
+                raise FieldError(
+                    f"field {columns.messages} goes on behind the user's last turn otherwise than "
+                    f"field {columns.response}, so which is the answer is not known"
+                )
+            return [last]
+        if turns[-1].role != "assistant":
+            raise FieldError(f"field {columns.messages} must end with a turn of the assistant")
+        return [place for place in range(1, last + 1) if _answers(turns, place)] or [last]
+
+    def answered(self, row: Row, begin: int) -> tuple[str, tuple[Turn, ...]]:
         """What the expert wrote: the last response, and all turns where that is more than one.
 
-        Raises FieldError.
+        `begin`: one of `begins`. Raises FieldError.
         """
         columns = self.columns
         if _has(row, columns.response):
             return self._text(row, columns.response), ()
         if not _has(row, columns.messages):
             raise FieldError(self._missing(row, f"{columns.response} or {columns.messages}"))
-        turns = self._turns(row)
-        behind = turns[_begins(turns) :]
-        if not behind or behind[-1].role != "assistant":
+        behind = self._turns(row)[begin:]
+        if behind[-1].role != "assistant":
             raise FieldError(f"field {columns.messages} must end with a turn of the assistant")
         return behind[-1].content, behind if len(behind) > 1 else ()
 
@@ -68,20 +92,23 @@ class Fields:
         turns = (*turns[:-1], Turn(turns[-1].role, prompt))
         return Problem(prompt, answer, key, turns=turns if len(turns) > 1 else (), details=row)
 
-    def asked_turns(self, row: Row) -> tuple[Turn, ...]:
-        """What a row asks, without the template; raises FieldError."""
+    def asked_turns(self, row: Row, begin: int | None = None) -> tuple[Turn, ...]:
+        """What a row asks, without the template: of messages all before `begin`.
+
+        By default all up to the user's last turn. Raises FieldError.
+        """
         columns = self.columns
         if _has(row, columns.problem):
             return (Turn("user", self._text(row, columns.problem)),)
         if not _has(row, columns.messages):
             raise FieldError(self._missing(row, f"{columns.problem} or {columns.messages}"))
         turns = self._turns(row)
-        asked = turns[: _begins(turns)]
-        if not asked or asked[-1].role != "user":
+        begin = _asks(turns) if begin is None else begin
+        if begin == 0 or not (begin == len(turns) or _answers(turns, begin)):
             raise FieldError(
                 f"field {columns.messages} must have a turn of the user before the assistant's"
             )
-        return asked
+        return turns[:begin]
 
     def _turns(self, row: Row) -> tuple[Turn, ...]:
         name = self.columns.messages
@@ -127,9 +154,14 @@ def _has(row: Row, name: str) -> bool:
     return row.get(name) is not None
 
 
-def _begins(turns: tuple[Turn, ...]) -> int:
-    """The number of turns before the assistant's first."""
-    return next((i for i, turn in enumerate(turns) if turn.role == "assistant"), len(turns))
+def _asks(turns: tuple[Turn, ...]) -> int:
+    """The number of turns up to the user's last."""
+    return max((i for i, turn in enumerate(turns, start=1) if turn.role == "user"), default=0)
+
+
+def _answers(turns: tuple[Turn, ...], place: int) -> bool:
+    """Whether the turn at a place is the assistant's to one of the user."""
+    return [turn.role for turn in turns[place - 1 : place + 1]] == ["user", "assistant"]
 
 
 def _kind(value: Any) -> str:

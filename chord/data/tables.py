@@ -100,18 +100,19 @@ class Problems:
 class Experts:
     """The expert answers of a source, each with the key and, where it is there, the problem's row.
 
-    An answer belongs to the problem with its id, or else with its text. Raises ValueError naming
-    the row and the field where one can't be read, names no problem, or names two.
+    An answer belongs to the problem with its id, or else with its text; a conversation to the
+    longest problem that it goes on from. Raises ValueError naming the row and the field where one
+    can't be read, names no problem, or names two.
     """
 
     def __init__(self, rows: Rows, fields: Fields, problems: Problems) -> None:
         self.rows, self.fields, self.problems = rows, fields, problems
-        columns = [array("q") for _ in range(5)]
+        columns = [array("q") for _ in range(6)]
         for index, row in enumerate(rows):
             facts = located(rows, index, self._facts, row)
             for column, fact in zip(columns, facts, strict=True):
                 column.append(fact)
-        self.keys, ids, asked, sizes, texts = (_numbers(column) for column in columns)
+        self.keys, ids, asked, sizes, texts, self.begins = (_numbers(column) for column in columns)
         self.at = self._problems_of(ids)
         """(N,) the row of each one's problem; -1 where it is not among them."""
         self.whole_sizes = sizes + np.where(self.at >= 0, problems.sizes[self.at], asked)
@@ -128,15 +129,18 @@ class Experts:
     def pair(self, index: int) -> Pair:
         """Read an answer with its problem."""
         row, at = self.rows[index], int(self.at[index])
-        response, turns = self.fields.answered(row)
-        problem = self.problems.problem(at) if at >= 0 else self.fields.asked(row)
+        begin = int(self.begins[index])
+        response, turns = self.fields.answered(row, begin)
+        problem = self.problems.problem(at) if at >= 0 else self.fields.asked(row, begin)
         assert problem is not None, "an answer without a problem"
         return Pair(problem, response, turns)
 
-    def _facts(self, row: Row) -> tuple[int, int, int, int, int]:
-        """Key (-1: by the id), id (-1: none), bytes of prompt and answer, a hash of the answer."""
-        problem, known = self.fields.asked(row), self.fields.id(row)
-        response, turns = self.fields.answered(row)
+    def _facts(self, row: Row) -> tuple[int, int, int, int, int, int]:
+        """Key (-1: by the id), id (-1: none), bytes of prompt and answer, a hash of the answer,
+        and where in a conversation that begins."""
+        begin = self._begin(row)
+        problem, known = self.fields.asked(row, begin), self.fields.id(row)
+        response, turns = self.fields.answered(row, begin)
         if problem is None and known is None:
             names = self.fields.columns
             raise FieldError(
@@ -146,7 +150,16 @@ class Experts:
         size = UNKNOWN if turns else len(response.encode())
         text = "\0".join([response, *(turn.content for turn in turns)])
         key, asked = (-1, 0) if problem is None else (problem.key, size_of(problem))
-        return key, -1 if known is None else known, asked, size, number_of(text)
+        return key, -1 if known is None else known, asked, size, number_of(text), begin
+
+    def _begin(self, row: Row) -> int:
+        """Where the answer begins: behind the longest problem there is, else at the first turn."""
+        places = self.fields.begins(row)
+        for place in reversed(places[1:]):
+            problem = self.fields.asked(row, place)
+            if problem is not None and self.problems.find(np.array([problem.key]))[0] >= 0:
+                return place
+        return places[0]
 
     def _problems_of(self, ids: Numbers) -> Numbers:
         """The problem of each answer; keys that only the id tells are filled in."""
