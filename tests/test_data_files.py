@@ -11,6 +11,7 @@ import pytest
 from pyarrow import parquet
 from texts import corpus, refusal, sums, worked, write
 
+from chord.data.fields import Fields
 from chord.data.files import open_rows
 
 ROWS = sums(25)
@@ -48,7 +49,11 @@ def test_lines_may_be_blank_or_end_in_any_way(tmp_path: Path) -> None:
             '{"problem": "1", "answer": 1}\n\n{"pro',
             "p.jsonl line 3: is not valid JSON (unexpected end of data)",
         ),
-        ("p.jsonl", "[1]", "p.jsonl line 1: must be an object with named fields"),
+        ("p.jsonl", "1", "p.jsonl line 1: must be an object with named fields"),
+        ("p.json", ' [{"problem": "1", "answer": 1}]', "p.json line 1: begins a JSON array; write"),
+        ("p.json", "\n[\n  {\n", "p.json line 2: begins a JSON array; write one object on each"),
+        ("p.json", "{\n}", "p.json line 1: is not valid JSON (unexpected end of data); each line"),
+        ("p.jsonl", '{"problem": "1", "answer": 1}\n[1]', "p.jsonl line 2: must be an object with"),
     ],
 )
 def test_what_cannot_be_read_is_named(tmp_path: Path, name: str, text: str, message: str) -> None:
@@ -120,6 +125,29 @@ def test_a_library_that_is_missing_is_named(
         f"data.problems={path}: needs {'the datasets library' if module == 'datasets' else module}"
         f"; pip install 'chord-posttraining[{extra}]'"
     )
+
+
+def test_a_number_is_read_as_it_is_written_or_refused(tmp_path: Path) -> None:
+    path = tmp_path / "p.jsonl"
+    for written in ("1000000000000000000000000000031", "-18446744073709551617", "9007199254740993"):
+        path.write_text(f'{{"problem": "1", "answer": {written}, "other": [{written}]}}')
+        (row,) = open_rows("data.problems", str(path))
+        assert Fields().problem(row).answer == written
+        assert row["other"] == [int(written)]
+    for written in ("1e30", "-9007199254740993.0", "9007199254740992.0"):
+        path.write_text(f'{{"problem": "1", "answer": {written}}}')
+        assert refusal(lambda: corpus(path)) == (
+            f"p.jsonl line 1: field answer is {float(written)}, which is no exact number; write it "
+            "as text"
+        )
+    table = tmp_path / "p.parquet"
+    for value in (1e30, float("nan"), float("-inf")):
+        rows = [{"problem": "1", "answer": 2.5}, {"problem": "2", "answer": value}]
+        parquet.write_table(pyarrow.Table.from_pylist(rows), table)
+        said = refusal(lambda: corpus(table))
+        assert said.startswith(
+            f"p.parquet row 2: field answer is {value}, which is no exact number"
+        )
 
 
 @pytest.mark.parametrize(

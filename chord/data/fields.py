@@ -11,6 +11,9 @@ from chord.data.files import Row
 from chord.data.split import key_of, number_of
 from chord.data.text import Columns
 
+_EXACT = 2**53
+"""From here on floating-point numbers leave whole numbers out."""
+
 
 class FieldError(ValueError):
     """What is wrong with a field of a row; whoever knows the row says where."""
@@ -140,8 +143,12 @@ class Fields:
         number = isinstance(value, int | float | Decimal) and not isinstance(value, bool)
         if not number and (not isinstance(value, str) or not value.strip()):
             raise FieldError(f"field {name} is {_kind(value)}, must be text or a number")
-        if isinstance(value, float) and value.is_integer():
-            value = int(value)
+        if isinstance(value, float):
+            if not abs(value) < _EXACT:
+                raise FieldError(
+                    f"field {name} is {value}, which is no exact number; write it as text"
+                )
+            value = int(value) if value.is_integer() else value
         return str(value)
 
     def _missing(self, row: Row, name: str) -> str:

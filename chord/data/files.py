@@ -5,6 +5,7 @@ What stays in memory of a file is where its rows begin, never their text.
 
 from __future__ import annotations
 
+import json
 import re
 from abc import ABC, abstractmethod
 from array import array
@@ -24,6 +25,7 @@ LINES = (".jsonl", ".ndjson", ".json")
 _BOM = b"\xef\xbb\xbf"
 _GROUPS = 4  # row groups of a Parquet file that are kept
 _CHUNK = 1 << 20
+_LONG = re.compile(rb"[0-9]{16}")
 _HUB = re.compile(r"hub://([\w.-]+/[\w.-]+)(?:/([\w.-]+))?(?::([\w.-]+))?")
 
 
@@ -101,14 +103,30 @@ class JsonLines(Rows):
         return f"{self.name} line {lines}"
 
     def _parsed(self, line: bytes, index: int) -> Row:
+        line = line.removeprefix(_BOM)
         try:
-            row = orjson.loads(line.removeprefix(_BOM))
-        except orjson.JSONDecodeError as error:
+            row = orjson.loads(line)
+            if _LONG.search(line):
+                # orjson rounds whole numbers beyond 64 bits.
+                row = json.loads(line)
+        except ValueError as error:
+            if index == 0 and line.strip()[:1] == b"[":
+                raise self._array() from error
             reason = str(error).partition(":")[0]
-            raise ValueError(f"{self.where(index)}: is not valid JSON ({reason})") from error
+            raise ValueError(
+                f"{self.where(index)}: is not valid JSON ({reason}); each line must hold one object"
+            ) from error
+        if index == 0 and isinstance(row, list):
+            raise self._array()
         if not isinstance(row, dict):
             raise ValueError(f"{self.where(index)}: must be an object with named fields")
         return row
+
+    def _array(self) -> ValueError:
+        return ValueError(
+            f"{self.where(0)}: begins a JSON array; write one object on each line, as "
+            f"jq -c '.[]' {self.name} does"
+        )
 
 
 class Parquet(Rows):
