@@ -23,6 +23,7 @@ from chord.data.split import Shares
 from chord.data.tables import Lazy, Problems
 from chord.data.text import Columns
 from chord.rewards import Grader, Numeric, ReasoningGym, Reward, Text
+from chord.rewards.answers import known_answer
 
 if TYPE_CHECKING:
     from chord.data.base import Data
@@ -41,7 +42,7 @@ class Match(Reward):
 
     def score(self, problem: Problem, response: str) -> float:
         """1.0 for the same number, or the same text in any case; 0.0 otherwise."""
-        if _NUMBER.fullmatch(problem.answer.strip()):
+        if _NUMBER.fullmatch(known_answer(problem.answer).strip()):
             return Numeric().score(problem, response)
         return Text(ignore_case=True).score(problem, response)
 

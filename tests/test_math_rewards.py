@@ -46,8 +46,24 @@ def task(name: str, **settings: object) -> Problem:
         ("2*x + 1", ["$1 + 2x$", "The answer is 2x+1.", "2*x+1"], ["$2x$", "2x-1"]),
         ("(1, 2)", [r"$(1,2)$", "Answer: (1, 2)"], ["$(2,1)$", "2"]),
         ("1,234", ["1234", "There are 1,234 of them."], ["234"]),
-        ("50%", ["The answer is 50%.", r"$\frac{1}{2}$"], ["$5$"]),
+        ("50%", ["The answer is 50%.", r"$\frac{1}{2}$", r"\boxed{50\%}"], ["$5$"]),
         (r"$\sqrt{12}$", [r"\boxed{2\sqrt{3}}"], [r"$\sqrt{13}$"]),
+        (
+            "6",
+            [r"\boxed{5}. Wait, I see now: \boxed{6}", "$\\boxed{5}$, no,\n\n$\\boxed{6}$"],
+            [r"\boxed{6}. Wait, it is \boxed{5}", r"\boxed{5}, or \boxed{}"],
+        ),
+        (
+            r"\frac{6}{5}",
+            [r"\boxed{5}, so it is \boxed{\frac{\frac{6}{5}}{1}}, ok"],
+            [r"\boxed{6}"],
+        ),
+        ("{5, 6}", [r"\boxed{5,6}", r"$\boxed{\{5, 6\}}$"], [r"\boxed{6}"]),
+        (
+            "It costs $5 and $7, that is <<5+7=12>>12.\n#### 12",
+            ["12", r"\boxed{12}", "$5 and $8 make\n#### 12", "5+7=12\n#### $12"],
+            ["$5 and $7 make $12.\n#### 13", "12 or so\n#### 13\n", "7"],
+        ),
         ("3", ["x = 1 or so; finally $x = 3$"], ["__import__('os').getpid()"]),
     ],
 )

@@ -58,6 +58,8 @@ def test_the_last_number_is_read(text: str, number: Fraction | None) -> None:
         ("-2", "2", 0.0, 0),
         ("4042", "", 0.0, 0),
         ("#### 18", "18 eggs", 0.0, 1),
+        ("He sells 16 - 7 = <<16-7=9>>9 eggs.\n#### 9", "9", 0.0, 1),
+        ("He sells 9.\n#### 1,009\n", "16 - 7 = 9\n#### 1009", 0.0, 1),
     ],
 )
 def test_numbers_are_compared_as_fractions(
@@ -89,6 +91,10 @@ def test_an_answer_without_a_number_costs_its_own_responses_and_not_the_run() ->
         (r"thus \boxed{1} or \boxed{\frac{1}{2}}, answer: 3", r"\frac{1}{2}"),
         (r"\boxed{1", "1"),
         ("</answer> 5", "</answer> 5"),
+        ("The answer is 3, or\n#### 5 eggs\n\n", "5 eggs"),
+        ("#### 3\nThe answer is 5.", "5"),
+        ("##### 5", "##### 5"),
+        ("####", "####"),
         ("one\ntwo.\n\n", "two"),
         ("", ""),
     ],
@@ -102,9 +108,21 @@ def test_an_answer_of_several_lines_is_kept_whole() -> None:
     assert stated_answer("1 2\n3 4\n", lines=True) == "1 2\n3 4"
     assert Text().score(problem("1 2\n3 4"), "1 2\n3 4") == 1
     assert Text().score(problem("3 4"), "1 2\n3 4") == 1
+    assert stated_answer("1 2\n#### 3", lines=True) == "1 2\n#### 3"
 
 
-@pytest.mark.parametrize("mark", ["<answer>", r"\boxed{", "answer is ", "answer: ", "1,234,", "{"])
+def test_of_a_worked_solution_the_last_line_is_compared() -> None:
+    solution = problem("It is in France.\n#### Paris")
+    assert Text().score(solution, "The answer is Paris.") == 1
+    assert Text().score(solution, solution.answer) == 1
+    assert Text().score(solution, "France") == 0
+    with pytest.raises(ValueError, match="holds no number"):
+        Numeric().prepare(problem("One of 3.\n#### Paris"))
+
+
+@pytest.mark.parametrize(
+    "mark", ["<answer>", r"\boxed{", "answer is ", "answer: ", "1,234,", "{", "#### 1\n", "#### "]
+)
 def test_a_long_response_is_read_in_linear_time(mark: str) -> None:
     # A few milliseconds; a rule that looks back at each mark would take minutes.
     assert stated_answer(mark * 50_000) is not None

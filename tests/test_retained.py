@@ -93,6 +93,7 @@ def test_numbers_are_compared_as_numbers_and_texts_as_texts() -> None:
     for answer, response, right in (
         ("1,200", "So it is 1200.", 1),
         ("4", "The answer is 5", 0),
+        ("3 and 1 make 4.\n#### 4", "It is 4.0 in all.", 1),
         ("Paris", "The answer is paris.", 1),
         ("Paris", "London", 0),
         ("Paris", "", 0),

@@ -10,7 +10,7 @@ from importlib.util import find_spec
 from typing import Any
 
 from chord.data.batch import Problem
-from chord.rewards.answers import stated_answer
+from chord.rewards.answers import known_answer, last_box, result_line, stated_answer
 from chord.rewards.isolated import Isolated
 
 _LATEX = re.compile(r"\$|\\[(\[]|\\boxed")
@@ -25,8 +25,9 @@ _PLAIN = re.compile(
 class Math(Isolated):
     """1 where math-verify finds the response's expression equal to the answer's, else 0.
 
-    Both are LaTeX or plain (`1/2`, `2*x + 1`); of a response its last or its stated expression is
-    taken. https://github.com/huggingface/Math-Verify
+    Both are LaTeX or plain (`1/2`, `2*x + 1`). Of a response its last box is taken, else a last
+    line `#### ...`, else its stated or its last expression.
+    https://github.com/huggingface/Math-Verify
     """
 
     def load(self) -> None:
@@ -55,18 +56,29 @@ class Math(Isolated):
 @lru_cache(maxsize=256)
 def _gold(answer: str) -> Any:
     """The known answer as sympy's expressions; empty where it is none."""
-    if _LATEX.search(answer):
-        return _parse(answer)
-    return _parse(f"${answer}$") or _parse(answer)
+    return _written(known_answer(answer))
 
 
 def _stated(response: str) -> Any:
-    """The expressions of a response: a plain one that it states, or what math-verify finds."""
+    """The expressions of a response: its last box, a plain one that it states, or what math-verify
+    finds."""
+    # Of several boxes math-verify makes a set.
+    if (box := last_box(response)) is not None:
+        return _parse(rf"\boxed{{{box}}}") or _parse(f"${box}$")
+    if result := result_line(response):
+        return _written(result)
     if not _LATEX.search(response):
         plain = stated_answer(response)
         if _PLAIN.fullmatch(plain) and (found := _parse(f"${plain}$")):
             return found
     return _parse(response)
+
+
+def _written(text: str) -> Any:
+    """The expressions of a text that is nothing else, LaTeX or plain."""
+    if _LATEX.search(text):
+        return _parse(text)
+    return _parse(f"${text}$") or _parse(text)
 
 
 def _parse(text: str) -> Any:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 from chord.data.batch import Problem
-from chord.rewards.answers import last_number
+from chord.rewards.answers import known_answer, last_number
 from chord.rewards.base import Grade, Reward
 
 
@@ -27,7 +27,7 @@ class Numeric(Reward):
 
     def score(self, problem: Problem, response: str) -> float:
         """1.0 if the last number is the answer's; ValueError where the answer holds none."""
-        right, given = last_number(problem.answer), last_number(response)
+        right, given = last_number(known_answer(problem.answer)), last_number(response)
         if right is None:
             raise ValueError(
                 f"reward=numeric: the answer {problem.answer!r:.60} of a problem holds no number; "

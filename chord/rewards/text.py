@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from chord.data.batch import Problem
-from chord.rewards.answers import stated_answer
+from chord.rewards.answers import known_answer, stated_answer
 from chord.rewards.base import Reward
 
 PARTS = ("stated", "whole")
@@ -30,7 +30,8 @@ class Text(Reward):
 
     def score(self, problem: Problem, response: str) -> float:
         """1.0 for the same text, else 0.0."""
-        given, right = part_of(response, self.part, problem.answer), problem.answer.strip()
+        right = known_answer(problem.answer).strip()
+        given = part_of(response, self.part, right)
         if self.ignore_case:
             given, right = given.casefold(), right.casefold()
         return float(bool(response) and given == right)
