@@ -13,8 +13,9 @@ from chord.checks import overlap_report
 from chord.data.base import SPLITS, Room
 from chord.data.corpus import Corpus
 from chord.data.split import Shares, canonical, key_of
-from chord.data.text import FilesConfig
+from chord.data.text import Columns, FilesConfig
 from chord.models.hf.config import HFModel
+from chord.rewards import Numeric
 
 ROWS = sums(200)
 EXPERT = worked(ROWS[:80])
@@ -222,6 +223,21 @@ def test_a_response_beside_messages_answers_their_last_question(tmp_path: Path) 
     )
 
 
+def test_worked_solutions_are_answers_and_an_experts_responses(tmp_path: Path) -> None:
+    rows = [
+        {"question": f"{n} and {n}?", "answer": f"{n}+{n}=<<{n}+{n}={2 * n}>>{2 * n}\n#### {2 * n}"}
+        for n in range(60)
+    ]
+    path = write(tmp_path / "g.jsonl", rows)
+    data = corpus(path, path, columns=Columns(problem="question", response="answer"))
+    for pair in data.expert_pairs:
+        assert pair.problem.answer == pair.response
+        double = 2 * int(pair.problem.prompt.partition(" ")[0])
+        assert Numeric().score(pair.problem, f"{double}") == 1
+        assert Numeric().score(pair.problem, pair.response) == 1
+        assert Numeric().score(pair.problem, f"{double + 1}") == 0
+
+
 def test_the_template_changes_the_prompt_and_no_part(paths: tuple[Path, Path]) -> None:
     plain, framed = corpus(*paths), corpus(*paths, prompt_template="Q: {problem} A:")
     assert framed.expert_pairs[0].problem.prompt == f"Q: {plain.expert_pairs[0].problem.prompt} A:"
@@ -299,6 +315,21 @@ def test_a_wrong_setting_is_named(
 ) -> None:
     said = refusal(lambda: corpus(*paths, **settings))
     assert said.startswith(message.replace("{expert}", str(paths[1])))
+
+
+@pytest.mark.parametrize(
+    "columns",
+    [
+        {"problem": "answer"},
+        {"id": ""},
+        {"messages": "response"},
+        {"answer": "a", "response": "a", "id": "a"},
+    ],
+)
+def test_two_columns_that_must_differ_are_named(columns: dict[str, str]) -> None:
+    said = refusal(lambda: Columns(**columns))
+    assert said.startswith("data.columns.")
+    assert said.endswith("answer and response alone may be the same")
 
 
 def test_a_pairing_that_leaves_nothing_is_refused(tmp_path: Path) -> None:

@@ -17,7 +17,10 @@ OVERLONG = ("error", "drop")
 
 @dataclass(kw_only=True)
 class Columns:
-    """The names of the fields; those that a row has not are not read."""
+    """The names of the fields; those that a row has not are not read.
+
+    One field may be `answer` and `response`: a worked solution that ends in its result.
+    """
 
     problem: str = "problem"
     answer: str = "answer"
@@ -26,11 +29,12 @@ class Columns:
     id: str = "id"
 
     def __post_init__(self) -> None:
-        names = list(vars(self).values())
         for name, column in vars(self).items():
-            if not column or names.count(column) > 1:
+            same = {other for other, named in vars(self).items() if named == column}
+            if not column or not (len(same) == 1 or same == {"answer", "response"}):
                 raise ValueError(
-                    f"data.columns.{name}={column}: must name a field, another one than the rest"
+                    f"data.columns.{name}={column}: must name a field, another one than the rest; "
+                    "answer and response alone may be the same"
                 )
 
 
