@@ -19,19 +19,6 @@ def check(config: TrainConfig) -> None:
     check_target(config)
     check_signed(config)
     check_amounts(config.evaluation, config.data)
-    check_engine(config)
-
-
-def check_engine(config: TrainConfig) -> None:
-    """Refuse an engine in this process where several processes take a step together."""
-    trainer, rollout = config.trainer, config.rollout
-    if rollout.engine == "vllm" and rollout.server is None and trainer.processes > 1:
-        name = "devices" if trainer.devices > 1 else "num_nodes"
-        raise ConfigError(
-            f"rollout.server=null: with trainer.{name}={getattr(trainer, name)}, rollout=vllm "
-            "needs a server, which all processes ask; start one (vllm serve DIR) and give "
-            "rollout.server=http://HOST:PORT"
-        )
 
 
 def check_amounts(evaluation: Evaluation, data: DataConfig) -> None:

@@ -92,6 +92,7 @@ class ChordModule(LightningModule):
         for model in (self.models.teacher, self.models.reference):
             if model is not None:
                 model.to(self.device)
+        self.collect.start()
 
     def on_fit_end(self) -> None:
         """A sharded policy is put together again as long as all processes are there."""

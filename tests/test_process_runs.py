@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +17,11 @@ from conftest import SMALL, compose_config
 from safetensors.torch import load_file
 from vllm_stub import serving
 
+from chord.build import build_models, open_data
 from chord.config import ConfigError, TrainConfig, parse
+from chord.module import ChordModule
+from chord.rollout.engines import open_engine
+from chord.rollout.engines.vllm import Vllm
 from chord.run import RunDirectory, open_run, resume_run
 from chord.train import train
 from chord.trainer import TrainerConfig
@@ -212,15 +218,30 @@ def test_all_processes_ask_one_server_that_the_first_gives_weights(
 
 
 @pytest.mark.parametrize("strategy", ["ddp", "fsdp"])
-def test_several_processes_need_a_server(strategy: str) -> None:
-    given = [f"trainer={strategy}", "rollout=vllm"]
-    with pytest.raises(ConfigError) as refused:
-        parse(compose_config(*given), TrainConfig)
-    assert str(refused.value) == (
-        "rollout.server=null: with trainer.devices=2, rollout=vllm needs a server, which all "
-        "processes ask; start one (vllm serve DIR) and give rollout.server=http://HOST:PORT"
-    )
-    parse(compose_config(*given, "rollout.server=http://localhost:8000"), TrainConfig)
+def test_an_engine_of_each_process_starts_when_the_processes_are_there(
+    small_config: Callable[..., TrainConfig], monkeypatch: pytest.MonkeyPatch, strategy: str
+) -> None:
+    done: list[str] = []
+    for name in ("check", "start", "sync", "probe"):
+        monkeypatch.setattr(Vllm, name, lambda *_, name=name, **__: done.append(name))
+    config = small_config("rollout=vllm", f"trainer={strategy}")
+    with open_data(config) as data:
+        models = build_models(config)
+        models.engine = open_engine(config, data, models.policy)
+        assert done == ["check"]
+        ChordModule(config, data, models).collect.start()
+    assert done == ["check", "start", "sync", "probe"]
+
+
+def test_a_missing_vllm_is_said_before_any_process_is_started(
+    small_models: Path, tmp_path: Path
+) -> None:
+    if importlib.util.find_spec("vllm") is not None:
+        pytest.skip("vLLM is installed here")
+    done = start(small_models, tmp_path, "trainer=fsdp", "rollout=vllm", "hydra.run.dir=run")
+    assert done.returncode == 1
+    assert done.stderr.count("error: rollout=vllm: vLLM is not installed") == 1
+    assert not (tmp_path / "run" / "run.json").exists()
 
 
 @pytest.mark.parametrize("strategy", ["ddp", "fsdp"])

@@ -224,6 +224,38 @@ def test_a_run_trains_on_its_answers(
     assert not [name for row in rows for name in row if "correction" in name]
 
 
+def typed(where: Path, run: str, *words: str) -> list[dict[str, Any]]:
+    """The steps of a run that was typed as a command."""
+    subprocess.run(
+        [sys.executable, "-m", "chord.train", *words],
+        cwd=where,
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
+        check=True,
+        timeout=300,
+    )
+    return read_rows(where / run / "metrics.jsonl")
+
+
+def assert_same(found: list[dict[str, Any]], expected: list[dict[str, Any]]) -> None:
+    for row, other in zip(found, expected, strict=True):
+        assert row["rollout/mismatch_max"] < 1e-4
+        assert row["tokens/rl"] == other["tokens/rl"]
+        assert row["grad/norm"] == pytest.approx(other["grad/norm"], rel=1e-4)
+
+
+def test_processes_with_an_engine_each_take_the_steps_of_one_and_go_on_with_them(
+    directory: Path, tmp_path: Path
+) -> None:
+    settings = [*SMALL, "model=hf", f"model.path={directory}", "teacher=none", "rollout=vllm"]
+    settings += [*IN_PROCESS, "optimizer.lr=.01", "optimizer.warmup=0"]
+    settings += ["schedule=constant", "schedule.value=.5"]
+    alone = typed(tmp_path, "alone", *settings, "steps=4", "hydra.run.dir=alone")
+    begun = [*settings, "steps=2", "hydra.run.dir=both", "trainer=ddp"]
+    assert_same(typed(tmp_path, "both", *begun), alone[:2])
+    goes_on = ["resume=both", "steps=4", "trainer=fsdp"]
+    assert_same(typed(tmp_path, "both", *goes_on), alone)
+
+
 def test_the_test_beds_model_is_refused_for_its_small_heads(tmp_path: Path) -> None:
     config = compose_config(*SMALL, "rollout=vllm", *IN_PROCESS)
     with pytest.raises(ConfigError, match=r"^rollout=vllm: .* \(.*head"):

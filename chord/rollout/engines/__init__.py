@@ -14,14 +14,15 @@ if TYPE_CHECKING:
     from chord.models.policy import Policy
     from chord.rollout.config import RolloutConfig
 
-__all__ = ["Engine", "Foreign", "Native", "open_engine"]
+__all__ = ["Engine", "Foreign", "Native", "joins", "open_engine", "start_engine"]
 
 
 def open_engine(config: TrainConfig, data: Data, policy: Policy) -> Engine:
     """The engine of `rollout.engine`, with the policy's weights; `Engine.close` ends it.
 
-    One that does not start is closed here. Raises ValueError in one line for what is not installed
-    or not there, or runs another model.
+    One that does not start is closed here. One that joins the run's processes is started when they
+    are there, by `start_engine`. Raises ValueError in one line for what is not installed or not
+    there, or runs another model.
     """
     rollout = config.rollout
     if rollout.engine == "native":
@@ -30,16 +31,32 @@ def open_engine(config: TrainConfig, data: Data, policy: Policy) -> Engine:
     engine = kind(
         rollout, data.tokenizer, model=config.model, micro_batch=config.trainer.micro_batch
     )
+    engine.check()
+    if joins(config):
+        return engine
     with ExitStack() as stack:
         stack.callback(engine.close)
-        # A prefix may leave no room for the one token that every answer has.
-        engine.start(policy, longest=data.longest_prompt + rollout.max_new_tokens + 1)
-        if leads(config.trainer):
-            # The others' answers come after their first step's weights.
-            engine.sync(policy)
-            engine.probe(policy)
+        # The others' answers come after their first step's weights.
+        start_engine(engine, data, policy, answering=leads(config.trainer))
         stack.pop_all()
     return engine
+
+
+def joins(config: TrainConfig) -> bool:
+    """Whether each of several processes has an engine of its own, for its share of the answers."""
+    rollout = config.rollout
+    alone = config.trainer.processes == 1
+    return rollout.engine == "vllm" and rollout.server is None and not alone
+
+
+def start_engine(engine: Engine, data: Data, policy: Policy, *, answering: bool = True) -> None:
+    """Make it ready; where it is `answering`, give it the weights and let it answer once."""
+    assert isinstance(engine, Foreign)
+    # A prefix may leave no room for the one token that every answer has.
+    engine.start(policy, longest=data.longest_prompt + engine.config.max_new_tokens + 1)
+    if answering:
+        engine.sync(policy)
+        engine.probe(policy)
 
 
 def foreign(rollout: RolloutConfig) -> type[Foreign]:

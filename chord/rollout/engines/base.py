@@ -122,6 +122,10 @@ class Foreign(Engine):
         self.model = model
         self.micro_batch = micro_batch
 
+    def check(self) -> None:
+        """Raises ValueError in one line for what is not installed here, or set wrongly."""
+        return
+
     def start(self, policy: Policy, *, longest: int) -> None:
         """Make it ready for the policy's weights, and sequences of at most `longest` tokens.
 

@@ -8,6 +8,7 @@ import tempfile
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from chord.distributed import rank, world_size
 from chord.exits import first_line
 from chord.models.hf.merged import merged_weights
 from chord.rollout.engines.base import Draft, Foreign, Request
@@ -34,21 +35,25 @@ class Vllm(Foreign):
 
     llm: Any = None
 
-    def start(self, policy: Policy, *, longest: int) -> None:
-        """Build the engine without weights, for sequences of at most `longest` tokens.
-
-        Raises ValueError in one line where vLLM is not installed or can't run the model.
-        """
+    def check(self) -> None:
+        """Raises ValueError where vLLM is not installed, or is told what is decided here."""
         if importlib.util.find_spec("vllm") is None:
             raise ValueError(
                 "rollout=vllm: vLLM is not installed in this environment; install it, or name a "
                 "server of another one as rollout.server=http://HOST:PORT"
             )
-        for name, value in ENVIRONMENT.items():
-            os.environ.setdefault(name, value)
         for name, value in self.config.vllm.items():
             if name in OURS:
                 raise ValueError(f"rollout.vllm.{name}={value}: is decided by the configuration")
+
+    def start(self, policy: Policy, *, longest: int) -> None:
+        """Build the engine without weights, for sequences of at most `longest` tokens.
+
+        Of several processes each has an engine of its own. Raises ValueError in one line where vLLM
+        can't run the model.
+        """
+        for name, value in ENVIRONMENT.items():
+            os.environ.setdefault(name, value)
         with tempfile.TemporaryDirectory() as directory:
             self.model.causal(policy).config.save_pretrained(directory)
             arguments: dict[str, Any] = {
@@ -57,6 +62,11 @@ class Vllm(Foreign):
                 "seed": 0,
                 "disable_log_stats": True,
             }
+            if world_size() > 1:
+                # It takes the processes as they are, numbered as torchrun numbers them.
+                arguments["distributed_executor_backend"] = "external_launcher"
+                os.environ.setdefault("RANK", str(rank()))
+                os.environ.setdefault("LOCAL_RANK", os.environ.get("SLURM_LOCALID", "0"))
             try:
                 import vllm
 
