@@ -81,15 +81,24 @@ def test_every_pairing_takes_its_steps(run: Run, pairing: str) -> None:
     assert len(read_rows(Path("one") / METRICS)) == 2
 
 
-def test_conversations_count_the_assistants_tokens_alone(run: Run) -> None:
+def test_conversations_count_the_assistants_tokens_alone(
+    run: Run, capsys: pytest.CaptureFixture[str]
+) -> None:
     def said(n: int) -> list[dict[str, str]]:
         texts = [("user", f"{n}?"), ("assistant", "hm"), ("user", "go"), ("assistant", str(n))]
         return [{"role": role, "content": text} for role, text in texts]
 
     write(Path("c.jsonl"), [{"messages": said(n), "answer": n} for n in range(10, 90)])
-    run("one", "schedule=sft_only", "data.problems=c.jsonl", "data.expert=c.jsonl")
-    # Of each conversation four characters and two ends of a turn.
-    assert [row["tokens/sft"] for row in read_rows(Path("one") / METRICS)] == [3 * 6] * 2
+    # Of each conversation four characters and two ends of a turn; where the file's problems are the
+    # conversations too, they answer its last question, with two characters and one end.
+    for problems, tokens in (("p", 6), ("c", 3)):
+        run(problems, "schedule=sft_only", f"data.problems={problems}.jsonl", "data.expert=c.jsonl")
+        rows = read_rows(Path(problems) / METRICS)
+        assert [row["tokens/sft"] for row in rows] == [3 * tokens] * 2
+    said_of = (
+        "c.jsonl: 80 answer a later turn of the user, as c.jsonl asks it; the assistant's turns"
+    )
+    assert capsys.readouterr().out.count(said_of) == 1
 
 
 def test_a_run_without_an_expert_has_no_measure_of_imitation(

@@ -158,6 +158,11 @@ class Corpus(Data):
                 f"training, {', '.join(sizes)}; {repeated} repeated and left out, {absent} to "
                 f"problems that {problems.rows.name} has not"
             )
+            if experts.later:
+                lines.append(
+                    f"{experts.rows.name}: {experts.later} answer a later turn of the user, as "
+                    f"{problems.rows.name} asks it; the assistant's turns before are not imitated"
+                )
         return [*lines, *self._faults, statistics(self)]
 
     def fit(self, room: Room) -> None:

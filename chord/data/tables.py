@@ -107,6 +107,8 @@ class Experts:
 
     def __init__(self, rows: Rows, fields: Fields, problems: Problems) -> None:
         self.rows, self.fields, self.problems = rows, fields, problems
+        self.later = 0
+        """Rows whose problem holds turns of the assistant that would be an answer without it."""
         columns = [array("q") for _ in range(6)]
         for index, row in enumerate(rows):
             facts = located(rows, index, self._facts, row)
@@ -158,6 +160,7 @@ class Experts:
         for place in reversed(places[1:]):
             problem = self.fields.asked(row, place)
             if problem is not None and self.problems.find(np.array([problem.key]))[0] >= 0:
+                self.later += 1
                 return place
         return places[0]
 
