@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from chord.data.batch import Pair, collate_pairs
+from chord.data.batch import Pair, TokenBatch, collate_pairs
 from chord.distributed import part_of
 from chord.feedback import step_signal
 from chord.gradients import ExpertRows
@@ -53,24 +53,33 @@ class Imitation:
         return list(part_of(pairs))
 
     def of(self, pairs: Sequence[Pair], share: Tensor | None = None) -> ExpertRows:
-        """Rows of some pairs, each with its share (B,) of the loss.
-
-        The signal of a row is the verifier's score of the expert's answer.
-        """
+        """Rows of some pairs, each with its share (B,) of the loss."""
         dtype, device = self.policy.dtype, self.policy.device
         tokens = collate_pairs(pairs, self.data.tokenizer).to(device)
-        grades = self.config.reward.grade(
-            [pair.problem for pair in pairs],
-            [pair.response for pair in pairs],
-            tokens.mask.sum(dim=1).tolist(),
-        )
-        scores = [grade.score for grade in grades]
         return ExpertRows(
             tokens=tokens,
-            signal=step_signal(torch.tensor(scores, dtype=torch.float64, device=device)).to(dtype),
+            signal=self._signal(pairs, tokens),
             share=None if share is None else share.to(device, dtype),
             teacher=self.cache.rows(tokens, dtype) if self.cache else None,
         )
+
+    def _signal(self, pairs: Sequence[Pair], tokens: TokenBatch) -> Tensor:
+        """n (B,) by the verifier's scores of the expert's answers; 0 where no weighting reads it.
+
+        Where the right answer is not known, the expert's counts as right.
+        """
+        scores = torch.ones(len(pairs), dtype=torch.float64)
+        if not self.config.weighting.needs_signal:
+            return torch.zeros_like(scores).to(self.policy.device, self.policy.dtype)
+        lengths = tokens.mask.sum(dim=1).tolist()
+        known = [row for row, pair in enumerate(pairs) if pair.problem.answer]
+        grades = self.config.reward.grade(
+            [pairs[row].problem for row in known],
+            [pairs[row].response for row in known],
+            [lengths[row] for row in known],
+        )
+        scores[known] = torch.tensor([grade.score for grade in grades], dtype=torch.float64)
+        return step_signal(scores.to(self.policy.device)).to(self.policy.dtype)
 
     def own(self, rollouts: Rollouts) -> ExpertRows:
         """The policy's own samples, for targets that imitate a teacher on them."""

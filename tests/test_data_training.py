@@ -101,6 +101,16 @@ def test_conversations_count_the_assistants_tokens_alone(
     assert capsys.readouterr().out.count(said_of) == 1
 
 
+def test_answers_to_unknown_problems_are_graded_for_nobody(
+    run: Run, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write(Path("e.jsonl"), [{"problem": f"{n}?", "response": "1"} for n in range(40)])
+    settings = ("schedule=sft_only", "reward=numeric")
+    for name, *weighting in (("uniform",), ("adaptive", "weighting.expert=one_hot")):
+        run(name, *settings, f"weighting={name}", *weighting)
+        assert "warning" not in capsys.readouterr().err, name
+
+
 def test_a_run_without_an_expert_has_no_measure_of_imitation(
     run: Run, model: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
