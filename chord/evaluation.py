@@ -38,7 +38,7 @@ METRICS = (
     "balance",
     "balance_at_0.5",
 )
-"""What every evaluation gives; with `retained/SKILL` for each skill of the data."""
+"""What an evaluation gives, as far as the data allow; with `retained/SKILL` for each skill."""
 OF_EXPERTS = METRICS[-4:]
 """What is measured on held-out expert answers, where there are any."""
 # The short names of files and dashboards, and those of the data.
@@ -122,13 +122,13 @@ def evaluate(
 
     Keys: `target_accuracy` greedy pass@1; `target_mean4` and `rl_reward` the verifier's mean score
     at temperature 1, without format terms; `expert_style` the share of those samples in the
-    expert's manner and `entropy` the mean over their tokens, in nats; `retained/<skill>`, `/mean`,
-    `/min` greedy; `sft_accuracy` and `expert_nll` teacher-forced on held-out expert pairs;
-    `balance` = alpha * sft_accuracy + (1 - alpha) * rl_reward, `balance_at_0.5` the same with .5
-    for alpha, by which runs compare. Where no expert answers are held out, these four are absent.
-    Where a verifier can fail, `reward/timeouts` and `reward/errors` count the answers that scored 0
-    for that. The numbers do not depend on how many `rows_at_a_time` are sampled, nor on how many
-    are scored, a `micro_batch` (0: all).
+    expert's manner, absent where the data can't tell, and `entropy` the mean over their tokens, in
+    nats; `retained/<skill>`, `/mean`, `/min` greedy; `sft_accuracy` and `expert_nll` teacher-forced
+    on held-out expert pairs; `balance` = alpha * sft_accuracy + (1 - alpha) * rl_reward,
+    `balance_at_0.5` the same with .5 for alpha, by which runs compare. Where no expert answers are
+    held out, these four are absent. Where a verifier can fail, `reward/timeouts` and
+    `reward/errors` count the answers that scored 0 for that. The numbers do not depend on how many
+    `rows_at_a_time` are sampled, nor on how many are scored, a `micro_batch` (0: all).
     """
     part = PARTS[split]
     problems = data.held_out(part)[: getattr(config, f"{split}_problems")]
@@ -140,7 +140,7 @@ def evaluate(
         "target_accuracy": mean([each.score for each in greedy]),
         "target_mean4": mean([each.score for each in sampled]),
         "rl_reward": mean([each.score for each in sampled]),
-        "expert_style": mean([float(data.is_expert_style(each.text)) for each in sampled]),
+        **_manner([data.is_expert_style(each.text) for each in sampled]),
         "entropy": mean([value for each in sampled for value in each.entropies]),
     }
     kept, asked = {}, [*greedy, *sampled]
@@ -260,6 +260,12 @@ def failures(answers: Sequence[Answer]) -> dict[str, float]:
 
     counts = count_failures(answer.failure for answer in answers)
     return {name: float(count) for name, count in counts.items()}
+
+
+def _manner(styled: Sequence[bool | None]) -> dict[str, float]:
+    """The share of answers in the expert's manner; nothing where the data can't tell."""
+    known = [float(style) for style in styled if style is not None]
+    return {"expert_style": mean(known)} if known else {}
 
 
 def mean(values: list[float]) -> float:

@@ -54,11 +54,13 @@ class Outcome:
         """What a sweep is judged by, `val/...`, of the last validation.
 
         Not a number where the data hold out no expert answers to measure it on; `ConfigError` for
-        a skill that they do not have.
+        a skill that they do not have, or a manner that they can't tell.
         """
         metric = name.removeprefix("val/")
         if metric in OF_EXPERTS and metric not in self.validation:
             return math.nan
+        if metric == "expert_style" and metric not in self.validation:
+            raise ConfigError(f"sweep_metric={name}: needs data.expert_style, which detects it")
         if metric not in self.validation:
             known = ", ".join(f"val/{key}" for key in self.validation if key.startswith("retained"))
             raise ConfigError(f"sweep_metric={name}: the data have no such skill; {known}")

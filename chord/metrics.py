@@ -137,7 +137,8 @@ class Rollouts:
     problems: list[Problem]
     texts: list[str]
     finished: list[bool]
-    styled: list[bool]
+    styled: list[bool | None]
+    """Whether each is in the expert's manner; None where the data can't tell."""
     scores: Tensor
     rewards: Tensor
     entropies: Tensor
@@ -165,7 +166,8 @@ class Rollouts:
     def metrics(self) -> dict[str, float]:
         """Rewards, lengths in tokens, and the manner of the policy's answers, of all ranks."""
         shape, device = self.scores.shape, self.scores.device
-        flags = torch.tensor([self.finished, self.styled], dtype=torch.float64, device=device)
+        styled = [math.nan if style is None else float(style) for style in self.styled]
+        flags = torch.tensor([self.finished, styled], dtype=torch.float64, device=device)
         columns = [
             self.rewards,
             self.scores,
@@ -174,14 +176,15 @@ class Rollouts:
         ]
         # (P, K, 5), of every rank's problems
         table = all_rows(self.own(torch.stack(columns, dim=-1)))[0]
-        rewards, scores, lengths, finished, styled = table.unbind(dim=-1)
+        rewards, scores, lengths, finished, manner = table.unbind(dim=-1)
+        known = not bool(manner.isnan().any())
         return {
             "rollout/reward": float(rewards.mean()),
             "rollout/reward_std": float(rewards.std()),
             "rollout/score": float(scores.mean()),
             "rollout/length": float(lengths.mean()),
             "rollout/no_eos": 1 - float(finished.mean()),
-            "rollout/expert_style": float(styled.mean()),
+            **({"rollout/expert_style": float(manner.mean())} if known else {}),
             **group_metrics(scores),
             **({} if self.kl is None else {"rl/kl": self.kl}),
             **({} if self.failures is None else failure_metrics(self.failures)),

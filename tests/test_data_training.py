@@ -14,10 +14,11 @@ from omegaconf import DictConfig
 from safetensors.torch import load_file
 from texts import sums, worked, write
 
+from chord.compare.command import main as compare
 from chord.config import ConfigError, TrainConfig, parse
 from chord.evaluate import evaluate_run
 from chord.fit import Outcome
-from chord.recorder import METRICS, read_rows
+from chord.recorder import EVALUATIONS, METRICS, read_rows
 from chord.run import RunDirectory, open_run
 from chord.train import train
 
@@ -125,6 +126,34 @@ def test_a_run_without_an_expert_has_no_measure_of_imitation(
             configured(model, "data.expert=null", "schedule=rl_only", "data.pairing=paired"),
             TrainConfig,
         )
+
+
+def test_a_manner_that_the_data_cannot_tell_is_no_number(
+    run: Run, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name, value, settings in (("plain", None, []), ("detected", 0, ["data.expert_style=@@@"])):
+        outcome = run(name, *settings)
+        found = {
+            key: row.get(key)
+            for path in (METRICS, EVALUATIONS)
+            for row in read_rows(Path(name) / path)
+            for key in (f"{row.get('split', 'rollout')}/expert_style",)
+        }
+        assert found == dict.fromkeys(
+            ("rollout/expert_style", "val/expert_style", "test/expert_style"), value
+        )
+        (line,) = [line for line in capsys.readouterr().out.splitlines() if "manner" in line]
+        cells = [cell.strip() for cell in line.split("│")[2:5]]
+        assert cells == (["-"] * 3 if value is None else ["0.0 %", "0.0 %", "0"])
+        assert read_rows(Path(name) / "completions.jsonl")[0]["expert_style"] is (
+            None if value is None else False
+        )
+        if value is None:
+            with pytest.raises(ConfigError, match=r"val/expert_style: needs data\.expert_style"):
+                outcome.metric("val/expert_style")
+    # A comparison shows both, as far as they have been measured.
+    compare(["plain", "detected", "--out", "compared"])
+    assert "expert_style" in (Path("compared") / "runs.csv").read_text()
 
 
 def test_a_run_that_was_interrupted_ends_as_one_that_was_not(run: Run) -> None:

@@ -178,9 +178,12 @@ class Data(ABC):
         """Problems of skills that are to be kept, by skill; none where nothing is to be kept."""
         return {}
 
-    def is_expert_style(self, response: str) -> bool:
-        """Whether a response is in the expert's manner, right or wrong; no where none is known."""
-        return False
+    def is_expert_style(self, response: str) -> bool | None:
+        """Whether a response is in the expert's manner, right or wrong; None: the data can't tell.
+
+        Where they can't, they can't for any response, and there is no metric `expert_style`.
+        """
+        return None
 
 
 @lru_cache(maxsize=64)

@@ -133,10 +133,10 @@ class Corpus(Data):
         others |= {split: p.keys[rows] for split, (p, rows) in self.held_out_rows.items()}
         return {part: int(np.isin(keys, other).sum()) for part, other in others.items()}
 
-    def is_expert_style(self, response: str) -> bool:
-        """Whether `data.expert_style` is found in a response; no where it is not given."""
+    def is_expert_style(self, response: str) -> bool | None:
+        """Whether `data.expert_style` is found in a response; None where it is not given."""
         style = self.config.expert_style
-        return style is not None and re.search(style, response) is not None
+        return None if style is None else re.search(style, response) is not None
 
     def report(self) -> list[str]:
         """What the files hold, what is used of it, and what is not."""
