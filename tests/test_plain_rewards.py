@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from fractions import Fraction
 
 import pytest
 
 from chord.data.batch import Problem
-from chord.rewards import Failure, Format, Grade, Length, Numeric, Text, Verifier, Weighted
+from chord.rewards import Failure, Format, Grade, Length, Numeric, Reward, Text, Verifier, Weighted
 from chord.rewards.answers import last_number, stated_answer
 
 
@@ -101,6 +102,31 @@ def test_an_answer_without_a_number_costs_its_own_responses_and_not_the_run() ->
 )
 def test_the_stated_answer_is_behind_the_strongest_mark(response: str, answer: str) -> None:
     assert stated_answer(response) == answer
+
+
+@dataclass(kw_only=True)
+class Said(Reward):
+    """The number that the response says."""
+
+    def score(self, problem: Problem, response: str) -> float:
+        return float(response)
+
+
+def test_a_score_that_is_no_share_is_a_failure_but_any_number_a_part(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    given = ["7.5", "0", "1", "-1", "1.0000000000000002"]
+    asked = [problem("1")] * 5, given, [1] * 5
+    found = Said().grade(*asked)
+    assert [grade.reward for grade in found] == [0, 0, 1, 0, 1.0000000000000002]
+    assert [grade.failure is not None for grade in found] == [True, False, False, True, False]
+    (warning,) = capsys.readouterr().err.splitlines()
+    assert "the scorer returned 7.5, and a score is within [0, 1], at the answer '7.5'" in warning
+    parts = {"right": Numeric(), "said": Said()}
+    both = Weighted(parts=parts, weights={"right": 1.0, "said": 0.5}, score="right").grade(*asked)
+    # The third and the last are right; half of what is said comes on top.
+    assert [grade.reward for grade in both] == pytest.approx([3.75, 0, 1.5, -0.5, 1.5])
+    assert not [grade for grade in both if grade.failure]
 
 
 def test_an_answer_of_several_lines_is_kept_whole() -> None:

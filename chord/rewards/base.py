@@ -21,6 +21,9 @@ class Failure:
     timed_out: bool = False
 
 
+_ROUNDING = 1e-9
+"""A score may be so much above 1, as sums of tenths are."""
+
 FAILURES = ("reward/timeouts", "reward/errors")
 """How failures are counted."""
 
@@ -61,11 +64,13 @@ class Grader(ABC):
     ) -> list[Grade]:
         """A grade for each response; the first that fails is shown, in a line on stderr.
 
+        A score outside [0, 1], which would be no share of right answers, is a failure as well.
+
         `responses`: one that was cut off before its end token is given as "". `lengths`: the tokens
         of each response, the end token and what was cut off included.
         """
         assert len(problems) == len(responses) == len(lengths), "a length for each response"
-        grades = self.graded(problems, responses, lengths)
+        grades = [_in_range(grade) for grade in self.graded(problems, responses, lengths)]
         for problem, response, grade in zip(problems, responses, grades, strict=True):
             if grade.failure is not None and not self._warned:
                 self._warned = True  # type: ignore[misc]  # of this object alone
@@ -94,6 +99,12 @@ class Grader(ABC):
     def __getstate__(self) -> dict[str, Any]:
         # Settings alone: processes and what was said already stay here.
         return {field.name: vars(self)[field.name] for field in fields(self)}
+
+
+def _in_range(grade: Grade) -> Grade:
+    if -_ROUNDING <= grade.score <= 1 + _ROUNDING:
+        return grade
+    return Grade.failed(f"the scorer returned {grade.score:g}, and a score is within [0, 1]")
 
 
 def _short(text: str) -> str:

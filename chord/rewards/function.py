@@ -18,7 +18,7 @@ GIVEN = ("problem", "prompt", "answer", "details", "response")
 
 @dataclass(kw_only=True)
 class Function(Isolated):
-    """What `package.module:name` returns: a number, by convention in [0, 1].
+    """What `package.module:name` returns: a number in [0, 1], in a part of `weighted` any number.
 
     Its parameters have names of `GIVEN`: `def score(answer, response)`, or
     `def score(problem, response)` with the whole `chord.data.batch.Problem`.
