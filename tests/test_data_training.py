@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -189,8 +191,19 @@ def test_what_is_too_long_is_left_out_of_training_and_of_evaluations(
     assert [answer.problem.prompt for answer in trained.answers] == asked
 
 
-def test_what_is_wrong_in_a_file_ends_before_a_run_directory_is_written(run: Run) -> None:
+def test_what_is_wrong_in_a_file_ends_before_a_run_directory_is_written(
+    run: Run, model: Path
+) -> None:
     write(Path("p.jsonl"), [*ROWS[:16], {"problem": "2+2?"}])
     with pytest.raises(ConfigError, match=r"^p\.jsonl line 17: field answer is missing; there are"):
         run("one")
     assert not Path("one").exists()
+    # Of a command Hydra's own files are there, and nothing else.
+    settings = [*SMALL, "model=hf", f"model.path={model}", "teacher=none", "data=jsonl"]
+    settings += ["data.problems=p.jsonl", "schedule=rl_only", "hydra.run.dir=two"]
+    ended = subprocess.run(
+        [sys.executable, "-m", "chord.train", *settings], capture_output=True, text=True
+    )
+    assert ended.returncode == 1
+    assert ended.stderr.startswith("error: p.jsonl line 17: field answer is missing; there are")
+    assert {path.name for path in Path("two").iterdir()} == {".hydra", "train.log"}
