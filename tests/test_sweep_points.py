@@ -108,8 +108,12 @@ def test_equal_data_and_models_are_looked_at_once_and_only_here(
         Point(number=n, overrides=[], varied={}, directory="", fingerprint="", config=config)
         for n, config in enumerate(configs)
     ]
-    for launcher in ("SlurmLauncher", "RayLauncher"):
-        check_beforehand(points, launcher)
+    monkeypatch.setattr(shutil, "which", lambda _: None)
+    check_beforehand(points, "RayLauncher")
+    with pytest.raises(ConfigError, match=r"^hydra/launcher=submitit_slurm: there is no SLURM"):
+        check_beforehand(points, "SlurmLauncher")
+    monkeypatch.setattr(shutil, "which", lambda name: name)
+    check_beforehand(points, "SlurmLauncher")
     assert not seen
     for launcher in ("BasicLauncher", "JoblibLauncher", "LocalLauncher"):
         check_beforehand(points, launcher)

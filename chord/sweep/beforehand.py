@@ -6,20 +6,26 @@ be hours later. So it is done here too, as far as it takes no weights.
 
 from __future__ import annotations
 
+import shutil
 from contextlib import closing
 
 from chord.checks import imitates_experts, overlap_report, reads_teacher
-from chord.config import TrainConfig
+from chord.config import ConfigError, TrainConfig
 from chord.sweep.launchers import LOCAL
 from chord.sweep.points import Point, for_each
 
 
 def check_beforehand(points: list[Point], launcher: str) -> None:
-    """Check the jobs of a launcher that starts them on this machine; others are left alone.
+    """Check the jobs of a launcher that starts them on this machine; of others, that there is one.
 
     Raises `ConfigError` for the first that can't be run here, naming it. Jobs that don't differ in
     what is looked at are checked once, as an hour's sweep often has hundreds of one model.
     """
+    if launcher == "SlurmLauncher" and not all(map(shutil.which, ("sbatch", "srun"))):
+        raise ConfigError(
+            "hydra/launcher=submitit_slurm: there is no SLURM here, no sbatch and srun; "
+            "use hydra/launcher=submitit_local or joblib"
+        )
     if launcher not in LOCAL:
         return
     known: set[str] = set()
