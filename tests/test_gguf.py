@@ -18,7 +18,7 @@ from chord.models.hf.config import HFModel
 IDS = torch.tensor([[5, 6, 7, 8, 9]])
 
 
-def write_gguf(directory: Path, file: Path) -> Path:
+def write_gguf(directory: Path, file: Path, *, without: str | None = None) -> Path:
     """Write a saved Llama in the format's own names and order of rotated dimensions."""
     model = transformers.LlamaForCausalLM.from_pretrained(directory)
     tokenizer = transformers.AutoTokenizer.from_pretrained(directory)
@@ -45,6 +45,8 @@ def write_gguf(directory: Path, file: Path) -> Path:
     writer.add_chat_template(tokenizer.chat_template)
     names = gguf.get_tensor_name_map(gguf.MODEL_ARCH.LLAMA, config.num_hidden_layers)
     for name, value in model.state_dict().items():
+        if name == without:
+            continue
         array = value.numpy()
         if "q_proj" in name:
             array = interleaved(array, config.num_attention_heads)
@@ -80,6 +82,17 @@ def test_a_file_is_unpacked_once_to_the_model_that_it_holds(
     one, other = (model.tokenizer().inner.encode("7+8 is?\n15") for model in (own, packed))
     assert one == other
     assert capsys.readouterr().out == ""
+
+
+def test_a_file_that_lacks_a_weight_is_refused_and_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CHORD_CACHE", str(tmp_path / "cache"))
+    name, directory = "model.layers.1.mlp.up_proj.weight", make_model(tmp_path / "model")
+    file = write_gguf(directory, tmp_path / "small.gguf", without=name)
+    with pytest.raises(ValueError, match=rf"its files lack {name}, which LlamaForCausalLM has\)$"):
+        HFModel(path=str(file)).build()
+    assert not list((tmp_path / "cache").iterdir())
 
 
 def test_a_file_that_is_no_model_is_one_line_and_leaves_nothing(

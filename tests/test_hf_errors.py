@@ -11,8 +11,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+import torch
 from huggingface_hub import close_session, constants
 from language_models import make_model
+from safetensors.torch import load_file, save_file
+from torch import Tensor
 
 from chord.models.hf import loading
 from chord.models.hf.config import HFModel, HFTeacher, Lora
@@ -102,6 +105,57 @@ def damage_config(path: Path) -> None:
 def other_kind(path: Path) -> None:
     config = json.loads((path / "config.json").read_text())
     (path / "config.json").write_text(json.dumps(config | {"model_type": "unheard_of"}))
+
+
+def without_a_layer(name: str, weight: Tensor) -> Tensor | None:
+    return None if ".layers.1." in name else weight
+
+
+def without_output_layer(name: str, weight: Tensor) -> Tensor | None:
+    return None if name == "lm_head.weight" else weight
+
+
+def of_another_shape(name: str, weight: Tensor) -> Tensor | None:
+    return weight[:4].clone() if name == "model.layers.0.mlp.up_proj.weight" else weight
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (without_a_layer, "its files lack model.layers.1.input_layernorm.weight and 8 more, which"),
+        (without_output_layer, "its files lack lm_head.weight, which LlamaForCausalLM has"),
+        (of_another_shape, "up_proj.weight has the shape [4, 16] in its files, but is [32, 16] in"),
+    ],
+)
+@pytest.mark.parametrize("kind", [HFModel, HFTeacher])
+def test_weights_that_the_files_lack_are_not_drawn_at_random(
+    tmp_path: Path,
+    kind: type[HFModel | HFTeacher],
+    change: Callable[[str, Tensor], Tensor | None],
+    message: str,
+) -> None:
+    path = make_model(tmp_path / "model")
+    file = path / "model.safetensors"
+    changed = {name: change(name, weight) for name, weight in load_file(file).items()}
+    save_file({n: w for n, w in changed.items() if w is not None}, file, {"format": "pt"})
+    with pytest.raises(ValueError, match=r"can't be loaded \(") as refused:
+        kind(path=str(path)).build()
+    assert message in str(refused.value)
+    assert "\n" not in str(refused.value)
+
+
+def test_an_output_layer_that_is_the_embedding_and_weights_of_others_are_no_lack(
+    tmp_path: Path,
+) -> None:
+    path = make_model(tmp_path / "model", tie_word_embeddings=True)
+    held = load_file(path / "model.safetensors")
+    assert "lm_head.weight" not in held
+    held["model.layers.0.self_attn.rotary_emb.inv_freq"] = torch.ones(4)
+    save_file(held, path / "model.safetensors", {"format": "pt"})
+    policy = HFModel(path=str(path)).build()
+    tokens = policy.causal.get_input_embeddings().weight
+    assert torch.equal(policy.causal.get_output_embeddings().weight, tokens)
+    assert torch.equal(tokens, held["model.embed_tokens.weight"])
 
 
 @pytest.mark.parametrize("harm", [damage_weights, lose_weights, damage_config, other_kind])

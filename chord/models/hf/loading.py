@@ -192,8 +192,8 @@ def unpacked(file: Path) -> Path:
     try:
         with quiet(), _one_line(source):
             tokenizer = transformers.AutoTokenizer.from_pretrained(source.place, **arguments)
-            model = transformers.AutoModelForCausalLM.from_pretrained(
-                source.place,
+            model = _complete(
+                source,
                 dtype=torch.float32,
                 quantization_config=transformers.GgufConfig(dequantize=True),
                 **arguments,
@@ -209,14 +209,37 @@ def unpacked(file: Path) -> Path:
 
 def _load(source: Source, dtype: str, attention: str) -> PreTrainedModel:
     with quiet(), _one_line(source):
-        model: PreTrainedModel = transformers.AutoModelForCausalLM.from_pretrained(
-            source.place,
+        model = _complete(
+            source,
             dtype=getattr(torch, dtype),
             attn_implementation=None if attention == "auto" else attention,
             **source.arguments,
         )
     _without_dropout(model)
     model.eval()
+    return model
+
+
+def _complete(source: Source, **arguments: Any) -> PreTrainedModel:
+    """The model with all its weights; ValueError where its files lack one, or hold another shape.
+
+    Transformers would draw those at random. What else the files hold is none of the model's.
+    """
+    loaded: Any = transformers.AutoModelForCausalLM.from_pretrained(
+        source.place, output_loading_info=True, ignore_mismatched_sizes=True, **arguments
+    )
+    model: PreTrainedModel = loaded[0]
+    found: dict[str, Any] = loaded[1]
+    if found["mismatched_keys"]:
+        name, there, wanted = min(found["mismatched_keys"])
+        raise ValueError(
+            f"{name} has the shape {list(there)} in its files, but is {list(wanted)} in "
+            f"{type(model).__name__} as config.json has it"
+        )
+    if found["missing_keys"]:
+        first, *others = sorted(found["missing_keys"])
+        more = f" and {len(others)} more" if others else ""
+        raise ValueError(f"its files lack {first}{more}, which {type(model).__name__} has")
     return model
 
 
