@@ -21,6 +21,12 @@ def check(config: TrainConfig) -> None:
     check_amounts(config.evaluation, config.data)
 
 
+def check_training(config: TrainConfig) -> None:
+    """Refuse what can be asked, but not trained, or not on this machine; raises ValueError."""
+    config.trainer.check_machine()
+    config.model.check_trained()
+
+
 def check_amounts(evaluation: Evaluation, data: DataConfig) -> None:
     """Refuse an evaluation on more than the data hold out."""
     with config_errors():

@@ -17,7 +17,7 @@ import hydra
 from omegaconf import OmegaConf
 
 from chord import cli
-from chord.checks import overlap_report
+from chord.checks import check_training, overlap_report
 from chord.config import CONF_DIR, VERSION_BASE, ConfigError, TrainConfig, config_errors
 from chord.launch import SURE, first, follow, leads
 from chord.run import RunDirectory, holds_run, refuse_a_second_run
@@ -94,7 +94,7 @@ def train_unrecorded(config: TrainConfig, run: RunDirectory) -> Outcome | None:
     if config.resume is None and leader:
         refuse_a_second_run(run.path)
     with config_errors():
-        config.trainer.check_machine()
+        check_training(config)
     seed_everything(config.seed, verbose=False)
     with ExitStack() as stack:
         data = stack.enter_context(open_data(config))

@@ -15,10 +15,12 @@ from safetensors.torch import load_file
 from steps import gradient, module_of, plan_gradient
 
 from chord.checkpoint import CHECKPOINT
-from chord.config import TrainConfig, parse
+from chord.config import ConfigError, TrainConfig, parse
 from chord.evaluate import trained_model
 from chord.models import scoring
+from chord.plan.calibration import calibrate
 from chord.run import RunDirectory, open_run
+from chord.sweep.beforehand import check_run
 from chord.train import train
 
 ADAPTED = ("model.lora.rank=2", "model.lora.targets=[q_proj]")
@@ -76,6 +78,24 @@ def test_a_run_trains_saves_and_is_read_back(
     assert all("lora_" in name for name in state) == bool(adapters)
     files = {path.name for path in (tmp_path / "run" / "model").iterdir()}
     assert ("adapter_model.safetensors" if adapters else "model.safetensors") in files
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+def test_weights_of_half_precision_are_not_trained(
+    tmp_path: Path, directory: Path, dtype: str
+) -> None:
+    message = (
+        rf"^model\.dtype={dtype}: weights of half precision lose .*\(model\.lora\.rank=16\), or"
+    )
+    with pytest.raises(ConfigError, match=message):
+        run(tmp_path / "run", directory, f"model.dtype={dtype}")
+    config = config_of(directory, f"model.dtype={dtype}", "teacher.dtype=bfloat16")
+    for check in (check_run, lambda config: calibrate(config, 1, began=0.0)):
+        with pytest.raises(ValueError, match=message):
+            check(config)
+    # What is only asked may be of any precision, and so may what adapters are put into.
+    assert next(config.model.build().parameters()).dtype == getattr(torch, dtype)
+    run(tmp_path / "run", directory, f"model.dtype={dtype}", "teacher.dtype=bfloat16", *ADAPTED)
 
 
 @pytest.mark.parametrize("adapters", [(), ADAPTED])

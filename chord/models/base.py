@@ -30,6 +30,10 @@ class ModelConfig(ABC):
     def tokenizer(self) -> Tokenizer:
         """What makes tokens of texts for this model; ValueError in one line where it is missing."""
 
+    def check_trained(self) -> None:
+        """Raise ValueError for settings in which the model can answer, but not be trained."""
+        return
+
     @abstractmethod
     def build(self) -> Policy:
         """The model with its weights; ValueError in one line where they are missing or corrupt."""

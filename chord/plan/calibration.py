@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from chord.build import build_models, check_models, evaluate_as, open_data
 from chord.checkpoint import StepLoader
+from chord.checks import check_training
 from chord.config import config_errors
 from chord.data.batch import TokenBatch, collate_pairs
 from chord.distributed import part_of
@@ -59,7 +60,7 @@ def calibrate(config: TrainConfig, steps: int, *, began: float) -> Calibration:
     from lightning.pytorch import seed_everything
 
     with config_errors():
-        config.trainer.check_machine()
+        check_training(config)
     seed_everything(config.seed, verbose=False)
     with open_data(config) as data:
         models = build_models(config)

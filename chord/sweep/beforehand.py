@@ -9,7 +9,7 @@ from __future__ import annotations
 import shutil
 from contextlib import closing
 
-from chord.checks import imitates_experts, overlap_report, reads_teacher
+from chord.checks import check_training, imitates_experts, overlap_report, reads_teacher
 from chord.config import ConfigError, TrainConfig
 from chord.sweep.launchers import LOCAL
 from chord.sweep.points import Point, for_each
@@ -60,7 +60,7 @@ def check_run(config: TrainConfig) -> None:
 
     Raises ValueError.
     """
-    config.trainer.check_machine()
+    check_training(config)
     shape = config.model.shape()
     teacher = config.teacher.shape() if reads_teacher(config) else None
     if shape is None:

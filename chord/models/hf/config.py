@@ -55,7 +55,7 @@ class HFModel(ModelConfig):
     revision: str | None = None
     """Branch, tag or commit, for a hub id."""
     dtype: str = "float32"
-    """What the weights are kept in; adapters are float32."""
+    """What the weights are kept in, float32 where they are trained; adapters always are."""
     attention: str = "auto"
     gradient_checkpointing: bool = False
     """Compute each layer again in the backward: less memory, a third more time."""
@@ -75,6 +75,14 @@ class HFModel(ModelConfig):
             raise ValueError(f"model.context={self.context}: must be at least 2")
         if self.system is not None and not self.chat:
             raise ValueError("model.system: needs model.chat=true; plain prompts have no turns")
+
+    def check_trained(self) -> None:
+        if self.dtype != "float32" and not self.lora.rank:
+            raise ValueError(
+                f"model.dtype={self.dtype}: weights of half precision lose optimizer steps to "
+                "rounding; train adapters beside them (model.lora.rank=16), or use "
+                "model.dtype=float32, with trainer.precision=bf16-mixed to compute in bfloat16"
+            )
 
     def tokenizer(self) -> LanguageTokenizer:
         """The model's own tokenizer, with its chat template."""
