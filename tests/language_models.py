@@ -24,6 +24,41 @@ SIZES: dict[str, dict[str, Any]] = {
     "gpt2": {"n_embd": 16, "n_layer": 2, "n_head": 2, "n_positions": 128},
 }
 FAMILIES = tuple(SIZES)
+STATES: dict[str, dict[str, Any]] = {
+    "qwen3_5_text": {
+        "num_key_value_heads": 1,
+        "head_dim": 8,
+        "layer_types": ["linear_attention", "full_attention"],
+        "linear_num_key_heads": 2,
+        "linear_num_value_heads": 2,
+        "linear_key_head_dim": 8,
+        "linear_value_head_dim": 8,
+    },
+    "lfm2": {"num_key_value_heads": 1, "layer_types": ["conv", "full_attention"]},
+    "falcon_h1": {
+        "num_key_value_heads": 1,
+        "head_dim": 8,
+        "mamba_d_ssm": 32,
+        "mamba_n_heads": 4,
+        "mamba_d_head": 8,
+        "mamba_d_state": 8,
+        "mamba_chunk_size": 8,
+    },
+    "mamba": {"state_size": 8, "time_step_rank": 4},
+    "mamba2": {"num_heads": 4, "head_dim": 8, "state_size": 8, "n_groups": 1, "chunk_size": 8},
+}
+"""Families with recurrent or convolutional layers, whose past is a state."""
+ODD: dict[str, dict[str, Any]] = {
+    "gpt_neo": {
+        "num_layers": 2,
+        "num_heads": 2,
+        "attention_types": [[["global", "local"], 1]],
+        "window_size": 64,
+    },
+    "bloom": {"n_layer": 2, "n_head": 2},
+    "falcon": {"alibi": True, "new_decoder_architecture": False},
+}
+"""Families whose attention has a window that no common setting names, or counts columns."""
 
 
 def make_tokenizer(chat: bool = True, **settings: Any) -> PreTrainedTokenizerFast:
@@ -61,7 +96,8 @@ def make_model(
             "max_position_embeddings": 128,
         }
     torch.manual_seed(seed)
-    config = AutoConfig.for_model(family, **(size | {"bos_token_id": 0} | SIZES[family] | sizes))
+    own = (SIZES | STATES | ODD).get(family, {})
+    config = AutoConfig.for_model(family, **(size | {"bos_token_id": 0} | own | sizes))
     model = AutoModelForCausalLM.from_config(config, dtype=dtype)
     for parameter in model.parameters():
         # Larger than a new model's: its distributions are not all alike.

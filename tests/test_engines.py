@@ -32,7 +32,7 @@ PROMPTS = [[5, 6, 7], [8], [9, 10]]
 LIMITS = [6, 2, 5]
 
 
-@pytest.fixture(params=["tiny", "llama", "gpt2", "gemma2", "adapted"])
+@pytest.fixture(params=["tiny", "llama", "gpt2", "gemma2", "lfm2", "mamba", "adapted"])
 def model(request: pytest.FixtureRequest, small_models: Path, tmp_path: Path) -> Tiny | HFModel:
     if request.param == "tiny":
         return Tiny(path=f"{small_models}/base.safetensors", pretraining_seed=0)

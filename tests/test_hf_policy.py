@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from language_models import FAMILIES, make_model
+from language_models import FAMILIES, ODD, STATES, make_model
 from torch import Tensor
 from transformers.models.llama.modeling_llama import LlamaAttention
 
@@ -18,10 +18,12 @@ from chord.models.hf.policy import BasePolicy, HFPolicy
 from chord.models.scoring import score
 from chord.rollout import draw_uniforms, sample
 
+MAMBA = ("falcon_h1", "mamba", "mamba2")
+"""Families in which peft does not adapt all linear layers."""
 PROMPTS = [[5, 6, 7, 8, 9, 10], [11, 12], [20, 21, 22, 23]]
 
 
-@pytest.fixture(scope="module", params=FAMILIES)
+@pytest.fixture(scope="module", params=[*FAMILIES, *STATES, *ODD])
 def directory(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_model(tmp_path_factory.mktemp(request.param), request.param)
 
@@ -32,10 +34,11 @@ def policy(directory: Path) -> HFPolicy:
 
 
 def build(directory: Path, **settings: Any) -> HFPolicy:
-    """In double precision, but for eager attention, which takes its softmax in float32."""
+    """In double precision, but for layers that compute in float32 whatever their weights are."""
     policy = HFModel(path=str(directory), **settings).build()
-    eager = policy.causal.config._attn_implementation == "eager"
-    return policy if eager else policy.double()
+    own = policy.causal.config
+    single = own._attn_implementation == "eager" or own.model_type in STATES
+    return policy if single else policy.double()
 
 
 def near(policy: HFPolicy) -> dict[str, float]:
@@ -124,7 +127,8 @@ def test_gradients_are_those_of_the_models_own_loss(directory: Path, checkpointi
 
 def test_adapters_start_as_the_model_and_the_model_stays_below_them(directory: Path) -> None:
     plain = build(directory)
-    adapted = build(directory, lora=Lora(rank=2))
+    layers = ["in_proj"] if plain.causal.config.model_type in MAMBA else []
+    adapted = build(directory, lora=Lora(rank=2, targets=layers))
     ids = torch.tensor([PROMPTS[0]])
     torch.testing.assert_close(adapted(ids), plain(ids))
     trained = [p for p in adapted.parameters() if p.requires_grad]
@@ -135,6 +139,13 @@ def test_adapters_start_as_the_model_and_the_model_stays_below_them(directory: P
     base = BasePolicy(adapted)
     torch.testing.assert_close(base(ids), plain(ids))
     assert base.to(torch.float64).dtype == adapted.dtype == torch.float64
+
+
+@pytest.mark.parametrize("family", MAMBA)
+def test_layers_that_take_no_adapter_are_refused(tmp_path: Path, family: str) -> None:
+    path = make_model(tmp_path / "model", family)
+    with pytest.raises(ValueError, match=r"^model.lora.targets=\[\]: .*'out_proj' is incompatible"):
+        HFModel(path=str(path), lora=Lora(rank=2)).build()
 
 
 def test_a_sequence_beyond_the_context_is_refused(directory: Path) -> None:

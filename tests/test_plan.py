@@ -82,6 +82,10 @@ def test_a_cache_takes_what_is_said(tmp_path: Path, family: str) -> None:
     assert size == 2 * 3 * policy.cache_bytes
 
 
+def test_a_cache_of_states_takes_nothing_for_a_token(tmp_path: Path) -> None:
+    assert HFModel(path=str(make_model(tmp_path / "model", "mamba"))).build().cache_bytes == 0
+
+
 def test_what_is_kept_grows_with_rows_and_holds_no_weights() -> None:
     policy = Tiny(path=None, pretraining_seed=0).build()
     two, eight = (collate([[3, 4, 5]] * n, [[6, 7, 8, 1]] * n, pad_id=0) for n in (2, 8))

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from torch import nn
 
+from chord.exits import first_line
 from chord.models.hf.quiet import quiet
 
 if TYPE_CHECKING:
@@ -18,8 +19,8 @@ def adapt(model: PreTrainedModel, lora: Lora) -> nn.Module:
     """Put adapters into a model; all other weights are frozen.
 
     Their first matrix is drawn from torch's global generator, the second is zero: the model starts
-    as it was. Raises ValueError where a target names no linear layer, or one that shares its weight
-    with the embedding: added in, the adapter would change both.
+    as it was. Raises ValueError where a target names no linear layer, one that peft can't adapt, or
+    one that shares its weight with the embedding: added in, the adapter would change both.
     """
     try:
         import peft
@@ -44,8 +45,11 @@ def adapt(model: PreTrainedModel, lora: Lora) -> nn.Module:
         target_modules=list(lora.targets) or "all-linear",
         task_type="CAUSAL_LM",
     )
-    with quiet():
-        adapted: nn.Module = peft.get_peft_model(model, settings)
+    try:
+        with quiet():
+            adapted: nn.Module = peft.get_peft_model(model, settings)
+    except ValueError as error:  # of Mamba it can't adapt all layers
+        raise ValueError(f"model.lora.targets={lora.targets}: {first_line(error)}") from error
     return adapted
 
 

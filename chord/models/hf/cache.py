@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 from transformers import DynamicCache, PretrainedConfig
@@ -39,7 +41,7 @@ class HFCache(Slots):
 
     def expand(self, group_size: int) -> HFCache:
         """The same cache, in which each row now stands ``group_size`` times."""
-        self.entries.batch_repeat_interleave(group_size)
+        self._take(torch.arange(self._rows, device=self._device).repeat_interleave(group_size))
         self._rows *= group_size
         if self.valid is not None:
             self.valid = self.valid.repeat_interleave(group_size, dim=0)
@@ -47,7 +49,12 @@ class HFCache(Slots):
 
     def select(self, rows: Tensor) -> None:
         """Keep the given rows, (n,) int64, in that order."""
-        self.entries.batch_select_indices(rows)
+        self._take(rows)
         self._rows = len(rows)
         if self.valid is not None:
             self.valid = self.valid[rows]
+
+    def _take(self, rows: Tensor) -> None:
+        """Rows (n,) in that order, perhaps repeated: layers with a state know nothing else."""
+        entries: Any = self.entries
+        entries.reorder_cache(rows)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any
@@ -15,6 +16,9 @@ from chord.models.transformer import is_right_padded
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
+
+STATES = "cache_params"
+"""A cache of states alone, as Mamba has it."""
 
 
 class HFPolicy(Policy):
@@ -50,6 +54,8 @@ class HFPolicy(Policy):
 
     @property
     def cache_bytes(self) -> int:
+        if self._cache_name == STATES:
+            return 0  # of one size, however many tokens there are
         settings = self.causal.config.get_text_config()
         heads = getattr(settings, "num_key_value_heads", None) or settings.num_attention_heads
         width = getattr(settings, "head_dim", None)
@@ -82,7 +88,7 @@ class HFPolicy(Policy):
         else:
             assert isinstance(cache, HFCache), "a cache of another model"
             past, valid = cache.length, cache.mark(attention_mask, new)
-            arguments = {"use_cache": True, "past_key_values": cache.entries}
+            arguments = {"use_cache": True, self._cache_name: cache.entries}
         longest = past + new if valid is None else int(valid.sum(dim=1).max())
         if longest > self.context:
             raise ValueError(
@@ -90,13 +96,21 @@ class HFPolicy(Policy):
             )
         if valid is not None:
             positions = (valid.long().cumsum(dim=1) - 1).clamp_min(0)[:, past:]
-            arguments |= {"attention_mask": valid.long(), "position_ids": positions}
+            seen = valid[:, past:] if self._cache_name == STATES else valid
+            arguments |= {"attention_mask": seen.long(), "position_ids": positions}
         self._checkpoint_layers(cache is None and torch.is_grad_enabled())
         with nullcontext() if cache is None else self._as_written():
             features: Tensor = decoder(input_ids=input_ids, **arguments).last_hidden_state
         if cache is not None:
             cache.advance(new)
         return features
+
+    @property
+    def _cache_name(self) -> str:
+        """How the model calls its cache; layers without attention look at new tokens alone."""
+        decoder: Any = self.causal.get_decoder()
+        known = inspect.signature(decoder.forward).parameters
+        return STATES if STATES in known else "past_key_values"
 
     def hidden_shared(self, input_ids: Tensor, positions: Tensor, allowed: Tensor) -> Tensor:
         """Features (G, L, width) of tokens with positions of their own, see `Policy`."""

@@ -1,4 +1,4 @@
-"""Answers from `generate` of transformers: for models whose own cache the native sampler lacks.
+"""Answers from `generate` of transformers: other code to hold the native sampler against.
 
 It draws from the same random numbers in the same way as the native sampler, row by row: what it
 samples differs by rounding alone.
