@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -196,6 +197,25 @@ def test_an_output_layer_that_is_not_all_there_is_is_refused(
 
     monkeypatch.setattr(LlamaForCausalLM, "forward", scaled)
     with pytest.raises(ValueError, match=r"LlamaForCausalLM changes its logits behind the output"):
+        HFModel(path=str(path)).build()
+
+
+@pytest.mark.parametrize(
+    ("family", "message"),
+    [
+        ("rwkv", r"RwkvForCausalLM answers otherwise with a cache than without one$"),
+        ("minimax", r"MiniMaxForCausalLM can't be used \(MiniMax uses cache of its own .*\)$"),
+    ],
+)
+def test_a_model_with_a_cache_of_its_own_answers_nothing(
+    tmp_path: Path, family: str, message: str
+) -> None:
+    sizes: dict[str, Any] = {
+        "rwkv": {"attention_hidden_size": 16},
+        "minimax": {"num_key_value_heads": 2},
+    }
+    path = make_model(tmp_path / "model", family, **sizes[family])
+    with pytest.raises(ValueError, match=rf"^model\.path=.*: {message}"):
         HFModel(path=str(path)).build()
 
 

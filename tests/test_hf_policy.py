@@ -12,7 +12,7 @@ from torch import Tensor
 from transformers.models.llama.modeling_llama import LlamaAttention
 
 from chord.data.batch import collate
-from chord.models.hf import loading
+from chord.models.hf import trial
 from chord.models.hf.config import HFModel, Lora
 from chord.models.hf.policy import BasePolicy, HFPolicy
 from chord.models.scoring import score
@@ -165,7 +165,7 @@ def test_attention_for_gpus_is_checked_with_another_and_then_set(
         return forward(self, *args, **settings)
 
     monkeypatch.setattr(LlamaAttention, "forward", noting)
-    monkeypatch.setattr(loading, "ON_GPU", ("sdpa",))
+    monkeypatch.setattr(trial, "ON_GPU", ("sdpa",))
     policy = HFModel(path=str(make_model(tmp_path / "m")), attention="sdpa").build()
     assert set(used) == {"eager"}
     assert policy.causal.config._attn_implementation == "sdpa"

@@ -9,7 +9,7 @@ import pytest
 import torch
 import torch._dynamo.utils
 from conftest import SMALL, compose_config
-from language_models import make_model
+from language_models import FAMILIES, ODD, STATES, make_model
 from omegaconf import DictConfig
 from safetensors.torch import load_file
 from steps import gradient, module_of, plan_gradient
@@ -19,6 +19,7 @@ from chord.config import ConfigError, TrainConfig, parse
 from chord.evaluate import trained_model
 from chord.models import scoring
 from chord.plan.calibration import calibrate
+from chord.recorder import METRICS, read_rows
 from chord.run import RunDirectory, open_run
 from chord.sweep.beforehand import check_run
 from chord.train import train
@@ -35,12 +36,12 @@ def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def composed(directory: Path, *overrides: str) -> DictConfig:
     """A short run of the language model on the test bed, in its own characters."""
+    teacher = ("teacher=hf", f"teacher.path={directory}-teacher")
     return compose_config(
         *SMALL,
         "model=hf",
         f"model.path={directory}",
-        "teacher=hf",
-        f"teacher.path={directory}-teacher",
+        *(() if "teacher=none" in overrides else teacher),
         *overrides,
     )
 
@@ -111,6 +112,18 @@ def test_a_run_that_was_interrupted_ends_as_one_that_was_not(
     whole, cut = (load_file(tmp_path / run / "model" / name) for run in ("whole", "cut"))
     assert whole.keys() == cut.keys()
     assert all(torch.equal(whole[key], cut[key]) for key in whole)
+
+
+@pytest.mark.parametrize("family", [*FAMILIES, *STATES, *ODD])
+def test_answers_are_as_likely_in_training_as_when_they_were_sampled(
+    tmp_path: Path, family: str
+) -> None:
+    """Layers may know the cache of one, but not the shared prompts of the other."""
+    path = make_model(tmp_path / "model", family)
+    overrides = ("steps=1", "schedule=rl_only", "teacher=none", "rollout.group_size=8")
+    made = run(tmp_path / "run", path, *overrides)
+    (row,) = read_rows(made.path / METRICS)
+    assert 0 <= row["rl/logprob_gap"] < 1e-4
 
 
 @pytest.mark.parametrize(

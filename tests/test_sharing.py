@@ -6,10 +6,11 @@ from pathlib import Path
 
 import pytest
 import torch
-from language_models import FAMILIES, make_model
+from language_models import FAMILIES, ODD, STATES, make_model
 
 from chord.data.batch import TokenBatch, collate, micro_batches
-from chord.models.hf.config import HFModel
+from chord.models.hf import trial
+from chord.models.hf.config import HFModel, HFTeacher
 from chord.models.hf.policy import HFPolicy
 from chord.models.scoring import score
 from chord.models.sharing import prompt_numbers, share_prompts
@@ -66,10 +67,22 @@ def test_nothing_is_shared_where_it_saves_nothing() -> None:
     assert share_prompts(collate([[3, 4]] * 2, [[5] * 30] * 2, pad_id=2)) is None
 
 
-@pytest.mark.parametrize("family", WINDOWED)
-def test_attention_with_a_window_is_not_shared(tmp_path: Path, family: str) -> None:
+@pytest.mark.parametrize("family", [*WINDOWED, *STATES, *ODD])
+def test_layers_with_a_window_a_state_or_columns_are_not_shared(
+    tmp_path: Path, family: str
+) -> None:
     path = make_model(tmp_path / "model", family)
     assert not HFModel(path=str(path)).build().shares_prompts
+
+
+@pytest.mark.parametrize("family", ["lfm2", "falcon"])
+def test_what_no_setting_tells_is_found_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, family: str
+) -> None:
+    """One layer's features are others, the other raises: also if they looked like common ones."""
+    monkeypatch.setattr(trial, "_looks_alike", lambda model: True)
+    teacher = HFTeacher(path=str(make_model(tmp_path / "model", family))).build()
+    assert not teacher.shares_prompts
 
 
 def test_rows_of_one_prompt_stay_together_however_small_the_pieces() -> None:

@@ -24,14 +24,12 @@ from chord.models.hf.policy import HFPolicy
 from chord.models.hf.quiet import quiet
 from chord.models.hf.source import Source, find
 from chord.models.hf.tokenizer import LanguageTokenizer
+from chord.models.hf.trial import try_out
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
     from chord.models.hf.config import HFModel, HFTeacher
-
-ON_GPU = ("flash_attention_2",)
-"""Attention that has no kernels for a CPU."""
 
 
 def resolve(setting: str, path: str, revision: str | None = None) -> Source:
@@ -120,10 +118,9 @@ def load_policy(config: HFModel) -> HFPolicy:
     if config.gradient_checkpointing:
         enable: Any = getattr(model, "activation_checkpointing_enable", None)
         (enable or model.gradient_checkpointing_enable)({"use_reentrant": False})
-    policy = HFPolicy(model, context=context)
-    _check_parts(policy, source, config.attention)
-    if config.lora.rank:
-        policy = HFPolicy(adapt(model, config.lora), context=policy.context, adapted=True)
+    shares = try_out(model, source.setting, samples=True)
+    trained = adapt(model, config.lora) if config.lora.rank else model
+    policy = HFPolicy(trained, context=context, adapted=trained is not model, shares=shares)
     policy.checkpointing = config.gradient_checkpointing
     if config.compile:
         policy.compile_layers()
@@ -145,8 +142,8 @@ def load_teacher(config: HFTeacher) -> HFPolicy:
     """The teacher, frozen."""
     source = resolve("teacher.path", config.path, config.revision)
     model = _load(source, config.dtype, config.attention)
-    policy = HFPolicy(model, context=_room(model.config))
-    _check_parts(policy, source, config.attention)
+    shares = try_out(model, source.setting, samples=False)
+    policy = HFPolicy(model, context=_room(model.config), shares=shares)
     return policy.requires_grad_(False)
 
 
@@ -259,22 +256,6 @@ def _room(settings: Any, wanted: int | None = None) -> int:
     if wanted is not None and wanted > known:
         raise ValueError(f"model.context={wanted}: must be at most {known}, what the model knows")
     return wanted or known
-
-
-@torch.no_grad()
-def _check_parts(policy: HFPolicy, source: Source, attention: str) -> None:
-    """Features and head together must give the model's own logits, or every loss would be wrong."""
-    causal, ids = policy.causal, torch.arange(4)[None] % policy.vocab_size
-    if attention in ON_GPU:  # the model is still in main memory
-        causal.set_attn_implementation("eager")
-    whole, parts = causal(input_ids=ids).logits, policy(ids)
-    if attention in ON_GPU:
-        causal.set_attn_implementation(attention)
-    if not torch.allclose(whole.float(), parts.float(), atol=1e-3, rtol=1e-3):
-        raise ValueError(
-            f"{source.setting}: {type(causal).__name__} changes its logits behind the "
-            "output layer in a way that is not supported"
-        )
 
 
 def _tokenizer(source: Source) -> tuple[Any, int, frozenset[int]]:

@@ -27,10 +27,14 @@ class HFPolicy(Policy):
     Logits are float32 where the weights are of half precision. Dropout must be off throughout.
     """
 
-    def __init__(self, model: nn.Module, *, context: int, adapted: bool = False) -> None:
+    def __init__(
+        self, model: nn.Module, *, context: int, adapted: bool = False, shares: bool = False
+    ) -> None:
         super().__init__()
         self.model = model
         self.adapted = adapted
+        self.shares = shares
+        """Whether rows behind one copy of their prompt give what they give by themselves."""
         self.checkpointing = False
         """Whether the model's layers may be computed again in the backward."""
         self.compiled = False
@@ -130,10 +134,8 @@ class HFPolicy(Policy):
 
     @property
     def shares_prompts(self) -> bool:
-        """Where attention takes a mask for each pair of tokens, and no layer has a window."""
-        settings = self.causal.config.get_text_config()
-        windowed = getattr(settings, "sliding_window", None) is not None
-        return settings._attn_implementation in ("sdpa", "eager") and not windowed
+        """Where that was found to change nothing when the model was loaded."""
+        return self.shares
 
     def head(self, features: Tensor) -> Tensor:
         """Logits (..., V) from features (..., width)."""

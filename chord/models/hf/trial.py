@@ -1,0 +1,127 @@
+"""What a loaded model can do, tried on a few tokens: its code alone knows.
+
+Families differ in what their layers read. A recurrent or convolutional layer knows no mask for each
+pair of tokens, some attention counts columns instead of positions, a few models keep a cache of
+their own kind. What comes out is wrong without an error.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from chord.data.batch import TokenBatch, collate
+from chord.exits import first_line
+from chord.models.hf.policy import HFPolicy
+from chord.models.sharing import share_prompts
+from chord.rollout.sampling import left_pad
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+ON_GPU = ("flash_attention_2",)
+"""Attention that has no kernels for a CPU."""
+# Two prompts of different lengths, each with two answers, of whose tokens the last is not fed.
+PROMPTS = (list(range(9)), list(range(9, 15)))
+ANSWERS = ([15, 16, 0], [17, 18, 0], [19, 20, 0], [21, 22, 0])
+GROUP = 2
+
+
+@torch.no_grad()
+def try_out(model: PreTrainedModel, setting: str, *, samples: bool) -> bool:
+    """Whether rows behind one copy of their prompt give what they give by themselves.
+
+    `samples`: the model is to answer, too. Raises ValueError, which begins with `setting`, where
+    the model's output layer is not all there is behind its features, or its cache changes them.
+    """
+    policy, name = HFPolicy(model, context=2**31), type(model).__name__
+    shares = _looks_alike(model)
+    batch = collate(
+        [_known(prompt, policy) for prompt in PROMPTS for _ in range(GROUP)],
+        [_known(answer, policy) for answer in ANSWERS],
+        pad_id=0,
+    )
+    with _on_cpu(model):
+        try:
+            features = policy.hidden(batch.input_ids[:, :-1])
+            parts = policy.head(features[:1])
+            whole = model(input_ids=batch.input_ids[:1, :-1]).logits
+            expected = features[batch.mask]
+            cached = _cached(policy, batch) if samples else expected
+        except Exception as error:  # of the model's own code
+            raise ValueError(f"{setting}: {name} can't be used ({first_line(error)})") from error
+        shares = shares and _shares(policy, batch, expected)
+    if not torch.allclose(whole.float(), parts.float(), atol=1e-3, rtol=1e-3):
+        raise ValueError(
+            f"{setting}: {name} changes its logits behind the output layer in a way that is "
+            "not supported"
+        )
+    if not _near(cached, expected):
+        raise ValueError(f"{setting}: {name} answers otherwise with a cache than without one")
+    return shares
+
+
+def _looks_alike(model: PreTrainedModel) -> bool:
+    """Whether all layers have one attention, over everything, that transformers' own code masks.
+
+    A window would show in rows that are longer than it, and so not here.
+    """
+    settings = model.config.get_text_config()
+    kinds = set(getattr(settings, "layer_types", None) or ["full_attention"])
+    return (
+        settings._attn_implementation in ("sdpa", "eager")
+        and model._supports_sdpa
+        and getattr(settings, "sliding_window", None) is None
+        and kinds == {"full_attention"}
+    )
+
+
+def _shares(policy: HFPolicy, batch: TokenBatch, expected: Tensor) -> bool:
+    shared = share_prompts(batch)
+    assert shared is not None, "the prompts are long enough"
+    try:
+        found = policy.hidden_shared(shared.input_ids, shared.positions, shared.allowed)
+    except Exception:  # of the model's own code, which takes no such mask
+        return False
+    return _near(found.flatten(0, 1)[shared.places], expected)
+
+
+def _cached(policy: HFPolicy, batch: TokenBatch) -> Tensor:
+    """The features that `batch.mask` asks for, of rows that change places between two tokens."""
+    prompts, mask = left_pad([_known(prompt, policy) for prompt in PROMPTS], pad_id=0)
+    answers = batch.targets[batch.mask].reshape(len(ANSWERS), -1)
+    cache = policy.new_cache(len(PROMPTS), prompts.shape[1] + answers.shape[1] - 1)
+    found = [policy.hidden(prompts, mask, cache=cache)[:, -1].repeat_interleave(GROUP, dim=0)]
+    cache = cache.expand(GROUP)
+    found.append(policy.hidden(answers[:, :1], cache=cache)[:, -1])
+    turned = torch.arange(len(ANSWERS)).flip(0)
+    cache.select(turned)
+    found.append(policy.hidden(answers[turned, 1:2], cache=cache)[turned, -1])
+    return torch.stack(found, dim=1).flatten(0, 1)
+
+
+def _known(ids: list[int], policy: HFPolicy) -> list[int]:
+    return [token % policy.vocab_size for token in ids]
+
+
+def _near(found: Tensor, expected: Tensor) -> bool:
+    """But for rounding: within .5 % of each vector in float32, 20 % in bfloat16."""
+    off = (found.float() - expected.float()).norm(dim=-1) / expected.float().norm(dim=-1)
+    return bool((off < torch.finfo(expected.dtype).eps ** (1 / 3)).all())
+
+
+@contextmanager
+def _on_cpu(model: PreTrainedModel) -> Iterator[None]:
+    """The model is still in main memory, where attention for a GPU can't be computed."""
+    own = model.config._attn_implementation
+    if own in ON_GPU:
+        model.set_attn_implementation("eager")
+    try:
+        yield
+    finally:
+        if own in ON_GPU:
+            model.set_attn_implementation(own)
