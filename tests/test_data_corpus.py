@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from language_models import make_model
+from language_models import make_model, make_tokenizer
 from texts import TOKENIZER, corpus, refusal, sums, worked, write
 
 from chord.checks import overlap_report
@@ -15,6 +15,7 @@ from chord.data.corpus import Corpus
 from chord.data.split import Shares, canonical, key_of
 from chord.data.text import Columns, FilesConfig
 from chord.models.hf.config import HFModel
+from chord.models.hf.tokenizer import LanguageTokenizer
 from chord.rewards import Numeric
 
 ROWS = sums(200)
@@ -315,6 +316,19 @@ def test_a_wrong_setting_is_named(
 ) -> None:
     said = refusal(lambda: corpus(*paths, **settings))
     assert said.startswith(message.replace("{expert}", str(paths[1])))
+
+
+def test_a_conversation_that_a_template_cannot_write_is_named(tmp_path: Path) -> None:
+    inner = make_tokenizer()
+    inner.chat_template = "{{ messages | length }}" + str(inner.chat_template)
+    tokenizer = LanguageTokenizer(inner=inner, name="m", vocab_size=len(inner))
+    expert = write(
+        tmp_path / "e.jsonl", [*EXPERT, {"messages": said("", "1?", "2", "3?", "4")[1:]}]
+    )
+    config = FilesConfig(problems=str(write(tmp_path / "p.jsonl", ROWS)), expert=str(expert))
+    data = config.build(tokenizer)
+    message = refusal(lambda: data.fit(Room(context=500, rollout=20, evaluation=10)))
+    assert message.startswith("e.jsonl line 81: model.path=m: its chat template writes an answer")
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from language_models import make_tokenizer
 
@@ -56,8 +58,7 @@ def test_an_end_token_that_is_also_the_pad_counts_once_and_padding_never() -> No
 
 def test_of_several_turns_only_the_assistants_count() -> None:
     tokenizer = build()
-    turns = (Turn("assistant", "5."), Turn("user", "+1?"), Turn("assistant", "6."))
-    ids, written = tokenizer.response(Pair(SIMPLE, "6.", turns=turns))
+    ids, written = tokenizer.response(Pair(SIMPLE, "6.", turns=SEVERAL))
     counted = [token for token, own in zip(ids, written, strict=True) if own]
     assert text(tokenizer, counted) == "5.<|im_end|>6.<|im_end|>"
     between = [token for token, own in zip(ids, written, strict=True) if not own]
@@ -65,7 +66,7 @@ def test_of_several_turns_only_the_assistants_count() -> None:
     # The conversation as a whole is the template's own, but for what follows the last end.
     whole = tokenizer.inner.apply_chat_template(
         [{"role": "user", "content": "2+3?"}]
-        + [{"role": turn.role, "content": turn.content} for turn in turns],
+        + [{"role": turn.role, "content": turn.content} for turn in SEVERAL],
         tokenize=False,
     )
     assert text(tokenizer, tokenizer.prompt(SIMPLE) + ids) + "\n" == whole
@@ -97,12 +98,76 @@ def test_a_tokenizer_without_a_template_or_an_end_is_refused() -> None:
         LanguageTokenizer(inner=endless, name="m", vocab_size=len(endless))
 
 
+# Thoughts stand behind the user's last question alone, where the last answer has one, if empty.
+THINKING = (
+    "{% set at = namespace(asked=0) %}"
+    "{% for m in messages %}{% if m.role == 'user' %}{% set at.asked = loop.index %}{% endif %}"
+    "{% endfor %}"
+    "{% for m in messages %}<|im_start|>{{ m.role }}\n"
+    "{% set thought = m.content.split('</think>')[0].split('<think>')[-1].strip() %}"
+    "{% set said = m.content.split('</think>')[-1].lstrip() %}"
+    "{% set thinks = '</think>' in m.content %}"
+    "{% if m.role == 'assistant' and loop.index > at.asked and (loop.last or thinks) %}"
+    "<think>\n{{ thought if thinks }}\n</think>\n\n{% endif %}"
+    "{{ said }}<|im_end|>\n{% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
+SEVERAL = (Turn("assistant", "5."), Turn("user", "+1?"), Turn("assistant", "6."))
+
+
+def of_thoughts() -> LanguageTokenizer:
+    tokenizer = build()
+    tokenizer.inner.chat_template = THINKING
+    return replace(tokenizer)
+
+
+def test_a_template_that_leaves_thoughts_out_writes_conversations_without_them_as_any() -> None:
+    tokenizer = of_thoughts()
+    assert tokenizer.eos_id == END
+    pair = Pair(SIMPLE, "6.", turns=SEVERAL)
+    assert tokenizer.response(pair) == build().response(pair)
+    # Each answer stands behind what the model sees when it is to give it.
+    ids, written = tokenizer.response(pair)
+    whole = tokenizer.prompt(SIMPLE) + ids
+    second = Problem("+1?", "6", 1, turns=(Turn("user", "2+3?"), *SEVERAL[:2]))
+    assert whole[: -len("6.") - 1] == tokenizer.prompt(second)
+    assert sum(written) == 6
+
+
+def test_a_thought_in_the_last_answer_is_imitated_and_one_before_it_refused() -> None:
+    tokenizer = of_thoughts()
+    thought = "<think>\n5 and 1\n</think>\n\n6."
+    turns = (*SEVERAL[:2], Turn("assistant", thought))
+    ids, written = tokenizer.response(Pair(SIMPLE, thought, turns=turns))
+    counted = [token for token, own in zip(ids, written, strict=True) if own]
+    assert text(tokenizer, counted) == f"5.<|im_end|>{thought}<|im_end|>"
+    first = (Turn("assistant", thought), *SEVERAL[1:])
+    with pytest.raises(
+        ValueError, match=r"anew when the conversation goes on, .* a row of its own"
+    ):
+        tokenizer.response(Pair(SIMPLE, "6.", turns=first))
+    # In a row of its own each is imitated.
+    assert text(tokenizer, tokenizer.response(Pair(SIMPLE, thought))[0]) == f"{thought}<|im_end|>"
+    later = Problem("+1?", "6", 1, turns=(Turn("user", "2+3?"), *first[:2]))
+    assert "think" not in text(tokenizer, tokenizer.prompt(later))
+
+
+def test_thoughts_between_the_calls_of_tools_are_imitated() -> None:
+    tokenizer = of_thoughts()
+    called = "<think>\nI look.\n</think>\n\nlook(5)"
+    turns = (Turn("assistant", called), Turn("tool", "five"), Turn("assistant", "5."))
+    ids, written = tokenizer.response(Pair(SIMPLE, "5.", turns=turns))
+    counted = [token for token, own in zip(ids, written, strict=True) if own]
+    assert text(tokenizer, counted) == f"{called}<|im_end|>5.<|im_end|>"
+
+
 def test_a_template_that_changes_earlier_turns_is_refused_for_several_turns() -> None:
     tokenizer = build()
     tokenizer.inner.chat_template = "{{ messages | length }}" + str(tokenizer.inner.chat_template)
-    turns = (Turn("assistant", "5."), Turn("user", "+1?"), Turn("assistant", "6."))
-    with pytest.raises(ValueError, match="writes earlier turns anew"):
-        tokenizer.response(Pair(SIMPLE, "6.", turns=turns))
+    with pytest.raises(
+        ValueError, match=r"model.path=m: its chat template writes an answer of the"
+    ):
+        tokenizer.response(Pair(SIMPLE, "6.", turns=SEVERAL))
 
 
 def test_a_template_that_raises_is_quoted() -> None:

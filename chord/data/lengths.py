@@ -104,7 +104,12 @@ def _checked(
     why: str,
 ) -> Checked:
     around = len(tokenizer.prompt(Problem("1", "", 0))) + _SLACK
-    lengths = {int(row): length(int(row)) for row in rows[sizes + around > most]}
+    lengths = {}
+    for row in map(int, rows[sizes + around > most]):
+        try:
+            lengths[row] = length(row)
+        except ValueError as error:
+            raise ValueError(f"{source.where(row)}: {error}") from error
     long = [row for row, tokens in lengths.items() if tokens > most]
     if not long:
         return Checked(rows, "")

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import takewhile
+from itertools import pairwise, takewhile
 from typing import Any
 
 from chord.data.batch import Pair, Problem, Turn
@@ -114,33 +114,47 @@ class LanguageTokenizer:
         return turns
 
     def response(self, pair: Pair) -> tuple[list[int], list[bool]]:
-        """The response and the end of its turn; of several turns, those of the assistant count."""
-        if not pair.turns:
-            ids = [*self.encode(pair.response), self.eos_id]
-            return ids, [True] * len(ids)
+        """The response and the end of its turn; of several turns, those of the assistant count.
+
+        Before each stands what the template writes where the assistant is to begin it: what the
+        model sees when it answers. Raises ValueError where the template then writes an earlier
+        answer otherwise than the expert did.
+        """
+        *earlier, (last,) = _exchanges(pair.turns or (Turn("assistant", pair.response),))
         done = self.turns(pair.problem)
-        text = self._render(done, begin=True)
-        ids, written = [], []
-        for number, turn in enumerate(pair.turns):
-            done = [*done, turn]
-            following = pair.turns[number + 1 : number + 2]
-            begins = bool(following) and following[0].role == "assistant"
-            longer = self._render(done, begin=begins)
-            if not longer.startswith(text):
+        text = self._render(done, begin=True) if pair.turns else ""
+        ids: list[int] = []
+        written: list[bool] = []
+        for turns in earlier:
+            done = [*done, *turns]
+            longer = self._render(done, begin=True)
+            tokens = self._added(text, longer, turns[0])
+            if not tokens:
                 raise ValueError(
-                    f"model.path={self.name}: its chat template writes earlier turns anew when "
-                    "later ones follow, so conversations of several turns have no stable tokens"
+                    f"model.path={self.name}: its chat template writes an answer of the assistant "
+                    "anew when the conversation goes on, as those do that leave thoughts out; give "
+                    "each turn of the assistant a row of its own, with messages up to the user's "
+                    "turn before it, and the turn itself as response"
                 )
-            tokens = self.encode(longer[len(text) :])
-            own = turn.role == "assistant"
+            end = tokens.index(self.eos_id) + 1
             # What the template puts behind the end of a turn is not for the model to write.
-            end = tokens.index(self.eos_id) + 1 if own and self.eos_id in tokens else len(tokens)
-            if not following:
-                tokens = tokens[:end]
+            written += [place < end for place in range(len(tokens))]
             ids += tokens
-            written += [own and place < end for place in range(len(tokens))]
             text = longer
-        return ids, written
+        own = [*self.encode(last.content), self.eos_id]
+        if pair.turns:
+            # Written as earlier answers are; some templates put an empty thought before the last.
+            longer = self._render([*done, last, Turn("user", "1")], begin=False)
+            tokens = self._added(text, longer, last)
+            own = tokens[: tokens.index(self.eos_id) + 1] if tokens else own
+        return [*ids, *own], [*written, *[True] * len(own)]
+
+    def _added(self, text: str, longer: str, answer: Turn) -> list[int]:
+        """Tokens of what a rendering adds, an answer and its end; none where it changes either."""
+        end = self.inner.convert_ids_to_tokens(self.eos_id)
+        own, ended, _ = longer.removeprefix(text).partition(end)
+        as_it_was = longer.startswith(text) and ended and answer.content.strip() in own
+        return self.encode(longer[len(text) :]) if as_it_was else []
 
     def _plain(self, text: str) -> list[int]:
         """Tokens of a prompt without a template: with the beginning token, without an end."""
@@ -169,3 +183,9 @@ class LanguageTokenizer:
         ids = self.encode(behind[behind.find(answer) + len(answer) :]) if answer in behind else []
         special = set(self.inner.all_special_ids)
         return next((token for token in ids if token in special), int(self.inner.eos_token_id))
+
+
+def _exchanges(turns: Sequence[Turn]) -> list[Sequence[Turn]]:
+    """Each turn of the assistant with the others' behind it; the first and the last are its own."""
+    starts = [place for place, turn in enumerate(turns) if turn.role == "assistant"]
+    return [turns[start:end] for start, end in pairwise([*starts, len(turns)])]
