@@ -43,7 +43,7 @@ def cache_teacher(path: Path, k: int, settings: Sequence[str]) -> str:
 
     from chord.build import build_data, placed
     from chord.config import ConfigError, TrainConfig, parse, reading_conf, register
-    from chord.data.batch import collate_pairs
+    from chord.data.batch import collated
     from chord.models.teacher_cache import write_cache
 
     register()
@@ -58,9 +58,9 @@ def cache_teacher(path: Path, k: int, settings: Sequence[str]) -> str:
         raise ConfigError("data.expert_pairs=0: there is nothing to cache")
     device = config.trainer.device()
     with placed(config, device, teacher):
-        tokens = collate_pairs(pairs, data.tokenizer).to(device)
+        batches = (tokens.to(device) for tokens in collated(pairs, data.tokenizer))
         size = config.trainer.micro_batch
-        rest = write_cache(path, teacher, tokens, k=k, micro_batch=size)
+        rest = write_cache(path, teacher, batches, k=k, micro_batch=size)
     return (
         f"{path}: {len(pairs)} answers, {k} tokens each; the rest holds {rest['mean']:.2e} of the "
         f"probability on average, {rest['largest']:.2e} at most\n"

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from chord.data.batch import Pair, TokenBatch, collate_pairs
+from chord.data.batch import Pair, TokenBatch, collate_pairs, collated
 from chord.distributed import part_of
 from chord.feedback import step_signal
 from chord.gradients import ExpertRows
@@ -29,7 +29,7 @@ def open_cache(config: TrainConfig, data: Data) -> TeacherCache | None:
     if config.target.cache_path is None:
         return None
     cache = TeacherCache.open(config.target.cache_path)
-    cache.check(collate_pairs(data.expert_pairs, data.tokenizer), data.tokenizer.vocab_size)
+    cache.check(collated(data.expert_pairs, data.tokenizer), data.tokenizer.vocab_size)
     return cache
 
 

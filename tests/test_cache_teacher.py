@@ -16,7 +16,8 @@ from safetensors.torch import load_file, save_file
 from steps import response_logits
 
 from chord.cache_teacher import main
-from chord.data.batch import Pair, Problem, collate, collate_pairs
+from chord.data import batch
+from chord.data.batch import Pair, Problem, collate, collate_pairs, collated
 from chord.data.testbed import TestbedConfig
 from chord.models.hf.config import HFTeacher
 from chord.models.hf.tokenizer import LanguageTokenizer
@@ -36,10 +37,10 @@ def teacher(small_models):
 
 def test_rows_are_the_teachers_own_likeliest_tokens(tmp_path, data, teacher):
     pairs, path = data.expert_pairs, tmp_path / "cache.safetensors"
-    left = write_cache(path, teacher, collate_pairs(pairs, data.tokenizer), k=3)
+    left = write_cache(path, teacher, [collate_pairs(pairs, data.tokenizer)], k=3)
     assert 0 < left["mean"] < left["largest"] < 1
     cache = TeacherCache.open(str(path))
-    cache.check(collate_pairs(pairs, data.tokenizer), data.tokenizer.vocab_size)
+    cache.check([collate_pairs(pairs, data.tokenizer)], data.tokenizer.vocab_size)
     # Other pairs in another order than in the file.
     some = [pairs[4], pairs[1]]
     tokens = collate_pairs(some, data.tokenizer)
@@ -58,9 +59,30 @@ def test_rows_are_the_teachers_own_likeliest_tokens(tmp_path, data, teacher):
     )
 
 
+def test_many_pairs_are_collated_some_at_a_time(tmp_path, data, teacher, monkeypatch):
+    monkeypatch.setattr(batch, "AT_ONCE", 4)
+    parts = list(collated(data.expert_pairs, data.tokenizer))
+    assert [len(part.mask) for part in parts] == [4, 2]
+    whole = collate_pairs(data.expert_pairs, data.tokenizer)
+    # Each is as wide as its own longest row.
+    widths = whole.attention_mask.sum(dim=1)
+    assert [part.input_ids.shape[1] for part in parts] == [
+        int(widths[:4].max()),
+        int(widths[4:].max()),
+    ]
+    paths = [tmp_path / "parts", tmp_path / "whole"]
+    for path, batches in zip(paths, (parts, [whole]), strict=True):
+        write_cache(path, teacher, batches, k=3)
+    found, expected = map(load_file, paths)
+    assert found.keys() == expected.keys()
+    for name in found:
+        torch.testing.assert_close(found[name], expected[name])
+    TeacherCache.open(str(paths[0])).check(iter(parts), data.tokenizer.vocab_size)
+
+
 def test_a_cache_of_the_whole_vocabulary_leaves_nothing_out(tmp_path, data, teacher):
     pairs, path = data.expert_pairs, tmp_path / "cache.safetensors"
-    left = write_cache(path, teacher, collate_pairs(pairs, data.tokenizer), k=1000)
+    left = write_cache(path, teacher, [collate_pairs(pairs, data.tokenizer)], k=1000)
     assert left == {"mean": 0.0, "largest": 0.0}
     cache = TeacherCache.open(str(path))
     assert cache.ids.shape == cache.logprobs.shape == (len(cache.ids), data.tokenizer.vocab_size)
@@ -69,12 +91,12 @@ def test_a_cache_of_the_whole_vocabulary_leaves_nothing_out(tmp_path, data, teac
 def test_a_cache_of_other_pairs_or_another_vocabulary_is_refused(tmp_path, data, teacher):
     path = tmp_path / "cache.safetensors"
     few, all_six = (collate_pairs(data.expert_pairs[:n], data.tokenizer) for n in (4, 6))
-    write_cache(path, teacher, few, k=2)
+    write_cache(path, teacher, [few], k=2)
     cache = TeacherCache.open(str(path))
     with pytest.raises(ValueError, match=r"target\.cache=.*lacks 2 of the 6 expert pairs"):
-        cache.check(all_six, data.tokenizer.vocab_size)
+        cache.check([all_six], data.tokenizer.vocab_size)
     with pytest.raises(ValueError, match="the data has 99"):
-        cache.check(few, 99)
+        cache.check([few], 99)
 
 
 def test_a_row_is_known_by_all_its_tokens_and_by_which_of_them_count():
@@ -95,23 +117,23 @@ def test_a_cache_under_another_system_turn_or_template_is_refused(tmp_path):
     teacher = HFTeacher(path=str(make_model(tmp_path / "teacher"))).build()
     inner = make_tokenizer()
     made = LanguageTokenizer(inner=inner, name="m", vocab_size=teacher.vocab_size)
-    write_cache(path, teacher, collate_pairs(pairs, made), k=2)
+    write_cache(path, teacher, [collate_pairs(pairs, made)], k=2)
     cache = TeacherCache.open(str(path))
-    cache.check(collate_pairs(pairs, made), made.vocab_size)
+    cache.check([collate_pairs(pairs, made)], made.vocab_size)
     for other in (replace(made, system="Be brief."), replace(made, chat=False)):
         with pytest.raises(ValueError, match="lacks 1 of the 1 expert pairs in this model's"):
-            cache.check(collate_pairs(pairs, other), other.vocab_size)
+            cache.check([collate_pairs(pairs, other)], other.vocab_size)
 
 
 def test_a_cache_of_the_first_format_is_refused(tmp_path, data, teacher):
     path, tokens = tmp_path / "cache.safetensors", collate_pairs(data.expert_pairs, data.tokenizer)
-    write_cache(path, teacher, tokens, k=2)
+    write_cache(path, teacher, [tokens], k=2)
     with safe_open(path, framework="pt") as file:
         header = json.loads(file.metadata()["chord_teacher"])
     del header["format"]
     save_file(load_file(path), path, {"chord_teacher": json.dumps(header)})
     with pytest.raises(ValueError, match=r"has the format 1, .*python -m chord\.cache_teacher"):
-        TeacherCache.open(str(path)).check(tokens, data.tokenizer.vocab_size)
+        TeacherCache.open(str(path)).check([tokens], data.tokenizer.vocab_size)
 
 
 def test_a_missing_or_foreign_file_is_said_in_one_line(tmp_path, small_models):

@@ -37,7 +37,7 @@ def cache(small_models: Path, tmp_path: Path, small_config: Build) -> Callable[[
         data = build_data(small_config(*SFT))
         teacher = load_policy(small_models / "teacher.safetensors").eval()
         tokens = collate_pairs(data.expert_pairs, data.tokenizer)
-        write_cache(path, teacher, tokens, k=k)
+        write_cache(path, teacher, [tokens], k=k)
         return str(path)
 
     return write

@@ -11,6 +11,10 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
+AT_ONCE = 1024
+"""So many pairs are padded to the length of the longest, where all of a file are gone through."""
+
+
 @dataclass(frozen=True)
 class Turn:
     """A message of a conversation; ``role`` is system, user or assistant."""
@@ -227,6 +231,12 @@ def pieces(tokens: TokenBatch, size: int, *, together: Tensor | None = None) -> 
         order = (longest * len(together) + together).argsort(stable=True)
     found: tuple[Tensor, ...] = order.split(size if size > 0 else max(1, len(lengths)))
     return found
+
+
+def collated(pairs: Sequence[Pair], tokenizer: Tokenizer) -> Iterator[TokenBatch]:
+    """`collate_pairs` of more pairs than memory should hold, in their order, some at a time."""
+    for start in range(0, len(pairs), AT_ONCE):
+        yield collate_pairs(pairs[start : start + AT_ONCE], tokenizer)
 
 
 def collate_pairs(pairs: Sequence[Pair], tokenizer: Tokenizer) -> TokenBatch:

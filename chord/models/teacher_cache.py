@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -38,9 +39,10 @@ def digests(tokens: TokenBatch) -> list[int]:
 
 @torch.no_grad()
 def write_cache(
-    path: Path, teacher: Policy, tokens: TokenBatch, *, k: int, micro_batch: int = 0
+    path: Path, teacher: Policy, batches: Iterable[TokenBatch], *, k: int, micro_batch: int = 0
 ) -> dict[str, float]:
-    """Score all rows, `micro_batch` at a time (0: at once), and write all of the file or nothing.
+    """Score batch after batch, `micro_batch` rows at a time (0: all of it), and write all of the
+    file or nothing.
 
     Returns what the truncation leaves out: mean and largest mass beyond the K tokens kept.
     """
@@ -48,21 +50,27 @@ def write_cache(
     def likeliest(logits: Tensor) -> tuple[Tensor, Tensor]:
         kept = keep_likeliest(logits.log_softmax(dim=-1), k)
         assert kept.ids is not None
-        return kept.ids, kept.logprobs
+        return kept.ids.to(torch.int32), kept.logprobs.float()
 
-    found: list[tuple[Tensor, ...]] = [()] * len(tokens.mask)
-    for index in own_batches(teacher, tokens, micro_batch):
-        piece = tokens.select(index)
-        lengths = piece.mask.sum(dim=1).tolist()
-        columns = [column.cpu().split(lengths) for column in score(teacher, piece).map(likeliest)]
-        for row, *kept in zip(index.tolist(), *columns, strict=True):
-            found[row] = tuple(kept)
-    ids, logprobs = (torch.cat(rows) for rows in zip(*found, strict=True))
+    names: list[int] = []
+    rows: list[tuple[Tensor, ...]] = []
+    for tokens in batches:
+        found: list[tuple[Tensor, ...]] = [()] * len(tokens.mask)
+        for index in own_batches(teacher, tokens, micro_batch):
+            piece = tokens.select(index)
+            lengths = piece.mask.sum(dim=1).tolist()
+            scored = score(teacher, piece).map(likeliest)
+            columns = [column.cpu().split(lengths) for column in scored]
+            for row, *kept in zip(index.tolist(), *columns, strict=True):
+                found[row] = tuple(kept)
+        names += digests(tokens)
+        rows += found
+    ids, logprobs = (torch.cat(columns) for columns in zip(*rows, strict=True))
     tensors = {
-        "digests": torch.tensor(digests(tokens), dtype=torch.int64),
-        "lengths": tokens.mask.sum(dim=1),
-        "ids": ids.to(torch.int32),
-        "logprobs": logprobs.float(),
+        "digests": torch.tensor(names, dtype=torch.int64),
+        "lengths": torch.tensor([len(kept) for kept, _ in rows]),
+        "ids": ids,
+        "logprobs": logprobs,
     }
     header = {"format": FORMAT, "vocab_size": teacher.vocab_size, "k": ids.shape[-1]}
     write_tensors(path, tensors, {_ENTRY: json.dumps(header)})
@@ -105,7 +113,7 @@ class TeacherCache:
         except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
             raise ValueError(f"target.cache={path}: is no teacher cache; {made}") from error
 
-    def check(self, tokens: TokenBatch, vocab_size: int) -> None:
+    def check(self, batches: Iterable[TokenBatch], vocab_size: int) -> None:
         """Refuse a cache that was made for other tokens or another vocabulary."""
         again = "make it again with python -m chord.cache_teacher"
         if self.format != FORMAT:
@@ -118,7 +126,7 @@ class TeacherCache:
                 f"target.cache={self.path}: holds a vocabulary of {self.vocab_size}, the data has "
                 f"{vocab_size}; {again}"
             )
-        names = digests(tokens)
+        names = [name for tokens in batches for name in digests(tokens)]
         absent = sum(name not in self.spans for name in names)
         if absent:
             raise ValueError(
