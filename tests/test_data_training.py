@@ -191,14 +191,19 @@ def test_what_is_too_long_is_left_out_of_training_and_of_evaluations(
     assert [answer.problem.prompt for answer in trained.answers] == asked
 
 
-def test_what_is_wrong_in_a_file_ends_before_a_run_directory_is_written(
-    run: Run, model: Path
-) -> None:
+def test_what_is_wrong_in_a_file_ends_before_a_run_directory_is_written(run: Run) -> None:
     write(Path("p.jsonl"), [*ROWS[:16], {"problem": "2+2?"}])
     with pytest.raises(ConfigError, match=r"^p\.jsonl line 17: field answer is missing; there are"):
         run("one")
     assert not Path("one").exists()
-    # Of a command Hydra's own files are there, and nothing else.
+
+
+@pytest.mark.slow
+def test_of_a_command_whose_data_are_wrong_hydras_own_files_remain(
+    tmp_path: Path, model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    write(Path("p.jsonl"), [*ROWS[:16], {"problem": "2+2?"}])
     settings = [*SMALL, "model=hf", f"model.path={model}", "teacher=none", "data=jsonl"]
     settings += ["data.problems=p.jsonl", "schedule=rl_only", "hydra.run.dir=two"]
     ended = subprocess.run(
