@@ -3,29 +3,18 @@
 from __future__ import annotations
 
 import csv
-import io
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 from compare_runs import evaluation, make_run, metrics, write_lines, write_run, write_sweep
-from rich.console import Console
 
 from chord.compare.command import main
 from chord.compare.grouping import compare
-from chord.compare.model import Comparison
-from chord.compare.statistics import t_interval
 from chord.compare.tables import guarded, write_tables
-from chord.compare.terminal import estimate_text, p_text, print_comparison
 
 SCORES = {"linear": [0.2, 0.3, 0.4], "cosine": [0.31, 0.4, 0.49]}
-
-
-def printed(comparison: Comparison, width: int = 100) -> str:
-    console = Console(width=width, record=True, file=io.StringIO(), highlight=False)
-    print_comparison(console, comparison)
-    return console.export_text()
 
 
 def rows(path: Path) -> list[dict[str, str]]:
@@ -146,33 +135,6 @@ def test_a_place_that_cannot_be_written_into_is_said_before_anything_is_read(
         main([str(tmp_path / "missing"), "--out", str(tmp_path)])
     reason = "must be a directory that can be written into (no permission to write)"
     assert capsys.readouterr().err == f"--out {tmp_path}: {reason}\n"
-
-
-def test_markup_and_control_characters_in_names_are_shown_as_they_are() -> None:
-    name = "[red]a[/] \x1b[31m"
-    runs = [make_run(choices={"experiment": each}, error="x") for each in (name, "b")]
-    stopped = make_run(seed=1, status="failed", error="[bold]no[/nothing] \x1b[31m")
-    text = printed(compare([*runs, stopped]), 140)
-    assert "[red]a[/] \\x1b[31m" in text
-    assert "[bold]no[/nothing] \\x1b[31m" in text
-    assert "\x1b" not in text
-
-
-def test_many_groups_are_cut_and_it_says_so() -> None:
-    runs = [make_run(settings={"optimizer.lr": lr / 100}) for lr in range(50)]
-    text = printed(compare(runs))
-    assert "... and 10 more groups; all are in groups.csv" in text
-
-
-def test_estimates_are_shown_with_their_half_interval_and_their_number() -> None:
-    estimate = t_interval([0.1, 0.3])
-    # s / √2 = .1, times tan(.475 π) = 12.706
-    assert estimate_text(estimate, "test/target_accuracy") == "20.0 ± 127.1"
-    assert estimate_text(estimate, "test/expert_nll", runs=3) == "0.2 ± 1.271 (n=2)"
-    assert estimate_text(t_interval([0.25]), "test/retained/sort") == "25.0"
-    assert [p_text(p) for p in (0.0004, 0.0123, 1.0, float("nan"))] == [
-        "p<.001", "p=.012", "p=1.000", ""
-    ]  # fmt: skip
 
 
 @pytest.mark.parametrize("cell", ["=1+1", "+1", "-1", "@sum", "\tx", "\rx"])

@@ -11,7 +11,7 @@ grouping     runs -> groups of all but the seed -> a comparison
 labels       what tells groups from each other
 statistics   intervals, paired differences, Holm's correction
 notes        what a reader must know
-terminal     tables on the terminal
+terminal     tables on the terminal, set by layout
 tables       CSV and Parquet
 plots        pictures; heat_map is one of them, canvas what they share
 page         a comparison as one HTML file that opens offline

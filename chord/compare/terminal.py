@@ -5,12 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from rich.box import HORIZONTALS
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
-from chord.compare.model import Comparison, Difference, Estimate, Group
+from chord.compare.layout import Row, print_table
+from chord.compare.model import Comparison, Estimate, Group
 from chord.summary import measures, visible
 
 ROWS = 40
@@ -29,10 +28,10 @@ def print_comparison(console: Console, comparison: Comparison) -> None:
     for split in dict.fromkeys(name.partition("/")[0] for name in comparison.metrics):
         metrics = _columns(comparison, split)
         own = [group for group in groups if any(name in group.final for name in metrics)]
-        console.print(_scores(comparison, own, metrics, split))
+        _print_scores(console, comparison, own, metrics)
         if comparison.baseline is not None and any(group.differences for group in own):
-            console.print(_differences(comparison, own, metrics))
-    console.print(_costs(groups))
+            _print_differences(console, comparison, own, metrics)
+    _print_costs(console, groups)
     _say_more(console, len(comparison.groups) - len(groups), "groups", "groups.csv")
     missing = [group for group in comparison.groups if group.missing]
     if missing:
@@ -89,20 +88,19 @@ def _repeats(comparison: Comparison, name: str, names: Sequence[str]) -> bool:
     )
 
 
-def _scores(
-    comparison: Comparison, groups: Sequence[Group], metrics: Sequence[str], split: str
-) -> Table:
+def _print_scores(
+    console: Console, comparison: Comparison, groups: Sequence[Group], metrics: Sequence[str]
+) -> None:
+    split = metrics[0].partition("/")[0]
     unit = " in %" if all(is_share(name) for name in metrics) else ""
-    table = _table(f"{split}{unit}: mean ± half of the 95 % interval over n seeds")
-    table.add_column("n", justify="right")
-    _metric_columns(table, metrics)
+    rows = []
     base = [comparison.base.get(name) for name in metrics]
     if any(value is not None for value in base):
         cells = [
             _number((100 if is_share(name) else 1) * value, name) if value is not None else "-"
             for name, value in zip(metrics, base, strict=True)
         ]
-        table.add_row(Text("before training", style="dim"), "", *cells, style="dim")
+        rows.append(Row(Text("before training"), _texts(["", *cells]), "dim"))
     for group in groups:
         cells = [
             estimate_text(group.final[name], name, runs=len(group.runs))
@@ -110,43 +108,50 @@ def _scores(
             else "-"
             for name in metrics
         ]
-        table.add_row(_label(group, comparison), str(len(group.runs)), *cells)
-    return table
+        rows.append(Row(_label(group, comparison), _texts([str(len(group.runs)), *cells])))
+    title = visible(f"{split}{unit}: mean ± half of the 95 % interval over n seeds")
+    print_table(console, title, ["n", *map(_heading_of, metrics)], rows, repeated=1)
 
 
-def _differences(comparison: Comparison, groups: Sequence[Group], metrics: Sequence[str]) -> Table:
-    table = _table(f"minus {comparison.baseline}: paired over common seeds, Holm's p")
-    _metric_columns(table, metrics)
-    for group in groups:
-        if group.differences:
-            cells = [_difference(group.differences.get(name), name) for name in metrics]
-            table.add_row(visible(group.label), *cells)
-    return table
+def _print_differences(
+    console: Console, comparison: Comparison, groups: Sequence[Group], metrics: Sequence[str]
+) -> None:
+    title = visible(f"minus {comparison.baseline}: paired over common seeds, Holm's p")
+    rows = [
+        Row(visible(group.label), [_difference(group, name) for name in metrics])
+        for group in groups
+        if group.differences
+    ]
+    print_table(console, title, [_heading_of(name) for name in metrics], rows)
 
 
-def _difference(difference: Difference | None, metric: str) -> Text:
+def _difference(group: Group, metric: str) -> Text:
+    """With its p, and the number of pairs where that isn't the group's number of seeds."""
+    difference = group.differences.get(metric)
     if difference is None:
         return Text("-", style="dim")
-    text = estimate_text(difference.estimate, metric)
-    sign = "+" if difference.estimate.mean > 0 and not text.startswith("-") else ""
-    p = p_text(difference.p_holm)
+    estimate = difference.estimate
+    text = estimate_text(estimate, metric)
+    sign = "+" if estimate.mean > 0 and not text.startswith("-") else ""
+    pairs = "" if estimate.n == len(group.runs) else f"(n={estimate.n})"
+    below = " ".join(part for part in (p_text(difference.p_holm), pairs) if part)
     found = not math.isnan(difference.p_holm) and difference.p_holm < 0.05
-    return Text(f"{sign}{text}" + (f"\n{p}" if p else ""), style="bold" if found else "")
+    return Text(f"{sign}{text}" + (f"\n{below}" if below else ""), style="bold" if found else "")
 
 
-def _costs(groups: Sequence[Group]) -> Table:
-    table = _table("best validation (by balance at .5) against the last, in %; cost of a run")
-    for name in ("best at\nstep", "target\nbest / last", "retained\nbest / last", "seconds",
-                 "tokens\nSFT / RL"):  # fmt: skip
-        table.add_column(name, justify="right", no_wrap=True)
+def _print_costs(console: Console, groups: Sequence[Group]) -> None:
+    title = Text("best validation (by balance at .5) against the last, in %; cost of a run")
+    header = ["best at\nstep", "target\nbest / last", "retained\nbest / last", "seconds",
+              "tokens\nSFT / RL"]  # fmt: skip
+    rows = []
     for group in groups:
         steps = {run.best_step for run in group.runs if run.best_step is not None}
         at = "-".join(map(str, sorted({min(steps), max(steps)}))) if steps else "-"
-        tokens = " / ".join(_thousands(group.tokens.get(branch)) for branch in ("sft", "rl"))
         seconds = "-" if group.seconds is None else f"{group.seconds.mean:.0f}"
         pairs = [_best(group, name) for name in ("val/target_accuracy", "val/retained/mean")]
-        table.add_row(visible(group.label), at, *pairs, seconds, tokens)
-    return table
+        cells = [at, *pairs, seconds, _tokens(group)]
+        rows.append(Row(visible(group.label), _texts(cells)))
+    print_table(console, title, header, rows)
 
 
 def _best(group: Group, metric: str) -> str:
@@ -154,35 +159,33 @@ def _best(group: Group, metric: str) -> str:
     return " / ".join("-" if each is None else f"{100 * each.mean:.1f}" for each in pair)
 
 
+def _tokens(group: Group) -> str:
+    """Of both branches; one that never ran has none, but where none is known nothing is."""
+    if not group.tokens:
+        return "-"
+    return " / ".join(_thousands(group.tokens.get(branch, 0.0)) for branch in ("sft", "rl"))
+
+
 def _label(group: Group, comparison: Comparison) -> Text:
     mark = " (baseline)" if group.label == comparison.baseline else ""
     return visible(group.label).append(mark, style="dim")
 
 
-def _table(title: str) -> Table:
-    table = Table(
-        title=Text("", style="bold").append_text(visible(title)),
-        title_justify="left",
-        box=HORIZONTALS,
-        pad_edge=False,
-        padding=(0, 1, 0, 0),
-    )
-    table.add_column("", overflow="fold", min_width=16)
-    return table
+def _texts(cells: Sequence[str]) -> list[Text]:
+    return [Text(cell) for cell in cells]
 
 
-def _metric_columns(table: Table, metrics: Sequence[str]) -> None:
-    for name in metrics:
-        header = name.partition("/")[2] if "/" in name else name
-        words = header.replace("_", " ").replace("/", " ").replace(" ", "\n", 1)
-        table.add_column(Text(words), justify="right", no_wrap=True)
+def _heading_of(metric: str) -> str:
+    name = visible(metric).plain
+    header = name.partition("/")[2] if "/" in name else name
+    return header.replace("_", " ").replace("/", " ").replace(" ", "\n", 1)
 
 
 def _number(value: float, metric: str) -> str:
     return f"{value:.1f}" if is_share(metric) and abs(value) < 1e6 else f"{value:.4g}"
 
 
-def _thousands(value: float | None) -> str:
+def _thousands(value: float) -> str:
     return "0" if not value else f"{value / 1000:.0f}k"
 
 
