@@ -164,7 +164,8 @@ def fit_data(config: TrainConfig, data: Data, policy: Policy | Shape) -> None:
     amounts = config.evaluation.amounts("retained")
     for skill in data.skills:
         asked = [p for split, count in amounts.items() for p in skill.problems[split][:count]]
-        longest = max(len(data.tokenizer.prompt(problem)) for problem in asked)
+        with config_errors():
+            longest = max(len(data.tokenizer.prompt(problem)) for problem in asked)
         if longest + room.evaluation > room.context:
             raise ConfigError(
                 f"evaluation.retained: a prompt of {skill.name} has {longest} tokens, which leaves "

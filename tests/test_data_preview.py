@@ -28,7 +28,7 @@ def test_the_assistants_tokens_are_in_colour_and_the_others_dim(tmp_path: Path) 
     rows = [{"messages": [*messages[:-1], {**messages[-1], "content": f"{n}!"}], "answer": n,
              "problem": f"{n}?"} for n in range(30)]  # fmt: skip
     path = write(tmp_path / "c.jsonl", rows)
-    tokenizer = LanguageTokenizer(inner=make_tokenizer(), name="m", vocab_size=98)
+    tokenizer = LanguageTokenizer(inner=make_tokenizer(), name="m", vocab_size=99)
     data = FilesConfig(problems=str(path), expert=str(path)).build(tokenizer)
     text = shown(data, 1)
     # "hm" and its end in green (32), what follows dim (2).
@@ -51,6 +51,6 @@ def test_prompts_and_answers_are_those_of_the_first_step(tmp_path: Path) -> None
 
 
 def test_pieces_are_the_text_of_the_tokens(tmp_path: Path) -> None:
-    tokenizer = LanguageTokenizer(inner=make_tokenizer(), name="m", vocab_size=98)
+    tokenizer = LanguageTokenizer(inner=make_tokenizer(), name="m", vocab_size=99)
     ids = [*tokenizer.encode("a b\n"), tokenizer.eos_id]
     assert tokenizer.pieces(ids) == ["a", " ", "b", "\n", "<|im_end|>"]

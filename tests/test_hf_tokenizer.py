@@ -161,6 +161,27 @@ def test_thoughts_between_the_calls_of_tools_are_imitated() -> None:
     assert text(tokenizer, counted) == f"{called}<|im_end|>5.<|im_end|>"
 
 
+def test_tokens_beyond_the_models_are_refused_where_a_text_needs_them() -> None:
+    inner = make_tokenizer(pad_token="<pad>")
+    inner.add_tokens(["<image>"], special_tokens=True)
+    size = len(inner) - 2
+    tokenizer = LanguageTokenizer(inner=inner, name="m", vocab_size=size)
+    assert tokenizer.pad_id == tokenizer.eos_id == END
+    assert len(tokenizer.prompt(SIMPLE)) < 60
+    message = rf"^model.path=m: the token '<image>' has the id {size + 1} in .* has {size} tokens"
+    for say in (
+        lambda: tokenizer.prompt(Problem("What is on <image>?", "5", key=1)),
+        lambda: tokenizer.response(Pair(SIMPLE, "<image>")),
+    ):
+        with pytest.raises(ValueError, match=message):
+            say()
+    plain = LanguageTokenizer(inner=inner, name="m", vocab_size=size, chat=False)
+    with pytest.raises(ValueError, match=message):
+        plain.prompt(Problem("<image>", "5", key=1))
+    with pytest.raises(ValueError, match=r"the token '<\|im_end\|>' has the id 2 in"):
+        LanguageTokenizer(inner=inner, name="m", vocab_size=END, chat=False)
+
+
 def test_a_template_that_changes_earlier_turns_is_refused_for_several_turns() -> None:
     tokenizer = build()
     tokenizer.inner.chat_template = "{{ messages | length }}" + str(tokenizer.inner.chat_template)

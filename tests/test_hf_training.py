@@ -9,10 +9,11 @@ import pytest
 import torch
 import torch._dynamo.utils
 from conftest import SMALL, compose_config
-from language_models import FAMILIES, ODD, STATES, make_model
+from language_models import FAMILIES, ODD, STATES, make_model, make_tokenizer
 from omegaconf import DictConfig
 from safetensors.torch import load_file
 from steps import gradient, module_of, plan_gradient
+from transformers import AutoTokenizer
 
 from chord.checkpoint import CHECKPOINT
 from chord.config import ConfigError, TrainConfig, parse
@@ -79,6 +80,19 @@ def test_a_run_trains_saves_and_is_read_back(
     assert all("lora_" in name for name in state) == bool(adapters)
     files = {path.name for path in (tmp_path / "run" / "model").iterdir()}
     assert ("adapter_model.safetensors" if adapters else "model.safetensors") in files
+
+
+def test_a_tokenizer_may_have_more_tokens_than_the_model(tmp_path: Path) -> None:
+    path, larger = make_model(tmp_path / "model"), make_tokenizer()
+    larger.add_tokens(["<image>"], special_tokens=True)
+    larger.save_pretrained(path)
+    trained = run(tmp_path / "run", path, "teacher=none").path / "model"
+    assert AutoTokenizer.from_pretrained(trained).get_vocab() == larger.get_vocab()
+    # The digits of the test bed's problems are no tokens of the model.
+    few = len(larger) - 1 - (126 - ord("0"))
+    make_model(tmp_path / "few", vocab_size=few)
+    with pytest.raises(ConfigError, match=rf"^model.path=.*few: the token .* has {few} tokens"):
+        run(tmp_path / "other", tmp_path / "few", "teacher=none")
 
 
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16"])

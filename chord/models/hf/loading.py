@@ -85,7 +85,7 @@ def load_tokenizer(config: HFModel) -> LanguageTokenizer:
     return LanguageTokenizer(
         inner=inner,
         name=config.path,
-        vocab_size=max(size, len(inner)),
+        vocab_size=size,
         chat=config.chat,
         system=config.system,
         stops=stops,
@@ -264,6 +264,9 @@ def _tokenizer(source: Source) -> tuple[Any, int, frozenset[int]]:
         inner = transformers.AutoTokenizer.from_pretrained(source.place, **source.arguments)
         settings = transformers.AutoConfig.from_pretrained(source.place, **source.arguments)
         size = settings.get_text_config().vocab_size
+        # Of a directory without the files transformers makes an empty one.
+        if not set(inner.get_vocab()) - set(inner.all_special_tokens):
+            raise ValueError("it holds no tokenizer, as tokenizer.save_pretrained writes it")
         return inner, size, _stop_ids(source, settings)
 
 
@@ -285,4 +288,7 @@ def _one_line(source: Source) -> Iterator[None]:
     try:
         yield
     except Exception as error:  # the libraries raise many kinds
-        raise ValueError(f"{source.setting}: can't be loaded ({first_line(error)})") from error
+        text = first_line(error).rstrip()
+        if text.endswith(":"):  # a list follows
+            text = " ".join(str(error).split())
+        raise ValueError(f"{source.setting}: can't be loaded ({text})") from error

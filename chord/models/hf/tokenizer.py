@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from itertools import pairwise, takewhile
 from typing import Any
 
+from chord.config import ConfigError
 from chord.data.batch import Pair, Problem, Turn
 from chord.exits import first_line
 
@@ -22,6 +23,9 @@ class LanguageTokenizer:
     `chat`: prompts are conversations, written by the chat template, with the turn `system` in front
     of those that have none; otherwise they are plain text. Where the pad and the end token are the
     same, nothing is lost: masks say what counts, not the value of a token.
+
+    `vocab_size`: how many tokens the model knows. The tokenizer may have more, as Gemma 3's has one
+    for images; a text that needs them is refused.
     """
 
     inner: Any
@@ -43,8 +47,9 @@ class LanguageTokenizer:
                 "model.chat=false writes prompts as plain text"
             )
         self.eos_id = self._end_of_turn() if self.chat else int(self.inner.eos_token_id)
+        self._known([self.eos_id])
         pad = self.inner.pad_token_id
-        self.pad_id = self.eos_id if pad is None else int(pad)
+        self.pad_id = self.eos_id if pad is None or pad >= self.vocab_size else int(pad)
 
     @property
     def stop_ids(self) -> frozenset[int]:
@@ -71,9 +76,12 @@ class LanguageTokenizer:
         return None
 
     def encode(self, text: str) -> list[int]:
-        """Tokens of a text as it stands, nothing put in front or behind."""
+        """Tokens of a text as it stands, nothing put in front or behind.
+
+        Raises `ConfigError` where the model does not know one of them.
+        """
         ids: list[int] = self.inner(text, add_special_tokens=False)["input_ids"]
-        return ids
+        return self._known(ids)
 
     def decode(self, ids: Iterable[int]) -> str:
         """The text before the first end token, special tokens left out."""
@@ -159,7 +167,18 @@ class LanguageTokenizer:
     def _plain(self, text: str) -> list[int]:
         """Tokens of a prompt without a template: with the beginning token, without an end."""
         ids: list[int] = self.inner(text)["input_ids"]
-        return ids[:-1] if ids and ids[-1] == self.inner.eos_token_id else ids
+        return self._known(ids[:-1] if ids and ids[-1] == self.inner.eos_token_id else ids)
+
+    def _known(self, ids: list[int]) -> list[int]:
+        highest = max(ids, default=0)
+        if highest >= self.vocab_size:
+            token = self.inner.convert_ids_to_tokens(highest)
+            # Not all texts are made into tokens before the first step: this may end a run.
+            raise ConfigError(
+                f"model.path={self.name}: the token {token!r} has the id {highest} in its "
+                f"tokenizer, and the model has {self.vocab_size} tokens; leave such texts out"
+            )
+        return ids
 
     def _render(self, turns: Sequence[Turn], *, begin: bool) -> str:
         messages = [{"role": turn.role, "content": turn.content} for turn in turns]
