@@ -20,6 +20,17 @@ from chord.trainer import PLACES
 
 # What may be said beside `resume=`: how far, where to log and to compute, with how many threads.
 RESUME_ALLOWS = ("resume", "steps", "tracking", "threads", "trainer")
+# Settings that may name a file or a directory, or several.
+FILES = (
+    "model.path",
+    "teacher.path",
+    "target.cache",
+    "data.problems",
+    "data.expert",
+    "data.validation",
+    "data.test",
+    "evaluation.retained",
+)
 PACKAGES = ("torch", "lightning", "hydra-core", "omegaconf", "numpy", "safetensors", "wandb")
 
 
@@ -29,7 +40,8 @@ class RunDirectory:
 
     `options`: what was chosen in each group, `schedule`: `chord_mu`; two options may share a
     schema. `sweep` and `job`: the sweep's directory and the job's number in it. `begun`: whether
-    the files in the directory are this run's already.
+    the files in the directory are this run's already. `started_in`: the directory from which the
+    run's command names its files; `config` has them as they were typed.
     """
 
     path: Path
@@ -41,6 +53,11 @@ class RunDirectory:
     job: int | None = None
     begun: bool = False
     options: dict[str, str] = field(default_factory=dict)
+    started_in: Path = field(default_factory=Path.cwd)
+
+    def checked(self) -> TrainConfig:
+        """The checked configuration, whose files are found from every directory."""
+        return parse(_located(self.config, self.started_in), TrainConfig)
 
     def write(self) -> None:
         """Write `config.yaml` (resolved) and `run.json` (versions, schemas, unresolved values)."""
@@ -50,6 +67,7 @@ class RunDirectory:
         facts = {
             "name": self.name,
             "command": " ".join(["python -m chord.train", *self.overrides]),
+            "started_in": str(self.started_in),
             "tracker_id": self.tracker_id,
             "config": OmegaConf.to_container(self.config, resolve=False),
             **self.facts(),
@@ -103,6 +121,7 @@ def open_run(path: Path) -> RunDirectory:
         config = restore(OmegaConf.create(known["config"]), known["schemas"])
         run = RunDirectory(path, config, known["name"], known["overrides"], known["tracker_id"])
         run.options = known.get("options", {})
+        run.started_in = Path(known.get("started_in", run.started_in))
         return run
     except (ValueError, KeyError, TypeError) as error:
         raise ConfigError(f"{path}: run.json can't be read ({first_line(error)})") from error
@@ -110,9 +129,31 @@ def open_run(path: Path) -> RunDirectory:
 
 def configuration(path: Path) -> TrainConfig:
     """The checked configuration of a run to look at, which may be of a larger machine."""
-    config = open_run(path).config
-    config.threads = min(config.threads, os.cpu_count() or 1)
-    return parse(config, TrainConfig)
+    run = open_run(path)
+    run.config.threads = min(run.config.threads, os.cpu_count() or 1)
+    return run.checked()
+
+
+def _located(config: DictConfig, start: Path) -> DictConfig:
+    """`config` with the files that are there from `start` as absolute paths, elsewhere than there.
+
+    The values as typed stay the run's: its fingerprint is that of an equal run's command.
+    """
+    if start == Path.cwd():
+        return config
+    located = config.copy()
+    for name in FILES:
+        value = OmegaConf.select(located, name)
+        if isinstance(value, str):
+            OmegaConf.update(located, name, _absolute(value, start))
+        elif value is not None:
+            OmegaConf.update(located, name, [_absolute(each, start) for each in value])
+    return located
+
+
+def _absolute(path: str, start: Path) -> str:
+    place = start / Path(path).expanduser()
+    return str(place) if path and place.exists() else path
 
 
 def resume_run(path: Path, composed: DictConfig, overrides: list[str]) -> RunDirectory:

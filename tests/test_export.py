@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
-from conftest import small_composed
+from conftest import compose_config, small_composed
 from language_models import make_model
+from safetensors.torch import load_file
 from test_hf_training import ADAPTED, composed
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
@@ -19,7 +21,8 @@ from chord.export import export_run, main
 from chord.models.hf.config import HFModel
 from chord.models.tiny import Tiny
 from chord.module import ChordModule
-from chord.run import RunDirectory
+from chord.run import RunDirectory, open_run, resume_run
+from chord.sweep.status import fingerprint
 from chord.train import train
 
 IDS = torch.tensor([[5, 6, 7, 8, 9, 10, 11]])
@@ -84,6 +87,32 @@ def test_adapters_are_merged(tmp_path: Path, adapters: tuple[str, ...]) -> None:
     assert not torch.allclose(trained(IDS), start(IDS), atol=1e-2)
     # The chat template came along.
     assert HFModel(path=str(tmp_path / "exported")).tokenizer().chat
+
+
+@torch.no_grad()
+def test_files_that_a_run_names_are_found_from_another_directory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Adapters belong to the model of the run, not to another one that has its name elsewhere."""
+    make_model(tmp_path / "here" / "model")
+    make_model(tmp_path / "there" / "model", seed=1)
+    monkeypatch.chdir(tmp_path / "here")
+    config = composed(Path("model"), "teacher=none", *ADAPTED)
+    assert config.model.path == "model"
+    train(parse(config, TrainConfig), RunDirectory(Path("run"), config, "run"))
+    export_run(Path("run"), tmp_path / "expected")
+    monkeypatch.chdir(tmp_path / "there")
+    export_run(Path("../here/run"), Path("exported"))
+    files = ("exported/model.safetensors", tmp_path / "expected" / "model.safetensors")
+    found, expected = (load_file(file) for file in files)
+    assert all(torch.equal(found[name], expected[name]) for name in expected)
+    # A resumed run, too; what was typed stays what it is, and so does its fingerprint.
+    run = resume_run(Path("../here/run"), compose_config("resume=x"), [])
+    assert run.checked().model == HFModel(
+        path=f"{tmp_path}/here/model", lora=parse(config, TrainConfig).model.lora
+    )
+    status = json.loads(Path("../here/run/status.json").read_text())
+    assert status["fingerprint"] == fingerprint(open_run(Path("../here/run")).config)
 
 
 def test_what_is_in_the_way_or_missing_is_said_in_one_line(

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import operator
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
 from conftest import compose_config, small_composed
+from omegaconf import OmegaConf
 from safetensors.torch import load_file
 
 from chord.checkpoint import CHECKPOINT, Checkpointing, read_checkpoint
@@ -34,6 +36,30 @@ class Killed(BaseException):
 def start(models: Path, path: Path, *overrides: str) -> None:
     composed = small_composed(models, *COMMON, *overrides)
     train(parse(composed, TrainConfig), RunDirectory(path, composed, "test", list(overrides)))
+
+
+def test_all_files_of_a_run_are_found_from_where_it_was_started(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    named = {"data.problems": "p.jsonl", "data.expert": "e.jsonl", "data.test": "t.jsonl"}
+    named |= {"target.cache": "cache.safetensors", "model.path": "base", "teacher.path": "large"}
+    for name in (*named.values(), "kept.jsonl"):
+        (tmp_path / name).touch()
+    words = ["data=jsonl", "target=soft", "evaluation.retained=[chain_sum,kept.jsonl]"]
+    composed = compose_config(*words, *(f"{name}={value}" for name, value in named.items()))
+    RunDirectory(tmp_path / "run", composed, "run", started_in=tmp_path).write()
+    monkeypatch.chdir(tmp_path / "run")
+    run = open_run(Path())
+    found = run.checked()
+    for name, value in named.items():
+        assert operator.attrgetter(name)(found) == str(tmp_path / value)
+        assert OmegaConf.select(run.config, name) == value
+    assert found.evaluation.retained == ["chain_sum", f"{tmp_path}/kept.jsonl"]
+    # A share of the problems is no file.
+    assert found.data.validation == "0.1"
+    for name in (*named.values(), "kept.jsonl"):
+        (tmp_path / name).unlink()
+    assert run.checked().model.path == "base"
 
 
 def resume(path: Path) -> None:

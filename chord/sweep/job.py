@@ -15,7 +15,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
 from chord import cli
-from chord.config import ConfigError, TrainConfig, parse
+from chord.config import ConfigError
 from chord.launch import leads
 from chord.recorder import read_status
 from chord.run import RunDirectory, holds_run, open_run, resume_run
@@ -82,7 +82,7 @@ def _single(cfg: DictConfig) -> float:
         _name_in_tracking(cfg)
         run = RunDirectory(path, cfg, run_name(job.runtime.choices, cfg.seed), overrides)
         run.options = chosen(job.runtime.choices)
-    config = parse(run.config, TrainConfig)
+    config = run.checked()
     outcome = train(config, run)
     return math.nan if outcome is None else outcome.metric(config.sweep_metric)
 
@@ -127,7 +127,7 @@ def _train(cfg: DictConfig, path: Path, number: int, label: str) -> float:
     run = _directory(cfg, path, label)
     run.sweep, run.job = HydraConfig.get().sweep.dir, number
     with recorded(run) if leads(cfg.trainer) else nullcontext():
-        config = parse(run.config, TrainConfig)
+        config = run.checked()
         outcome = train_unrecorded(config, run)
         return math.nan if outcome is None else outcome.metric(config.sweep_metric)
 
