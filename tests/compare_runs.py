@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -165,3 +166,21 @@ def make_run(
         "tokens": {"sft": 40.0, "rl": 400.0},
     }
     return Run(**{**values, **fields})
+
+
+def crossed(
+    *further: Mapping[str, object],
+    schedules: Iterable[str] = ("linear", "cosine"),
+    weightings: Iterable[str] = ("phi", "margin"),
+) -> list[Run]:
+    """A run of each schedule, weighting and set of further settings, the better the later."""
+    every = list(product(schedules, weightings, further or [{}]))
+    return [
+        make_run(
+            accuracy=0.3 + 0.01 * number,
+            choices={"schedule": schedule, "weighting": weighting},
+            settings=settings,
+            overrides=[f"{name}=typed" for name in ("schedule", "weighting", *settings)],
+        )
+        for number, (schedule, weighting, settings) in enumerate(every)
+    ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from itertools import product
 
 import numpy as np
@@ -52,13 +53,14 @@ def run(label: str, choices: dict[str, str], seed: int, *, steps: int, skill: fl
         values = curves[name].values
         curves[name] = Curve(steps=every, values=[values[step] for step in every])
     offset = float(random.normal(0, 0.02))
+    peak = SCHEDULES.index(choices["schedule"]) if choices.get("schedule") in SCHEDULES else 0
     final = dict(
         zip(METRICS, (skill + offset, 1.1 - skill / 2 - offset, skill, 3 - skill), strict=True)
     )
     return Run(
         path=f"outputs/2026-01-31/12-00-00_sweep/{label}/{seed}", name=f"{label} seed={seed}",
         seed=seed, status=FINISHED, steps=steps, planned_steps=steps,
-        settings={"optimizer.lr": 1e-3, "rollout.group_size": 8, "schedule.peak": round(skill, 2)},
+        settings={"optimizer.lr": 1e-3, "rollout.group_size": 8, **choices, "schedule.peak": peak},
         choices=choices, versions={"chord": "0.1.0", "torch": "2.13.0"},
         final=final, base=BASE, best={"val/target_accuracy": skill + 0.02}, best_step=every[-1],
         curves=curves,
@@ -103,6 +105,8 @@ def sweep(*, schedules: int = 3, weightings: int = 3, rates: int = 1, seeds: int
         skill = 0.45 + 0.4 * abs(math.sin(1 + 1.7 * number))
         choices = {"schedule": schedule, "weighting": weighting}
         runs = [run(label, choices, seed, steps=steps, skill=skill) for seed in range(seeds)]
+        settings = {**runs[0].settings, "optimizer.lr": (rate + 1) * 1e-4}
+        runs = [replace(one, settings=settings) for one in runs]
         groups.append(group(runs, label, varied))
     return Comparison(
         title="schedules and weightings on the test bed", metrics=METRICS, groups=groups,

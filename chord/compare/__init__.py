@@ -13,7 +13,7 @@ statistics   intervals, paired differences, Holm's correction
 notes        what a reader must know
 terminal     tables on the terminal, set by layout
 tables       CSV and Parquet
-plots        pictures; heat_map is one of them, canvas what they share
+plots        pictures; heat_map is one of them, of maps' groups, canvas what they share
 page         a comparison as one HTML file that opens offline
 command      `python -m chord.compare`
 ============ ===================================================================

@@ -1,88 +1,72 @@
-"""Schedule by weighting as a heat map, where a sweep varies both."""
+"""Schedule by weighting as a heat map, where a sweep varies both and nothing else."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from chord.compare.canvas import cut, panels, set_title
-from chord.compare.model import Comparison, Estimate, Group
+from chord.compare.maps import Map, find_maps
+from chord.compare.model import Comparison, Estimate
 from chord.compare.terminal import estimate_text, is_share
 
 CELLS = 20  # rows and columns at most
 WIDE = 6  # columns from which panels stand one above the other
 
-Pairs = Mapping[tuple[str, str], Sequence[Group]]
-
 
 def heat_map(comparison: Comparison) -> tuple[Figure | None, str | None]:
-    """Schedule by weighting, where the groups vary both and each pair is one group."""
-    pairs: dict[tuple[str, str], list[Group]] = {}
-    for group in comparison.groups:
-        choices = group.runs[0].choices
-        pair = choices.get("schedule", "-"), choices.get("weighting", "-")
-        pairs.setdefault(pair, []).append(group)
-    schedules = list(dict.fromkeys(schedule for schedule, _ in pairs))
-    weightings = list(dict.fromkeys(weighting for _, weighting in pairs))
-    if len(schedules) < 2 or len(weightings) < 2:
-        return None, None
-    if len(pairs) < 4 or len(pairs) * 2 < len(schedules) * len(weightings):
-        return None, "not drawn: most pairs of schedule and weighting have no run"
-    if any(len(groups) > 1 for groups in pairs.values()):
-        return None, "not drawn: groups of one schedule and weighting differ in something else"
-    schedules, weightings = schedules[:CELLS], weightings[:CELLS]
+    """A panel for each metric and each map that `find_maps` finds; one scale for each metric."""
+    maps, note = find_maps(comparison.groups)
+    if not maps:
+        return None, note
     split = comparison.metrics[0].partition("/")[0]
+    known = {name for each in maps for group in each.cells.values() for name in group.final}
     names = [f"{split}/target_accuracy", f"{split}/retained/mean"]
-    names = [name for name in names if any(name in g.final for g in comparison.groups)]
-    names = names or [comparison.metrics[0]]
-    width, height = 1.3 * len(weightings) + 2, 0.6 * len(schedules) + 2
-    # Beside each other while that is no wider than a screen.
-    rows = len(names) if len(weightings) > WIDE else 1
-    columns = len(names) // rows
-    figure, grid = panels(width * columns, height * rows, rows, columns)
-    for name, axes in zip(names, grid, strict=True):
-        _cells(axes, name, pairs, schedules, weightings)
+    names = [name for name in names if name in known] or [comparison.metrics[0]]
+    if not known.intersection(names):
+        return None, f"not drawn: no group of a map has {names[0]}"
+    most = min(max(len(each.weightings) for each in maps), CELLS)
+    height = sum(0.6 * min(len(each.schedules), CELLS) + 2.2 for each in maps)
+    # Metrics beside each other while that is no wider than a screen.
+    columns = 1 if most > WIDE else len(names)
+    rows = len(maps) * len(names) // columns
+    width, height = 1.3 * most + 2, height * len(names) / columns
+    figure, grid = panels(width * columns, height, rows, columns)
+    places = [(each, name) for each in maps for name in names]
+    for (each, name), axes in zip(places, grid, strict=True):
+        means = [found.mean for one in maps for _, _, found in _estimates(name, one)]
+        _cells(axes, name, each, scale=100 if is_share(name) else 1, means=means)
         figure.colorbar(axes.images[0], ax=axes, shrink=0.8)
     caption = "schedule by weighting: mean and half of the 95 % interval, shares in %"
-    set_title(figure, comparison, caption, None)
-    return figure, None
+    set_title(figure, comparison, caption, note)
+    return figure, note
 
 
-def _cells(
-    axes: Axes,
-    name: str,
-    pairs: Pairs,
-    schedules: Sequence[str],
-    weightings: Sequence[str],
-) -> None:
+def _cells(axes: Axes, name: str, each: Map, *, scale: float, means: Sequence[float]) -> None:
+    schedules, weightings = each.schedules[:CELLS], each.weightings[:CELLS]
     table = np.full((len(schedules), len(weightings)), np.nan)
-    for row, column, estimate in _estimates(name, pairs, schedules, weightings):
-        table[row, column] = estimate.mean * (100 if is_share(name) else 1)
-    axes.imshow(table, cmap="cividis", aspect="auto")
-    middle = (np.nanmin(table) + np.nanmax(table)) / 2
-    for row, column, estimate in _estimates(name, pairs, schedules, weightings):
-        value = table[row, column]
+    for row, column, estimate in _estimates(name, each):
+        table[row, column] = estimate.mean * scale
+    low, high = min(means) * scale, max(means) * scale
+    axes.imshow(table, cmap="cividis", aspect="auto", vmin=low, vmax=high)
+    for row, column, estimate in _estimates(name, each):
         text = estimate_text(estimate, name).replace(" ±", "\n±")
-        color = "black" if value > middle else "white"
+        color = "black" if table[row, column] > (low + high) / 2 else "white"
         axes.text(column, row, text, ha="center", va="center", fontsize=8, color=color)
     axes.set_facecolor("0.85")
     axes.set_xticks(range(len(weightings)), [cut(w, 18) for w in weightings], rotation=30,
                     ha="right", parse_math=False)  # fmt: skip
     axes.set_yticks(range(len(schedules)), [cut(s, 18) for s in schedules], parse_math=False)
-    axes.set_title(name, fontsize=10, parse_math=False)
+    title = f"{name}\n{cut(each.title)}" if each.title else name
+    axes.set_title(title, fontsize=10, parse_math=False)
 
 
-def _estimates(
-    name: str,
-    pairs: Pairs,
-    schedules: Sequence[str],
-    weightings: Sequence[str],
-) -> Iterator[tuple[int, int, Estimate]]:
-    for row, schedule in enumerate(schedules):
-        for column, weighting in enumerate(weightings):
-            for group in pairs.get((schedule, weighting), []):
-                if name in group.final:
-                    yield row, column, group.final[name]
+def _estimates(name: str, each: Map) -> Iterator[tuple[int, int, Estimate]]:
+    for row, schedule in enumerate(each.schedules[:CELLS]):
+        for column, weighting in enumerate(each.weightings[:CELLS]):
+            group = each.cells.get((schedule, weighting))
+            if group is not None and name in group.final:
+                yield row, column, group.final[name]

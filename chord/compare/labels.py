@@ -27,7 +27,7 @@ def varied(runs: Sequence[Run]) -> list[dict[str, object]]:
     what divides them further, options before settings. A setting that follows from those before it
     (the learning rate of a preset that nobody typed) is left out.
     """
-    values = [_values(run) for run in runs]
+    values = [values_of(run) for run in runs]
     chosen: list[dict[str, object]] = [{} for _ in runs]
     classes = [0] * len(runs)
     typed = _typed(runs)
@@ -71,7 +71,7 @@ def of_one_group(run: Run) -> dict[str, object]:
     return {name: run.choices[name] for name in names if name in run.choices}
 
 
-def _values(run: Run) -> dict[str, object]:
+def values_of(run: Run) -> dict[str, object]:
     """Options first, then settings, short names before long ones; last the versions."""
     settings = dict(sorted(run.settings.items(), key=lambda item: ("." in item[0], item[0])))
     versions = {f"{_VERSION}{name}": run.versions.get(name) for name in DECISIVE_VERSIONS}

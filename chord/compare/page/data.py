@@ -48,6 +48,7 @@ def content(comparison: Comparison) -> dict[str, Any]:
             _run(run, metrics, counted=False) for runs in unfinished.values() for run in runs
         ],
         "settings": _settings(groups),
+        "decisive": sorted({name for key in map(_key, groups) for name, _ in key or ()}),
         "versions": _versions(groups),
         "curves": pack(groups),
         **sample_answers(groups),
@@ -96,14 +97,21 @@ def _run(run: Run, metrics: Sequence[str], *, counted: bool) -> dict[str, Any]:
 
 
 def _options(groups: Sequence[Group]) -> list[dict[str, Any]]:
-    """Options by which groups can be told apart: what varied, then choices that differ."""
+    """Options by which groups can be told apart: what varied, then choices that differ.
+
+    `strategy`: whether it is one of a config group, which has settings of its own.
+    """
     leading = [_leading(group) for group in groups]
     rows: list[dict[str, object]] = [
         {**(run.choices if run else {}), **group.varied}
         for run, group in zip(leading, groups, strict=True)
     ]
     names = _union([*(group.varied for group in groups), *rows])
-    table = [_column(name, [row.get(name, ABSENT) for row in rows]) for name in names]
+    choices = {name for run in leading if run for name in run.choices} - {"experiment"}
+    table = [
+        {**_column(name, [row.get(name, ABSENT) for row in rows]), "strategy": name in choices}
+        for name in names
+    ]
     return [column for column in table if len(column["values"]) > 1]
 
 

@@ -12,6 +12,53 @@ function shade(share) {
   return { background: `rgb(${rgb.map(Math.round).join(" ")})`, ink: light > 0.179 ? "#000" : "#fff" };
 }
 
+const MAPS = 6;
+
+// Whether a setting is the same in all members that agree in all of `given`.
+function follows(setting, given, members) {
+  const seen = new Map();
+  return members.every((group) => {
+    const key = given.map(({ of }) => of[group]).join();
+    if (!seen.has(key)) seen.set(key, setting.of[group]);
+    return seen.get(key) === setting.of[group];
+  });
+}
+
+// An option of a config group explains its own settings alone: `schedule` explains `schedule.peak`.
+const explains = (option, { name }) => !option.strategy || name === option.name || name.startsWith(`${option.name}.`);
+
+// The maps of some groups, each with what its groups share; without any, `why`. As in heatmap.png
+// there is one where nothing but rows and columns differs, or one for each value of what else does.
+function mapsOf(down, across, members) {
+  const axes = [down, across];
+  const own = (setting) => axes.filter((axis) => explains(axis, setting));
+  const differing = data.settings.filter((one) => data.decisive.includes(one.name) && !follows(one, own(one), members));
+  if (!differing.length) return { maps: [{ title: "", members }] };
+  const candidates = [...data.options, ...differing].filter(({ name }) => axes.every((axis) => axis.name !== name));
+  const names = candidates.map(({ name }) => name).filter((name, at, all) => all.indexOf(name) === at && differing.some((one) => one.name === name));
+  const why = `Not drawn: the groups differ in ${names.slice(0, 3).join(", ")}${names.length > 3 ? ` and ${names.length - 3} more` : ""} too. Filter by that, or choose other options.`;
+  const count = ({ of }) => new Set(members.map((group) => of[group])).size;
+  const [further] = candidates.filter((one) => differing.every((other) => follows(other, [one, ...own(other)], members)))
+    .sort((a, b) => count(a) - count(b));
+  if (!further) return { maps: [], why };
+  const maps = further.values.map((text, value) => ({ title: `${further.name}=${text}`, members: members.filter((group) => further.of[group] === value) }))
+    .filter((one) => isCrossed(down, across, one.members));
+  if (!maps.length) return { maps, why };
+  const without = members.length - maps.reduce((sum, one) => sum + one.members.length, 0);
+  const note = maps.length > MAPS ? ` The first ${MAPS} of ${maps.length} values of ${further.name}.`
+    : without ? ` ${without} of ${plural(members.length, "group")} are in no map: too few share their ${further.name}.` : "";
+  return { maps: maps.slice(0, MAPS), note };
+}
+
+// Whether half of the pairs have a group, and two rows share two columns.
+function isCrossed(down, across, members) {
+  const rows = new Map();
+  for (const group of members) rows.set(down.of[group], (rows.get(down.of[group]) ?? new Set()).add(across.of[group]));
+  const sets = [...rows.values()];
+  const shared = sets.some((one, at) => sets.slice(at + 1).some((other) => [...one].filter((column) => other.has(column)).length > 1));
+  return shared && 2 * members.length >= sets.length * new Set(members.map((group) => across.of[group])).size;
+}
+
 function drawHeat() {
   const box = byId("heat");
   const options = data.options;
@@ -33,39 +80,36 @@ function drawHeat() {
 
   function draw() {
     const [down, across] = [options[chosen.down], options[chosen.across]];
-    const cells = new Map();
-    const known = passing.filter((group) => groups[group].final[chosen.metric]);
-    for (const group of known) {
-      const key = `${down.of[group]},${across.of[group]}`;
-      cells.set(key, [...(cells.get(key) ?? []), groups[group].final[chosen.metric]]);
-    }
-    const mean = (list) => list.reduce((sum, one) => sum + one[0], 0) / list.length;
-    const means = [...cells.values()].map(mean);
-    const [low, high] = [Math.min(...means), Math.max(...means)];
-    const places = decimals(means);
-    const used = (option) => option.values.map((text, value) => ({ text, value })).filter(({ value }) => known.some((group) => option.of[group] === value));
-    const columns = used(across);
-    if (!means.length || chosen.down === chosen.across) {
-      place.replaceChildren(message(means.length ? "Rows and columns show the same option: choose another." : "No group of the filter has this metric."));
-      note.textContent = "";
+    const value = (group) => groups[group].final[chosen.metric];
+    const known = passing.filter(value);
+    note.textContent = "";
+    if (!known.length || chosen.down === chosen.across) {
+      place.replaceChildren(message(known.length ? "Rows and columns show the same option: choose another." : "No group of the filter has this metric."));
       return;
     }
-    const paint = (list) => {
-      if (!list) return el("td", { class: "empty" }, "no run");
-      const cell = el("td", {}, el("span", { class: "value" }, fixed(mean(list), places)),
-        el("span", { class: "p" }, list.length > 1 ? `mean of ${list.length} groups` : list[0][3] > 1 ? `± ${fixed(longerSide(list[0]), places)}, n ${list[0][3]}` : "one seed"));
-      const { background, ink } = shade(high > low ? (mean(list) - low) / (high - low) : 0.5);
+    const { maps, why, note: more } = mapsOf(down, across, known);
+    if (!maps.length) { place.replaceChildren(message(why)); return; }
+    const means = maps.flatMap(({ members }) => members.map((group) => value(group)[0]));
+    const [low, high, places] = [Math.min(...means), Math.max(...means), decimals(means)];
+    const paint = (one) => {
+      if (!one) return el("td", { class: "empty" }, "no run");
+      const cell = el("td", {}, el("span", { class: "value" }, fixed(one[0], places)),
+        el("span", { class: "p" }, one[3] > 1 ? `± ${fixed(longerSide(one), places)}, n ${one[3]}` : "one seed"));
+      const { background, ink } = shade(high > low ? (one[0] - low) / (high - low) : 0.5);
       cell.style.background = background;
       cell.style.color = ink;
       return cell;
     };
-    place.replaceChildren(scrolling("Heat map", el("table", { class: "heat" },
-      el("thead", {}, el("tr", {}, el("th", { scope: "col" }, named(down.name), " \\ ", named(across.name)), ...columns.map(({ text }) => el("th", { scope: "col" }, named(text))))),
-      el("tbody", {}, ...used(down).map((row) => el("tr", {}, el("th", { scope: "row" }, named(row.text)),
-        ...columns.map((column) => paint(cells.get(`${row.value},${column.value}`)))))))));
-    const averaged = [...cells.values()].some((list) => list.length > 1);
-    note.textContent = `Darkest ${fixed(low, places)}, brightest ${fixed(high, places)}; the filter of the table applies.` +
-      (averaged ? " Some cells average groups that differ by other options: filter by those to see one group in each." : "");
+    place.replaceChildren(...maps.map(({ title, members }) => {
+      const cells = new Map(members.map((group) => [`${down.of[group]},${across.of[group]}`, value(group)]));
+      const used = (option) => option.values.map((text, index) => ({ text, index })).filter(({ index }) => members.some((group) => option.of[group] === index));
+      const columns = used(across);
+      return scrolling(title || "Heat map", el("table", { class: "heat" }, title ? el("caption", {}, named(title)) : null,
+        el("thead", {}, el("tr", {}, el("th", { scope: "col" }, named(down.name), " \\ ", named(across.name)), ...columns.map(({ text }) => el("th", { scope: "col" }, named(text))))),
+        el("tbody", {}, ...used(down).map((row) => el("tr", {}, el("th", { scope: "row" }, named(row.text)),
+          ...columns.map((column) => paint(cells.get(`${row.index},${column.index}`))))))));
+    }));
+    note.textContent = `Darkest ${fixed(low, places)}, brightest ${fixed(high, places)}; the filter of the table applies.${more ?? ""}`;
   }
   watch("filter", draw);
   draw();
