@@ -110,6 +110,16 @@ def test_data_sets_of_the_library_are_read_by_split(
         assert said == f"data.problems={path}: {reason}"
 
 
+def test_what_the_library_itself_has_saved_is_read(tmp_path: Path) -> None:
+    datasets = pytest.importorskip("datasets", reason="the datasets library is not installed")
+    datasets.disable_progress_bars()
+    whole = datasets.Dataset.from_list(ROWS)
+    whole.save_to_disk(tmp_path / "one")
+    datasets.DatasetDict(train=whole, test=whole.select(range(3))).save_to_disk(tmp_path / "two")
+    for place, size in (("one", 25), ("two", 25), ("two:test", 3)):
+        assert list(open_rows("data.problems", f"{tmp_path}/{place}")) == ROWS[:size]
+
+
 @pytest.mark.parametrize(
     ("module", "path", "extra"),
     [("datasets", "hub://a/b", "datasets"), ("pyarrow", "p.parquet", "parquet")],
