@@ -30,12 +30,12 @@ def test_a_whole_run_is_read(tmp_path: Path) -> None:
 
 
 def test_settings_are_flat_and_hold_what_can_change_a_number(tmp_path: Path) -> None:
-    run, _ = read_run(write_run(tmp_path / "run"))
+    run, _ = read_run(write_run(tmp_path / "run", seed=3, settings={"schedule.seed": 3}))
     assert run is not None
     assert run.settings["schedule"] == "cosine"
     assert run.settings["schedule.initial"] == 1.0
     assert run.settings["steps"] == 4
-    assert not run.settings.keys() & {"seed", "threads", "resume", "tracking"}
+    assert not run.settings.keys() & {"seed", "schedule.seed", "threads", "resume", "tracking"}
 
 
 @pytest.mark.parametrize(("taken", "status"), [(4, FINISHED), (2, INTERRUPTED), (0, INTERRUPTED)])

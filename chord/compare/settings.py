@@ -8,11 +8,13 @@ from typing import Any
 
 from chord.recorder import NO_NUMBER
 
-# What tells no group from another: what changes no number, the seeds of a group, threads (which
-# only round differently), and how often files are written.
+# What tells no group from another: what changes no number, the seeds of a group (that of
+# schedule=gradient_ratio follows the run's), threads (which only round differently), and how often
+# files are written.
 NOT_COMPARED = (
     *NO_NUMBER,
     "seed",
+    "schedule.seed",
     "threads",
     "trainer.checkpoint_every",
     "trainer.completions_every",
