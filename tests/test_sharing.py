@@ -75,6 +75,13 @@ def test_layers_with_a_window_a_state_or_columns_are_not_shared(
     assert not HFModel(path=str(path)).build().shares_prompts
 
 
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+def test_rounding_in_half_precision_is_no_difference(tmp_path: Path, dtype: str) -> None:
+    sizes = {"num_hidden_layers": 30, "hidden_size": 64}
+    deep = HFModel(path=str(make_model(tmp_path / "deep", **sizes)), dtype=dtype)
+    assert deep.build().shares_prompts
+
+
 @pytest.mark.parametrize("family", ["lfm2", "falcon"])
 def test_what_no_setting_tells_is_found_out(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, family: str

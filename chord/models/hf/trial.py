@@ -25,9 +25,10 @@ if TYPE_CHECKING:
 
 ON_GPU = ("flash_attention_2",)
 """Attention that has no kernels for a CPU."""
-# Two prompts of different lengths, each with two answers, of whose tokens the last is not fed.
-PROMPTS = (list(range(9)), list(range(9, 15)))
-ANSWERS = ([15, 16, 0], [17, 18, 0], [19, 20, 0], [21, 22, 0])
+# Two prompts of different lengths, each with two answers, of whose tokens the last is not fed: few,
+# as large models in half precision are slow in main memory.
+PROMPTS = ([0, 1, 2, 3, 4], [5, 6, 7])
+ANSWERS = ([8, 0], [9, 0], [10, 0], [11, 0])
 GROUP = 2
 
 
@@ -60,7 +61,7 @@ def try_out(model: PreTrainedModel, setting: str, *, samples: bool) -> bool:
             f"{setting}: {name} changes its logits behind the output layer in a way that is "
             "not supported"
         )
-    if not _near(cached, expected):
+    if not _near(cached, expected, half=0.5):
         raise ValueError(f"{setting}: {name} answers otherwise with a cache than without one")
     return shares
 
@@ -87,31 +88,33 @@ def _shares(policy: HFPolicy, batch: TokenBatch, expected: Tensor) -> bool:
         found = policy.hidden_shared(shared.input_ids, shared.positions, shared.allowed)
     except Exception:  # of the model's own code, which takes no such mask
         return False
-    return _near(found.flatten(0, 1)[shared.places], expected)
+    # If in doubt not: rows by themselves are never wrong.
+    return _near(found.flatten(0, 1)[shared.places], expected, half=0.1)
 
 
 def _cached(policy: HFPolicy, batch: TokenBatch) -> Tensor:
-    """The features that `batch.mask` asks for, of rows that change places between two tokens."""
+    """The features that `batch.mask` asks for, of rows that change places before the second."""
     prompts, mask = left_pad([_known(prompt, policy) for prompt in PROMPTS], pad_id=0)
     answers = batch.targets[batch.mask].reshape(len(ANSWERS), -1)
     cache = policy.new_cache(len(PROMPTS), prompts.shape[1] + answers.shape[1] - 1)
-    found = [policy.hidden(prompts, mask, cache=cache)[:, -1].repeat_interleave(GROUP, dim=0)]
-    cache = cache.expand(GROUP)
-    found.append(policy.hidden(answers[:, :1], cache=cache)[:, -1])
-    turned = torch.arange(len(ANSWERS)).flip(0)
+    first = policy.hidden(prompts, mask, cache=cache)[:, -1].repeat_interleave(GROUP, dim=0)
+    cache, turned = cache.expand(GROUP), torch.arange(len(ANSWERS)).flip(0)
     cache.select(turned)
-    found.append(policy.hidden(answers[turned, 1:2], cache=cache)[turned, -1])
-    return torch.stack(found, dim=1).flatten(0, 1)
+    second = policy.hidden(answers[turned, :1], cache=cache)[turned, -1]
+    return torch.stack([first, second], dim=1).flatten(0, 1)
 
 
 def _known(ids: list[int], policy: HFPolicy) -> list[int]:
     return [token % policy.vocab_size for token in ids]
 
 
-def _near(found: Tensor, expected: Tensor) -> bool:
-    """But for rounding: within .5 % of each vector in float32, 20 % in bfloat16."""
+def _near(found: Tensor, expected: Tensor, *, half: float) -> bool:
+    """But for rounding: vectors are off by less than 1 % of their length, or by `half`.
+
+    Thirty layers in bfloat16 were seen to be off by 12 %, what has nothing in common by 100 %.
+    """
     off = (found.float() - expected.float()).norm(dim=-1) / expected.float().norm(dim=-1)
-    return bool((off < torch.finfo(expected.dtype).eps ** (1 / 3)).all())
+    return bool((off < (0.01 if expected.dtype == torch.float32 else half)).all())
 
 
 @contextmanager
