@@ -127,6 +127,7 @@ def test_the_time_of_a_run_by_hand(small_config: Callable[..., TrainConfig]) -> 
         loss=2.0,
         update=0.5,
         answer=0.1,
+        length=12.0,
     )
     config = small_config("steps=2", "evaluation.every=2")
     assert expert_length(found) == 0.5
@@ -140,6 +141,8 @@ def test_the_time_of_a_run_by_hand(small_config: Callable[..., TrainConfig]) -> 
     evaluations = 0.3 + 0.15 + 1 + 0.5
     assert then.run == pytest.approx(5 + 2 * then.step + evaluations)
     assert expert_length(replace(found, experts=None)) is None
+    # Without rollouts by the answers of an evaluation.
+    assert expert_length(replace(found, rollouts=None)) == 0.25
 
 
 def test_an_evaluation_asks_for_all_that_is_retained(

@@ -36,7 +36,8 @@ class Calibration:
     """What was seen: the models, the last step's rows, held-out pairs, and seconds.
 
     `start` is from the beginning to the first step, `rollout`, `loss` and `update` are the parts of
-    a step, `answer` is of one answer in an evaluation, its share of everything included.
+    a step, `answer` is of one answer in an evaluation, its share of everything included; `length`
+    is the mean number of tokens of the answers to its problems.
     """
 
     data: Data
@@ -49,6 +50,7 @@ class Calibration:
     loss: float
     update: float
     answer: float
+    length: float
 
 
 def calibrate(config: TrainConfig, steps: int, *, began: float) -> Calibration:
@@ -96,6 +98,7 @@ def _calibrate(
         assert module.record is not None
         timed = [*seen, module.record.timings][WARM_UP:]
         last = plans[-1]
+        answer, length = _an_answer(config, data, models)
         return Calibration(
             data=data,
             models=models,
@@ -106,7 +109,8 @@ def _calibrate(
             rollout=_mean(timed, "seconds/rollout"),
             loss=_mean(timed, "seconds/loss"),
             update=_mean(timed, "seconds/update"),
-            answer=_seconds_of_an_answer(config, data, models),
+            answer=answer,
+            length=length,
         )
 
 
@@ -120,18 +124,20 @@ def _mean(rows: Sequence[Mapping[str, Any]], name: str) -> float:
     return sum(float(row[name]) for row in rows) / len(rows)
 
 
-def _seconds_of_an_answer(config: TrainConfig, data: Data, models: Models) -> float:
-    """By a small evaluation; by a larger one where that is quick, since rows share the work."""
+def _an_answer(config: TrainConfig, data: Data, models: Models) -> tuple[float, float]:
+    """Its seconds and tokens in a small evaluation, a larger one where that is quick: rows share
+    the work."""
     for amount in (FEW, MORE):
         few = {name: min(amount, getattr(config.evaluation, name)) for name in AMOUNTS}
         small = replace(config.evaluation, **few)
         began = time.perf_counter()
         with config.trainer.computing(models.policy.device):
-            evaluate_as(config, models.policy, data, split="val", alpha=0.5, amounts=small)
+            report = evaluate_as(config, models.policy, data, split="val", alpha=0.5, amounts=small)
         took = time.perf_counter() - began
         if took > SHORT:
             break
-    return took / answers(data, small, "val")
+    tokens = sum(len(each.entropies) for each in report.answers) / len(report.answers)
+    return took / answers(data, small, "val"), tokens
 
 
 def answers(data: Data, config: Evaluation, split: str) -> int:

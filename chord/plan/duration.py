@@ -31,10 +31,11 @@ class Duration:
 
 
 def expert_length(found: Calibration) -> float | None:
-    """Tokens of an expert's answer for one of the untrained model's; None where one has no rows."""
-    if found.rollouts is None or found.experts is None:
+    """Tokens of an expert's answer for one of the model's as it is; None where none is imitated."""
+    if found.experts is None:
         return None
-    return mean_length(found.experts) / mean_length(found.rollouts)
+    own = found.length if found.rollouts is None else mean_length(found.rollouts)
+    return mean_length(found.experts) / own
 
 
 def mean_length(batch: TokenBatch) -> float:
