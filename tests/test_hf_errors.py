@@ -3,22 +3,18 @@
 from __future__ import annotations
 
 import json
-import os
-import socket
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from huggingface_hub import close_session, constants
 from language_models import make_model
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from chord.models.hf import loading
 from chord.models.hf.config import HFModel, HFTeacher, Lora
 
 
@@ -238,64 +234,6 @@ def test_wrong_paths_are_said_without_torch() -> None:
     )
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert found.stdout == "model.path=/no/such: no such directory or .gguf file\n"
-
-
-# The library itself asks for something of its own besides.
-ONCE = 2
-
-
-@pytest.fixture
-def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
-    """An empty cache, and a hub that no name leads to; the hosts that were asked for."""
-    asked: list[str] = []
-
-    def unknown(host: str, *_: object, **__: object) -> None:
-        asked.append(str(host))
-        raise socket.gaierror("there is no network in tests")
-
-    monkeypatch.setattr(socket, "getaddrinfo", unknown)
-    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
-    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
-    for name in [name for name in os.environ if name.lower().endswith("_proxy")]:
-        monkeypatch.delenv(name)
-    close_session()
-    forget = loading.answers.cache_clear
-    forget()
-    yield asked
-    forget()
-
-
-def test_a_hub_that_is_not_reached_is_asked_once(hub: list[str]) -> None:
-    with pytest.raises(ValueError, match=r"^model\.path=org/name: no such directory; as a hub id"):
-        HFModel(path="org/name").tokenizer()
-    assert 1 <= len(hub) <= ONCE
-
-
-@pytest.mark.parametrize("offline", [False, True])
-def test_what_is_in_the_cache_needs_no_hub(
-    hub: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, offline: bool
-) -> None:
-    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", offline)
-    place = tmp_path / "hub" / "models--org--name"
-    make_model(place / "snapshots" / ("0" * 40))
-    (place / "refs").mkdir()
-    (place / "refs" / "main").write_text("0" * 40)
-    model = HFModel(path="org/name")
-    assert model.tokenizer().vocab_size == model.build().vocab_size
-    assert len(hub) <= (0 if offline else ONCE)
-
-
-def test_an_id_that_the_hub_refuses_is_its_own_fault(
-    hub: list[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(loading, "answers", lambda place, revision: True)
-    monkeypatch.setattr(loading.transformers.AutoTokenizer, "from_pretrained", failing)
-    with pytest.raises(ValueError, match=r"can't be loaded \(no such model\)$"):
-        HFModel(path="org/name").tokenizer()
-
-
-def failing(*_: object, **__: object) -> None:
-    raise OSError("no such model")
 
 
 def test_a_missing_library_is_named_with_what_installs_it(tmp_path: Path) -> None:
