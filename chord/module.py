@@ -25,6 +25,7 @@ from chord.phases import set_rates
 from chord.processes import average_gradients, local, shard, shards
 from chord.recorder import StepRecord
 from chord.rollout.collect import Collector
+from chord.rollout.engines import join
 from chord.schedules.base import OF_EXPERTS
 from chord.stepping import take_step
 
@@ -68,10 +69,7 @@ class ChordModule(LightningModule):
         return self._models[0]
 
     def configure_optimizers(self) -> list[torch.optim.Optimizer]:
-        """The policy's optimizer, and the SFT branch's own where it has one.
-
-        Their learning rates are set in each step.
-        """
+        """The policy's optimizer, and the SFT branch's own if any; steps set their rates."""
         settings = [self.config.optimizer, self.config.sft_optimizer]
         return [s.build(self.trainable()) for s in settings if s is not None]
 
@@ -92,7 +90,7 @@ class ChordModule(LightningModule):
         for model in (self.models.teacher, self.models.reference):
             if model is not None:
                 model.to(self.device)
-        self.collect.start()
+        join(self.config, self.data, self.models)
 
     def on_fit_end(self) -> None:
         """A sharded policy is put together again as long as all processes are there."""

@@ -90,7 +90,7 @@ def test_an_engine_that_does_not_start_is_closed(
 def test_a_plan_closes_what_it_opened(
     small_config: Callable[..., TrainConfig], closed: list[str]
 ) -> None:
-    calibrate(small_config("rollout=hf"), 1)
+    calibrate(small_config("rollout=hf"), 1, began=0.0)
     assert sorted(closed) == EVERYTHING
 
 

@@ -52,7 +52,7 @@ def test_the_notebook_trains_compares_and_plots(
     shown = {cell.id: printed(cell) for cell in book.cells}
     assert "Warning" not in "".join(shown.values())
     for preset in groups:
-        assert re.search(rf"^ {preset}( \(baseline\))? +2 .*±", shown["comparison"], re.M)
+        assert re.search(rf"^ ?{preset}( \(baseline\))? +2 .*±", shown["comparison"], re.M)
         assert re.search(rf"^{preset}\n.*=\n    . base +\d+\n    . trained", shown["answers"], re.M)
     assert "model   tiny -> hf" in shown["settings"]
     displayed = [each.get("data", {}) for cell in book.cells for each in cell.get("outputs", [])]

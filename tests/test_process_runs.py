@@ -19,8 +19,7 @@ from vllm_stub import serving
 
 from chord.build import build_models, open_data
 from chord.config import ConfigError, TrainConfig, parse
-from chord.module import ChordModule
-from chord.rollout.engines import open_engine
+from chord.rollout.engines import join, open_engine
 from chord.rollout.engines.vllm import Vllm
 from chord.run import RunDirectory, open_run, resume_run
 from chord.train import train
@@ -229,7 +228,7 @@ def test_an_engine_of_each_process_starts_when_the_processes_are_there(
         models = build_models(config)
         models.engine = open_engine(config, data, models.policy)
         assert done == ["check"]
-        ChordModule(config, data, models).collect.start()
+        join(config, data, models)
     assert done == ["check", "start", "sync", "probe"]
 
 

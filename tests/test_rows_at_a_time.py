@@ -15,6 +15,7 @@ from torch import Tensor
 from chord.config import TrainConfig, parse
 from chord.evaluation import evaluate
 from chord.plan import command
+from chord.plan.calibration import calibrate
 from chord.rollout.choice import Sampler
 from chord.run import RunDirectory
 from chord.train import train
@@ -85,9 +86,9 @@ def test_a_whole_run_computes_no_more_at_once(
 
 def test_the_plan_counts_what_is_computed_at_once(small_config: Build) -> None:
     config = small_config("teacher=none", "rollout.rows_at_a_time=3")
-    found = command.estimate(config, 1)
-    policy, prompt = found.calibration.models.policy, found.calibration.data.longest_prompt
-    parts = {part.name: part.size for part in found.parts}
+    found = calibrate(config, 1, began=0.0)
+    policy, prompt = found.models.policy, found.data.longest_prompt
+    parts = {part.name: part.size for part in command.sizes(config, found, 100)}
     # Twelve tokens behind the prompt, in rollouts and in evaluations.
     for when in ("sampling", "evaluation"):
         assert parts[f"key-value cache ({when})"] == 3 * (prompt + 12) * policy.cache_bytes

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from chord.config import config_errors
 from chord.data.batch import Problem, collate
 from chord.distributed import all_rows, all_sum, part_of, rank
 from chord.feedback import step_signal
@@ -19,7 +18,7 @@ from chord.metrics import Rollouts
 from chord.models.scoring import scatter
 from chord.processes import whole
 from chord.rewards import Grade
-from chord.rollout.engines import Native, joins, open_engine, start_engine
+from chord.rollout.engines import Native, open_engine
 from chord.rollout.mismatch import Mismatch, compare
 from chord.rollout.prefix import Stage
 from chord.rollout.sampling import draw_uniforms
@@ -88,13 +87,7 @@ class Collector:
         self.config = config
         self.data = data
         self.models = models
-        self.engine = models.engine or open_engine(config, data, models.policy)
-
-    def start(self) -> None:
-        """Start an engine that joins the run's processes; `ConfigError` where it can't be."""
-        if joins(self.config):
-            with config_errors(), whole(self.models.policy):
-                start_engine(self.engine, self.data, self.models.policy)
+        self.engine = models.engine = models.engine or open_engine(config, data, models.policy)
 
     def __call__(self, step: int) -> Rollouts:
         """The rollouts of a train step, with their advantages.

@@ -11,17 +11,18 @@ from chord.rollout.engines.base import Engine, Foreign, Native
 if TYPE_CHECKING:
     from chord.config import TrainConfig
     from chord.data.base import Data
+    from chord.gradients import Models
     from chord.models.policy import Policy
     from chord.rollout.config import RolloutConfig
 
-__all__ = ["Engine", "Foreign", "Native", "joins", "open_engine", "start_engine"]
+__all__ = ["Engine", "Foreign", "Native", "join", "open_engine"]
 
 
 def open_engine(config: TrainConfig, data: Data, policy: Policy) -> Engine:
     """The engine of `rollout.engine`, with the policy's weights; `Engine.close` ends it.
 
     One that does not start is closed here. One that joins the run's processes is started when they
-    are there, by `start_engine`. Raises ValueError in one line for what is not installed or not
+    are there, by `join`. Raises ValueError in one line for what is not installed or not
     there, or runs another model.
     """
     rollout = config.rollout
@@ -47,6 +48,20 @@ def joins(config: TrainConfig) -> bool:
     rollout = config.rollout
     alone = config.trainer.processes == 1
     return rollout.engine == "vllm" and rollout.server is None and not alone
+
+
+def join(config: TrainConfig, data: Data, models: Models) -> None:
+    """Start an engine that joins the run's processes, once they are there.
+
+    Raises `ConfigError` where it can't run the model.
+    """
+    from chord.config import config_errors
+    from chord.processes import whole
+
+    if joins(config):
+        assert models.engine is not None
+        with config_errors(), whole(models.policy):
+            start_engine(models.engine, data, models.policy)
 
 
 def start_engine(engine: Engine, data: Data, policy: Policy, *, answering: bool = True) -> None:
