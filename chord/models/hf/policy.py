@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -33,8 +34,7 @@ class HFPolicy(Policy):
         super().__init__()
         self.model = model
         self.adapted = adapted
-        self.shares = shares
-        """Whether rows behind one copy of their prompt give what they give by themselves."""
+        self._shares = shares
         self.checkpointing = False
         """Whether the model's layers may be computed again in the backward."""
         self.compiled = False
@@ -109,9 +109,10 @@ class HFPolicy(Policy):
             cache.advance(new)
         return features
 
-    @property
+    @cached_property
     def _cache_name(self) -> str:
         """How the model calls its cache; layers without attention look at new tokens alone."""
+        # Asked for with each sampled token, and slow to find out.
         decoder: Any = self.causal.get_decoder()
         known = inspect.signature(decoder.forward).parameters
         return STATES if STATES in known else "past_key_values"
@@ -135,7 +136,7 @@ class HFPolicy(Policy):
     @property
     def shares_prompts(self) -> bool:
         """Where that was found to change nothing when the model was loaded."""
-        return self.shares
+        return self._shares
 
     def head(self, features: Tensor) -> Tensor:
         """Logits (..., V) from features (..., width)."""
