@@ -72,6 +72,11 @@ def percent(found: Estimate) -> str:
     return f"{text} ± {100 * half(found):.1f}" if found.n > 1 else text
 
 
+def means(rows: Sequence[Row], names: Iterable[str]) -> list[str]:
+    """Each score's mean and interval over the seeds."""
+    return [percent(estimate(rows, name)) for name in names]
+
+
 def signed(found: Estimate) -> str:
     """`+4.3 ± 1.0`, in points."""
     return f"{100 * found.mean:+.1f} ± {100 * half(found):.1f}"

@@ -18,7 +18,7 @@ from experiments.tables import (
     grouped,
     half,
     markdown,
-    percent,
+    means,
     read,
 )
 
@@ -119,7 +119,7 @@ def scores(rows: Sequence[Row], what: str) -> None:
     base = [f"{100 * float(rows[0][f'base/{score}']):.1f}" for score in SCORES]
     table = [["base", *base, f"{float(rows[0]['base/test/entropy']):.3f}", ""]]
     for preset, own in grouped(rows, lambda row: row["choice/experiment"]).items():
-        cells = [percent(estimate(own, score)) for score in SCORES]
+        cells = means(own, SCORES)
         entropy = estimate(own, "test/entropy")
         taught, sampled = (mean(own, f"tokens/{branch}") / 1000 for branch in ("sft", "rl"))
         table.append(

@@ -13,10 +13,9 @@ from experiments.tables import (
     SCORES,
     costs,
     differences,
-    estimate,
     grouped,
     markdown,
-    percent,
+    means,
     read,
 )
 
@@ -32,10 +31,7 @@ def main() -> None:
     presets = dict(sorted(found.items()))
     markdown(
         ["preset", *COLUMNS.values(), "tokens SFT / RL", "seconds"],
-        [
-            [f"`{name}`", *(percent(estimate(rows, score)) for score in COLUMNS), *costs(rows)]
-            for name, rows in presets.items()
-        ],
+        [[f"`{name}`", *means(rows, COLUMNS), *costs(rows)] for name, rows in presets.items()],
     )
     differences(presets, BASELINE)
     differences(presets, "rl", names=LED_BY_RL)

@@ -19,10 +19,9 @@ from experiments.tables import (
     Row,
     costs,
     differences,
-    estimate,
     grouped,
     markdown,
-    percent,
+    means,
     read,
 )
 
@@ -67,7 +66,7 @@ def report(rows: Sequence[Row]) -> None:
     for name in PRESETS:
         own = presets[name]
         steps, lr = setting(own[0])
-        lines.append([name, f"{lr:g}", str(steps), str(len(own)), *scores(own), *costs(own)])
+        lines.append([name, f"{lr:g}", str(steps), str(len(own)), *means(own, SCORES), *costs(own)])
     header = ["preset", "lr", "steps", "seeds", *SCORES.values(), "tokens SFT / RL", "seconds"]
     markdown(header, lines)
     differences({name: presets[name] for name in PRESETS}, BASELINE)
@@ -78,7 +77,10 @@ def base(seed: str, rows: Sequence[Row]) -> None:
     presets = grouped(rows, preset)
     markdown(
         [f"`model.pretraining_seed={seed}`", *SCORES.values()],
-        [["base", *scores(rows[:1], "base/")], *([p, *scores(presets[p])] for p in PRESETS)],
+        [
+            ["base", *means(rows[:1], [f"base/{score}" for score in SCORES])],
+            *([name, *means(presets[name], SCORES)] for name in PRESETS),
+        ],
     )
     differences({name: presets[name] for name in PRESETS}, BASELINE)
 
@@ -91,11 +93,6 @@ def preset(row: Row) -> str:
 def setting(row: Row) -> tuple[int, float]:
     """Steps and learning rate."""
     return int(row["steps"]), float(row["setting/optimizer.lr"])
-
-
-def scores(rows: Sequence[Row], prefix: str = "") -> list[str]:
-    """Each score's mean and interval over the runs."""
-    return [percent(estimate(rows, prefix + score)) for score in SCORES]
 
 
 if __name__ == "__main__":
