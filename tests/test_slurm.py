@@ -58,6 +58,14 @@ def start(models: Path, where: Path, sweep: str, *more: str) -> subprocess.Popen
     )
 
 
+def start_both(models: Path, where: Path, *settings: str) -> subprocess.Popen[str]:
+    """Take a sweep here, in `whole`, and start the same on SLURM, in `cut`."""
+    whole = start(models, where, "whole", *settings)
+    whole.communicate(timeout=500)
+    assert whole.returncode == 0
+    return start(models, where, "cut", "hydra/launcher=submitit_slurm", *settings)
+
+
 def goes_on(job: str, run: Path) -> bool:
     """Let a requeued job start at once, where SLURM would wait two minutes."""
     return bool(
@@ -70,10 +78,7 @@ def goes_on(job: str, run: Path) -> bool:
 def test_jobs_that_are_signalled_or_requeued_end_as_if_they_never_were(
     small_models: Path, tmp_path: Path
 ) -> None:
-    whole = start(small_models, tmp_path, "whole", *TWO)
-    whole.communicate(timeout=500)
-    assert whole.returncode == 0
-    cut = start(small_models, tmp_path, "cut", "hydra/launcher=submitit_slurm", *TWO)
+    cut = start_both(small_models, tmp_path, *TWO)
     jobs = [tmp_path / "cut" / str(number) for number in range(2)]
     # As SLURM does it before a time limit, and when an administrator takes a job back.
     for number, words in enumerate((["scancel", "--signal=USR2"], ["scontrol", "requeue"])):
@@ -98,10 +103,7 @@ def test_jobs_that_are_signalled_or_requeued_end_as_if_they_never_were(
 def test_a_job_that_makes_room_for_an_urgent_one_ends_as_if_it_never_had(
     small_models: Path, tmp_path: Path
 ) -> None:
-    whole = start(small_models, tmp_path, "whole", *LONG)
-    whole.communicate(timeout=500)
-    assert whole.returncode == 0
-    cut = start(small_models, tmp_path, "cut", "hydra/launcher=submitit_slurm", *LONG)
+    cut = start_both(small_models, tmp_path, *LONG)
     run = tmp_path / "cut" / "0"
     wait_for("the job runs", 240, lambda: rows(run) >= 3)
     # Alone, it is no array.
