@@ -7,10 +7,10 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup train test test-all lint format docs clean
+.PHONY: help setup train test test-all test-faults lint format docs clean
 
 help: ## show this list
-	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-11s %s\n", $$1, $$2}'
 
 setup: $(STAMP) ## create .venv and install the pinned dependencies
 
@@ -27,6 +27,9 @@ test: $(STAMP) ## the fast tests
 
 test-all: $(STAMP) ## every test
 	$(BIN)/python -m pytest -n 2 $(ARGS)
+
+test-faults: $(STAMP) ## the tests that inject faults, in full (make test-faults SEED=7: other faults)
+	FAULTS=full FAULTS_SEED=$(SEED) $(BIN)/python -m pytest -n 2 -m faults $(ARGS)
 
 lint: $(STAMP) ## ruff and mypy
 	$(BIN)/ruff check .
