@@ -116,7 +116,7 @@ def on_two_ranks(tmp_path: Path, work: Callable[[int], list[Tensor]]) -> list[Te
     try:
         found = _result(results, ranks)
         for process in ranks:
-            process.join(timeout=60)
+            process.join(timeout=300)
     finally:
         for process in ranks:
             process.kill()
@@ -125,7 +125,7 @@ def on_two_ranks(tmp_path: Path, work: Callable[[int], list[Tensor]]) -> list[Te
 
 def _result(results: Any, ranks: list[Any]) -> Any:
     """What rank 0 has found; fails at once where a rank did, and where they wait for each other."""
-    for _ in range(60):
+    for _ in range(300):
         try:
             return results.get(timeout=1)
         except queue.Empty:

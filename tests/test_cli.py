@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -28,7 +27,7 @@ def run(*arguments: str, cwd: Path | None = None) -> subprocess.CompletedProcess
         cwd=cwd,
         env=ENVIRONMENT,
         check=False,
-        timeout=120,
+        timeout=300,
     )
 
 
@@ -48,32 +47,29 @@ def test_help_marks_the_defaults() -> None:
     assert len(marked) == len(SCHEMAS) + 1
 
 
-def test_help_and_errors_never_import_torch(tmp_path: Path) -> None:
-    code = (
-        "import sys, chord.train\n"
-        "sys.argv = ['chord.train', {argument!r}]\n"
-        "try:\n    chord.train.main()\n"
-        "except SystemExit as stop:\n    assert stop.code == 1, stop.code\n"
-        "heavy = {{'torch', 'lightning', 'wandb', 'matplotlib'}} & set(sys.modules)\n"
-        "assert not heavy, heavy\n"
-    )
-    for argument in ("--help", "schedule=cosin"):
-        done = run("-c", code.format(argument=argument), cwd=tmp_path)
-        assert done.returncode == 0, done.stderr
+# What takes seconds to import, and how it is seen that a command ended before any of it.
+HEAVY = ("torch", "lightning", "wandb", "matplotlib")
+LIGHT = f"""
+import atexit, runpy, sys
+sys.argv = sys.argv[1:]
+atexit.register(lambda: print("imported:", *{{*{HEAVY}}} & {{*sys.modules}}))
+runpy.run_module(sys.argv[0], run_name="__main__", alter_sys=True)
+"""
 
 
-def test_a_typo_ends_in_one_line_within_two_seconds(tmp_path: Path) -> None:
-    started = time.monotonic()
-    done = run("-m", "chord.train", "schedule=cosine", "schedule.inital=1", cwd=tmp_path)
-    took = time.monotonic() - started
-    assert done.returncode == 1
-    assert done.stdout == ""
+def test_help_never_imports_torch(tmp_path: Path) -> None:
+    done = run("-c", LIGHT, "chord.train", "--help", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.endswith("\nimported:\n")
+
+
+def test_a_typo_ends_in_one_line_before_torch_is_imported(tmp_path: Path) -> None:
+    done = run("-c", LIGHT, "chord.train", "schedule=cosine", "schedule.inital=1", cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (1, "imported:\n")
     assert done.stderr.count("\n") == 1
     expected = "error: schedule.inital=1: no such setting; did you mean 'initial'?"
     assert done.stderr.startswith(expected)
     assert not list(tmp_path.iterdir()), "a typo leaves nothing behind"
-    # Generous, for a machine that runs other tests at the same time; quiet it takes half a second.
-    assert took < 6
 
 
 def test_a_range_error_is_one_line_too(tmp_path: Path) -> None:

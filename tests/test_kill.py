@@ -34,7 +34,7 @@ def command(*arguments: str) -> subprocess.Popen[bytes]:
 
 def kill_after(process: subprocess.Popen[bytes], path: Path, rows: int) -> None:
     """SIGKILL once the run has written that many rows."""
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 300
     while not path.exists() or path.read_bytes().count(b"\n") < rows:
         assert process.poll() is None, "the run ended before it could be killed"
         assert time.monotonic() < deadline

@@ -88,7 +88,7 @@ def address(directory: Path) -> Iterator[str]:
         yield found
     finally:
         server.terminate()
-        server.wait(timeout=60)
+        server.wait(timeout=300)
 
 
 @pytest.fixture(scope="module", params=["in this process", "server"])

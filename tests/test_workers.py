@@ -34,8 +34,8 @@ def alive(pid: int) -> bool:
 
 
 def ends(pid: int) -> bool:
-    """Whether a process ends by itself within some seconds."""
-    waited = time.monotonic() + 20
+    """Whether a process ends by itself; the limit is for one that never does."""
+    waited = time.monotonic() + 300
     while alive(pid) and time.monotonic() < waited:
         time.sleep(0.02)
     return not alive(pid)
@@ -211,7 +211,7 @@ def test_workers_end_with_the_run_however_it_ends(how: str, tmp_path: Path) -> N
         env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=300,
     )
     assert done.returncode == (-9 if how == "kill" else 0), done.stderr
     assert done.stderr == ""
