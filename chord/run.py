@@ -14,6 +14,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from chord.config import ConfigError, TrainConfig, parse, restore, schema_names
 from chord.exits import first_line
+from chord.identity.lengths import Lengths
 from chord.plugins import versions as plugin_versions
 from chord.recorder import write_atomically
 from chord.trainer import PLACES
@@ -41,7 +42,8 @@ class RunDirectory:
     `options`: what was chosen in each group, `schedule`: `chord_mu`; two options may share a
     schema. `sweep` and `job`: the sweep's directory and the job's number in it. `begun`: whether
     the files in the directory are this run's already. `started_in`: the directory from which the
-    run's command names its files; `config` has them as they were typed.
+    run's command names its files; `config` has them as they were typed. `lengths`: those that the
+    run has had so far, see `chord.identity.lengths`.
     """
 
     path: Path
@@ -54,6 +56,7 @@ class RunDirectory:
     begun: bool = False
     options: dict[str, str] = field(default_factory=dict)
     started_in: Path = field(default_factory=Path.cwd)
+    lengths: Lengths = field(default_factory=list)
 
     def checked(self) -> TrainConfig:
         """The checked configuration, whose files are found from every directory."""
@@ -80,6 +83,7 @@ class RunDirectory:
             "overrides": self.overrides,
             "options": self.options,
             "schemas": schema_names(self.config),
+            "lengths": self.lengths,
             "versions": versions(),
         }
 
@@ -122,6 +126,8 @@ def open_run(path: Path) -> RunDirectory:
         run = RunDirectory(path, config, known["name"], known["overrides"], known["tracker_id"])
         run.options = known.get("options", {})
         run.started_in = Path(known.get("started_in", run.started_in))
+        # A run of old does not say.
+        run.lengths = known.get("lengths", [[0, config.steps]])
         return run
     except (ValueError, KeyError, TypeError) as error:
         raise ConfigError(f"{path}: run.json can't be read ({first_line(error)})") from error

@@ -19,6 +19,7 @@ from omegaconf import OmegaConf
 from chord import cli
 from chord.checks import check_training, overlap_report
 from chord.config import CONF_DIR, VERSION_BASE, ConfigError, TrainConfig, config_errors
+from chord.identity.lengths import lengthened
 from chord.launch import SURE, first, follow, leads
 from chord.run import RunDirectory, holds_run, refuse_a_second_run
 from chord.sweep.directory import in_its_directory
@@ -141,6 +142,7 @@ def write(run: RunDirectory, recorder: Recorder, completed: int) -> None:
     from chord.tracking import new_run_id
 
     run.tracker_id = run.tracker_id or new_run_id()
+    run.lengths = lengthened(run.lengths, completed, run.config.steps)
     run.write()
     begin(run)
     recorder.truncate(completed)

@@ -12,6 +12,7 @@ from hydra import compose
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from language_models import make_model
+from omegaconf import OmegaConf
 from sweeps import Command, command
 
 from chord.config import ConfigError, TrainConfig, parse, reading_conf, register
@@ -149,6 +150,56 @@ def test_jobs_that_are_finished_are_not_looked_at_again(command: Command) -> Non
     assert command(*typed, "hydra.sweep.dir=s") == 0
     model.unlink()
     assert command(*typed, "resume_sweep=s") == 0, command.err
+
+
+@pytest.mark.parametrize(
+    ("typed", "line"),
+    [
+        (
+            # Two seeds and two rates are four jobs, and two directories.
+            ["seed=0,1", "optimizer.lr=1e-4,1e-3", "hydra.sweep.subdir=lr${optimizer.lr}"],
+            "hydra.sweep.subdir=lr${optimizer.lr}: jobs 0 (seed=0 optimizer.lr=0.0001) and 2 "
+            "(seed=1 optimizer.lr=0.0001) would share the directory lr0.0001; name all",
+        ),
+        (["seed=0,1", "hydra.sweep.subdir=./a//b"], "hydra.sweep.subdir=./a//b: jobs 0 (seed=0) a"),
+        # The second would be a run inside a run.
+        (["steps=1,2", "hydra.sweep.subdir='${when:${steps}}'"], "hydra.sweep.subdir=${when:"),
+        (["seed=0,1", "hydra.sweep.subdir=.."], "hydra.sweep.subdir=..: job 0 would leave the"),
+        (
+            ["seed=0,1", "hydra.sweep.dir=s/${seed}"],
+            "seed=1: hydra.sweep.dir=s/1: must be the same",
+        ),
+        (
+            ["hydra.sweeper.trials=3", "schedule=linear,cosine", "hydra.sweep.subdir=${steps}"],
+            "hydra.sweep.subdir=${steps}: jobs 0 and 1 would share the directory 2; name",
+        ),
+    ],
+)
+def test_jobs_that_would_share_a_directory_are_refused_before_the_first(
+    command: Command, typed: list[str], line: str
+) -> None:
+    nested = {1: "a", 2: "a/b"}
+    OmegaConf.register_new_resolver("when", lambda steps: nested[steps], replace=True)
+    before = sorted(command.where.rglob("*"))
+    assert command("-m", *typed) == 1
+    assert command.err.startswith(f"error: {line}")
+    assert command.err.count("\n") == 1
+    assert sorted(command.where.rglob("*")) == before
+
+
+def test_what_lies_in_a_jobs_directory_is_compared_with_the_job(command: Command) -> None:
+    assert command("seed=3", "steps=1", "hydra.run.dir=s/0") == 0
+    before = command.status("s/0")
+    assert command("-m", "seed=0,1", "steps=1", "hydra.sweep.dir=s") == 1
+    assert command.err.startswith("error: hydra.sweep.dir=s: 0 holds a run of another config")
+    assert command("-m", "hydra.sweeper.trials=1", "steps=1", "hydra.sweep.dir=s") == 1
+    assert command.err.startswith("error: hydra.sweep.dir=s: s/0 is a run already")
+    # Hydra's own sweeper knows nothing of runs: its jobs compare for themselves.
+    assert command("-m", "seed=0", "steps=1", "hydra.sweep.dir=s", "hydra/sweeper=basic") == 1
+    assert "/s: 0 is of another configuration" in command.err
+    assert command.status("s/0") == before
+    assert command("-m", "seed=3", "steps=1", "hydra.sweep.dir=s") == 0
+    assert "finished before" in command.out
 
 
 def test_what_differs_is_what_not_all_jobs_have_alike() -> None:

@@ -77,7 +77,6 @@ def read_run(path: Path) -> tuple[Run | None, list[LeftOut]]:
     best, best_step = record.best()
     base_answers, answers, troubles = _answers(path / SAMPLES, split)
     overrides = _texts(facts.get("overrides"))
-    schemas = facts.get("schemas")
     run = Run(
         path=str(path),
         name=str(facts.get("name") or path.name),
@@ -85,7 +84,7 @@ def read_run(path: Path) -> tuple[Run | None, list[LeftOut]]:
         status=status or (FINISHED if _complete(config, final) else INTERRUPTED),
         steps=record.steps,
         planned_steps=planned,
-        settings=flat_settings(config, schemas if isinstance(schemas, Mapping) else {}),
+        settings=flat_settings(config, facts),
         choices=_choices(path, facts, overrides),
         versions={str(k): str(v) for k, v in _mapping(facts.get("versions")).items()},
         final=final,

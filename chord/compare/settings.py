@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from chord.identity.lengths import length_text
 from chord.recorder import NO_NUMBER
 
 # What tells no group from another: what changes no number, the seeds of a group (that of
@@ -24,18 +25,26 @@ NOT_COMPARED = (
 _NO_CHOICE = ("tracking", "debug", "hparams_search", "seed")
 
 
-def flat_settings(
-    config: Mapping[str, Any], schemas: Mapping[str, str] | None = None
-) -> dict[str, object]:
+def flat_settings(config: Mapping[str, Any], facts: Mapping[str, Any]) -> dict[str, object]:
     """`{"schedule": {"peak": .9}}` as `{"schedule.peak": .9}`, without what is not compared.
 
-    `schemas` names the strategy of each group (`schedule`: `cosine`) and stands under the group's
-    name: two strategies may have the same fields. Lists become tuples, or text where they hold
-    more than plain values.
+    Of the run's facts, `schemas` names the strategy of each group (`schedule`: `cosine`) and stands
+    under the group's name: two strategies may have the same fields. `lengths` is there for a run
+    that has had several. Lists become tuples, or text where they hold more than plain values.
     """
-    named = {group: name for group, name in (schemas or {}).items() if not _not_compared(group)}
+    schemas = facts.get("schemas")
+    pairs = schemas.items() if isinstance(schemas, Mapping) else ()
+    named = {str(group): str(name) for group, name in pairs if not _not_compared(str(group))}
     found = {key: value for key, value in _flat(config, "") if not _not_compared(key)}
-    return {**named, **found}
+    return {**named, **found, **_lengths(facts.get("lengths"))}
+
+
+def _lengths(known: Any) -> dict[str, str]:
+    try:
+        text = length_text(known)
+    except (TypeError, ValueError):  # a run of old has none
+        return {}
+    return {} if text is None else {"lengths": text}
 
 
 def read_choices(hydra_yaml: str) -> dict[str, str]:

@@ -77,7 +77,6 @@ def _read(remote: Any, path: str) -> tuple[Run | None, list[LeftOut]]:
     if reasons:
         left_out.append(LeftOut(what=path, reason="; ".join(reasons)))
     overrides = tuple(map(str, facts.get("overrides") or ()))
-    schemas = facts.get("schemas") or {}
     best, best_step = record.best()
     run = Run(
         path=path,
@@ -86,7 +85,7 @@ def _read(remote: Any, path: str) -> tuple[Run | None, list[LeftOut]]:
         status=_STATES.get(remote.state, INTERRUPTED),
         steps=record.steps,
         planned_steps=steps,
-        settings=flat_settings(config, schemas),
+        settings=flat_settings(config, facts),
         choices=recorded_choices(facts, overrides),
         versions={str(k): str(v) for k, v in (facts.get("versions") or {}).items()},
         final=final,

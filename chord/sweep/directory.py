@@ -118,9 +118,51 @@ def held(path: Path, setting: str) -> Iterator[None]:
         os.close(handle)
 
 
-def is_finished(path: Path) -> bool:
-    """Whether a run directory's run went through to its end."""
-    return holds_run(path) and read_status(path).get("status") == FINISHED
+def is_finished(path: Path, fingerprint: str) -> bool:
+    """Whether the run of this fingerprint is the one in a directory, and went to its end."""
+    facts = read_status(path) if holds_run(path) else {}
+    return facts.get("status") == FINISHED and facts.get("fingerprint") == fingerprint
+
+
+def refuse_shared(points: Sequence[Point], subdir: str) -> None:
+    """Raise `ConfigError` where a job would run in the directory of another, or inside it."""
+    taken: dict[str, Point] = {}
+    for point in points:
+        place = os.path.normpath(point.directory)
+        if place.startswith((os.pardir, os.sep)) or place == os.curdir:
+            raise ConfigError(
+                f"hydra.sweep.subdir={subdir}: job {point.number} would leave the sweep's "
+                f"directory, in {point.directory}; leave it at ${{hydra.job.num}}"
+            )
+        other = taken.setdefault(place, point)
+        if other is not point:
+            raise ConfigError(_share(subdir, other, point, place))
+    for place, point in taken.items():
+        for above in Path(place).parents:
+            if str(above) in taken:
+                raise ConfigError(_share(subdir, taken[str(above)], point, str(above)))
+
+
+def _share(subdir: str, one: Point, other: Point, place: str) -> str:
+    jobs = " and ".join(
+        f"{job.number} ({job.label})" if job.label else str(job.number) for job in (one, other)
+    )
+    return (
+        f"hydra.sweep.subdir={subdir}: jobs {jobs} would share the directory {place}; name all "
+        "settings that vary, or leave it at ${hydra.job.num}"
+    )
+
+
+def refuse_strangers(sweep: Path, points: Sequence[Point]) -> None:
+    """Raise `ConfigError` where a job's directory holds another run than the job's."""
+    for point in points:
+        path = sweep / point.directory
+        known = read_status(path).get("fingerprint") if holds_run(path) else None
+        if known is not None and known != point.fingerprint:
+            raise ConfigError(
+                f"hydra.sweep.dir={sweep}: {point.directory} holds a run of another configuration "
+                f"than job {point.number}; give another directory, or move that run away"
+            )
 
 
 def finished_runs(root: Path = OUTPUTS) -> dict[str, Path]:

@@ -97,7 +97,8 @@ def _sweep_job(cfg: DictConfig) -> float:
         return _train(cfg, path, number, label)
     beside_others = not job.launcher._target_.endswith(SERIAL)
     with held(path, "hydra.sweep.dir"):
-        value = stored_metric(path, cfg.sweep_metric) if is_finished(path) else None
+        done = is_finished(path, fingerprint(cfg))
+        value = stored_metric(path, cfg.sweep_metric) if done else None
         if value is not None:
             return value
         with _output(path, label) if beside_others else nullcontext():
@@ -144,7 +145,7 @@ def _directory(cfg: DictConfig, path: Path, label: str) -> RunDirectory:
     if not holds_run(path):
         return new
     old = open_run(path)
-    if fingerprint(old.config) != fingerprint(new.config):
+    if fingerprint(old.config, old.lengths) != fingerprint(new.config):
         raise ConfigError(f"hydra.sweep.dir={path.parent}: {path.name} is of another configuration")
     OmegaConf.update(old.config, "resume", str(path))
     OmegaConf.update(old.config, "tracking", cfg.tracking, merge=False)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from hydra.core.plugins import Plugins
 from hydra.types import HydraContext, TaskFunction
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from chord.config import ConfigError
 from chord.recorder import FAILED, RUNNING, STATUS, read_status
@@ -69,11 +69,20 @@ class Jobs:
 
     def undone(self) -> list[Point]:
         """The jobs that did not get to their end."""
-        return [point for point in self.points if not is_finished(self.path(point))]
+        return [point for point in self.points if not self.is_finished(point)]
 
     def path(self, point: Point) -> Path:
         """A job's run directory."""
         return self.directory / point.directory
+
+    def is_finished(self, point: Point) -> bool:
+        """Whether this job, and no other run in its directory, went to its end."""
+        return is_finished(self.path(point), point.fingerprint)
+
+    @property
+    def subdir(self) -> str:
+        """How the directories of jobs are named, as it was typed."""
+        return str(OmegaConf.to_container(self.config.hydra.sweep, resolve=False)["subdir"])  # type: ignore[index,call-overload]
 
     def command(self) -> str:
         """What to type to go on."""

@@ -173,10 +173,16 @@ def _point(
         try:
             HydraConfig.instance().set_config(cfg)
             directory = str(OmegaConf.select(cfg, "hydra.sweep.subdir"))
+            sweep = str(OmegaConf.select(cfg, "hydra.sweep.dir"))
         finally:
             HydraConfig.instance().cfg = before
         launcher = str(cfg.hydra.launcher._target_).rpartition(".")[2]
         del cfg["hydra"]
+    if sweep != str(composer.master.hydra.sweep.dir):
+        raise ConfigError(
+            f"hydra.sweep.dir={sweep}: must be the same for all jobs, whose own directories are "
+            "named by hydra.sweep.subdir"
+        )
     config = parse(cfg, TrainConfig)
     refuse_strategy(config, launcher)
     if config.resume is not None and jobs > 1:

@@ -12,6 +12,7 @@ import math
 import shlex
 import warnings
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from importlib.util import find_spec
 from typing import Any
 
@@ -21,7 +22,13 @@ from chord.config import ConfigError
 from chord.recorder import FAILED, FINISHED
 from chord.sweep.beforehand import check_beforehand
 from chord.sweep.devices import shared_gpus
-from chord.sweep.directory import held, is_finished, read_sweep, write_sweep
+from chord.sweep.directory import (
+    held,
+    read_sweep,
+    refuse_shared,
+    refuse_strangers,
+    write_sweep,
+)
 from chord.sweep.jobs import Jobs
 from chord.sweep.launchers import at_a_time, launcher_name
 from chord.sweep.points import Point, check_points
@@ -56,8 +63,16 @@ def search(jobs: Jobs, own: Mapping[str, str], settings: SearchConfig) -> None:
     checked = check_points(
         [[*fixed, *words(each)] for each in ends], jobs.config, jobs.loader, varied=ends
     )
+    # Trials may choose alike, so their numbers alone have to keep them apart.
+    twin = check_points([checked[0].overrides], jobs.config, jobs.loader, first=1, varied=[{}])
+    refuse_shared([replace(checked[0], varied={}), *twin], jobs.subdir)
     if resuming(own):
         refuse_another_search(jobs)
+    elif other := next(jobs.directory.rglob("run.json"), None):
+        raise ConfigError(
+            f"hydra.sweep.dir={jobs.directory}: {other.parent} is a run already; give a directory "
+            "without runs"
+        )
     check_beforehand(checked, launcher_name(jobs.config))
     make_directory(jobs.directory, own)
     gpus = len(shared_gpus(checked, launcher_name(jobs.config)))
@@ -105,7 +120,7 @@ class Study:
         """The trials that were interrupted, and for those that failed one more of each."""
         import optuna
 
-        ended = {p.number for p in self.jobs.points if is_finished(self.jobs.path(p))}
+        ended = {p.number for p in self.jobs.points if self.jobs.is_finished(p)}
         for trial in self.ours():
             # One that finished without a value would do so again.
             if trial.state.name == "FAIL" and trial.user_attrs[JOB] not in ended:
@@ -149,7 +164,7 @@ class Study:
             number, varied = trial.user_attrs[JOB], trial.user_attrs[VARIED]
             overrides = [*self.fixed, *words(varied)]
             try:
-                jobs.points += check_points(
+                new = check_points(
                     [overrides], jobs.config, jobs.loader, first=number, varied=[varied]
                 )
             except ConfigError as error:
@@ -162,6 +177,9 @@ class Study:
                 )
                 jobs.points.append(point)
                 jobs.record_failure(point, str(error))
+            else:
+                refuse_strangers(jobs.directory, new)
+                jobs.points += new
         write_sweep(jobs.directory, jobs.typed, jobs.config.sweep_metric, jobs.points)
 
     def run(self, trials: Sequence[Any], own: Mapping[str, str]) -> None:
@@ -174,7 +192,8 @@ class Study:
         jobs.run([p for p in points if p.fingerprint and p.number not in jobs.notes])
         for point in points:
             path, trial = jobs.path(point), numbers[point.number]
-            value = stored_metric(path, jobs.config.sweep_metric) if is_finished(path) else None
+            done = jobs.is_finished(point)
+            value = stored_metric(path, jobs.config.sweep_metric) if done else None
             if value is not None and not math.isnan(value):
                 self.study.tell(trial.number, value)
             elif status_of(path) in (FINISHED, FAILED):

@@ -13,6 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from chord.cli import EXPECTED, one_line
 from chord.config import schema_names
+from chord.identity.lengths import Lengths
 from chord.recorder import (
     EVALUATIONS,
     FAILED,
@@ -27,14 +28,18 @@ from chord.recorder import (
 from chord.run import RunDirectory
 
 
-def fingerprint(cfg: DictConfig) -> str:
-    """A hash of everything in a configuration that can change a number, the classes included."""
+def fingerprint(cfg: DictConfig, lengths: Lengths = []) -> str:  # noqa: B006
+    """A hash of everything in a configuration that can change a number, the classes included.
+
+    And of the lengths that the run has had, if there were several.
+    """
     values = OmegaConf.to_container(cfg, resolve=True)
     assert isinstance(values, dict)
     for name in NO_NUMBER:
         values.pop(name, None)
     schemas = {k: v for k, v in schema_names(cfg).items() if k not in NO_NUMBER}
-    text = json.dumps([values, schemas], sort_keys=True)
+    several = [lengths] if len(lengths) > 1 else []
+    text = json.dumps([values, schemas, *several], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()
 
 
@@ -47,7 +52,7 @@ def record(run: RunDirectory, status: str, error: str | None = None) -> None:
         error=error,
         sweep=run.sweep,
         job=run.job,
-        fingerprint=fingerprint(run.config),
+        fingerprint=fingerprint(run.config, run.lengths),
     )
 
 

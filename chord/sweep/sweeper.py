@@ -17,9 +17,10 @@ from chord.sweep.directory import (
     finished_runs,
     held,
     holds_sweep,
-    is_finished,
     name_of,
     refuse_another,
+    refuse_shared,
+    refuse_strangers,
     take_over,
     write_sweep,
 )
@@ -74,9 +75,11 @@ def run_grid(jobs: Jobs, own: Mapping[str, str]) -> None:
     if len(combinations) > MANY:
         print(f"checking {len(combinations)} jobs", file=sys.stderr)
     points = check_points(combinations, jobs.config, jobs.loader)
+    refuse_shared(points, jobs.subdir)
     if resuming(own):
         refuse_another(jobs.directory, points)
-    open_points = [point for point in points if not is_finished(jobs.path(point))]
+    refuse_strangers(jobs.directory, points)
+    open_points = [point for point in points if not jobs.is_finished(point)]
     check_beforehand(open_points, launcher_name(jobs.config))
     make_directory(jobs.directory, own)
     with held(jobs.directory, "hydra.sweep.dir"):
@@ -116,7 +119,7 @@ def finished(jobs: Jobs, points: Sequence[Point], *, skip: bool) -> dict[int, st
     earlier = finished_runs() if skip else {}
     for point in points:
         path = jobs.path(point)
-        if is_finished(path):
+        if jobs.is_finished(point):
             notes[point.number] = "finished before"
         elif point.fingerprint in earlier and not path.exists():
             take_over(path, earlier[point.fingerprint])
