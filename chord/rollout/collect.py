@@ -20,7 +20,7 @@ from chord.processes import whole
 from chord.rewards import Grade
 from chord.rollout.engines import Native, open_engine
 from chord.rollout.mismatch import Mismatch, compare
-from chord.rollout.prefix import Stage
+from chord.rollout.prefix import Given, Stage
 from chord.rollout.sampling import draw_uniforms
 
 if TYPE_CHECKING:
@@ -35,9 +35,12 @@ _ROUND = 1_000_000
 
 @dataclass
 class Answer:
-    """A member of a group: what the expert wrote of it, then what the policy sampled."""
+    """A member of a group: what the expert gave of it, then what the policy sampled.
 
-    given: list[int]
+    `text` is what is graded: of several turns the last.
+    """
+
+    given: Given
     sampled: list[int]
     logprobs: Tensor
     entropies: Tensor
@@ -47,6 +50,11 @@ class Answer:
     """As the engine has them, where it is not the policy."""
     grade: Grade | None = None
     """Once it was graded."""
+
+    @property
+    def length(self) -> int:
+        """Its tokens, those of others' turns left out."""
+        return self.given.count + len(self.sampled)
 
     @property
     def graded(self) -> Grade:
@@ -61,8 +69,8 @@ class Group:
 
     problem: Problem
     prompt: list[int]
-    expert: list[int]
-    """The expert's answer without its end token; empty where none is read."""
+    expert: Given
+    """The expert's answer with its end token; empty where none is read."""
     stages: list[Stage]
     answers: list[Answer] = field(default_factory=list)
 
@@ -125,9 +133,9 @@ class Collector:
             Group(
                 problem=problem,
                 prompt=tokenizer.prompt(problem),
-                expert=tokenizer.response(self.data.pair_with(problem.key))[0][:-1]
+                expert=Given(*tokenizer.response(self.data.pair_with(problem.key)))
                 if config.needs_expert_answers
-                else [],
+                else Given(),
                 stages=config.prefixes.stages(own, step=step, seed=seed, key=problem.key),
             )
             for problem in problems
@@ -156,13 +164,15 @@ class Collector:
     def sample(self, groups: Sequence[Group], number: int, uniforms: Uniforms) -> None:
         """Add a stage's answers to each group."""
         config, tokenizer = self.config.rollout, self.data.tokenizer
-        given = [g.expert[: g.stages[number].length(len(g.expert), g.solved)] for g in groups]
+        # The last end token is left to the policy.
+        lengths = [g.stages[number].length(g.expert.count - 1, g.solved) for g in groups]
+        given = [g.expert.first(length) for g, length in zip(groups, lengths, strict=True)]
         count = groups[0].stages[number].count
         samples = self.engine.sample(
             self.models.policy,
-            [[*group.prompt, *prefix] for group, prefix in zip(groups, given, strict=True)],
+            [[*group.prompt, *each.tokens] for group, each in zip(groups, given, strict=True)],
             group_size=count,
-            limits=[max(1, config.max_new_tokens - len(prefix)) for prefix in given],
+            limits=[max(1, config.max_new_tokens - len(each.tokens)) for each in given],
             uniforms=uniforms,
         )
         sizes = [len(response) for response in samples.responses]
@@ -177,7 +187,7 @@ class Collector:
                 entropies=entropies[row],
                 sampler_logprobs=sampler[row],
                 finished=samples.finished[row],
-                text=tokenizer.decode([*given[row // count], *response]),
+                text=tokenizer.decode([*given[row // count].turn, *response]),
             )
             for row, response in enumerate(samples.responses)
         ]
@@ -186,16 +196,15 @@ class Collector:
     def expert_answer(self, group: Group) -> Answer:
         """The whole of the expert's answer, with its end token."""
         nothing = torch.zeros(0, dtype=self.models.dtype)
-        given = [*group.expert, self.data.tokenizer.eos_id]
-        text = self.data.tokenizer.decode(given)
-        return Answer(given, [], nothing, nothing, finished=True, text=text)
+        text = self.data.pair_with(group.problem.key).response
+        return Answer(group.expert, [], nothing, nothing, finished=True, text=text)
 
     def add(self, groups: Sequence[Group], answers: Sequence[Answer]) -> None:
         """Grade an answer to each of `groups`, and add it; one that was cut off is no answer."""
         grades = self.config.reward.grade(
             [group.problem for group in groups],
             [answer.text if answer.finished else "" for answer in answers],
-            [len(answer.given) + len(answer.sampled) for answer in answers],
+            [answer.length for answer in answers],
         )
         for group, answer, grade in zip(groups, answers, grades, strict=True):
             answer.grade = grade
@@ -208,13 +217,14 @@ class Collector:
         shape = (len(groups), config.group_size)
         tokens = collate(
             [group.prompt for group in groups for _ in group.answers],
-            [[*answer.given, *answer.sampled] for answer in answers],
+            [[*answer.given.tokens, *answer.sampled] for answer in answers],
             pad_id=self.data.tokenizer.pad_id,
+            written=[[*answer.given.written, *[True] * len(answer.sampled)] for answer in answers],
         )
         expert, device = None, self.models.policy.device
         tokens = tokens.to(device)
         if config.needs_expert_answers:
-            given = torch.tensor([len(answer.given) for answer in answers], device=device)
+            given = torch.tensor([answer.given.count for answer in answers], device=device)
             expert = tokens.mask & (tokens.mask.cumsum(dim=1) <= given[:, None])
         own = tokens if expert is None else tokens.within(~expert)
         rewards = torch.tensor([a.graded.reward for a in answers], dtype=torch.float64)

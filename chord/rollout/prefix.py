@@ -9,13 +9,46 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 KINDS = ("none", "binomial", "uniform", "staged")
 PIECES = 5
 """An answer is cut into as many pieces by `binomial`."""
 STAGES: Sequence[tuple[float, float | None]] = ((0.0, None), (0.25, 0.5), (0.5, 4 / 6), (1.0, 1.0))
 """`staged`: share of the answer, and the mean score below which it is given."""
+
+
+@dataclass(frozen=True)
+class Given:
+    """What stands in an answer before the policy writes: an expert's answer, or a part of it.
+
+    `written`: which of the tokens are the expert's. In an answer of several turns the turns of
+    others, and what the chat template puts around them, stand between.
+    """
+
+    tokens: list[int] = field(default_factory=list)
+    written: list[bool] = field(default_factory=list)
+
+    @property
+    def count(self) -> int:
+        """How many tokens the expert wrote."""
+        return sum(self.written)
+
+    def first(self, count: int) -> Given:
+        """The expert's first `count` tokens, and others' turns behind them up to its next token.
+
+        So it never ends inside the turn of another. Of 5, 1, 8, 9, 6, 1, with 8 and 9 another's,
+        the first two are 5, 1, 8, 9: the policy goes on where the expert does, before 6.
+        """
+        places = [place for place, own in enumerate(self.written) if own]
+        end = places[count] if count < len(places) else len(self.tokens)
+        return Given(self.tokens[:end], self.written[:end])
+
+    @property
+    def turn(self) -> list[int]:
+        """The tokens of the last turn: what the policy goes on from, and is graded with."""
+        others = [place for place, own in enumerate(self.written) if not own]
+        return self.tokens[others[-1] + 1 :] if others else self.tokens
 
 
 @dataclass(frozen=True)
@@ -31,7 +64,8 @@ class Stage:
     only_below: float | None = None
 
     def length(self, answer: int, solved: float) -> int:
-        """Tokens of an expert answer of `answer` tokens, given the mean score of earlier stages.
+        """How many of the `answer` tokens that an expert wrote, given the mean score of earlier
+        stages.
 
         `Stage(2, .25, only_below=.5).length(10, .4) == 2`, with .5 solved it is 0.
         """
