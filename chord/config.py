@@ -124,7 +124,8 @@ ROOTS: dict[str, type] = {"train": TrainConfig, "evaluate": EvaluateConfig}
 def register() -> None:
     """Store every schema in Hydra's ConfigStore, in groups of their own (`schema/...`).
 
-    Then the installed plugins add theirs; `ConfigError` names one that can't be loaded.
+    Then the installed plugins add theirs; `ConfigError` names one that can't be loaded. From here
+    on files are checked by where Hydra reads them from (`chord.trust.files`).
     The two resolvers let a resumed run go on in its own directory, where Hydra must not write its
     `.hydra` files a second time.
     """
@@ -145,7 +146,9 @@ def register() -> None:
 
     store.store(group="hydra/sweeper", name="chord", node=SweeperConfig, **again)
     from chord.plugins import load
+    from chord.trust.files import guard
 
+    guard()
     load()
 
 

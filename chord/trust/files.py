@@ -1,0 +1,196 @@
+"""What a configuration file from elsewhere may say: values of options, and what a search varies.
+
+Hydra reads files from chord's own `conf/`, from installed packages, and from the directories that a
+command names, as `--config-dir` does. Those of the last kind may be a stranger's. Hydra's own node
+runs code (`hydra.callbacks`, `hydra.job_logging`, `hydra.launcher`), sets the environment and says
+where files are written; a resolver reads the environment or calls whatever a plugin has registered.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import fields
+from pathlib import Path
+from typing import Any, NoReturn
+
+from hydra._internal.config_repository import ConfigRepository
+from hydra.plugins.config_source import ConfigResult
+from omegaconf import OmegaConf
+
+from chord.config import CONF_DIR, ConfigError
+
+RESOLVERS = ("now", "oc.dict.keys", "oc.dict.values", "oc.select", "python_version")
+"""Resolvers that only look at the configuration itself, at the time, or at Python's version."""
+COMMAND_LINE = ("resume", "resume_sweep", "trust")
+"""Settings that say which files are read or trusted: a file has no say in that."""
+
+_NAME = re.compile(r"\$\{([^:}]*)([:}]?)")
+_HYDRA = re.compile(r"(^|\.)hydra(\.|$)")
+
+
+def guard() -> None:
+    """Check every file when Hydra reads it, in each process once."""
+    original = ConfigRepository.load_config
+    if hasattr(original, "__wrapped__"):
+        return
+
+    @functools.wraps(original)
+    def load_config(self: ConfigRepository, config_path: str) -> ConfigResult | None:
+        result: ConfigResult | None = original(self, config_path)
+        if result is not None and is_foreign(result.path, config_path):
+            check(result, config_path)
+        return result
+
+    ConfigRepository.load_config = load_config  # type: ignore[method-assign]
+
+
+def is_foreign(source: str, config_path: str = "") -> bool:
+    """Whether a file is from elsewhere: neither chord's own nor an installed package's.
+
+    `source` is an entry of Hydra's search path. A path that climbs out of it is foreign as well.
+    """
+    scheme, _, place = source.rpartition("://")
+    if ".." in Path(config_path).parts:
+        return True
+    return scheme not in ("pkg", "structured") and Path(place).resolve() not in own_folders()
+
+
+def own_folders() -> list[Path]:
+    """Where the files of options lie that are chord's or a plugin's."""
+    from chord.plugins import folders
+
+    return [
+        path.resolve() for path in (CONF_DIR, *(p for some in folders().values() for p in some))
+    ]
+
+
+def check(result: ConfigResult, config_path: str) -> None:
+    """Raise `ConfigError` for the first thing in a file from elsewhere that it may not say."""
+    file = os.path.join(result.path.rpartition("://")[2], config_path).removesuffix(".yaml")
+    file = f"{os.path.normpath(file)}.yaml"
+    group = config_path.strip("/").rpartition("/")[0]
+    for entry in result.defaults_list or ():
+        name = str(getattr(entry, "group", None) or getattr(entry, "path", ""))
+        where = name.strip("/") if name.startswith("/") else f"{group}/{name}".strip("/")
+        package = str(getattr(entry, "package", None) or "")
+        if where.split("/")[0] == "hydra" or _HYDRA.search(package):
+            where += f"@{package}" if package else ""
+            value = getattr(entry, "value", None)
+            _refuse_hydra(file, where if value is None else f"{where}={value}")
+    content = OmegaConf.to_container(result.config, resolve=False)
+    if not isinstance(content, dict):
+        return
+    check_content(file, content)
+    landed = _nested(_package(result.header.get("package"), config_path), content)
+    if landed is not content:
+        check_content(file, landed)
+
+
+def check_content(file: str, content: Mapping[Any, Any]) -> None:
+    """The same for the values of a file, as a tree from the root of the configuration."""
+    for name in COMMAND_LINE:
+        if content.get(name) not in (None, False):
+            raise ConfigError(
+                f"{name}={content[name]}: {file} can't say it; give it on the command line"
+            )
+    for key, text in leaves(content):
+        check_text(file, key, text)
+    if "hydra" in content:
+        _check_hydra(file, content["hydra"])
+
+
+def check_text(file: str, key: str, text: object) -> None:
+    """Refuse a value that reads the environment, or calls a resolver by a name put together."""
+    for name, end in _NAME.findall(text if isinstance(text, str) else ""):
+        name = name.strip()
+        if name == "oc.env":
+            raise ConfigError(
+                f"{key}={text}: {file} can't read the environment; give it on the command line"
+            )
+        if "$" in name or not end or (end == ":" and name not in RESOLVERS):
+            raise ConfigError(
+                f"{key}={text}: {file} can only use the resolvers {', '.join(RESOLVERS)}, and "
+                "settings by their whole names; give it on the command line"
+            )
+
+
+def leaves(node: object, path: str = "") -> Iterator[tuple[str, object]]:
+    """Every value below `node` with its full key."""
+    if isinstance(node, Mapping):
+        for key, value in node.items():
+            yield from leaves(value, f"{path}.{key}" if path else str(key))
+    elif isinstance(node, list | tuple):
+        for value in node:
+            yield from leaves(value, path)
+    else:
+        yield path, node
+
+
+def _check_hydra(file: str, node: object) -> None:
+    """Of `hydra` a search is allowed: the settings of its sweeper but where results are sent."""
+    from chord.sweep.space import SearchConfig
+
+    settings = _mapping(file, "hydra", node)
+    others = {name: value for name, value in settings.items() if name != "sweeper"}
+    if others:
+        _refuse_hydra(file, _first(others, "hydra"))
+    sweeper = _mapping(file, "hydra.sweeper", settings.get("sweeper", {}))
+    allowed = {field.name for field in fields(SearchConfig)} - {"storage"}
+    for name, value in sweeper.items():
+        if name not in allowed:
+            _refuse_hydra(file, _first(value, f"hydra.sweeper.{name}"))
+    where = "hydra.sweeper.params"
+    for name, text in _mapping(file, where, sweeper.get("params", {})).items():
+        _check_searched(file, where, name, text)
+    where = "hydra.sweeper.conditional"
+    for condition, params in _mapping(file, where, sweeper.get("conditional", {})).items():
+        for name, text in _mapping(file, f"{where}.{condition}", params).items():
+            _check_searched(file, f"{where}.{condition}", name, text)
+
+
+def _mapping(file: str, path: str, node: object) -> Mapping[Any, Any]:
+    """`node`, which must be spelled out: an interpolation would bring in anything."""
+    if not isinstance(node, Mapping):
+        _refuse_hydra(file, f"{path}={node}")
+    return node
+
+
+def _check_searched(file: str, where: str, name: object, text: object) -> None:
+    """A search types what it varies, so that this must be a setting of chord's."""
+    setting = str(name).lstrip("+~").partition("@")
+    own = setting[0].partition(".")[0].partition("/")[0]
+    if own in ("hydra", *COMMAND_LINE) or _HYDRA.search(setting[2]):
+        _refuse_hydra(file, f"{where}.{name}={text}")
+    if re.search(r"[$\\]", f"{name}{text}"):
+        raise ConfigError(
+            f"{where}.{name}={text}: {file} can only search plain values, without $ and \\; "
+            "give it on the command line"
+        )
+
+
+def _refuse_hydra(file: str, said: str) -> NoReturn:
+    raise ConfigError(
+        f"{said}: {file} can't set it; of hydra a file may have a search (hydra.sweeper), and the "
+        "rest belongs on the command line"
+    )
+
+
+def _first(node: object, path: str) -> str:
+    key, value = next(leaves(node, path), (path, "{}"))
+    return f"{key}={value}"
+
+
+def _package(header: str | None, config_path: str) -> str:
+    """The package that a file asks for, as a path from the root of the configuration."""
+    group = config_path.strip("/").rpartition("/")[0].replace("/", ".")
+    package = group if header in (None, "_group_") else str(header).replace("_group_", group)
+    return package.rpartition("_global_")[2].strip(".")
+
+
+def _nested(package: str, content: dict[Any, Any]) -> dict[Any, Any]:
+    for part in reversed(package.split(".") if package else []):
+        content = {part: content}
+    return content
