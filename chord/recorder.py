@@ -29,6 +29,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from chord.untrusted import parse_json, read_json, read_lines
+
 METRICS = "metrics.jsonl"
 TIMINGS = "timings.jsonl"
 EVALUATIONS = "evaluations.jsonl"
@@ -131,10 +133,9 @@ class Recorder:
 def read_status(path: Path) -> dict[str, object]:
     """The `status.json` of a run directory; empty where there is none that can be read."""
     try:
-        facts = json.loads((path / STATUS).read_text())
+        return read_json(path / STATUS)
     except (OSError, ValueError):
         return {}
-    return facts if isinstance(facts, dict) else {}
 
 
 def read_rows(path: str | Path) -> list[Row]:
@@ -148,13 +149,12 @@ def read_rows(path: str | Path) -> list[Row]:
 def _lines(path: Path) -> Iterator[tuple[bytes, Row]]:
     if not path.exists():
         return
-    raw = path.read_bytes().splitlines(keepends=True)
-    for number, line in enumerate(raw, start=1):
+    for number, line in enumerate(read_lines(path), start=1):
         if not line.endswith(b"\n"):
             # Only a kill in mid-write leaves no line end, and only on the last line.
             return
         try:
-            row = json.loads(line)
+            row = parse_json(line, exact=False)
         except ValueError:
             row = None
         if not isinstance(row, dict):

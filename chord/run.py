@@ -18,6 +18,7 @@ from chord.identity.lengths import Lengths
 from chord.plugins import versions as plugin_versions
 from chord.recorder import write_atomically
 from chord.trainer import PLACES
+from chord.untrusted import read_json
 
 # What may be said beside `resume=`: how far, where to log and to compute, with how many threads.
 RESUME_ALLOWS = ("resume", "steps", "tracking", "threads", "trainer")
@@ -117,11 +118,10 @@ def open_run(path: Path) -> RunDirectory:
 
     Raises `ConfigError` where it isn't one.
     """
-    facts = path / "run.json"
     if not holds_run(path):
         raise ConfigError(f"{path}: is not a run directory (it holds no run.json)")
     try:
-        known = json.loads(facts.read_text())
+        known = read_json(path / "run.json")
         config = restore(OmegaConf.create(known["config"]), known["schemas"])
         run = RunDirectory(path, config, known["name"], known["overrides"], known["tracker_id"])
         run.options = known.get("options", {})

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,6 +9,7 @@ from datetime import datetime
 from pathlib import Path
 
 from chord.compare.model import LeftOut
+from chord.untrusted import read_json
 
 # Any of these makes a directory a run's, however early that was stopped.
 MARKS = ("run.json", "status.json", "config.yaml", "metrics.jsonl")
@@ -69,7 +69,7 @@ def is_run(path: Path) -> bool:
 def _never_started(sweep: Path) -> list[LeftOut]:
     """Jobs that the sweep's `sweep.json` lists and that left nothing; none where it has no such."""
     try:
-        jobs = json.loads((sweep / SWEEP_JOBS).read_bytes())["jobs"]
+        jobs = read_json(sweep / SWEEP_JOBS)["jobs"]
         planned = [(str(job["directory"]), " ".join(map(str, job["overrides"]))) for job in jobs]
     except (OSError, ValueError, KeyError, TypeError):
         return []
@@ -97,7 +97,7 @@ def _under(path: Path) -> list[Path]:
                 and name not in _NEVER
                 and (is_run(Path(place, name)) or not Path(place, name).is_symlink())
             ),
-            key=lambda name: (not name.isdigit(), int(name) if name.isdigit() else 0, name),
+            key=lambda name: (not name.isdecimal(), int(name) if name.isdecimal() else 0, name),
         )
         if is_job or is_run(Path(place)):
             found.append(Path(place))
@@ -124,7 +124,7 @@ def _sweep_time(sweep: Path) -> float:
     """
     file = sweep / SWEEP_JOBS
     try:
-        return datetime.fromisoformat(json.loads(file.read_bytes())["written"]).timestamp()
+        return datetime.fromisoformat(read_json(file)["written"]).timestamp()
     except (OSError, ValueError, KeyError, TypeError):
         if file.is_file():
             return file.stat().st_mtime

@@ -6,17 +6,13 @@ line and is said, a directory that is no whole run is said with its reason.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import orjson
-import yaml
-
 from chord.compare.model import Answer, LeftOut, Run
-from chord.compare.record import Record, numbered, stride
+from chord.compare.record import Record, is_count, numbered, stride
 from chord.compare.settings import flat_settings, read_choices, recorded_choices
 from chord.recorder import (
     EVALUATIONS,
@@ -29,11 +25,11 @@ from chord.recorder import (
     TIMINGS,
     read_status,
 )
+from chord.untrusted import parse_json, read_bytes, read_json, read_lines, read_yaml
 
 STATES = (FINISHED, FAILED, INTERRUPTED, RUNNING)
 # The file that each sum is taken over.
 SUMS = {"tokens": METRICS, "seconds": TIMINGS}
-_Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 def read_runs(paths: Sequence[Path]) -> tuple[list[Run], list[LeftOut]]:
@@ -56,7 +52,7 @@ def read_run(path: Path) -> tuple[Run | None, list[LeftOut]]:
     """
     status, error = _status(path)
     try:
-        facts = _json_object(path / "run.json")
+        facts = read_json(path / "run.json")
         config = _config(path / "config.yaml")
     except (OSError, ValueError) as reason:
         said = f"{_said(status, error)}; " if status else ""
@@ -124,23 +120,13 @@ def _complete(config: Mapping[str, Any], final: Mapping[str, float]) -> bool:
     return any(key.startswith("test/" if wants_test else "val/") for key in final)
 
 
-def _json_object(path: Path) -> dict[str, Any]:
-    value = json.loads(path.read_bytes())
-    if not isinstance(value, dict):
-        raise ValueError(f"{path.name} is not a JSON object")
-    return value
-
-
 def _config(path: Path) -> dict[str, Any]:
-    """The resolved configuration; ValueError unless it has whole `steps` and `seed`."""
-    try:
-        config = yaml.load(path.read_bytes(), _Loader)
-    except yaml.YAMLError as error:
-        raise ValueError(f"{path.name} is not YAML") from error
+    """The resolved configuration; ValueError unless it has `steps` and `seed`."""
+    config = read_yaml(path)
     if not isinstance(config, dict):
         raise ValueError(f"{path.name} is not a mapping")
     for key in ("steps", "seed"):
-        if not isinstance(config.get(key), int):
+        if not is_count(config.get(key)):
             raise ValueError(f"{path.name} has no {key}")
     return config
 
@@ -150,16 +136,15 @@ def _reason(error: OSError | ValueError) -> str:
         return f"it has no {Path(error.filename).name}"
     if isinstance(error, OSError):
         return f"{Path(error.filename).name} can't be read ({error.strerror})"
-    if isinstance(error, json.JSONDecodeError | UnicodeDecodeError):
-        return "run.json can't be read (not JSON)"
     return str(error)
 
 
 def _choices(path: Path, facts: Mapping[str, Any], overrides: Sequence[str]) -> dict[str, str]:
     """As Hydra recorded them, or else the run."""
     try:
-        found = read_choices((path / ".hydra" / "hydra.yaml").read_text(errors="replace"))
-    except OSError:
+        content = read_bytes(path / ".hydra" / "hydra.yaml")
+        found = read_choices(content.decode(errors="replace"))
+    except (OSError, ValueError):
         found = {}
     return found or recorded_choices(facts, overrides)
 
@@ -169,27 +154,28 @@ def _take(path: Path, use: Callable[[dict[str, Any]], str | None]) -> list[LeftO
 
     A last line without its end was being written when the run was read or stopped.
     """
-    try:
-        raw = path.read_bytes()
-    except OSError as error:
-        return [LeftOut(what=str(path), reason=_reason(error))]
-    lines = raw.split(b"\n")
     bad: dict[str, list[int]] = {}
-    if lines.pop():
-        bad["half-written last line"] = [len(lines) + 1]
-    loads = orjson.loads
-    for number, line in enumerate(lines, start=1):
-        try:
-            row = loads(line)
-        except orjson.JSONDecodeError:
-            row = None
-        trouble = use(row) if type(row) is dict else "not a JSON object"
-        if trouble is not None:
-            bad.setdefault(trouble, []).append(number)
-    return [
+    unread = []
+    try:
+        for number, line in enumerate(read_lines(path), start=1):
+            if (trouble := _trouble(line, use)) is not None:
+                bad.setdefault(trouble, []).append(number)
+    except (OSError, ValueError) as error:
+        unread = [LeftOut(what=str(path), reason=_reason(error))]
+    return unread + [
         LeftOut(what=f"{path}, {numbered('line', numbers)}", reason=f"{reason}: left out")
         for reason, numbers in bad.items()
     ]
+
+
+def _trouble(line: bytes, use: Callable[[dict[str, Any]], str | None]) -> str | None:
+    if not line.endswith(b"\n"):
+        return "half-written last line"
+    try:
+        row = parse_json(line, exact=False)
+    except ValueError:
+        row = None
+    return use(row) if type(row) is dict else "not a JSON object"
 
 
 def _partial(path: Path, record: Record, steps: int) -> list[LeftOut]:

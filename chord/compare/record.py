@@ -22,6 +22,7 @@ STEP_CURVES = (
 VALIDATION_CURVES = ("val/target_accuracy", "val/retained/mean")
 TOKENS = {"tokens/sft": "sft", "tokens/rl": "rl", "tokens/off_policy": "off_policy"}
 LARGEST = 1e30  # squares, cubes and ranges of what is below it do not overflow
+MOST = 10**10  # steps; seeds end at 2^32
 CHOSEN_BY = "val/balance_at_0.5"
 
 Row = Mapping[str, Any]
@@ -107,7 +108,7 @@ class Record:
 
         Of two of one step, split and model the last counts.
         """
-        if type(row.get("step")) is not int:
+        if not is_count(row.get("step")):
             return "has no step"
         if row.get("split") not in ("val", "test") or row.get("model") not in ("base", "trained"):
             return "has no split or model"
@@ -181,7 +182,7 @@ class Record:
 def _not_next(row: Row, least: int) -> str | None:
     """Why a row can't follow those of all steps below `least`, if it can't."""
     step: Any = row.get("step")
-    if type(step) is not int or step < 0:
+    if not is_count(step):
         return "has no step"
     return "a step that was there before" if step < least else None
 
@@ -227,6 +228,11 @@ def numbered(what: str, numbers: Sequence[int]) -> str:
         return f"{what} {numbers[0]}"
     more = f" and {len(numbers) - 5} more" if len(numbers) > 5 else ""
     return f"{what}s {', '.join(map(str, numbers[:5]))}{more}"
+
+
+def is_count(value: Any) -> bool:
+    """Whether a value can be a number of steps or a seed: a whole one, from 0 to ten billion."""
+    return type(value) is int and 0 <= value <= MOST
 
 
 def finite(value: Any) -> bool:

@@ -7,16 +7,16 @@ A run's history holds its train steps and validations, its summary the test scor
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 from chord.compare.model import LeftOut, Run
-from chord.compare.record import Record, scores, stride
+from chord.compare.record import Record, is_count, scores, stride
 from chord.compare.settings import flat_settings, recorded_choices
 from chord.exits import first_line
 from chord.recorder import FAILED, FINISHED, INTERRUPTED, RUNNING
 from chord.tracking.wandb import connect
+from chord.untrusted import parse_json
 
 # Of W&B's states, those that are not ours by another name; any other is one of a stopped run.
 _STATES = {"finished": FINISHED, "failed": FAILED, "running": RUNNING}
@@ -56,8 +56,9 @@ def _read(remote: Any, path: str) -> tuple[Run | None, list[LeftOut]]:
     facts = facts if isinstance(facts, Mapping) else {}
     # Of an agent's run the configuration is the sweep's, without groups.
     config = facts.get("settings") or config
-    steps, seed = config.get("steps"), config.get("seed")
-    if not isinstance(steps, int) or not isinstance(seed, int):
+    steps: Any = config.get("steps")
+    seed: Any = config.get("seed")
+    if not is_count(steps) or not is_count(seed):
         return None, [LeftOut(what=path, reason="its configuration has no steps or no seed")]
     rows = remote.history(samples=ROWS, pandas=False)
     record = Record(stride(steps))
@@ -123,4 +124,4 @@ def _fill(
 
 
 def _plain(summary: Any) -> dict[str, Any]:
-    return dict(summary) if isinstance(summary, Mapping) else dict(json.loads(summary))
+    return dict(summary) if isinstance(summary, Mapping) else dict(parse_json(summary.encode()))

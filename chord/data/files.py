@@ -5,7 +5,6 @@ What stays in memory of a file is where its rows begin, never their text.
 
 from __future__ import annotations
 
-import json
 import re
 from abc import ABC, abstractmethod
 from array import array
@@ -16,16 +15,14 @@ from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
-import orjson
-
 from chord.exits import first_line
+from chord.untrusted import LINE, opened, parse_json, read_lines
 
 Row = dict[str, Any]
 LINES = (".jsonl", ".ndjson", ".json")
 _BOM = b"\xef\xbb\xbf"
 _GROUPS = 4  # row groups of a Parquet file that are kept
 _CHUNK = 1 << 20
-_LONG = re.compile(rb"[0-9]{16}")
 _HUB = re.compile(r"hub://([\w.-]+/[\w.-]+)(?:/([\w.-]+))?(?::([\w.-]+))?")
 
 
@@ -73,29 +70,27 @@ class JsonLines(Rows):
         self.name, self.path = path.name, path
         self.offsets = array("q")
         offset = 0
-        with path.open("rb") as file:
-            for line in file:
-                if not line.isspace():
-                    self.offsets.append(offset)
-                offset += len(line)
+        for line in read_lines(path):
+            if not line.isspace():
+                self.offsets.append(offset)
+            offset += len(line)
 
     def __len__(self) -> int:
         return len(self.offsets)
 
     def __getitem__(self, index: int) -> Row:
-        with self.path.open("rb") as file:
+        with opened(self.path) as file:
             file.seek(self.offsets[index])
-            return self._parsed(file.readline(), index)
+            return self._parsed(file.readline(LINE), index)
 
     def __iter__(self) -> Iterator[Row]:
-        with self.path.open("rb") as file:
-            lines = (line for line in file if not line.isspace())
-            for index, line in enumerate(lines):
-                yield self._parsed(line, index)
+        lines = (line for line in read_lines(self.path) if not line.isspace())
+        for index, line in enumerate(lines):
+            yield self._parsed(line, index)
 
     def where(self, index: int) -> str:
         lines, left = 1, self.offsets[index]
-        with self.path.open("rb") as file:
+        with opened(self.path) as file:
             while left > 0:
                 chunk = file.read(min(left, _CHUNK))
                 lines += chunk.count(b"\n")
@@ -105,10 +100,7 @@ class JsonLines(Rows):
     def _parsed(self, line: bytes, index: int) -> Row:
         line = line.removeprefix(_BOM)
         try:
-            row = orjson.loads(line)
-            if _LONG.search(line):
-                # orjson rounds whole numbers beyond 64 bits.
-                row = json.loads(line)
+            row = parse_json(line)
         except ValueError as error:
             if index == 0 and line.strip()[:1] == b"[":
                 raise self._array() from error

@@ -16,6 +16,7 @@ from chord.exits import first_line
 from chord.models.base import Shape
 from chord.models.config import TransformerConfig
 from chord.models.transformer import Transformer
+from chord.untrusted import parse_json
 
 # One header entry only: the format does not order its entries, and equal weights must give equal
 # files.
@@ -81,12 +82,12 @@ def _read_header(path: str | Path) -> dict[str, Any]:
         raise ValueError(f"checkpoint {path}: no such file")
     try:
         with safe_open(path, framework="pt") as file:
-            header = json.loads(file.metadata()[_ENTRY])
+            header = parse_json(file.metadata()[_ENTRY].encode())
     except (SafetensorError, OSError) as error:
         raise ValueError(
             f"checkpoint {path}: cannot be read as safetensors: {first_line(error)}"
         ) from None
-    except (TypeError, KeyError, json.JSONDecodeError):
+    except (TypeError, KeyError, ValueError):
         header = None
     if not isinstance(header, dict) or not {"config", "metadata"} <= header.keys():
         raise ValueError(f"checkpoint {path}: was not written by chord.models.storage.save_policy")

@@ -23,6 +23,7 @@ from chord.models.policy import Policy
 from chord.models.scoring import score
 from chord.models.sharing import own_batches
 from chord.models.storage import write_tensors
+from chord.untrusted import parse_json
 
 _ENTRY = "chord_teacher"
 FORMAT = 2
@@ -99,7 +100,7 @@ class TeacherCache:
             raise ValueError(f"target.cache={path}: no such file; {made}")
         try:
             with safe_open(path, framework="pt") as file:
-                header = json.loads(file.metadata()[_ENTRY])
+                header = parse_json(file.metadata()[_ENTRY].encode())
                 found = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
             ends = found["lengths"].cumsum(dim=0).tolist()
             starts = [0, *ends[:-1]]

@@ -21,6 +21,7 @@ from chord.recorder import FINISHED, STATUS, read_status, write_atomically
 from chord.run import holds_run, versions
 from chord.sweep.points import Point
 from chord.tracking.base import shown
+from chord.untrusted import read_json
 
 SWEEP = "sweep.json"
 OUTPUTS = Path("outputs")
@@ -36,11 +37,10 @@ def read_sweep(path: Path) -> dict[str, Any]:
     if not holds_sweep(path):
         return {}
     try:
-        facts = json.loads((path / SWEEP).read_text())
+        facts = read_json(path / SWEEP)
         [(job["job"], job["directory"], job["varied"], job["fingerprint"]) for job in facts["jobs"]]
     except (ValueError, KeyError, TypeError) as error:
         raise ConfigError(f"resume_sweep={path}: {SWEEP} can't be read ({error})") from error
-    assert isinstance(facts, dict)
     return facts
 
 
@@ -174,7 +174,7 @@ def finished_runs(root: Path = OUTPUTS) -> dict[str, Path]:
         if facts.get("status") != FINISHED or file.parent.is_symlink():
             continue
         try:
-            theirs = json.loads((file.parent / "run.json").read_text())["versions"]
+            theirs = read_json(file.parent / "run.json")["versions"]
         except (OSError, ValueError, KeyError, TypeError):
             continue
         if theirs == here:

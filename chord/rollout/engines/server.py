@@ -19,6 +19,7 @@ from chord.exits import first_line
 from chord.models.hf.merged import merged_weights
 from chord.rollout.engines.base import Draft, Foreign, Request
 from chord.rollout.engines.vllm import logprobs_mode
+from chord.untrusted import parse_json, read_json
 
 if TYPE_CHECKING:
     from chord.models.policy import Policy
@@ -156,7 +157,7 @@ class Server(Foreign):
             raise ValueError(
                 f"{self.shown}: no vLLM server answers there ({first_line(error)})"
             ) from error
-        return json.loads(text) if text else None
+        return parse_json(text) if text else None
 
 
 class RefusedError(ValueError):
@@ -181,5 +182,5 @@ def new_directory(parent: str | None) -> Path:
 def shape_at(path: str) -> dict[str, Any]:
     """Sizes of the model in a directory; none where it is somewhere else."""
     file = Path(path) / "config.json"
-    found = json.loads(file.read_text()) if file.is_file() else {}
+    found = read_json(file) if file.is_file() else {}
     return {name: found[name] for name in SHAPE if name in found}
