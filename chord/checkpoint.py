@@ -145,11 +145,13 @@ class StepLoader:
 
 
 class Saved(NamedTuple):
-    """What a run goes on from: completed train steps, random states, the policy's weights."""
+    """What a run goes on from: completed train steps, random states, the policy's weights, and what
+    the schedule has observed."""
 
     completed: int = 0
     random: dict[str, Any] | None = None
     weights: dict[str, torch.Tensor] | None = None
+    schedule: dict[str, float] | None = None
 
 
 def read_checkpoint(run_dir: Path, setting: str = "resume") -> Saved:
@@ -167,6 +169,7 @@ def read_checkpoint(run_dir: Path, setting: str = "resume") -> Saved:
             completed=int(ours["completed"]),
             random=ours["random"],
             weights={name.removeprefix("policy."): tensor for name, tensor in weights.items()},
+            schedule=ours.get("schedule_state"),
         )
     except Exception as error:
         raise ValueError(

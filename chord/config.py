@@ -6,7 +6,7 @@ import difflib
 import os
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import dataclass, field, fields, is_dataclass
 from pathlib import Path
 from typing import Any, TypeVar, get_type_hints
 
@@ -66,6 +66,7 @@ def check_threads(threads: int) -> None:
 class TrainConfig:
     """Everything `chord.train` reads. `steps` counts train steps, which schedules see.
 
+    `allow_changed`: settings whose files may have changed since the run that is resumed began.
     `resume_sweep`, `skip_finished` and `sweep_metric` are of a sweep as a whole.
     """
 
@@ -73,6 +74,7 @@ class TrainConfig:
     seed: int
     threads: int
     resume: str | None
+    allow_changed: list[str] = field(default_factory=list)
     resume_sweep: str | None = None
     skip_finished: bool = False
     sweep_metric: str = "val/balance_at_0.5"

@@ -122,6 +122,15 @@ def versions() -> dict[str, str]:
     return {f"plugin {plugin.name}": plugin.version for plugin in _plugins.values()}
 
 
+def origins() -> dict[tuple[str, str], tuple[str, str]]:
+    """The plugin and the module of each registered class, by group and name."""
+    return {
+        (group, name): (plugin.name, SCHEMAS[group][name].__module__)
+        for plugin in _plugins.values()
+        for group, name in plugin.options
+    }
+
+
 def _refuse(group: str, name: str, schema: Any) -> str:
     """Why a class can't be registered; empty if it can."""
     if group not in SCHEMAS:

@@ -39,7 +39,14 @@ SAMPLES = "samples.jsonl"
 STATUS = "status.json"
 RUNNING, FINISHED, FAILED, INTERRUPTED = "running", "finished", "failed", "interrupted"
 """How a run is going on, or ended, as its `status.json` says."""
-NO_NUMBER = ("tracking", "resume", "resume_sweep", "skip_finished", "sweep_metric")
+NO_NUMBER = (
+    "tracking",
+    "resume",
+    "allow_changed",
+    "resume_sweep",
+    "skip_finished",
+    "sweep_metric",
+)
 """Settings that can't change a number of a run; its fingerprint leaves them out."""
 
 Row = dict[str, Any]

@@ -83,6 +83,11 @@ def is_file(source: str) -> bool:
     return source.startswith("hub://") or path.suffix in (*LINES, ".parquet") or path.exists()
 
 
+def retained_files(evaluation: Evaluation) -> dict[str, str]:
+    """The files of `evaluation.retained`, by setting and skill."""
+    return {f"{SETTING}.{name_of(path)}": path for path in evaluation.retained if is_file(path)}
+
+
 def name_of(source: str) -> str:
     """What a skill is called: a task by its name, a file by its own without the suffix."""
     return re.sub(r"[^\w.-]+", "_", Path(source).stem) if is_file(source) else source

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import os
 import platform
-from dataclasses import dataclass, field
+import sys
+from dataclasses import dataclass, field, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -14,14 +15,20 @@ from omegaconf import DictConfig, OmegaConf
 
 from chord.config import ConfigError, TrainConfig, parse, restore, schema_names
 from chord.exits import first_line
+from chord.identity.contents import contents
+from chord.identity.frozen import freeze
+from chord.identity.histories import Contents, changed, difference
 from chord.identity.lengths import Lengths
 from chord.plugins import versions as plugin_versions
 from chord.recorder import write_atomically
 from chord.trainer import PLACES
-from chord.untrusted import read_json
+from chord.untrusted import read_json, read_yaml
 
-# What may be said beside `resume=`: how far, where to log and to compute, with how many threads.
-RESUME_ALLOWS = ("resume", "steps", "tracking", "threads", "trainer")
+FORMAT = 2
+"""Of `run.json`; the first had neither lengths nor contents."""
+# What may be said beside `resume=`: how far, with which changed files, where to log and to compute,
+# with how many threads.
+RESUME_ALLOWS = ("resume", "steps", "allow_changed", "tracking", "threads", "trainer")
 # Settings that may name a file or a directory, or several.
 FILES = (
     "model.path",
@@ -44,7 +51,8 @@ class RunDirectory:
     schema. `sweep` and `job`: the sweep's directory and the job's number in it. `begun`: whether
     the files in the directory are this run's already. `started_in`: the directory from which the
     run's command names its files; `config` has them as they were typed. `lengths`: those that the
-    run has had so far, see `chord.identity.lengths`.
+    run has had so far; `contents` and `changes`: what the files that it names hold; `expressions`:
+    what its configuration called for a value; see `chord.identity`. `format`: of its `run.json`.
     """
 
     path: Path
@@ -58,10 +66,34 @@ class RunDirectory:
     options: dict[str, str] = field(default_factory=dict)
     started_in: Path = field(default_factory=Path.cwd)
     lengths: Lengths = field(default_factory=list)
+    contents: Contents = field(default_factory=dict)
+    changes: list[dict[str, Any]] = field(default_factory=list)
+    format: int = FORMAT
+    expressions: dict[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.freeze()
+
+    def freeze(self) -> None:
+        """Keep the values of what the configuration calls, `oc.env` or `now`: see `frozen`."""
+        self.config, calls = freeze(self.config)
+        self.expressions |= calls
 
     def checked(self) -> TrainConfig:
         """The checked configuration, whose files are found from every directory."""
         return parse(_located(self.config, self.started_in), TrainConfig)
+
+    def of_length(self, steps: int) -> RunDirectory:
+        """The same run with another number of steps."""
+        config = self.config.copy()
+        OmegaConf.update(config, "steps", steps)
+        return replace(self, config=config)
+
+    def settings(self) -> dict[str, Any]:
+        """All values, resolved."""
+        found = OmegaConf.to_container(self.config, resolve=True)
+        assert isinstance(found, dict)
+        return {str(key): value for key, value in found.items()}
 
     def write(self) -> None:
         """Write `config.yaml` (resolved) and `run.json` (versions, schemas, unresolved values)."""
@@ -69,11 +101,13 @@ class RunDirectory:
         resolved = OmegaConf.to_yaml(self.config, resolve=True)
         write_atomically(self.path / "config.yaml", resolved.encode())
         facts = {
+            "format": FORMAT,
             "name": self.name,
             "command": " ".join(["python -m chord.train", *self.overrides]),
             "started_in": str(self.started_in),
             "tracker_id": self.tracker_id,
             "config": OmegaConf.to_container(self.config, resolve=False),
+            "expressions": self.expressions,
             **self.facts(),
         }
         write_atomically(self.path / "run.json", json.dumps(facts, indent=2).encode() + b"\n")
@@ -85,6 +119,8 @@ class RunDirectory:
             "options": self.options,
             "schemas": schema_names(self.config),
             "lengths": self.lengths,
+            "contents": self.contents,
+            "changes": self.changes,
             "versions": versions(),
         }
 
@@ -122,22 +158,49 @@ def open_run(path: Path) -> RunDirectory:
         raise ConfigError(f"{path}: is not a run directory (it holds no run.json)")
     try:
         known = read_json(path / "run.json")
+        refuse_newer(path, known)
         config = restore(OmegaConf.create(known["config"]), known["schemas"])
+        # A run of old has its calls there, and their values in the other file.
+        config, calls = freeze(config, lambda: read_yaml(path / "config.yaml"))
         run = RunDirectory(path, config, known["name"], known["overrides"], known["tracker_id"])
         run.options = known.get("options", {})
         run.started_in = Path(known.get("started_in", run.started_in))
         # A run of old does not say.
-        run.lengths = known.get("lengths", [[0, config.steps]])
+        run.lengths = [[int(each) for each in pair] for pair in known.get("lengths", ())]
+        run.lengths = run.lengths or [[0, config.steps]]
+        run.contents, run.changes = dict(known.get("contents", {})), list(known.get("changes", ()))
+        [
+            (int(each["step"]), each["setting"], each["before"], each["after"])
+            for each in run.changes
+        ]
+        run.format = known.get("format", 1)
+        run.expressions = known.get("expressions", {}) | calls
         return run
+    except ConfigError:
+        raise
     except (ValueError, KeyError, TypeError) as error:
         raise ConfigError(f"{path}: run.json can't be read ({first_line(error)})") from error
+
+
+def refuse_newer(path: Path, facts: dict[str, Any]) -> None:
+    """Raise `ConfigError` for a `run.json` in a format that this version does not know."""
+    known = facts.get("format", 1)
+    if not isinstance(known, int) or known > FORMAT:
+        raise ConfigError(
+            f"{path}: run.json has format {known}, of a newer chord; this one reads up to {FORMAT}"
+        )
 
 
 def configuration(path: Path) -> TrainConfig:
     """The checked configuration of a run to look at, which may be of a larger machine."""
     run = open_run(path)
     run.config.threads = min(run.config.threads, os.cpu_count() or 1)
-    return run.checked()
+    config = run.checked()
+    now = contents(config, schema_names(run.config))
+    for name in changed(run.contents, now):
+        said = difference(run.contents[name], now[name])
+        print(f"warning: {name}={now[name]['path']}: {said} since the run", file=sys.stderr)
+    return config
 
 
 def _located(config: DictConfig, start: Path) -> DictConfig:
@@ -178,6 +241,7 @@ def resume_run(path: Path, composed: DictConfig, overrides: list[str]) -> RunDir
             )
     run = open_run(path)
     OmegaConf.update(run.config, "resume", str(path))
+    OmegaConf.update(run.config, "allow_changed", composed.allow_changed, merge=False)
     for name in names:
         group, _, setting = name.partition(".")
         for place in PLACES if group == "trainer" and not setting else (setting,):
@@ -185,6 +249,7 @@ def resume_run(path: Path, composed: DictConfig, overrides: list[str]) -> RunDir
                 OmegaConf.update(run.config, f"trainer.{place}", composed.trainer[place])
     for key in {name.partition(".")[0] for name in names} - {"resume", "trainer"}:
         OmegaConf.update(run.config, key, composed[key], merge=False)
+    run.freeze()
     return run
 
 

@@ -11,14 +11,22 @@ import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager, nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import hydra
-from omegaconf import OmegaConf
 
 from chord import cli
 from chord.checks import check_training, overlap_report
-from chord.config import CONF_DIR, VERSION_BASE, ConfigError, TrainConfig, config_errors
+from chord.config import (
+    CONF_DIR,
+    VERSION_BASE,
+    ConfigError,
+    TrainConfig,
+    config_errors,
+    schema_names,
+)
+from chord.identity.contents import contents, read_from_hub, refuse_changed
+from chord.identity.histories import Contents, changes_at
 from chord.identity.lengths import lengthened
 from chord.launch import SURE, first, follow, leads
 from chord.run import RunDirectory, holds_run, refuse_a_second_run
@@ -27,6 +35,7 @@ from chord.sweep.job import run_job
 from chord.sweep.status import begin, recorded
 
 if TYPE_CHECKING:
+    from chord.checkpoint import Saved
     from chord.data.base import Data
     from chord.fit import Outcome
     from chord.gradients import Models
@@ -96,28 +105,31 @@ def train_unrecorded(config: TrainConfig, run: RunDirectory) -> Outcome | None:
         refuse_a_second_run(run.path)
     with config_errors():
         check_training(config)
+        now = checked_contents(config, run) if leader else {}
     seed_everything(config.seed, verbose=False)
     with ExitStack() as stack:
         data = stack.enter_context(open_data(config))
         with config_errors():
-            completed, random_states, models = load(config, run, data)
+            saved, models = load(config, run, data)
+            completed = saved.completed
             overlap = overlap_report(data)
             models.engine = open_engine(config, data, models.policy)
             stack.enter_context(closing(models.engine))
             recorder, tracker = Recorder(run.path), Tracker()
             if leader:
-                write(run, recorder, completed)
+                now |= read_from_hub(config, now)
+                refuse_changed(run.contents, now, config.allow_changed, since="the run began")
+                tell_length(config, run, saved)
+                write(run, recorder, completed, now)
         if leader:
             introduce(config, data, overlap)
             tracker = stack.enter_context(tracked(config, run, recorder))
-        this = Run(config, run, data, models, recorder, tracker, completed, random_states)
+        this = Run(config, run, data, models, recorder, tracker, completed, saved.random)
         return this.complete()
 
 
-def load(
-    config: TrainConfig, run: RunDirectory, data: Data
-) -> tuple[int, dict[str, Any] | None, Models]:
-    """The train steps that are done, the random states after them, and the models as they were.
+def load(config: TrainConfig, run: RunDirectory, data: Data) -> tuple[Saved, Models]:
+    """What is known of the train steps that are done, and the models as they were after them.
 
     Raises ValueError for what can't be read, or does not go together.
     """
@@ -125,24 +137,70 @@ def load(
     from chord.checkpoint import load_weights, read_checkpoint
     from chord.imitation import open_cache
 
-    completed, random_states, weights = read_checkpoint(run.path)
-    if completed > config.steps:
-        raise ConfigError(f"steps={config.steps}: the run has already taken {completed}")
+    saved = read_checkpoint(run.path)
+    if saved.completed > config.steps:
+        raise ConfigError(f"steps={config.steps}: the run has already taken {saved.completed}")
     prepare_reward(config, data)
     models = build_models(config)
     check_models(config, models, data)
     models.cache = open_cache(config, data)
-    if weights is not None:
-        load_weights(models.policy, weights, f"resume={run.path}")
-    return completed, random_states, models
+    if saved.weights is not None:
+        load_weights(models.policy, saved.weights, f"resume={run.path}")
+    return saved._replace(weights=None), models
 
 
-def write(run: RunDirectory, recorder: Recorder, completed: int) -> None:
-    """Make the run directory this run's, which goes on after the `completed` steps in it."""
+def tell_length(config: TrainConfig, run: RunDirectory, saved: Saved) -> None:
+    """Say what changes in a run whose length does, before it is done."""
+    from rich.console import Console
+
+    from chord.identity.lengthening import followers, switched, table
+
+    old = run.lengths[-1][1] if run.lengths else config.steps
+    if old == config.steps or not saved.completed:
+        return
+    before = run.of_length(old)
+    earlier = before.checked()
+    found = table(earlier, config, saved.completed, saved.schedule)
+    if found is not None:
+        Console().print(found)
+    moved = switched(earlier, config)
+    for line in (
+        *([] if moved is None else [moved]),
+        *followers(before.settings(), run.settings()),
+    ):
+        print(line)
+
+
+def checked_contents(config: TrainConfig, run: RunDirectory) -> Contents:
+    """What the files that the configuration names hold now.
+
+    Raises `ConfigError` where that is not what a resumed run began with.
+    """
+    now = contents(config, schema_names(run.config))
+    if config.resume is None:
+        return now
+    where = f"resume={config.resume}"
+    if run.format < 2 and now:
+        print(
+            f"warning: {where}: the run is older than the hashes of files that runs keep; whether "
+            f"{', '.join(now)} have changed since it began is not known",
+            file=sys.stderr,
+        )
+    refuse_changed(run.contents, now, config.allow_changed, since="the run began")
+    return now
+
+
+def write(run: RunDirectory, recorder: Recorder, completed: int, now: Contents) -> None:
+    """Make the run directory this run's, which goes on after the `completed` steps in it.
+
+    `now`: what the files that its configuration names hold.
+    """
     from chord.tracking import new_run_id
 
     run.tracker_id = run.tracker_id or new_run_id()
     run.lengths = lengthened(run.lengths, completed, run.config.steps)
+    run.changes = changes_at(run.changes, run.contents, now, completed)
+    run.contents = run.contents | now
     run.write()
     begin(run)
     recorder.truncate(completed)
@@ -168,8 +226,7 @@ def tracked(config: TrainConfig, run: RunDirectory, recorder: Recorder) -> Itera
     from chord.tracking import by_agent, open_tracker
     from chord.tracking.base import shown
 
-    resolved = OmegaConf.to_container(run.config, resolve=True)
-    assert isinstance(resolved, dict)
+    resolved = run.settings()
     facts = run.facts()
     if by_agent():
         # Over what a sweep of W&B has set under the same names, W&B keeps the sweep's.
@@ -178,7 +235,7 @@ def tracked(config: TrainConfig, run: RunDirectory, recorder: Recorder) -> Itera
         tracker = open_tracker(
             config.tracking,
             run.path,
-            config={str(key): value for key, value in resolved.items()} | {"run": facts},
+            config=resolved | {"run": facts},
             run_name=run.name,
             run_id=run.tracker_id,
             resume_rows=recorder.history(),

@@ -3,16 +3,25 @@
 from __future__ import annotations
 
 import json
+import math
+import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
+from conftest import compose_config
+from omegaconf import OmegaConf
 from sweeps import Command, command
 
 from chord.compare.finding import find_runs
 from chord.compare.grouping import compare
 from chord.compare.model import Comparison
 from chord.compare.reading import read_runs
+from chord.config import ConfigError, TrainConfig, parse
+from chord.identity.frozen import freeze
+from chord.identity.lengthening import altered, followers, switched
 from chord.identity.lengths import length_text, lengthened
+from chord.run import configuration, open_run
 
 __all__ = ["command"]
 
@@ -62,3 +71,175 @@ def test_a_run_that_was_lengthened_is_another_than_a_fresh_one(command: Command)
     status = command.status("outputs/long")
     assert command("resume=outputs/long", own=False) == 0
     assert command.status("outputs/long") == status
+
+
+def facts_of(path: Path) -> dict[str, Any]:
+    return dict(json.loads((path / "run.json").read_text()))
+
+
+def rewrite(path: Path, **facts: object) -> None:
+    """Other facts in a run's `run.json`; None takes one out."""
+    known = {key: value for key, value in (facts_of(path) | facts).items() if value is not None}
+    (path / "run.json").write_text(json.dumps(known))
+
+
+def test_a_run_whose_files_have_changed_is_another(command: Command) -> None:
+    outputs, model = command.where / "outputs", command.where / "m.safetensors"
+    one, two = (Path(word.partition("=")[2]) for word in command.small[-2:])
+    grid = ["-m", "steps=1", f"model.path={model}", "schedule=linear"]
+    shutil.copy(one, model)
+    assert command(*grid, "seed=0,1", "hydra.sweep.dir=outputs/s") == 0, command.err
+    known = facts_of(outputs / "s/0")
+    assert (known["format"], known["changes"], list(known["contents"])) == (2, [], ["model.path"])
+    # Equal contents under another time are the same run.
+    model.touch()
+    assert command(*grid, "seed=0", "skip_finished=true", "hydra.sweep.dir=outputs/t") == 0
+    assert "not run: equal to outputs/s/0" in command.out
+    shutil.copy(two, model)
+    status = command.status("outputs/s/0")
+    assert command("resume=outputs/s/0", "steps=2", own=False) == 1
+    assert command.err.startswith(f"error: model.path={model}: has changed (sha256 ")
+    assert command.err.count("\n") == 1
+    assert command(*grid, "seed=0,1", "resume_sweep=outputs/s") == 1
+    assert "since the run in outputs/s/0 began; put back" in command.err
+    assert command("allow_changed=[model.path]", "steps=1") == 1
+    assert command.err.startswith("error: allow_changed=[model.path]: is for a run that goes on")
+    assert (command.status("outputs/s/0"), facts_of(outputs / "s/0")) == (status, known)
+    configuration(outputs / "s/0")
+    assert command.capsys.readouterr().err.startswith(f"warning: model.path={model}: has changed")
+    assert command(*grid, "seed=0,2", "skip_finished=true", "hydra.sweep.dir=outputs/u") == 0
+    assert "not run" not in command.out
+    # Seeds 0 and 1 with the one model, 0 and 2 with the other, and no seed twice.
+    found = compared(outputs)
+    assert [[run.seed for run in group.runs] for group in found.groups] == [[0, 1], [0, 2]]
+    assert any(note.startswith("files have changed between runs") for note in found.notes)
+    assert command("resume=outputs/s/0", "allow_changed=[model.path]", own=False) == 0, command.err
+    (change,) = facts_of(outputs / "s/0")["changes"]
+    assert (change["step"], change["setting"]) == (1, "model.path")
+    assert change["before"] == known["contents"]["model.path"] != change["after"]
+    # What was allowed once is not allowed for ever.
+    assert command("resume=outputs/s/0", own=False) == 0
+    shutil.copy(one, model)
+    assert command("resume=outputs/s/0", own=False) == 1
+    assert len(compared(outputs).groups) == 3
+
+
+def test_a_run_without_hashes_goes_on_with_one_warning(command: Command) -> None:
+    path = command.where / "one"
+    assert command("steps=1", "seed=0", "hydra.run.dir=one") == 0
+    rewrite(path, format=None, contents=None, changes=None, lengths=None, expressions=None)
+    assert command("resume=one", "steps=2", own=False) == 0
+    lines = [line for line in command.err.splitlines() if line.startswith("warning: resume=one: ")]
+    assert len(lines) == 1
+    assert "whether model.path have changed since it began is not known" in lines[0]
+    assert (facts_of(path)["lengths"], facts_of(path)["format"]) == ([[0, 1], [1, 2]], 2)
+    assert facts_of(path)["changes"][0]["before"] is None
+    assert command("resume=one", own=False) == 0
+    assert "is not known" not in command.err
+    rewrite(path, format=3)
+    with pytest.raises(
+        ConfigError, match=r"^.*one: run\.json has format 3, of a newer chord; this"
+    ):
+        open_run(path)
+
+
+def test_a_resumed_run_is_what_it_was_in_another_environment(
+    command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = command.where / "one"
+    monkeypatch.setenv("TASK", "3")
+    typed = ["steps=1", "seed=${oc.env:TASK}", "+tracking.note=x", "tracking=csv"]
+    assert command(*typed[:2], "hydra.run.dir=one") == 0, command.err
+    first = (path / "config.yaml").read_text()
+    known = facts_of(path)
+    assert (known["config"]["seed"], known["expressions"]) == (3, {"seed": "${oc.env:TASK}"})
+    for variable in ("7", None):
+        if variable is None:
+            monkeypatch.delenv("TASK")
+        else:
+            monkeypatch.setenv("TASK", variable)
+        assert command("resume=one", own=False) == 0, command.err
+        assert configuration(path).seed == 3
+        assert (path / "config.yaml").read_text() == first.replace("resume: null", "resume: one")
+    # A reference follows the setting that it names.
+    assert open_run(path).of_length(9).checked().optimizer.total_steps == 9
+    # A run of old has the call in its record, and its value in config.yaml.
+    rewrite(
+        path, format=None, expressions=None, config={**known["config"], "seed": "${oc.env:TASK}"}
+    )
+    assert configuration(path).seed == 3
+    assert open_run(path).expressions == {"seed": "${oc.env:TASK}"}
+
+
+def test_calls_are_frozen_and_references_are_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("A", "b")
+    text = {
+        "steps": 3, "call": "x${oc.env:A}", "list": ["${steps}", "${oc.env:A}"],
+        "deep": {"both": "${oc.env:A}${steps}", "select": "${oc.select:steps}", "none": None},
+        "escaped": r"\${oc.env:A}", "default": "${oc.env:NONE,${steps}}", "group": "${deep}",
+    }  # fmt: skip
+    config, calls = freeze(OmegaConf.create(text))
+    monkeypatch.delenv("A")
+    assert list(calls) == ["call", "list[1]", "deep.both", "default"]
+    assert calls["deep.both"] == "${oc.env:A}${steps}"
+    config.steps = 4
+    assert (config.call, config.list, config.default) == ("xb", [4, "b"], "3")
+    assert config.deep == {"both": "b3", "select": 4, "none": None}
+    # What was, where that is known.
+    was, _ = freeze(OmegaConf.create(text), lambda: {"call": "old", "list": [0, "o"], "default": 1,
+                                                    "deep": {"both": "o"}})  # fmt: skip
+    assert (was.call, was.list[1], was.deep.both) == ("old", "o", "o")
+
+
+def lengthened_to(steps: int, *words: str) -> tuple[TrainConfig, TrainConfig]:
+    return tuple(  # type: ignore[return-value]
+        parse(compose_config(*words, f"steps={length}"), TrainConfig) for length in (4, steps)
+    )
+
+
+def test_what_another_length_changes_is_found_by_asking_both_for_the_same_steps() -> None:
+    words = ["schedule=constant", "optimizer.lr=1e-3", "optimizer.warmup=0"]
+    old, new = lengthened_to(8, *words, "optimizer.decay=cosine")
+    # lr (1 + cos(pi t / T)) / 2: of 4 steps at t = 3 and at their end, of 8 at t = 4 and 7.
+    three_quarters, seven_eighths = math.cos(math.pi * 3 / 4), math.cos(math.pi * 7 / 8)
+    last = 1e-3 * (1 + three_quarters) / 2
+    rates = [last, 0, 1e-3 / 2, last, 1e-3 * (1 + seven_eighths) / 2]
+    assert altered(old, new, 4) == {"lr": pytest.approx(rates, abs=1e-15)}
+    assert altered(*lengthened_to(8, *words), 4) == {}
+    # alpha = 1 - .8 t / T; after 2 of the 4 steps the third has .6, and .8 of 8.
+    old, new = lengthened_to(8, "schedule=linear", "optimizer.decay=constant")
+    assert altered(old, new, 2) == {"alpha": pytest.approx([0.8, 0.6, 0.8, 0.4, 0.3], abs=1e-12)}
+    old, new = lengthened_to(8, "schedule=step", "optimizer.decay=constant")
+    assert switched(old, new) == "RL begins at step 4, before at step 2"
+    assert list(altered(old, new, 2)) == ["alpha", "lr"]
+    prefix = ["schedule=rl_only", "rollout=prefix_rft", "data.pairing=paired"]
+    old, new = lengthened_to(8, *prefix, "optimizer.decay=constant")
+    assert list(altered(old, new, 2)) == ["p_t of rollout.prefix"]
+    second = ["schedule=constant", "optimizer@sft_optimizer=adamw", "sft_optimizer.decay=cosine"]
+    old, new = lengthened_to(8, *second, "optimizer.decay=constant")
+    assert list(altered(old, new, 2)) == ["lr of sft_optimizer"]
+    values = [
+        OmegaConf.to_container(
+            compose_config(f"steps={n}", "evaluation.every=${steps}"), resolve=True
+        )
+        for n in (4, 8)
+    ]
+    assert list(followers(*values)) == ["evaluation.every: 4, now 8"]  # type: ignore[arg-type]
+
+
+def test_what_another_length_changes_is_said_before_it_is_done(command: Command) -> None:
+    constant = ["schedule=constant", "steps=1", "optimizer.decay=constant"]
+    assert command(*constant, "hydra.run.dir=same") == 0
+    assert command("resume=same", "steps=2", own=False) == 0
+    assert "steps become" not in command.out
+    decays = ["schedule=constant", "steps=1", "optimizer.decay=cosine", "optimizer.warmup=0"]
+    assert command(*decays, "optimizer.lr=2e-4", "hydra.run.dir=other") == 0
+    assert command("resume=other", own=False) == 0
+    assert "steps become" not in command.out
+    assert command("resume=other", "steps=2", own=False) == 0
+    title, rest = command.out.split("1 steps become 2, after 1")[1].split("lr", 1)
+    # The first step of 1 has all of lr, the second of 2 half of it.
+    assert rest.split()[:4] == ["0.0002", "0.0001", "0.0002", "0.0001"]
+    assert "step 1 of 2" in title
+    assert "step 1 of 1" not in title
+    assert command.out.index("steps become") < command.out.index("target_accuracy")

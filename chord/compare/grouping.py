@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
+from chord.compare.contents import read_alike
 from chord.compare.labels import group_key, label, of_one_group, value_text, varied
 from chord.compare.model import Comparison, Estimate, Group, LeftOut, Run
 from chord.compare.notes import notes
@@ -94,8 +95,12 @@ def _parts(runs: Sequence[Run]) -> tuple[list[list[Run]], list[LeftOut]]:
     """Runs that differ by the seed alone, by seed; a repetition of one is left out."""
     parts: dict[object, dict[int, Run]] = {}
     left_out = []
+    alike: dict[object, list[Run]] = {}
     for run in runs:
-        known = parts.setdefault(group_key(run), {})
+        alike.setdefault(group_key(run), []).append(run)
+    for run in runs:
+        key = group_key(run)
+        known = parts.setdefault((key, read_alike(run, alike[key])), {})
         if run.seed in known:
             reason = f"the same settings and seed as {known[run.seed].path}"
             left_out.append(LeftOut(what=f"{run.path} ({run.name})", reason=reason))

@@ -10,12 +10,13 @@ from chord.compare.model import Run
 DECISIVE_VERSIONS = ("chord-posttraining", "torch")
 DEFAULTS = "defaults"
 _VERSION = "version of "
+_CONTENT = "contents of "
 
 Key = tuple[tuple[str, str], ...]
 
 
 def group_key(run: Run) -> Key:
-    """Everything but the seed, as something to sort runs by."""
+    """Everything but the seed and what its files hold, as something to sort runs by."""
     versions = {f"{_VERSION}{name}": run.versions.get(name) for name in DECISIVE_VERSIONS}
     return tuple(sorted((key, repr(value)) for key, value in {**run.settings, **versions}.items()))
 
@@ -39,8 +40,8 @@ def varied(runs: Sequence[Run]) -> list[dict[str, object]]:
         if len(set(finer)) == len(set(classes)) and not (differs and key in typed):
             continue
         for own, each, number in zip(chosen, values, classes, strict=True):
-            # A version is said where it is needed alone: nobody chose it.
-            needed = not key.startswith(_VERSION) or classes.count(number) > 1
+            # A version is said where it is needed alone: nobody chose it. So are contents.
+            needed = not key.startswith((_VERSION, _CONTENT)) or classes.count(number) > 1
             if needed and each.get(key) is not None:
                 own[key] = each[key]
         classes = finer
@@ -78,6 +79,7 @@ def values_of(run: Run) -> dict[str, object]:
     return {
         **run.choices,
         **{k: v for k, v in settings.items() if k not in run.choices},
+        **{f"{_CONTENT}{name}": text for name, text in run.contents.items()},
         **versions,
     }
 

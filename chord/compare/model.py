@@ -35,7 +35,8 @@ class Run:
     validation that was best by val/balance_at_0.5, with its step. `curves`: metrics of train steps
     and of validations. `tokens`: trained on, by branch; empty where their
     record has gaps, as `seconds` is None then. `error`: why it failed. `overrides`: what was typed
-    after the command, where that is known.
+    after the command, where that is known. `contents`: what the files that the settings name held,
+    by setting, as a short hash; None where that is not on record for all of the run.
     """
 
     path: str
@@ -58,6 +59,7 @@ class Run:
     tokens: Mapping[str, float] = field(default_factory=dict)
     error: str | None = None
     overrides: Sequence[str] = ()
+    contents: Mapping[str, str | None] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)

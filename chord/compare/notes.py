@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
+from chord.compare.contents import contents_note, unknown_note
 from chord.compare.model import Group, Run
 from chord.compare.statistics import BOOTSTRAP_FROM
 
@@ -27,6 +28,8 @@ def notes(groups: Sequence[Group], metrics: Sequence[str], base: str | None) -> 
         _lengths(runs),
         _costs(runs),
         _versions(runs),
+        contents_note(runs),
+        unknown_note(runs),
         _measured(groups),
         _splits(metrics),
         _chosen(groups),

@@ -14,6 +14,7 @@ from typing import Any
 from chord.compare.model import Answer, LeftOut, Run
 from chord.compare.record import Record, is_count, numbered, stride
 from chord.compare.settings import flat_settings, read_choices, recorded_choices
+from chord.identity.histories import histories
 from chord.recorder import (
     EVALUATIONS,
     FAILED,
@@ -94,6 +95,7 @@ def read_run(path: Path) -> tuple[Run | None, list[LeftOut]]:
         tokens=record.tokens,
         error=error,
         overrides=overrides,
+        contents=histories(facts.get("contents"), facts.get("changes")),
     )
     return run, [*left_out, *troubles]
 

@@ -14,6 +14,7 @@ from chord.compare.model import LeftOut, Run
 from chord.compare.record import Record, is_count, scores, stride
 from chord.compare.settings import flat_settings, recorded_choices
 from chord.exits import first_line
+from chord.identity.histories import histories
 from chord.recorder import FAILED, FINISHED, INTERRUPTED, RUNNING
 from chord.tracking.wandb import connect
 from chord.untrusted import parse_json
@@ -97,6 +98,7 @@ def _read(remote: Any, path: str) -> tuple[Run | None, list[LeftOut]]:
         seconds=record.seconds,
         tokens=record.tokens,
         overrides=overrides,
+        contents=histories(facts.get("contents"), facts.get("changes")),
     )
     return run, left_out
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -29,6 +30,10 @@ class ModelConfig(ABC):
     @abstractmethod
     def tokenizer(self) -> Tokenizer:
         """What makes tokens of texts for this model; ValueError in one line where it is missing."""
+
+    def files(self) -> Mapping[str, str]:
+        """The files, directories and ids on a hub that `build` reads, by the settings."""
+        return {}
 
     def check_trained(self) -> None:
         """Raise ValueError for settings in which the model can answer, but not be trained."""
@@ -72,6 +77,10 @@ class ModelConfig(ABC):
 @dataclass(kw_only=True)
 class Teacher:
     """The source of the expert's distribution."""
+
+    def files(self) -> Mapping[str, str]:
+        """As those of `ModelConfig`."""
+        return {}
 
     def build(self) -> Policy | None:
         """The model, or None where there is no teacher."""

@@ -52,6 +52,9 @@ class Tiny(ModelConfig):
                 f"model.path={self.path} names another; give one of the two"
             )
 
+    def files(self) -> dict[str, str]:
+        return {"model.path": self.path or str(ASSETS / base_name(self.pretraining_seed))}
+
     def tokenizer(self) -> CharTokenizer:
         """One token for each character of the test bed."""
         return CharTokenizer(ALPHABET)
@@ -99,6 +102,9 @@ class TinyTeacher(Teacher):
     """The test bed's teacher, which works in the expert's manner."""
 
     path: str | None
+
+    def files(self) -> dict[str, str]:
+        return {"teacher.path": self.path or str(ASSETS / "teacher.safetensors")}
 
     def build(self) -> Transformer:
         """Load the checkpoint; `ValueError` in one line where it is missing or corrupt."""

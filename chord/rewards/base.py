@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import sys
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from numbers import Real
 from typing import Any, ClassVar
@@ -58,6 +58,10 @@ class Grader(ABC):
     fallible: ClassVar[bool] = True
     """Whether a grade can be a failure; where it can, metrics and evaluations count them."""
     _warned: ClassVar[bool] = False
+
+    def files(self) -> Mapping[str, str]:
+        """The files that decide a score, by the settings that name them."""
+        return {}
 
     def grade(
         self, problems: Sequence[Problem], responses: Sequence[str], lengths: Sequence[int]

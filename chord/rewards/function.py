@@ -7,10 +7,24 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import import_module
+from importlib.machinery import PathFinder
 from typing import Any, ClassVar
 
 from chord.data.batch import Problem
 from chord.rewards.isolated import Isolated
+
+
+def module_file(module: str) -> str | None:
+    """The file of a module, which is not imported, nor are the packages around it."""
+    names = module.split(".")
+    found = PathFinder.find_spec(names[0])
+    for end in range(2, len(names) + 1):
+        if found is None:
+            return None
+        places = found.submodule_search_locations or []
+        found = PathFinder.find_spec(".".join(names[:end]), places)
+    return found.origin if found is not None and found.has_location else None
+
 
 GIVEN = ("problem", "prompt", "answer", "details", "response")
 """What a function can ask for, by the names of its parameters."""
@@ -34,6 +48,10 @@ class Function(Isolated):
             raise ValueError(
                 f"reward.function={self.function}: must be package.module:name of a Python function"
             )
+
+    def files(self) -> dict[str, str]:
+        place = module_file(self.function.partition(":")[0])
+        return {} if place is None else {"reward.function": place}
 
     def load(self) -> None:
         """Import the function; ValueError where it isn't there or asks for what there is not."""

@@ -39,6 +39,13 @@ class Weighted(Grader):
         if self.score not in self.parts:
             raise ValueError(f"reward.score={self.score}: must be one of the parts {known}")
 
+    def files(self) -> dict[str, str]:
+        return {
+            setting.replace("reward.", f"reward.parts.{name}.", 1): path
+            for name, part in self.parts.items()
+            for setting, path in part.files().items()
+        }
+
     def graded(
         self, problems: Sequence[Problem], responses: Sequence[str], lengths: Sequence[int]
     ) -> list[Grade]:

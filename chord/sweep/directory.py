@@ -17,6 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from chord.config import ConfigError
+from chord.identity.contents import contents, refuse_changed
+from chord.identity.histories import changed
 from chord.recorder import FINISHED, STATUS, read_status, write_atomically
 from chord.run import holds_run, versions
 from chord.sweep.points import Point
@@ -69,7 +71,7 @@ def write_sweep(path: Path, command: Sequence[str], metric: str, points: Sequenc
     """Write `sweep.json`: when a sweep starts, goes on, or has new jobs."""
     jobs = [{"job": point.number, **vars(point)} for point in points]
     for job in jobs:
-        del job["number"], job["threads"], job["config"]
+        del job["number"], job["threads"], job["config"], job["schemas"]
     written = datetime.now(UTC).isoformat()
     facts = {"written": written, "command": list(command), "metric": metric, "jobs": jobs}
     write_atomically(path / SWEEP, json.dumps(facts, indent=2).encode() + b"\n")
@@ -154,7 +156,10 @@ def _share(subdir: str, one: Point, other: Point, place: str) -> str:
 
 
 def refuse_strangers(sweep: Path, points: Sequence[Point]) -> None:
-    """Raise `ConfigError` where a job's directory holds another run than the job's."""
+    """Raise `ConfigError` where a job's directory holds another run than the job's.
+
+    Also where its files hold something else by now, and the job does not allow it.
+    """
     for point in points:
         path = sweep / point.directory
         known = read_status(path).get("fingerprint") if holds_run(path) else None
@@ -163,22 +168,61 @@ def refuse_strangers(sweep: Path, points: Sequence[Point]) -> None:
                 f"hydra.sweep.dir={sweep}: {point.directory} holds a run of another configuration "
                 f"than job {point.number}; give another directory, or move that run away"
             )
+        if known is not None and point.config is not None:
+            now = contents(point.config, point.schemas)
+            allowed = point.config.allow_changed
+            refuse_changed(known_contents(path), now, allowed, since=f"the run in {path} began")
 
 
-def finished_runs(root: Path = OUTPUTS) -> dict[str, Path]:
-    """The finished runs under `root` by fingerprint, those of these very package versions."""
-    found: dict[str, Path] = {}
+def known_contents(path: Path) -> dict[str, Any]:
+    """What the files of a run held, as it has it on record; empty for a run of old."""
+    try:
+        found = read_json(path / "run.json").get("contents", {})
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def equal_run(point: Point, runs: Sequence[Path]) -> Path | None:
+    """The first of some runs of a job's fingerprint that read the files which the job would read.
+
+    One that has no hashes of them on record counts, with a warning.
+    """
+    if not runs or point.config is None:
+        return None
+    now = contents(point.config, point.schemas)
+    for path in runs:
+        known = known_contents(path)
+        if changed(known, now):
+            continue
+        if missing := now.keys() - known.keys():
+            print(
+                f"warning: {name_of(path)} counts as equal to job {point.number}; whether "
+                f"{', '.join(sorted(missing))} held the same is not on its record",
+                file=sys.stderr,
+            )
+        return path
+    return None
+
+
+def finished_runs(root: Path = OUTPUTS) -> dict[str, list[Path]]:
+    """The finished runs under `root` by fingerprint, those of these very package versions.
+
+    And of one course: what a run read after its files were changed in mid-run is no other's.
+    """
+    found: dict[str, list[Path]] = {}
     here = versions()
     for file in sorted(root.rglob(STATUS)):
         facts = read_status(file.parent)
         if facts.get("status") != FINISHED or file.parent.is_symlink():
             continue
         try:
-            theirs = read_json(file.parent / "run.json")["versions"]
+            run = read_json(file.parent / "run.json")
+            theirs, changes = run["versions"], run.get("changes")
         except (OSError, ValueError, KeyError, TypeError):
             continue
-        if theirs == here:
-            found[str(facts.get("fingerprint"))] = file.parent
+        if theirs == here and not changes:
+            found.setdefault(str(facts.get("fingerprint")), []).append(file.parent)
     return found
 
 

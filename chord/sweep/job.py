@@ -15,12 +15,13 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
 from chord import cli
-from chord.config import ConfigError
+from chord.config import ConfigError, TrainConfig, parse, schema_names
+from chord.identity.contents import contents, refuse_changed
 from chord.launch import leads
 from chord.recorder import read_status
 from chord.run import RunDirectory, holds_run, open_run, resume_run
 from chord.sweep.devices import take_gpu
-from chord.sweep.directory import held, is_finished, read_sweep
+from chord.sweep.directory import held, is_finished, known_contents, read_sweep
 from chord.sweep.launchers import SERIAL
 from chord.sweep.points import OF_THE_SWEEP, typed
 from chord.sweep.status import fingerprint, reason, recorded, stored_metric
@@ -47,6 +48,13 @@ def run_job(cfg: DictConfig) -> float:
         cli.stop(error)
 
 
+def refuse_resume_settings(cfg: DictConfig) -> None:
+    """Only a run that goes on can have files that have changed."""
+    if cfg.allow_changed and cfg.resume is None:
+        given = ",".join(cfg.allow_changed)
+        raise ConfigError(f"allow_changed=[{given}]: is for a run that goes on; give resume=RUN")
+
+
 def refuse_sweep_settings(cfg: DictConfig) -> None:
     """A sweep takes these out of its jobs; elsewhere they would do nothing."""
     for name in OF_THE_SWEEP:
@@ -71,6 +79,7 @@ def _single(cfg: DictConfig) -> float:
     from chord.train import train
 
     refuse_sweep_settings(cfg)
+    refuse_resume_settings(cfg)
     job = HydraConfig.get()
     if job.sweeper.get("trials"):
         raise ConfigError("hparams_search: a search is a sweep; give -m")
@@ -97,9 +106,7 @@ def _sweep_job(cfg: DictConfig) -> float:
         return _train(cfg, path, number, label)
     beside_others = not job.launcher._target_.endswith(SERIAL)
     with held(path, "hydra.sweep.dir"):
-        done = is_finished(path, fingerprint(cfg))
-        value = stored_metric(path, cfg.sweep_metric) if done else None
-        if value is not None:
+        if (value := _stored(path, cfg)) is not None:
             return value
         with _output(path, label) if beside_others else nullcontext():
             try:
@@ -112,6 +119,16 @@ def _sweep_job(cfg: DictConfig) -> float:
                     # The place of a traceback is the job's own log.
                     logging.getLogger(__name__).info("the job failed", exc_info=True)
                 raise JobError(reason(error)) from None
+
+
+def _stored(path: Path, cfg: DictConfig) -> float | None:
+    """The metric of a job that is finished in its directory, and read the same files."""
+    if not is_finished(path, fingerprint(cfg)):
+        return None
+    now = contents(parse(cfg, TrainConfig), schema_names(cfg))
+    since = f"the run in {path} began"
+    refuse_changed(known_contents(path), now, cfg.allow_changed, since=since)
+    return stored_metric(path, cfg.sweep_metric)
 
 
 def _place(path: Path, sweep: Path) -> tuple[int, str]:
@@ -149,6 +166,8 @@ def _directory(cfg: DictConfig, path: Path, label: str) -> RunDirectory:
         raise ConfigError(f"hydra.sweep.dir={path.parent}: {path.name} is of another configuration")
     OmegaConf.update(old.config, "resume", str(path))
     OmegaConf.update(old.config, "tracking", cfg.tracking, merge=False)
+    OmegaConf.update(old.config, "allow_changed", cfg.allow_changed, merge=False)
+    old.freeze()
     return old
 
 

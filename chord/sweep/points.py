@@ -6,7 +6,7 @@ import copy
 import itertools
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TypeVar
 
 from hydra.core.config_loader import ConfigLoader
@@ -15,7 +15,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
 from chord.cli import EXPECTED, one_line
-from chord.config import ConfigError, TrainConfig, parse
+from chord.config import ConfigError, TrainConfig, parse, schema_names
 from chord.sweep.status import fingerprint
 
 J = TypeVar("J")
@@ -27,7 +27,8 @@ OF_THE_SWEEP = ("resume_sweep", "skip_finished")
 @dataclass(frozen=True, kw_only=True)
 class Point:
     """One job: its number, what was typed for it, what of that tells it from the others, its
-    directory in the sweep's, its configuration, the fingerprint of that, how many threads it takes.
+    directory in the sweep's, its configuration with the class of each group, the fingerprint of
+    that, how many threads it takes.
     """
 
     number: int
@@ -37,6 +38,7 @@ class Point:
     fingerprint: str
     threads: int = 1
     config: TrainConfig | None = None
+    schemas: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def label(self) -> str:
@@ -198,6 +200,7 @@ def _point(
         fingerprint=fingerprint(cfg),
         threads=config.threads,
         config=config,
+        schemas=schema_names(cfg),
     )
 
 

@@ -14,6 +14,7 @@ from omegaconf import DictConfig, OmegaConf
 from chord.config import ConfigError
 from chord.sweep.beforehand import check_beforehand
 from chord.sweep.directory import (
+    equal_run,
     finished_runs,
     held,
     holds_sweep,
@@ -121,7 +122,7 @@ def finished(jobs: Jobs, points: Sequence[Point], *, skip: bool) -> dict[int, st
         path = jobs.path(point)
         if jobs.is_finished(point):
             notes[point.number] = "finished before"
-        elif point.fingerprint in earlier and not path.exists():
-            take_over(path, earlier[point.fingerprint])
-            notes[point.number] = f"not run: equal to {name_of(earlier[point.fingerprint])}"
+        elif not path.exists() and (equal := equal_run(point, earlier.get(point.fingerprint, []))):
+            take_over(path, equal)
+            notes[point.number] = f"not run: equal to {name_of(equal)}"
     return notes

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from chord.models.base import ModelConfig, Shape, Teacher
-from chord.models.hf.source import find
+from chord.models.hf.source import find, place_of
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -75,6 +75,9 @@ class HFModel(ModelConfig):
             raise ValueError(f"model.context={self.context}: must be at least 2")
         if self.system is not None and not self.chat:
             raise ValueError("model.system: needs model.chat=true; plain prompts have no turns")
+
+    def files(self) -> dict[str, str]:
+        return {"model.path": place_of(self.path, self.revision)}
 
     def check_trained(self) -> None:
         if self.dtype != "float32" and not self.lora.rank:
@@ -146,6 +149,9 @@ class HFTeacher(Teacher):
 
     def __post_init__(self) -> None:
         check_settings("teacher", self.path, self.dtype, self.attention)
+
+    def files(self) -> dict[str, str]:
+        return {"teacher.path": place_of(self.path, self.revision)}
 
     def build(self) -> HFPolicy:
         """Load the weights; `ValueError` in one line where they are missing or corrupt."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import os
 import shutil
 import tempfile
@@ -17,6 +16,7 @@ import torch
 from torch import nn
 
 from chord.exits import first_line
+from chord.identity.hashes import cache_directory, file_hash
 from chord.models.base import Shape
 from chord.models.hf.adapters import adapt
 from chord.models.hf.library import transformers
@@ -175,10 +175,8 @@ def unpacked(file: Path) -> Path:
     Reading the format takes a hundred times as long. They are kept by the file's digest under
     $CHORD_CACHE, by default ~/.cache/chord.
     """
-    with file.open("rb") as stream:
-        digest = hashlib.file_digest(stream, "sha256").hexdigest()[:16]
-    root = Path(os.environ.get("CHORD_CACHE", "~/.cache/chord")).expanduser()
-    place = root / f"{file.stem}-{digest}"
+    root = cache_directory()
+    place = root / f"{file.stem}-{file_hash(file)[:16]}"
     if place.is_dir():
         return place
     root.mkdir(parents=True, exist_ok=True)

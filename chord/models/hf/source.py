@@ -47,6 +47,17 @@ def find(setting: str, path: str, revision: str | None = None) -> Source:
     return Source(shown, path, {} if revision is None else {"revision": revision})
 
 
+def place_of(path: str, revision: str | None = None) -> str:
+    """The file or directory that a path means, of an id on the hub ID@REVISION."""
+    if path.startswith("pkg://"):
+        try:
+            return str(_in_package("model.path", path))
+        except ValueError:  # said by whoever loads it
+            return path
+    local = revision is None or Path(path).expanduser().exists()
+    return path if local else f"{path}@{revision}"
+
+
 def _in_package(setting: str, path: str) -> Path:
     """The file that pkg://PACKAGE/FILE means; the package is not imported."""
     package, _, file = path.removeprefix("pkg://").partition("/")

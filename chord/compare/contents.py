@@ -1,0 +1,63 @@
+"""Runs of equal settings whose files held something else are no seeds of one group."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+
+from chord.compare.model import Run
+
+Read = frozenset[tuple[str, str]]
+"""What is known to have been read: setting and hash."""
+
+
+def read_alike(run: Run, runs: Sequence[Run]) -> Read:
+    """What the runs of `run`'s group read, among `runs` of equal settings.
+
+    Where the record of a run leaves something open, and all that it says goes with what one kind of
+    the others read, it is taken for one of those.
+    """
+    own = _known(run)
+    names = {name for each in runs for name in each.contents}
+    whole = {_known(each) for each in runs if len(_known(each)) == len(names)}
+    fitting = [read for read in whole if own <= read]
+    return fitting[0] if len(fitting) == 1 else own
+
+
+def _known(run: Run) -> Read:
+    return frozenset((name, text) for name, text in run.contents.items() if text is not None)
+
+
+def contents_note(runs: Sequence[Run]) -> str | None:
+    """Which files were not the same for all runs that named them alike."""
+    found = []
+    for name in dict.fromkeys(name for run in runs for name in run.contents):
+        by_path: dict[object, Counter[str]] = {}
+        for run in runs:
+            text = run.contents.get(name)
+            if text is not None:
+                by_path.setdefault(run.settings.get(name), Counter())[text] += 1
+        for path, counts in by_path.items():
+            if len(counts) > 1:
+                every = ", ".join(f"{text} ({count})" for text, count in counts.most_common(3))
+                found.append(f"{name if path is None else f'{name}={path}'}: {every}")
+    if not found:
+        return None
+    return (
+        "files have changed between runs that name them alike, which are groups of their own: "
+        f"{'; '.join(found)}"
+    )
+
+
+def unknown_note(runs: Sequence[Run]) -> str | None:
+    """How many runs have no record of what their files held."""
+    names = {name for run in runs for name in run.contents}
+    without = sum(any(run.contents.get(name) is None for name in names) for run in runs)
+    if not names or not without:
+        without = 0 if names else len(runs)
+    if not without:
+        return None
+    return (
+        f"{without} of {len(runs)} runs have no record of what their files held: whether they read "
+        "the same can't be told"
+    )

@@ -1,0 +1,69 @@
+"""What a configuration took from outside when its run began: resumed elsewhere, it is the same run.
+
+`seed: ${oc.env:SLURM_ARRAY_TASK_ID}` and `${now:%H}` are calls of resolvers, whose values are kept.
+`${steps}` is a reference between settings and follows them.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from omegaconf import DictConfig, ListConfig, OmegaConf, flag_override
+
+REFERENCES = ("oc.select", "oc.deprecated", "oc.dict.keys", "oc.dict.values")
+"""Resolvers that read settings alone."""
+_CALL = re.compile(r"(?<!\\)\$\{\s*([\w.]+)\s*:")
+
+Node = DictConfig | ListConfig
+
+
+def freeze(
+    config: DictConfig, earlier: Callable[[], Any] = lambda: None
+) -> tuple[DictConfig, dict[str, str]]:
+    """A configuration with values in the place of calls, and the calls by setting.
+
+    `earlier`: the values of an earlier time, as `config.yaml` has them; what they lack is called
+    now. Raises OmegaConf's errors for a call that fails.
+    """
+    calls = list(_calls(config, ()))
+    if not calls:
+        return config, {}
+    frozen, values = config.copy(), earlier()
+    for path, _ in calls:
+        parent: Any = frozen
+        for key in path[:-1]:
+            parent = parent[key]
+        known, value = _at(values, path)
+        value = value if known else parent[path[-1]]
+        with flag_override(parent, ["readonly", "struct"], False):
+            parent[path[-1]] = value
+    return frozen, {_name(path): text for path, text in calls}
+
+
+def _calls(node: Node, path: tuple[str | int, ...]) -> Iterator[tuple[tuple[str | int, ...], str]]:
+    keys: Any = range(len(node)) if isinstance(node, ListConfig) else list(node)
+    for key in keys:
+        child: Any = node._get_node(key)
+        if OmegaConf.is_interpolation(node, key):
+            text = str(child._value())
+            if any(name not in REFERENCES for name in _CALL.findall(text)):
+                yield (*path, key), text
+        elif OmegaConf.is_config(child) and not (child._is_none() or child._is_missing()):
+            yield from _calls(child, (*path, key))
+
+
+def _at(values: Any, path: tuple[str | int, ...]) -> tuple[bool, Any]:
+    for key in path:
+        try:
+            values = values[key]
+        except (KeyError, IndexError, TypeError):  # a file of old, or none
+            return False, None
+    return True, values
+
+
+def _name(path: tuple[str | int, ...]) -> str:
+    """`data.problems`, `evaluation.retained[0]`."""
+    parts = (f"[{key}]" if isinstance(key, int) else f".{key}" for key in path)
+    return "".join(parts).removeprefix(".")

@@ -1,0 +1,76 @@
+"""What a run has read, as its record has it; whatever is no record is passed over."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+Content = dict[str, Any]
+Contents = dict[str, Content]
+"""By setting: see `chord.identity.contents`."""
+SHOWN = 12
+"""Digits of a hash that are shown."""
+
+
+def mark(content: Any) -> str | None:
+    """What tells a content from another; None where that is not known."""
+    known = content if isinstance(content, Mapping) else {}
+    found = known.get("sha256") or known.get("revision")
+    return found if isinstance(found, str) else None
+
+
+def changed(known: Mapping[str, Any], now: Contents) -> list[str]:
+    """The settings whose contents are on record and are not what they were."""
+    return [
+        name for name, content in now.items() if mark(known.get(name)) not in (None, mark(content))
+    ]
+
+
+def difference(before: Content, after: Content) -> str:
+    """`has changed (sha256 12ab..., 20 bytes; now 34cd..., 21 bytes)`."""
+    return f"has changed ({shown(before)}; now {shown(after)})"
+
+
+def shown(content: Content) -> str:
+    """A content as errors and notes have it: `sha256 12ab34cd56ef, 1,200 bytes`."""
+    kind = "revision" if "revision" in content else "sha256"
+    text, size = f"{kind} {(mark(content) or 'unknown')[:SHOWN]}", content.get("bytes")
+    return f"{text}, {size:,} bytes" if isinstance(size, int) else text
+
+
+def changes_at(
+    changes: Sequence[Content], known: Mapping[str, Any], now: Contents, completed: int
+) -> list[Content]:
+    """The changes of a run that goes on after `completed` steps with the contents `now`.
+
+    One is `{"step": 24, "setting": "data.problems", "before": ..., "after": ...}`, with `before`
+    null where it is not known what was there. A change under which no step was taken is
+    forgotten.
+    """
+    if not completed and not known:
+        return []  # nothing of the run is there yet
+    kept = [each for each in changes if each["step"] < completed]
+    first = {each["setting"]: each["before"] for each in reversed(changes) if each not in kept}
+    for name, content in now.items():
+        before = first.get(name, known.get(name))
+        if mark(before) != mark(content):
+            change = {"step": completed, "setting": name, "before": before, "after": content}
+            kept.append(change)
+    return kept
+
+
+def histories(known: Any, changes: Any) -> dict[str, str | None]:
+    """What a run has read, by setting: `12ab34cd56ef`, or `12ab34cd56ef, from step 24 on 65fe...`.
+
+    None where it is not known what the run began with. Whatever is no record is passed over, as
+    anything may be in a file.
+    """
+    found: dict[str, str | None] = {}
+    listed = changes if isinstance(changes, list) else []
+    for name, content in known.items() if isinstance(known, Mapping) else ():
+        own = [each for each in listed if isinstance(each, Mapping) and each.get("setting") == name]
+        first = mark(own[0].get("before") if own else content)
+        later = [(each.get("step"), mark(each.get("after"))) for each in own]
+        texts = [f", from step {step} on {after[:SHOWN]}" for step, after in later if after]
+        found[str(name)] = None if first is None else "".join([first[:SHOWN], *texts])
+    return found
