@@ -39,6 +39,8 @@ SAMPLES = "samples.jsonl"
 STATUS = "status.json"
 RUNNING, FINISHED, FAILED, INTERRUPTED = "running", "finished", "failed", "interrupted"
 """How a run is going on, or ended, as its `status.json` says."""
+FORMAT = 2
+"""Of `run.json`; the first had neither lengths nor contents."""
 NO_NUMBER = (
     "tracking",
     "resume",

@@ -17,15 +17,20 @@ from chord.config import ConfigError, TrainConfig, parse, restore, schema_names
 from chord.exits import first_line
 from chord.identity.contents import contents
 from chord.identity.frozen import freeze
-from chord.identity.histories import Contents, changed, difference
-from chord.identity.lengths import Lengths
+from chord.identity.histories import (
+    Contents,
+    changed,
+    changes_at,
+    difference,
+    named_versions,
+    newer_format,
+)
+from chord.identity.lengths import Lengths, lengthened
 from chord.plugins import versions as plugin_versions
-from chord.recorder import write_atomically
+from chord.recorder import FORMAT, write_atomically
 from chord.trainer import PLACES
 from chord.untrusted import read_json, read_yaml
 
-FORMAT = 2
-"""Of `run.json`; the first had neither lengths nor contents."""
 # What may be said beside `resume=`: how far, with which changed files, where to log and to compute,
 # with how many threads.
 RESUME_ALLOWS = ("resume", "steps", "allow_changed", "tracking", "threads", "trainer")
@@ -51,8 +56,9 @@ class RunDirectory:
     schema. `sweep` and `job`: the sweep's directory and the job's number in it. `begun`: whether
     the files in the directory are this run's already. `started_in`: the directory from which the
     run's command names its files; `config` has them as they were typed. `lengths`: those that the
-    run has had so far; `contents` and `changes`: what the files that it names hold; `expressions`:
-    what its configuration called for a value; see `chord.identity`. `format`: of its `run.json`.
+    run has had so far; `contents`, `versions` and `changes`: what the files that it names hold,
+    what is installed, and where that was another one before; `expressions`: what its configuration
+    called for a value; see `chord.identity`. `format`: of its `run.json`.
     """
 
     path: Path
@@ -68,6 +74,7 @@ class RunDirectory:
     lengths: Lengths = field(default_factory=list)
     contents: Contents = field(default_factory=dict)
     changes: list[dict[str, Any]] = field(default_factory=list)
+    versions: dict[str, str] = field(default_factory=dict)
     format: int = FORMAT
     expressions: dict[str, str] = field(default_factory=dict)
 
@@ -112,6 +119,15 @@ class RunDirectory:
         }
         write_atomically(self.path / "run.json", json.dumps(facts, indent=2).encode() + b"\n")
 
+    def go_on(self, completed: int, now: Contents) -> None:
+        """Take the lengths, contents and versions that the run has after `completed` steps."""
+        self.lengths = lengthened(self.lengths, completed, self.config.steps)
+        installed = versions()
+        before = {**self.contents, **named_versions(self.versions if completed else {})}
+        after = {**now, **named_versions(installed, among=self.versions if completed else {})}
+        self.changes = changes_at(self.changes, before, after, completed)
+        self.contents, self.versions = self.contents | now, installed
+
     def facts(self) -> dict[str, Any]:
         """What the resolved values do not tell: what was typed, options, strategies, versions."""
         return {
@@ -121,7 +137,7 @@ class RunDirectory:
             "lengths": self.lengths,
             "contents": self.contents,
             "changes": self.changes,
-            "versions": versions(),
+            "versions": self.versions or versions(),
         }
 
 
@@ -161,7 +177,8 @@ def open_run(path: Path) -> RunDirectory:
         refuse_newer(path, known)
         config = restore(OmegaConf.create(known["config"]), known["schemas"])
         # A run of old has its calls there, and their values in the other file.
-        config, calls = freeze(config, lambda: read_yaml(path / "config.yaml"))
+        values = path / "config.yaml"
+        config, calls = freeze(config, lambda: read_yaml(values) if values.exists() else None)
         run = RunDirectory(path, config, known["name"], known["overrides"], known["tracker_id"])
         run.options = known.get("options", {})
         run.started_in = Path(known.get("started_in", run.started_in))
@@ -173,6 +190,7 @@ def open_run(path: Path) -> RunDirectory:
             (int(each["step"]), each["setting"], each["before"], each["after"])
             for each in run.changes
         ]
+        run.versions = dict(known.get("versions", {}))
         run.format = known.get("format", 1)
         run.expressions = known.get("expressions", {}) | calls
         return run
@@ -184,11 +202,8 @@ def open_run(path: Path) -> RunDirectory:
 
 def refuse_newer(path: Path, facts: dict[str, Any]) -> None:
     """Raise `ConfigError` for a `run.json` in a format that this version does not know."""
-    known = facts.get("format", 1)
-    if not isinstance(known, int) or known > FORMAT:
-        raise ConfigError(
-            f"{path}: run.json has format {known}, of a newer chord; this one reads up to {FORMAT}"
-        )
+    if (reason := newer_format(facts)) is not None:
+        raise ConfigError(f"{path}: {reason}")
 
 
 def configuration(path: Path) -> TrainConfig:

@@ -26,8 +26,7 @@ from chord.config import (
     schema_names,
 )
 from chord.identity.contents import contents, read_from_hub, refuse_changed
-from chord.identity.histories import Contents, changes_at
-from chord.identity.lengths import lengthened
+from chord.identity.histories import VERSION, Contents, changed, difference
 from chord.launch import SURE, first, follow, leads
 from chord.run import RunDirectory, holds_run, refuse_a_second_run
 from chord.sweep.directory import in_its_directory
@@ -125,7 +124,10 @@ def train_unrecorded(config: TrainConfig, run: RunDirectory) -> Outcome | None:
             introduce(config, data, overlap)
             tracker = stack.enter_context(tracked(config, run, recorder))
         this = Run(config, run, data, models, recorder, tracker, completed, saved.random)
-        return this.complete()
+        outcome = this.complete()
+        if leader:
+            note_changed_meanwhile(config, run)
+        return outcome
 
 
 def load(config: TrainConfig, run: RunDirectory, data: Data) -> tuple[Saved, Models]:
@@ -198,12 +200,32 @@ def write(run: RunDirectory, recorder: Recorder, completed: int, now: Contents) 
     from chord.tracking import new_run_id
 
     run.tracker_id = run.tracker_id or new_run_id()
-    run.lengths = lengthened(run.lengths, completed, run.config.steps)
-    run.changes = changes_at(run.changes, run.contents, now, completed)
-    run.contents = run.contents | now
+    run.go_on(completed, now)
+    for each in run.changes:
+        if each["step"] == completed and each["setting"].startswith(VERSION):
+            said = f"{each['setting']}: {each['before']}, now {each['after']}"
+            print(f"warning: resume={run.path}: {said}; numbers may differ", file=sys.stderr)
     run.write()
     begin(run)
     recorder.truncate(completed)
+
+
+def note_changed_meanwhile(config: TrainConfig, run: RunDirectory) -> None:
+    """Say which files changed while the run was going on: data are read to its end.
+
+    Where it began to read them is not known, so those are on record as changed in its last step.
+    """
+    now = contents(config, schema_names(run.config))
+    found = changed(run.contents, now)
+    for name in found:
+        said = difference(run.contents[name], now[name])
+        print(f"warning: {name}={now[name]['path']}: {said} while the run went on", file=sys.stderr)
+        if name.partition(".")[0] in ("data", "evaluation"):
+            entry = {"step": config.steps - 1, "setting": name}
+            run.changes.append({**entry, "before": run.contents[name], "after": now[name]})
+            run.contents[name] = now[name]
+    if found:
+        run.write()
 
 
 def introduce(config: TrainConfig, data: Data, overlap: str) -> None:

@@ -269,3 +269,12 @@ def test_a_preset_and_options_are_known_without_hydras_record(tmp_path: Path) ->
     run, _ = read_run(path)
     assert run is not None
     assert run.choices == {**chosen, "schedule": "constant"}
+
+
+def test_a_run_of_a_newer_format_is_left_out_with_the_reason(tmp_path: Path) -> None:
+    path = write_run(tmp_path / "run")
+    facts = json.loads((path / "run.json").read_text())
+    (path / "run.json").write_text(json.dumps(facts | {"format": 3}))
+    run, (left_out,) = read_run(path)
+    assert run is None
+    assert left_out.reason == "run.json has format 3, of a newer chord; this one reads up to 2"

@@ -38,15 +38,23 @@ def test_a_run_from_wandb_is_that_of_its_directory(
         choices={"experiment": "rl", "schedule": "rl_only"},
         schemas={"schedule": "constant"},
     )
+    facts = json.loads((path / "run.json").read_text())
+    facts |= {"contents": {"data.problems": {"path": "p", "sha256": "a" * 64, "bytes": 1}}}
+    facts |= {"lengths": [[0, 4], [4, 6]], "changes": []}
+    (path / "run.json").write_text(json.dumps(facts))
     ours, _ = read_run(path)
     assert ours is not None
+    assert (ours.contents, ours.settings["lengths"]) == (
+        {"data.problems": "a" * 12},
+        "4, from step 4 on 6",
+    )
     with serving([replayed(path)]) as server:
         logged_in.setenv("WANDB_BASE_URL", server.url)
         title, (theirs,), left_out = read_wandb("me/chord")
     assert (title, theirs.path, left_out) == ("me/chord", "me/chord/abcd", [])
     for name in ("name", "seed", "status", "steps", "planned_steps", "settings", "choices",
                  "versions", "final", "base", "best", "best_step", "curves", "seconds", "tokens",
-                 "overrides"):  # fmt: skip
+                 "overrides", "contents"):  # fmt: skip
         assert getattr(theirs, name) == getattr(ours, name), name
 
 

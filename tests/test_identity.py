@@ -21,6 +21,7 @@ from chord.config import ConfigError, TrainConfig, parse
 from chord.identity.frozen import freeze
 from chord.identity.lengthening import altered, followers, switched
 from chord.identity.lengths import length_text, lengthened
+from chord.module import ChordModule
 from chord.run import configuration, open_run
 
 __all__ = ["command"]
@@ -143,6 +144,46 @@ def test_a_run_without_hashes_goes_on_with_one_warning(command: Command) -> None
         open_run(path)
 
 
+def test_a_run_that_goes_on_with_another_version_is_of_neither(command: Command) -> None:
+    path = command.where / "one"
+    assert command("steps=1", "seed=0", "hydra.run.dir=one") == 0
+    versions = facts_of(path)["versions"]
+    rewrite(path, versions=versions | {"torch": "1.0"})
+    assert command("resume=one", "steps=2", own=False) == 0
+    said = f"version of torch: 1.0, now {versions['torch']}; numbers may differ"
+    assert f"warning: resume=one: {said}\n" in command.err
+    (change,) = facts_of(path)["changes"]
+    assert (change["step"], change["setting"], change["before"]) == (1, "version of torch", "1.0")
+    assert facts_of(path)["versions"] == versions
+    (group,) = compared(path).groups
+    assert group.runs[0].versions["torch"] == f"1.0, from step 1 on {versions['torch']}"
+
+
+def test_a_file_that_changes_while_the_run_goes_on_is_said_and_put_on_record(
+    command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept, model = command.where / "kept.jsonl", command.where / "m.safetensors"
+    rows = [json.dumps({"problem": f"{n}+1=", "answer": str(n + 1)}) for n in range(10, 50)]
+    kept.write_text("\n".join(rows) + "\n")
+    shutil.copy(command.small[-2].partition("=")[2], model)
+    update = ChordModule.update
+
+    def updated(*arguments: Any) -> Any:
+        if arguments[1:2] == (1,):
+            kept.write_text(kept.read_text() + "\n")
+            shutil.copy(command.small[-1].partition("=")[2], model)
+        return update(*arguments)
+
+    monkeypatch.setattr(ChordModule, "update", updated)
+    settings = [f"evaluation.retained=[{kept}]", f"model.path={model}"]
+    assert command(*settings, "hydra.run.dir=one") == 0, command.err
+    assert f"warning: evaluation.retained.kept={kept}: has changed (sha256 " in command.err
+    assert f"warning: model.path={model}: has changed (sha256 " in command.err
+    # The model was read when the run began.
+    (change,) = facts_of(command.where / "one")["changes"]
+    assert (change["step"], change["setting"]) == (1, "evaluation.retained.kept")
+
+
 def test_a_resumed_run_is_what_it_was_in_another_environment(
     command: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -242,4 +283,4 @@ def test_what_another_length_changes_is_said_before_it_is_done(command: Command)
     assert rest.split()[:4] == ["0.0002", "0.0001", "0.0002", "0.0001"]
     assert "step 1 of 2" in title
     assert "step 1 of 1" not in title
-    assert command.out.index("steps become") < command.out.index("target_accuracy")
+    assert command.out.index("steps become") < command.out.index("trained")

@@ -55,7 +55,8 @@ def replayed(path: Any, **fields: Any) -> Remote:
     """The run directory `path` as W&B would hold it."""
     facts = json.loads((path / "run.json").read_text())
     config = yaml.safe_load((path / "config.yaml").read_text())
-    recorded = {key: facts[key] for key in ("overrides", "options", "schemas")}
+    recorded = {key: facts[key] for key in ("overrides", "options", "schemas") if key in facts}
+    recorded |= {key: facts[key] for key in ("lengths", "contents", "changes") if key in facts}
     config["run"] = recorded | {"versions": VERSIONS}
     remote = Remote(**{"id": path.name, "name": facts["name"], "config": config, **fields})
     remote.replay(Recorder(path).history())

@@ -14,7 +14,7 @@ from typing import Any
 from chord.compare.model import Answer, LeftOut, Run
 from chord.compare.record import Record, is_count, numbered, stride
 from chord.compare.settings import flat_settings, read_choices, recorded_choices
-from chord.identity.histories import histories
+from chord.identity.histories import histories, newer_format, version_histories
 from chord.recorder import (
     EVALUATIONS,
     FAILED,
@@ -54,6 +54,8 @@ def read_run(path: Path) -> tuple[Run | None, list[LeftOut]]:
     status, error = _status(path)
     try:
         facts = read_json(path / "run.json")
+        if (newer := newer_format(facts)) is not None:
+            raise ValueError(newer)
         config = _config(path / "config.yaml")
     except (OSError, ValueError) as reason:
         said = f"{_said(status, error)}; " if status else ""
@@ -83,7 +85,7 @@ def read_run(path: Path) -> tuple[Run | None, list[LeftOut]]:
         planned_steps=planned,
         settings=flat_settings(config, facts),
         choices=_choices(path, facts, overrides),
-        versions={str(k): str(v) for k, v in _mapping(facts.get("versions")).items()},
+        versions=version_histories(facts.get("versions"), facts.get("changes")),
         final=final,
         base=record.base(),
         best=best,

@@ -14,7 +14,7 @@ from chord.compare.model import LeftOut, Run
 from chord.compare.record import Record, is_count, scores, stride
 from chord.compare.settings import flat_settings, recorded_choices
 from chord.exits import first_line
-from chord.identity.histories import histories
+from chord.identity.histories import histories, version_histories
 from chord.recorder import FAILED, FINISHED, INTERRUPTED, RUNNING
 from chord.tracking.wandb import connect
 from chord.untrusted import parse_json
@@ -89,7 +89,7 @@ def _read(remote: Any, path: str) -> tuple[Run | None, list[LeftOut]]:
         planned_steps=steps,
         settings=flat_settings(config, facts),
         choices=recorded_choices(facts, overrides),
-        versions={str(k): str(v) for k, v in (facts.get("versions") or {}).items()},
+        versions=version_histories(facts.get("versions"), facts.get("changes")),
         final=final,
         base=record.base(),
         best=best,

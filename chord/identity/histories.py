@@ -5,15 +5,21 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from chord.recorder import FORMAT
+
 Content = dict[str, Any]
 Contents = dict[str, Content]
 """By setting: see `chord.identity.contents`."""
+VERSION = "version of "
+"""How a package's version is named among a run's changes."""
 SHOWN = 12
 """Digits of a hash that are shown."""
 
 
 def mark(content: Any) -> str | None:
-    """What tells a content from another; None where that is not known."""
+    """What tells a content from another, a version from another; None where that is not known."""
+    if isinstance(content, str):
+        return content
     known = content if isinstance(content, Mapping) else {}
     found = known.get("sha256") or known.get("revision")
     return found if isinstance(found, str) else None
@@ -39,7 +45,7 @@ def shown(content: Content) -> str:
 
 
 def changes_at(
-    changes: Sequence[Content], known: Mapping[str, Any], now: Contents, completed: int
+    changes: Sequence[Content], known: Mapping[str, Any], now: Mapping[str, Any], completed: int
 ) -> list[Content]:
     """The changes of a run that goes on after `completed` steps with the contents `now`.
 
@@ -59,6 +65,37 @@ def changes_at(
     return kept
 
 
+def named_versions(
+    versions: Mapping[str, str], among: Mapping[str, str] | None = None
+) -> dict[str, str]:
+    """Versions by the names that they have among changes; with `among` those of its packages."""
+    kept = versions if among is None else {k: v for k, v in versions.items() if k in among}
+    return {f"{VERSION}{name}": version for name, version in kept.items()}
+
+
+def version_histories(known: Any, changes: Any) -> dict[str, str]:
+    """The versions that a run had, by package: `2.12.0, from step 24 on 2.13.0`."""
+    found = {}
+    for name, last in known.items() if isinstance(known, Mapping) else ():
+        own = _of(f"{VERSION}{name}", changes)
+        later = [f", from step {each.get('step')} on {each.get('after')}" for each in own]
+        found[str(name)] = "".join([str(own[0].get("before") if own else last), *later])
+    return found
+
+
+def newer_format(facts: Mapping[str, Any]) -> str | None:
+    """Why a `run.json` can't be understood by this version; None where it can."""
+    known = facts.get("format", 1)
+    if isinstance(known, int) and known <= FORMAT:
+        return None
+    return f"run.json has format {known}, of a newer chord; this one reads up to {FORMAT}"
+
+
+def _of(setting: str, changes: Any) -> list[Mapping[str, Any]]:
+    listed = changes if isinstance(changes, list) else []
+    return [each for each in listed if isinstance(each, Mapping) and each.get("setting") == setting]
+
+
 def histories(known: Any, changes: Any) -> dict[str, str | None]:
     """What a run has read, by setting: `12ab34cd56ef`, or `12ab34cd56ef, from step 24 on 65fe...`.
 
@@ -66,9 +103,8 @@ def histories(known: Any, changes: Any) -> dict[str, str | None]:
     anything may be in a file.
     """
     found: dict[str, str | None] = {}
-    listed = changes if isinstance(changes, list) else []
     for name, content in known.items() if isinstance(known, Mapping) else ():
-        own = [each for each in listed if isinstance(each, Mapping) and each.get("setting") == name]
+        own = _of(str(name), changes)
         first = mark(own[0].get("before") if own else content)
         later = [(each.get("step"), mark(each.get("after"))) for each in own]
         texts = [f", from step {step} on {after[:SHOWN]}" for step, after in later if after]
