@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import warnings
+
 from chord.advantages import SrftAdvantage
 from chord.config import ConfigError, TrainConfig, config_errors, registered_name
 from chord.data.base import SPLITS, Data, DataConfig
 from chord.evaluation import Evaluation
+from chord.launch import first
 from chord.models.base import NoTeacher
 from chord.targets import ReverseKl
 
@@ -25,6 +28,12 @@ def check_training(config: TrainConfig) -> None:
     """Refuse what can be asked, but not trained, or not on this machine; raises ValueError."""
     config.trainer.check_machine()
     config.model.check_trained()
+    biased = stale_samples(config)
+    if biased is not None and config.resume is None:
+        raise ValueError(biased)
+    if biased is not None and first():
+        # A run that was begun when this was not refused may end as it began.
+        warnings.warn(biased, stacklevel=2)
 
 
 def check_amounts(evaluation: Evaluation, data: DataConfig) -> None:
@@ -64,6 +73,48 @@ def reads_reference(config: TrainConfig) -> bool:
         or (inside and config.off_policy.needs_reference)
         or (kl.coef > 0 and kl.to == "reference")
     )
+
+
+def stale_samples(config: TrainConfig) -> str | None:
+    """What would take answers for samples of the policy that has learned from them since.
+
+    Losses without an importance ratio are then biased. Not those that are exact at each token, on
+    whatever answers: an entropy, a divergence over the vocabulary. Nor k2 and k3, which GRPO and
+    REINFORCE++ add without a ratio to several updates on a batch. None where nothing would.
+    """
+    updates, target = config.rollout.updates, config.target
+    shares = [config.mix(alpha) for alpha in alphas(config)]
+    reinforces = config.gate.needs_experts or any(share.rl > 0 for share in shares)
+    distils = target.own_share > 0 and any(share.sft > 0 for share in shares)
+    both = any(share.sft > 0 and share.rl > 0 for share in shares)
+    again = "so all updates on a batch but the first would be biased"
+    if updates > 1 and reinforces and config.objective.on_policy:
+        return (
+            f"rollout.updates={updates}: objective={registered_name('objective', config.objective)}"
+            f" has no importance ratio, {again}; use objective=grpo or objective=cispo, with the "
+            "same advantage, or rollout.updates=1"
+        )
+    if updates > 1 and distils and target.on_policy:
+        return (
+            f"rollout.updates={updates}: target.estimator=sampled has no importance ratio, {again};"
+            " use target.estimator=exact or rollout.updates=1"
+        )
+    if config.sft_optimizer is not None and distils and both and target.on_policy:
+        return (
+            f"optimizer@sft_optimizer={registered_name('optimizer', config.sft_optimizer)}: its "
+            "step comes after RL's, when target.estimator=sampled would be biased; use "
+            "target.estimator=exact or optimizer@sft_optimizer=null"
+        )
+    return None
+
+
+def alphas(config: TrainConfig) -> list[float]:
+    """Values that alpha may take: all of the run, or the ends and the middle of a controller's."""
+    schedule = config.schedule
+    if not schedule.needs:
+        return [schedule(step) for step in range(config.steps)]
+    low, high = schedule.bounds(config.steps)
+    return [low, (low + high) / 2, high]
 
 
 def imitates_experts(config: TrainConfig) -> bool:

@@ -41,6 +41,11 @@ class Target(ABC):
         """The share of steps on own samples: 0 never, 1 always."""
         return 0.0
 
+    @property
+    def on_policy(self) -> bool:
+        """Whether its loss on own samples is right only where the policy as it is sampled them."""
+        return False
+
     @abstractmethod
     def token_losses(
         self, logits: Tensor, logprobs: Tensor, targets: Tensor, teacher: TeacherTokens | None
@@ -133,7 +138,7 @@ class ReverseKl(_Distilled):
     `sampled`: -A log p with the detached advantage A = log Q(y) - log P(y) of the sampled token,
     whose expected gradient is that of KL(P || Q) at each token given its prefix (Thinking Machines
     Lab, "On-Policy Distillation", 2025; MiniLLM, arXiv 2306.08543, without the reward of later
-    tokens). It is meant for one update on each batch. `exact`: the sum over the vocabulary.
+    tokens). It is for one update on each batch. `exact`: the sum over the vocabulary.
     P = (.5, .5), Q = (.75, .25), exact: .14384; sampled, y = 0: A = ln 1.5, loss ln 1.5 ln 2.
     Raises ValueError for an unknown estimator or a temperature <= 0.
     """
@@ -153,6 +158,10 @@ class ReverseKl(_Distilled):
     @property
     def own_share(self) -> float:
         return 1.0
+
+    @property
+    def on_policy(self) -> bool:
+        return self.estimator == "sampled"
 
     def token_losses(
         self, logits: Tensor, logprobs: Tensor, targets: Tensor, teacher: TeacherTokens | None

@@ -9,7 +9,13 @@ from __future__ import annotations
 import shutil
 from contextlib import closing
 
-from chord.checks import check_training, imitates_experts, overlap_report, reads_teacher
+from chord.checks import (
+    check_training,
+    imitates_experts,
+    overlap_report,
+    reads_teacher,
+    stale_samples,
+)
 from chord.config import ConfigError, TrainConfig
 from chord.sweep.launchers import LOCAL
 from chord.sweep.points import Point, for_each
@@ -50,7 +56,7 @@ def _looked_at(config: TrainConfig) -> str:
             (config.trainer.accelerator, config.trainer.devices),
             (config.model, config.data, config.evaluation, config.rollout.max_new_tokens),
             (reads_teacher(config) and config.teacher, imitates_experts(config)),
-            config.target.cache_path,
+            (config.target.cache_path, stale_samples(config)),
         ]
     )
 

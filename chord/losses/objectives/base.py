@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from chord.losses.aggregation import AGGREGATIONS
 from chord.losses.kl import LOG_RATIO_LIMIT, Kl
@@ -34,6 +34,9 @@ class Objective(ABC):
 
     Raises ValueError naming the setting.
     """
+
+    on_policy: ClassVar[bool] = False
+    """Whether it is right for samples of the policy as it is alone, having no importance ratio."""
 
     aggregation: str = "token"
     entropy_coef: float = 0.0

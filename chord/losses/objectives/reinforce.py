@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from chord.losses.objectives.base import (
     Objective,
@@ -20,11 +20,13 @@ if TYPE_CHECKING:
 
 @dataclass(kw_only=True)
 class Reinforce(Objective):
-    """-A log p (Williams, 1992): no ratio and no clip, so meant for one update per batch.
+    """-A log p (Williams, 1992): no ratio and no clip, so for one update on each batch.
 
     Metrics: `ratio` and `approx_kl` as in `Grpo`, to show how far the samples have aged.
     p = .5, A = 2: loss 2 ln 2 = 1.38629, gradient -2 with respect to log p.
     """
+
+    on_policy: ClassVar[bool] = True
 
     def token_losses(
         self, logprobs: Tensor, old_logprobs: Tensor, advantages: Tensor, mask: Tensor
