@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
-from vectors import cases, f64, lengths, weight
+from torch import Tensor
+from vectors import MODES, cases, f64, lengths, weight
 
 from chord.advantages import Advantage
 from chord.data.batch import collate
@@ -43,50 +46,108 @@ def test_every_token_counts_the_same_however_the_step_is_cut():
         assert torch.equal(gradient, -0.0625 * mask)
 
 
-def own_mix(case: dict, alpha: float, weighting) -> tuple[torch.Tensor, torch.Tensor]:
-    """Our loss of a recorded batch in which rows of both kinds lie, and its gradient."""
+Totals = Callable[[Tensor], tuple[Tensor | float, Tensor | float]]
+
+
+def recorded_mix(
+    case: dict[str, Any], totals: Totals, *, aggregation: str = "token", cut: bool = True
+) -> tuple[Tensor, Tensor]:
+    """The mix of a recorded batch, rows of both kinds in it, and its gradient, piece by piece.
+
+    `totals`: what a piece's sums over its expert's and its own rows (n,) are divided by. The
+    published loss has a dual clip of 3.
+    """
     logprobs = f64(case["logprob"]).requires_grad_()
-    mask, expert = torch.tensor(case["mask"]), torch.tensor(case["expert_mask"]).unsqueeze(-1)
-    imitated, sampled = mask & expert, mask & ~expert
-    stats = token_stats(torch.zeros(*mask.shape, 2), torch.zeros(mask.shape).long())
-    stats.logprobs = logprobs
-    weights = weighting(stats, imitated)
-    sft = sft_loss(logprobs, weights, imitated, total=denominator(imitated))
-    values, _ = Grpo().token_losses(
-        logprobs, f64(case["old_logprob"]), f64(case["advantages"]), sampled
-    )
-    rl = aggregate(values, sampled, total=denominator(sampled))
-    loss = mix(alpha, sft, rl)
+    old, advantages = f64(case["old_logprob"]), f64(case["advantages"])
+    mask, expert = torch.tensor(case["mask"]), torch.tensor(case["expert_mask"])
+    sizes = case.get("micro_batches", [len(mask)])
+    loss = torch.zeros((), dtype=torch.float64)
+    for rows in torch.arange(len(mask)).split(sizes if cut else len(mask)):
+        imitated, sampled = (mask[rows] & kind[rows, None] for kind in (expert, ~expert))
+        stats = token_stats(torch.zeros(*imitated.shape, 2), torch.zeros(imitated.shape).long())
+        stats.logprobs = logprobs[rows]
+        of_expert, of_own = totals(rows)
+        sft = sft_loss(stats.logprobs, Phi()(stats, imitated), imitated, total=of_expert)
+        values, _ = Grpo(dual_clip=3.0).token_losses(
+            logprobs[rows], old[rows], advantages[rows], sampled
+        )
+        rl = aggregate(values, sampled, aggregation=aggregation, total=of_own)
+        loss = loss + mix(case["kwargs"]["mu_peak"], sft, rl)
     (gradient,) = torch.autograd.grad(loss, logprobs)
     return loss.detach(), gradient
+
+
+def tokens_of_the_step(case: dict[str, Any]) -> Totals:
+    """Ours: the tokens of all pieces."""
+    mask, expert = torch.tensor(case["mask"]), torch.tensor(case["expert_mask"])
+    totals = denominator(mask[expert]), denominator(mask[~expert])
+    return lambda rows: totals
+
+
+def tokens_of_the_piece(case: dict[str, Any]) -> Totals:
+    """Theirs: a mean of the piece's own, weighted by its share of the rows that were planned."""
+    mask, expert = torch.tensor(case["mask"]), torch.tensor(case["expert_mask"])
+    planned = [case["kwargs"][f"train_batch_size_{kind}"] for kind in ("expert", "usual")]
+
+    def totals(rows: Tensor) -> tuple[Tensor | float, Tensor | float]:
+        of_expert, of_own = (
+            denominator(mask[rows][kind[rows]]) * rows_planned / max(1, int(kind[rows].sum()))
+            for kind, rows_planned in zip((expert, ~expert), planned, strict=True)
+        )
+        return of_expert, of_own
+
+    return totals
 
 
 def test_public_accumulation_depends_on_the_cut_and_ours_does_not():
     recorded: dict[int, list[dict]] = {}
     for case in cases("trinity_microbatch_accumulation"):
+        assert case["kwargs"]["enable_phi_function"]
         recorded.setdefault(case["seed"], []).append(case)
+    whole_ones = 0
     for same_batch in recorded.values():
-        ours = []
         for case in same_batch:
-            weighting = Phi() if case["kwargs"]["enable_phi_function"] else Uniform()
-            loss, gradient = own_mix(case, case["kwargs"]["mu_peak"], weighting)
-            ours.append(loss.item())
-            assert torch.isfinite(gradient).all()
-            assert abs(loss.item() - case["accumulated_loss"]) > 1e-5
-            assert (gradient - f64(case["grad_logprob"])).abs().max() > 1e-2
-        assert len(set(ours)) == 1
+            loss, gradient = recorded_mix(case, tokens_of_the_step(case))
+            # The cut does not change ours.
+            whole, whole_gradient = recorded_mix(case, tokens_of_the_step(case), cut=False)
+            assert loss.item() == pytest.approx(whole.item(), abs=1e-14)
+            torch.testing.assert_close(gradient, whole_gradient, rtol=0, atol=1e-14)
+            # Theirs are means of means, and nothing else.
+            means, means_gradient = recorded_mix(case, tokens_of_the_piece(case))
+            assert means.item() == pytest.approx(case["accumulated_loss"], rel=1e-7)
+            theirs = f64(case["grad_logprob"])
+            torch.testing.assert_close(means_gradient, theirs, rtol=1e-7, atol=1e-12)
+            # So where nothing is cut they are ours, and where something is they are not.
+            if len(case["micro_batches"]) == 1:
+                whole_ones += 1
+                assert loss.item() == pytest.approx(case["accumulated_loss"], rel=1e-7)
+                torch.testing.assert_close(gradient, theirs, rtol=1e-7, atol=1e-12)
+            else:
+                assert abs(loss.item() - case["accumulated_loss"]) > 1e-3
+                assert (gradient - theirs).abs().max() > 1e-3
         assert len({case["accumulated_loss"] for case in same_batch}) > 1
+    assert whole_ones == 2
 
 
 def test_batches_of_one_kind_are_finite_where_the_public_code_is_not():
     undefined = 0
     for case in cases("trinity_mix_chord_edge_cases"):
-        loss, gradient = own_mix(case, 0.1, Phi())
+        loss, gradient = recorded_mix(case, tokens_of_the_step(case))
         assert torch.isfinite(loss)
         assert torch.isfinite(gradient).all()
-        recorded = math.nan if case["loss"] == "nan" else case["loss"]
-        assert not abs(loss.item() - recorded) < 1e-2
-        undefined += math.isnan(recorded)
+        if case["loss"] == "nan":
+            undefined += 1
+            continue
+        # Four rows of one kind where two were planned count twice there; else they are ours.
+        aggregation, divisor = MODES[case["kwargs"]["sft_loss_agg_mode"]]
+        mask = torch.tensor(case["mask"])
+        total = mask.sum() if aggregation == "token" else divisor(mask)
+        theirs, _ = recorded_mix(
+            case, lambda rows, total=total: (total, total), aggregation=aggregation
+        )
+        assert 2 * theirs.item() == pytest.approx(case["loss"], rel=1e-7)
+        if aggregation == "token":
+            assert loss.item() == pytest.approx(theirs.item(), rel=1e-12)
     assert undefined == 4
 
 
