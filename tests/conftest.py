@@ -74,6 +74,10 @@ def small_config(small_models: Path) -> Callable[..., TrainConfig]:
     return build
 
 
+SIGNAL = "reward=length"
+"""What gives RL a gradient on models that are never right: answers differ in their length."""
+
+
 def small_composed(models: Path, *overrides: str) -> DictConfig:
     """The composed configuration behind `small_config`."""
     teacher = [] if "teacher=none" in overrides else [f"teacher.path={models}/teacher.safetensors"]

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import SMALL, compose_config, small_composed
+from conftest import SIGNAL, SMALL, compose_config, small_composed
 from language_models import make_model
 from safetensors.torch import load_file
 from simulated_device import CPU, DEVICE, OnDevice, simulated, to_device
@@ -37,6 +37,7 @@ STEP = (
     "trainer.precision=64-true",
     "schedule=constant",
     "schedule.value=.5",
+    SIGNAL,
 )
 RULES = {
     "chord": ("weighting=phi", "trainer.micro_batch=2"),

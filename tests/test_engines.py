@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import compose_config
+from conftest import SIGNAL, compose_config
 from language_models import make_model
 from safetensors.torch import load_file
 from steps import module_of, plan_gradient
@@ -120,8 +120,11 @@ def test_a_step_has_the_native_gradient(
 ) -> None:
     found = []
     for engine in ("native", "hf"):
-        module = module_of(small_config(*SETTINGS, f"rollout.engine={engine}", *settings))
-        found.append(plan_gradient(module, module.plan(0)))
+        module = module_of(small_config(*SETTINGS, f"rollout.engine={engine}", SIGNAL, *settings))
+        plan = module.plan(0)
+        assert plan.rollouts is not None
+        assert plan.rollouts.rows.advantages.any()
+        found.append(plan_gradient(module, plan))
     assert float(found[0].abs().max()) > 1e-6
     torch.testing.assert_close(found[1], found[0], atol=1e-10, rtol=0)
 

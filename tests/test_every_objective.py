@@ -231,9 +231,19 @@ def test_equal_rewards_give_a_gradient_of_zero_that_is_there(
     objective: Objective, micro_batch: int
 ) -> None:
     rows = near_policy([3, 2])
-    found, seen = rl_gradient(replace(rows, advantages=torch.zeros(2).double()), objective)
+    these = models()
+    seen = add_rl_gradient(
+        these,
+        replace(rows, advantages=torch.zeros(2).double()),
+        objective,
+        Uniform(),
+        share=1.0,
+        temperature=0.9,
+        max_length=16,
+        micro_batch=micro_batch,
+    )
     assert seen.loss == 0
-    assert not found.any()
+    assert all(p.grad is not None and not p.grad.any() for p in these.policy.parameters())
 
 
 @pytest.mark.parametrize("micro_batch", [0, 1])

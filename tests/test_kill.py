@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
-from conftest import SMALL
+from conftest import SIGNAL, SMALL
 from safetensors.torch import load_file
 
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
@@ -20,6 +20,7 @@ OVERRIDES = [
     "steps=60",
     "trainer.checkpoint_every=7",
     "schedule=chord_mu",
+    SIGNAL,
 ]
 
 

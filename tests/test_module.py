@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import pytest
 import torch
+from conftest import SIGNAL
 from lightning.pytorch import seed_everything
 from torch import nn
 
@@ -62,9 +63,10 @@ def test_alpha_one_is_plain_imitation_and_alpha_zero_plain_rl(small_config: Buil
     one = fitted(module_of(small_config("schedule=sft_only", "rollout.temperature=.5")))
     two = fitted(module_of(small_config("schedule=sft_only", "objective=reinforce")))
     assert one.metrics == two.metrics
-    three = fitted(module_of(small_config("schedule=rl_only", "weighting=phi")))
-    four = fitted(module_of(small_config("schedule=rl_only", "weighting=uniform")))
+    three = fitted(module_of(small_config("schedule=rl_only", "weighting=phi", SIGNAL)))
+    four = fitted(module_of(small_config("schedule=rl_only", "weighting=uniform", SIGNAL)))
     assert three.metrics == four.metrics
+    assert three.metrics["grad/norm"] > 1e-3
 
 
 def test_kl_in_the_reward_lowers_it_by_the_sum_over_the_answer(small_config: Build) -> None:

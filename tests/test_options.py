@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from conftest import SIGNAL
 from language_models import make_model
 from lightning.pytorch import seed_everything
 
@@ -202,8 +203,10 @@ def test_micro_batches_do_not_change_a_run(small_config: Callable[..., TrainConf
         "steps=3",
         "weighting.normalize=mean1",
         "schedule=linear",
+        SIGNAL,
     ]
     whole = metrics_of(small_config(*common, "trainer.micro_batch=0"))
+    assert all(row["grad/rl_norm"] > 1e-3 for row in whole[1:])
     for size in (1, 3):
         cut = metrics_of(small_config(*common, f"trainer.micro_batch={size}"))
         for one, other in zip(whole, cut, strict=True):

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import SMALL, compose_config
+from conftest import SIGNAL, SMALL, compose_config
 from safetensors.torch import load_file
 from vllm_stub import serving
 
@@ -36,6 +36,7 @@ ARGUMENTS = [
     "tracking=csv",
     "optimizer.warmup=0",
     "evaluation.every=1",
+    SIGNAL,
 ]
 FAILING = """
 import os, signal

@@ -8,13 +8,13 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import SMALL, compose_config, small_composed
+from conftest import SIGNAL, SMALL, compose_config, small_composed
 from language_models import make_model
 from steps import module_of, on_two_ranks
 from torch import Tensor
 
 from chord.config import TrainConfig, parse
-from chord.distributed import joined, part_of, rank
+from chord.distributed import all_rows, joined, part_of, rank
 from chord.metrics import branch_metrics
 from chord.module import ChordModule
 from chord.processes import clip_gradients, free, local, shard, whole_weights
@@ -28,6 +28,7 @@ STEP = (
     "rollout.group_size=3",
     "data.expert_batch=5",
     "trainer.micro_batch=2",
+    SIGNAL,
 )
 RULES: dict[str, tuple[str, ...]] = {
     "chord": ("weighting=phi",),
@@ -51,6 +52,8 @@ def step(module: ChordModule) -> list[Tensor]:
     sft, rl = module.add_gradients(0, plan)
     metrics = module.metrics | branch_metrics(plan.shares, sft, rl, own=plan.own)
     assert plan.rollouts is not None
+    everyone, _ = all_rows(plan.rollouts.rows.advantages)
+    assert everyone.any(), "RL has no gradient to compare"
     metrics |= plan.rollouts.metrics()
     module.gradients()
     whole = gradient(module)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import compose_config, small_composed
+from conftest import SIGNAL, compose_config, small_composed
 from omegaconf import OmegaConf
 from safetensors.torch import load_file
 
@@ -26,7 +26,7 @@ SCHEDULES = [
     "schedule=chord_mu",
     "schedule=entropy schedule.target=9 schedule.rate=0.01",
 ]
-COMMON = ["steps=5", "trainer.checkpoint_every=2", "evaluation.every=2", "weighting=phi"]
+COMMON = ["steps=5", "trainer.checkpoint_every=2", "evaluation.every=2", "weighting=phi", SIGNAL]
 
 
 class Killed(BaseException):
