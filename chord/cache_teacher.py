@@ -8,9 +8,13 @@ the options are settings of `chord.train`, to say which data and teacher:
 from __future__ import annotations
 
 import argparse
+import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+
+from chord.exits import writable_streams
+from chord.overrides import typed
 
 
 def parser() -> argparse.ArgumentParser:
@@ -27,6 +31,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     from chord.cli import EXPECTED, one_line
 
     options = parser().parse_args(arguments)
+    writable_streams()
     try:
         if options.k < 1:
             raise ValueError(f"--k={options.k}: must be at least 1")
@@ -64,7 +69,8 @@ def cache_teacher(path: Path, k: int, settings: Sequence[str]) -> str:
     return (
         f"{path}: {len(pairs)} answers, {k} tokens each; the rest holds {rest['mean']:.2e} of the "
         f"probability on average, {rest['largest']:.2e} at most\n"
-        f"python -m chord.train target=soft target.cache={path} {' '.join(settings)}".rstrip()
+        f"python -m chord.train target=soft {typed('target.cache', path)} "
+        f"{shlex.join(settings)}".rstrip()
     )
 
 

@@ -34,6 +34,7 @@ def check_training(config: TrainConfig) -> None:
     if biased is not None and first():
         # A run that was begun when this was not refused may end as it began.
         warnings.warn(biased, stacklevel=2)
+    config.tracking.check_environment()
 
 
 def check_amounts(evaluation: Evaluation, data: DataConfig) -> None:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import argparse
 import dataclasses
 import functools
-import itertools
 import os
 import re
 import sys
@@ -20,7 +20,7 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from chord.config import CONF_DIR, ConfigError, register, suggest
-from chord.exits import ERROR, INTERRUPTED, first_line
+from chord.exits import ERROR, INTERRUPTED, first_line, writable_streams
 from chord.launch import first
 from chord.registry import SCHEMAS, SECOND
 from chord.sweep.launchers import EXTRAS
@@ -48,6 +48,7 @@ def launch(
     exceptions through, and they are said in one line here. A user who sets HYDRA_FULL_ERROR
     gets the traceback. `before` checks what has to be right before Hydra makes a directory.
     """
+    writable_streams()
     wants_traceback = "HYDRA_FULL_ERROR" in os.environ
     if _broken_plugin is not None:
         if wants_traceback:
@@ -178,7 +179,7 @@ def _bad_key(cause: OmegaConfBaseException, value: str) -> str:
 
 def _groups() -> list[str]:
     """The groups of the command that is running."""
-    text = (CONF_DIR / f"{_running}.yaml").read_text()
+    text = (CONF_DIR / f"{_running}.yaml").read_text(encoding="utf-8")
     names = [*GROUP_ORDER, *(f"{group}@{name}" for name, group in SECOND.items())]
     return [name for name in names if re.search(rf"^ +- {name}: ", text, re.M)]
 
@@ -193,7 +194,7 @@ def help_text(config_name: str, own: Sequence[Path] = ()) -> str:
     Those of plugins and of directories given with `--config-dir` (`own`) follow.
     """
     root = CONF_DIR / f"{config_name}.yaml"
-    lines = root.read_text().splitlines()
+    lines = root.read_text(encoding="utf-8").splitlines()
     chosen = dict(re.findall(r"^ +- (\w+): (\S+)", "\n".join(lines), re.M))
     out = [
         lines[0].removeprefix("# "),
@@ -242,15 +243,14 @@ def option_files(group: str, own: Sequence[Path] = ()) -> list[tuple[Path, str]]
 
 def config_dirs(arguments: Sequence[str]) -> list[Path]:
     """The directories given with `--config-dir DIR`, `--config-dir=DIR` or `-cd DIR`."""
-    flags = ("--config-dir", "-cd")
-    after = [b for a, b in itertools.pairwise(arguments) if a in flags]
-    joined = [a.partition("=")[2] for a in arguments if a.startswith("--config-dir=")]
-    return [Path(path) for path in (*after, *joined)]
+    flags = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    flags.add_argument("--config-dir", "-cd", action="append", type=Path, default=[])
+    return list(flags.parse_known_args(arguments)[0].config_dir)
 
 
 def first_comment(path: Path) -> str:
     """The line that describes an option: its file's first comment."""
-    for line in path.read_text().splitlines():
+    for line in path.read_text(encoding="utf-8").splitlines():
         if line.startswith("# ") and not line.startswith("# @package"):
             return line.removeprefix("# ")
     return ""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,9 +11,18 @@ from contextlib import contextmanager
 ERROR, INTERRUPTED = 1, 130
 
 
+def writable_streams() -> None:
+    """Let streams that can't hold every character, as those of a Latin-1 terminal, replace it."""
+    for stream in (sys.stdout, sys.stderr):
+        # A stream that somebody has put there may be of another kind.
+        if isinstance(stream, io.TextIOWrapper) and stream.errors in ("strict", "surrogateescape"):
+            stream.reconfigure(errors="replace")
+
+
 @contextmanager
 def readable_errors() -> Iterator[None]:
     """End the process in one line where the block raises ValueError, OSError, or is stopped."""
+    writable_streams()
     try:
         yield
     except (ValueError, OSError) as error:

@@ -10,12 +10,15 @@ import os
 import sys
 from typing import TYPE_CHECKING
 
+from chord.overrides import setting
+
 if TYPE_CHECKING:
     from chord.trainer import TrainerConfig
 
 NUMBERS = ("RANK", "LOCAL_RANK", "NODE_RANK", "GROUP_RANK", "SLURM_PROCID")
 # A scheduler numbers processes that have nothing to do with each other, too.
 SURE = NUMBERS[:-1]
+RUN_DIR = "hydra.run.dir="
 NOTHING_WRITTEN = (
     "hydra.output_subdir=null",
     "~hydra.job_logging.handlers.file",
@@ -41,5 +44,10 @@ def started_by_the_first(arguments: list[str]) -> bool:
 def follow(arguments: list[str]) -> list[str]:
     """The arguments of a process other than the first: Hydra writes nothing for it."""
     # Its numbers and its messages are the first one's.
-    sys.stdout = open(os.devnull, "w")  # noqa: SIM115  # until the process ends
+    sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115  # until the process ends
+    if started_by_the_first(arguments):
+        # Lightning has put quotes around the run directory, whatever is in its name.
+        at = max(n for n, word in enumerate(arguments) if word.startswith(RUN_DIR))
+        path = arguments[at].removeprefix(RUN_DIR).strip('"')
+        arguments = [*arguments[:at], setting("hydra.run.dir", path), *arguments[at + 1 :]]
     return [*arguments, *NOTHING_WRITTEN]

@@ -9,12 +9,16 @@ data.task=chain_sum`. A file that is there is gone on with, where the last row e
 from __future__ import annotations
 
 import argparse
+import shlex
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from chord.exits import writable_streams
+from chord.overrides import typed
 
 if TYPE_CHECKING:
     from chord.config import TrainConfig
@@ -45,6 +49,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     from chord.cli import EXPECTED, one_line
 
     options = parser().parse_args(arguments)
+    writable_streams()
     try:
         for name in ("n", "k", "keep"):
             if (value := getattr(options, name)) is not None and value < 1:
@@ -124,7 +129,7 @@ def make_expert(path: Path, settings: Sequence[str], n: int | None, k: int, keep
                 file.flush()
     return (
         f"{path}: {answered} problems with an answer; {tried} were asked now, and {added} answers "
-        f"written\npython -m chord.train {' '.join(settings)} data.expert={path}"
+        f"written\npython -m chord.train {shlex.join(settings)} {typed('data.expert', path)}"
     )
 
 

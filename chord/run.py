@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import platform
+import shlex
 import sys
 from dataclasses import dataclass, field, replace
 from importlib.metadata import PackageNotFoundError, version
@@ -26,6 +27,7 @@ from chord.identity.histories import (
     newer_format,
 )
 from chord.identity.lengths import Lengths, lengthened
+from chord.overrides import typed
 from chord.plugins import versions as plugin_versions
 from chord.recorder import FORMAT, write_atomically
 from chord.trainer import PLACES
@@ -110,7 +112,7 @@ class RunDirectory:
         facts = {
             "format": FORMAT,
             "name": self.name,
-            "command": " ".join(["python -m chord.train", *self.overrides]),
+            "command": shlex.join(["python", "-m", "chord.train", *self.overrides]),
             "started_in": str(self.started_in),
             "tracker_id": self.tracker_id,
             "config": OmegaConf.to_container(self.config, resolve=False),
@@ -161,7 +163,7 @@ def refuse_a_second_run(path: Path) -> None:
     """Raise `ConfigError` where a new run would be written over another."""
     if holds_run(path):
         raise ConfigError(
-            f"hydra.run.dir={path}: already holds a run; resume={path} goes on with it"
+            f"hydra.run.dir={path}: already holds a run; {typed('resume', path)} goes on with it"
         )
 
 
@@ -255,7 +257,7 @@ def resume_run(path: Path, composed: DictConfig, overrides: list[str]) -> RunDir
                 f"{', '.join(RESUME_ALLOWS[1:-1])} and trainer's {', '.join(PLACES)} may be given"
             )
     run = open_run(path)
-    OmegaConf.update(run.config, "resume", str(path))
+    OmegaConf.update(run.config, "resume", str(path).replace("${", "\\${"))
     OmegaConf.update(run.config, "allow_changed", composed.allow_changed, merge=False)
     for name in names:
         group, _, setting = name.partition(".")

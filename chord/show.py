@@ -21,6 +21,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from chord.exits import writable_streams
 from chord.panels import schedule_panel, weighting_panel
 from chord.terminal import Panel, draw, letter, style
 
@@ -68,6 +69,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     from chord.cli import EXPECTED, stop
 
     options = parser().parse_intermixed_args(arguments)
+    writable_streams()
     try:
         drawn = panels(options)
         from rich.console import Console
@@ -98,12 +100,16 @@ def composed(
 ) -> list[tuple[str, TrainConfig]]:
     """The checked configuration of every combination, with the name of its line."""
     from hydra import compose
+    from hydra.core.override_parser.types import Quote, QuotedString
     from omegaconf import flag_override
 
     from chord.config import TrainConfig, parse, reading_conf, register
 
     register()
-    own = [] if config_dir is None else [f"hydra.searchpath=[file://{config_dir.resolve()}]"]
+    own = []
+    if config_dir is not None:
+        place = QuotedString(text=f"file://{config_dir.resolve()}", quote=Quote.single)
+        own = [f"hydra.searchpath=[{place.with_quotes()}]"]
     found = []
     with reading_conf():
         for name, overrides in combinations(group, settings, config_dir):

@@ -28,6 +28,7 @@ from chord.config import (
 from chord.identity.contents import contents, read_from_hub, refuse_changed
 from chord.identity.histories import VERSION, Contents, changed, difference
 from chord.launch import SURE, first, follow, leads
+from chord.overrides import given, typed
 from chord.run import RunDirectory, holds_run, refuse_a_second_run
 from chord.sweep.directory import in_its_directory
 from chord.sweep.job import run_job
@@ -64,9 +65,9 @@ def refuse_directories(arguments: list[str]) -> None:
 
     Raises `ConfigError`.
     """
-    given = dict(argument.partition("=")[::2] for argument in arguments)
-    resume, new = given.get("resume", "null"), given.get("hydra.run.dir")
-    if resume != "null" and "," not in resume:
+    directories = given(arguments)
+    resume, new = directories.get("resume", "null"), directories.get("hydra.run.dir")
+    if resume != "null":
         if new is not None:
             raise ConfigError(f"hydra.run.dir={new}: a resumed run goes on in its own directory")
         if not holds_run(Path(resume)):
@@ -246,7 +247,7 @@ def tracked(config: TrainConfig, run: RunDirectory, recorder: Recorder) -> Itera
     """The run's tracker, which is told how the block ends; so is the user."""
     from chord.checkpoint import CHECKPOINT
     from chord.tracking import by_agent, open_tracker
-    from chord.tracking.base import shown
+    from chord.tracking.base import near
 
     resolved = run.settings()
     facts = run.facts()
@@ -272,7 +273,7 @@ def tracked(config: TrainConfig, run: RunDirectory, recorder: Recorder) -> Itera
         for line in tracker.messages():
             print(line)
         if exit_code and (run.path / CHECKPOINT).exists():
-            command = f"python -m chord.train resume={shown(run.path)}"
+            command = f"python -m chord.train {typed('resume', near(run.path))}"
             print(f"stopped; to go on from the last checkpoint: {command}", file=sys.stderr)
 
 

@@ -148,12 +148,28 @@ class TrainerConfig:
             gpus = torch.cuda.device_count()
         if self.accelerator == "gpu" and not gpus:
             raise ValueError(f"trainer.accelerator=gpu: {_NO_GPU}; use trainer.accelerator=cpu")
+        self._check_slurm()
         there = gpus or os.cpu_count() or 1
         if self.devices > there:
             kind = "GPUs" if gpus else "processors"
             raise ValueError(
                 f"trainer.devices={self.devices}: must be at most {there}, the number of {kind} "
                 "of this machine"
+            )
+
+    def _check_slurm(self) -> None:
+        """Several processes inside an allocation are those that SLURM has started."""
+        tasks = os.environ.get("SLURM_NTASKS", "")
+        by_hand = os.environ.get("SLURM_JOB_NAME") in ("bash", "interactive")
+        if self.processes == 1 or not tasks.isdecimal() or by_hand:
+            return
+        told = "SLURM_NTASKS_PER_NODE" in os.environ or tasks == "1"
+        if int(tasks) != self.processes or not told:
+            given = " and no SLURM_NTASKS_PER_NODE" if int(tasks) == self.processes else ""
+            raise ValueError(
+                f"trainer.devices={self.devices}: SLURM says that it starts {tasks} processes "
+                f"(SLURM_NTASKS={tasks}{given}); use srun --nodes={self.num_nodes} "
+                f"--ntasks-per-node={self.devices}, or unset SLURM_NTASKS to start them from here"
             )
 
     def device(self) -> torch.device:
@@ -210,6 +226,11 @@ class TrainerConfig:
             "enable_model_summary": False,
             "num_sanity_val_steps": 0,
         }
+        if self.processes == 1:
+            from lightning.fabric.plugins.environments.lightning import LightningEnvironment
+
+            # An allocation of SLURM may be for several processes that are none of ours.
+            arguments["plugins"] = [LightningEnvironment()]
         try:
             return Trainer(**(arguments | self.extra))
         except (TypeError, ValueError) as error:

@@ -262,3 +262,24 @@ def test_a_resumed_run_may_go_on_elsewhere_and_is_otherwise_as_it_was(tmp_path: 
     with pytest.raises(ConfigError, match=r"^trainer\.precision=64-true: can't be changed"):
         resume_run(tmp_path, compose_config(*overrides), overrides)
     assert open_run(tmp_path).config.trainer.strategy == "auto"
+
+
+def test_an_allocation_for_several_processes_is_none_of_a_single_run(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for name, value in (("NTASKS", "4"), ("JOB_ID", "12"), ("JOB_NAME", "job"), ("PROCID", "0")):
+        monkeypatch.setenv(f"SLURM_{name}", value)
+    single = settings(devices=1, strategy="auto", accelerator="cpu")
+    single.check_machine()
+    assert single.build(max_steps=1, callbacks=[]).world_size == 1
+    with pytest.raises(ValueError, match=r"^trainer\.devices=2: SLURM says that it starts 4 proc"):
+        settings(devices=2, strategy="ddp", accelerator="cpu").check_machine()
+    # As many, but Lightning has to be told how many on each machine.
+    monkeypatch.setenv("SLURM_NTASKS", "2")
+    with pytest.raises(ValueError, match="and no SLURM_NTASKS_PER_NODE"):
+        settings(devices=2, strategy="ddp", accelerator="cpu").check_machine()
+    monkeypatch.setenv("SLURM_NTASKS_PER_NODE", "2")
+    settings(devices=2, strategy="ddp", accelerator="cpu").check_machine()
+    monkeypatch.setenv("SLURM_JOB_NAME", "interactive")
+    monkeypatch.setenv("SLURM_NTASKS", "7")
+    settings(devices=2, strategy="ddp", accelerator="cpu").check_machine()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -21,6 +21,9 @@ class Server(ThreadingHTTPServer):
         self.resent = 0
         self.files: set[str] = set()
         self.exit_code: int | None = None
+        self.answers: Callable[[int], int] = lambda _: 200
+        """The HTTP status of the n-th upload of rows, from 0; 0 hangs up without an answer."""
+        self.uploads = 0
 
     @property
     def url(self) -> str:
@@ -45,6 +48,13 @@ class Handler(BaseHTTPRequestHandler):
             return self._send({"data": answer(variables)})
         sent = body.get("files", {}).get("wandb-history.jsonl")
         if sent:
+            status = self.server.answers(self.server.uploads)
+            self.server.uploads += 1
+            if status == 0:
+                self.close_connection = True
+                return None
+            if status != 200:
+                return self._send({}, status)
             for offset, line in enumerate(sent["content"], start=sent["offset"]):
                 self.server.resent += offset in self.server.lines
                 self.server.lines[offset] = json.loads(line)
@@ -99,9 +109,9 @@ class Handler(BaseHTTPRequestHandler):
     def _body(self) -> bytes:
         return self.rfile.read(int(self.headers.get("Content-Length") or 0))
 
-    def _send(self, answer: dict[str, Any]) -> None:
+    def _send(self, answer: dict[str, Any], status: int = 200) -> None:
         content = json.dumps(answer).encode()
-        self.send_response(200)
+        self.send_response(status)
         self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(content)))
         self.end_headers()

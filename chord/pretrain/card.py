@@ -46,11 +46,12 @@ def write_card(to: Path, recipes: Sequence[Recipe], work: Path) -> str:
 
     rows: list[tuple[Recipe, str, dict[str, Any]]] = []
     for recipe in recipes:
-        numbers = json.loads(scores_path(recipe, work).read_text())
+        numbers = json.loads(scores_path(recipe, work).read_text(encoding="utf-8"))
         rows.append((recipe, checkpoint_name(recipe), numbers))
     table = "\n\n".join((_target_table(rows), _retained_table(rows), _parts_table(rows)))
     parts = (_HEAD, _file_table(to, rows), "## Scores (test split)", table, _curves(rows), _LIMITS)
-    (to / "README.md").write_text("\n".join(part.strip() + "\n" for part in parts))
+    text = "\n".join(part.strip() + "\n" for part in parts)
+    (to / "README.md").write_text(text, encoding="utf-8")
     return table
 
 

@@ -12,6 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from chord.exits import writable_streams
 from chord.models.tiny import ASSETS, SEEDS, base_name
 
 if TYPE_CHECKING:
@@ -47,6 +48,7 @@ def parser() -> argparse.ArgumentParser:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Pre-train what is asked for, two models at a time; exit code 1 where one fails."""
     options = parser().parse_args(arguments)
+    writable_streams()
     from chord.pretrain.recipe import BASE, TEACHER, micro
 
     recipes = [replace(BASE, seed=seed) for seed in options.seeds] + [TEACHER]
@@ -93,7 +95,7 @@ def _build(recipe: Recipe, to: Path, work: Path, fresh: bool) -> None:
         "curve": curve,
         "scores": scores(model, "test", limit=recipe.scored_problems),
     }
-    scores_path(recipe, work).write_text(json.dumps(numbers, indent=1) + "\n")
+    scores_path(recipe, work).write_text(json.dumps(numbers, indent=1) + "\n", encoding="utf-8")
 
 
 def scores_path(recipe: Recipe, work: Path) -> Path:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -19,6 +20,7 @@ from typing import Any
 from chord.config import ConfigError
 from chord.identity.contents import contents, refuse_changed
 from chord.identity.histories import changed
+from chord.overrides import given, setting
 from chord.recorder import FINISHED, STATUS, read_status, write_atomically
 from chord.run import holds_run, versions
 from chord.sweep.points import Point
@@ -51,20 +53,19 @@ def in_its_directory(arguments: Sequence[str]) -> list[str]:
 
     Raises `ConfigError` where that is no sweep's directory.
     """
-    given = dict(argument.partition("=")[::2] for argument in arguments)
-    path = given.get("resume_sweep", "null").strip("'\"")
+    found = given(arguments)
+    path = found.get("resume_sweep", "null")
     if path == "null":
         return list(arguments)
-    if "hydra.sweep.dir" in given:
+    if "hydra.sweep.dir" in found:
         raise ConfigError(
-            f"hydra.sweep.dir={given['hydra.sweep.dir']}: a sweep goes on in its own directory"
+            f"hydra.sweep.dir={found['hydra.sweep.dir']}: a sweep goes on in its own directory"
         )
     if not holds_sweep(Path(path)):
         raise ConfigError(f"resume_sweep={path}: is not a sweep's directory (it holds no {SWEEP})")
-    quoted = str(Path(path)).replace("'", "\\'")
-    at = next(n for n, word in enumerate(arguments) if word.startswith("resume_sweep="))
+    at = next(n for n, word in enumerate(arguments) if "resume_sweep" in given([word]))
     # Beside it: settings have to stand together.
-    return [*arguments[:at], f"hydra.sweep.dir='{quoted}'", *arguments[at:]]
+    return [*arguments[:at], setting("hydra.sweep.dir", Path(path)), *arguments[at:]]
 
 
 def write_sweep(path: Path, command: Sequence[str], metric: str, points: Sequence[Point]) -> None:
@@ -82,7 +83,7 @@ def refuse_another(path: Path, points: Sequence[Point]) -> None:
     facts = read_sweep(path)
     known = {job["job"]: job for job in facts["jobs"]}
     tell = f"resume_sweep={path}: is of another command;"
-    command = " ".join(["python -m chord.train -m", *facts["command"]])
+    command = f"python -m chord.train -m {shlex.join(facts['command'])}"
     if len(known) != len(points):
         raise ConfigError(f"{tell} it has {len(known)} jobs, this one {len(points)}: {command}")
     for point in points:

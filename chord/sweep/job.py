@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext, redirect_stderr, redirect_stdout
@@ -16,6 +17,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
 from chord import cli
 from chord.config import ConfigError, TrainConfig, parse, schema_names
+from chord.exits import writable_streams
 from chord.identity.contents import contents, refuse_changed
 from chord.launch import leads
 from chord.recorder import read_status
@@ -25,6 +27,7 @@ from chord.sweep.directory import held, is_finished, known_contents, read_sweep
 from chord.sweep.launchers import SERIAL
 from chord.sweep.points import OF_THE_SWEEP, typed
 from chord.sweep.status import fingerprint, reason, recorded, stored_metric
+from chord.tracking.wandb import LONGEST_TAG
 
 # A launcher's process has imported nothing else of ours when it composes a job.
 cli.register_options()
@@ -39,6 +42,8 @@ class JobError(ConfigError):
 
 def run_job(cfg: DictConfig) -> float:
     """Train as composed and return the metric that a sweep is judged by."""
+    # A launcher's process has streams of its own.
+    writable_streams()
     if HydraConfig.get().mode is RunMode.MULTIRUN:
         return _sweep_job(cfg)
     try:
@@ -172,16 +177,17 @@ def _directory(cfg: DictConfig, path: Path, label: str) -> RunDirectory:
 
 
 def _name_in_tracking(cfg: DictConfig, sweep: str | None = None) -> None:
-    """Group W&B's runs by sweep and tag all runs, where the user has not said how."""
+    """Group W&B's runs by sweep and tag all runs, where neither the user nor the environment, which
+    W&B reads by itself, has said how."""
     if "group" not in cfg.tracking:
         return
     choices = HydraConfig.get().runtime.choices
     with read_write(cfg), open_dict(cfg.tracking):
-        if cfg.tracking.group is None:
+        if cfg.tracking.group is None and not os.environ.get("WANDB_RUN_GROUP"):
             cfg.tracking.group = sweep
-        if not cfg.tracking.tags:
+        if not cfg.tracking.tags and not os.environ.get("WANDB_TAGS"):
             tags = [f"{name}={choices[name]}" for name in TAGGED]
-            cfg.tracking.tags = [*tags, f"seed={cfg.seed}"]
+            cfg.tracking.tags = [tag[:LONGEST_TAG] for tag in [*tags, f"seed={cfg.seed}"]]
 
 
 @contextmanager

@@ -14,6 +14,7 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf
 
 from chord.config import ConfigError
+from chord.overrides import typed
 from chord.recorder import FAILED, RUNNING, STATUS, read_status
 from chord.sweep.devices import gpus_each, shared_gpus, told
 from chord.sweep.directory import held, is_finished
@@ -21,7 +22,7 @@ from chord.sweep.launchers import all_awaited, launcher_name, parts, prepared
 from chord.sweep.points import Point
 from chord.sweep.status import reason, write_status
 from chord.sweep.table import print_table, status_of
-from chord.tracking.base import shown
+from chord.tracking.base import near
 
 
 class SweepFailed(ConfigError):  # noqa: N818
@@ -92,7 +93,8 @@ class Jobs:
             if not override.startswith(("hydra.mode=", "hydra.sweep.dir="))
         ]
         words = shlex.join([*self.typed, *hydra])
-        return f"python -m chord.train -m {words} resume_sweep={shown(self.directory)}"
+        goes_on = typed("resume_sweep", near(self.directory))
+        return f"python -m chord.train -m {words} {goes_on}"
 
     def run(self, points: Sequence[Point]) -> None:
         """Launch jobs; those that went without a word are tried once more, one at a time."""

@@ -230,7 +230,7 @@ def refuse_another_search(jobs: Jobs) -> None:
 
     theirs = read_sweep(jobs.directory)["command"]
     if told(theirs) != told(jobs.typed):
-        command = " ".join(["python -m chord.train -m", *theirs])
+        command = f"python -m chord.train -m {shlex.join(theirs)}"
         raise ConfigError(f"resume_sweep={jobs.directory}: is of another command: {command}")
 
 

@@ -11,6 +11,7 @@ from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf
 
+from chord import overrides
 from chord.config import ConfigError
 from chord.sweep.beforehand import check_beforehand
 from chord.sweep.directory import (
@@ -106,7 +107,8 @@ def make_directory(path: Path, own: Mapping[str, str]) -> None:
     """Make a sweep's directory, unless another sweep is in it."""
     if holds_sweep(path) and not resuming(own):
         raise ConfigError(
-            f"hydra.sweep.dir={path}: already holds a sweep; resume_sweep={path} goes on with it"
+            f"hydra.sweep.dir={path}: already holds a sweep; "
+            f"{overrides.typed('resume_sweep', path)} goes on with it"
         )
     path.mkdir(parents=True, exist_ok=True)
 

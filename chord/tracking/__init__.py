@@ -42,9 +42,10 @@ def open_tracker(
     """The tracker that `tracking` asks for, with `resume_rows` (`Recorder.history()`) in it.
 
     A run that starts has no such rows, and one that starts again after a kill may have none.
-    `run_id` is W&B's and must be the same when a run is resumed: see `new_run_id`. `save_dir`
-    holds W&B's `wandb` directory: by default the sweep's directory for a job of a sweep, so that
-    one local viewer shows all its runs, else the run directory. One process of a job calls this.
+    `run_id` is W&B's and must be the same when a run is resumed: see `new_run_id`. `save_dir` holds
+    W&B's `wandb` directory: by default WANDB_DIR, else the sweep's directory for a job of a sweep,
+    so that one local viewer shows all its runs, else the run directory. One process of a job calls
+    this.
     Raises ValueError where `tracking.mode=online` cannot be had.
     """
     if isinstance(tracking, WandbTracking):
@@ -52,11 +53,14 @@ def open_tracker(
             # Hydra writes this file into a sweep's directory before its first job starts.
             sweep = (run_dir.parent / "multirun.yaml").exists()
             save_dir = run_dir.parent if sweep else run_dir
+            if os.environ.get("WANDB_DIR", "").strip():
+                save_dir = Path(os.environ["WANDB_DIR"]).expanduser().absolute()
+                save_dir.mkdir(parents=True, exist_ok=True)
         return open_wandb(
             tracking,
             save_dir,
             config=config,
-            run_name=tracking.name or run_name,
+            run_name=run_name,
             run_id=run_id or new_run_id(),
             rows=resume_rows or (),
         )

@@ -17,6 +17,9 @@ from typing import Any
 class Tracking:
     """Base of the tracking options."""
 
+    def check_environment(self) -> None:
+        """Refuse variables that the tracker can't use; raises ValueError."""
+
 
 @dataclass(kw_only=True)
 class NoTracking(Tracking):
@@ -67,13 +70,15 @@ def numbers(row: Mapping[str, Any]) -> dict[str, float]:
     }
 
 
+def near(path: Path) -> Path:
+    """`path` from here, where it is below."""
+    absolute, here = path.absolute(), Path.cwd()
+    return absolute.relative_to(here) if absolute.is_relative_to(here) else absolute
+
+
 def shown(path: Path) -> str:
-    """`path` as one would type it here."""
-    absolute = path.absolute()
-    here = Path.cwd()
-    return shlex.quote(
-        str(absolute.relative_to(here) if absolute.is_relative_to(here) else absolute)
-    )
+    """`path` as one would type it here, in a shell; a setting's is `chord.overrides.typed`."""
+    return shlex.quote(str(near(path)))
 
 
 def command(name: str) -> str:

@@ -20,11 +20,14 @@ from urllib.request import getproxies, proxy_bypass
 
 from chord.exits import first_line
 from chord.tracking.base import Tracker, Tracking, command, numbers, shown
+from chord.tracking.upload import Upload, read_upload
 
 MODES = ("auto", "online", "offline")
 PROBE_SECONDS = 2.0
 INIT_SECONDS = 15.0  # a server that accepts the connection and never answers
 FINISH_SECONDS = 60.0  # the rest of the upload; what is left then is still on disk
+LONGEST_TAG = 64
+PROJECT = "chord"
 API_SECONDS = 60  # a page of runs, or one run's history
 # W&B's own address, and the one behind it under which older installations keep their key.
 PUBLIC_HOSTS = ("api.wandb.ai", "api.forge.coreweave.com")
@@ -33,9 +36,13 @@ PUBLIC_HOSTS = ("api.wandb.ai", "api.forge.coreweave.com")
 @dataclass(kw_only=True)
 class WandbTracking(Tracking):
     """Weights & Biases. `mode`: auto (online where a key and the network are there, else
-    offline), online (fail without them) or offline. WANDB_MODE=offline or disabled goes first."""
+    offline), online (fail without them) or offline. WANDB_MODE=offline or disabled goes first.
 
-    project: str = "chord"
+    Of the others, what is None or empty is the environment's: WANDB_PROJECT, WANDB_ENTITY,
+    WANDB_RUN_GROUP, WANDB_NAME, WANDB_TAGS, WANDB_NOTES.
+    """
+
+    project: str | None = None
     entity: str | None = None
     group: str | None = None
     name: str | None = None
@@ -46,8 +53,22 @@ class WandbTracking(Tracking):
     def __post_init__(self) -> None:
         if self.mode not in MODES:
             raise ValueError(f"tracking.mode={self.mode}: must be one of {', '.join(MODES)}")
-        if not self.project:
+        if self.project == "":
             raise ValueError("tracking.project='': must not be empty")
+        if self.project and (len(self.project) > 128 or set(self.project) & set("/\\#?%:")):
+            raise ValueError(
+                f"tracking.project={self.project}: must have at most 128 characters, none of "
+                "/ \\ # ? % :"
+            )
+        for tag in self.tags:
+            if not 1 <= len(tag) <= LONGEST_TAG:
+                raise ValueError(
+                    f"tracking.tags={tag}: must have from 1 to {LONGEST_TAG} characters"
+                )
+
+    def check_environment(self) -> None:
+        """Refuse variables of W&B's that it can't use; raises ValueError."""
+        _check_variables(_import_wandb())
 
 
 class WandbTracker(Tracker):
@@ -62,11 +83,16 @@ class WandbTracker(Tracker):
         self._run_dir = Path(run.settings.sync_dir)
         self._reason = reason  # why it is offline, if it is
         self._first = first
+        self._steps = 0  # how many rows this process has handed over
+        self._last = -1
+        self._upload: Upload | None = None
         self._trouble = ""
 
     def log(self, step: int, row: Mapping[str, Any]) -> None:
         # A resumed online run may hold steps after the checkpoint; they come out the same again.
         if step >= self._first:
+            self._steps += step > self._last
+            self._last = step
             self._try(lambda: self._run.log(numbers(row), step=step))
 
     def summary(self, values: Mapping[str, Any]) -> None:
@@ -74,19 +100,37 @@ class WandbTracker(Tracker):
 
     def finish(self, exit_code: int = 0) -> None:
         self._try(lambda: self._run.finish(exit_code=exit_code))
+        if not self._reason:
+            self._upload = read_upload(self._run_dir / "logs" / "debug-internal.log")
 
     def messages(self) -> list[str]:
         wandb = command("wandb")
         where = f"offline ({self._reason})" if self._reason else str(self._run.url)
         look = f"look at it here, no account needed: {wandb} leet {shown(self._run_dir.parent)}"
         lines = [f"W&B: {where}", look]
+        lacks = self._lacks()
         if self._reason:
             lines.append(f"upload it ({wandb} login first): {wandb} sync {shown(self._run_dir)}")
-        elif self._trouble:
+        elif lacks or self._trouble:
             lines.append(f"upload the rest: {wandb} sync --include-online {shown(self._run_dir)}")
+        if lacks:
+            lines.append(lacks)
         if self._trouble:
             lines.append(f"W&B stopped before the end: {self._trouble}")
         return lines
+
+    def _lacks(self) -> str:
+        """How much of the run an online server has not got, and why; empty if it has all."""
+        upload, rows = self._upload, self._first + self._steps
+        if upload is None:
+            return ""
+        have = self._first if upload.rows is None else upload.rows
+        if have >= rows:
+            return ""
+        why = upload.error or "the upload was not finished"
+        return (
+            f"warning: W&B has {have} of {rows} rows ({why}); the rest is in {shown(self._run_dir)}"
+        )
 
     def _try(self, action: Callable[[], None]) -> None:
         if self._trouble:
@@ -113,7 +157,7 @@ def open_wandb(
     every row: it is the whole run. An online run gets the rows the server does not have.
     """
     wandb = _import_wandb()
-    session = wandb.setup(wandb.Settings(silent=True)).settings
+    session = _session(wandb)
     if session.mode == "disabled":
         return _Disabled()
     key = _api_key(session)
@@ -124,10 +168,10 @@ def open_wandb(
         )
     _remove_pieces(save_dir, f"offline-run-*-{run_id}", run_id)
     fields = {
-        "project": tracking.project,
+        "project": tracking.project or (None if "WANDB_PROJECT" in os.environ else PROJECT),
         "entity": tracking.entity,
         "group": tracking.group,
-        "name": run_name,
+        "name": tracking.name or (None if "WANDB_NAME" in os.environ else run_name),
         "tags": tracking.tags or None,
         "notes": tracking.notes,
         "config": dict(config),
@@ -160,7 +204,7 @@ def connect(entity: str, *, timeout: float = API_SECONDS) -> Any:
     Raises ValueError without a key or a connection.
     """
     wandb = _import_wandb()
-    session = wandb.setup(wandb.Settings(silent=True)).settings
+    session = _session(wandb)
     key = _api_key(session)
     if key is None:
         raise ValueError(f"no API key found; run {command('wandb')} login first")
@@ -173,7 +217,7 @@ def connect(entity: str, *, timeout: float = API_SECONDS) -> Any:
 def unreachable() -> str:
     """Why W&B can't be used from here, found as `tracking.mode=auto` does; empty if it can."""
     wandb = _import_wandb()
-    session = wandb.setup(wandb.Settings(silent=True)).settings
+    session = _session(wandb)
     if session.mode == "disabled":
         return "disabled by WANDB_MODE or `wandb disabled`"
     return _offline_reason(WandbTracking(), session, _api_key(session))
@@ -189,9 +233,37 @@ def _import_wandb() -> Any:
         # Its error telemetry, another connection, would hold up the exit for 20 s where a
         # network swallows packets. A user's own setting goes first.
         os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
+    # As in a shell, an empty variable is one that is not set; W&B takes it for a value.
+    for name in [name for name, value in os.environ.items() if name.startswith("WANDB_")]:
+        if not os.environ[name].strip():
+            del os.environ[name]
     import wandb
 
     return wandb
+
+
+def _check_variables(wandb: Any) -> None:
+    """Raise ValueError for a variable that W&B can't use, in one line."""
+    for name, value in sorted(os.environ.items()):
+        if not name.startswith("WANDB_"):
+            continue
+        try:
+            wandb.Settings(silent=True).update_from_env_vars({name: value})
+        except (ValueError, wandb.errors.Error) as error:
+            # pydantic's has several lines, the last of them an address.
+            wrong: list[dict[str, Any]] = getattr(error, "errors", list)()
+            said = wrong[0]["msg"].removeprefix("Value error, ") if wrong else first_line(error)
+            shown_value = "..." if "KEY" in name else value
+            raise ValueError(f"{name}={shown_value}: {said}") from None
+
+
+def _session(wandb: Any) -> Any:
+    """The settings of W&B's files and the environment; raises ValueError, in one line."""
+    _check_variables(wandb)
+    try:
+        return wandb.setup(wandb.Settings(silent=True)).settings
+    except (ValueError, wandb.errors.Error) as error:
+        raise ValueError(f"W&B's settings: {' '.join(str(error).split())}") from None
 
 
 def _settings(wandb: Any, **more: Any) -> Any:
