@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -36,6 +36,9 @@ class Advantage:
     unknown name.
     """
 
+    reads_scores: ClassVar[bool] = False
+    """Whether it asks which answers are right: it is then called with the verifier's `scores`."""
+
     baseline: str = "group"
     scale: str = "group"
 
@@ -57,6 +60,14 @@ class Advantage:
         """
         return compute_advantages(rewards, baseline=self.baseline, scale=self.scale, own=own)
 
+    def penalty(self, penalty: Tensor, *, own: Tensor | None = None) -> Tensor:
+        """What a penalty (P, K) on the answers, such as a KL, lowers their advantages by.
+
+        It is centred by the baseline and divided by no spread: see `centred_penalty`.
+        """
+        whitened = self.baseline == "none" and self.scale == "whiten"
+        return centred_penalty(penalty, baseline="batch" if whitened else self.baseline, own=own)
+
 
 @dataclass(kw_only=True)
 class SrftAdvantage(Advantage):
@@ -65,12 +76,15 @@ class SrftAdvantage(Advantage):
     The self-exploration term of SRFT (arXiv 2506.19767, eq. 12, coef .1) is coef sg(e^H) NLL of
     right samples plus log pi of wrong ones, which is REINFORCE with these advantages; H is the mean
     entropy of the answer's tokens. The expert's answer in a group has R - group mean, as LUFFY's
-    code has it; eq. 7 divides by the group's std. Right is a reward of 1 or more. Not verified
-    against the authors' code (fyqqyf/SRFT, not read), but against a re-implementation
-    (Unify-Post-Training, commit ae332f5). Raises ValueError for a coefficient below 0.
+    code has it; eq. 7 divides by the group's std. Right is a score of 1 or more, whatever the
+    reward adds to it or takes off it. Not verified against the authors' code (fyqqyf/SRFT, not
+    read), but against a re-implementation (Unify-Post-Training, commit ae332f5). Raises ValueError
+    for a coefficient below 0.
 
-    Rewards (1, 0) of own answers, H = ln 2 both: (.2, -1).
+    Scores (1, 0) of own answers, H = ln 2 both: (.2, -1), also where the rewards are (.95, .15).
     """
+
+    reads_scores: ClassVar[bool] = True
 
     baseline: str = "all"
     scale: str = "none"
@@ -82,11 +96,17 @@ class SrftAdvantage(Advantage):
             raise ValueError(f"advantage.coef={self.coef}: must be a number >= 0")
 
     def __call__(
-        self, rewards: Tensor, *, own: Tensor | None = None, entropy: Tensor | None = None
+        self,
+        rewards: Tensor,
+        *,
+        own: Tensor | None = None,
+        entropy: Tensor | None = None,
+        scores: Tensor | None = None,
     ) -> Tensor:
+        """Advantages (P, K); `scores` (P, K) are the verifier's, None where the rewards are."""
         assert entropy is not None, "advantage=srft reads the answers' entropies"
-        values = rewards.detach().double()
-        signed = (self.coef * entropy.double().exp()).where(values >= 1, -1.0)
+        right = (rewards if scores is None else scores).detach() >= 1
+        signed = (self.coef * entropy.double().exp()).where(right, -1.0)
         if own is not None:
             signed = signed.where(own, super().__call__(rewards, own=own).double())
         return signed.to(rewards.dtype) if rewards.is_floating_point() else signed
@@ -140,6 +160,28 @@ def compute_advantages(
     elif scale != "none":
         centred = _scaled(centred, values, over=scale, epsilon=epsilon)
     return centred.to(rewards.dtype) if rewards.is_floating_point() else centred
+
+
+def centred_penalty(penalty: Tensor, *, baseline: str, own: Tensor | None = None) -> Tensor:
+    """Penalties (P, K) less their mean over the group or the batch, for A = (R - b) / s - these.
+
+    They are not divided by the spread of the rewards, nor by their own: a coefficient then counts
+    alike in every group, also where all rewards are equal. Baselines as in `Advantage`; what the
+    policy has not sampled (`own` false) has no penalty and is in no mean. Returns (P, K), float64.
+
+    (2, 0) with the group's mean: (1, -1); with `rloo`, less the mean of the others: (2, -2).
+    """
+    values = penalty.detach().double()
+    own = values.new_ones(values.shape).bool() if own is None else own
+    if baseline == "none" or values.numel() == 0:
+        return values.masked_fill(~own, 0.0)
+    over = "batch" if baseline == "batch" else "group"
+    sets, members = _sets(values, over), _sets(own, over)
+    centred = _centred_by_own(sets, members)
+    if baseline == "rloo":
+        count = members.sum(dim=1, keepdim=True)
+        centred = centred * count / (count - 1).clamp(min=1)
+    return centred.masked_fill(~members, 0.0).reshape(values.shape)
 
 
 def _sets(values: Tensor, over: str) -> Tensor:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import warnings
 
-from chord.advantages import SrftAdvantage
 from chord.config import ConfigError, TrainConfig, config_errors, registered_name
 from chord.data.base import SPLITS, Data, DataConfig
 from chord.evaluation import Evaluation
@@ -20,7 +19,6 @@ def check(config: TrainConfig) -> None:
     check_pairing(config)
     check_gate(config)
     check_target(config)
-    check_signed(config)
     check_amounts(config.evaluation, config.data)
 
 
@@ -206,16 +204,6 @@ def check_target(config: TrainConfig) -> None:
         raise ConfigError(
             f"target.temperature={target.temperature}: must be rollout.temperature={temperature} "
             "with target.estimator=sampled; or use target.estimator=exact"
-        )
-
-
-def check_signed(config: TrainConfig) -> None:
-    """Where the KL lowers rewards, no answer would count as right any more."""
-    kl = config.objective.kl
-    if isinstance(config.advantage, SrftAdvantage) and kl.coef > 0 and kl.where == "reward":
-        raise ConfigError(
-            "objective.kl.where=reward: advantage=srft reads from the reward whether an answer is "
-            "right; use objective.kl.where=loss"
         )
 
 

@@ -41,7 +41,7 @@ def weight_metrics(weights: Tensor, probabilities: Tensor) -> dict[str, float]:
 
 
 def group_metrics(scores: Tensor) -> dict[str, float]:
-    """Shares of groups in which all answers, or none, are right: they carry no signal.
+    """Shares of groups in which all answers, or none, are right: their scores carry no signal.
 
     scores (P problems, K answers) in [0, 1]. For ((1, 1), (0, 1)): all right .5, all wrong 0.
     """

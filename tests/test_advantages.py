@@ -8,7 +8,7 @@ import pytest
 import torch
 from vectors import cases, f64
 
-from chord.advantages import Advantage, compute_advantages
+from chord.advantages import Advantage, SrftAdvantage, centred_penalty, compute_advantages
 
 
 def test_group_advantage_of_one_right_answer_in_four():
@@ -166,3 +166,46 @@ def test_an_unknown_name_is_refused(name, allowed):
     message = rf"^advantage\.{name}=mean: must be one of {allowed}$"
     with pytest.raises(ValueError, match=message):
         Advantage(**{name: "mean"})
+
+
+def test_a_penalty_is_centred_and_divided_by_no_spread():
+    penalty = f64([[0.3, 0.1, 0.2, 0.2], [0.0, 0.4, 0.0, 0.0]])
+    # Group means .2 and .1; the batch's is .15; K / (K - 1) = 4/3 for the mean of the others.
+    group = f64([[0.1, -0.1, 0, 0], [-0.1, 0.3, -0.1, -0.1]])
+    for baseline in ("group", "all", "on_policy"):
+        found = centred_penalty(penalty, baseline=baseline)
+        torch.testing.assert_close(found, group, rtol=0, atol=1e-15)
+    rloo = centred_penalty(penalty, baseline="rloo")
+    torch.testing.assert_close(rloo, group * 4 / 3, rtol=0, atol=1e-15)
+    batch = centred_penalty(penalty, baseline="batch")
+    torch.testing.assert_close(batch, penalty - 0.15, rtol=0, atol=1e-15)
+    assert torch.equal(centred_penalty(penalty, baseline="none"), penalty)
+    # The last one of each is an expert's: no penalty, and in no mean. (.3 + .1 + .2) / 3 = .2 and
+    # .4 / 3; over the batch 1 / 6.
+    own = torch.tensor([[True, True, True, False]] * 2)
+    found = centred_penalty(penalty, baseline="group", own=own)
+    third = 0.4 / 3
+    wanted = f64([[0.1, -0.1, 0, 0], [-third, 2 * third, -third, 0]])
+    torch.testing.assert_close(found, wanted, rtol=0, atol=1e-15)
+    found = centred_penalty(penalty, baseline="batch", own=own)
+    wanted = (penalty - 1 / 6).masked_fill(~own, 0.0)
+    torch.testing.assert_close(found, wanted, rtol=0, atol=1e-15)
+    assert centred_penalty(f64([[1 / 3] * 8]), baseline="group").any().item() is False
+    assert centred_penalty(penalty[:0], baseline="batch").shape == (0, 4)
+
+
+def test_what_is_whitened_is_penalised_around_the_mean_too():
+    penalty = f64([[0.3, 0.1], [0.0, 0.0]])
+    for scale, wanted in (("whiten", penalty - 0.1), ("group", penalty)):
+        found = Advantage(baseline="none", scale=scale).penalty(penalty)
+        torch.testing.assert_close(found, wanted, rtol=0, atol=1e-15)
+
+
+def test_right_is_what_the_scores_say_and_not_the_rewards():
+    # Answers of half a nat a token: .1 e^.5. The second is right and lost .05 for its length, the
+    # third is wrong and was well formed.
+    rewards, scores = f64([[1, 0.95, 1, 0]]), f64([[1, 1, 0, 0]])
+    entropy = f64([[0.5] * 4])
+    found = SrftAdvantage()(rewards, entropy=entropy, scores=scores)
+    right = 0.1 * math.exp(0.5)
+    torch.testing.assert_close(found, f64([[right, right, -1, -1]]), rtol=0, atol=1e-15)

@@ -219,11 +219,6 @@ def test_suggestions_name_the_nearest_and_all() -> None:
     assert suggest("zzz", ["a"]) == " (allowed: a)"
 
 
-def test_signed_advantages_and_a_kl_in_the_reward_contradict_each_other() -> None:
-    line = error_line("experiment=srft", "objective.kl.coef=.1", "objective.kl.where=reward")
-    assert line.startswith("objective.kl.where=reward: advantage=srft reads")
-
-
 @pytest.mark.parametrize(
     ("group", "option"), [each for each in OPTIONS if each[1] in SCHEMAS[each[0]]]
 )

@@ -15,6 +15,7 @@ from chord.data.batch import collate
 from chord.gradients import kl_in_reward
 from chord.models.scoring import scatter
 from chord.module import ChordModule
+from chord.rewards import Grade
 from chord.rollout.sampling import draw_uniforms, sample
 
 Build = Callable[..., TrainConfig]
@@ -35,9 +36,12 @@ def drawing(module: ChordModule, rounds: list[str], telling: str) -> list[int]:
     turns = itertools.count()
     keys = {problems[name].key for name in telling}
     module.data.problems = draw  # type: ignore[method-assign]
-    module.config.reward.reward = lambda problem, text: (  # type: ignore[method-assign]
-        float(next(turns) % 2) if problem.key in keys else 0.0
-    )
+
+    def graded(problems: Any, responses: Any, lengths: Any) -> list[Grade]:
+        scores = [float(p.key in keys and next(turns) % 2) for p in problems]
+        return [Grade(score, score) for score in scores]
+
+    module.config.reward.graded = graded  # type: ignore[method-assign]
     return asked
 
 

@@ -56,7 +56,7 @@ _ALPHA = Section(
 _REWARDS = Section(
     name="Rewards",
     text="Of the answers a train step samples. Problems with only right or only wrong answers give "
-    "no signal. A run that is pure SFT has no rewards.",
+    "no signal by their scores. A run that is pure SFT has no rewards.",
     charts=(
         _share("verifier's score", "rollout/score", smoothing=SMOOTH),
         _noisy("reward", "rollout/reward"),

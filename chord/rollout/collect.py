@@ -80,9 +80,9 @@ class Group:
         return sum(answer.graded.score for answer in self.answers) / max(1, len(self.answers))
 
     @property
-    def rewards(self) -> Tensor:
+    def scores(self) -> Tensor:
         """(K,) in float64."""
-        return torch.tensor([answer.graded.reward for answer in self.answers], dtype=torch.float64)
+        return torch.tensor([answer.graded.score for answer in self.answers], dtype=torch.float64)
 
 
 class Collector:
@@ -109,7 +109,7 @@ class Collector:
         for redraw in range(rounds):
             with whole(self.models.policy):
                 groups = self.round(step, redraw)
-            good = [g for g in groups if rounds == 1 or bool(group_signal(g.rewards[None]))]
+            good = [g for g in groups if rounds == 1 or bool(group_signal(g.scores[None]))]
             # Of all ranks the first ones count: a round's in rank order, then the next round's.
             counts = all_rows(torch.tensor([len(good)]))[0].tolist()
             kept += good[: max(0, wanted - count - sum(counts[: rank()]))]
@@ -229,7 +229,7 @@ class Collector:
         own = tokens if expert is None else tokens.within(~expert)
         rewards = torch.tensor([a.graded.reward for a in answers], dtype=torch.float64)
         rewards = rewards.reshape(shape).to(device)
-        kl, mean_kl = self.config.objective.kl, None
+        kl, mean_kl, penalty = self.config.objective.kl, None, torch.zeros_like(rewards)
         if kl.coef > 0 and kl.where == "reward":
             penalty = kl_in_reward(
                 self.models,
@@ -238,11 +238,12 @@ class Collector:
                 temperature=config.temperature,
                 micro_batch=self.config.trainer.micro_batch,
             )
-            rewards = rewards - penalty.reshape(shape)
+            penalty = penalty.reshape(shape)
             totals = torch.stack([penalty.sum(), own.mask.sum().to(penalty.dtype)])
             penalty_sum, count = all_sum(totals).tolist()
             mean_kl = penalty_sum / kl.coef / max(1, count)
         scores = torch.tensor([a.graded.score for a in answers], dtype=torch.float64, device=device)
+        scores = scores.reshape(shape)
         dtype = self.models.dtype
         nothing = torch.zeros(0, dtype=dtype)
         logprobs = torch.cat([nothing, *(a.logprobs for a in answers)]).to(device)
@@ -251,8 +252,8 @@ class Collector:
         rows = RolloutRows(
             tokens=tokens,
             old_logprobs=scatter(logprobs, own.mask),
-            advantages=self.advantages(rewards, answers).flatten().to(dtype),
-            signal=step_signal(scores).to(dtype),
+            advantages=self.advantages(rewards, scores, penalty, answers).flatten().to(dtype),
+            signal=step_signal(scores.flatten()).to(dtype),
             finished=torch.tensor([a.finished for a in answers], dtype=torch.bool, device=device),
             expert=expert,
             correction=None if weights is None else scatter(weights.to(device), own.mask),
@@ -263,8 +264,8 @@ class Collector:
             texts=[a.text for a in answers],
             finished=[a.finished for a in answers],
             styled=[self.data.is_expert_style(a.text) for a in answers],
-            scores=scores.reshape(shape),
-            rewards=rewards,
+            scores=scores,
+            rewards=rewards - penalty,
             entropies=torch.cat([nothing, *(a.entropies for a in answers)]).to(device),
             kl=mean_kl,
             rounds=rounds,
@@ -287,15 +288,19 @@ class Collector:
             cap=config.correction_cap,
         )
 
-    def advantages(self, rewards: Tensor, answers: Sequence[Answer]) -> Tensor:
+    def advantages(
+        self, rewards: Tensor, scores: Tensor, penalty: Tensor, answers: Sequence[Answer]
+    ) -> Tensor:
         """Advantages of our groups (P, K); statistics over the batch are taken over all ranks."""
+        advantage, shape = self.config.advantage, rewards.shape
         own = torch.tensor([len(a.sampled) > 0 for a in answers], device=rewards.device)
-        own = own.reshape(rewards.shape)
         spread = [float(a.entropies.double().mean()) if a.sampled else 0.0 for a in answers]
         entropy = torch.tensor(spread, dtype=torch.float64, device=rewards.device)
-        entropy = entropy.reshape(rewards.shape)
-        gathered, start = all_rows(torch.stack([rewards, own.double(), entropy], dim=-1))
-        everyone = self.config.advantage(
-            gathered[..., 0], own=gathered[..., 1] > 0, entropy=gathered[..., 2]
-        )
-        return everyone[start : start + rewards.shape[0]]
+        columns = [rewards, scores, penalty, own.double().reshape(shape), entropy.reshape(shape)]
+        gathered, start = all_rows(torch.stack(columns, dim=-1))
+        rewards, scores, penalty, own, entropy = gathered.unbind(dim=-1)
+        verdicts = {"scores": scores} if advantage.reads_scores else {}
+        everyone = advantage(rewards, own=own > 0, entropy=entropy, **verdicts)
+        if bool(penalty.any()):
+            everyone = everyone - advantage.penalty(penalty, own=own > 0)
+        return everyone[start : start + shape[0]]
