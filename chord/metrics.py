@@ -110,9 +110,11 @@ def branch_metrics(
         if count > 0:
             metrics |= {
                 "rollout/entropy": float(torch.cat(rl.entropy).mean()),
-                "rl/logprob_gap": float(torch.cat(rl.gap).max()),
                 **{f"rl/{name}": value / count for name, value in rl.sums.items()},
             }
+            if rl.sampled:
+                gap = torch.cat(rl.logprobs) - torch.cat(rl.sampled)
+                metrics["rl/logprob_gap"] = float(gap.abs().max())
             if rl.kl:
                 metrics["rl/kl"] = float(torch.cat(rl.kl).mean())
         if rl.off_logprobs:

@@ -26,6 +26,7 @@ from chord.processes import average_gradients, local, shard, shards
 from chord.recorder import StepRecord
 from chord.rollout.collect import Collector
 from chord.rollout.engines import join
+from chord.rollout.mismatch import first_seen
 from chord.schedules.base import OF_EXPERTS
 from chord.stepping import take_step
 
@@ -109,9 +110,11 @@ class ChordModule(LightningModule):
         sampled = time.perf_counter()
         self.metrics = {"alpha": plan.alpha, "lr": self.set_learning_rates(step), **plan.metrics}
         seconds_loss = seconds_update = 0.0
-        for _ in range(self.config.rollout.updates):
+        for number in range(self.config.rollout.updates):
             before = time.perf_counter()
             sft, rl, updating = self.update(step, plan)
+            if number == 0 and rl is not None and plan.rollouts is not None:
+                plan.rollouts = first_seen(plan.rollouts, rl)
             seconds_update += updating
             seconds_loss += time.perf_counter() - before - updating
         self.metrics |= branch_metrics(plan.shares, sft, rl, own=plan.own)

@@ -157,7 +157,7 @@ def test_one_round_is_one_call_of_sample_bit_for_bit(small_config: Build, settin
         advantages = config.advantage(rewards.reshape(rollout.problems, rollout.group_size))
         assert torch.equal(found.rows.tokens.input_ids, rows.input_ids)
         assert torch.equal(found.rows.tokens.mask, rows.mask)
-        assert torch.equal(found.rows.old_logprobs, scatter(samples.logprobs, rows.mask))
+        assert torch.equal(found.rows.sampler_logprobs, scatter(samples.logprobs, rows.mask))
         assert torch.equal(found.entropies, samples.entropies)
         dtype = found.rows.advantages.dtype
         assert torch.equal(found.rows.advantages, advantages.flatten().to(dtype))

@@ -97,7 +97,7 @@ def test_the_last_of_a_group_is_the_experts_whole_answer(small_config: Build) ->
             assert rollouts.texts[row] == answer
             assert rollouts.finished[row]
             assert rollouts.scores.flatten()[row] == 1
-            assert not rows.old_logprobs[row].any()
+            assert not rows.sampler_logprobs[row].any()
     # An untrained model is never right: 3/4 for the expert, -1/4 for the others, over std 1/2.
     expected = f64([-0.25, -0.25, -0.25, 0.75]).repeat(2) / 0.500001
     torch.testing.assert_close(rows.advantages, expected, atol=1e-12, rtol=0)
@@ -168,7 +168,7 @@ def test_own_tokens_after_a_prefix_have_the_ratio_one(small_config: Build, setti
     for row in range(8):
         for place, logprob, _ in row_tokens(module.policy, rows.tokens, row, temperature=0.8):
             expected = 0.0 if rows.expert[row, place] else float(logprob.detach())
-            assert float(rows.old_logprobs[row, place]) == pytest.approx(expected, abs=1e-9)
+            assert float(rows.sampler_logprobs[row, place]) == pytest.approx(expected, abs=1e-9)
     grpo = plan_gradient(module, plan)
     assert grpo.norm() > 0
     metrics = branch_metrics(plan.shares, None, module.add_rl(plan))
@@ -197,7 +197,7 @@ def test_stages_give_less_where_earlier_answers_are_right(
         alone = module_of(small_config(*PAIRED, *GROUP)).collect(0)
         assert rollouts.texts == alone.texts
         torch.testing.assert_close(
-            rollouts.rows.old_logprobs, alone.rows.old_logprobs, atol=1e-12, rtol=0
+            rollouts.rows.sampler_logprobs, alone.rows.sampler_logprobs, atol=1e-12, rtol=0
         )
 
 

@@ -88,7 +88,7 @@ def test_kl_in_the_reward_lowers_it_by_the_sum_over_the_answer(small_config: Bui
     with torch.no_grad():
         logprobs = teacher(batch.input_ids)[:, :-1].log_softmax(-1)
     chosen = logprobs.gather(-1, batch.targets.unsqueeze(-1)).squeeze(-1) * batch.mask
-    k1 = (before.rows.old_logprobs - chosen).sum(dim=1).reshape(before.rewards.shape)
+    k1 = (before.rows.sampler_logprobs - chosen).sum(dim=1).reshape(before.rewards.shape)
     torch.testing.assert_close(after.rewards, before.rewards - 0.5 * k1)
     assert after.metrics()["rl/kl"] == pytest.approx(float(k1.sum() / batch.mask.sum()))
 

@@ -174,7 +174,7 @@ def test_expert_tokens_enter_no_term_of_the_objective(objective: Objective) -> N
     mixed, seen = step(rows, OffPolicy(), objective)
     own, alone = step(rows, OffPolicy(loss="none"), objective)
     assert seen.sums == pytest.approx(alone.sums, abs=1e-12)
-    for name in ("logprobs", "entropy", "kl", "gap"):
+    for name in ("logprobs", "entropy", "kl"):
         one, other = getattr(seen, name), getattr(alone, name)
         assert len(one) == len(other)
         for a, b in zip(one, other, strict=True):

@@ -75,7 +75,7 @@ def by_hand(
             norm = [0.0, 0.0]
             if share.rl > 0:
                 policy.zero_grad()
-                add_rl_gradient(
+                seen = add_rl_gradient(
                     models,
                     rollouts.rows,
                     config.objective,
@@ -84,6 +84,8 @@ def by_hand(
                     temperature=1.0,
                     max_length=rollout.max_new_tokens,
                 )
+                if rollouts.rows.old_logprobs is None:
+                    rollouts.rows.old_logprobs = seen.table
                 norm[0] = float(torch.nn.utils.clip_grad_norm_(policy.parameters(), 0.01))
                 first.param_groups[0]["lr"] = 1e-3
                 first.step()

@@ -7,7 +7,7 @@ micro-batches and ranks before the first backward. They return what the log need
 from chord.gradients.experts import add_sft_gradient
 from chord.gradients.rollouts import add_rl_gradient
 from chord.gradients.rows import ExpertRows, Models, OffPolicy, RolloutRows, Tokens
-from chord.gradients.terms import kl_in_reward
+from chord.gradients.terms import kl_in_reward, own_logprobs
 
 __all__ = [
     "ExpertRows",
@@ -18,4 +18,5 @@ __all__ = [
     "add_rl_gradient",
     "add_sft_gradient",
     "kl_in_reward",
+    "own_logprobs",
 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 
 from chord.distributed import all_sum, world_size
@@ -32,9 +33,18 @@ def add_rl_gradient(
 
     What an expert wrote in them is left to `off_policy`: it never enters the objective, the KL
     term or the entropy bonus, whose tokens must be samples of the policy.
+
+    In the first update on the rows, which have no `old_logprobs` yet, this pass gives them: each
+    ratio is exactly 1, whatever the precision and however the rows are cut. They are left in
+    `Tokens.table`, for further updates on the same rows.
     """
     seen, off_policy = Tokens(), off_policy or OffPolicy()
-    rows = _learnable(rows, objective)
+    if rows.old_logprobs is None:
+        seen.table = torch.zeros(rows.tokens.mask.shape, dtype=models.dtype).to(
+            models.policy.device
+        )
+    learnable = _learnable(rows, objective)
+    rows = rows.select(learnable)
     if off_policy.loss == "none":
         rows = rows.own()
     own_rows = rows.own()
@@ -59,9 +69,11 @@ def add_rl_gradient(
         everything = score(models.policy, piece.tokens)
         scored = everything if experts is None else everything[mask[piece.tokens.mask]]
         values = terms(scored, own.tokens, top_k=top_k)
-        losses, sums = objective.token_losses(
-            scatter(values.logprobs, mask), piece.old_logprobs, piece.advantages, mask
-        )
+        logprobs = scatter(values.logprobs, mask)
+        old = logprobs.detach() if piece.old_logprobs is None else piece.old_logprobs
+        if seen.table is not None:
+            seen.table[learnable[index], : mask.shape[1]] = old
+        losses, sums = objective.token_losses(logprobs, old, piece.advantages, mask)
         if piece.correction is not None:
             losses = losses * piece.correction
         losses = losses + scatter(values.added, mask)
@@ -78,16 +90,16 @@ def add_rl_gradient(
         backward(share * world_size() * loss)
         seen.loss += float(loss.detach())
         terms.record(values, seen)
-        gap = values.logprobs.detach() - piece.old_logprobs[own.tokens.mask]
-        seen.gap.append(gap.abs())
+        if piece.sampler_logprobs is not None:
+            seen.sampled.append(piece.sampler_logprobs[own.tokens.mask])
         for name, value in sums.items():
             seen.add(name, value)
     return seen
 
 
-def _learnable(rows: RolloutRows, objective: Objective) -> RolloutRows:
+def _learnable(rows: RolloutRows, objective: Objective) -> Tensor:
     """The rows that count: taken out before counting, masked answers leave every aggregation."""
     if objective.overlong == "keep":
-        return rows
+        return torch.arange(len(rows.advantages), device=rows.advantages.device)
     assert rows.finished is not None, "objective.overlong=mask needs to know what was cut off"
-    return rows.select(rows.finished.nonzero().squeeze(1))
+    return rows.finished.nonzero().squeeze(1)

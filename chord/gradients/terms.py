@@ -8,10 +8,11 @@ import torch
 from torch import Tensor
 
 from chord.data.batch import TokenBatch, micro_batches
-from chord.gradients.rows import Models, Tokens
+from chord.gradients.rows import Models, RolloutRows, Tokens
 from chord.losses import Kl, Objective, token_entropy
 from chord.models.policy import Policy
 from chord.models.scoring import Scored, pack, scatter, score, unpack
+from chord.models.sharing import policy_batches
 from chord.weightings import TokenStats, token_logprobs, token_stats
 
 
@@ -124,3 +125,19 @@ def kl_in_reward(
         (per_token,) = scored.map(of_tokens, targets, to_other.other(batch))
         penalty[index] = scatter(per_token, batch.mask).sum(dim=1).double()
     return kl.coef * penalty
+
+
+@torch.no_grad()
+def own_logprobs(
+    models: Models, rows: RolloutRows, *, temperature: float, micro_batch: int = 0
+) -> Tensor:
+    """Log-probabilities (B, T) of the policy's own tokens, cut as the training pass cuts them."""
+    own = rows.own().tokens
+    table = torch.zeros(own.mask.shape, dtype=models.dtype, device=own.mask.device)
+    for index in policy_batches(models.policy, rows.tokens, micro_batch):
+        piece = rows.select(index)
+        batch = piece.own().tokens
+        scored = score(models.policy, piece.tokens)[batch.mask[piece.tokens.mask]]
+        logprobs = scored.logprobs(batch.targets[batch.mask], temperature=temperature)
+        table[index, : batch.mask.shape[1]] = scatter(logprobs, batch.mask)
+    return table

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import torch
@@ -12,7 +12,7 @@ from torch import Tensor
 from chord.data.batch import Problem, collate
 from chord.distributed import all_rows, all_sum, part_of, rank
 from chord.feedback import step_signal
-from chord.gradients import Models, RolloutRows, kl_in_reward
+from chord.gradients import Models, RolloutRows, kl_in_reward, own_logprobs
 from chord.losses import group_signal
 from chord.metrics import Rollouts
 from chord.models.scoring import scatter
@@ -43,11 +43,12 @@ class Answer:
     given: Given
     sampled: list[int]
     logprobs: Tensor
+    """As the policy has them; while it samples, if it has answered itself."""
     entropies: Tensor
     finished: bool
     text: str
-    sampler_logprobs: Tensor | None = None
-    """As the engine has them, where it is not the policy."""
+    sampler_logprobs: Tensor
+    """As whatever sampled the tokens has them."""
     grade: Grade | None = None
     """Once it was graded."""
 
@@ -177,8 +178,8 @@ class Collector:
         )
         sizes = [len(response) for response in samples.responses]
         logprobs, entropies = samples.logprobs.split(sizes), samples.entropies.split(sizes)
-        told = samples.sampler_logprobs
-        sampler = [None] * len(sizes) if told is None else told.split(sizes)
+        told = samples.logprobs if samples.sampler_logprobs is None else samples.sampler_logprobs
+        sampler = told.split(sizes)
         answers = [
             Answer(
                 given=given[row // count],
@@ -197,7 +198,7 @@ class Collector:
         """The whole of the expert's answer, with its end token."""
         nothing = torch.zeros(0, dtype=self.models.dtype)
         text = self.data.pair_with(group.problem.key).response
-        return Answer(group.expert, [], nothing, nothing, finished=True, text=text)
+        return Answer(group.expert, [], nothing, nothing, True, text, nothing)
 
     def add(self, groups: Sequence[Group], answers: Sequence[Answer]) -> None:
         """Grade an answer to each of `groups`, and add it; one that was cut off is no answer."""
@@ -246,18 +247,19 @@ class Collector:
         scores = scores.reshape(shape)
         dtype = self.models.dtype
         nothing = torch.zeros(0, dtype=dtype)
-        logprobs = torch.cat([nothing, *(a.logprobs for a in answers)]).to(device)
-        mismatch = self.mismatch(answers)
-        weights = mismatch.weights
+        told = torch.cat([nothing, *(a.sampler_logprobs for a in answers)]).to(device)
         rows = RolloutRows(
             tokens=tokens,
-            old_logprobs=scatter(logprobs, own.mask),
+            old_logprobs=None,
             advantages=self.advantages(rewards, scores, penalty, answers).flatten().to(dtype),
             signal=step_signal(scores.flatten()).to(dtype),
             finished=torch.tensor([a.finished for a in answers], dtype=torch.bool, device=device),
             expert=expert,
-            correction=None if weights is None else scatter(weights.to(device), own.mask),
+            sampler_logprobs=scatter(told, own.mask),
         )
+        mismatch = self.mismatch(rows, answers)
+        if mismatch.weights is not None:
+            rows = replace(rows, correction=scatter(mismatch.weights, own.mask))
         return Rollouts(
             rows=rows,
             problems=[group.problem for group in groups for _ in group.answers],
@@ -274,16 +276,29 @@ class Collector:
             failures=[a.graded.failure for a in answers] if self.config.reward.fallible else None,
         )
 
-    def mismatch(self, answers: Sequence[Answer]) -> Mismatch:
-        """How far the policy is from the engine; nothing where it has answered itself."""
-        if isinstance(self.engine, Native):
+    def mismatch(self, rows: RolloutRows, answers: Sequence[Answer]) -> Mismatch:
+        """How far the policy is from what sampled, where that has to be known before the update.
+
+        Another engine's answers have been scored by the policy when they came. The policy's own are
+        scored here if they are to be corrected; else the training pass tells how far they are.
+        """
+        config, mask = self.config.rollout, rows.own().tokens.mask
+        assert rows.sampler_logprobs is not None
+        if not isinstance(self.engine, Native):
+            nothing = torch.zeros(0, dtype=self.models.dtype)
+            logprobs = torch.cat([nothing, *(a.logprobs for a in answers)]).to(mask.device)
+        elif config.correct_native:
+            logprobs = own_logprobs(
+                self.models,
+                rows,
+                temperature=config.temperature,
+                micro_batch=self.config.trainer.micro_batch,
+            )[mask]
+        else:
             return Mismatch({}, None)
-        config = self.config.rollout
-        nothing = torch.zeros(0, dtype=self.models.dtype)
-        told = [nothing if a.sampler_logprobs is None else a.sampler_logprobs for a in answers]
         return compare(
-            torch.cat([nothing, *(a.logprobs for a in answers)]),
-            torch.cat([nothing, *told]),
+            logprobs,
+            rows.sampler_logprobs[mask],
             threshold=config.correction_threshold,
             cap=config.correction_cap,
         )

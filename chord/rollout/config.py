@@ -66,6 +66,9 @@ class RolloutConfig:
     weighted by p / q; 0 always, inf never."""
     correction_cap: float = 2.0
     """Largest such weight."""
+    correct_native: bool = False
+    """Weight tokens so, too, where the policy itself has sampled: in bfloat16 its sampling with a
+    cache gives other probabilities than its training pass."""
     total_steps: int = 1
 
     def __post_init__(self) -> None:
