@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -28,7 +30,7 @@ from chord.models.policy import Policy
 from chord.module import ChordModule
 from chord.plots import plot_run
 from chord.processes import whole
-from chord.recorder import EVALUATIONS, Recorder, read_rows
+from chord.recorder import EVALUATIONS, Recorder, TamperedError, read_rows
 from chord.run import RunDirectory
 from chord.signals import Signals, Stopped
 from chord.stepping import DivergedError
@@ -67,6 +69,15 @@ class Outcome:
         return self.validation[metric]
 
 
+@contextmanager
+def errors_said() -> Iterator[None]:
+    """What may go wrong on the way is said in its own words, without a traceback."""
+    try:
+        yield
+    except (DivergedError, TamperedError) as error:
+        raise ConfigError(str(error)) from error
+
+
 @dataclass
 class Run:
     """A configured run with its open files; `complete` does all of it."""
@@ -93,7 +104,7 @@ class Run:
             max_steps=config.steps * config.rollout.updates,
             callbacks=self.callbacks(module, signals),
         )
-        with ending_together(trainer):
+        with ending_together(trainer), errors_said():
             self.fit(module, trainer, signals)
             return self.finish(module, trainer.strategy.root_device)
 
@@ -128,8 +139,6 @@ class Run:
                 ckpt_path=self.directory.path / CHECKPOINT if self.completed else None,
                 weights_only=True,
             )
-        except DivergedError as error:
-            raise ConfigError(str(error)) from error
         except Stopped as stopped:
             raise stopped.__cause__ or stopped from None
         except SystemExit as stopped:

@@ -36,6 +36,7 @@ TIMINGS = "timings.jsonl"
 EVALUATIONS = "evaluations.jsonl"
 COMPLETIONS = "completions.jsonl"
 SAMPLES = "samples.jsonl"
+APPENDED = (METRICS, TIMINGS, EVALUATIONS, COMPLETIONS)
 STATUS = "status.json"
 RUNNING, FINISHED, FAILED, INTERRUPTED = "running", "finished", "failed", "interrupted"
 """How a run is going on, or ended, as its `status.json` says."""
@@ -67,6 +68,10 @@ class StepRecord:
     completions: Sequence[Mapping[str, Any]] = ()
 
 
+class TamperedError(ValueError):
+    """Somebody else has changed a file of the run."""
+
+
 class Recorder:
     """Writes one run directory's rows. Every row reaches the operating system before it returns.
 
@@ -76,6 +81,7 @@ class Recorder:
     def __init__(self, run_dir: str | Path) -> None:
         self.run_dir = Path(run_dir)
         self._evaluated = {_identity(row) for row in read_rows(self.run_dir / EVALUATIONS)}
+        self._sizes: dict[str, int] = {}
 
     def train(
         self, step: int, metrics: Mapping[str, Any], timings: Mapping[str, Any] | None = None
@@ -120,6 +126,11 @@ class Recorder:
             lambda row: row["step"] <= step and row.get("split") != "test",
         )
         self._evaluated = {_identity(row) for row in read_rows(self.run_dir / EVALUATIONS)}
+        self._sizes = {name: _size(self.run_dir / name) for name in APPENDED}
+
+    def lacking(self, step: int) -> int:
+        """How many of the first `step` train steps have no row."""
+        return step - len({row["step"] for row in self._metrics()} & set(range(step)))
 
     def history(self) -> list[Row]:
         """All rows in the order a tracker must receive them: the evaluation after t steps, then
@@ -134,9 +145,19 @@ class Recorder:
         return read_rows(self.run_dir / METRICS)
 
     def _append(self, name: str, rows: Sequence[Mapping[str, Any]]) -> None:
-        if rows:
-            with (self.run_dir / name).open("a", encoding="utf-8") as file:
-                file.write("".join(_line(row) for row in rows))
+        if not rows:
+            return
+        path = self.run_dir / name
+        content = "".join(_line(row) for row in rows).encode()
+        size = _size(path)
+        if size != self._sizes.setdefault(name, size):
+            raise TamperedError(
+                f"{path}: was removed or changed while the run was writing it; "
+                f"resume={self.run_dir} goes on from the last checkpoint, without the rows it lacks"
+            )
+        with path.open("ab") as file:
+            file.write(content)
+        self._sizes[name] = size + len(content)
 
 
 def read_status(path: Path) -> dict[str, object]:
@@ -169,6 +190,10 @@ def _lines(path: Path) -> Iterator[tuple[bytes, Row]]:
         if not isinstance(row, dict):
             raise ValueError(f"{path}, line {number}: not a JSON object")
         yield line, row
+
+
+def _size(path: Path) -> int:
+    return path.stat().st_size if path.exists() else 0
 
 
 def _rewrite(path: Path, keep: Callable[[Row], bool]) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
-from contextlib import ExitStack, closing, contextmanager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, closing, contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,6 +25,7 @@ from chord.config import (
     config_errors,
     schema_names,
 )
+from chord.directory.lock import held
 from chord.identity.contents import contents, read_from_hub, refuse_changed
 from chord.identity.histories import VERSION, Contents, changed, difference
 from chord.launch import SURE, first, follow, leads
@@ -81,10 +82,21 @@ def train(config: TrainConfig, run: RunDirectory) -> Outcome | None:
 
     None on a process that isn't the run's first.
 
-    Raises `ConfigError` where a checkpoint or model can't be read.
+    Raises `ConfigError` where a checkpoint or model can't be read, or another process writes the
+    run.
     """
-    with recorded(run) if leads(config.trainer) else nullcontext():
+    with owned(run, config), recorded(run) if leads(config.trainer) else nullcontext():
         return train_unrecorded(config, run)
+
+
+def owned(run: RunDirectory, config: TrainConfig) -> AbstractContextManager[None]:
+    """A context within which no other run writes into the directory of this one.
+
+    Of a run's several processes it is the first that has it.
+    """
+    if not leads(config.trainer):
+        return nullcontext()
+    return held(run.path, "hydra.run.dir" if config.resume is None else "resume")
 
 
 def train_unrecorded(config: TrainConfig, run: RunDirectory) -> Outcome | None:
@@ -137,10 +149,10 @@ def load(config: TrainConfig, run: RunDirectory, data: Data) -> tuple[Saved, Mod
     Raises ValueError for what can't be read, or does not go together.
     """
     from chord.build import build_models, check_models, prepare_reward
-    from chord.checkpoint import load_weights, read_checkpoint
+    from chord.checkpoint import Saved, load_weights, read_checkpoint
     from chord.imitation import open_cache
 
-    saved = read_checkpoint(run.path)
+    saved = Saved() if config.resume is None else read_checkpoint(run.path)
     if saved.completed > config.steps:
         raise ConfigError(f"steps={config.steps}: the run has already taken {saved.completed}")
     prepare_reward(config, data)
@@ -209,6 +221,12 @@ def write(run: RunDirectory, recorder: Recorder, completed: int, now: Contents) 
     run.write()
     begin(run)
     recorder.truncate(completed)
+    if lacking := recorder.lacking(completed):
+        print(
+            f"warning: resume={run.path}: metrics.jsonl lacks the rows of {lacking} of the "
+            f"{completed} steps that were taken",
+            file=sys.stderr,
+        )
 
 
 def note_changed_meanwhile(config: TrainConfig, run: RunDirectory) -> None:

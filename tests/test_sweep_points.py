@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import socket
 from pathlib import Path
 
 import pytest
@@ -16,9 +18,9 @@ from omegaconf import OmegaConf
 from sweeps import Command, command
 
 from chord.config import ConfigError, TrainConfig, parse, reading_conf, register
+from chord.directory.lock import held
 from chord.sweep import beforehand
 from chord.sweep.beforehand import check_beforehand, check_run
-from chord.sweep.directory import held
 from chord.sweep.jobs import numbered
 from chord.sweep.launchers import cores, prepared
 from chord.sweep.points import Point, check_points, varying
@@ -89,7 +91,8 @@ def test_another_command_cannot_go_on_with_a_sweep(command: Command) -> None:
     assert command.out.count("finished before") == 2
     with held(command.where / "s", "x"):
         assert command("-m", "seed=0,1", "steps=1", "resume_sweep=s") == 1
-    assert command.err == "error: hydra.sweep.dir=s: another process is still working on it\n"
+    us = f"process {os.getpid()} on {socket.gethostname()}"
+    assert command.err.startswith(f"error: resume_sweep=s: is in use by {us}, since ")
 
 
 def test_equal_data_and_models_are_looked_at_once_and_only_here(
@@ -264,7 +267,7 @@ def test_jobs_at_a_time_times_threads_are_the_cores(monkeypatch: pytest.MonkeyPa
 def test_a_directory_is_let_go_of(tmp_path: Path) -> None:
     with (
         held(tmp_path, "x"),
-        pytest.raises(ConfigError, match=r"^x=.*: another process"),
+        pytest.raises(ConfigError, match=r"^x=.*: is in use by process \d+ on "),
         held(tmp_path, "x"),
     ):
         pass

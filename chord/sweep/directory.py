@@ -11,8 +11,7 @@ import json
 import os
 import shlex
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -97,28 +96,6 @@ def refuse_another(path: Path, points: Sequence[Point]) -> None:
                     "start a new sweep"
                 )
             raise ConfigError(f"{tell} its job {point.number} is {theirs}, not {ours}: {command}")
-
-
-@contextmanager
-def held(path: Path, setting: str) -> Iterator[None]:
-    """Nobody else writes into a directory meanwhile; `ConfigError` where somebody does.
-
-    The system lets go of it when the process ends, however it does.
-    """
-    if sys.platform == "win32":
-        yield
-        return
-    import fcntl
-
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        raise ConfigError(f"{setting}={path}: another process is still working on it") from None
-    try:
-        yield
-    finally:
-        os.close(handle)
 
 
 def is_finished(path: Path, fingerprint: str) -> bool:

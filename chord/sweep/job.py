@@ -7,7 +7,8 @@ import math
 import os
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext, redirect_stderr, redirect_stdout
+from contextlib import ExitStack, contextmanager, nullcontext, redirect_stderr, redirect_stdout
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,16 +18,17 @@ from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
 from chord import cli
 from chord.config import ConfigError, TrainConfig, parse, schema_names
+from chord.directory.lock import held
 from chord.exits import writable_streams
 from chord.identity.contents import contents, refuse_changed
 from chord.launch import leads
-from chord.recorder import read_status
+from chord.recorder import FAILED, read_status
 from chord.run import RunDirectory, holds_run, open_run, resume_run
 from chord.sweep.devices import take_gpu
-from chord.sweep.directory import held, is_finished, known_contents, read_sweep
+from chord.sweep.directory import is_finished, known_contents, read_sweep
 from chord.sweep.launchers import SERIAL
 from chord.sweep.points import OF_THE_SWEEP, typed
-from chord.sweep.status import fingerprint, reason, recorded, stored_metric
+from chord.sweep.status import fingerprint, reason, record, recorded, stored_metric
 from chord.tracking.wandb import LONGEST_TAG
 
 # A launcher's process has imported nothing else of ours when it composes a job.
@@ -149,7 +151,17 @@ def _train(cfg: DictConfig, path: Path, number: int, label: str) -> float:
 
     run = _directory(cfg, path, label)
     run.sweep, run.job = HydraConfig.get().sweep.dir, number
-    with recorded(run) if leads(cfg.trainer) else nullcontext():
+    with ExitStack() as stack:
+        # Its own directory is held already.
+        if leads(cfg.trainer) and run.path.resolve() != path.resolve():
+            try:
+                stack.enter_context(held(run.path, "resume"))
+            except ConfigError as error:
+                # The status there is that of the run at work.
+                record(replace(run, path=path), FAILED, reason(error))
+                raise
+        if leads(cfg.trainer):
+            stack.enter_context(recorded(run))
         config = run.checked()
         outcome = train_unrecorded(config, run)
         return math.nan if outcome is None else outcome.metric(config.sweep_metric)

@@ -11,18 +11,21 @@ from pathlib import Path
 
 from hydra.core.plugins import Plugins
 from hydra.types import HydraContext, TaskFunction
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf, read_write
 
 from chord.config import ConfigError
+from chord.directory.lock import held
 from chord.overrides import typed
 from chord.recorder import FAILED, RUNNING, STATUS, read_status
 from chord.sweep.devices import gpus_each, shared_gpus, told
-from chord.sweep.directory import held, is_finished
+from chord.sweep.directory import is_finished
 from chord.sweep.launchers import all_awaited, launcher_name, parts, prepared
 from chord.sweep.points import Point
 from chord.sweep.status import reason, write_status
 from chord.sweep.table import print_table, status_of
 from chord.tracking.base import near
+
+OF_DIRECTORY = "hydra.sweep.dir="
 
 
 class SweepFailed(ConfigError):  # noqa: N818
@@ -76,6 +79,16 @@ class Jobs:
         """A job's run directory."""
         return self.directory / point.directory
 
+    def move(self, directory: Path) -> None:
+        """Take another directory than the configuration names, also for what composes the jobs."""
+        self.directory = directory
+        quoted = str(directory).replace("'", "\\'")
+        with read_write(self.config):
+            self.config.hydra.sweep.dir = str(directory)
+            said = list(self.config.hydra.overrides.hydra)
+            kept = [override for override in said if not override.startswith(OF_DIRECTORY)]
+            self.config.hydra.overrides.hydra = [*kept, f"{OF_DIRECTORY}'{quoted}'"]
+
     def is_finished(self, point: Point) -> bool:
         """Whether this job, and no other run in its directory, went to its end."""
         return is_finished(self.path(point), point.fingerprint)
@@ -90,7 +103,7 @@ class Jobs:
         hydra = [
             override
             for override in self.config.hydra.overrides.hydra
-            if not override.startswith(("hydra.mode=", "hydra.sweep.dir="))
+            if not override.startswith(("hydra.mode=", OF_DIRECTORY))
         ]
         words = shlex.join([*self.typed, *hydra])
         goes_on = typed("resume_sweep", near(self.directory))

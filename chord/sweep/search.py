@@ -22,13 +22,7 @@ from chord.config import ConfigError
 from chord.recorder import FAILED, FINISHED
 from chord.sweep.beforehand import check_beforehand
 from chord.sweep.devices import shared_gpus
-from chord.sweep.directory import (
-    held,
-    read_sweep,
-    refuse_shared,
-    refuse_strangers,
-    write_sweep,
-)
+from chord.sweep.directory import read_sweep, refuse_shared, refuse_strangers, write_sweep
 from chord.sweep.jobs import Jobs
 from chord.sweep.launchers import at_a_time, launcher_name
 from chord.sweep.points import Point, check_points
@@ -43,7 +37,7 @@ from chord.sweep.space import (
     typed_number,
 )
 from chord.sweep.status import stored_metric
-from chord.sweep.sweeper import finished, make_directory, resuming, skipping
+from chord.sweep.sweeper import finished, its_directory, resuming, skipping
 from chord.sweep.table import status_of
 
 JOB, DIRECTORY, VARIED = "job", "sweep", "varied"
@@ -74,11 +68,10 @@ def search(jobs: Jobs, own: Mapping[str, str], settings: SearchConfig) -> None:
             "without runs"
         )
     check_beforehand(checked, launcher_name(jobs.config))
-    make_directory(jobs.directory, own)
     gpus = len(shared_gpus(checked, launcher_name(jobs.config)))
     most = min(settings.trials, gpus or settings.trials)
     batch = settings.batch or at_a_time(jobs.config, jobs=most, threads=checked[0].threads)
-    with held(jobs.directory, "hydra.sweep.dir"):
+    with its_directory(jobs, own):
         OmegaConf.save(jobs.config, jobs.directory / "multirun.yaml")
         study = Study(jobs, settings, fixed)
         study.remember(study.ours())

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +14,12 @@ from omegaconf import DictConfig, OmegaConf
 
 from chord import overrides
 from chord.config import ConfigError
+from chord.directory.claim import is_fresh
+from chord.directory.lock import claim_new, held
 from chord.sweep.beforehand import check_beforehand
 from chord.sweep.directory import (
     equal_run,
     finished_runs,
-    held,
     holds_sweep,
     name_of,
     refuse_another,
@@ -80,11 +82,11 @@ def run_grid(jobs: Jobs, own: Mapping[str, str]) -> None:
     refuse_shared(points, jobs.subdir)
     if resuming(own):
         refuse_another(jobs.directory, points)
-    refuse_strangers(jobs.directory, points)
+    if not is_fresh(jobs.config, "sweep"):
+        refuse_strangers(jobs.directory, points)
     open_points = [point for point in points if not jobs.is_finished(point)]
     check_beforehand(open_points, launcher_name(jobs.config))
-    make_directory(jobs.directory, own)
-    with held(jobs.directory, "hydra.sweep.dir"):
+    with its_directory(jobs, own):
         OmegaConf.save(jobs.config, jobs.directory / "multirun.yaml")
         write_sweep(jobs.directory, jobs.typed, jobs.config.sweep_metric, points)
         jobs.points = points
@@ -103,14 +105,29 @@ def skipping(own: Mapping[str, str]) -> bool:
     return own.get("skip_finished", "").lower() == "true"
 
 
-def make_directory(path: Path, own: Mapping[str, str]) -> None:
-    """Make a sweep's directory, unless another sweep is in it."""
-    if holds_sweep(path) and not resuming(own):
+@contextmanager
+def its_directory(jobs: Jobs, own: Mapping[str, str]) -> Iterator[None]:
+    """Within, the sweep has a directory, into which no other sweep writes.
+
+    Raises `ConfigError` where another sweep is in it, or at it.
+    """
+    setting = "resume_sweep" if resuming(own) else "hydra.sweep.dir"
+    if is_fresh(jobs.config, "sweep"):
+        jobs.move(claim_new(jobs.directory, setting))
+    with held(jobs.directory, setting):
+        if not resuming(own):
+            # It may have come and gone in between.
+            refuse_a_second_sweep(jobs.directory)
+        yield
+
+
+def refuse_a_second_sweep(path: Path) -> None:
+    """Raise `ConfigError` where a new sweep would be written over another."""
+    if holds_sweep(path):
         raise ConfigError(
             f"hydra.sweep.dir={path}: already holds a sweep; "
             f"{overrides.typed('resume_sweep', path)} goes on with it"
         )
-    path.mkdir(parents=True, exist_ok=True)
 
 
 def finished(jobs: Jobs, points: Sequence[Point], *, skip: bool) -> dict[int, str]:

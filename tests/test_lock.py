@@ -1,0 +1,242 @@
+"""A directory has one writer, who is named to everybody else."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from datetime import datetime, tzinfo
+from pathlib import Path
+
+import pytest
+from sweeps import Command, command
+
+from chord.config import ConfigError
+from chord.directory import lock
+from chord.directory.lock import LOCK, OWNER, Hold, claim, claim_new, held
+from chord.recorder import Recorder, read_rows
+from chord.run import RunDirectory
+
+__all__ = ["command"]
+US = f"process {os.getpid()} on {socket.gethostname()}, since 2"
+
+
+@pytest.fixture(autouse=True)
+def let_go() -> Iterator[None]:
+    """What a test has claimed, no `held` block has taken over."""
+    yield
+    for hold in lock._claimed.values():
+        hold.release()
+    lock._claimed.clear()
+
+
+def elsewhere(directory: Path, *, fork: bool = False) -> subprocess.Popen[str]:
+    """A process that holds a directory until it is killed, itself or with a fork of it."""
+    code = "import sys, os, time; from pathlib import Path; from chord.directory.lock import held\n"
+    code += "with held(Path(sys.argv[1]), 'x'):\n"
+    code += f"    if {not fork} or os.fork(): print('held', flush=True)\n"
+    code += "    time.sleep(600)\n"
+    process = subprocess.Popen(
+        [sys.executable, "-c", code, str(directory)], stdout=subprocess.PIPE, text=True
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == "held\n"
+    return process
+
+
+def kill(process: subprocess.Popen[str]) -> None:
+    process.kill()
+    process.wait()
+    assert process.stdout is not None
+    process.stdout.close()
+
+
+def test_a_second_writer_is_told_who_the_first_is(tmp_path: Path) -> None:
+    with held(tmp_path / "run", "resume"):
+        with pytest.raises(ConfigError) as refused, held(tmp_path / "run", "resume"):
+            pass
+        assert str(refused.value).startswith(f"resume={tmp_path}/run: is in use by {US}")
+        assert str(refused.value).endswith("; wait until it has ended, or end it")
+        # The refused one has not undone the lock by closing its file.
+        with pytest.raises(ConfigError), held(tmp_path / "run", "resume"):
+            pass
+    with held(tmp_path / "run", "resume"):
+        pass
+
+
+def test_what_is_claimed_is_taken_over_once(tmp_path: Path) -> None:
+    claim(tmp_path, "x")
+    claim(tmp_path, "x")
+    with held(tmp_path, "x"), pytest.raises(ConfigError), held(tmp_path, "x"):
+        pass
+    with held(tmp_path, "x"):
+        pass
+
+
+def test_names_after_the_time_are_numbered_where_they_are_taken(tmp_path: Path) -> None:
+    names = [claim_new(tmp_path / "day" / "12-00-00", "x").name for _ in range(3)]
+    assert names == ["12-00-00", "12-00-00-2", "12-00-00-3"]
+    sweeps = [claim_new(tmp_path / "12-00-00_sweep", "x").name for _ in range(2)]
+    assert sweeps == ["12-00-00_sweep", "12-00-00-2_sweep"]
+
+
+def test_many_at_once_get_a_directory_each(tmp_path: Path) -> None:
+    found: list[Path] = []
+    together = threading.Barrier(16)
+
+    def take() -> None:
+        together.wait()
+        found.append(claim_new(tmp_path / "12-00-00", "x"))
+
+    threads = [threading.Thread(target=take) for _ in range(16)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(set(found)) == 16
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork")
+def test_a_killed_owner_holds_nothing_though_a_fork_of_it_lives(tmp_path: Path) -> None:
+    owner = elsewhere(tmp_path, fork=True)
+    facts = json.loads((tmp_path / LOCK).read_text())
+    assert facts["pid"] == owner.pid
+    with pytest.raises(ConfigError, match=f"process {owner.pid} on "), held(tmp_path, "x"):
+        pass
+    children = Path(f"/proc/{owner.pid}/task/{owner.pid}/children").read_text().split()
+    kill(owner)
+    try:
+        with held(tmp_path, "x"):
+            pass
+    finally:
+        for child in children:
+            os.kill(int(child), signal.SIGKILL)
+
+
+@pytest.mark.parametrize("number", [errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP])
+def test_without_locks_a_file_stands_for_its_owner(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    import fcntl
+
+    def none(handle: int, operation: int) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(fcntl, "flock", none)
+    with (
+        held(tmp_path, "x"),
+        pytest.raises(ConfigError, match=f"in use by {US}.*; if it has"),
+        held(tmp_path, "x"),
+    ):
+        pass
+    assert not (tmp_path / OWNER).exists()
+    # Its owner is dead: a process that has been waited for has no number any more.
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait()
+    facts = {"pid": gone.pid, "host": socket.gethostname(), "since": "2026-01-31 12:00:00"}
+    (tmp_path / OWNER).write_text(json.dumps(facts))
+    with held(tmp_path, "x"):
+        pass
+    # Of another machine's nothing is known.
+    (tmp_path / OWNER).write_text(json.dumps({**facts, "host": "elsewhere"}))
+    with pytest.raises(ConfigError) as refused, held(tmp_path, "x"):
+        pass
+    assert str(refused.value) == (
+        f"x={tmp_path}: is in use by process {gone.pid} on elsewhere, since 2026-01-31 12:00:00; "
+        f"wait until it has ended, or end it; if it has ended, delete {tmp_path}/{OWNER}"
+    )
+
+
+@pytest.mark.parametrize("kind", ["run", "sweep"])
+def test_commands_of_one_second_have_directories_of_their_own(
+    command: Command, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    taken: list[str] = []
+
+    def train(config: object, run: RunDirectory) -> None:
+        taken.append(os.path.relpath(run.path, command.where))
+        with pytest.raises(ConfigError, match=US):
+            Hold(run.path, "x")
+
+    class Noon(datetime):
+        @classmethod
+        def now(cls, tz: tzinfo | None = None) -> Noon:
+            return cls(2026, 1, 31, 12)
+
+    # All of them are started at noon.
+    monkeypatch.setattr("hydra.core.utils.datetime", Noon)
+    monkeypatch.setattr("chord.train.train", train)
+    monkeypatch.setattr("chord.train.train_unrecorded", train)
+    for _ in range(2):
+        assert command(*(["-m", "seed=0"] if kind == "sweep" else [])) in (0, 1)
+    names = [f"2026-01-31/12-00-00{end}" for end in ("", "-2")]
+    if kind == "sweep":
+        names = [f"{name}_sweep/0" for name in names]
+    assert taken == [f"outputs/{name}" for name in names]
+
+
+def test_a_live_run_is_neither_resumed_nor_written_over(command: Command) -> None:
+    assert command("steps=1", "hydra.run.dir=r") == 0
+    contents = {p: p.read_bytes() for p in (command.where / "r").rglob("*") if p.is_file()}
+    (command.where / "new").mkdir()
+    live = [elsewhere(command.where / name) for name in ("r", "new")]
+    try:
+        assert command("resume=r", "steps=2", own=False) == 1
+        assert command.err.startswith(f"error: resume=r: is in use by process {live[0].pid} on ")
+        assert command.err.count("\n") == 1
+        assert command("steps=1", "hydra.run.dir=new") == 1
+        assert command.err.startswith(
+            f"error: hydra.run.dir=new: is in use by process {live[1].pid}"
+        )
+        contents.pop(command.where / "r" / LOCK)
+        for path, content in contents.items():
+            assert path.read_bytes() == content
+        assert [path.name for path in (command.where / "new").iterdir()] == [LOCK]
+    finally:
+        for process in live:
+            kill(process)
+    assert command("resume=r", "steps=2", own=False) == 0
+
+
+def test_a_job_that_resumes_a_live_run_is_refused(command: Command) -> None:
+    assert command("steps=1", "hydra.run.dir=r") == 0
+    live = elsewhere(command.where / "r")
+    try:
+        assert command("-m", "resume=r", "steps=2", "hydra.sweep.dir=s", own=False) == 1
+        assert command.out.count(f"resume=r: is in use by process {live.pid}") == 1
+    finally:
+        kill(live)
+    assert [row["step"] for row in read_rows(command.where / "r" / "metrics.jsonl")] == [0]
+
+
+@pytest.mark.parametrize("change", ["removed", "written"])
+def test_rows_that_somebody_else_takes_or_adds_stop_the_run(
+    command: Command, monkeypatch: pytest.MonkeyPatch, change: str
+) -> None:
+    original = Recorder.train
+    metrics = command.where / "r" / "metrics.jsonl"
+
+    def train(self: Recorder, at: int, *rest: object) -> None:
+        if at == 3:
+            metrics.rename(command.where / "kept")
+        if at == 3 and change == "written":
+            metrics.write_bytes((command.where / "kept").read_bytes() * 2)
+        original(self, at, *rest)  # type: ignore[arg-type]
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Recorder, "train", train)
+        assert command("steps=5", "trainer.checkpoint_every=2", "hydra.run.dir=r") == 1
+    error = f"{metrics}: was removed or changed while the run was writing it; "
+    assert f"error: {error}" in command.err
+    assert command.status("r")["status"] == "failed"
+    assert str(command.status("r")["error"]).startswith(error)
+    metrics.unlink(missing_ok=True)
+    assert command("resume=r", own=False) == 0
+    assert "warning: resume=r: metrics.jsonl lacks the rows of 2 of the 2 steps" in command.err
+    assert [row["step"] for row in read_rows(metrics)] == [2, 3, 4]
