@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import random
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -11,7 +10,9 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.plugins.io import TorchCheckpointIO
 
+from chord.directory.whole import whole_file
 from chord.exits import first_line
 from chord.module import ChordModule
 from chord.signals import Signals
@@ -28,12 +29,23 @@ class Checkpointing(Callback):
     """
 
     def __init__(
-        self, run_dir: Path, *, every: int, steps: int, signals: Signals | None = None
+        self,
+        run_dir: Path,
+        *,
+        every: int,
+        steps: int,
+        signals: Signals | None = None,
+        kept: int = 0,
     ) -> None:
         self.path = run_dir / CHECKPOINT
         self.every = every
         self.steps = steps
         self.signals = signals
+        self.kept = kept
+        """After how many steps the file was written that is there."""
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        trainer.strategy.checkpoint_io = WholeFile()
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -47,15 +59,8 @@ class Checkpointing(Callback):
 
     def save(self, trainer: Trainer) -> None:
         """Write beside the old file, then put the new one in its place."""
-        partial = self.path.with_suffix(".partial")
-        if trainer.is_global_zero:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-        trainer.save_checkpoint(partial, weights_only=False)  # with the optimizer and the loop
-        if not trainer.is_global_zero:
-            return
-        with partial.open("rb") as file:
-            os.fsync(file.fileno())
-        os.replace(partial, self.path)
+        trainer.save_checkpoint(self.path, weights_only=False)  # with the optimizer and the loop
+        self.kept = completed_steps(trainer.lightning_module)
 
     def on_save_checkpoint(
         self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
@@ -81,6 +86,16 @@ class Checkpointing(Callback):
         pl_module.schedule_state = ours.get("schedule_state", pl_module.schedule_state)
         pl_module.gate_state = ours.get("gate_state", pl_module.gate_state)
         pl_module.sft_grad_norm = ours.get("sft_grad_norm")
+
+
+class WholeFile(TorchCheckpointIO):
+    """Writes a checkpoint beside its place; Lightning's own way leads through $TMPDIR."""
+
+    def save_checkpoint(
+        self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None
+    ) -> None:
+        with whole_file(Path(path)) as partial, partial.open("wb") as file:
+            torch.save(checkpoint, file)
 
 
 class Watching(Callback):

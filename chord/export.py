@@ -11,8 +11,8 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
+from chord.directory.whole import whole_directory
 from chord.exits import readable_errors
-from chord.recorder import whole_directory
 
 
 def parser() -> argparse.ArgumentParser:

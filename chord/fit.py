@@ -23,6 +23,7 @@ from chord.checkpoint import (
 )
 from chord.config import ConfigError, TrainConfig
 from chord.data.base import Data
+from chord.directory.whole import UnwrittenError
 from chord.distributed import rank
 from chord.evaluation import OF_EXPERTS, Report, prefixed
 from chord.gradients import Models
@@ -69,15 +70,6 @@ class Outcome:
         return self.validation[metric]
 
 
-@contextmanager
-def errors_said() -> Iterator[None]:
-    """What may go wrong on the way is said in its own words, without a traceback."""
-    try:
-        yield
-    except (DivergedError, TamperedError) as error:
-        raise ConfigError(str(error)) from error
-
-
 @dataclass
 class Run:
     """A configured run with its open files; `complete` does all of it."""
@@ -92,6 +84,7 @@ class Run:
     random_states: dict[str, Any] | None
     final: Report | None = field(default=None, init=False)
     """The validation after the last step, once it was taken."""
+    checkpointing: Checkpointing = field(init=False)
 
     def complete(self) -> Outcome | None:
         """Take the train steps that are still to be done, and report.
@@ -99,12 +92,19 @@ class Run:
         None on a process that isn't the run's first.
         """
         config, signals = self.config, Signals()
+        self.checkpointing = Checkpointing(
+            self.directory.path,
+            every=config.trainer.checkpoint_every,
+            steps=config.steps,
+            signals=signals,
+            kept=self.completed,
+        )
         module = ChordModule(config, self.data, self.models, first_step=self.completed)
         trainer = config.trainer.build(
             max_steps=config.steps * config.rollout.updates,
             callbacks=self.callbacks(module, signals),
         )
-        with ending_together(trainer), errors_said():
+        with ending_together(trainer), self.errors_said():
             self.fit(module, trainer, signals)
             return self.finish(module, trainer.strategy.root_device)
 
@@ -119,14 +119,24 @@ class Run:
                 every=config.evaluation.every,
                 steps=config.steps,
             ),
-            Checkpointing(
-                self.directory.path,
-                every=config.trainer.checkpoint_every,
-                steps=config.steps,
-                signals=signals,
-            ),
+            self.checkpointing,
             Progress(config.steps),
         ]
+
+    @contextmanager
+    def errors_said(self) -> Iterator[None]:
+        """What may go wrong on the way is said in its own words, without a traceback."""
+        try:
+            yield
+        except (DivergedError, TamperedError) as error:
+            raise ConfigError(str(error)) from error
+        except UnwrittenError as error:
+            kept = self.checkpointing.kept
+            there = f"the checkpoint after step {kept} is kept" if kept else "no checkpoint yet"
+            raise ConfigError(
+                f"{error.path}: can't be written ({error.why}); {there}: make room, and "
+                f"resume={self.directory.path} goes on"
+            ) from error
 
     def fit(self, module: ChordModule, trainer: Trainer, signals: Signals) -> None:
         """Take the train steps that are still to be done."""

@@ -17,6 +17,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
+from chord.directory.whole import whole_file
 from chord.recorder import EVALUATIONS, METRICS, Row, read_rows
 from chord.terminal import Panel
 
@@ -62,7 +63,8 @@ def plot_run(run_dir: str | Path, *, title: str | None = None) -> Path:
     # Names are text: two dollar signs are no formula.
     figure.suptitle(title or run_dir.resolve().name, fontsize=12, parse_math=False)
     path = run_dir / "curves.png"
-    figure.savefig(path)
+    with whole_file(path) as partial:
+        figure.savefig(partial, format="png")
     return path
 
 

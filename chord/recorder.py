@@ -22,13 +22,12 @@ from __future__ import annotations
 import json
 import math
 import os
-import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from chord.directory.whole import UnwrittenError, full_disk_said, write_atomically
 from chord.untrusted import parse_json, read_json, read_lines
 
 METRICS = "metrics.jsonl"
@@ -155,8 +154,12 @@ class Recorder:
                 f"{path}: was removed or changed while the run was writing it; "
                 f"resume={self.run_dir} goes on from the last checkpoint, without the rows it lacks"
             )
-        with path.open("ab") as file:
-            file.write(content)
+        try:
+            with full_disk_said(path), path.open("ab") as file:
+                file.write(content)
+        except UnwrittenError:
+            os.truncate(path, size)  # no half of a line
+            raise
         self._sizes[name] = size + len(content)
 
 
@@ -199,33 +202,6 @@ def _size(path: Path) -> int:
 def _rewrite(path: Path, keep: Callable[[Row], bool]) -> None:
     if path.exists():
         write_atomically(path, b"".join(line for line, row in _lines(path) if keep(row)))
-
-
-def write_atomically(path: Path, content: bytes) -> None:
-    """Replace `path` by `content` so that a kill leaves either the old file or the new one."""
-    temporary = path.with_name(path.name + ".tmp")
-    with temporary.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(temporary, path)
-
-
-@contextmanager
-def whole_directory(directory: Path) -> Iterator[Path]:
-    """A directory to write into, which takes the place of `directory` when the block has ended.
-
-    Nothing is left of it where the block fails.
-    """
-    partial = directory.with_name(f".{directory.name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
-    try:
-        yield partial
-        shutil.rmtree(directory, ignore_errors=True)
-        partial.rename(directory)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
 
 
 def _identity(row: Mapping[str, Any]) -> tuple[Any, Any, Any]:

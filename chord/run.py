@@ -15,6 +15,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from chord.config import ConfigError, TrainConfig, parse, restore, schema_names
+from chord.directory.whole import write_atomically
 from chord.exits import first_line
 from chord.identity.contents import contents
 from chord.identity.frozen import freeze
@@ -29,7 +30,7 @@ from chord.identity.histories import (
 from chord.identity.lengths import Lengths, lengthened
 from chord.overrides import typed
 from chord.plugins import versions as plugin_versions
-from chord.recorder import FORMAT, write_atomically
+from chord.recorder import FORMAT
 from chord.trainer import PLACES
 from chord.untrusted import read_json, read_yaml
 

@@ -26,6 +26,7 @@ from chord.config import (
     schema_names,
 )
 from chord.directory.lock import held
+from chord.directory.whole import remove_partials
 from chord.identity.contents import contents, read_from_hub, refuse_changed
 from chord.identity.histories import VERSION, Contents, changed, difference
 from chord.launch import SURE, first, follow, leads
@@ -107,6 +108,7 @@ def train_unrecorded(config: TrainConfig, run: RunDirectory) -> Outcome | None:
     from lightning.pytorch import seed_everything
 
     from chord.build import open_data
+    from chord.checkpoint import CHECKPOINT
     from chord.fit import Run
     from chord.recorder import Recorder
     from chord.rollout.engines import open_engine
@@ -115,6 +117,9 @@ def train_unrecorded(config: TrainConfig, run: RunDirectory) -> Outcome | None:
     leader = leads(config.trainer)
     if config.resume is None and leader:
         refuse_a_second_run(run.path)
+    if leader:
+        for directory in (run.path, run.path / CHECKPOINT.parent):
+            remove_partials(directory)
     with config_errors():
         check_training(config)
         now = checked_contents(config, run) if leader else {}

@@ -20,6 +20,7 @@ from sweeps import Command, command
 from chord.config import ConfigError
 from chord.directory import lock
 from chord.directory.lock import LOCK, OWNER, Hold, claim, claim_new, held
+from chord.pretrain.command import main as pretrain
 from chord.recorder import Recorder, read_rows
 from chord.run import RunDirectory
 
@@ -213,6 +214,14 @@ def test_a_job_that_resumes_a_live_run_is_refused(command: Command) -> None:
     finally:
         kill(live)
     assert [row["step"] for row in read_rows(command.where / "r" / "metrics.jsonl")] == [0]
+
+
+def test_two_pretrainings_share_no_state(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with held(tmp_path / "work", "x"):
+        assert pretrain(["--micro", f"--work={tmp_path}/work", f"--to={tmp_path}"]) == 1
+    assert capsys.readouterr().err.startswith(f"--work={tmp_path}/work: is in use by {US}")
 
 
 @pytest.mark.parametrize("change", ["removed", "written"])

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from chord.directory.whole import whole_directory
 from chord.recorder import (
     COMPLETIONS,
     EVALUATIONS,
@@ -17,7 +18,6 @@ from chord.recorder import (
     Recorder,
     plain,
     read_rows,
-    whole_directory,
 )
 
 FILES = (METRICS, TIMINGS, EVALUATIONS, COMPLETIONS)

@@ -12,6 +12,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from chord.directory.lock import held
+from chord.directory.whole import write_atomically
 from chord.exits import writable_streams
 from chord.models.tiny import ASSETS, SEEDS, base_name
 
@@ -60,7 +62,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     context = multiprocessing.get_context("spawn")
     jobs = [(recipe, options.to, options.work, options.fresh) for recipe in recipes]
     try:
-        with context.Pool(min(2, len(jobs))) as pool:
+        with held(options.work, "--work"), context.Pool(min(2, len(jobs))) as pool:
             pool.starmap(_build, jobs, chunksize=1)
     except ValueError as error:
         print(error, file=sys.stderr)
@@ -95,7 +97,7 @@ def _build(recipe: Recipe, to: Path, work: Path, fresh: bool) -> None:
         "curve": curve,
         "scores": scores(model, "test", limit=recipe.scored_problems),
     }
-    scores_path(recipe, work).write_text(json.dumps(numbers, indent=1) + "\n", encoding="utf-8")
+    write_atomically(scores_path(recipe, work), json.dumps(numbers, indent=1).encode() + b"\n")
 
 
 def scores_path(recipe: Recipe, work: Path) -> Path:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import random
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -17,6 +16,7 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from chord.data.batch import TokenBatch
+from chord.directory.whole import whole_file
 from chord.models.storage import save_policy
 from chord.models.transformer import Transformer
 from chord.pretrain.mixture import Document, buckets, tokens_of
@@ -153,7 +153,6 @@ def _save(
     done: int,
     seconds: float,
 ) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
     state = {
         "recipe": _text(recipe),
         "step": done,
@@ -162,9 +161,8 @@ def _save(
         "model": model.state_dict(),
         "optimizers": [optimizer.state_dict() for optimizer in optimizers],
     }
-    partial = path.with_suffix(".partial")
-    torch.save(state, partial)
-    os.replace(partial, path)
+    with whole_file(path) as partial, partial.open("wb") as file:
+        torch.save(state, file)
 
 
 def _restore(

@@ -17,10 +17,11 @@ from pathlib import Path
 from typing import Any
 
 from chord.config import ConfigError
+from chord.directory.whole import write_atomically
 from chord.identity.contents import contents, refuse_changed
 from chord.identity.histories import changed
 from chord.overrides import given, setting
-from chord.recorder import FINISHED, STATUS, read_status, write_atomically
+from chord.recorder import FINISHED, STATUS, read_status
 from chord.run import holds_run, versions
 from chord.sweep.points import Point
 from chord.tracking.base import shown

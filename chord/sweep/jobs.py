@@ -15,7 +15,7 @@ from omegaconf import DictConfig, OmegaConf, read_write
 
 from chord.config import ConfigError
 from chord.directory.lock import held
-from chord.overrides import typed
+from chord.overrides import setting, typed
 from chord.recorder import FAILED, RUNNING, STATUS, read_status
 from chord.sweep.devices import gpus_each, shared_gpus, told
 from chord.sweep.directory import is_finished
@@ -82,12 +82,11 @@ class Jobs:
     def move(self, directory: Path) -> None:
         """Take another directory than the configuration names, also for what composes the jobs."""
         self.directory = directory
-        quoted = str(directory).replace("'", "\\'")
         with read_write(self.config):
             self.config.hydra.sweep.dir = str(directory)
             said = list(self.config.hydra.overrides.hydra)
             kept = [override for override in said if not override.startswith(OF_DIRECTORY)]
-            self.config.hydra.overrides.hydra = [*kept, f"{OF_DIRECTORY}'{quoted}'"]
+            self.config.hydra.overrides.hydra = [*kept, setting("hydra.sweep.dir", directory)]
 
     def is_finished(self, point: Point) -> bool:
         """Whether this job, and no other run in its directory, went to its end."""

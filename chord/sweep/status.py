@@ -6,13 +6,14 @@ import hashlib
 import json
 import math
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from omegaconf import DictConfig, OmegaConf
 
 from chord.cli import EXPECTED, one_line
 from chord.config import schema_names
+from chord.directory.whole import UnwrittenError, write_atomically, write_in_place
 from chord.identity.lengths import Lengths
 from chord.recorder import (
     EVALUATIONS,
@@ -23,7 +24,6 @@ from chord.recorder import (
     RUNNING,
     STATUS,
     read_rows,
-    write_atomically,
 )
 from chord.run import RunDirectory
 
@@ -73,7 +73,12 @@ def write_status(
         "job": job,
         "fingerprint": fingerprint,
     }
-    write_atomically(path / STATUS, json.dumps(facts, indent=2).encode() + b"\n")
+    content = json.dumps(facts, indent=2).encode() + b"\n"
+    try:
+        write_atomically(path / STATUS, content)
+    except UnwrittenError:
+        # It has to be true, above all where the disk is full.
+        write_in_place(path / STATUS, content)
 
 
 def begin(run: RunDirectory) -> None:
@@ -94,7 +99,8 @@ def recorded(run: RunDirectory) -> Iterator[None]:
     except BaseException as error:
         if run.begun or run.sweep is not None:
             stopped = not isinstance(error, Exception)
-            record(run, *((INTERRUPTED,) if stopped else (FAILED, reason(error))))
+            with suppress(OSError):  # the first error is the one to be said
+                record(run, *((INTERRUPTED,) if stopped else (FAILED, reason(error))))
         raise
     record(run, FINISHED)
 

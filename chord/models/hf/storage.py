@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from chord.directory.whole import whole_directory
 from chord.exits import first_line
 from chord.models.hf.loading import load_policy
 from chord.models.hf.policy import HFPolicy
 from chord.models.hf.quiet import quiet
-from chord.recorder import whole_directory
 
 if TYPE_CHECKING:
     from chord.models.hf.config import HFModel

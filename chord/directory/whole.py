@@ -1,0 +1,142 @@
+"""Files that are there as a whole or not at all: written beside their place, then put into it.
+
+What a kill leaves beside it is removed at the next start of the run, or when the same file is next
+written. It is named `.NAME.HOST-PID.partial`, so that nobody takes what a live process is writing.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+import shutil
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+PARTIAL = ".partial"
+_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO}
+
+
+class UnwrittenError(ValueError):
+    """A file that can't be written, for lack of space as a rule, and why."""
+
+    def __init__(self, path: str, why: str) -> None:
+        super().__init__(path, why)
+        self.path, self.why = path, why
+
+    def __str__(self) -> str:
+        kept = "the former one is kept" if os.path.exists(self.path) else "nothing is left of it"
+        return f"{self.path}: can't be written ({self.why}); {kept}"
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Replace `path` by `content` so that a kill leaves either the old file or the new one."""
+    with whole_file(path) as partial:
+        partial.write_bytes(content)
+
+
+def write_in_place(path: Path, content: bytes) -> None:
+    """Write over a file. It takes no more space than it has, as a rule, also on a full disk."""
+    with path.open("r+b") as file:
+        file.write(content)
+        file.truncate()
+
+
+@contextmanager
+def whole_file(path: Path) -> Iterator[Path]:
+    """A path to write to, which takes the place of `path` when the block has ended.
+
+    Nothing is left of it where the block fails. Raises `UnwrittenError` for a disk that is full.
+    """
+    partial = _beside(path)
+    try:
+        with full_disk_said(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            yield partial
+            with partial.open("rb") as file:
+                os.fsync(file.fileno())
+            os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+@contextmanager
+def whole_directory(directory: Path) -> Iterator[Path]:
+    """A directory to write into, which takes the place of `directory` when the block has ended.
+
+    Nothing is left of it where the block fails. Raises as `whole_file` does.
+    """
+    directory.parent.mkdir(parents=True, exist_ok=True)
+    partial = _beside(directory)
+    former = partial.with_name(f".former{partial.name}")
+    partial.mkdir()
+    try:
+        with full_disk_said(directory):
+            yield partial
+            if directory.exists():
+                directory.rename(former)
+            partial.rename(directory)
+    finally:
+        for path in (partial, former):
+            shutil.rmtree(path, ignore_errors=True)
+
+
+def remove_partials(directory: Path) -> None:
+    """Remove what a killed process left in a directory that nobody else writes into."""
+    for path in (*directory.glob(f"*{PARTIAL}"), *directory.glob(f".*{PARTIAL}")):
+        _remove(path)
+
+
+@contextmanager
+def full_disk_said(path: Path) -> Iterator[None]:
+    """A full disk is an `UnwrittenError` that names `path`, whichever library has met it."""
+    try:
+        yield
+    except Exception as error:
+        if (number := _number(error)) is None:
+            raise
+        raise UnwrittenError(str(path), os.strerror(number)) from error
+
+
+def _number(error: BaseException | None) -> int | None:
+    """The system's number of a full disk among what has raised an error."""
+    while error is not None:
+        # torch's writer raises its own error while it handles the system's; the other speaks Rust.
+        said = re.search(r"\(os error (\d+)\)", str(error))
+        number = error.errno if isinstance(error, OSError) else int(said[1]) if said else None
+        if number in _FULL:
+            return number
+        error = error.__cause__ or error.__context__
+    return None
+
+
+def _beside(path: Path) -> Path:
+    """Where this process writes what is to be `path`; what dead ones have left there is removed."""
+    host = socket.gethostname()
+    for other in path.parent.glob(f".*{PARTIAL}"):
+        owner = other.name.removeprefix(f".{path.name}.{host}-").removesuffix(PARTIAL)
+        if owner.isdigit() and _gone(int(owner)):
+            _remove(other)
+    return path.with_name(f".{path.name}.{host}-{os.getpid()}{PARTIAL}")
+
+
+def _gone(pid: int) -> bool:
+    if os.name == "nt":
+        return False
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return True
+    except PermissionError:
+        return False
+    return pid == os.getpid()
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        with suppress(OSError):
+            path.unlink()
