@@ -44,16 +44,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def cache_teacher(path: Path, k: int, settings: Sequence[str]) -> str:
     """Score every expert pair of the configured data with its teacher; returns what to print."""
-    from hydra import compose
-
     from chord.build import build_data, placed
-    from chord.config import ConfigError, TrainConfig, parse, reading_conf, register
+    from chord.config import ConfigError, composed, register
     from chord.data.batch import collated
     from chord.models.teacher_cache import write_cache
 
     register()
-    with reading_conf():
-        config = parse(compose("train", list(settings)), TrainConfig)
+    config = composed(settings)
     data, teacher = build_data(config), config.teacher.build()
     if teacher is None:
         raise ConfigError("teacher=none: there is nothing to cache; use teacher=tiny")

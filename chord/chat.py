@@ -40,6 +40,9 @@ def parser() -> argparse.ArgumentParser:
     )
     options.add_argument("--seed", type=int, default=0, help="of sampled answers (default 0)")
     options.add_argument("--threads", type=int, help="for torch (default: as many as the run's)")
+    options.add_argument(
+        "--trust", action="store_true", help="import the code that a run from elsewhere names"
+    )
     return options
 
 
@@ -116,7 +119,7 @@ def loaded(options: argparse.Namespace) -> Iterator[list[Speaker]]:
 
     register()
     run = options.run or newest_run(Path("outputs"))
-    config = configuration(run)
+    config = configuration(run, trust=options.trust)
     import torch
 
     torch.set_num_threads(options.threads or config.threads)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field, fields, is_dataclass
 from pathlib import Path
@@ -67,7 +67,8 @@ class TrainConfig:
     """Everything `chord.train` reads. `steps` counts train steps, which schedules see.
 
     `allow_changed`: settings whose files may have changed since the run that is resumed began.
-    `resume_sweep`, `skip_finished` and `sweep_metric` are of a sweep as a whole.
+    `resume_sweep`, `skip_finished` and `sweep_metric` are of a sweep as a whole. `trust`: import
+    the code that files and runs from elsewhere name; it holds for a command, no run keeps it.
     """
 
     steps: int
@@ -75,6 +76,7 @@ class TrainConfig:
     threads: int
     resume: str | None
     allow_changed: list[str] = field(default_factory=list)
+    trust: bool = False
     resume_sweep: str | None = None
     skip_finished: bool = False
     sweep_metric: str = "val/balance_at_0.5"
@@ -109,6 +111,7 @@ class EvaluateConfig:
     """Everything `chord.evaluate` reads; the rest comes from the run directory."""
 
     run: str | None
+    trust: bool = False
     split: str
     threads: int | None
     evaluation: Evaluation
@@ -157,6 +160,23 @@ def register() -> None:
 def reading_conf() -> AbstractContextManager[None]:
     """Where Hydra's `compose` reads `conf/`, as a command does."""
     return hydra.initialize_config_dir(config_dir=str(CONF_DIR), **VERSION_BASE)
+
+
+def composed(settings: Sequence[str]) -> TrainConfig:
+    """The checked configuration of what is typed for `chord.train`, as other commands take it.
+
+    Raises what composing raises, and `ConfigError`.
+    """
+    from omegaconf import flag_override
+
+    from chord.trust.code import check_composed
+
+    with reading_conf():
+        cfg = hydra.compose("train", list(settings), return_hydra_config=True)
+    check_composed(cfg, cfg.hydra)
+    with flag_override(cfg, ["struct", "readonly"], False):
+        del cfg["hydra"]
+    return parse(cfg, TrainConfig)
 
 
 def base_class(group: str) -> type:

@@ -48,7 +48,7 @@ def evaluate_run(path: Path, config: EvaluateConfig) -> tuple[Report, Report]:
     from chord.build import evaluate_as, fit_data, open_data, placed, prepare_reward
     from chord.summary import gains, print_summary, side_by_side
 
-    trained = configuration(path)
+    trained = configuration(path, trust=config.trust)
     check_amounts(config.evaluation, trained.data)
     config.evaluation.retained = config.evaluation.retained or trained.evaluation.retained
     trained.evaluation = config.evaluation

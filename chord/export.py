@@ -24,6 +24,9 @@ def parser() -> argparse.ArgumentParser:
     )
     options.add_argument("run", type=Path, metavar="RUN", help="a run directory")
     options.add_argument("--to", type=Path, required=True, metavar="DIR", help="must not exist yet")
+    options.add_argument(
+        "--trust", action="store_true", help="import the code that a run from elsewhere names"
+    )
     return options
 
 
@@ -31,11 +34,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Entry point of `chord-export`."""
     options = parser().parse_args(arguments)
     with readable_errors():
-        export_run(options.run, options.to)
+        export_run(options.run, options.to, trust=options.trust)
         print(f"{options.to}: written; AutoModelForCausalLM.from_pretrained({str(options.to)!r})")
 
 
-def export_run(run: Path, directory: Path) -> None:
+def export_run(run: Path, directory: Path, *, trust: bool = False) -> None:
     """Write the model, all of it or nothing.
 
     Raises ValueError where the run has no model, or something is in the way.
@@ -47,7 +50,7 @@ def export_run(run: Path, directory: Path) -> None:
     if directory.exists():
         raise ValueError(f"--to {directory}: exists already; name a new directory")
     register()
-    config = configuration(run)
+    config = configuration(run, trust=trust)
     policy = trained_model(run, config)
     with whole_directory(directory) as partial:
         config.model.export(policy, partial)

@@ -135,17 +135,8 @@ def make_expert(path: Path, settings: Sequence[str], n: int | None, k: int, keep
 
 @contextmanager
 def _teacher(settings: Sequence[str]) -> Iterator[Teacher]:
-    from hydra import compose
-
     from chord.build import fit_data, open_data, placed, prepare_reward
-    from chord.config import (
-        ConfigError,
-        TrainConfig,
-        config_errors,
-        parse,
-        reading_conf,
-        register,
-    )
+    from chord.config import ConfigError, composed, config_errors, register
     from chord.data.corpus import Corpus
     from chord.rollout.engines import open_engine
 
@@ -154,8 +145,7 @@ def _teacher(settings: Sequence[str]) -> Iterator[Teacher]:
     if not any(name.startswith("trainer") for name in given):
         defaults.append("trainer.accelerator=auto")
     register()
-    with reading_conf():
-        config = parse(compose("train", [*defaults, *settings]), TrainConfig)
+    config = composed([*defaults, *settings])
     import torch
 
     torch.set_num_threads(config.threads)

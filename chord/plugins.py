@@ -117,6 +117,15 @@ def folders() -> dict[str, list[Path]]:
     return {plugin.name: plugin.conf for plugin in _plugins.values()}
 
 
+def owners() -> dict[type, tuple[str, str, list[Path]]]:
+    """For each schema of a plugin: its name, its group, and the plugin's folders of YAML files."""
+    return {
+        SCHEMAS[group][name]: (name, group, plugin.conf)
+        for plugin in _plugins.values()
+        for group, name in plugin.options
+    }
+
+
 def versions() -> dict[str, str]:
     """The version of each installed plugin."""
     return {f"plugin {plugin.name}": plugin.version for plugin in _plugins.values()}

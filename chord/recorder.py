@@ -48,6 +48,7 @@ NO_NUMBER = (
     "resume_sweep",
     "skip_finished",
     "sweep_metric",
+    "trust",
 )
 """Settings that can't change a number of a run; its fingerprint leaves them out."""
 

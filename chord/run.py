@@ -18,7 +18,7 @@ from chord.config import ConfigError, TrainConfig, parse, restore, schema_names
 from chord.directory.whole import write_atomically
 from chord.exits import first_line
 from chord.identity.contents import contents
-from chord.identity.frozen import freeze
+from chord.identity.frozen import freeze, literal
 from chord.identity.histories import (
     Contents,
     changed,
@@ -32,11 +32,12 @@ from chord.overrides import typed
 from chord.plugins import versions as plugin_versions
 from chord.recorder import FORMAT
 from chord.trainer import PLACES
+from chord.trust.own import check_code, check_values, made_here, remember
 from chord.untrusted import read_json, read_yaml
 
 # What may be said beside `resume=`: how far, with which changed files, where to log and to compute,
-# with how many threads.
-RESUME_ALLOWS = ("resume", "steps", "allow_changed", "tracking", "threads", "trainer")
+# with how many threads, and whether to import what it names.
+RESUME_ALLOWS = ("resume", "steps", "allow_changed", "tracking", "threads", "trainer", "trust")
 # Settings that may name a file or a directory, or several.
 FILES = (
     "model.path",
@@ -110,6 +111,7 @@ class RunDirectory:
         self.path.mkdir(parents=True, exist_ok=True)
         resolved = OmegaConf.to_yaml(self.config, resolve=True)
         write_atomically(self.path / "config.yaml", resolved.encode())
+        self.config.trust = False
         facts = {
             "format": FORMAT,
             "name": self.name,
@@ -120,6 +122,7 @@ class RunDirectory:
             "expressions": self.expressions,
             **self.facts(),
         }
+        remember(self.path, facts, self.config)
         write_atomically(self.path / "run.json", json.dumps(facts, indent=2).encode() + b"\n")
 
     def go_on(self, completed: int, now: Contents) -> None:
@@ -168,17 +171,23 @@ def refuse_a_second_run(path: Path) -> None:
         )
 
 
-def open_run(path: Path) -> RunDirectory:
+def open_run(path: Path, *, trust: bool = False) -> RunDirectory:
     """An existing run directory with its typed, unresolved configuration.
 
-    Raises `ConfigError` where it isn't one.
+    Raises `ConfigError` where it isn't one; and where it names code to import or reads the
+    environment, unless this user's chord has made it or `trust` is true.
     """
     if not holds_run(path):
         raise ConfigError(f"{path}: is not a run directory (it holds no run.json)")
     try:
         known = read_json(path / "run.json")
         refuse_newer(path, known)
+        foreign = not trust and not made_here(path, known)
+        if foreign:
+            check_values(path, known)
         config = restore(OmegaConf.create(known["config"]), known["schemas"])
+        if foreign:
+            check_code(path, config)
         # A run of old has its calls there, and their values in the other file.
         values = path / "config.yaml"
         config, calls = freeze(config, lambda: read_yaml(values) if values.exists() else None)
@@ -209,9 +218,9 @@ def refuse_newer(path: Path, facts: dict[str, Any]) -> None:
         raise ConfigError(f"{path}: {reason}")
 
 
-def configuration(path: Path) -> TrainConfig:
+def configuration(path: Path, *, trust: bool = False) -> TrainConfig:
     """The checked configuration of a run to look at, which may be of a larger machine."""
-    run = open_run(path)
+    run = open_run(path, trust=trust)
     run.config.threads = min(run.config.threads, os.cpu_count() or 1)
     config = run.checked()
     now = contents(config, schema_names(run.config))
@@ -257,15 +266,15 @@ def resume_run(path: Path, composed: DictConfig, overrides: list[str]) -> RunDir
                 f"{override}: can't be changed in a resumed run; beside resume= only "
                 f"{', '.join(RESUME_ALLOWS[1:-1])} and trainer's {', '.join(PLACES)} may be given"
             )
-    run = open_run(path)
-    OmegaConf.update(run.config, "resume", str(path).replace("${", "\\${"))
+    run = open_run(path, trust=composed.trust)
+    OmegaConf.update(run.config, "resume", literal(str(path)))
     OmegaConf.update(run.config, "allow_changed", composed.allow_changed, merge=False)
     for name in names:
         group, _, setting = name.partition(".")
         for place in PLACES if group == "trainer" and not setting else (setting,):
             if group == "trainer":
                 OmegaConf.update(run.config, f"trainer.{place}", composed.trainer[place])
-    for key in {name.partition(".")[0] for name in names} - {"resume", "trainer"}:
+    for key in {name.partition(".")[0] for name in names} - {"resume", "trainer", "trust"}:
         OmegaConf.update(run.config, key, composed[key], merge=False)
     run.freeze()
     return run

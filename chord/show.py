@@ -104,6 +104,7 @@ def composed(
     from omegaconf import flag_override
 
     from chord.config import TrainConfig, parse, reading_conf, register
+    from chord.trust.code import check_composed
 
     register()
     own = []
@@ -114,6 +115,7 @@ def composed(
     with reading_conf():
         for name, overrides in combinations(group, settings, config_dir):
             cfg = compose("train", [*own, *overrides], return_hydra_config=True)
+            check_composed(cfg, cfg.hydra, settings)
             chosen = cfg.hydra.runtime.choices[group]
             with flag_override(cfg, ["struct", "readonly"], False):
                 del cfg["hydra"]

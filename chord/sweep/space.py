@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -142,6 +143,13 @@ def read_settings(
         if value in chosen.ends() if chosen is not None else condition in fixed:
             conditional[condition] = {n: d for n, d in more.items() if d and n not in given}
     return fixed, space, conditional
+
+
+def may_choose(name: str, value: str, space: Space, conditional: Mapping[str, Space]) -> bool:
+    """Whether a search varies a setting, and the value is one of its choices or a number."""
+    dimensions = [some[name] for some in (space, *conditional.values()) if name in some]
+    number = re.fullmatch(r"-?[\d.]+(e[+-]?\d+)?", value) is not None
+    return any(number if isinstance(d, Range) else value in d.values for d in dimensions)
 
 
 def choose(space: Space, conditional: Mapping[str, Space], suggest: Suggest) -> dict[str, str]:

@@ -103,18 +103,22 @@ def check_content(file: str, content: Mapping[Any, Any]) -> None:
 
 
 def check_text(file: str, key: str, text: object) -> None:
-    """Refuse a value that reads the environment, or calls a resolver by a name put together."""
+    """Refuse a value with a resolver that is not one of `RESOLVERS`."""
+    if reason := forbidden(text):
+        raise ConfigError(f"{key}={text}: {file} {reason}; give it on the command line")
+
+
+def forbidden(text: object) -> str:
+    """What a value does that only the user may: reads the environment, or calls a resolver, maybe
+    by a name put together. Empty for any other."""
     for name, end in _NAME.findall(text if isinstance(text, str) else ""):
         name = name.strip()
         if name == "oc.env":
-            raise ConfigError(
-                f"{key}={text}: {file} can't read the environment; give it on the command line"
-            )
+            return "can't read the environment"
         if "$" in name or not end or (end == ":" and name not in RESOLVERS):
-            raise ConfigError(
-                f"{key}={text}: {file} can only use the resolvers {', '.join(RESOLVERS)}, and "
-                "settings by their whole names; give it on the command line"
-            )
+            allowed = ", ".join(RESOLVERS)
+            return f"can only use the resolvers {allowed}, and settings by their whole names"
+    return ""
 
 
 def leaves(node: object, path: str = "") -> Iterator[tuple[str, object]]:

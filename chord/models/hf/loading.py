@@ -31,6 +31,9 @@ if TYPE_CHECKING:
 
     from chord.models.hf.config import HFModel, HFTeacher
 
+NO_CODE: dict[str, Any] = {"trust_remote_code": False}
+"""Never run a model's own Python files; unasked, transformers would put the question."""
+
 
 def resolve(setting: str, path: str, revision: str | None = None) -> Source:
     """What transformers loads: of a GGUF file the directory that it was unpacked into.
@@ -103,7 +106,7 @@ def load_shape(
         return None
     source = resolve(setting, path, revision)
     with quiet(), _one_line(source):
-        settings = transformers.AutoConfig.from_pretrained(source.place, **source.arguments)
+        settings = _settings(source)
     size = settings.get_text_config().vocab_size
     return Shape(vocab_size=size, context=_room(settings, context))
 
@@ -186,7 +189,9 @@ def unpacked(file: Path) -> Path:
     partial = Path(tempfile.mkdtemp(dir=root))
     try:
         with quiet(), _one_line(source):
-            tokenizer = transformers.AutoTokenizer.from_pretrained(source.place, **arguments)
+            tokenizer = transformers.AutoTokenizer.from_pretrained(
+                source.place, **NO_CODE, **arguments
+            )
             model = _complete(
                 source,
                 dtype=torch.float32,
@@ -202,8 +207,18 @@ def unpacked(file: Path) -> Path:
     return place
 
 
+def _settings(source: Source) -> Any:
+    """What a model's config.json says; ValueError where code would come along with it."""
+    settings = transformers.AutoConfig.from_pretrained(source.place, **NO_CODE, **source.arguments)
+    asked = str(settings._attn_implementation)
+    if "/" in asked:
+        raise ValueError(f"its config.json asks for attention from {asked}, which is a hub's code")
+    return settings
+
+
 def _load(source: Source, dtype: str, attention: str) -> PreTrainedModel:
     with quiet(), _one_line(source):
+        _settings(source)
         model = _complete(
             source,
             dtype=getattr(torch, dtype),
@@ -221,7 +236,7 @@ def _complete(source: Source, **arguments: Any) -> PreTrainedModel:
     Transformers would draw those at random. What else the files hold is none of the model's.
     """
     loaded: Any = transformers.AutoModelForCausalLM.from_pretrained(
-        source.place, output_loading_info=True, ignore_mismatched_sizes=True, **arguments
+        source.place, output_loading_info=True, ignore_mismatched_sizes=True, **NO_CODE, **arguments
     )
     model: PreTrainedModel = loaded[0]
     found: dict[str, Any] = loaded[1]
@@ -259,8 +274,10 @@ def _room(settings: Any, wanted: int | None = None) -> int:
 def _tokenizer(source: Source) -> tuple[Any, int, frozenset[int]]:
     """A model's tokenizer, its number of logits, and the end tokens that its settings name."""
     with quiet(), _one_line(source):
-        inner = transformers.AutoTokenizer.from_pretrained(source.place, **source.arguments)
-        settings = transformers.AutoConfig.from_pretrained(source.place, **source.arguments)
+        inner = transformers.AutoTokenizer.from_pretrained(
+            source.place, **NO_CODE, **source.arguments
+        )
+        settings = _settings(source)
         size = settings.get_text_config().vocab_size
         # Of a directory without the files transformers makes an empty one.
         if not set(inner.get_vocab()) - set(inner.all_special_tokens):

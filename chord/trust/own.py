@@ -1,0 +1,85 @@
+"""The run directories that this user's chord made, and what others may not say.
+
+The list lies in the user's state directory, `$CHORD_STATE` or what the system has for it
+(`~/.local/state/chord`): a file for each run whose configuration has to be trusted, named by a hash
+of where the run is and of what it says. So a directory that was moved, or whose `run.json` is
+another by now, is from elsewhere, and processes that write the list at the same time don't meet.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig
+from platformdirs import user_state_path
+
+from chord.config import ConfigError
+from chord.recorder import write_atomically
+from chord.trust.code import named_code
+from chord.trust.files import forbidden, leaves
+
+
+def state() -> Path:
+    """Where this user's list is."""
+    return Path(os.environ.get("CHORD_STATE") or user_state_path("chord")) / "runs"
+
+
+def remember(run: Path, facts: Mapping[str, Any], config: DictConfig) -> None:
+    """Put a run on the list, if it is ever to be asked for: most runs name no code.
+
+    Where the list can't be written the run goes on, and the user is told what that means.
+    """
+    if not named_code(config) and not any(forbidden(text) for _, text in leaves(facts["config"])):
+        return
+    entry = _entry(run, facts)
+    try:
+        entry.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        if not entry.exists():
+            write_atomically(entry, f"{run.resolve()}\n".encode())
+    except OSError as error:
+        print(
+            f"warning: {error.filename or entry}: can't be written ({error.strerror}), so that "
+            f"{run}, which names code to import, goes on or is evaluated only with trust=true",
+            file=sys.stderr,
+        )
+
+
+def made_here(run: Path, facts: Mapping[str, Any]) -> bool:
+    """Whether the run is on the list as it is now."""
+    return _entry(run, facts).is_file()
+
+
+def _entry(run: Path, facts: Mapping[str, Any]) -> Path:
+    said = json.dumps([facts["config"], facts["schemas"]], sort_keys=True)
+    return state() / hashlib.sha256(f"{run.resolve()}\n{said}".encode()).hexdigest()
+
+
+def check_values(run: Path, facts: Mapping[str, Any]) -> None:
+    """Refuse resolvers in a run from elsewhere: they read the environment, or call anything."""
+    for key, text in leaves(facts["config"]):
+        if reason := forbidden(text):
+            raise ConfigError(f"{key}={text}: {run / 'run.json'} {reason}, {_otherwise()}")
+
+
+def check_code(run: Path, config: DictConfig) -> None:
+    """Refuse code that a run from elsewhere names; raises `ConfigError`."""
+    from chord.trust.code import shipped
+
+    for setting, name in named_code(config).items():
+        if not shipped(name):
+            raise ConfigError(
+                f"{setting}={name}: {run / 'run.json'} names code to import, {_otherwise()}"
+            )
+
+
+def _otherwise() -> str:
+    return (
+        "and the run is not of your making (or was moved since); if you trust it, add trust=true "
+        "(--trust for chat and export)"
+    )
