@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 import torch
 import torch._dynamo.utils
-from conftest import SIGNAL, SMALL, compose_config
+from conftest import SMALL, compose_config
 from language_models import FAMILIES, ODD, STATES, make_model, make_tokenizer
 from omegaconf import DictConfig
 from safetensors.torch import load_file
-from steps import gradient, module_of, plan_gradient
+from steps import gradient, module_of, plan_gradient, score_as
 from transformers import AutoTokenizer
 
 from chord.checkpoint import CHECKPOINT
@@ -154,16 +154,14 @@ def test_answers_are_as_likely_in_training_as_when_they_were_sampled(
 def test_pieces_of_logits_change_no_gradient(
     directory: Path, settings: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    mixed = ("trainer.precision=64-true", "schedule=constant", "schedule.value=.5", SIGNAL)
+    mixed = ("trainer.precision=64-true", "schedule=constant", "schedule.value=.5")
     config = config_of(directory, *mixed, *settings)
     gradients = []
     for piece in (scoring.PIECE, 700):
         monkeypatch.setattr(scoring, "PIECE", piece)
         module = module_of(config)
-        plan = module.plan(0)
-        assert plan.rollouts is not None
-        assert plan.rollouts.rows.advantages.any()
-        module.add_gradients(0, plan)
+        score_as(module, lambda step: [[1, 0], [0, 1]])
+        module.add_gradients(0, module.plan(0))
         gradients.append(gradient(module.policy))
     assert gradients[0].abs().max() > 1e-6
     torch.testing.assert_close(gradients[1], gradients[0], atol=1e-12, rtol=1e-9)
@@ -180,9 +178,9 @@ def test_compiled_layers_sample_and_learn_the_same(directory: Path) -> None:
     """
     taken = []
     for compiled in ("false", "true"):
-        given = ("trainer.precision=64-true", f"model.compile={compiled}", SIGNAL)
-        config = config_of(directory, *given)
+        config = config_of(directory, "trainer.precision=64-true", f"model.compile={compiled}")
         module = module_of(config)
+        score_as(module, lambda step: [[1, 0], [0, 1]])
         plan = module.plan(0)
         sampled = torch._dynamo.utils.counters["stats"]["unique_graphs"]
         taken.append((plan, plan_gradient(module, plan), sampled))
