@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 
 import torch
+from torch import Tensor
 
 from chord.data.batch import Pair
 from chord.distributed import all_rows, rank, world_size
@@ -13,6 +14,7 @@ from chord.gradients import ExpertRows
 from chord.imitation import Imitation
 from chord.metrics import Rollouts
 from chord.mixes import Mix, Shares
+from chord.rollout.observed import Observed
 
 
 @dataclass
@@ -35,20 +37,18 @@ def gated(
 ) -> tuple[Plan, Keys]:
     """The plan of a step under a gate, and the gate's new state.
 
-    The rollouts of each judged problem have the share 1 - g. Its own pair is imitated with the
-    share g; problems that a buffer releases make up those rows instead, dealt out to the ranks.
-    Rows of the expert stream, which no gate judges, keep alpha. All expert rows are divided by one
-    count, all rollouts by another, whatever their shares: the count does not jump where every g
-    of a step is 0.
+    Every problem drawn for the step is judged, by the policy's own answers, also one whose group is
+    not trained on (`objective.resample`). Groups that are have the share 1 - g. Each judged
+    problem's own pair is imitated with the share g; problems that a buffer releases make up those
+    rows instead, dealt out to the ranks. Rows of the expert stream, which no gate judges, keep
+    alpha. All expert rows are divided by one count, all rollouts by another, whatever their shares:
+    the count does not jump where every g of a step is 0.
     """
     rollouts = plan.rollouts
     assert rollouts is not None, "a gate judges rollouts"
-    problems = rollouts.group_problems
-    judged = rollouts.own(rollouts.scores)
-    g = gate.judge(judged)
-    keys, _ = all_rows(torch.tensor([problem.key for problem in problems]))
-    scores, _ = all_rows(judged)
-    state, released = gate.add(state, keys.tolist(), scores)
+    seen = rollouts.observed
+    g = gate.judge(seen.scores)
+    state, released = gate.add(state, *_everyones(seen))
     mean = float(all_rows(g)[0].mean())
     metrics = {"gate/share": mean, "gate/waiting": float(len(state))}
     pairs: list[Pair] = []
@@ -59,13 +59,22 @@ def gated(
         metrics["gate/released"] = float(len(released))
         pairs += [imitation.data.pair_with(key) for key in released[rank() :: world_size()]]
     elif gate.imitates_judged and (mean > 0 or plan.alpha > 0):
-        pairs += [imitation.data.pair_with(problem.key) for problem in problems]
+        pairs += [imitation.data.pair_with(problem.key) for problem in seen.problems]
         share += g.tolist()
     share += [1.0] * (len(pairs) - len(share))
     shares = Shares(mix(1.0).sft, mix(0.0).rl)
     imitates = shares.sft > 0 and (plan.alpha > 0 or mean > 0 or len(released) > 0)
     experts = imitation.of(pairs, torch.tensor(share, dtype=torch.float64)) if imitates else None
-    of_rows = (1 - g).repeat_interleave(rollouts.scores.shape[1])
+    places = torch.tensor(rollouts.places, dtype=torch.int64, device=g.device)
+    of_rows = (1 - g)[places].repeat_interleave(rollouts.scores.shape[1])
     rows = replace(rollouts.rows, share=of_rows.to(rollouts.rows.advantages.dtype))
     rollouts = replace(rollouts, rows=rows)
     return Plan(plan.alpha, shares, experts, rollouts, metrics=metrics), state
+
+
+def _everyones(seen: Observed) -> tuple[list[int], Tensor]:
+    """Keys and scores of all ranks' problems, in the order in which one process draws them."""
+    keys, _ = all_rows(torch.tensor([problem.key for problem in seen.problems], dtype=torch.int64))
+    scores, _ = all_rows(seen.scores)
+    order = all_rows(seen.rounds)[0].argsort(stable=True)
+    return keys[order].tolist(), scores[order.to(scores.device)]

@@ -57,21 +57,24 @@ def measure(
 ) -> Feedback:
     """What `schedule` reads at this step; rollouts and experts must be there where they are read.
 
-    Values of single rows and tokens are gathered from all ranks, and only then summed up.
+    Of the rollouts it reads the policy's own answers to all problems drawn, `rollouts.observed`,
+    whatever is trained on. Values of single rows and tokens are gathered from all ranks, and only
+    then summed up.
     """
     needs, feedback = schedule.needs_at(step), Feedback()
     if "sft_grad_norm" in needs:
         feedback.sft_grad_norm = sft_grad_norm
     if rollouts is None:
         return feedback
+    seen = rollouts.observed
     if "reward" in needs:
-        feedback.reward = float(gathered(rollouts.own(rollouts.rewards).flatten()).mean())
+        feedback.reward = float(gathered(seen.rewards.flatten()).mean())
     if "entropy" in needs:
-        feedback.entropy = float(gathered(rollouts.entropies).mean())
+        feedback.entropy = float(gathered(seen.entropies).mean())
     if isinstance(schedule, Gac) and needs:
         assert experts is not None, "gac reads expert rows"
-        advantages, mask = rollouts.rows.advantages, rollouts.rows.own().tokens.mask
-        per_token = advantages[:, None].expand(mask.shape)[mask]
+        advantages = seen.advantages.flatten()
+        per_token = advantages.repeat_interleave(seen.lengths.flatten())
         feedback.advantage_variance = trimmed_variance(gathered(advantages))
         feedback.nll_variance = trimmed_variance(gathered(experts.nll), trim=schedule.trim)
         feedback.gap = mean_squared_gap(gathered(experts.weights), gathered(per_token))

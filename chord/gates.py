@@ -1,11 +1,13 @@
 """Gates: which problems of a step are learned from their expert's answer instead of by RL.
 
-A gate judges each problem by the scores of its rollouts. Its g in [0, 1] takes alpha's place there:
+A gate judges each problem drawn for a step by the scores of the policy's own answers to it. Its g
+in [0, 1] takes alpha's place there:
 
     loss = sum_i g_i (w nll)_i / N_sft + sum_i (1 - g_i) rl_i / N_rl
 
-over the problems i of the step, with N the tokens of all rows of the step, gated or not. A gate
-is a pure function of scores; what it remembers is in a state that it is handed, problem keys alone.
+with N_sft the tokens of the experts' answers to all problems drawn and N_rl those of all groups
+trained on, gated or not. A gate is a pure function of scores; what it remembers is in a state that
+it is handed, problem keys alone.
 """
 
 from __future__ import annotations

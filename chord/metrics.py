@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -15,6 +15,10 @@ from chord.data.batch import Problem
 from chord.distributed import all_rows, all_sum, joined
 from chord.gradients import RolloutRows, Tokens
 from chord.rewards import Failure, count_failures
+
+if TYPE_CHECKING:
+    from chord.rollout.groups import Group
+    from chord.rollout.observed import Observed
 
 # By the policy's probability of the expert's token: hopeless, rare, unsure, likely, known.
 BUCKETS = (0.0, 0.01, 0.1, 0.5, 0.9, 1.0)
@@ -40,14 +44,14 @@ def weight_metrics(weights: Tensor, probabilities: Tensor) -> dict[str, float]:
     return metrics
 
 
-def group_metrics(scores: Tensor) -> dict[str, float]:
+def group_metrics(scores: Tensor, *, prefix: str = "rollout") -> dict[str, float]:
     """Shares of groups in which all answers, or none, are right: their scores carry no signal.
 
     scores (P problems, K answers) in [0, 1]. For ((1, 1), (0, 1)): all right .5, all wrong 0.
     """
     return {
-        "rollout/all_right": float((scores >= 1).all(dim=1).double().mean()),
-        "rollout/all_wrong": float((scores <= 0).all(dim=1).double().mean()),
+        f"{prefix}/all_right": float((scores >= 1).all(dim=1).double().mean()),
+        f"{prefix}/all_wrong": float((scores <= 0).all(dim=1).double().mean()),
     }
 
 
@@ -109,7 +113,7 @@ def branch_metrics(
         }
         if count > 0:
             metrics |= {
-                "rollout/entropy": float(torch.cat(rl.entropy).mean()),
+                "trained/entropy": float(torch.cat(rl.entropy).mean()),
                 **{f"rl/{name}": value / count for name, value in rl.sums.items()},
             }
             if rl.sampled:
@@ -129,83 +133,81 @@ def branch_metrics(
 
 @dataclass
 class Rollouts:
-    """The policy's answers of a step, problem by problem, N = P * K; scores and rewards (P, K).
+    """The answers that a step trains on, problem by problem, N = P * K; scores and rewards (P, K).
 
     `scores` are the verifier's, `rewards` what the advantages are made of: with a format term and
-    a KL penalty where those are on.
+    a KL penalty where those are on. Some of them may be an expert's, or start from a part of an
+    expert's; groups without a signal may have been replaced. What the policy does by itself is in
+    `observed`.
     """
 
     rows: RolloutRows
     problems: list[Problem]
     texts: list[str]
     finished: list[bool]
-    styled: list[bool | None]
-    """Whether each is in the expert's manner; None where the data can't tell."""
     scores: Tensor
     rewards: Tensor
-    entropies: Tensor
-    """(tokens,) of the distribution each was sampled from, at the sampling temperature."""
+    observed: Observed
+    places: list[int]
+    """(P,) which of our problems drawn for the step each group's is."""
+    first: list[Group]
+    """Our groups of the first round, trained on or not: what is shown as examples."""
+    selected: bool = False
+    """Whether what is trained on may be other than what is observed."""
     kl: float | None = None
     """Mean per token, where it is a part of the reward."""
     rounds: int = 1
     """How many rounds of problems it took, with `objective.resample`."""
-    experts: int = 0
-    """How many of each group, its last ones, are the expert's answers."""
     failures: Sequence[Failure | None] | None = None
     """Why an answer could not be scored; None where that can't happen."""
     mismatch: dict[str, float] = field(default_factory=dict)
-    """How far the policy is from the engine that sampled, where that is not the policy itself."""
+    """How far the policy is from what sampled."""
 
     @property
     def group_problems(self) -> list[Problem]:
         """The problem of each group (P,)."""
         return self.problems[:: self.scores.shape[1]]
 
-    def own(self, values: Tensor) -> Tensor:
-        """Of `values` (P, K) those of the policy's answers: an expert's says nothing of it."""
-        return values[:, : values.shape[1] - self.experts]
-
     def metrics(self) -> dict[str, float]:
-        """Rewards, lengths in tokens, and the manner of the policy's answers, of all ranks."""
-        shape, device = self.scores.shape, self.scores.device
-        styled = [math.nan if style is None else float(style) for style in self.styled]
-        flags = torch.tensor([self.finished, styled], dtype=torch.float64, device=device)
-        columns = [
-            self.rewards,
-            self.scores,
-            self.rows.tokens.mask.sum(dim=1).double().reshape(shape),
-            *flags.reshape(2, *shape),
-        ]
-        # (P, K, 5), of every rank's problems
-        table = all_rows(self.own(torch.stack(columns, dim=-1)))[0]
-        rewards, scores, lengths, finished, manner = table.unbind(dim=-1)
-        known = not bool(manner.isnan().any())
+        """What the policy does, and beside it what is trained on where that may differ."""
         return {
-            "rollout/reward": float(rewards.mean()),
-            "rollout/reward_std": float(rewards.std()),
-            "rollout/score": float(scores.mean()),
-            "rollout/length": float(lengths.mean()),
-            "rollout/no_eos": 1 - float(finished.mean()),
-            **({"rollout/expert_style": float(manner.mean())} if known else {}),
-            **group_metrics(scores),
+            **self.observed.metrics(),
+            **(self._trained() if self.selected else {}),
             **({} if self.kl is None else {"rl/kl": self.kl}),
             **({} if self.failures is None else failure_metrics(self.failures)),
             **self.mismatch,
         }
 
+    def _trained(self) -> dict[str, float]:
+        table = all_rows(torch.stack([self.rewards, self.scores], dim=-1))[0]
+        drawn = all_sum(torch.tensor(len(self.observed.problems)))
+        rewards, scores = table.unbind(dim=-1)
+        return {
+            "rollout/problems": float(drawn),
+            "trained/problems": float(len(scores)),
+            "trained/reward": float(rewards.mean()),
+            "trained/score": float(scores.mean()),
+            **group_metrics(scores, prefix="trained"),
+        }
+
     def completions(self, count: int) -> list[dict[str, Any]]:
         """The first `count` answers of all ranks, with all that decided their gradient."""
-        answers = [
-            {
-                "problem": self.problems[row].prompt,
-                "answer": self.problems[row].answer,
-                "response": self.texts[row],
-                "score": float(self.scores.flatten()[row]),
-                "reward": float(self.rewards.flatten()[row]),
-                "advantage": float(self.rows.advantages[row]),
-                "finished": self.finished[row],
-                "expert_style": self.styled[row],
-            }
-            for row in range(min(count, len(self.texts)))
-        ]
-        return joined(answers)[:count]
+        size, shown = self.scores.shape[1], []
+        for number, group in enumerate(self.first):
+            place = self.places.index(number) if number in self.places else None
+            for k, answer in enumerate(group.answers):
+                row = None if place is None else place * size + k
+                shown.append(
+                    {
+                        "problem": group.problem.prompt,
+                        "answer": group.problem.answer,
+                        "response": answer.text,
+                        "given": answer.prefix,
+                        "score": answer.graded.score,
+                        "reward": answer.graded.reward - answer.penalty,
+                        "advantage": None if row is None else float(self.rows.advantages[row]),
+                        "finished": answer.finished,
+                        "expert_style": answer.styled,
+                    }
+                )
+        return joined(shown[:count])[:count]

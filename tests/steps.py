@@ -72,10 +72,37 @@ def loss_gradient(policy: nn.Module, loss: Tensor) -> Tensor:
 
 
 def with_scores(rollouts: Rollouts, advantage: Any, scores: Sequence[Sequence[float]]) -> Rollouts:
-    """The same answers, scored as we say."""
+    """The same answers, scored as we say; those of them that are the policy's own are observed."""
     table = torch.tensor(scores, dtype=torch.float64)
-    rows = replace(rollouts.rows, advantages=advantage(table).flatten())
-    return replace(rollouts, scores=table, rewards=table, rows=rows)
+    advantages = advantage(table)
+    rows, seen = replace(rollouts.rows, advantages=advantages.flatten()), rollouts.observed
+    if len(seen.scores) == len(table):
+        own = table[:, : seen.scores.shape[1]]
+        among = advantages[:, : seen.scores.shape[1]]
+        seen = replace(seen, scores=own, rewards=own, advantages=among)
+    return replace(rollouts, scores=table, rewards=table, rows=rows, observed=seen)
+
+
+def some_of(rollouts: Rollouts, first: int, last: int) -> Rollouts:
+    """The groups `first` to `last`, as a rank that has drawn these would hold them."""
+    size = rollouts.scores.shape[1]
+    seen = rollouts.observed
+    spans = seen.lengths.sum(dim=1).tolist()
+    tables = {
+        name: torch.cat(value.split(spans)[first:last])
+        if name.startswith("entropies")
+        else value[first:last]
+        for name, value in vars(seen).items()
+    }
+    return replace(
+        rollouts,
+        rows=rollouts.rows.select(torch.arange(size * first, size * last)),
+        problems=rollouts.problems[size * first : size * last],
+        scores=rollouts.scores[first:last],
+        rewards=rollouts.rewards[first:last],
+        observed=replace(seen, **tables),
+        places=list(range(last - first)),
+    )
 
 
 def score_as(module: ChordModule, scores: Callable[[int], Sequence[Sequence[float]]]) -> None:

@@ -21,7 +21,7 @@ from chord.rollout.sampling import draw_uniforms, sample
 Build = Callable[..., TrainConfig]
 
 
-def drawing(module: ChordModule, rounds: list[str], telling: str) -> list[int]:
+def drawing(module: ChordModule, rounds: list[str], telling: str, *, size: int = 2) -> list[int]:
     """Rounds draw the problems a, b, ...; those in `telling` have right and wrong answers.
 
     Returns the rounds that are asked for, as they are.
@@ -30,7 +30,7 @@ def drawing(module: ChordModule, rounds: list[str], telling: str) -> list[int]:
     asked: list[int] = []
 
     def draw(step: int, seed: int, n: int) -> list[Any]:
-        asked.append(n // 2 - 1)
+        asked.append(n // size - 1)
         return [problems[name] for name in "".join(rounds)[:n]]
 
     turns = itertools.count()
@@ -158,7 +158,7 @@ def test_one_round_is_one_call_of_sample_bit_for_bit(small_config: Build, settin
         assert torch.equal(found.rows.tokens.input_ids, rows.input_ids)
         assert torch.equal(found.rows.tokens.mask, rows.mask)
         assert torch.equal(found.rows.sampler_logprobs, scatter(samples.logprobs, rows.mask))
-        assert torch.equal(found.entropies, samples.entropies)
+        assert torch.equal(found.observed.entropies, samples.entropies)
         dtype = found.rows.advantages.dtype
         assert torch.equal(found.rows.advantages, advantages.flatten().to(dtype))
         assert found.texts == texts

@@ -58,8 +58,9 @@ def test_every_statistic_is_taken_over_the_rows_of_all_ranks(
 ) -> None:
     module = module_of(small_config("trainer.precision=64-true", "rollout.problems=3"))
     rollouts = module.collect(0)
-    rollouts.rewards = torch.arange(6).double().reshape(3, 2)
-    rollouts.rows.advantages = double(1, -1, 0.5, 0, 2, -2)
+    observed = rollouts.observed
+    observed.rewards = torch.arange(6).double().reshape(3, 2)
+    observed.advantages = double(1, -1, 0.5, 0, 2, -2).reshape(3, 2)
     experts = ExpertScores(double(1, 4, 2), double(0.2, 0.9, 0.4, 0.4))
     schedules = (
         RewardGap(),
@@ -82,14 +83,13 @@ def test_every_statistic_is_taken_over_the_rows_of_all_ranks(
 
     alone = seen()
     assert alone[0] == Feedback(reward=2.5)
-    assert alone[1] == Feedback(entropy=float(rollouts.entropies.mean()))
+    assert alone[1] == Feedback(entropy=float(observed.entropies.mean()))
     # Advantages 1, -1, .5, 0, 2, -2: mean 1/12, squares 10.25. Of 1, 2, 4 the middle is left.
     assert alone[2].advantage_variance == pytest.approx(10.25 / 6 - 1 / 144, abs=1e-14)
     assert alone[2].nll_variance == 0
     mask = rollouts.rows.tokens.mask
-    each = torch.cat(
-        [a.repeat(int(n)) for a, n in zip(rollouts.rows.advantages, mask.sum(1), strict=True)]
-    )
+    advantages = observed.advantages.flatten()
+    each = torch.cat([a.repeat(int(n)) for a, n in zip(advantages, mask.sum(1), strict=True)])
     gap = (experts.weights[:, None] - each[None, :]).square().mean()
     assert alone[2].gap == pytest.approx(float(gap), abs=1e-12)
     assert alone[3] == Feedback(sft_grad_norm=3.0)
@@ -109,7 +109,7 @@ def test_every_statistic_is_taken_over_the_rows_of_all_ranks(
     assert both[2].advantage_variance == pytest.approx(101.5 / 13 - (10 / 13) ** 2, abs=1e-12)
     assert both[2].gap != alone[2].gap
     # Rewards, entropies, and of gac: advantages, nll, weights, advantages of tokens.
-    assert [len(values) for values in gathered] == [6, len(rollouts.entropies), 6, 3, 4, len(each)]
+    assert [len(values) for values in gathered] == [6, len(observed.entropies), 6, 3, 4, len(each)]
 
 
 def test_expert_rows_are_scored_row_by_row_and_as_the_branch_will_see_them(

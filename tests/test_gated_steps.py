@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -17,6 +17,7 @@ from steps import (
     plan_gradient,
     row_tokens,
     score_as,
+    some_of,
 )
 from torch import Tensor
 
@@ -244,15 +245,7 @@ def test_two_ranks_take_the_gated_step_of_one(
 
     def planned(first: int, last: int) -> tuple[ChordModule, Plan]:
         module = module_of(small_config(*settings))
-        index = torch.arange(2 * first, 2 * last)
-        part = replace(
-            whole,
-            rows=whole.rows.select(index),
-            problems=whole.problems[2 * first : 2 * last],
-            scores=whole.scores[first:last],
-            rewards=whole.rewards[first:last],
-        )
-        plan = Plan(0.0, Convex()(0.0), None, part)
+        plan = Plan(0.0, Convex()(0.0), None, some_of(whole, first, last))
         plan, state = gated(plan, module.config.gate, [], Convex(), module.imitation, 0)
         assert len(state) == (0 if "solve" in gate else 1)
         return module, plan

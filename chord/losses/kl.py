@@ -59,6 +59,11 @@ class Kl:
             )
 
     @property
+    def in_reward(self) -> bool:
+        """Whether rewards are lowered by it."""
+        return self.coef > 0 and self.where == "reward"
+
+    @property
     def needs_logits(self) -> bool:
         """Whether `__call__` takes logits (..., T, V) instead of log-probabilities (..., T)."""
         return self.estimator == "exact"

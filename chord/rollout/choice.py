@@ -19,9 +19,17 @@ class Sampler:
     top_k: int
     top_p: float
 
-    def __call__(self, logits: Tensor, uniforms: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
-        """Return token, log-probability and entropy of each row, (R,), from logits (R, V)."""
+    def __call__(
+        self, logits: Tensor, uniforms: Tensor | None
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Return token, log-probability and entropy of each row, (R,), from logits (R, V).
+
+        The last one is the entropy at temperature 1.
+        """
+        at_one = None
         if self.temperature != 1:
+            plain = logits.log_softmax(dim=-1)
+            at_one = _entropy(plain.exp(), plain)
             logits = logits / self.temperature
         logprobs = logits.log_softmax(dim=-1)
         probs = logprobs.exp()
@@ -30,9 +38,13 @@ class Sampler:
         else:
             tokens = inverse_cdf(truncate(probs, top_k=self.top_k, top_p=self.top_p), uniforms)
         chosen = logprobs.gather(-1, tokens[:, None])[:, 0]
-        # 0 * -inf is NaN; a probability of 0 adds nothing to the entropy.
-        entropies = -(probs * logprobs.clamp_min(-1e4)).sum(dim=-1)
-        return tokens, chosen, entropies
+        entropies = _entropy(probs, logprobs)
+        return tokens, chosen, entropies, entropies if at_one is None else at_one
+
+
+def _entropy(probs: Tensor, logprobs: Tensor) -> Tensor:
+    # 0 * -inf is NaN; a probability of 0 adds nothing.
+    return -(probs * logprobs.clamp_min(-1e4)).sum(dim=-1)
 
 
 def inverse_cdf(probs: Tensor, uniforms: Tensor) -> Tensor:

@@ -171,6 +171,11 @@ class RolloutConfig:
         return self.expert_in_group > 0 or self.prefix != "none"
 
     @property
+    def unaided(self) -> int:
+        """How many answers of a group, its first ones, may have been given without an expert."""
+        return self.prefixes.unaided(self.group_size - self.expert_in_group)
+
+    @property
     def off_policy_loss(self) -> str:
         """What is done with the expert's tokens in the groups: advantage, nll or none."""
         return self.prefix_loss if self.prefix != "none" else "advantage"

@@ -97,6 +97,15 @@ class Prefixes:
         q = min(step / self.until, 1.0) if self.until > 0 else 1.0
         return self.final + (self.initial - self.final) * 0.5 * (1.0 + math.cos(math.pi * q))
 
+    def unaided(self, group_size: int) -> int:
+        """How many answers show what the policy does by itself, of a group that has such answers.
+
+        They are the first ones. Where `binomial` gives a prefix at all, a group has none of them.
+        """
+        if self.kind == "uniform":
+            return group_size - self.samples
+        return staged(group_size)[0].count if self.kind == "staged" else group_size
+
     def stages(self, group_size: int, *, step: int, seed: int, key: int) -> list[Stage]:
         """The stages of one problem's group; draws are seeded by (seed, step, problem key)."""
         if self.kind == "none":

@@ -34,6 +34,8 @@ class Samples:
     """(N,) log-probability of each token at logits / temperature, row after row."""
     entropies: Tensor
     """(N,) entropy in nats of the distribution each token came from, at the same temperature."""
+    entropies_at_one: Tensor
+    """(N,) the same at temperature 1."""
     finished: list[bool]
     """False where an answer was cut at max_new_tokens."""
     sampler_logprobs: Tensor | None = None
@@ -121,6 +123,7 @@ def sample(
         tokens=torch.full(shape, pad_id, device=device),
         logprobs=torch.zeros(shape, dtype=policy.dtype, device=device),
         entropies=torch.zeros(shape, dtype=policy.dtype, device=device),
+        entropies_at_one=torch.zeros(shape, dtype=policy.dtype, device=device),
         lengths=torch.tensor(limits, device=device).repeat_interleave(group_size),
         finished=torch.zeros(rows, dtype=torch.bool, device=device),
     )
@@ -146,6 +149,7 @@ class _Table:
     tokens: Tensor
     logprobs: Tensor
     entropies: Tensor
+    entropies_at_one: Tensor
     lengths: Tensor
     finished: Tensor
 
@@ -159,6 +163,7 @@ class _Table:
             responses=[row[:n] for row, n in zip(self.tokens.tolist(), lengths, strict=True)],
             logprobs=self.logprobs[written].cpu(),
             entropies=self.entropies[written].cpu(),
+            entropies_at_one=self.entropies_at_one[written].cpu(),
             finished=self.finished.tolist(),
         )
 
@@ -187,10 +192,11 @@ def _generate(
     cache = cache.expand(group_size)
     for position in range(max_new_tokens):
         draws = None if uniforms is None else uniforms[places, position]
-        tokens, logprobs, entropies = sampler(policy.head(features), draws)
+        tokens, logprobs, entropies, at_one = sampler(policy.head(features), draws)
         table.tokens[places, position] = tokens
         table.logprobs[places, position] = logprobs
         table.entropies[places, position] = entropies
+        table.entropies_at_one[places, position] = at_one
         ended = torch.isin(tokens, sampler.stops)
         leaving = ended | (table.lengths[places] == position + 1)
         if bool(leaving.any()):

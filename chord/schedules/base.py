@@ -18,9 +18,11 @@ class Feedback:
 
     A field that the controller does not need, or that nothing has shown yet, is None.
 
-    - `reward`: mean reward of this step's rollouts, with the format term and the KL penalty where
-      those are on.
-    - `entropy`: mean over this step's sampled tokens of the entropy, in nats, of the distribution
+    Of the rollouts it tells of the policy's own answers to all problems drawn for the step,
+    whatever is trained on.
+
+    - `reward`: their mean reward, with the format term and the KL penalty where those are on.
+    - `entropy`: mean over their tokens of the entropy, in nats, of the distribution
       each came from. That is the policy's at the sampling temperature: at T = 1 only where
       `rollout.temperature` is 1.
     - `sft_grad_norm`: norm of the gradient of the SFT loss, not scaled by alpha, at the last

@@ -37,7 +37,8 @@ class Gac(Controller):
     with prior `WarmupDecay(peak, valley, warmup, decay)`; it starts at the prior, clipped. Where
     all three are 0, best is `balance`. What is measured (see `chord.feedback`):
 
-    - s_r^2 `advantage_variance`: population variance of the rollouts' advantages, one a sequence.
+    - s_r^2 `advantage_variance`: population variance of the advantages of the policy's own answers
+      to all problems drawn, one a sequence.
     - s_s^2 `nll_variance`: the same of the expert sequences' mean -log p a token at T = 1, without
       the share `trim` of them at each end.
     - D^2 `gap`: mean of (w - A)^2 over all pairs of an expert token, with its weight w, and a

@@ -186,23 +186,23 @@ class Foreign(Engine):
         ]
         drafts = self.generate(policy, requests, uniforms)
         responses = [draft.tokens for draft in drafts]
-        logprobs, entropies = self.score(policy, [r.prompt for r in requests], responses)
+        logprobs, entropies, at_one = self.score(policy, [r.prompt for r in requests], responses)
         told = [value for draft in drafts for value in draft.logprobs]
         assert len(told) == len(logprobs), "the engine gives no log-probability for some token"
         return Samples(
             responses=responses,
             logprobs=logprobs,
             entropies=entropies,
+            entropies_at_one=at_one,
             finished=[draft.finished for draft in drafts],
             sampler_logprobs=torch.tensor(told, dtype=logprobs.dtype),
         )
 
     def score(
         self, policy: Policy, prompts: Sequence[list[int]], responses: Sequence[list[int]]
-    ) -> tuple[Tensor, Tensor]:
-        """The policy's own log-probabilities and entropies (N,) at the sampling temperature.
-
-        They are what the ratio of a later update is to be taken against.
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """The policy's own log-probabilities and entropies (N,) at the sampling temperature, and
+        its entropies at temperature 1.
         """
         import torch
 
@@ -218,15 +218,16 @@ class Foreign(Engine):
             return (
                 token_logprobs(logits, targets, temperature=temperature),
                 token_entropy(logits / temperature),
+                token_entropy(logits),
             )
 
         batch = collate(prompts, responses, pad_id=self.tokenizer.pad_id).to(policy.device)
-        values = torch.zeros((*batch.mask.shape, 2), dtype=policy.dtype, device=policy.device)
+        values = torch.zeros((*batch.mask.shape, 3), dtype=policy.dtype, device=policy.device)
         with torch.no_grad(), evaluating(policy):
             for index in own_batches(policy, batch, self.micro_batch):
                 piece = batch.select(index)
                 found = score(policy, piece).map(of_tokens, piece.targets[piece.mask])
                 width = piece.mask.shape[1]
                 values[index, :width] = scatter(torch.stack(found, dim=-1), piece.mask)
-        logprobs, entropies = values[batch.mask].cpu().unbind(dim=-1)
-        return logprobs, entropies
+        logprobs, entropies, at_one = values[batch.mask].cpu().unbind(dim=-1)
+        return logprobs, entropies, at_one

@@ -100,7 +100,7 @@ class Chooser:
         """Scores of which the chosen token's is the largest."""
         # Generate may go one step further than it keeps.
         column = min(len(self.tokens), self.uniforms.shape[1] - 1)
-        tokens, logprobs, _ = self.sampler(logits, self.uniforms[:, column])
+        tokens, logprobs, *_ = self.sampler(logits, self.uniforms[:, column])
         self.tokens.append(tokens)
         self.logprobs.append(logprobs)
         return torch.zeros_like(logits).scatter(1, tokens[:, None], 1.0)
