@@ -20,7 +20,7 @@ from omegaconf import DictConfig
 from platformdirs import user_state_path
 
 from chord.config import ConfigError
-from chord.recorder import write_atomically
+from chord.directory.whole import write_atomically
 from chord.trust.code import named_code
 from chord.trust.files import forbidden, leaves
 
