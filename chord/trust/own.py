@@ -20,7 +20,7 @@ from omegaconf import DictConfig
 from platformdirs import user_state_path
 
 from chord.config import ConfigError
-from chord.directory.whole import write_atomically
+from chord.directory.whole import UnwrittenError, write_atomically
 from chord.trust.code import named_code
 from chord.trust.files import forbidden, leaves
 
@@ -42,10 +42,11 @@ def remember(run: Path, facts: Mapping[str, Any], config: DictConfig) -> None:
         entry.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         if not entry.exists():
             write_atomically(entry, f"{run.resolve()}\n".encode())
-    except OSError as error:
+    except (OSError, UnwrittenError) as error:
+        why = error.why if isinstance(error, UnwrittenError) else str(error.strerror)
         print(
-            f"warning: {error.filename or entry}: can't be written ({error.strerror}), so that "
-            f"{run}, which names code to import, goes on or is evaluated only with trust=true",
+            f"warning: {entry.parent}: can't be written ({why}), so that {run}, which names code "
+            "to import, goes on or is evaluated only with trust=true",
             file=sys.stderr,
         )
 
