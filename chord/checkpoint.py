@@ -47,6 +47,11 @@ class Checkpointing(Callback):
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         trainer.strategy.checkpoint_io = WholeFile()
 
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        # The base model's evaluation may have taken long; there is nothing to be saved yet.
+        if self.signals is not None and self.signals.agree():
+            self.signals.act()
+
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:

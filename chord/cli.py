@@ -7,6 +7,7 @@ import dataclasses
 import functools
 import os
 import re
+import signal
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -76,6 +77,8 @@ def launch(
             raise
         stop(error)
     except KeyboardInterrupt:
+        # Once more, while Python and its libraries close, ends it without a word.
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
         if first():
             print("interrupted", file=sys.stderr)
         sys.exit(INTERRUPTED)

@@ -18,6 +18,7 @@ from chord.config import (
     config_errors,
     parse,
 )
+from chord.recorder import FINISHED, read_status
 from chord.run import configuration, newest_run
 
 if TYPE_CHECKING:
@@ -88,6 +89,14 @@ def last_alpha(path: Path, config: TrainConfig) -> float:
     return float(rows[-1]["alpha"]) if rows else config.schedule(config.steps - 1)
 
 
+def ended(path: Path) -> bool:
+    """Whether the final model in a run directory is that of the run as it is.
+
+    A run that was lengthened, and interrupted then, still has that of its former end.
+    """
+    return read_status(path).get("status") in (FINISHED, None)
+
+
 def trained_model(path: Path, config: TrainConfig) -> Policy:
     """The model of a run: the final one, or that of its last checkpoint if it was interrupted.
 
@@ -95,10 +104,10 @@ def trained_model(path: Path, config: TrainConfig) -> Policy:
     """
     from chord.checkpoint import load_weights, read_checkpoint
 
-    policy = config.model.load(path)
+    weights = None if ended(path) else read_checkpoint(path, "run").weights
+    policy = config.model.load(path) if weights is None else None
     if policy is not None:
         return policy
-    weights = read_checkpoint(path, "run").weights
     if weights is None:
         raise ValueError(f"run={path}: holds neither a final model nor a checkpoint yet")
     policy = config.model.build()

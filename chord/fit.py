@@ -33,7 +33,7 @@ from chord.plots import plot_run
 from chord.processes import whole
 from chord.recorder import EVALUATIONS, Recorder, TamperedError, read_rows
 from chord.run import RunDirectory
-from chord.signals import Signals, Stopped
+from chord.signals import Signals
 from chord.stepping import DivergedError
 from chord.summary import gains, print_summary, side_by_side
 from chord.together import ending_together
@@ -85,34 +85,35 @@ class Run:
     final: Report | None = field(default=None, init=False)
     """The validation after the last step, once it was taken."""
     checkpointing: Checkpointing = field(init=False)
+    signals: Signals = field(default_factory=Signals)
 
     def complete(self) -> Outcome | None:
         """Take the train steps that are still to be done, and report.
 
         None on a process that isn't the run's first.
         """
-        config, signals = self.config, Signals()
+        config = self.config
         self.checkpointing = Checkpointing(
             self.directory.path,
             every=config.trainer.checkpoint_every,
             steps=config.steps,
-            signals=signals,
+            signals=self.signals,
             kept=self.completed,
         )
         module = ChordModule(config, self.data, self.models, first_step=self.completed)
         trainer = config.trainer.build(
             max_steps=config.steps * config.rollout.updates,
-            callbacks=self.callbacks(module, signals),
+            callbacks=self.callbacks(module),
         )
         with ending_together(trainer), self.errors_said():
-            self.fit(module, trainer, signals)
+            self.fit(module, trainer)
             return self.finish(module, trainer.strategy.root_device)
 
-    def callbacks(self, module: ChordModule, signals: Signals) -> list[Callback]:
+    def callbacks(self, module: ChordModule) -> list[Callback]:
         """What happens around the train steps."""
         config = self.config
         return [
-            Watching(signals),
+            Watching(self.signals),
             Recording(self.recorder, self.tracker),
             Evaluating(
                 lambda step: self.validate(module, step),
@@ -138,7 +139,7 @@ class Run:
                 f"resume={self.directory.path} goes on"
             ) from error
 
-    def fit(self, module: ChordModule, trainer: Trainer, signals: Signals) -> None:
+    def fit(self, module: ChordModule, trainer: Trainer) -> None:
         """Take the train steps that are still to be done."""
         if self.random_states is not None:
             restore_random_states(self.random_states)
@@ -149,15 +150,15 @@ class Run:
                 ckpt_path=self.directory.path / CHECKPOINT if self.completed else None,
                 weights_only=True,
             )
-        except Stopped as stopped:
-            raise stopped.__cause__ or stopped from None
         except SystemExit as stopped:
             # Lightning turns Ctrl-C into an exit with the code of a failure.
             if type(stopped) is SystemExit and trainer.interrupted:
                 raise KeyboardInterrupt from None
             raise
         finally:
-            signals.restore()
+            self.signals.unwatch()
+        # The last checkpoint was written before it came; there is nothing to add.
+        self.signals.act_late()
         assert completed_steps(module) == self.config.steps, "the loop ended early"
 
     def validate(self, module: ChordModule, step: int) -> None:

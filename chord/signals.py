@@ -1,23 +1,26 @@
 """Signals that ask a run to stop: it checkpoints after the step it is in, then does as it is asked.
 
-SIGTERM comes from a shell, SLURM or `wandb agent`, SIGUSR1 and SIGUSR2 from SLURM before a time
-limit or a pre-emption. A second one does not wait.
+SIGINT is Ctrl-C, SIGHUP a terminal that was closed; SIGTERM comes from a shell, SLURM or
+`wandb agent`, SIGUSR1 and SIGUSR2 from SLURM before a time limit or a pre-emption. Where there is
+no step to wait for, before the first or after the last, a signal is acted on at once; so is a
+second one.
 """
 
 from __future__ import annotations
 
+import os
 import signal
-from collections.abc import Callable
-from types import FrameType
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import FrameType, TracebackType
 from typing import Any
 
-import torch
-
-from chord.distributed import all_max
-
 SIGNALS = tuple(
-    getattr(signal, name) for name in ("SIGTERM", "SIGUSR1", "SIGUSR2") if hasattr(signal, name)
+    getattr(signal, name)
+    for name in ("SIGINT", "SIGTERM", "SIGUSR1", "SIGUSR2", "SIGHUP")
+    if hasattr(signal, name)
 )
+_PATIENCE = b"\nstopping after this step; once more to stop at once\n"
 
 
 class Stopped(SystemExit):
@@ -26,22 +29,67 @@ class Stopped(SystemExit):
 
 
 class Signals:
-    """Remembers a signal until the run can act on it. Made before the loop takes over signals."""
+    """The signals of a run, within a `with` block around all of it.
+
+    A signal ends the run at once, as its former handler would, in a way that can be put on record;
+    from `watch` on it is remembered until the run can act on it.
+    """
 
     def __init__(self) -> None:
         self.received: int | None = None
+        self._waits = self._steps = False
         self._before: dict[int, Any] = {number: signal.getsignal(number) for number in SIGNALS}
+
+    def __enter__(self) -> Signals:
+        self._set(lambda number: self._handle)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.restore()
+        if isinstance(error, Stopped) and error.__cause__ is not None:
+            raise error.__cause__ from None
 
     def watch(self) -> None:
         """Note signals from now on; outside the main thread there are none."""
-        self._set(lambda number: self._note)
+        self._waits = self._steps = True
+        self._set(lambda number: self._handle)
+
+    def unwatch(self) -> None:
+        """Act on signals at once again."""
+        self._waits = self._steps = False
+        self._set(lambda number: self._handle)
 
     def restore(self) -> None:
         """Leave signals to whom they were left before."""
         self._set(lambda number: self._before[number])
 
+    @contextmanager
+    def held_back(self) -> Iterator[None]:
+        """Within, nothing is interrupted; a signal is acted on after the block."""
+        self._waits, waited = True, self._waits
+        self.received = None
+        try:
+            yield
+        finally:
+            self._waits = waited
+        self.act_late()
+
+    def act_late(self) -> None:
+        """Act on a signal that nobody has acted on yet, if there is one."""
+        if self.received is not None:
+            self.act()
+
     def agree(self) -> bool:
         """Whether any process of the run was signalled; then all have been."""
+        import torch
+
+        from chord.distributed import all_max
+
         number = int(all_max(torch.tensor(self.received or 0)))
         self.received = number or None
         return number > 0
@@ -63,10 +111,14 @@ class Signals:
         except BaseException as error:
             raise Stopped(128 + number) from error
 
-    def _note(self, number: int, frame: FrameType | None) -> None:
-        if self.received is not None:
-            self.act()
+    def _handle(self, number: int, frame: FrameType | None) -> None:
+        if self._waits and self.received is None:
+            self.received = number
+            if self._steps and number == signal.SIGINT:
+                os.write(2, _PATIENCE)  # a handler can't print: it may interrupt who does
+            return
         self.received = number
+        self.act()
 
     def _set(self, handler: Callable[[int], Any]) -> None:
         try:

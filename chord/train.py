@@ -32,6 +32,7 @@ from chord.identity.histories import VERSION, Contents, changed, difference
 from chord.launch import SURE, first, follow, leads
 from chord.overrides import given, typed
 from chord.run import RunDirectory, holds_run, refuse_a_second_run
+from chord.signals import Signals
 from chord.sweep.directory import in_its_directory
 from chord.sweep.job import run_job
 from chord.sweep.status import begin, recorded
@@ -86,8 +87,15 @@ def train(config: TrainConfig, run: RunDirectory) -> Outcome | None:
     Raises `ConfigError` where a checkpoint or model can't be read, or another process writes the
     run.
     """
-    with owned(run, config), recorded(run) if leads(config.trainer) else nullcontext():
-        return train_unrecorded(config, run)
+    with Signals() as signals, owned(run, config), recorded_by_the_first(run, config, signals):
+        return train_unrecorded(config, run, signals)
+
+
+def recorded_by_the_first(
+    run: RunDirectory, config: TrainConfig, signals: Signals
+) -> AbstractContextManager[None]:
+    """A context that records how the run ends, on the one process that writes."""
+    return recorded(run, signals) if leads(config.trainer) else nullcontext()
 
 
 def owned(run: RunDirectory, config: TrainConfig) -> AbstractContextManager[None]:
@@ -100,7 +108,7 @@ def owned(run: RunDirectory, config: TrainConfig) -> AbstractContextManager[None
     return held(run.path, "hydra.run.dir" if config.resume is None else "resume")
 
 
-def train_unrecorded(config: TrainConfig, run: RunDirectory) -> Outcome | None:
+def train_unrecorded(config: TrainConfig, run: RunDirectory, signals: Signals) -> Outcome | None:
     """`train`, the run's final status left to the caller, who has more to do."""
     import torch
 
@@ -142,6 +150,7 @@ def train_unrecorded(config: TrainConfig, run: RunDirectory) -> Outcome | None:
             introduce(config, data, overlap)
             tracker = stack.enter_context(tracked(config, run, recorder))
         this = Run(config, run, data, models, recorder, tracker, completed, saved.random)
+        this.signals = signals
         outcome = this.complete()
         if leader:
             note_changed_meanwhile(config, run)

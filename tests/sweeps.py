@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import signal
 import sys
 from pathlib import Path
 from typing import Any
@@ -54,6 +55,7 @@ class Command:
             small = self.small if own else []
             words = [word for word in arguments if not word.startswith("-")]
             patch.setattr(sys, "argv", ["chord-train", *flags, *small, *words])
+            ctrl_c = signal.getsignal(signal.SIGINT)
             handlers, level = list(logging.root.handlers), logging.root.level
             try:
                 train.main()
@@ -61,6 +63,7 @@ class Command:
             except SystemExit as stop:
                 code = int(stop.code or 0)
             finally:
+                signal.signal(signal.SIGINT, ctrl_c)
                 for handler in set(logging.root.handlers) - set(handlers):
                     handler.close()
                 logging.root.handlers[:] = handlers

@@ -5,13 +5,17 @@ from __future__ import annotations
 import os
 import signal
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 from sweeps import Command, command
 from test_sweep import contents
 
+from chord import fit, train
 from chord.checkpoint import read_checkpoint
+from chord.evaluate import trained_model
 from chord.recorder import Recorder
+from chord.run import RunDirectory, configuration
 from chord.signals import SIGNALS, Signals, Stopped
 
 __all__ = ["command"]
@@ -96,3 +100,124 @@ def test_the_former_handler_decides_what_follows(tmp_path: Path) -> None:
     finally:
         for each, handler in before.items():
             signal.signal(each, handler)
+
+
+def at_call(patch: pytest.MonkeyPatch, owner: object, name: str, *numbers: int) -> None:
+    """Send signals, one after the other, when a function is called."""
+    original = getattr(owner, name)
+
+    def signalled(*given: object, **named: object) -> object:
+        for number in numbers:
+            os.kill(os.getpid(), number)
+        return original(*given, **named)
+
+    patch.setattr(owner, name, signalled)
+
+
+@pytest.mark.parametrize(
+    ("owner", "name", "number", "completed"),
+    [
+        (train, "introduce", signal.SIGTERM, 0),  # before the loop
+        (fit, "evaluate_as", signal.SIGINT, 0),  # while the base model is evaluated
+        (fit, "plot_run", signal.SIGHUP, 5),  # after the last step
+        (fit, "print_summary", signal.SIGUSR1, 5),  # in the closing table
+    ],
+)
+def test_a_signal_outside_a_step_leaves_a_true_status(
+    command: Command,
+    monkeypatch: pytest.MonkeyPatch,
+    owner: ModuleType,
+    name: str,
+    number: int,
+    completed: int,
+) -> None:
+    with monkeypatch.context() as patch:
+        at_call(patch, owner, name, number)
+        assert command(*RUN, "hydra.run.dir=cut") == 128 + number
+    assert command.status("cut")["status"] == "interrupted"
+    assert read_checkpoint(command.where / "cut").completed == completed
+    assert "Traceback" not in command.err
+    assert command("resume=cut", own=False) == 0
+    assert command.status("cut")["status"] == "finished"
+
+
+@pytest.mark.parametrize("times", [1, 2])
+def test_ctrl_c_writes_a_checkpoint_and_twice_it_does_not_wait(
+    command: Command, monkeypatch: pytest.MonkeyPatch, times: int
+) -> None:
+    with monkeypatch.context() as patch:
+        original = Recorder.train
+
+        def train(self: Recorder, at: int, *rest: object) -> None:
+            original(self, at, *rest)  # type: ignore[arg-type]
+            for _ in range(times if at == 2 else 0):
+                os.kill(os.getpid(), signal.SIGINT)
+
+        patch.setattr(Recorder, "train", train)
+        assert command(*RUN, "hydra.run.dir=cut") == 130
+    assert read_checkpoint(command.where / "cut").completed == (3 if times == 1 else 0)
+    assert command.status("cut")["status"] == "interrupted"
+    assert command.err.endswith("interrupted\n")
+    assert "Traceback" not in command.err
+
+
+def test_a_signal_while_the_status_is_written_waits_for_it(
+    command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from chord.sweep import status
+
+    with monkeypatch.context() as patch:
+        at_call(patch, status, "write_atomically", signal.SIGTERM)
+        assert command("steps=1", "hydra.run.dir=r") == 128 + signal.SIGTERM
+    # It had begun, which was written as a whole; then it was interrupted, and so was that.
+    assert command.status("r")["status"] == "interrupted"
+    original = status.record
+
+    def record(run: RunDirectory, how: str, error: str | None = None) -> None:
+        if how == "finished":
+            os.kill(os.getpid(), signal.SIGTERM)
+        original(run, how, error)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(status, "record", record)
+        assert command("steps=1", "hydra.run.dir=s") == 128 + signal.SIGTERM
+    assert command.status("s")["status"] == "finished"
+
+
+def test_a_lengthened_run_that_is_interrupted_is_not_its_former_end(
+    command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert command("steps=2", "hydra.run.dir=cut") == 0
+    assert command("steps=2", "hydra.run.dir=whole") == 0
+    assert command("resume=whole", "steps=6", own=False) == 0
+    former = trained_model(command.where / "cut", configuration(command.where / "cut"))
+    with monkeypatch.context() as patch:
+        sent(patch, signal.SIGTERM, 3)
+        assert command("resume=cut", "steps=6", own=False) == 128 + signal.SIGTERM
+    now = trained_model(command.where / "cut", configuration(command.where / "cut"))
+    saved = read_checkpoint(command.where / "cut")
+    assert saved.completed == 4
+    assert saved.weights is not None
+    weights = now.state_dict()
+    assert all(weights[name].equal(saved.weights[name]) for name in saved.weights)
+    assert not all(former.state_dict()[name].equal(weights[name]) for name in saved.weights)
+    assert command("resume=cut", own=False) == 0
+    assert contents(command.where / "cut") == contents(command.where / "whole")
+
+
+def test_a_job_that_was_killed_with_its_launcher_was_interrupted(
+    command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from chord.sweep import status
+
+    def killed(run: RunDirectory, how: str, error: str | None = None) -> None:
+        if how == "running":
+            original(run, how, error)
+
+    original = status.record
+    with monkeypatch.context() as patch:
+        patch.setattr(status, "record", killed)
+        sent(patch, signal.SIGTERM, 1)
+        assert command("-m", *RUN, "seed=0,1", "hydra.sweep.dir=s") == 128 + signal.SIGTERM
+    assert command.status("s/0")["status"] == "interrupted"
+    assert "interrupted" in command.out

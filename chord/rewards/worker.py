@@ -19,6 +19,7 @@ from multiprocessing.connection import Connection
 from typing import Any
 
 from chord.rewards.base import Grade, grade_one
+from chord.signals import SIGNALS
 
 # Seconds after which it looks whether the run still lives, where it was not told.
 _LOOK = 5.0
@@ -36,7 +37,7 @@ class Hello:
 def main(descriptor: int) -> None:
     """Serve until the run closes its end, or is gone."""
     # The run decides when to stop; a signal to all processes of a job is the run's alone.
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2):
+    for number in SIGNALS:
         signal.signal(number, signal.SIG_IGN)
     parent, pipe = os.getppid(), Connection(descriptor)
     with contextlib.suppress(EOFError, OSError):

@@ -24,6 +24,7 @@ from chord.identity.contents import contents, refuse_changed
 from chord.launch import leads
 from chord.recorder import FAILED, read_status
 from chord.run import RunDirectory, holds_run, open_run, resume_run
+from chord.signals import Signals
 from chord.sweep.devices import take_gpu
 from chord.sweep.directory import is_finished, known_contents, read_sweep
 from chord.sweep.launchers import SERIAL
@@ -153,7 +154,7 @@ def _train(cfg: DictConfig, path: Path, number: int, label: str) -> float:
 
     run = _directory(cfg, path, label)
     run.sweep, run.job = HydraConfig.get().sweep.dir, number
-    with ExitStack() as stack:
+    with Signals() as signals, ExitStack() as stack:
         # Its own directory is held already.
         if leads(cfg.trainer) and run.path.resolve() != path.resolve():
             try:
@@ -163,9 +164,9 @@ def _train(cfg: DictConfig, path: Path, number: int, label: str) -> float:
                 record(replace(run, path=path), FAILED, reason(error))
                 raise
         if leads(cfg.trainer):
-            stack.enter_context(recorded(run))
+            stack.enter_context(recorded(run, signals))
         config = run.checked()
-        outcome = train_unrecorded(config, run)
+        outcome = train_unrecorded(config, run, signals)
         return math.nan if outcome is None else outcome.metric(config.sweep_metric)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 import signal
 import sys
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -16,7 +17,8 @@ from omegaconf import DictConfig, OmegaConf, read_write
 from chord.config import ConfigError
 from chord.directory.lock import held
 from chord.overrides import setting, typed
-from chord.recorder import FAILED, RUNNING, STATUS, read_status
+from chord.recorder import FAILED, INTERRUPTED, RUNNING, STATUS, read_status
+from chord.signals import SIGNALS
 from chord.sweep.devices import gpus_each, shared_gpus, told
 from chord.sweep.directory import is_finished
 from chord.sweep.launchers import all_awaited, launcher_name, parts, prepared
@@ -61,6 +63,7 @@ class Jobs:
             try:
                 yield
             finally:
+                self.record_interruptions()
                 metric = self.config.sweep_metric
                 print_table(self.directory, self.points, metric, self.notes)
                 print(*self.last_words, sep="\n", end="\n" if self.last_words else "")
@@ -70,6 +73,14 @@ class Jobs:
             failed = all(status_of(self.path(point)) == FAILED for point in undone)
             how = "failed" if failed else "failed or were interrupted"
             raise SweepFailed(f"{len(undone)} of {len(self.points)} jobs {how}")
+
+    def record_interruptions(self) -> None:
+        """A launcher that is stopped may kill its jobs; they were interrupted."""
+        for point in self.points:
+            path = self.path(point)
+            if not path.is_symlink() and read_status(path).get("status") == RUNNING:
+                with suppress(ConfigError):  # it goes on, on another machine
+                    self.record(point, INTERRUPTED, None)
 
     def undone(self) -> list[Point]:
         """The jobs that did not get to their end."""
@@ -157,12 +168,16 @@ class Jobs:
 
     def record_failure(self, point: Point, error: str) -> None:
         """Write the status of a job that could not."""
+        self.record(point, FAILED, error)
+
+    def record(self, point: Point, status: str, error: str | None) -> None:
+        """Write the status of a job; `ConfigError` where a process is at work on it."""
         path = self.path(point)
         path.mkdir(parents=True, exist_ok=True)
         with held(path, "hydra.sweep.dir"):
             write_status(
                 path,
-                status=FAILED,
+                status=status,
                 error=error,
                 sweep=str(self.directory),
                 job=point.number,
@@ -185,17 +200,21 @@ def numbered(points: Sequence[Point]) -> tuple[list[list[str]], int]:
 
 @contextmanager
 def terminated_as_exit() -> Iterator[None]:
-    """SIGTERM ends the block like Ctrl-C does: whoever works beside this process is stopped too."""
+    """A signal ends the block as Ctrl-C does: whoever works beside this process is stopped too."""
 
     def leave(number: int, frame: object) -> None:
         raise SystemExit(128 + number)
 
-    try:
-        before = signal.signal(signal.SIGTERM, leave)
-    except ValueError:  # not in the main thread, where signals don't arrive
-        yield
+    if threading.current_thread() is not threading.main_thread():
+        yield  # signals don't arrive here
         return
+    before = {number: signal.getsignal(number) for number in SIGNALS}
+    for number, handler in before.items():
+        # One that somebody has thought of already, as nohup of SIGHUP, is left alone.
+        if handler is signal.SIG_DFL:
+            signal.signal(number, leave)
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)

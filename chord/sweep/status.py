@@ -26,6 +26,7 @@ from chord.recorder import (
     read_rows,
 )
 from chord.run import RunDirectory
+from chord.signals import Signals, Stopped
 
 
 def fingerprint(cfg: DictConfig, lengths: Lengths = []) -> str:  # noqa: B006
@@ -88,7 +89,7 @@ def begin(run: RunDirectory) -> None:
 
 
 @contextmanager
-def recorded(run: RunDirectory) -> Iterator[None]:
+def recorded(run: RunDirectory, signals: Signals) -> Iterator[None]:
     """Record how the block ends.
 
     A run that stops before it `begin`s leaves the directory's status alone: what is there is that
@@ -99,10 +100,12 @@ def recorded(run: RunDirectory) -> Iterator[None]:
     except BaseException as error:
         if run.begun or run.sweep is not None:
             stopped = not isinstance(error, Exception)
-            with suppress(OSError):  # the first error is the one to be said
+            # The first error is the one to be said.
+            with suppress(OSError, Stopped), signals.held_back():
                 record(run, *((INTERRUPTED,) if stopped else (FAILED, reason(error))))
         raise
-    record(run, FINISHED)
+    with signals.held_back():
+        record(run, FINISHED)
 
 
 def reason(error: BaseException) -> str:
