@@ -150,7 +150,7 @@ def test_a_resumed_controller_remembers_what_it_was_shown(
     [
         # An untrained model is always wrong: 4 problems wait after two steps, 3 leave, 1 is saved.
         "gate=all_wrong_buffer gate.size=3 schedule=rl_only data.pairing=paired "
-        "optimizer@sft_optimizer=adamw",
+        "optimizer@sft_optimizer=adamw reward=exact",
         "schedule=periodic schedule.period=2 optimizer@sft_optimizer=adamw",
     ],
     ids=["buffer", "periodic"],
