@@ -107,7 +107,11 @@ def test_every_statistic_is_taken_over_the_rows_of_all_ranks(
     # 1, 1, 2, 2, 4, 4, 9 without floor(.34 * 7) = 2 at each end: 2, 2, 4.
     assert both[2].nll_variance == pytest.approx(24 / 3 - 64 / 9, abs=1e-12)
     assert both[2].advantage_variance == pytest.approx(101.5 / 13 - (10 / 13) ** 2, abs=1e-12)
-    assert both[2].gap != alone[2].gap
+    nine = torch.tensor([9.0], dtype=torch.float64)
+    weights = torch.cat([experts.weights, experts.weights, nine])
+    tokens = torch.cat([each, each, nine])
+    gap = (weights[:, None] - tokens[None, :]).square().mean()
+    assert both[2].gap == pytest.approx(float(gap), abs=1e-12)
     # Rewards, entropies, and of gac: advantages, nll, weights, advantages of tokens.
     assert [len(values) for values in gathered] == [6, len(observed.entropies), 6, 3, 4, len(each)]
 

@@ -49,6 +49,18 @@ def unified_weights(strategy, model, expert, rewards):
     )
 
 
+def with_attached_weights(case, model, expert, rewards):
+    """The printed loss, written out, with weights that are functions of the model."""
+    logprobs, q = model.log_softmax(dim=-1), expert.softmax(dim=-1)
+    if case["strategy"] == "entropy":
+        weights = -(logprobs.exp() * logprobs).sum(dim=-1) / math.log(model.shape[-1])
+    else:
+        weights = (q.amax(dim=-1) - logprobs.exp().amax(dim=-1)).clamp(0, 1)
+    nll = -logprobs.gather(-1, expert.argmax(dim=-1, keepdim=True)).squeeze(-1)
+    rl = 0.1 * (q * (q.log() - logprobs)).sum(dim=-1) - rewards
+    return case["alpha"] * (weights * nll).mean() + (1 - case["alpha"]) * (weights * rl).mean()
+
+
 @pytest.mark.parametrize("case", cases("original_unified_objective"))
 def test_the_unified_objective_reproduces_the_original_description(case):
     model, expert, rewards = unified_case(case["seed"])
@@ -61,7 +73,10 @@ def test_the_unified_objective_reproduces_the_original_description(case):
     norm = model.grad.norm().item()
     assert norm == pytest.approx(case["grad_norm_if_weights_detached"], abs=1e-7)
     if case["strategy"] in ("entropy", "margin"):
-        # There the original lets the gradient into its weights.
+        # There the original lets the gradient into its weights, which alone makes the difference.
+        attached = with_attached_weights(case, model, expert, rewards)
+        (theirs,) = torch.autograd.grad(attached, model)
+        assert theirs.norm().item() == pytest.approx(case["grad_norm"], abs=1e-7)
         assert abs(norm - case["grad_norm"]) > 1e-4
     elif case["grad_model_logits"] is not None:
         expected = f64(case["grad_model_logits"])
