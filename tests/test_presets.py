@@ -64,6 +64,21 @@ STEPS = 120
 RL_ONLY = Constant(value=0.0)
 SFT_ONLY = Constant(value=1.0)
 CHORD_MU = WarmupDecay(peak=0.9, valley=0.05, warmup=0, decay=2 / 15, total_steps=STEPS)
+GAC = Gac(
+    balance=0.5,
+    ema=0.99,
+    cap=0.01,
+    every=10,
+    blend=0.5,
+    trim=0.1,
+    peak=0.85,
+    valley=0.15,
+    warmup=0.2,
+    decay=0.8,
+    low=0.05,
+    high=0.9,
+    total_steps=STEPS,
+)
 RL_LED: dict[str, Any] = {"schedule": RL_ONLY, "objective": DR_GRPO, "advantage": NO_STD}
 
 
@@ -80,7 +95,7 @@ METHODS = {
     "chord_both": Method(schedule=CHORD_MU, weighting=Phi()),
     "chord_adaptive": Method(schedule=RewardGap(tau=0.5, ema=0.0), weighting=Uniform()),
     # GAC (2605.26184): its values, the prior's lengths as shares of the run.
-    "gac": Method(schedule=Gac(total_steps=STEPS), weighting=Phi()),
+    "gac": Method(schedule=GAC, weighting=Phi()),
     "sft": Method(schedule=SFT_ONLY, weighting=Uniform(), objective=None, advantage=None),
     "rl": Method(schedule=RL_ONLY),
     "sft_then_rl": Method(schedule=then_rl(0.25, sft_factor=3.0), weighting=Uniform()),
