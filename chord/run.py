@@ -62,7 +62,8 @@ class RunDirectory:
     run's command names its files; `config` has them as they were typed. `lengths`: those that the
     run has had so far; `contents`, `versions` and `changes`: what the files that it names hold,
     what is installed, and where that was another one before; `expressions`: what its configuration
-    called for a value; see `chord.identity`. `format`: of its `run.json`.
+    called for a value; see `chord.identity`. `format`: of its `run.json`. `placed`: on what it was
+    computed before it was resumed.
     """
 
     path: Path
@@ -81,6 +82,7 @@ class RunDirectory:
     versions: dict[str, str] = field(default_factory=dict)
     format: int = FORMAT
     expressions: dict[str, str] = field(default_factory=dict)
+    placed: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.freeze()
@@ -131,6 +133,8 @@ class RunDirectory:
         installed = versions()
         before = {**self.contents, **named_versions(self.versions if completed else {})}
         after = {**now, **named_versions(installed, among=self.versions if completed else {})}
+        if completed and self.placed:
+            before, after = before | self.placed, after | placed(self.config)
         self.changes = changes_at(self.changes, before, after, completed)
         self.contents, self.versions = self.contents | now, installed
 
@@ -203,7 +207,7 @@ def open_run(path: Path, *, trust: bool = False) -> RunDirectory:
             for each in run.changes
         ]
         run.versions = dict(known.get("versions", {}))
-        run.format = known.get("format", 1)
+        run.format, run.placed = known.get("format", 1), placed(config)
         run.expressions = known.get("expressions", {}) | calls
         return run
     except ConfigError:
@@ -216,6 +220,12 @@ def refuse_newer(path: Path, facts: dict[str, Any]) -> None:
     """Raise `ConfigError` for a `run.json` in a format that this version does not know."""
     if (reason := newer_format(facts)) is not None:
         raise ConfigError(f"{path}: {reason}")
+
+
+def placed(config: DictConfig) -> dict[str, str]:
+    """On what a run is computed, which rounds differently: a resumed one may go on elsewhere."""
+    names = ("threads", *(f"trainer.{place}" for place in PLACES))
+    return {name: str(OmegaConf.select(config, name)) for name in names}
 
 
 def configuration(path: Path, *, trust: bool = False) -> TrainConfig:

@@ -17,7 +17,7 @@ from conftest import compose_config
 from chord.compare.grouping import compare
 from chord.config import ConfigError, TrainConfig, parse, schema_names
 from chord.identity import hashes
-from chord.identity.contents import contents, hub_revision, refuse_changed
+from chord.identity.contents import content_of, contents, hub_revision, refuse_changed
 from chord.identity.hashes import SETTLED, file_hash, hash_of
 from chord.identity.histories import changes_at, histories
 from chord.plugins import register
@@ -166,6 +166,16 @@ def test_the_packages_of_plugins_in_use_have_theirs(tmp_path: Path, registry: No
     found = contents(config, {"schedule": "own_contents"})
     assert found[f"plugin {__name__}"]["sha256"] == sha256(Path(__file__).read_bytes())
     assert list(contents(config, {"schedule": "linear"})) == ["model.path"]
+
+
+def test_what_nobody_would_load_is_not_read(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "large").touch()
+    for path in ("/dev/zero", str(tmp_path / "pipe"), str(tmp_path), str(tmp_path / "none")):
+        assert content_of(path) is None
+    (tmp_path / "state.json").touch()
+    for path in (str(tmp_path), f"{tmp_path}:train"):
+        assert content_of(path) is not None
 
 
 def test_of_an_id_on_a_hub_the_revision_in_the_cache_counts(

@@ -11,12 +11,13 @@ from typing import Any
 import pytest
 from conftest import compose_config
 from omegaconf import OmegaConf
-from sweeps import Command, command
+from sweeps import Command, command, interrupt_at
 
 from chord.compare.finding import find_runs
 from chord.compare.grouping import compare
 from chord.compare.model import Comparison
 from chord.compare.reading import read_runs
+from chord.compare.settings import flat_settings
 from chord.config import ConfigError, TrainConfig, parse
 from chord.identity.frozen import freeze
 from chord.identity.lengthening import altered, followers, switched
@@ -157,6 +158,24 @@ def test_a_run_that_goes_on_with_another_version_is_of_neither(command: Command)
     assert facts_of(path)["versions"] == versions
     (group,) = compared(path).groups
     assert group.runs[0].versions["torch"] == f"1.0, from step 1 on {versions['torch']}"
+
+
+def test_a_run_that_goes_on_elsewhere_is_no_run_of_one_place(command: Command) -> None:
+    path = command.where / "outputs" / "one"
+    typed = ["seed=0", "steps=2"]
+    with pytest.MonkeyPatch.context() as patch:
+        interrupt_at(patch, 2)
+        assert command(*typed, "hydra.run.dir=outputs/one") == 130
+    command.monkeypatch.setattr("os.cpu_count", lambda: 2)
+    assert command("resume=outputs/one", "threads=2", own=False) == 0, command.err
+    (change,) = facts_of(path)["changes"]
+    assert change == {"step": 1, "setting": "threads", "before": "1", "after": "2"}
+    fresh = ["-m", *typed, "threads=2", "skip_finished=true"]
+    assert command(*fresh, "hydra.sweep.dir=outputs/s") == 0
+    assert "not run" not in command.out
+    changes = [{"step": 1, "setting": "trainer.accelerator", "before": "cpu", "after": "gpu"}]
+    found = flat_settings({"trainer": {"accelerator": "gpu"}}, {"changes": changes})
+    assert found == {"trainer.accelerator": "cpu, from step 1 on gpu"}
 
 
 def test_a_file_that_changes_while_the_run_goes_on_is_said_and_put_on_record(

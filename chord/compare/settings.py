@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from chord.identity.histories import course
 from chord.identity.lengths import length_text
 from chord.recorder import NO_NUMBER
 
@@ -30,13 +31,15 @@ def flat_settings(config: Mapping[str, Any], facts: Mapping[str, Any]) -> dict[s
 
     Of the run's facts, `schemas` names the strategy of each group (`schedule`: `cosine`) and stands
     under the group's name: two strategies may have the same fields. `lengths` is there for a run
-    that has had several. Lists become tuples, or text where they hold more than plain values.
+    that has had several, and what a resumed one changed says so. Lists become tuples, or text where
+    they hold more than plain values.
     """
     schemas = facts.get("schemas")
     pairs = schemas.items() if isinstance(schemas, Mapping) else ()
     named = {str(group): str(name) for group, name in pairs if not _not_compared(str(group))}
     found = {key: value for key, value in _flat(config, "") if not _not_compared(key)}
-    return {**named, **found, **_lengths(facts.get("lengths"))}
+    changed = {key: text for key in found if (text := course(key, facts.get("changes")))}
+    return {**named, **found, **changed, **_lengths(facts.get("lengths"))}
 
 
 def _lengths(known: Any) -> dict[str, str]:

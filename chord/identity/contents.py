@@ -22,6 +22,11 @@ if TYPE_CHECKING:
     from chord.config import TrainConfig
 
 
+_LOADED = ("config.json", "state.json", "dataset_dict.json", "__init__.py")
+"""One of these is in each directory that is a model, a data set, or a package; others are not read,
+however large they are."""
+
+
 def contents(config: TrainConfig, schemas: Mapping[str, str]) -> Contents:
     """What a run of this configuration reads, as far as it is there and can be read.
 
@@ -90,7 +95,7 @@ def content_of(path: str) -> Content | None:
         # A split of a directory that the datasets library saved.
         place = place.with_name(place.name.rpartition(":")[0])
     try:
-        if place.exists():
+        if place.is_file() or any((place / name).is_file() for name in _LOADED):
             digest, size = hash_of(place)
             return {"path": path, "sha256": digest, "bytes": size}
     except OSError:

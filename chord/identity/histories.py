@@ -77,10 +77,17 @@ def version_histories(known: Any, changes: Any) -> dict[str, str]:
     """The versions that a run had, by package: `2.12.0, from step 24 on 2.13.0`."""
     found = {}
     for name, last in known.items() if isinstance(known, Mapping) else ():
-        own = _of(f"{VERSION}{name}", changes)
-        later = [f", from step {each.get('step')} on {each.get('after')}" for each in own]
-        found[str(name)] = "".join([str(own[0].get("before") if own else last), *later])
+        found[str(name)] = course(f"{VERSION}{name}", changes) or str(last)
     return found
+
+
+def course(setting: str, changes: Any) -> str | None:
+    """`cpu, from step 24 on gpu` for a setting or a version that changed; None where none did."""
+    own = _of(setting, changes)
+    if not own:
+        return None
+    later = [f", from step {each.get('step')} on {each.get('after')}" for each in own]
+    return "".join([str(own[0].get("before")), *later])
 
 
 def newer_format(facts: Mapping[str, Any]) -> str | None:
