@@ -6,7 +6,8 @@ tokens would weigh differently.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
 import torch
@@ -17,9 +18,34 @@ T = TypeVar("T")
 S = TypeVar("S", bound=Sequence[Any])
 
 
+_alone = False
+
+
 def world_size() -> int:
     """Number of processes that share an optimizer step."""
+    if _alone:
+        return 1
     return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
+
+
+@contextmanager
+def alone() -> Iterator[None]:
+    """Within, this process computes as if there were no other, which wait for it meanwhile."""
+    global _alone
+    before, _alone = _alone, True
+    try:
+        yield
+    finally:
+        _alone = before
+
+
+def told_by_the_first(text: str) -> str:
+    """The first rank's text, on all ranks."""
+    if world_size() == 1:
+        return text
+    found = [text]
+    dist.broadcast_object_list(found, src=0)
+    return found[0]
 
 
 def rank() -> int:

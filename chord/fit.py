@@ -38,6 +38,7 @@ from chord.stepping import DivergedError
 from chord.summary import gains, print_summary, side_by_side
 from chord.together import ending_together
 from chord.tracking import Tracker
+from chord.weightings.base import WeightError
 
 if TYPE_CHECKING:
     import torch
@@ -101,6 +102,7 @@ class Run:
             kept=self.completed,
         )
         module = ChordModule(config, self.data, self.models, first_step=self.completed)
+        module.guard.run_dir = self.directory.path
         trainer = config.trainer.build(
             max_steps=config.steps * config.rollout.updates,
             callbacks=self.callbacks(module),
@@ -129,7 +131,7 @@ class Run:
         """What may go wrong on the way is said in its own words, without a traceback."""
         try:
             yield
-        except (DivergedError, TamperedError) as error:
+        except (DivergedError, WeightError, TamperedError) as error:
             raise ConfigError(str(error)) from error
         except UnwrittenError as error:
             kept = self.checkpointing.kept

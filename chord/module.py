@@ -6,8 +6,10 @@ token count over the whole optimizer step, however that is cut into micro-batche
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Sequence
+from functools import partial
 from typing import TYPE_CHECKING
 
 import torch
@@ -24,6 +26,7 @@ from chord.metrics import Rollouts, branch_metrics, gradient_metrics
 from chord.phases import set_rates
 from chord.processes import average_gradients, local, shard, shards
 from chord.recorder import StepRecord
+from chord.replay.guard import Guard
 from chord.rollout.collect import Collector
 from chord.rollout.engines import join
 from chord.rollout.mismatch import first_seen
@@ -60,6 +63,7 @@ class ChordModule(LightningModule):
         self.gate_state = config.gate.start()
         # Of the last update that had an SFT branch; None until one has.
         self.sft_grad_norm: float | None = None
+        self.guard = Guard(config)
         self.metrics: dict[str, float] = {}
         # Checkpoints leave out what is frozen: it is where the run found it.
         self.strict_loading = len(self.trainable()) == len(list(self.policy.parameters()))
@@ -199,20 +203,19 @@ class ChordModule(LightningModule):
         optimizer, *others = self._optimizers()
         if not others:
             sft, rl = self.add_gradients(step, plan)
-            return sft, rl, self.take_step(optimizer, self.config.optimizer.clip_norm)
+            return sft, rl, self.take_step(step, plan, optimizer, self.config.optimizer.clip_norm)
         assert self.config.sft_optimizer is not None
         seconds = 0.0
         self.zero_gradients()
         rl = self.add_rl(plan)
         if rl is not None:
-            seconds += self.take_step(optimizer, self.config.optimizer.clip_norm)
+            seconds += self.take_step(step, plan, optimizer, self.config.optimizer.clip_norm)
         self.zero_gradients()
         sft = self.add_sft(plan)
         if sft is not None:
             # Lightning counts the optimizer steps it is told of, and each update is one.
-            seconds += self.take_step(
-                others[0], self.config.sft_optimizer.clip_norm, name="sft", counted=rl is None
-            )
+            clip = self.config.sft_optimizer.clip_norm
+            seconds += self.take_step(step, plan, others[0], clip, name="sft", counted=rl is None)
         return sft, rl, seconds
 
     def add_gradients(self, step: int, plan: Plan) -> tuple[Tokens | None, Tokens | None]:
@@ -245,8 +248,9 @@ class ChordModule(LightningModule):
         )
         if "sft_grad_norm" in self.config.schedule.needs:
             # Before the RL branch is added, and without the branch's share.
-            norm = gradient_norm(self.gradients(), sharded=self.sharded)
-            self.sft_grad_norm = norm / plan.shares.sft
+            norm = gradient_norm(self.gradients(), sharded=self.sharded) / plan.shares.sft
+            # One that is not finite leaves no trace in the controller, if the step is left out.
+            self.sft_grad_norm = norm if math.isfinite(norm) else self.sft_grad_norm
         return seen
 
     def add_rl(self, plan: Plan) -> Tokens | None:
@@ -272,11 +276,26 @@ class ChordModule(LightningModule):
         )
 
     def take_step(
-        self, optimizer: LightningOptimizer, clip: float, *, name: str = "", counted: bool = True
+        self,
+        step: int,
+        plan: Plan,
+        optimizer: LightningOptimizer,
+        clip: float,
+        *,
+        name: str = "",
+        counted: bool = True,
     ) -> float:
         """Clip the gradient's norm and take one optimizer step; returns its seconds."""
-        metrics, seconds = take_step(optimizer, self.trainable(), clip, name=name, counted=counted)
+        metrics, seconds, taken = take_step(
+            optimizer,
+            self.trainable(),
+            clip,
+            name=name,
+            counted=counted,
+            not_finite=partial(self.guard, self.models, plan, step, name),
+        )
         self.metrics |= metrics
+        self.guard.count(taken, self.metrics)
         return seconds
 
     def zero_gradients(self) -> None:

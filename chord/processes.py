@@ -177,15 +177,29 @@ def average_gradients(parameters: Sequence[nn.Parameter]) -> None:
 
 def clip_gradients(parameters: Sequence[nn.Parameter], limit: float) -> Tensor:
     """Scale the gradient so that its norm is at most `limit`; returns the norm before."""
+    norm = gradient_norm(parameters)
+    scale_gradients(parameters, limit, norm)
+    return norm
+
+
+def gradient_norm(parameters: Sequence[nn.Parameter]) -> Tensor:
+    """The norm of the gradient of all ranks; shards of it are summed up."""
     found = [p.grad for p in parameters if p.grad is not None]
     if not any(hasattr(gradient, "to_local") for gradient in found):
-        return torch.nn.utils.clip_grad_norm_(parameters, limit)
+        return torch.nn.utils.get_total_norm(found)
     parts = [local(gradient) for gradient in found]
     squares = torch.stack([part.double().square().sum() for part in parts]).sum()
-    norm = all_sum(squares).sqrt()
-    for part in parts:
+    return all_sum(squares).sqrt()
+
+
+def scale_gradients(parameters: Sequence[nn.Parameter], limit: float, norm: Tensor) -> None:
+    """Scale the gradient, whose `norm` is finite, so that its norm is at most `limit`."""
+    found = [p.grad for p in parameters if p.grad is not None]
+    if not any(hasattr(gradient, "to_local") for gradient in found):
+        torch.nn.utils.clip_grads_with_norm_(parameters, limit, norm)
+        return
+    for part in (local(gradient) for gradient in found):
         part.mul_((limit / (norm + 1e-6)).clamp(max=1.0))
-    return norm
 
 
 def _buckets(gradients: Sequence[Tensor]) -> Iterator[list[Tensor]]:

@@ -31,7 +31,7 @@ from chord.identity.lengths import Lengths, lengthened
 from chord.overrides import typed
 from chord.plugins import versions as plugin_versions
 from chord.recorder import FORMAT
-from chord.trainer import PLACES
+from chord.trainer import NONFINITE, PLACES
 from chord.trust.own import check_code, check_values, made_here, remember
 from chord.untrusted import read_json, read_yaml
 
@@ -270,11 +270,12 @@ def resume_run(path: Path, composed: DictConfig, overrides: list[str]) -> RunDir
     names = [override.lstrip("+~").partition("=")[0] for override in overrides]
     for name, override in zip(names, overrides, strict=True):
         group, _, setting = name.partition(".")
-        elsewhere = group != "trainer" or setting in ("", *PLACES)
+        elsewhere = group != "trainer" or setting in ("", *PLACES, *NONFINITE)
         if group.partition("@")[0] not in RESUME_ALLOWS or not elsewhere:
+            settings = ", ".join((*PLACES, *NONFINITE))
             raise ConfigError(
                 f"{override}: can't be changed in a resumed run; beside resume= only "
-                f"{', '.join(RESUME_ALLOWS[1:-1])} and trainer's {', '.join(PLACES)} may be given"
+                f"{', '.join(RESUME_ALLOWS[1:-1])} and trainer's {settings} may be given"
             )
     run = open_run(path, trust=composed.trust)
     OmegaConf.update(run.config, "resume", literal(str(path)))

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from lightning.pytorch.core.optimizer import LightningOptimizer
 
-from chord.processes import average_gradients, clip_gradients
+from chord.processes import average_gradients, gradient_norm, scale_gradients
 
 
 class DivergedError(ValueError):
     """Training cannot go on: a gradient is not finite."""
+
+
+def _stop(optimizer: torch.optim.Optimizer) -> None:
+    raise DivergedError("the gradient is not finite")
 
 
 def take_step(
@@ -22,20 +26,27 @@ def take_step(
     *,
     name: str = "",
     counted: bool = True,
-) -> tuple[dict[str, float], float]:
-    """Clip the gradient's norm and take a step; returns the norm for the log, and the seconds.
+    not_finite: Callable[[torch.optim.Optimizer], None] = _stop,
+) -> tuple[dict[str, float], float, bool]:
+    """Clip the gradient's norm and take a step; returns the norm for the log, the seconds, and
+    whether the step was taken.
 
     `name` is that of a second optimizer; `counted`: whether Lightning is told of the step.
+    `not_finite` is called where the norm is not finite, and raises or has the step left out. All
+    ranks have the same norm, and so do the same.
     """
     began = time.perf_counter()
     average_gradients(parameters)
-    norm = clip_gradients(parameters, clip)
-    prefix = name and f"{name}_"
-    if not torch.isfinite(norm):
-        rate = optimizer.param_groups[0]["lr"]
-        raise DivergedError(
-            f"{prefix}optimizer.lr={rate:g}: the gradient is no longer finite; "
-            "what was computed before is kept, a lower learning rate may help"
-        )
-    (optimizer if counted else optimizer.optimizer).step()
-    return {f"grad/{prefix}norm": float(norm)}, time.perf_counter() - began
+    norm = gradient_norm(parameters)
+    finite = bool(torch.isfinite(norm))
+    if finite:
+        scale_gradients(parameters, clip, norm)
+        (optimizer if counted else optimizer.optimizer).step()
+    else:
+        not_finite(optimizer.optimizer)
+        if counted:
+            # Lightning counts optimizer steps, and the run is as long as it was.
+            optimizer._on_before_step()
+            optimizer._on_after_step()
+    key = f"grad/{name}_norm" if name else "grad/norm"
+    return {key: float(norm)}, time.perf_counter() - began, finite

@@ -16,6 +16,7 @@ from chord.distributed import rank, world_size
 from chord.launch import first, started_by_the_first
 from chord.stepping import DivergedError
 from chord.sweep.status import reason
+from chord.weightings.base import WeightError
 
 if TYPE_CHECKING:
     from lightning.pytorch import Trainer
@@ -44,7 +45,7 @@ def ending_together(trainer: Trainer) -> Iterator[None]:
         return
     try:
         yield
-    except (*EXPECTED, DivergedError, KeyboardInterrupt, SystemExit):
+    except (*EXPECTED, DivergedError, WeightError, KeyboardInterrupt, SystemExit):
         _end(trainer)
         raise
     except Exception as error:

@@ -278,8 +278,10 @@ def introduce(config: TrainConfig, data: Data, overlap: str) -> None:
 def tracked(config: TrainConfig, run: RunDirectory, recorder: Recorder) -> Iterator[Tracker]:
     """The run's tracker, which is told how the block ends; so is the user."""
     from chord.checkpoint import CHECKPOINT
+    from chord.stepping import DivergedError
     from chord.tracking import by_agent, open_tracker
     from chord.tracking.base import near
+    from chord.weightings.base import WeightError
 
     resolved = run.settings()
     facts = run.facts()
@@ -295,16 +297,20 @@ def tracked(config: TrainConfig, run: RunDirectory, recorder: Recorder) -> Itera
             run_id=run.tracker_id,
             resume_rows=recorder.history(),
         )
-    exit_code = 1
+    exit_code, goes_on = 1, True
     try:
         yield tracker
         exit_code = 0
+    except ConfigError as error:
+        # What a step can't be taken for would be met again.
+        goes_on = not isinstance(error.__cause__, DivergedError | WeightError)
+        raise
     finally:
         tracker.finish(exit_code)
         # Only now is it known whether an upload went through.
         for line in tracker.messages():
             print(line)
-        if exit_code and (run.path / CHECKPOINT).exists():
+        if exit_code and goes_on and (run.path / CHECKPOINT).exists():
             command = f"python -m chord.train {typed('resume', near(run.path))}"
             print(f"stopped; to go on from the last checkpoint: {command}", file=sys.stderr)
 

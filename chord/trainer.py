@@ -43,8 +43,11 @@ DECIDED = (
 ACCELERATORS = ("cpu", "gpu", "auto")
 STRATEGIES = ("auto", "ddp", "fsdp")
 PRECISIONS = ("32-true", "64-true", "bf16-mixed")
+ON_NONFINITE = ("stop", "skip")
 PLACES = ("accelerator", "devices", "num_nodes", "strategy")
 """Where a run is computed: a resumed one may go on elsewhere."""
+NONFINITE = ("on_nonfinite", "skip_limit")
+"""What is done where a run can't go on as it is: one that has stopped may do otherwise."""
 _NO_GPU = "there is no GPU here that torch can use"
 INSTEAD = {
     "trainer.strategy=deepspeed": "its engine clips and steps by itself, which is done here; use "
@@ -63,8 +66,9 @@ class TrainerConfig:
     each holds the whole policy, with `fsdp` a shard of it. `micro_batch` rows go through the model
     at a time (0: all at once) on each; the gradient depends on neither. A checkpoint is written
     every `checkpoint_every` train steps and at the end, branch gradients are compared every
-    `diagnostics_every`, samples are kept every `completions_every` (0: never). `extra` is passed to
-    Lightning's Trainer as it is.
+    `diagnostics_every`, samples are kept every `completions_every` (0: never). Where a gradient is
+    not finite, `on_nonfinite=stop` stops and `skip` leaves the optimizer step out, at most
+    `skip_limit` times in a row. `extra` is passed to Lightning's Trainer as it is.
     """
 
     accelerator: str
@@ -76,6 +80,8 @@ class TrainerConfig:
     checkpoint_every: int
     diagnostics_every: int
     completions_every: int
+    on_nonfinite: str = "stop"
+    skip_limit: int = 10
     extra: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -83,6 +89,7 @@ class TrainerConfig:
             ("accelerator", ACCELERATORS),
             ("strategy", STRATEGIES),
             ("precision", PRECISIONS),
+            ("on_nonfinite", ON_NONFINITE),
         ):
             given = f"trainer.{name}={getattr(self, name)}"
             if getattr(self, name) not in allowed:
@@ -95,6 +102,7 @@ class TrainerConfig:
             ("diagnostics_every", 0),
             ("completions_every", 0),
             ("checkpoint_every", 1),
+            ("skip_limit", 0),
         ):
             if getattr(self, name) < least:
                 raise ValueError(f"trainer.{name}={getattr(self, name)}: must be at least {least}")

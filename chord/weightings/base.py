@@ -16,6 +16,10 @@ NORMALIZE = ("none", "mean1")
 APPLY_TO = ("sft", "both")
 
 
+class WeightError(ValueError):
+    """A rule gave a weight that is negative or not a number."""
+
+
 @dataclass(kw_only=True)
 class WeightInputs:
     """What a rule is given at the targets of some rows, (B, T); it is read without gradient.
@@ -102,7 +106,8 @@ class Weighting(ABC):
         this call's tokens, which is right only if they are all tokens of the optimizer step on
         all ranks (`StepWeights` sees to that). A mean of 0 leaves the weights at 0.
 
-        Raises ValueError when a needed input is missing.
+        Raises ValueError when a needed input is missing, `WeightError` for a weight below 0, or one
+        that is not finite where the policy's log p is.
         `Phi(normalize="mean1")` on p = .5 and .9: raw .25 and .09, mean .17, weights 1.47 and .53.
         """
         import torch
@@ -113,10 +118,26 @@ class Weighting(ABC):
         # The one place where weights lose their gradient, for every rule.
         with torch.no_grad():
             weights = self.raw(at).masked_fill(~mask, 0.0)
+            self._check(weights, at)
             if self.normalize == "none":
                 return weights
             mean = weight_mean(weights, mask)
             return weights / mean.masked_fill(mean <= 0, math.inf)
+
+    def _check(self, weights: Tensor, at: WeightInputs) -> None:
+        """An expert token of negative weight would be unlearned, and NaN spreads to every one."""
+        # Comparisons with NaN are False. What comes of a policy that is not finite is not the
+        # rule's fault, and named by the train step.
+        wrong = ~(weights >= 0) | weights.isinf()
+        wrong &= at.mask & at.policy.logprobs.isfinite()
+        if bool(wrong.any()):
+            place = wrong.nonzero()[0].tolist()
+            p = float(at.p[tuple(place)])
+            raise WeightError(
+                f"weighting: {type(self).__name__} gave the weight {float(weights[tuple(place)]):g}"
+                f" to a token with p = {p:.3g} (row {place[0]}); a weight must be finite and at "
+                "least 0"
+            )
 
 
 def check_choice(name: str, value: object, allowed: tuple[object, ...]) -> None:

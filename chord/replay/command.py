@@ -1,0 +1,89 @@
+"""Take a train step again whose gradient was not finite: `python -m chord.replay RUN`.
+
+A run keeps the rows of such a step, and the weights that it was taken with, in its directory. They
+are scored anew, a row at a time, and the first number that is not finite is named.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from chord.exits import readable_errors
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from chord.replay.cause import RowTrace
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    options = argparse.ArgumentParser(prog="python -m chord.replay", description=__doc__)
+    options.add_argument("run", type=Path, metavar="RUN", help="a run directory")
+    options.add_argument("--all", action="store_true", help="every row, not only the wrong ones")
+    return options
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Entry point of `chord-replay`."""
+    options = parser().parse_args(arguments)
+    with readable_errors():
+        replay(options.run, everything=options.all)
+
+
+def replay(path: Path, *, everything: bool = False) -> None:
+    """Print the cause and the rows; raises ValueError where the run keeps no such step."""
+    import torch
+    from rich.console import Console
+
+    from chord.build import build_data, build_models, check_models
+    from chord.checkpoint import load_weights
+    from chord.imitation import open_cache
+    from chord.replay.cause import find_cause
+    from chord.replay.step import load_step
+    from chord.run import configuration
+
+    step, weights = load_step(path)
+    config = configuration(path)
+    torch.set_num_threads(config.threads)
+    data = build_data(config)
+    try:
+        models = build_models(config)
+        check_models(config, models, data)
+        models.cache = open_cache(config, data)
+    finally:
+        data.close()
+    load_weights(models.policy, weights, str(path))
+    with config.trainer.computing(torch.device("cpu")):
+        cause, traces = find_cause(models, config, step)
+    print(f"step {step.number}, learning rate {step.facts.get('lr', float('nan')):g}")
+    print(f"then: {step.facts.get('cause')}")
+    print(f"now:  {cause}")
+    wrong = [trace for trace in traces if trace.wrong]
+    if traces:
+        print(f"{len(wrong)} of {len(traces)} rows are not finite")
+    shown = traces if everything else wrong
+    if shown:
+        Console(file=sys.stdout, highlight=False).print(_table(shown))
+
+
+def _table(traces: Sequence[RowTrace]) -> Table:
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=box.SIMPLE)
+    for name in ("branch", "row", "tokens", "loss", "gradient's norm"):
+        table.add_column(name, justify="left" if name == "branch" else "right")
+    table.add_column("not finite")
+    for trace in traces:
+        norm = "-" if trace.norm is None else f"{trace.norm:.4g}"
+        table.add_row(
+            trace.branch, str(trace.row), str(trace.tokens), f"{trace.loss:.4g}", norm,
+            Text(trace.wrong),
+        )  # fmt: skip
+    return table
