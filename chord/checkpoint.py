@@ -80,7 +80,7 @@ class Checkpointing(Callback):
             "schedule_state": pl_module.schedule_state,
             "gate_state": pl_module.gate_state,
             "sft_grad_norm": pl_module.sft_grad_norm,
-            "skipped": pl_module.guard.skipped,
+            "skipped": dict(pl_module.guard.skipped),
         }
 
     def on_load_checkpoint(
@@ -92,7 +92,7 @@ class Checkpointing(Callback):
         pl_module.schedule_state = ours.get("schedule_state", pl_module.schedule_state)
         pl_module.gate_state = ours.get("gate_state", pl_module.gate_state)
         pl_module.sft_grad_norm = ours.get("sft_grad_norm")
-        pl_module.guard.skipped = ours.get("skipped", 0)
+        pl_module.guard.skipped = ours.get("skipped", {})
 
 
 class WholeFile(TorchCheckpointIO):

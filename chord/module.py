@@ -295,7 +295,7 @@ class ChordModule(LightningModule):
             not_finite=partial(self.guard, self.models, plan, step, name),
         )
         self.metrics |= metrics
-        self.guard.count(taken, self.metrics)
+        self.guard.count(name, taken, self.metrics)
         return seconds
 
     def zero_gradients(self) -> None:

@@ -33,6 +33,13 @@ if TYPE_CHECKING:
 
 Backward = Callable[[Tensor], None]
 SFT, RL = "SFT", "RL"
+INPUTS = {
+    "advantages": "the advantage",
+    "old_logprobs": "the log-probability at sampling",
+    "correction": "the correction",
+    "share": "the row's share",
+    "signal": "the signal",
+}
 
 
 @dataclass
@@ -102,7 +109,7 @@ def bad_state(optimizer: torch.optim.Optimizer, names: Mapping[int, str]) -> str
 
 def _bad_input(rows: Any) -> str:
     """What the rows bring with them: advantages, old log-probabilities, shares, ..."""
-    for name in ("advantages", "old_logprobs", "correction", "share", "signal"):
+    for name, said in INPUTS.items():
         values = getattr(rows, name, None)
         if values is None:
             continue
@@ -111,9 +118,8 @@ def _bad_input(rows: Any) -> str:
         places = (~torch.isfinite(values) & counts).nonzero().tolist()
         if places:
             row, *column = places[0]
-            token = f", token {_token(rows.tokens, row, column[0])}" if column else ""
-            value = float(values[tuple(places[0])])
-            return f"row {row}{token}: {name.replace('_', ' ')} is {value:g}"
+            token = f" of token {_token(rows.tokens, row, column[0])}" if column else ""
+            return f"row {row}: {said}{token} is {float(values[tuple(places[0])]):g}"
     teacher = getattr(rows, "teacher", None)
     if teacher is not None and bool(teacher.logprobs.isnan().any()):
         row = int(teacher.logprobs.isnan().flatten(1).any(dim=1).nonzero()[0])

@@ -28,43 +28,42 @@ if TYPE_CHECKING:
 class Guard:
     """`guard(models, plan, step, name, optimizer)` at a gradient that is not finite.
 
-    All ranks call it, as the norm is that of all of them. `skipped` counts the optimizer steps in a
-    row that were left out; it is a part of the checkpoint.
+    All ranks call it, as the norm is that of all of them. `skipped` counts the steps in a row that
+    were left out, of each optimizer by its name; it is a part of the checkpoint.
     """
 
     def __init__(self, config: TrainConfig, run_dir: Path | None = None) -> None:
         self.config = config
         self.run_dir = run_dir
-        self.skipped = 0
+        self.skipped: dict[str, int] = {}
 
     def __call__(
         self, models: Models, plan: Plan, step: int, name: str, optimizer: torch.optim.Optimizer
     ) -> None:
         """Return where the optimizer step is to be left out; raises `DivergedError` elsewhere."""
         trainer = self.config.trainer
-        self.skipped += 1
+        count = self.skipped[name] = self.skipped.get(name, 0) + 1
         stop = trainer.on_nonfinite == "stop"
         # What follows repeats itself; the first one of a row of skips tells.
-        cause = self._cause(models, plan, step, optimizer) if stop or self.skipped == 1 else ""
+        cause = self._cause(models, plan, step, optimizer) if stop or count == 1 else ""
         which = f"{name}_optimizer: " if name else ""
         if stop:
             raise DivergedError(
                 f"trainer.on_nonfinite=stop: {which}the gradient of step {step} is not finite: "
                 f"{cause}"
             )
-        if self.skipped > trainer.skip_limit:
+        if count > trainer.skip_limit:
             raise DivergedError(
-                f"trainer.skip_limit={trainer.skip_limit}: {which}{self.skipped} optimizer steps in "
-                f"a row had a gradient that is not finite, the last one in step {step}"
-                f"{self._replay()}"
+                f"trainer.skip_limit={trainer.skip_limit}: {which}{count} optimizer steps in a row "
+                f"had a gradient that is not finite, the last one in step {step}{self._replay()}"
             )
         if cause and rank() == 0:
             print(f"warning: {which}step {step} is left out: {cause}", file=sys.stderr)
 
-    def count(self, taken: bool, metrics: dict[str, float]) -> None:
+    def count(self, name: str, taken: bool, metrics: dict[str, float]) -> None:
         """After each optimizer step: where steps may be left out, how many of the step's were."""
         if taken:
-            self.skipped = 0
+            self.skipped[name] = 0
         if self.config.trainer.on_nonfinite == "skip":
             metrics["grad/skipped"] = metrics.get("grad/skipped", 0.0) + float(not taken)
 

@@ -40,6 +40,19 @@ class WeightInputs:
         """The policy's probability of the target token."""
         return self.policy.logprobs.exp().clamp(max=1.0)
 
+    @property
+    def finite(self) -> Tensor:
+        """Where all that the models say of a token is finite, (B, T) bool."""
+        tables = [self.policy.logprobs, self.policy.entropy, self.policy.max_prob]
+        if self.expert is not None:
+            tables += [self.expert.logprobs, self.expert.entropy, self.expert.max_prob]
+        if self.reference is not None:
+            tables.append(self.reference)
+        finite = tables[0].isfinite()
+        for table in tables[1:]:
+            finite = finite & table.isfinite()
+        return finite
+
 
 @dataclass(kw_only=True)
 class Weighting(ABC):
@@ -107,7 +120,7 @@ class Weighting(ABC):
         all ranks (`StepWeights` sees to that). A mean of 0 leaves the weights at 0.
 
         Raises ValueError when a needed input is missing, `WeightError` for a weight below 0, or one
-        that is not finite where the policy's log p is.
+        that is not finite where the models are.
         `Phi(normalize="mean1")` on p = .5 and .9: raw .25 and .09, mean .17, weights 1.47 and .53.
         """
         import torch
@@ -126,10 +139,12 @@ class Weighting(ABC):
 
     def _check(self, weights: Tensor, at: WeightInputs) -> None:
         """An expert token of negative weight would be unlearned, and NaN spreads to every one."""
-        # Comparisons with NaN are False. What comes of a policy that is not finite is not the
-        # rule's fault, and named by the train step.
-        wrong = ~(weights >= 0) | weights.isinf()
-        wrong &= at.mask & at.policy.logprobs.isfinite()
+        # Comparisons with NaN are False.
+        wrong = (~(weights >= 0) | weights.isinf()) & at.mask
+        if not bool(wrong.any()):
+            return
+        # What comes of a model that is not finite is not the rule's fault: the step names it.
+        wrong &= at.finite
         if bool(wrong.any()):
             place = wrong.nonzero()[0].tolist()
             p = float(at.p[tuple(place)])
