@@ -29,6 +29,7 @@ from chord.export import parser as export_parser
 from chord.make_expert import parser as expert_parser
 from chord.plan.command import parser as plan_parser
 from chord.registry import SCHEMAS
+from chord.replay.command import parser as replay_parser
 from chord.show import panels as show_panels
 from chord.show import parser as show_parser
 from chord.weightings import Phi, Weighting
@@ -71,6 +72,8 @@ def test_every_command_can_be_typed(page: str, command: str, tmp_path: Path) -> 
         assert chat_parser().parse_args(arguments)
     elif program == "chord-export":
         assert export_parser().parse_args(arguments)
+    elif program == "chord-replay":
+        assert replay_parser().parse_args(arguments)
     elif program == "chord-compare":
         assert compare_parser().parse_args(arguments)
     elif program == "chord-dashboard":
