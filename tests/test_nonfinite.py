@@ -92,13 +92,10 @@ def test_what_a_row_brings_is_named_with_its_row(small_config: Config) -> None:
     assert cause(module, plan, advantages=advantages) == "RL branch, row 2: the advantage is inf"
     assert plan.rollouts is not None
     rows = plan.rollouts.rows
-    old = rows.old_logprobs.clone()
-    column = rows.tokens.mask[1].nonzero()[2, 0]
-    old[1, column] = math.nan
-    assert (
-        cause(module, plan, old_logprobs=old)
-        == "RL branch, row 1: the log-probability at sampling of token 2 is nan"
-    )
+    old = torch.zeros(rows.tokens.mask.shape)
+    old[1, rows.tokens.mask[1].nonzero()[2, 0]] = math.nan
+    said = cause(module, plan, old_logprobs=old)
+    assert said == "RL branch, row 1: the log-probability before the first update of token 2 is nan"
 
 
 def test_a_loss_that_overflows_is_named_with_its_row(small_config: Config) -> None:

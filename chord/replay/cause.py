@@ -35,7 +35,8 @@ Backward = Callable[[Tensor], None]
 SFT, RL = "SFT", "RL"
 INPUTS = {
     "advantages": "the advantage",
-    "old_logprobs": "the log-probability at sampling",
+    "old_logprobs": "the log-probability before the first update",
+    "sampler_logprobs": "the log-probability at sampling",
     "correction": "the correction",
     "share": "the row's share",
     "signal": "the signal",

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 
 from chord.branches import Plan
+from chord.directory.whole import UnwrittenError
 from chord.distributed import alone, rank, told_by_the_first, world_size
-from chord.exits import first_line
 from chord.gradients import Models
 from chord.processes import whole, whole_weights
 from chord.replay.cause import bad_state, find_cause
@@ -94,8 +94,8 @@ class Guard:
         trained = {name: tensor for name, tensor in weights.items() if name not in frozen}
         try:
             save_step(self.run_dir, kept, trained)
-        except OSError as error:
-            return f"; the step could not be kept ({first_line(error)})"
+        except UnwrittenError as error:
+            return f"; the step could not be kept ({error.why})"
         return self._replay()
 
     def _replay(self) -> str:

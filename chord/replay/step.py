@@ -97,7 +97,10 @@ def _rows(kind: Any, tensors: dict[str, Tensor]) -> Any:
     """The inverse of `_tensors`; None for an absent branch."""
     if not tensors:
         return None
-    plain = {name: tensor for name, tensor in tensors.items() if "." not in name}
+    plain: dict[str, Any] = {name: each for name, each in tensors.items() if "." not in name}
+    if kind is RolloutRows:
+        # None in the first update on the rows.
+        plain.setdefault("old_logprobs", None)
     for name, inner in (("tokens", TokenBatch), ("teacher", TeacherTokens)):
         theirs = {
             key.partition(".")[2]: tensor
@@ -105,7 +108,7 @@ def _rows(kind: Any, tensors: dict[str, Tensor]) -> Any:
             if key.startswith(f"{name}.")
         }
         if theirs:
-            plain[name] = inner(**theirs)  # type: ignore[assignment]
+            plain[name] = inner(**theirs)
     return kind(**plain)
 
 
