@@ -8,6 +8,7 @@ optimizer steps, and so work with manual optimisation and several updates per ba
 from __future__ import annotations
 
 import math
+import sys
 import time
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -20,6 +21,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from chord.health import Health
 from chord.recorder import Recorder, StepRecord, plain
 from chord.tracking import Tracker
 
@@ -51,6 +53,23 @@ class Recording(Callback):
         self.recorder.train(record.step, metrics, timings)
         self.recorder.completions(record.step, record.completions)
         self.tracker.log(record.step, {**metrics, **timings})
+
+
+class HealthChecks(Callback):
+    """Says on the terminal what `chord.health` finds in a step's row, on one rank."""
+
+    def __init__(self, health: Health) -> None:
+        self.health = health
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        record = _record(pl_module)
+        if record is None or not trainer.is_global_zero:
+            return
+        for line in self.health.see({"step": record.step, **plain(record.metrics)}):
+            # Above the live lines, if there are any: they catch what is printed.
+            print(line, file=sys.stderr)
 
 
 class Progress(Callback):

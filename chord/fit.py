@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 
 from chord.build import evaluate_as, placed
-from chord.callbacks import Progress, Recording
+from chord.callbacks import HealthChecks, Progress, Recording
 from chord.checkpoint import (
     CHECKPOINT,
     Checkpointing,
@@ -27,11 +27,12 @@ from chord.directory.whole import UnwrittenError
 from chord.distributed import rank
 from chord.evaluation import OF_EXPERTS, Report, prefixed
 from chord.gradients import Models
+from chord.health import Health
 from chord.models.policy import Policy
 from chord.module import ChordModule
 from chord.plots import plot_run
 from chord.processes import whole
-from chord.recorder import EVALUATIONS, Recorder, TamperedError, read_rows
+from chord.recorder import EVALUATIONS, METRICS, Recorder, TamperedError, read_rows
 from chord.run import RunDirectory
 from chord.signals import Signals
 from chord.stepping import DivergedError
@@ -87,6 +88,7 @@ class Run:
     """The validation after the last step, once it was taken."""
     checkpointing: Checkpointing = field(init=False)
     signals: Signals = field(default_factory=Signals)
+    health: Health = field(init=False)
 
     def complete(self) -> Outcome | None:
         """Take the train steps that are still to be done, and report.
@@ -103,6 +105,8 @@ class Run:
         )
         module = ChordModule(config, self.data, self.models, first_step=self.completed)
         module.guard.run_dir = self.directory.path
+        rows = read_rows(self.directory.path / METRICS) if self.completed else []
+        self.health = Health(config.trainer.warn_off, rows)
         trainer = config.trainer.build(
             max_steps=config.steps * config.rollout.updates,
             callbacks=self.callbacks(module),
@@ -117,6 +121,7 @@ class Run:
         return [
             Watching(self.signals),
             Recording(self.recorder, self.tracker),
+            HealthChecks(self.health),
             Evaluating(
                 lambda step: self.validate(module, step),
                 every=config.evaluation.every,
@@ -223,5 +228,6 @@ class Run:
             split=split,
             alpha=alpha,
             gained=gains(base, trained),
+            warnings=list(self.health.told.values()),
         )
         return Outcome(module, validation, base, trained)

@@ -108,12 +108,13 @@ def print_summary(
     split: str,
     alpha: float,
     gained: Sequence[float] = (),
+    warnings: Sequence[str] = (),
 ) -> None:
     """Print the comparison, the samples, and where everything lies.
 
     `base` and `trained` are evaluation metrics of `split`; `alpha` is the SFT share that `balance`
-    was taken at; `gained` are the gains on the target problems. Model text is shown as it is, never
-    read as markup.
+    was taken at; `gained` are the gains on the target problems, `warnings` what was said before.
+    Model text is shown as it is, never read as markup.
     """
     console.print()
     console.print(_comparison(base, trained, split, alpha))
@@ -123,7 +124,7 @@ def print_summary(
         console.print()
         console.print(_answers(samples))
     console.print()
-    lines = [*_failures("base", base), *_failures("trained", trained)]
+    lines = [*warnings, *_failures("base", base), *_failures("trained", trained)]
     lines.append(f"run directory: {shown(Path(run_dir))}")
     picture = Path(run_dir) / "curves.png"
     if picture.exists():

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from chord.exits import first_line
+from chord.health import CHECKS
 
 if TYPE_CHECKING:
     import torch
@@ -68,7 +69,8 @@ class TrainerConfig:
     every `checkpoint_every` train steps and at the end, branch gradients are compared every
     `diagnostics_every`, samples are kept every `completions_every` (0: never). Where a gradient is
     not finite, `on_nonfinite=stop` stops and `skip` leaves the optimizer step out, at most
-    `skip_limit` times in a row. `extra` is passed to Lightning's Trainer as it is.
+    `skip_limit` times in a row. `warn_off` names the checks of `chord.health` that are silent.
+    `extra` is passed to Lightning's Trainer as it is.
     """
 
     accelerator: str
@@ -82,6 +84,7 @@ class TrainerConfig:
     completions_every: int
     on_nonfinite: str = "stop"
     skip_limit: int = 10
+    warn_off: list[str] = field(default_factory=list)
     extra: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -106,6 +109,9 @@ class TrainerConfig:
         ):
             if getattr(self, name) < least:
                 raise ValueError(f"trainer.{name}={getattr(self, name)}: must be at least {least}")
+        for name in self.warn_off:
+            if name not in CHECKS:
+                raise ValueError(f"trainer.warn_off={name}: must be one of {', '.join(CHECKS)}")
         self._check_processes()
         if self.extra:
             self._check_extra()

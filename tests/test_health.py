@@ -1,0 +1,115 @@
+"""Signs that a run learns nothing: each told once, by hand-made rows, and not in healthy runs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import small_composed
+from sweeps import Command, command, interrupt_at
+
+from chord.config import ConfigError, TrainConfig, parse
+from chord.health import CHECKS, Health
+
+__all__ = ["command"]
+
+HEALTHY = {
+    "rollout/all_right": 0.25, "rollout/all_wrong": 0.5, "rollout/entropy": 0.2,
+    "rollout/no_eos": 0.5, "rollout/length": 40.0, "rollout/reward": 0.4,
+    "rollout/reward_std": 0.5,
+}  # fmt: skip
+
+
+def told(changes: Iterable[dict[str, Any]], *off: str) -> list[str]:
+    """The warnings of steps that differ from healthy ones so."""
+    health = Health(off)
+    rows = [{"step": step, **HEALTHY, **change} for step, change in enumerate(changes)]
+    return [line for row in rows for line in health.see(row)]
+
+
+NO_SIGNAL = {"rollout/all_right": 0.25, "rollout/all_wrong": 0.75}
+CUT_OFF = {"rollout/no_eos": 1.0}
+SAME = {"rollout/reward": 0.0, "rollout/reward_std": 0.0}
+
+
+@pytest.mark.parametrize(
+    ("name", "bad", "window", "number", "setting"),
+    [
+        ("no_signal", NO_SIGNAL, 20, "all right 25%, all wrong 75%", "rollout.group_size"),
+        ("cut_off", CUT_OFF, 20, "at 40 tokens", "rollout.max_new_tokens"),
+        ("reward", SAME, 50, "the reward 0", "reward="),
+    ],
+)
+def test_a_sign_that_lasts_is_told_once_with_number_and_setting(
+    name: str, bad: dict[str, float], window: int, number: str, setting: str
+) -> None:
+    # One step short, then a good one, then as long as it takes and longer.
+    steps = [bad] * (window - 1) + [{}] + [bad] * (2 * window)
+    (line,) = told(steps)
+    # The last of `window` bad steps in a row, counted from 0.
+    assert line.startswith(f"warning: step {2 * window - 1}: ")
+    assert number in line
+    assert setting in line
+    assert line.endswith(f"(trainer.warn_off=[{name}] silences this)")
+    assert told(steps, name) == []
+
+
+def test_an_entropy_that_has_collapsed_is_told() -> None:
+    # From .2: a tenth is .02, but .01 is the limit. The mean of n steps at .004 and 20 - n at .2 is
+    # below .01 from (20 - n) .2 + n .004 < .2, so for n = 20 alone.
+    (line,) = told([{}] * 20 + [{"rollout/entropy": 0.004}] * 25)
+    assert line.startswith("warning: step 39: the entropy has fallen to 0.004 nats a token")
+    assert "from 0.2:" in line
+    assert "objective.entropy_coef" in line
+    # Low from the beginning is no collapse, and neither is a tenth of much.
+    assert told([{"rollout/entropy": 0.004}] * 60) == []
+    assert told([{"rollout/entropy": 3.0}] * 20 + [{"rollout/entropy": 0.05}] * 60) == []
+
+
+def test_steps_without_rollouts_and_numbers_that_are_missing_do_not_count() -> None:
+    absent = dict.fromkeys(HEALTHY)
+    assert told([NO_SIGNAL] * 19 + [absent] * 40) == []
+    (line,) = told([NO_SIGNAL] * 19 + [absent] * 40 + [NO_SIGNAL])
+    assert line.startswith("warning: step 59: ")
+
+
+def test_a_healthy_run_is_told_nothing() -> None:
+    assert told([{}] * 200) == []
+
+
+def test_a_run_that_goes_on_neither_repeats_nor_misses_a_warning() -> None:
+    rows = [{"step": step, **HEALTHY, **NO_SIGNAL} for step in range(30)]
+    before = Health((), rows[:15])
+    assert [line for row in rows[15:] for line in before.see(row)] == [
+        line for row in rows for line in Health((), rows[: row["step"]]).see(row)
+    ]
+    after = Health((), rows[:25])
+    assert [line for row in rows[25:] for line in after.see(row)] == []
+    assert list(after.told) == ["no_signal"]
+
+
+def test_a_name_that_is_none_is_refused(small_models: Path) -> None:
+    with pytest.raises(
+        ConfigError, match=r"^trainer\.warn_off=entropi: must be one of no_signal, "
+    ):
+        parse(small_composed(small_models, "trainer.warn_off=[entropi]"), TrainConfig)
+    assert parse(
+        small_composed(small_models, f"trainer.warn_off=[{','.join(CHECKS)}]"), TrainConfig
+    ).trainer.warn_off == list(CHECKS)
+
+
+def test_a_run_says_it_when_it_happens_and_once_more_at_the_end(
+    command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # The answers of an untrained model are all wrong.
+    settings = ["steps=22", "rollout.max_new_tokens=2", "evaluation.every=0",
+                "trainer.checkpoint_every=21", "hydra.run.dir=run"]  # fmt: skip
+    with monkeypatch.context() as patch:
+        interrupt_at(patch, 22)
+        assert command(*settings) == 130
+    assert command.err.count("warning: step 19: no group of the last 20 steps had both") == 1
+    assert command("resume=run", own=False) == 0, command.err
+    assert "warning: step" not in command.err
+    assert command.out.count("warning: step 19: no group of the last 20 steps") == 1
