@@ -1,0 +1,62 @@
+"""What is in the way of a run, and what to do about it: `python -m chord.doctor [RUN]`.
+
+Looks at the machine: packages and their bounds, processors, GPUs, disk, tracker, terminal. With a
+run directory also at that: what it holds, whether its files agree, and how to resume it. Changes
+nothing. The exit code is 1 where something is wrong.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from chord.doctor.environment import environment
+from chord.doctor.finding import NOTE, OK, WRONG, Finding
+from chord.exits import ERROR, readable_errors
+
+MARKS = {OK: "ok", NOTE: "note", WRONG: "WRONG"}
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    options = argparse.ArgumentParser(
+        prog="python -m chord.doctor",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    options.add_argument("run", type=Path, nargs="?", metavar="RUN", help="a run directory")
+    return options
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Entry point of `chord-doctor`."""
+    options = parser().parse_args(arguments)
+    with readable_errors():
+        outputs = Path("outputs") if options.run is None else options.run.parent
+        found = {"this machine": environment(outputs)}
+        if options.run is not None:
+            from chord.doctor.directory import directory
+
+            found[str(options.run)] = directory(options.run)
+        show(found)
+    if any(finding.mark == WRONG for findings in found.values() for finding in findings):
+        sys.exit(ERROR)
+
+
+def show(found: dict[str, list[Finding]]) -> None:
+    """A line for each finding, and below it the remedy."""
+    for title, findings in found.items():
+        print(title)
+        for finding in findings:
+            print(f"  {MARKS[finding.mark]:<6} {finding.what}")
+            if finding.remedy:
+                print(f"         -> {finding.remedy}")
+        print()
+    wrong = sum(finding.mark == WRONG for findings in found.values() for finding in findings)
+    print("nothing is wrong" if not wrong else f"{wrong} found to be wrong")
+
+
+if __name__ == "__main__":
+    main()
