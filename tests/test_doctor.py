@@ -2,19 +2,31 @@
 
 from __future__ import annotations
 
+import json
+import shlex
+import shutil
 from collections import namedtuple
 from pathlib import Path
 
 import pytest
+from conftest import small_composed
 
+from chord.checkpoint import CHECKPOINT
+from chord.config import TrainConfig, parse
+from chord.directory.lock import held
 from chord.doctor import environment as machine
 from chord.doctor.command import main
-from chord.doctor.finding import NOTE, OK, WRONG
+from chord.doctor.directory import directory
+from chord.doctor.finding import NOTE, OK, WRONG, Finding
+from chord.overrides import setting
+from chord.recorder import METRICS, RUNNING
+from chord.run import RunDirectory
+from chord.train import train
 
 Usage = namedtuple("Usage", "total used free")
 
 
-def marks(findings: list[machine.Finding]) -> list[str]:
+def marks(findings: list[Finding]) -> list[str]:
     return [finding.mark for finding in findings]
 
 
@@ -94,3 +106,127 @@ def test_the_report_of_this_machine_names_its_python_and_its_packages(
     assert shown.startswith("this machine\n  ok     Python 3.")
     assert "no API key found" in shown
     assert shown.endswith("nothing is wrong\n")
+
+
+@pytest.fixture(scope="module")
+def finished(small_models: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of two steps that has ended; its base can be changed."""
+    models = tmp_path_factory.mktemp("models")
+    shutil.copytree(small_models, models, dirs_exist_ok=True)
+    path = models / "run"
+    composed = small_composed(models)
+    train(parse(composed, TrainConfig), RunDirectory(path, composed, "test"))
+    return path
+
+
+@pytest.fixture
+def run(finished: Path, tmp_path: Path) -> Path:
+    """A copy of it, to be damaged."""
+    return Path(shutil.copytree(finished, tmp_path / "a run"))
+
+
+def wrong(path: Path) -> list[Finding]:
+    return [finding for finding in directory(path) if finding.mark == WRONG]
+
+
+def rewrite(path: Path, **facts: object) -> None:
+    path.write_text(json.dumps(json.loads(path.read_text()) | facts))
+
+
+def test_a_finished_run_is_as_it_should_be(run: Path) -> None:
+    found = directory(run)
+    assert set(marks(found)) == {OK}
+    assert "2 train steps" in found[3].what
+    assert "2 in metrics.jsonl" in found[4].what
+    assert found[-1].what == "all 2 train steps are done"
+    # A shell reads the name as one word, and Hydra as one value.
+    assert shlex.split(found[-1].remedy)[-2] == setting("resume", run)
+
+
+def test_a_run_that_was_killed_can_go_on(run: Path) -> None:
+    rewrite(run / "status.json", status=RUNNING)
+    config = json.loads((run / "run.json").read_text())["config"]
+    rewrite(run / "run.json", config=config | {"steps": 5})
+    found = directory(run)
+    assert wrong(run) == []
+    assert "was killed" in found[0].what
+    assert found[-1].what == "can be resumed: 3 of 5 train steps are left"
+    assert found[-1].remedy.startswith("python -m chord.train ")
+
+
+def test_a_run_that_is_written_into_has_to_wait(run: Path) -> None:
+    with held(run, "resume"):
+        found = directory(run)
+    assert "is written into by process" in found[0].what
+    assert found[-1].what == "can't be resumed while it is written into"
+    assert marks(directory(run))[-1] == OK
+
+
+def test_what_is_not_a_run_or_cannot_be_read_ends_the_report(run: Path, tmp_path: Path) -> None:
+    assert marks(directory(tmp_path)) == [WRONG]
+    (run / "run.json").write_text("{")
+    (found,) = directory(run)
+    assert found.mark == WRONG
+    assert "run.json" in found.what
+
+
+def test_rows_that_are_missing_or_double_are_wrong(run: Path) -> None:
+    lines = (run / METRICS).read_text().splitlines(keepends=True)
+    (run / METRICS).write_text(lines[1])
+    (found,) = wrong(run)
+    assert found.what == "metrics.jsonl lacks 1 of 2 steps: 0"
+    (run / METRICS).write_text("".join([*lines, lines[0]]))
+    (found,) = wrong(run)
+    assert found.what == "metrics.jsonl has steps twice"
+
+
+def test_a_damaged_checkpoint_is_wrong_and_none_is_a_note(run: Path) -> None:
+    (run / CHECKPOINT).write_bytes(b"half")
+    (found,) = wrong(run)
+    assert "can't be read" in found.what
+    assert "to begin again" in found.remedy
+    (run / CHECKPOINT).unlink()
+    assert NOTE in marks(directory(run))
+    assert wrong(run) == []
+
+
+def test_a_disk_without_room_for_the_next_checkpoint_is_wrong(
+    run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(machine.shutil, "disk_usage", lambda path: Usage(10, 10, 1))
+    (found,) = wrong(run)
+    assert "twice its size" in found.what
+
+
+def test_a_file_that_has_changed_or_gone_is_wrong_with_how_to_go_on(run: Path) -> None:
+    base = Path(json.loads((run / "run.json").read_text())["contents"]["model.path"]["path"])
+    kept = base.read_bytes()
+    try:
+        base.write_bytes(kept + b" ")
+        (changed,) = wrong(run)
+        base.unlink()
+        gone = wrong(run)
+    finally:
+        base.write_bytes(kept)
+    assert "has changed" in changed.what
+    assert changed.remedy.endswith("resume with allow_changed=[model.path]")
+    assert any(str(base) in finding.what for finding in gone)
+
+
+def test_other_versions_are_a_note(run: Path) -> None:
+    versions = json.loads((run / "run.json").read_text())["versions"]
+    rewrite(run / "run.json", versions=versions | {"torch": "1.0"})
+    found = [finding for finding in directory(run) if finding.mark == NOTE]
+    assert [finding.what.partition(" (now")[0] for finding in found] == ["was made with torch 1.0"]
+
+
+def test_something_wrong_ends_in_exit_code_1(
+    run: Path, no_account: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (run / CHECKPOINT).write_bytes(b"half")
+    with pytest.raises(SystemExit) as ended:
+        main([str(run)])
+    assert ended.value.code == 1
+    shown = capsys.readouterr().out
+    assert "  WRONG  resume=" in shown
+    assert shown.endswith("1 found to be wrong\n")

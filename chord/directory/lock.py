@@ -111,13 +111,32 @@ def claim_new(directory: Path, setting: str) -> Path:
             return path
 
 
+def writer(directory: Path) -> str | None:
+    """Who writes into a directory at present, in words; None where nobody does."""
+    if (directory / OWNER).exists() and not _dead(_read(directory / OWNER)):
+        return _who(directory / OWNER)
+    if sys.platform == "win32" or not (directory / LOCK).exists():
+        return None
+    import fcntl
+
+    with (directory / LOCK).open("rb") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except OSError as error:
+            return _who(directory / LOCK) if error.errno in _HELD else None
+    return None
+
+
 def refusal(directory: Path, setting: str, file: Path) -> str:
     """Why this process may not write, in a sentence."""
+    return f"{setting}={directory}: is in use by {_who(file)}; wait until it has ended, or end it"
+
+
+def _who(file: Path) -> str:
     owner = _read(file)
-    who = "another process"
-    if owner:
-        who = f"process {owner['pid']} on {owner['host']}, since {owner['since']}"
-    return f"{setting}={directory}: is in use by {who}; wait until it has ended, or end it"
+    if not owner:
+        return "another process"
+    return f"process {owner['pid']} on {owner['host']}, since {owner['since']}"
 
 
 def _locked(handle: int) -> bool:

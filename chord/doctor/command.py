@@ -27,6 +27,9 @@ def parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     options.add_argument("run", type=Path, nargs="?", metavar="RUN", help="a run directory")
+    options.add_argument(
+        "--trust", action="store_true", help="import the code that a run from elsewhere names"
+    )
     return options
 
 
@@ -39,7 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if options.run is not None:
             from chord.doctor.directory import directory
 
-            found[str(options.run)] = directory(options.run)
+            found[str(options.run)] = directory(options.run, trust=options.trust)
         show(found)
     if any(finding.mark == WRONG for findings in found.values() for finding in findings):
         sys.exit(ERROR)

@@ -82,5 +82,5 @@ def check_code(run: Path, config: DictConfig) -> None:
 def _otherwise() -> str:
     return (
         "and the run is not of your making (or was moved since); if you trust it, add trust=true "
-        "(--trust for chat and export)"
+        "(--trust for chat, doctor and export)"
     )

@@ -1,0 +1,180 @@
+"""What a run directory holds, whether its files agree, and whether and how the run can go on."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from chord.checkpoint import CHECKPOINT, read_checkpoint
+from chord.config import ConfigError, parse, register
+from chord.directory.lock import writer
+from chord.doctor.finding import NOTE, OK, WRONG, Finding
+from chord.exits import first_line
+from chord.identity.histories import changed, difference
+from chord.overrides import typed
+from chord.recorder import (
+    EVALUATIONS,
+    FINISHED,
+    METRICS,
+    RUNNING,
+    TIMINGS,
+    read_rows,
+    read_status,
+)
+from chord.run import RunDirectory, holds_run, open_run, versions
+
+DAMAGED = (
+    "take the file from a backup, or train the run again: .hydra/overrides.yaml has its command"
+)
+
+
+def directory(path: Path, *, trust: bool = False) -> list[Finding]:
+    """Everything about a run directory. What can't be read ends the list: no more is known.
+
+    `trust`: the run may name code to import though it is not of this user's making.
+    """
+    if not holds_run(path):
+        what = f"{path} is not a run directory: it holds no run.json"
+        return [Finding(WRONG, what, "a run writes one at its start; train one first")]
+    found: list[Finding] = []
+    try:
+        register()
+        run = open_run(path, trust=trust)
+    except ValueError as error:
+        return [Finding(WRONG, str(error), "" if "trust" in str(error) else DAMAGED)]
+    found += whose(path)
+    found += packages(run)
+    found += files(run)
+    completed, checkpoint = saved(path)
+    found += checkpoint
+    found += rows(path, completed)
+    found += how_to_go_on(run, completed, found)
+    return found
+
+
+def whose(path: Path) -> Iterator[Finding]:
+    """Whether somebody writes into the directory, and how the run has ended."""
+    owner, known = writer(path), read_status(path)
+    status, error = known.get("status"), known.get("error")
+    if owner is not None:
+        yield Finding(NOTE, f"is written into by {owner}", "wait until it has ended, or end it")
+    elif status == RUNNING:
+        yield Finding(NOTE, "the run was killed: it is 'running' on record, and nobody writes")
+    elif status is None:
+        yield Finding(NOTE, "status.json is missing or damaged: how the run ended is not known")
+    else:
+        yield Finding(OK, f"the run is {status}" + (f": {error}" if error else ""))
+
+
+def packages(run: RunDirectory) -> Iterator[Finding]:
+    """The versions that the run was made with, where others are installed now."""
+    now = versions()
+    others = [
+        f"{name} {before} (now {now.get(name, 'not installed')})"
+        for name, before in run.versions.items()
+        if now.get(name) != before
+    ]
+    if others:
+        yield Finding(
+            NOTE,
+            f"was made with {', '.join(others)}",
+            "numbers differ in their last digits from here on; install those versions for the same",
+        )
+    else:
+        yield Finding(OK, "the installed versions are those that the run was made with")
+
+
+def files(run: RunDirectory) -> Iterator[Finding]:
+    """The files that the configuration names: whether they hold what they held."""
+    from chord.config import TrainConfig, schema_names
+    from chord.identity.contents import contents
+
+    try:
+        now = contents(parse(run.config, TrainConfig), schema_names(run.config))
+    except ConfigError as error:
+        yield Finding(WRONG, f"its configuration is refused here: {error}")
+        return
+    if not run.contents:
+        yield Finding(NOTE, "does not say what its files held: it is of an earlier version")
+        return
+    for name, content in run.contents.items():
+        if name not in now:
+            yield Finding(WRONG, f"{name}={content.get('path')} is gone", "put it back")
+    others = changed(run.contents, now)
+    for name in others:
+        yield Finding(
+            WRONG,
+            f"{name}={now[name]['path']} {difference(run.contents[name], now[name])}",
+            f"put back what was there, or resume with allow_changed=[{name}]",
+        )
+    if not others and not set(run.contents) - set(now):
+        yield Finding(OK, f"files hold what they held: {', '.join(run.contents)}")
+
+
+def saved(path: Path) -> tuple[int | None, list[Finding]]:
+    """Completed train steps of the last checkpoint (None where it is damaged), and what of it."""
+    file = path / CHECKPOINT
+    if not file.exists():
+        return 0, [Finding(NOTE, "has no checkpoint yet: the run begins again")]
+    try:
+        completed = read_checkpoint(path).completed
+    except ValueError as error:
+        remedy = f"take it from a backup, or delete {file} to begin again"
+        return None, [Finding(WRONG, first_line(error), remedy)]
+    size, free = file.stat().st_size, shutil.disk_usage(path).free
+    what = f"{CHECKPOINT}: {completed} train steps, {size / 1e6:,.1f} MB"
+    if free < 2 * size:
+        # The next one is written beside it before it takes its place; then comes the model.
+        room = f"; {free / 1e6:,.1f} MB are free, and the next ones need twice its size"
+        return completed, [Finding(WRONG, what + room, "make room before the run goes on")]
+    return completed, [Finding(OK, what)]
+
+
+def rows(path: Path, completed: int | None) -> Iterator[Finding]:
+    """Whether the rows on record are those of the steps up to the checkpoint, each once."""
+    counts = []
+    for name in (METRICS, TIMINGS, EVALUATIONS):
+        try:
+            found = read_rows(path / name)
+        except (ValueError, OSError) as error:
+            yield Finding(WRONG, str(error), "take the file from a backup, or delete that line")
+            continue
+        counts.append(f"{len(found)} in {name}")
+        if name != EVALUATIONS and completed is not None:
+            yield from steps(name, [row.get("step") for row in found], completed)
+    if counts:
+        yield Finding(OK, f"rows: {', '.join(counts)}")
+
+
+def steps(name: str, found: Sequence[object], completed: int) -> Iterator[Finding]:
+    """What is missing from, or twice in, the rows of a file that has one for each train step."""
+    missing = sorted(set(range(completed)) - {step for step in found if isinstance(step, int)})
+    if missing:
+        shown = ", ".join(map(str, missing[:5])) + (", ..." if len(missing) > 5 else "")
+        yield Finding(
+            WRONG,
+            f"{name} lacks {len(missing)} of {completed} steps: {shown}",
+            "they can't be made again from the checkpoint; take the file from a backup",
+        )
+    if len(found) > len(set(map(repr, found))):
+        yield Finding(WRONG, f"{name} has steps twice", "two processes wrote into the run")
+
+
+def how_to_go_on(
+    run: RunDirectory, completed: int | None, found: Sequence[Finding]
+) -> Iterator[Finding]:
+    """The command that goes on with the run, if nothing found so far is in the way."""
+    planned, command = int(run.config.steps), f"python -m chord.train {typed('resume', run.path)}"
+    if any(finding.mark == WRONG for finding in found) or completed is None:
+        yield Finding(NOTE, "can't be resumed before what is wrong has been mended")
+    elif writer(run.path) is not None:
+        yield Finding(NOTE, "can't be resumed while it is written into")
+    elif completed < planned:
+        what = f"can be resumed: {planned - completed} of {planned} train steps are left"
+        yield Finding(OK, what, command)
+    elif read_status(run.path).get("status") == FINISHED:
+        longer = f"to make it longer: {command} steps=N"
+        yield Finding(OK, f"all {planned} train steps are done", longer)
+    else:
+        yield Finding(OK, "can be resumed: its last evaluation is left", command)
