@@ -25,6 +25,7 @@ from chord.cli import GROUP_ORDER, one_line
 from chord.compare.command import parser as compare_parser
 from chord.config import CONF_DIR, ConfigError, EvaluateConfig, TrainConfig, parse, register
 from chord.dashboard.command import parser as dashboard_parser
+from chord.doctor.command import parser as doctor_parser
 from chord.export import parser as export_parser
 from chord.make_expert import parser as expert_parser
 from chord.plan.command import parser as plan_parser
@@ -70,6 +71,8 @@ def test_every_command_can_be_typed(page: str, command: str, tmp_path: Path) -> 
         parse(compose_config(*plan_parser().parse_args(arguments).settings), TrainConfig)
     elif program == "chord-chat":
         assert chat_parser().parse_args(arguments)
+    elif program == "chord-doctor":
+        assert doctor_parser().parse_args(arguments)
     elif program == "chord-export":
         assert export_parser().parse_args(arguments)
     elif program == "chord-replay":
