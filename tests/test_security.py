@@ -383,7 +383,8 @@ def test_an_own_run_goes_on_and_a_strangers_needs_trust(tmp_path: Path, stranger
         open_run(stranger)
     assert str(raised.value) == (
         f"{NAMED}: {stranger}/run.json names code to import, and the run is not of your making "
-        "(or was moved since); if you trust it, add trust=true (--trust for chat, doctor and export)"
+        "(or was moved since); if you trust it, add trust=true (--trust for chat, doctor and "
+        "export)"
     )
     assert open_run(stranger, trust=True).config.reward.function
     # Chord goes on with a trusted run, and it is this user's from then on.
