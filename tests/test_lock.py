@@ -15,7 +15,7 @@ from datetime import datetime, tzinfo
 from pathlib import Path
 
 import pytest
-from sweeps import Command, command
+from sweeps import Command, command, small
 
 from chord.config import ConfigError
 from chord.directory import lock
@@ -249,3 +249,30 @@ def test_rows_that_somebody_else_takes_or_adds_stop_the_run(
     assert command("resume=r", own=False) == 0
     assert "warning: resume=r: metrics.jsonl lacks the rows of 2 of the 2 steps" in command.err
     assert [row["step"] for row in read_rows(metrics)] == [2, 3, 4]
+
+
+@pytest.mark.slow
+def test_processes_started_at_once_share_no_directory(small_models: Path, tmp_path: Path) -> None:
+    def started(*words: str) -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            [sys.executable, "-m", "chord.train", *words],
+            cwd=tmp_path,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    runs = [started(*small(small_models), "steps=3") for _ in range(3)]
+    said = {run.pid: run.communicate()[1] for run in runs}
+    assert [run.returncode for run in runs] == [0, 0, 0], said
+    directories = list((tmp_path / "outputs").glob("*/*"))
+    assert len(directories) == 3
+    for directory in directories:
+        assert [row["step"] for row in read_rows(directory / "metrics.jsonl")] == [0, 1, 2]
+    # Of two that go on with one of them, one does.
+    again = [started(f"resume={directories[0]}", "steps=40") for _ in range(2)]
+    said = {process.pid: process.communicate()[1] for process in again}
+    codes = {process.returncode: process.pid for process in again}
+    assert set(codes) == {0, 1}
+    assert f"resume={directories[0]}: is in use by process {codes[0]} on " in said[codes[1]]
+    assert [row["step"] for row in read_rows(directories[0] / "metrics.jsonl")] == [*range(40)]
