@@ -210,6 +210,7 @@ class Run:
                 trained = self.report(models.policy, split, "trained", config.steps, alpha=alpha)
         if rank() > 0:
             return None
+        self.recorder.check()
         samples = side_by_side(self.data, split, base, trained)
         self.recorder.samples(split, [asdict(sample) for sample in samples])
         plot_run(path, title=self.directory.name)

@@ -128,6 +128,17 @@ class Recorder:
         self._evaluated = {_identity(row) for row in read_rows(self.run_dir / EVALUATIONS)}
         self._sizes = {name: _size(self.run_dir / name) for name in APPENDED}
 
+    def check(self, *names: str) -> None:
+        """Raise `TamperedError` where a file, of all or of these, isn't as it was left."""
+        for name in names or self._sizes:
+            path = self.run_dir / name
+            if _size(path) != self._sizes[name]:
+                raise TamperedError(
+                    f"{path}: was removed or changed while the run was writing it; "
+                    f"resume={self.run_dir} goes on from the last checkpoint, without the rows it "
+                    "lacks"
+                )
+
     def lacking(self, step: int) -> int:
         """How many of the first `step` train steps have no row."""
         return step - len({row["step"] for row in self._metrics()} & set(range(step)))
@@ -149,12 +160,9 @@ class Recorder:
             return
         path = self.run_dir / name
         content = "".join(_line(row) for row in rows).encode()
-        size = _size(path)
-        if size != self._sizes.setdefault(name, size):
-            raise TamperedError(
-                f"{path}: was removed or changed while the run was writing it; "
-                f"resume={self.run_dir} goes on from the last checkpoint, without the rows it lacks"
-            )
+        self._sizes.setdefault(name, _size(path))
+        self.check(name)
+        size = self._sizes[name]
         try:
             with full_disk_said(path), path.open("ab") as file:
                 file.write(content)

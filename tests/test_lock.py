@@ -224,7 +224,7 @@ def test_two_pretrainings_share_no_state(
     assert capsys.readouterr().err.startswith(f"--work={tmp_path}/work: is in use by {US}")
 
 
-@pytest.mark.parametrize("change", ["removed", "written"])
+@pytest.mark.parametrize("change", ["removed", "written", "removed after the last"])
 def test_rows_that_somebody_else_takes_or_adds_stop_the_run(
     command: Command, monkeypatch: pytest.MonkeyPatch, change: str
 ) -> None:
@@ -232,11 +232,15 @@ def test_rows_that_somebody_else_takes_or_adds_stop_the_run(
     metrics = command.where / "r" / "metrics.jsonl"
 
     def train(self: Recorder, at: int, *rest: object) -> None:
-        if at == 3:
+        last = change == "removed after the last"
+        if last:
+            original(self, at, *rest)  # type: ignore[arg-type]
+        if at == (4 if last else 3):
             metrics.rename(command.where / "kept")
         if at == 3 and change == "written":
             metrics.write_bytes((command.where / "kept").read_bytes() * 2)
-        original(self, at, *rest)  # type: ignore[arg-type]
+        if not last:
+            original(self, at, *rest)  # type: ignore[arg-type]
 
     with monkeypatch.context() as patch:
         patch.setattr(Recorder, "train", train)
@@ -247,8 +251,11 @@ def test_rows_that_somebody_else_takes_or_adds_stop_the_run(
     assert str(command.status("r")["error"]).startswith(error)
     metrics.unlink(missing_ok=True)
     assert command("resume=r", own=False) == 0
-    assert "warning: resume=r: metrics.jsonl lacks the rows of 2 of the 2 steps" in command.err
-    assert [row["step"] for row in read_rows(metrics)] == [2, 3, 4]
+    # The last checkpoint was that after 2 steps of 5, or that after all.
+    taken = 5 if change == "removed after the last" else 2
+    lacks = f"lacks the rows of {taken} of the {taken} steps"
+    assert f"warning: resume=r: metrics.jsonl {lacks}" in command.err
+    assert [row["step"] for row in read_rows(metrics)] == [*range(taken, 5)]
 
 
 @pytest.mark.slow

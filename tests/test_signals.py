@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 from pathlib import Path
@@ -17,6 +18,7 @@ from chord.evaluate import trained_model
 from chord.recorder import Recorder
 from chord.run import RunDirectory, configuration
 from chord.signals import SIGNALS, Signals, Stopped
+from chord.tracking import Tracker
 
 __all__ = ["command"]
 RUN = ["steps=5", "trainer.checkpoint_every=100", "weighting=phi"]
@@ -221,3 +223,17 @@ def test_a_job_that_was_killed_with_its_launcher_was_interrupted(
         assert command("-m", *RUN, "seed=0,1", "hydra.sweep.dir=s") == 128 + signal.SIGTERM
     assert command.status("s/0")["status"] == "interrupted"
     assert "interrupted" in command.out
+
+
+def test_a_run_whose_terminal_was_closed_was_interrupted(
+    command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def closed(self: Tracker, exit_code: int) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    with monkeypatch.context() as patch:
+        sent(patch, signal.SIGHUP, 1)
+        patch.setattr(Tracker, "finish", closed)
+        assert command(*RUN, "hydra.run.dir=r") == 1
+    assert command.status("r")["status"] == "interrupted"
+    assert read_checkpoint(command.where / "r").completed == 2

@@ -99,13 +99,24 @@ def recorded(run: RunDirectory, signals: Signals) -> Iterator[None]:
         yield
     except BaseException as error:
         if run.begun or run.sweep is not None:
-            stopped = not isinstance(error, Exception)
+            stopped = was_stopped(error)
             # The first error is the one to be said.
             with suppress(OSError, Stopped), signals.held_back():
                 record(run, *((INTERRUPTED,) if stopped else (FAILED, reason(error))))
         raise
     with signals.held_back():
         record(run, FINISHED)
+
+
+def was_stopped(error: BaseException) -> bool:
+    """Whether a run was asked to end, also where that failed in turn, as it does where the terminal
+    is closed and there is something to say."""
+    if not isinstance(error, Exception):
+        return True
+    before: BaseException | None = error
+    while before is not None and not isinstance(before, KeyboardInterrupt | SystemExit):
+        before = before.__context__
+    return before is not None
 
 
 def reason(error: BaseException) -> str:
