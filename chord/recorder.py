@@ -41,6 +41,8 @@ RUNNING, FINISHED, FAILED, INTERRUPTED = "running", "finished", "failed", "inter
 """How a run is going on, or ended, as its `status.json` says."""
 FORMAT = 2
 """Of `run.json`; the first had neither lengths nor contents."""
+IN_TRAINER = ("warn_off", "skip_limit")
+"""Settings of the trainer that change no number either; nor does `on_nonfinite=stop`."""
 NO_NUMBER = (
     "tracking",
     "resume",

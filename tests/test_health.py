@@ -8,10 +8,13 @@ from typing import Any
 
 import pytest
 from conftest import small_composed
+from omegaconf import OmegaConf
 from sweeps import Command, command, interrupt_at
 
+from chord.compare.settings import flat_settings
 from chord.config import ConfigError, TrainConfig, parse
 from chord.health import CHECKS, Health
+from chord.sweep.status import fingerprint
 
 __all__ = ["command"]
 
@@ -113,3 +116,18 @@ def test_a_run_says_it_when_it_happens_and_once_more_at_the_end(
     assert command("resume=run", own=False) == 0, command.err
     assert "warning: step" not in command.err
     assert command.out.count("warning: step 19: no group of the last 20 steps") == 1
+
+
+def test_what_changes_no_number_makes_no_other_run(small_models: Path) -> None:
+    plain = small_composed(small_models)
+    silent = small_composed(small_models, "trainer.warn_off=[reward]", "trainer.skip_limit=3")
+    skips = small_composed(small_models, "trainer.on_nonfinite=skip")
+    assert fingerprint(silent) == fingerprint(plain) != fingerprint(skips)
+    settings = [
+        flat_settings(OmegaConf.to_container(cfg, resolve=True), {})  # type: ignore[arg-type]
+        for cfg in (plain, silent, skips)
+    ]
+    assert settings[0] == settings[1]
+    assert settings[2].items() - settings[0].items() == {("trainer.on_nonfinite", "skip")}
+    # As before there were these settings.
+    assert not {name for name in settings[0] if name.endswith(("_off", "_limit", "nonfinite"))}

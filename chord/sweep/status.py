@@ -19,6 +19,7 @@ from chord.recorder import (
     EVALUATIONS,
     FAILED,
     FINISHED,
+    IN_TRAINER,
     INTERRUPTED,
     NO_NUMBER,
     RUNNING,
@@ -38,6 +39,10 @@ def fingerprint(cfg: DictConfig, lengths: Lengths = []) -> str:  # noqa: B006
     assert isinstance(values, dict)
     for name in NO_NUMBER:
         values.pop(name, None)
+    trainer = values.get("trainer") or {}
+    stops = trainer.get("on_nonfinite") == "stop"
+    for name in (*IN_TRAINER, *(["on_nonfinite"] if stops else [])):
+        trainer.pop(name, None)
     schemas = {k: v for k, v in schema_names(cfg).items() if k not in NO_NUMBER}
     several = [lengths] if len(lengths) > 1 else []
     text = json.dumps([values, schemas, *several], sort_keys=True)
