@@ -39,8 +39,10 @@ from chord.identity.frozen import literal
 from chord.models.hf.config import HFModel
 from chord.models.hf.source import find
 from chord.run import RunDirectory, open_run, resume_run
+from chord.tracking.wandb import unreachable
 from chord.trust.code import check_composed
 from chord.trust.own import state
+from chord.trust.server import refuse_settings_here
 from chord.weightings import Weighting, WeightInputs
 
 SECRET = "CHORD_TEST_SECRET"
@@ -531,6 +533,30 @@ def test_comparing_imports_nothing_that_a_run_names(stranger: Path) -> None:
     for folder in ("compare", "dashboard"):
         for file in (ROOT / "chord" / folder).glob("*.py"):
             assert not re.search(r"import_module|chord\.run\b|open_run", file.read_text()), file
+
+
+def test_the_current_directory_does_not_say_where_the_key_goes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, no_account: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("WANDB_API_KEY", "x" * 40)
+    settings = tmp_path / "wandb" / "settings"
+    settings.parent.mkdir()
+    for name, value in (("base_url", "http://there.example"), ("https_proxy", "http://there")):
+        settings.write_text(f"[default]\n{name} = {value}\n")
+        with pytest.raises(ValueError, match=rf"^{name}={value}: wandb/settings of the current"):
+            unreachable()
+    # What `wandb init` writes, and a server that the user has named elsewhere.
+    settings.write_text("[default]\nentity = a\nproject = b\nbase_url = https://api.wandb.ai\n")
+    refuse_settings_here()
+    settings.write_text("[default]\nbase_url = http://mine.example\n")
+    own = no_account / ".config" / "wandb" / "settings"
+    own.parent.mkdir(parents=True)
+    own.write_text("[default]\nbase_url = http://mine.example\n")
+    refuse_settings_here()
+    own.unlink()
+    monkeypatch.setenv("WANDB_BASE_URL", "http://mine.example")
+    refuse_settings_here()
 
 
 def test_bounds_leave_out_versions_with_known_holes() -> None:

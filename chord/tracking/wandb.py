@@ -21,6 +21,7 @@ from urllib.request import getproxies, proxy_bypass
 from chord.exits import first_line
 from chord.tracking.base import Tracker, Tracking, command, numbers, shown
 from chord.tracking.upload import Upload, read_upload
+from chord.trust.server import refuse_settings_here
 
 MODES = ("auto", "online", "offline")
 PROBE_SECONDS = 2.0
@@ -259,6 +260,7 @@ def _check_variables(wandb: Any) -> None:
 
 def _session(wandb: Any) -> Any:
     """The settings of W&B's files and the environment; raises ValueError, in one line."""
+    refuse_settings_here()
     _check_variables(wandb)
     try:
         return wandb.setup(wandb.Settings(silent=True)).settings
