@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 from conftest import SMALL, compose_config
 from omegaconf import DictConfig, OmegaConf
 
+from chord.checks import check_training
+from chord.config import CONF_DIR, TrainConfig, config_errors, parse
 from chord.registry import SCHEMAS
 from pairs.factors import FACTORS, Row
 
@@ -37,19 +40,17 @@ def overrides(row: Row, models: Path, *, seed: int = 0) -> list[str]:
 
 
 def compose(row: Row, models: Path, *, seed: int = 0) -> DictConfig:
-    """The composed configuration, of cached pieces: each level's options are composed once."""
-    composed = piece().copy()
+    """The composed configuration: what Hydra makes of the words, without its half second."""
+    composed = base().copy()
     levels = [FACTORS[name][level] for name, level in row.items()]
     if row["advantage"] == "own":
         # It follows the objective.
         levels.append((FACTORS["objective"][row["objective"]][0].replace("objective", "advantage"),))
     for level in levels:
-        words = tuple(word for word in level if is_choice(word))
-        if words:
-            setting = words[0].partition("=")[0].partition("@")
-            setting = setting[2] or setting[0]
-            node = OmegaConf.select(piece(*words), setting)
-            OmegaConf.update(composed, setting, node, merge=False)
+        for word in filter(is_choice, level):
+            name, _, value = word.partition("=")
+            group, _, at = name.partition("@")
+            OmegaConf.update(composed, at or group, option(group, value), merge=False, force_add=True)
     values = [word for word in overrides(row, models, seed=seed) if not is_choice(word)]
     found = OmegaConf.merge(composed, OmegaConf.from_dotlist(values))
     assert isinstance(found, DictConfig)
@@ -62,5 +63,37 @@ def is_choice(word: str) -> bool:
 
 
 @cache
-def piece(*words: str) -> DictConfig:
-    return compose_config(*words)
+def base() -> DictConfig:
+    return compose_config(*SMALL)
+
+
+@cache
+def option(group: str, name: str) -> DictConfig:
+    """The values of an option over those of its schema, as its file says."""
+    values = OmegaConf.load(CONF_DIR / group / f"{name}.yaml")
+    assert isinstance(values, DictConfig)
+    parts: list[Any] = []
+    for entry in values.pop("defaults"):
+        if entry == "_self_":
+            parts.append(values)
+        elif isinstance(entry, str) and entry.startswith("/schema/"):
+            schema = entry.removeprefix(f"/schema/{group}/").removesuffix("@_here_")
+            parts.append(OmegaConf.structured(SCHEMAS[group][schema]))
+        elif isinstance(entry, str):
+            parts.append(option(group, entry))
+        elif group == "reward":
+            # A weighted reward's parts: `/reward@parts.answer: numeric`.
+            for at, part in entry.items():
+                node = option(group, part)
+                parts.append(OmegaConf.create({"parts": {at.rpartition(".")[2]: node}}))
+    found = OmegaConf.merge(*parts)
+    assert isinstance(found, DictConfig)
+    return found
+
+
+def checked(composed: DictConfig) -> TrainConfig:
+    """The configuration, checked as a run checks it before anything is computed."""
+    config = parse(composed, TrainConfig)
+    with config_errors():
+        check_training(config)
+    return config

@@ -196,6 +196,18 @@ def sampled_backwards(objective: str, kl_estimator: str, kl_direction: str) -> b
     return (kl_direction == "to_policy" or (kl_direction == "own" and unified)) and not exact
 
 
+def has_rl(schedule: str, mix: str) -> bool:
+    return schedule != "sft_only" or mix != "convex"
+
+
+ALTERNATING = ("sft_only", "rl_only", "periodic", "step", "step rates", "sft_then_rl")
+
+
+def has_both(schedule: str, mix: str) -> bool:
+    """Whether a step may have both branches."""
+    return schedule not in ALTERNATING if mix == "convex" else schedule != "rl_only"
+
+
 def reads_teacher(weighting: str) -> bool:
     return weighting in ("adaptive", "margin")
 
@@ -303,12 +315,28 @@ REFUSALS = [
         r"rollout\.prefix=\w+: must be none with rollout\.expert_in_group",
     ),
     Refusal(
-        "signed by a reward with KL",
-        ("advantage", "objective", "kl", "kl_where"),
-        lambda advantage, objective, kl, kl_where: (
-            advantage == "srft" and penalised(objective, kl) is not None and kl_where == "reward"
+        "objective on stale samples",
+        ("updates", "objective", "schedule", "mix", "gate"),
+        lambda updates, objective, schedule, mix, gate: (
+            updates != "1" and objective in NO_RATIO and (gate != "none" or has_rl(schedule, mix))
         ),
-        r"objective\.kl\.where=reward: advantage=srft reads",
+        r"rollout\.updates=2: objective=reinforce has no importance ratio",
+    ),
+    Refusal(
+        "target on stale samples",
+        ("updates", "target", "schedule"),
+        lambda updates, target, schedule: (
+            updates != "1" and target == "reverse_kl" and schedule != "rl_only"
+        ),
+        r"rollout\.updates=2: target\.estimator=sampled has no importance ratio",
+    ),
+    Refusal(
+        "target behind another optimizer's step",
+        ("sft_optimizer", "target", "schedule", "mix"),
+        lambda sft_optimizer, target, schedule, mix: (
+            sft_optimizer != "none" and target == "reverse_kl" and has_both(schedule, mix)
+        ),
+        r"optimizer@sft_optimizer=adamw: its step comes after RL's",
     ),
 ]
 
@@ -324,10 +352,6 @@ class Active:
 
     reads: tuple[str, ...]
     when: Callable[..., bool]
-
-
-def has_rl(schedule: str, mix: str) -> bool:
-    return schedule != "sft_only" or mix != "convex"
 
 
 def learns_from_experts(schedule: str, mix: str, rollout: str, members: str, loss: str) -> bool:

@@ -114,19 +114,20 @@ def calls(prompts: Any, group_size: int, found: Any, at: tuple[int, int]) -> lis
 def take_steps(config: TrainConfig, run: Path, *others: Callback, resumed: bool) -> Watch:
     """The train steps that are still to be done, as a run takes them but for its evaluations."""
     seed_everything(config.seed, verbose=False)
-    completed, states, weights = read_checkpoint(run)
+    saved = read_checkpoint(run)
+    completed = saved.completed
     assert (completed > 0) == resumed
     models = build_models(config)
-    if weights is not None:
-        load_weights(models.policy, weights, "resume")
+    if saved.weights is not None:
+        load_weights(models.policy, saved.weights, "resume")
     module = ChordModule(config, PairsData(config.data.pairing), models, first_step=completed)
     watch = Watch()
     trainer = config.trainer.build(
         max_steps=config.steps * config.rollout.updates,
         callbacks=[watch, Checkpointing(run, every=1, steps=config.steps), *others],
     )
-    if states is not None:
-        restore_random_states(states)
+    if saved.random is not None:
+        restore_random_states(saved.random)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         trainer.fit(
@@ -215,6 +216,7 @@ def _rank(number: int, port: int, work: Work, jobs: Sequence[Any], results: Any)
         "GROUP_RANK": "0",
     }
     torch.set_num_threads(1)
+    dist.init_process_group("gloo")
     for job in jobs:
         found = work(job)
         if number == 0:
