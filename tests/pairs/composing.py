@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -41,18 +42,25 @@ def overrides(row: Row, models: Path, *, seed: int = 0) -> list[str]:
 
 def compose(row: Row, models: Path, *, seed: int = 0) -> DictConfig:
     """The composed configuration: what Hydra makes of the words, without its half second."""
-    composed = base().copy()
-    levels = [FACTORS[name][level] for name, level in row.items()]
+    words = overrides(row, models, seed=seed)
     if row["advantage"] == "own":
         # It follows the objective.
-        levels.append((FACTORS["objective"][row["objective"]][0].replace("objective", "advantage"),))
-    for level in levels:
-        for word in filter(is_choice, level):
-            name, _, value = word.partition("=")
-            group, _, at = name.partition("@")
-            OmegaConf.update(composed, at or group, option(group, value), merge=False, force_add=True)
-    values = [word for word in overrides(row, models, seed=seed) if not is_choice(word)]
-    found = OmegaConf.merge(composed, OmegaConf.from_dotlist(values))
+        objective = FACTORS["objective"][row["objective"]][0]
+        words.append(objective.replace("objective=", "advantage="))
+    return composed_of(words)
+
+
+def composed_of(words: Sequence[str]) -> DictConfig:
+    """Options over the shrunk configuration, then settings."""
+    composed = base().copy()
+    for word in filter(is_choice, words):
+        name, _, value = word.partition("=")
+        group, _, at = name.partition("@")
+        OmegaConf.update(
+            composed, at or group, option(group, value), merge=False, force_add=True
+        )
+    values = OmegaConf.from_dotlist([word for word in words if not is_choice(word)])
+    found = OmegaConf.merge(composed, values)
     assert isinstance(found, DictConfig)
     return found
 

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
-from pairs.factors import ACTIVE, EXACT, Active, Refusal, Row, meets
+from pairs.factors import ACTIVE, Active, Refusal, Row, meets, needs
 
 # A search that runs into a dead end is begun anew, in another order; one that ends sooner is proof.
 BUDGET, ATTEMPTS = 150, 12
@@ -39,7 +39,7 @@ class Rule:
 class Array:
     """`rows` in which all pairs meet but the `impossible` ones; the same for the same seed.
 
-    `idle` are pairs of which one makes no difference wherever the other is.
+    With a `limit` the first rows alone. `idle` are pairs of which one makes no difference wherever the other is.
     """
 
     def __init__(
@@ -47,11 +47,14 @@ class Array:
         factors: Mapping[str, Sequence[str]],
         refusals: Sequence[Refusal],
         *,
+        activity: Mapping[str, Active] = ACTIVE,
+        limit: int | None = None,
         seed: int = 0,
         tries: int = 2,
     ) -> None:
         self.factors = {name: list(levels) for name, levels in factors.items()}
         self.refusals = [Rule(refusal, wrong=True) for refusal in refusals]
+        self.active = activity
         self.random = random.Random(seed)
         self.rows: list[Row] = []
         self.impossible: list[Pair] = []
@@ -62,6 +65,8 @@ class Array:
             self.missing.setdefault(one, set()).add(other)
             self.missing.setdefault(other, set()).add(one)
         for pair in self.unmet():
+            if limit is not None and len(self.rows) >= limit:
+                break
             if not self.add(pair, [*self.refusals, *self.activity(pair)], tries):
                 self.idle.add(pair)
                 if not self.add(pair, self.refusals, tries):
@@ -72,17 +77,15 @@ class Array:
         """Pairs that have not met, as long as there are any, those of many levels first."""
         sizes = {name: len(levels) for name, levels in self.factors.items()}
         pairs = list(all_pairs(self.factors))
-        pairs.sort(key=lambda pair: (-sizes[pair[0][0]] * sizes[pair[1][0]], pair))
+        self.random.shuffle(pairs)
+        pairs.sort(key=lambda pair: -sizes[pair[0][0]] * sizes[pair[1][0]])
         for one, other in pairs:
             if other in self.missing[one]:
                 yield one, other
 
     def activity(self, pair: Pair) -> list[Rule]:
         names = [name for name, _ in pair]
-        needs = [ACTIVE[name] for name in names if name in ACTIVE]
-        if "precision" not in names:
-            needs.append(EXACT)
-        return [Rule(need, wrong=False) for need in needs]
+        return [Rule(need, wrong=False) for need in needs(self.active, *names)]
 
     def add(self, pair: Pair, rules: Sequence[Rule], tries: int) -> bool:
         """Add the row with that pair that shows the most others; false where there is none."""
@@ -97,7 +100,7 @@ class Array:
 
     def new(self, row: Row) -> Iterator[Pair]:
         for one, other in combinations(row.items(), 2):
-            if other in self.missing[one] and meets(row, one[0], other[0]):
+            if other in self.missing[one] and meets(row, one[0], other[0], self.active):
                 yield one, other
 
     def cover(self, one: Place, other: Place) -> None:

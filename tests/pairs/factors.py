@@ -6,7 +6,7 @@ as they are typed; `own` types nothing, so that an option's own value counts.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from chord.config import CONF_DIR
@@ -61,6 +61,8 @@ ELSEWHERE = {
     "rollout=hf": "the factor `engine`",
     "reward=reasoning_gym": "scores problems of reasoning-gym alone: test_data_gym.py",
     "reward=function": "a function of the user's: test_reward_runs.py",
+    "reward=math": "scored in processes of its own: test_math_rewards.py",
+    "reward=format": "scored in processes of its own: test_reward_runs.py",
 }
 
 
@@ -105,7 +107,8 @@ FACTORS: dict[str, Levels] = {
     "rollout": levels("rollout"),
     "members": settings("rollout.expert_in_group", "1", own=True),
     "prefix_loss": settings("rollout.prefix_loss", "none", "nll", "advantage", own=True),
-    "engine": settings("rollout.engine", "hf", own=True),
+    "engine": settings("rollout.engine", "hf", own=True)
+    | {"corrected": ("rollout.correct_native=true",)},
     "correction": settings("rollout.correction_threshold", "0", own=True),
     "temperature": settings("rollout.temperature", "1", ".7"),
     "updates": settings("rollout.updates", "1", "2"),
@@ -387,16 +390,38 @@ ACTIVE: dict[str, Active] = {
     ),
     "correction": Active(
         ("schedule", "mix", "engine"),
-        lambda schedule, mix, engine: has_rl(schedule, mix) and engine == "hf",
+        lambda schedule, mix, engine: has_rl(schedule, mix) and engine != "own",
     ),
 }
 # Only what is computed in float64 can be compared to the last digits.
 EXACT = Active(("precision",), lambda precision: precision == "64-true")
 
 
-def meets(row: Row, one: str, other: str) -> bool:
+def needs(active: Mapping[str, Active], *names: str) -> list[Active]:
+    """When it is seen what two factors do together."""
+    exact = [EXACT] if active and "precision" not in names else []
+    return [*exact, *(active[name] for name in names if name in active)]
+
+
+def meets(row: Row, one: str, other: str, active: Mapping[str, Active] = ACTIVE) -> bool:
     """Whether a configuration shows what two of its levels do together."""
-    needs = [ACTIVE[name] for name in (one, other) if name in ACTIVE]
-    if "precision" not in (one, other):
-        needs.append(EXACT)
-    return all(each.when(*(row[name] for name in each.reads)) for each in needs)
+    return all(each.when(*(row[n] for n in each.reads)) for each in needs(active, one, other))
+
+# Options and settings without a factor, and why.
+FIXED = ELSEWHERE | {
+    "data": "the tests' own data, `bed`; pairing, expert batch and manner are factors",
+    "model": "the tests' own model; test_hf_policy.py and test_hf_training.py have others",
+    "evaluation": "takes no part in a train step",
+    "tracking": "takes no part in a train step",
+    "teacher=hf": "test_options.py",
+    "trainer=cpu": "one process, the level 1 of `ranks`",
+    "trainer=gpu": "needs a GPU",
+    "trainer=fsdp": "test_process_runs.py: equal to trainer=ddp",
+    "rollout.prefix": "set by the options of rollout",
+    "rollout.server": "test_vllm.py and test_process_runs.py",
+    "rollout.server_directory": "test_vllm.py",
+    "rollout.vllm": "test_vllm.py",
+    "target.cache": "test_cache_teacher.py: equal to asking the teacher",
+    "trainer.strategy": "set by the levels of `ranks`",
+    "trainer.extra": "arguments of Lightning's",
+}

@@ -315,11 +315,12 @@ class Reference:
     def gaps(self, rollouts: Rollouts | None) -> list[float]:
         """ln p - ln q of the tokens, where another engine has sampled them."""
         answers = [] if rollouts is None else [answer for _, answer in rollouts.answers()]
+        s = self.config["rollout"]
         return [
             p - q
             for answer in answers
-            if answer.told is not None
-            for p, q in zip(answer.old, answer.told, strict=True)
+            if answer.told is not None or s.get("correct_native")
+            for p, q in zip(answer.old, answer.told or answer.old, strict=True)
         ]
 
     def rollout_metrics(self, rollouts: Rollouts, plan: Plan) -> Metrics:
@@ -362,7 +363,7 @@ class Reference:
 
     def mismatch(self, rollouts: Rollouts, plan: Plan) -> Metrics:
         gaps = self.gaps(rollouts)
-        if self.config["rollout"]["engine"] == "native" and plan.rl > 0:
+        if not gaps and plan.rl > 0:
             # Its own sampling, in double precision.
             masked = self.config["objective"]["overlong"] == "mask"
             answers = [a for _, a in rollouts.answers() if a.finished or not masked]
