@@ -19,11 +19,13 @@ from typing import get_args, get_type_hints
 import pytest
 from conftest import compose_config
 from pairs import running
+from pairs.activity import meets
 from pairs.bed import make_models
 from pairs.compare import differences
 from pairs.composing import checked, compose, composed_of, overrides
 from pairs.covering import Array, all_pairs
-from pairs.factors import FACTORS, FIXED, PLAIN, REFUSALS, Row, meets, options, refused_by
+from pairs.factors import FACTORS, FIXED, PLAIN, Row, options
+from pairs.refusals import REFUSALS, refused_by
 
 import chord.checks
 from chord.config import ConfigError
@@ -76,9 +78,7 @@ def test_some_configurations_equal_their_reference(models: Path, tmp_path: Path)
 
 @pytest.mark.slow
 @pytest.mark.parametrize("part", range(PARTS))
-def test_every_configuration_equals_its_reference(
-    models: Path, tmp_path: Path, part: int
-) -> None:
+def test_every_configuration_equals_its_reference(models: Path, tmp_path: Path, part: int) -> None:
     rows = list(enumerate(whole_array().rows))[part::PARTS]
     assert differing(rows, models, tmp_path) == {}
 

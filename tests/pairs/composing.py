@@ -56,9 +56,7 @@ def composed_of(words: Sequence[str]) -> DictConfig:
     for word in filter(is_choice, words):
         name, _, value = word.partition("=")
         group, _, at = name.partition("@")
-        OmegaConf.update(
-            composed, at or group, option(group, value), merge=False, force_add=True
-        )
+        OmegaConf.update(composed, at or group, option(group, value), merge=False, force_add=True)
     values = OmegaConf.from_dotlist([word for word in words if not is_choice(word)])
     found = OmegaConf.merge(composed, values)
     assert isinstance(found, DictConfig)

@@ -13,9 +13,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
-from pairs.factors import ACTIVE, Active, Refusal, Row, meets, needs
+from pairs.activity import ACTIVE, Active, meets, needs
+from pairs.factors import Row
+from pairs.refusals import Refusal
 
-# A search that runs into a dead end is begun anew, in another order; one that ends sooner is proof.
+# A search that has run into a dead end is begun anew in another order; one that ends is proof.
 BUDGET, ATTEMPTS = 150, 12
 Place = tuple[str, str]
 Pair = tuple[Place, Place]
@@ -39,7 +41,8 @@ class Rule:
 class Array:
     """`rows` in which all pairs meet but the `impossible` ones; the same for the same seed.
 
-    With a `limit` the first rows alone. `idle` are pairs of which one makes no difference wherever the other is.
+    With a `limit` the first rows alone. `idle` are pairs of which one makes no difference wherever
+    the other is.
     """
 
     def __init__(

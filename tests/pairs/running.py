@@ -8,7 +8,7 @@ import queue
 import shutil
 import socket
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -181,7 +181,7 @@ def barrier() -> None:
 Work = Callable[[Any], list[str]]
 
 
-def on_two_ranks(work: Work, jobs: Sequence[Any]) -> list[list[str]]:
+def on_two_ranks(work: Work, jobs: Sequence[Any]) -> Iterator[list[str]]:
     """What `work` returns on the first of two gloo processes, job by job."""
     context = multiprocessing.get_context("fork")
     results = context.Queue()
@@ -191,17 +191,22 @@ def on_two_ranks(work: Work, jobs: Sequence[Any]) -> list[list[str]]:
     ranks = [context.Process(target=_rank, args=(k, port, work, jobs, results)) for k in range(2)]
     for process in ranks:
         process.start()
-    found: list[list[str]] = []
     try:
-        while len(found) < len(jobs):
-            try:
-                found.append(results.get(timeout=1))
-            except queue.Empty:
-                assert all(p.exitcode in (None, 0) for p in ranks), f"a rank failed at {len(found)}"
+        for _ in jobs:
+            yield _result(results, ranks)
     finally:
         for process in ranks:
             process.kill()
-    return found
+
+
+def _result(results: Any, ranks: list[Any]) -> list[str]:
+    """The next result of the first rank; fails at once where a rank did."""
+    while True:
+        try:
+            found: list[str] = results.get(timeout=1)
+            return found
+        except queue.Empty:
+            assert all(process.exitcode in (None, 0) for process in ranks), "a rank has failed"
 
 
 def _rank(number: int, port: int, work: Work, jobs: Sequence[Any], results: Any) -> None:

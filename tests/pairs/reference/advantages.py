@@ -88,9 +88,10 @@ def advantages(
 
 
 def drift(s: Settings, penalties: Table, own: list[list[bool]]) -> Table:
-    """Penalties less their baseline, among the answers that the policy sampled; others have none."""
+    """Penalties less their baseline, among the answers that were sampled; others have none."""
     baseline = "batch" if (s["baseline"], s["scale"]) == ("none", "whiten") else s["baseline"]
-    every = [c for cs, mine in zip(penalties, own, strict=True) for c, m in zip(cs, mine) if m]
+    rows = [list(zip(*row, strict=True)) for row in zip(penalties, own, strict=True)]
+    every = [penalty for row in rows for penalty, sampled in row if sampled]
     found = []
     for cs, mine in zip(penalties, own, strict=True):
         sampled = [k for k, m in enumerate(mine) if m]

@@ -99,7 +99,9 @@ def rl(
     nll: Tensor | float = 0.0
     for k, (group, answer, share) in enumerate(rows):
         given = len(answer.given)
-        own = of_answer(config, names, group, answer, looks[k][given:], scales[k][given:], models, log)
+        own = of_answer(
+            config, names, group, answer, looks[k][given:], scales[k][given:], models, log
+        )
         written = looks[k][:given] if off != "none" else []
         weighted = [w * t.logprob() for t, w in zip(written, experts[k], strict=False)]
         log.off += [(number(t.logprob()), w) for t, w in zip(written, experts[k], strict=False)]

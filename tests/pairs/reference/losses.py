@@ -65,7 +65,9 @@ def surrogate(s: Settings, ratio: Tensor, advantage: float) -> tuple[Tensor, boo
         plain = nothing + delta * advantage
     low, high = 1 - s["clip_low"], 1 + s["clip_high"]
     inside = low <= number(ratio) <= high
-    clipped = ratio * advantage if inside else nothing + min(high, max(low, number(ratio))) * advantage
+    clipped = ratio * advantage
+    if not inside:
+        clipped = nothing + min(high, max(low, number(ratio))) * advantage
     counted = number(clipped) < number(plain)
     value = clipped if counted else plain
     floored = dual is not None and advantage < 0 and number(value) < dual * advantage

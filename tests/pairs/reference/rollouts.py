@@ -143,7 +143,13 @@ class Gather:
         return in_reward or differ(answer.reward for answer in group.answers)
 
     def answer(
-        self, step: int, groups: list[Group], calls: Iterator[Sampled], models: Models, *, read: bool
+        self,
+        step: int,
+        groups: list[Group],
+        calls: Iterator[Sampled],
+        models: Models,
+        *,
+        read: bool,
     ) -> None:
         """Stage by stage all groups' answers."""
         s = self.config["rollout"]
