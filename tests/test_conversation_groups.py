@@ -10,10 +10,9 @@ from conftest import SMALL, compose_config
 from language_models import make_model
 from steps import loss_gradient, module_of, plan_gradient, row_tokens, score_as
 from texts import write
-from torch import Tensor
 
 from chord.config import TrainConfig, parse
-from chord.metrics import Rollouts
+from chord.metrics import Rollouts, branch_metrics
 from chord.module import ChordModule
 from chord.rollout.prefix import Given
 
@@ -165,10 +164,17 @@ def test_a_prefix_never_ends_inside_anothers_turn(files: Path, mode: str) -> Non
 def test_the_ratio_is_one_behind_anothers_turn(files: Path) -> None:
     module = made(files, "rollout.prefix=staged", "rollout.prefix_loss=nll")
     score_as(module, lambda step: [[1, 0, 0, 1], [0, 1, 0, 0]])
-    rows = module.collect(0).rows
+    plan = module.plan(0)
+    assert plan.rollouts is not None
+    rows = plan.rollouts.rows
     assert rows.expert is not None
+    assert rows.sampler_logprobs is not None
     assert (rows.expert.sum(dim=1) >= 4).any()
     for row in range(8):
         for place, logprob, _ in row_tokens(module.policy, rows.tokens, row):
-            expected: float | Tensor = 0.0 if rows.expert[row, place] else float(logprob.detach())
-            assert float(rows.old_logprobs[row, place]) == pytest.approx(expected, abs=1e-9)
+            expected = 0.0 if rows.expert[row, place] else float(logprob.detach())
+            assert float(rows.sampler_logprobs[row, place]) == pytest.approx(expected, abs=1e-9)
+    metrics = branch_metrics(plan.shares, None, module.add_rl(plan))
+    assert metrics["rl/ratio"] == pytest.approx(1, abs=1e-9)
+    assert metrics["tokens/rl"] == int((rows.tokens.mask & ~rows.expert).sum())
+    assert metrics["tokens/off_policy"] == int(rows.expert.sum())
