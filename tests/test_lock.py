@@ -15,10 +15,12 @@ from datetime import datetime, tzinfo
 from pathlib import Path
 
 import pytest
+from hydra import compose
 from sweeps import Command, command, small
 
-from chord.config import ConfigError
+from chord.config import ConfigError, reading_conf
 from chord.directory import lock
+from chord.directory.claim import ClaimDirectory
 from chord.directory.lock import LOCK, OWNER, Hold, claim, claim_new, held
 from chord.pretrain.command import main as pretrain
 from chord.recorder import Recorder, read_rows
@@ -283,3 +285,20 @@ def test_processes_started_at_once_share_no_directory(small_models: Path, tmp_pa
     assert set(codes) == {0, 1}
     assert f"resume={directories[0]}: is in use by process {codes[0]} on " in said[codes[1]]
     assert [row["step"] for row in read_rows(directories[0] / "metrics.jsonl")] == [*range(40)]
+
+
+def test_of_several_processes_the_first_alone_claims_and_writes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    words = ["trainer=ddp", "trainer.accelerator=cpu", "hydra.run.dir=r"]
+    for rank in ("1", "0"):
+        # SLURM's number alone: other processes of it may have nothing to do with this run.
+        monkeypatch.setenv("SLURM_PROCID", rank)
+        with reading_conf():
+            config = compose("train", words, return_hydra_config=True)
+        ClaimDirectory().on_run_start(config=config)
+        assert config.hydra.run.dir == ("." if rank == "1" else "r")
+        assert (config.hydra.output_subdir is None) == (rank == "1")
+        assert ("file" in config.hydra.job_logging.root.handlers) == (rank == "0")
+        assert [path.name for path in tmp_path.iterdir()] == ([] if rank == "1" else ["r"])
