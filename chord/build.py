@@ -69,6 +69,14 @@ def prepare_reward(config: TrainConfig, data: Data) -> None:
         config.reward.prepare(data.held_out("validation")[0])
 
 
+def check_answers(config: TrainConfig, data: Data) -> None:
+    """Let the reward look at all known answers; `ConfigError`, with the line, for one that no
+    response can be compared with."""
+    if config.reward.checks:
+        with config_errors():
+            data.check(config.reward.check)
+
+
 def put_together(config: TrainConfig, models: Models) -> None:
     """Make a sharded policy a whole one in main memory; the shards' memory is given back."""
     from chord.processes import free, whole_weights

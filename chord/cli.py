@@ -24,9 +24,18 @@ from chord.config import CONF_DIR, ConfigError, register, suggest
 from chord.exits import ERROR, INTERRUPTED, first_line, writable_streams
 from chord.launch import first
 from chord.registry import SCHEMAS, SECOND
+from chord.rewards.base import ScorerError
 from chord.sweep.launchers import EXTRAS
+from chord.untrusted import printable
 
-EXPECTED = (ConfigError, HydraException, OmegaConfBaseException, YAMLError, OSError)
+EXPECTED = (
+    ConfigError,
+    ScorerError,
+    HydraException,
+    OmegaConfBaseException,
+    YAMLError,
+    OSError,
+)
 _running = "train"
 _broken_plugin: ConfigError | None = None
 
@@ -86,7 +95,7 @@ def launch(
 
 def stop(error: BaseException) -> NoReturn:
     """Say what is wrong in one line and exit."""
-    print(f"error: {one_line(error)}", file=sys.stderr)
+    print(f"error: {printable(one_line(error))}", file=sys.stderr)
     sys.exit(ERROR)
 
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
@@ -23,7 +25,7 @@ from chord.checkpoint import (
 )
 from chord.config import ConfigError, TrainConfig
 from chord.data.base import Data
-from chord.directory.whole import UnwrittenError
+from chord.directory.whole import UnwrittenError, write_atomically
 from chord.distributed import rank
 from chord.evaluation import OF_EXPERTS, Report, prefixed
 from chord.gradients import Models
@@ -32,13 +34,22 @@ from chord.models.policy import Policy
 from chord.module import ChordModule
 from chord.plots import plot_run
 from chord.processes import whole
-from chord.recorder import EVALUATIONS, METRICS, Recorder, TamperedError, read_rows
+from chord.recorder import (
+    EVALUATIONS,
+    METRICS,
+    SCORER_FAILURE,
+    Recorder,
+    TamperedError,
+    read_rows,
+)
+from chord.rewards.base import ScorerError
 from chord.run import RunDirectory
 from chord.signals import Signals
 from chord.stepping import DivergedError
 from chord.summary import gains, print_summary, side_by_side
 from chord.together import ending_together
 from chord.tracking import Tracker
+from chord.tracking.base import shown
 from chord.weightings.base import WeightError
 
 if TYPE_CHECKING:
@@ -70,6 +81,13 @@ class Outcome:
             known = ", ".join(f"val/{key}" for key in self.validation if key.startswith("retained"))
             raise ConfigError(f"sweep_metric={name}: the data have no such skill; {known}")
         return self.validation[metric]
+
+
+def explained(error: ScorerError, path: Path) -> str:
+    """Leave the first failure of a scorer in a run's directory, and say where."""
+    file = path / (SCORER_FAILURE if rank() == 0 else f"{rank()}.{SCORER_FAILURE}")
+    write_atomically(file, json.dumps(error.facts, indent=2, default=str).encode() + b"\n")
+    return f"{error}; its arguments and traceback are in {shown(file)}"
 
 
 @dataclass
@@ -138,6 +156,8 @@ class Run:
             yield
         except (DivergedError, WeightError, TamperedError) as error:
             raise ConfigError(str(error)) from error
+        except ScorerError as error:
+            raise ConfigError(explained(error, self.directory.path)) from error
         except UnwrittenError as error:
             kept = self.checkpointing.kept
             there = f"the checkpoint after step {kept} is kept" if kept else "no checkpoint yet"

@@ -47,6 +47,7 @@ def parser() -> argparse.ArgumentParser:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Write the file and say what is in it; 1 and one line where it can't be."""
     from chord.cli import EXPECTED, one_line
+    from chord.untrusted import printable
 
     options = parser().parse_args(arguments)
     writable_streams()
@@ -58,7 +59,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise ValueError(f"--to={options.to}: must end in .jsonl")
         print(make_expert(options.to, options.settings, options.n, options.k, options.keep))
     except (*EXPECTED, ValueError) as error:
-        print(f"error: {one_line(error)}", file=sys.stderr)
+        print(f"error: {printable(one_line(error))}", file=sys.stderr)
         return 1
     return 0
 
@@ -135,7 +136,7 @@ def make_expert(path: Path, settings: Sequence[str], n: int | None, k: int, keep
 
 @contextmanager
 def _teacher(settings: Sequence[str]) -> Iterator[Teacher]:
-    from chord.build import fit_data, open_data, placed, prepare_reward
+    from chord.build import check_answers, fit_data, open_data, placed, prepare_reward
     from chord.config import ConfigError, composed, config_errors, register
     from chord.data.corpus import Corpus
     from chord.rollout.engines import open_engine
@@ -158,6 +159,7 @@ def _teacher(settings: Sequence[str]) -> Iterator[Teacher]:
             policy = config.model.build()
         fit_data(config, data, policy)
         prepare_reward(config, data)
+        check_answers(config, data)
         with (
             placed(config, config.trainer.device(), policy),
             closing(open_engine(config, data, policy)) as engine,

@@ -37,6 +37,7 @@ COMPLETIONS = "completions.jsonl"
 SAMPLES = "samples.jsonl"
 APPENDED = (METRICS, TIMINGS, EVALUATIONS, COMPLETIONS)
 STATUS = "status.json"
+SCORER_FAILURE = "scorer_failure.json"
 RUNNING, FINISHED, FAILED, INTERRUPTED = "running", "finished", "failed", "interrupted"
 """How a run is going on, or ended, as its `status.json` says."""
 FORMAT = 2

@@ -24,6 +24,7 @@ from chord.data.tables import Lazy, Problems
 from chord.data.text import Columns
 from chord.rewards import Grader, Numeric, ReasoningGym, Reward, Text
 from chord.rewards.answers import known_answer
+from chord.rewards.numbers import only_number
 
 if TYPE_CHECKING:
     from chord.data.base import Data
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
 
 SETTING = "evaluation.retained"
 _RESERVED = ("mean", "min")
-_NUMBER = re.compile(r"[-+]?(\d[\d,]*)?\.?\d+")
+_NUMBER = re.compile(r"[-+.,\d]+")
 # Far from each other and from the seeds of training data: neighbours share their questions.
 _SEEDS = {"validation": 10**8, "test": 2 * 10**8}
 
@@ -42,7 +43,8 @@ class Match(Reward):
 
     def score(self, problem: Problem, response: str) -> float:
         """1.0 for the same number, or the same text in any case; 0.0 otherwise."""
-        if _NUMBER.fullmatch(known_answer(problem.answer).strip()):
+        right = known_answer(problem.answer).strip()
+        if _NUMBER.fullmatch(right) and only_number(right) is not None:
             return Numeric().score(problem, response)
         return Text(ignore_case=True).score(problem, response)
 

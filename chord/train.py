@@ -36,6 +36,7 @@ from chord.signals import Signals
 from chord.sweep.directory import in_its_directory
 from chord.sweep.job import run_job
 from chord.sweep.status import begin, recorded
+from chord.untrusted import printable, refuse_links
 
 if TYPE_CHECKING:
     from chord.checkpoint import Saved
@@ -75,6 +76,8 @@ def refuse_directories(arguments: list[str]) -> None:
             raise ConfigError(f"hydra.run.dir={new}: a resumed run goes on in its own directory")
         if not holds_run(Path(resume)):
             raise ConfigError(f"resume={resume}: is not a run directory (it holds no run.json)")
+        with config_errors():
+            refuse_links(Path(resume), f"resume={resume}")
     elif new is not None:
         refuse_a_second_run(Path(new))
 
@@ -162,7 +165,7 @@ def load(config: TrainConfig, run: RunDirectory, data: Data) -> tuple[Saved, Mod
 
     Raises ValueError for what can't be read, or does not go together.
     """
-    from chord.build import build_models, check_models, prepare_reward
+    from chord.build import build_models, check_answers, check_models, prepare_reward
     from chord.checkpoint import Saved, load_weights, read_checkpoint
     from chord.imitation import open_cache
 
@@ -170,6 +173,9 @@ def load(config: TrainConfig, run: RunDirectory, data: Data) -> tuple[Saved, Mod
     if saved.completed > config.steps:
         raise ConfigError(f"steps={config.steps}: the run has already taken {saved.completed}")
     prepare_reward(config, data)
+    if completed == 0:
+        # A run of old goes on: such answers cost their own responses, and are counted.
+        check_answers(config, data)
     models = build_models(config)
     check_models(config, models, data)
     models.cache = open_cache(config, data)
@@ -269,7 +275,7 @@ def introduce(config: TrainConfig, data: Data, overlap: str) -> None:
 
     note = config.weighting.note
     for line in (*([] if note is None else [note]), *data.report(), overlap):
-        print(line)
+        print(printable(line))
     if config.data.preview:
         Console().print(preview(data, config.seed, config.data.preview))
 
@@ -309,7 +315,7 @@ def tracked(config: TrainConfig, run: RunDirectory, recorder: Recorder) -> Itera
         tracker.finish(exit_code)
         # Only now is it known whether an upload went through.
         for line in tracker.messages():
-            print(line)
+            print(printable(line))
         if exit_code and goes_on and (run.path / CHECKPOINT).exists():
             command = f"python -m chord.train {typed('resume', near(run.path))}"
             print(f"stopped; to go on from the last checkpoint: {command}", file=sys.stderr)

@@ -5,8 +5,10 @@ from __future__ import annotations
 import ctypes
 import math
 import os
+import signal
 import subprocess
 import sys
+import threading
 import time
 from typing import Any
 
@@ -42,6 +44,27 @@ def with_child(response: str) -> float:
     return 1.0
 
 
+class UnreadableError(Exception):
+    """Its text can't be had."""
+
+    def __str__(self) -> str:
+        raise RuntimeError("no text")
+
+
+def late(response: str) -> float:
+    """Answers, and writes into its pipe when it has; a large response is not read any more."""
+    if response == "late":
+        threading.Timer(0.2, os.write, [int(sys.argv[1]), b"\x7f\xff\xff\xff"]).start()
+    if response == "stop later":
+        threading.Timer(0.2, os.kill, [os.getpid(), signal.SIGSTOP]).start()
+    return 1.0
+
+
+def never(response: str) -> float:
+    """Has a defect."""
+    return float(response["score"])  # type: ignore[call-overload]
+
+
 def hostile(response: str) -> Any:
     """What the response says: each way to fail, and `fine`."""
     match response:
@@ -70,6 +93,26 @@ def hostile(response: str) -> Any:
             return math.nan
         case "inf":
             return math.inf
+        case "long":
+            os.write(int(sys.argv[1]), b"x" * 2_000_000)
+        case "length":
+            # To multiprocessing the length of a message, two gigabytes long.
+            os.write(int(sys.argv[1]), b"\x7f\xff\xff\xff")
+            time.sleep(0.2)
+        case "forge":
+            os.write(int(sys.argv[1]), b'{"number": 1000000, "score": 1, "reward": 1}\n')
+        case "flood":
+            os.set_blocking(int(sys.argv[1]), True)
+            while True:
+                os.write(int(sys.argv[1]), b"[" * 65536)
+        case "close":
+            os.closerange(3, 256)
+        case "fork":
+            os.fork()
+        case "stop":
+            os.kill(os.getpid(), signal.SIGSTOP)
+        case "unreadable":
+            raise UnreadableError
         case "print":
             print("noise")
             os.write(1, b"noise\n")

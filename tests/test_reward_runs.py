@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from pathlib import Path
 from typing import Any
@@ -60,6 +61,45 @@ def test_an_erratic_scorer_costs_answers_and_not_the_run(
         line += f"{timeouts + errors:.0f}, of them {timeouts:.0f} that took too long"
         assert line in printed.out
     assert warning.startswith("warning: reward: the scorer ")
+
+
+def test_a_run_whose_scorer_always_fails_stops_and_keeps_its_arguments_and_traceback(
+    tmp_path: Path, small_models: Path
+) -> None:
+    composed = small_composed(
+        small_models,
+        "experiment=rl",
+        "reward=function",
+        "reward.function=scorers:never",
+        "evaluation.val_problems=64",
+    )
+    run = RunDirectory(tmp_path / "run", composed, "run")
+    with pytest.raises(ConfigError, match=r"^reward\.on_failures=stop: .*scorer_failure\.json$"):
+        train(parse(composed, TrainConfig), run)
+    facts = json.loads((run.path / "scorer_failure.json").read_text())
+    assert facts["reason"].startswith("the scorer raised TypeError")
+    assert facts["prompt"].endswith("=")
+    assert 'float(response["score"])' in "\n".join(facts["traceback"])
+    status = json.loads((run.path / "status.json").read_text())
+    assert status["status"] == "failed"
+    assert status["error"].startswith("reward.on_failures=stop: ")
+
+
+def test_known_answers_that_are_no_numbers_are_refused_with_their_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    rows = [{"problem": f"{n}+1=", "answer": str(n + 1)} for n in range(60)]
+    rows[40]["answer"] = "12:30"
+    Path("p.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    composed = compose_config(
+        *SMALL, "experiment=rl", "data=jsonl", "data.problems=p.jsonl", "data.validation=.2",
+        "data.test=.2", "model=hf", f"model.path={make_model(tmp_path / 'model')}", "teacher=none",
+        "reward=numeric",
+    )  # fmt: skip
+    with pytest.raises(ConfigError, match=r"^p\.jsonl line 41: reward=numeric: .*'12:30'"):
+        train(parse(composed, TrainConfig), RunDirectory(tmp_path / "run", composed, "run"))
+    assert not (tmp_path / "run" / "run.json").exists()
 
 
 def test_a_language_model_is_trained_on_a_weighted_reward_that_is_read_back(tmp_path: Path) -> None:

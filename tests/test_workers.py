@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 
 from chord.data.batch import Problem
-from chord.rewards import Function, Grade
+from chord.rewards import Function, Grade, Grader, Weighted
+from chord.rewards.base import ScorerError
 from chord.rewards.workers import Worker
 
 PROBLEM = Problem(prompt="2+2=", answer="4", key=0)
@@ -64,6 +65,13 @@ def hostile() -> Iterator[Function]:
         ("nothing", "returned 'None', not a finite number"),
         ("nan", "returned 'nan', not a finite number"),
         ("inf", "returned 'inf', not a finite number"),
+        ("long", "ended its process (it wrote into its pipe)"),
+        ("length", "ended its process (it wrote into its pipe)"),
+        ("forge", "ended its process (it wrote into its pipe)"),
+        ("flood", "ended its process (it wrote into its pipe)"),
+        ("close", "ended its process (exit code 0)"),
+        ("stop", "took longer than 1 s"),
+        ("unreadable", "raised UnreadableError"),
     ],
 )
 def test_a_failing_scorer_costs_one_answer_its_reward(
@@ -74,11 +82,56 @@ def test_a_failing_scorer_costs_one_answer_its_reward(
     assert (failed.score, failed.reward) == (0, 0)
     assert failed.failure is not None
     assert reason in failed.failure.reason
-    assert failed.failure.timed_out == (response in ("sleep", "loop"))
+    assert failed.failure.timed_out == (response in ("sleep", "loop", "stop"))
 
 
 def test_what_a_scorer_prints_does_not_disturb(hostile: Function) -> None:
     assert grades(hostile, "print", "fine") == [Grade(1.0, 1.0)] * 2
+
+
+def test_a_fork_of_a_scorer_gives_no_second_answer(hostile: Function) -> None:
+    assert grades(hostile, *["fork", "fine"] * 3) == [Grade(1.0, 1.0)] * 6
+    assert grades(hostile, "nan", "fine")[1] == Grade(1.0, 1.0)
+
+
+@pytest.mark.parametrize("response", ["late", "stop later"])
+def test_what_a_scorer_does_after_its_answer_costs_at_most_the_next_one(response: str) -> None:
+    # A response that no buffer holds: to say it, somebody must read.
+    reward = function("late", timeout=1.0, workers=1)
+    assert grades(reward, response) == [Grade(1.0, 1.0)]
+    time.sleep(0.4)
+    first, second = grades(reward, "x" * 5_000_000, "y")
+    assert first.score == (response == "late")
+    assert second == Grade(1.0, 1.0)
+    reward.close()
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+def test_a_scorer_that_fails_at_each_of_the_first_64_answers_ends_the_run(weighted: bool) -> None:
+    reward: Grader = function("never")
+    if weighted:
+        reward = Weighted(parts={"mine": reward}, weights={"mine": 1.0}, score="mine")
+    asked = [PROBLEM] * 40, ["4"] * 40, [1] * 40
+    assert all(grade.failure for grade in reward.graded(*asked))
+    setting = "reward.parts.mine" if weighted else "reward"
+    with pytest.raises(ScorerError, match=rf"^{setting}\.on_failures=stop: .* first 64") as raised:
+        reward.graded(*asked)
+    facts = raised.value.facts
+    assert (facts["prompt"], facts["answer"], facts["response"]) == ("2+2=", "4", "4")
+    assert 'float(response["score"])' in "\n".join(facts["traceback"])
+    assert facts["reason"].startswith("the scorer raised TypeError: string indices")
+    reward.close()
+
+
+def test_a_scorer_that_has_worked_once_or_may_fail_ends_nothing() -> None:
+    once = function("hostile")
+    assert sum(g.failure is None for g in grades(once, *["nan"] * 63, "fine", *["nan"] * 70)) == 1
+    once.close()
+    told = Function(function="scorers:never", on_failures="count")
+    assert all(grade.failure for grade in grades(told, *["4"] * 70))
+    told.close()
+    with pytest.raises(ValueError, match=r"^reward\.on_failures=skip: must be one of stop, count"):
+        Function(function="scorers:never", on_failures="skip")
 
 
 def test_answers_keep_their_order_over_workers_that_die(hostile: Function) -> None:

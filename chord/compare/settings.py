@@ -22,6 +22,7 @@ NOT_COMPARED = (
     "trainer.completions_every",
     "data.preview",
     *(f"trainer.{name}" for name in IN_TRAINER),
+    "reward.on_failures",
 )
 # Of each group's choice, those of no consequence for the numbers.
 _NO_CHOICE = ("tracking", "debug", "hparams_search", "seed")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING
@@ -164,6 +164,18 @@ class Data(ABC):
                     f"{group}.max_new_tokens={length}: must be at most {most}, the model's context "
                     "less the longest prompt"
                 )
+
+    def check(self, check: Callable[[Problem], None]) -> None:
+        """Give `check` the problems that are known beforehand; here, those that are held out.
+
+        Raises ValueError, saying which it is, where `check` does.
+        """
+        for split in SPLITS:
+            for number, problem in enumerate(self.held_out(split), start=1):
+                try:
+                    check(problem)
+                except ValueError as error:
+                    raise ValueError(f"problem {number} of {split}: {error}") from error
 
     def report(self) -> list[str]:
         """Lines on what the data hold, for the start of a run."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -137,6 +137,23 @@ class Corpus(Data):
         """Whether `data.expert_style` is found in a response; None where it is not given."""
         style = self.config.expert_style
         return None if style is None else re.search(style, response) is not None
+
+    def check(self, check: Callable[[Problem], None]) -> None:
+        """Give `check` every problem that is trained on or held out, in one pass over the files.
+
+        Raises ValueError, naming file and line, where `check` does.
+        """
+        parts = [(self.problem_rows, self.rl), *self.held_out_rows.values()]
+        for problems in {id(table): table for table, _ in parts}.values():
+            used = np.concatenate([rows for table, rows in parts if table is problems])
+            wanted = np.zeros(len(problems.rows), dtype=bool)
+            wanted[used] = True
+            for index, row in enumerate(problems.rows):
+                if wanted[index]:
+                    try:
+                        check(problems.fields.problem(row))
+                    except ValueError as error:
+                        raise ValueError(f"{problems.rows.where(index)}: {error}") from error
 
     def report(self) -> list[str]:
         """What the files hold, what is used of it, and what is not."""

@@ -3,20 +3,14 @@
 from __future__ import annotations
 
 import re
-from fractions import Fraction
+from collections.abc import Iterator
 
 _OPEN, _CLOSE = "<answer>", "</answer>"
 _BOX = "\\boxed{"
 _RESULT = "####"
-_STATED = re.compile(r"\banswer(?:\s+is\b\s*:?|\**\s*:)\**\s*(?=\S)", re.IGNORECASE)
-# Bounded: int() of a long text takes long, and the rest of one would pass for a number.
-_DIGITS = r"(?<![0-9])(?:[0-9]{1,3}(?:,[0-9]{3}){1,30}(?![0-9])|[0-9]{1,100}(?![0-9]))"
-_UNSIGNED = rf"(?:{_DIGITS}(?:\.[0-9]{{1,100}}(?![0-9]))?|(?<![0-9])\.[0-9]{{1,100}}(?![0-9]))"
-_NUMBER = re.compile(
-    # A minus behind a digit, a letter or a bracket subtracts.
-    rf"((?<![\w)\]}}])[-+\u2212])?({_UNSIGNED}(?:[eE][-+]?[0-9]{{1,2}}(?![0-9]))?)"
-    rf"(?:\s?/\s?({_UNSIGNED}))?"
-)
+# Bounded, so that a long row of spaces is not looked through from each of them.
+_STATED = re.compile(r"\banswer(?:\s{1,9}is\b|\*{0,9}\s{0,9}:)", re.IGNORECASE)
+_ASTERISKS = 3  # that Markdown puts before or behind a word
 
 
 def stated_answer(response: str, *, lines: bool = False) -> str:
@@ -30,21 +24,58 @@ def stated_answer(response: str, *, lines: bool = False) -> str:
     >>> stated_answer("Twelve times thirteen. The answer is **156**.")
     '156'
     """
+    return readings(response, lines=lines)[-1]
+
+
+def readings(response: str, *, lines: bool = False) -> list[str]:
+    """The answer in a response as it stands there, with less and less of what may be around it.
+
+    A full stop ends a sentence or belongs to the answer, as in U.S.; asterisks are Markdown or a
+    product. The last is what `stated_answer` gives.
+
+    >>> readings("The answer is *U.S.*")
+    ['*U.S.*', '*U.S.', 'U.S.*', 'U.S.', '*U.S', 'U.S']
+    """
+    text, is_marked = _stated(response, lines=lines)
+    text = text.strip()
+    if is_marked:
+        return [text]
+    bare = text.removeprefix(":").strip().strip("*").strip()
+    found: dict[str, None] = {}
+    for whole in (text, text.removeprefix(":").strip()):
+        for sentence in (whole, whole.removesuffix(".")):
+            for peeled in _peeled(sentence):
+                found[peeled] = None
+    found |= dict.fromkeys([each.removesuffix(".").strip() for each in found])
+    last = bare.removesuffix(".").strip("*").strip()
+    found.pop(last, None)
+    return [*found, last]
+
+
+def _peeled(text: str) -> Iterator[str]:
+    """A text without none, some or all of the asterisks at its ends."""
+    before, behind = (len(text) - len(text.lstrip("*")), len(text) - len(text.rstrip("*")))
+    for first in {*range(min(before, _ASTERISKS) + 1), before}:
+        for last in {*range(min(behind, _ASTERISKS) + 1), behind}:
+            yield text[first : max(first, len(text) - last)].strip()
+
+
+def _stated(response: str, *, lines: bool) -> tuple[str, bool]:
+    """What a response states, and whether both ends of it are marked."""
     end = response.rfind(_CLOSE)
     start = response.rfind(_OPEN, 0, max(0, end))
     if start >= 0:
-        return response[start + len(_OPEN) : end].strip()
+        return response[start + len(_OPEN) : end], True
     if (box := last_box(response)) is not None:
-        return box
+        return box, True
     if not lines and (result := result_line(response)):
-        return result
-    for stated in _STATED.finditer(response):
-        start = stated.end()
-    rest = response[max(0, start) :].strip()
-    if lines or not rest:
-        return rest
-    line = rest.splitlines()[0 if start > 0 else -1]
-    return line.strip().strip("*").strip().removesuffix(".").strip("*").strip()
+        return result, True
+    response = response.strip()
+    ends = [stated.end() for stated in _STATED.finditer(response)]
+    # Of a mark that nothing follows the one before counts.
+    start = next((end for end in reversed(ends) if end < len(response)), 0)
+    rest = response[start:].strip()
+    return (rest, True) if lines or not rest else (rest.splitlines()[0 if start else -1], False)
 
 
 def known_answer(answer: str) -> str:
@@ -77,27 +108,3 @@ def _braced(text: str, start: int) -> str:
         if depth == 0:
             return text[start:place]
     return text[start:]
-
-
-def last_number(text: str) -> Fraction | None:
-    """The last number of a text, exactly; None where there is none, or it is divided by zero.
-
-    Thousands separated by commas, signs, decimals, an exponent of at most two digits, and fractions
-    a/b. A minus behind a digit, a letter or a bracket is no sign.
-
-    >>> last_number("It costs $1,234.50, or -1/2 of that")
-    Fraction(-1, 2)
-    """
-    found = None
-    for found in _NUMBER.finditer(text):  # noqa: B007
-        pass
-    if found is None:
-        return None
-    sign, over, under = found.groups()
-    value = Fraction(over.replace(",", ""))
-    if under is not None:
-        divisor = Fraction(under.replace(",", ""))
-        if divisor == 0:
-            return None
-        value /= divisor
-    return -value if sign in ("-", "\u2212") else value

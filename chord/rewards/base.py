@@ -6,11 +6,12 @@ import math
 import sys
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from numbers import Real
 from typing import Any, ClassVar
 
 from chord.data.batch import Problem
+from chord.untrusted import printable
 
 
 @dataclass(frozen=True)
@@ -19,6 +20,8 @@ class Failure:
 
     reason: str
     timed_out: bool = False
+    traceback: str = field(default="", compare=False)
+    """Where the scorer raised."""
 
 
 _ROUNDING = 1e-9
@@ -46,9 +49,24 @@ class Grade:
     failure: Failure | None = None
 
     @classmethod
-    def failed(cls, reason: str, *, timed_out: bool = False) -> Grade:
+    def failed(cls, reason: str, *, timed_out: bool = False, traceback: str = "") -> Grade:
         """The grade of a response that could not be scored."""
-        return cls(0.0, 0.0, Failure(reason, timed_out))
+        return cls(0.0, 0.0, Failure(reason, timed_out, traceback))
+
+
+class ScorerError(ValueError):
+    """A scorer that fails always. `setting`: the reward's, `facts`: the first failure in full."""
+
+    def __init__(self, count: int, reason: str, facts: dict[str, Any]) -> None:
+        super().__init__(count, reason)
+        self.setting, self.facts = "reward", facts
+
+    def __str__(self) -> str:
+        count, reason = self.args
+        return (
+            f"{self.setting}.on_failures=stop: at each of the first {count} answers the scorer "
+            f"failed, at the first because {reason}; count goes on with all such answers at 0"
+        )
 
 
 @dataclass(kw_only=True)
@@ -78,8 +96,9 @@ class Grader(ABC):
         for problem, response, grade in zip(problems, responses, grades, strict=True):
             if grade.failure is not None and not self._warned:
                 self._warned = True  # type: ignore[misc]  # of this object alone
+                reason = printable(grade.failure.reason)
                 print(
-                    f"warning: reward: {grade.failure.reason}, at the answer {_short(response)} to "
+                    f"warning: reward: {reason}, at the answer {_short(response)} to "
                     f"{_short(problem.prompt)}; such answers earn nothing and are counted",
                     file=sys.stderr,
                 )
@@ -97,12 +116,23 @@ class Grader(ABC):
         Raises ValueError where that is impossible.
         """
 
+    @property
+    def checks(self) -> bool:
+        """Whether `check` looks at anything: it takes a pass over the data."""
+        return type(self).check is not Grader.check
+
+    def check(self, problem: Problem) -> None:  # noqa: B027
+        """Look at the known answer of each problem before the first step of a new run.
+
+        Raises ValueError where no response could be compared with it.
+        """
+
     def close(self) -> None:  # noqa: B027
         """Give back what `prepare` or `grade` took; grading again takes it again."""
 
     def __getstate__(self) -> dict[str, Any]:
         # Settings alone: processes and what was said already stay here.
-        return {field.name: vars(self)[field.name] for field in fields(self)}
+        return {each.name: vars(self)[each.name] for each in fields(self)}
 
 
 def _in_range(grade: Grade) -> Grade:

@@ -19,6 +19,10 @@ _PLAIN = re.compile(
     r"(?:[\d.,+\-*/^=<>!()\[\]{}|\s%]|\\[a-zA-Z]+"
     r"|(?<![A-Za-z])(?:[A-Za-z]|sqrt|sin|cos|tan|log|ln|exp|pi|infty)(?![A-Za-z]))+"
 )
+# Behind a sign of equality math-verify takes 3,686 for two numbers.
+_THOUSANDS = re.compile(
+    r"(=\s{0,3}(?:\\?\$)?\s{0,3}-?\s{0,3})([0-9]{1,3}(?:(?:,|\{,\}|\\[,!])[0-9]{3}){1,30})(?![0-9,{])"
+)
 
 
 @dataclass(kw_only=True)
@@ -84,4 +88,5 @@ def _written(text: str) -> Any:
 def _parse(text: str) -> Any:
     from math_verify import parse
 
+    text = _THOUSANDS.sub(lambda found: found[1] + re.sub(r"[^0-9]", "", found[2]), text)
     return parse(text, fallback_mode="no_fallback", parsing_timeout=None, raise_on_error=True)

@@ -8,10 +8,15 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from chord.data.batch import Problem
-from chord.rewards.base import Grade, Reward
+from chord.rewards.base import Grade, Reward, ScorerError
 
 if TYPE_CHECKING:
     from chord.rewards.workers import Pool
+
+
+FIRST = 64
+"""A scorer that fails at so many answers before it has scored one is taken to be broken."""
+ON_FAILURES = ("stop", "count")
 
 
 @dataclass(kw_only=True)
@@ -19,7 +24,8 @@ class Isolated(Reward):
     """What scores one response after the other, in worker processes with a time limit.
 
     A `score` that hangs, raises, ends its process or returns no finite number costs that one answer
-    its reward. A worker imports the module of the class, and neither torch nor the command.
+    its reward; one that does so at each of the first 64 answers stops the run. A worker imports the
+    module of the class, and neither torch nor the command.
     """
 
     timeout: float = 10.0
@@ -29,8 +35,15 @@ class Isolated(Reward):
     memory: float | None = 4.0
     """GB of address space for each worker; null: no limit, which CUDA needs."""
 
+    on_failures: str = "stop"
+    """stop: a scorer that fails at each of the first 64 answers ends the run; count: none does."""
+
     # (process id, Pool); omegaconf reads annotations, and should not import the pool.
     _pool: ClassVar[Any] = None
+    # How many answers have failed before one was scored, and what the first was.
+    _failed: ClassVar[int] = 0
+    _first: ClassVar[dict[str, Any] | None] = None
+    _works: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         if not 0 < self.timeout < float("inf"):
@@ -39,6 +52,11 @@ class Isolated(Reward):
             raise ValueError(f"reward.workers={self.workers}: must be at least 1")
         if self.memory is not None and not self.memory >= 0.5:
             raise ValueError(f"reward.memory={self.memory}: must be at least 0.5, in GB, or null")
+
+        if self.on_failures not in ON_FAILURES:
+            raise ValueError(
+                f"reward.on_failures={self.on_failures}: must be one of {', '.join(ON_FAILURES)}"
+            )
 
     def load(self) -> None:
         """Import what `score` needs, in the worker, outside the time limit.
@@ -63,8 +81,33 @@ class Isolated(Reward):
     def graded(
         self, problems: Sequence[Problem], responses: Sequence[str], lengths: Sequence[int]
     ) -> list[Grade]:
-        """In the workers, each answer to whoever is free."""
-        return self.pool().run(list(zip(problems, responses, strict=True)))
+        """In the workers, each answer to whoever is free.
+
+        Raises ScorerError where the first 64 have all failed, unless failures are counted only.
+        """
+        grades = self.pool().run(list(zip(problems, responses, strict=True)))
+        for problem, response, grade in zip(problems, responses, grades, strict=True):
+            self._watch(problem, response, grade)
+        return grades
+
+    def _watch(self, problem: Problem, response: str, grade: Grade) -> None:
+        if self._works or self.on_failures == "count":
+            return
+        if grade.failure is None:
+            self._works = True  # type: ignore[misc]  # of this object alone
+            return
+        if self._first is None:
+            self._first = {  # type: ignore[misc]
+                "reason": grade.failure.reason,
+                "prompt": problem.prompt,
+                "answer": problem.answer,
+                "details": problem.details,
+                "response": response,
+                "traceback": grade.failure.traceback.splitlines(),
+            }
+        self._failed += 1  # type: ignore[misc]
+        if self._failed == FIRST:
+            raise ScorerError(FIRST, self._first["reason"], self._first)
 
     def close(self) -> None:
         """End the workers."""

@@ -7,15 +7,17 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 from chord.data.batch import Problem
-from chord.rewards.answers import known_answer, last_number
+from chord.rewards.answers import known_answer
 from chord.rewards.base import Grade, Reward
+from chord.rewards.numbers import last_number, only_number
 
 
 @dataclass(kw_only=True)
 class Numeric(Reward):
     """1 where |x - a| <= tolerance * max(1, |a|) for the last numbers x and a, else 0.
 
-    x is the response's, a the known answer's. They are compared as fractions: 0.1 is 1/10.
+    x is the response's, a the known answer's; what is a number is in `chord.rewards.numbers`. They
+    are compared as fractions: 0.1 is 1/10.
     """
 
     tolerance: float = 1e-6
@@ -26,18 +28,22 @@ class Numeric(Reward):
             raise ValueError(f"reward.tolerance={self.tolerance}: must be within [0, 1)")
 
     def score(self, problem: Problem, response: str) -> float:
-        """1.0 if the last number is the answer's; ValueError where the answer holds none."""
-        right, given = last_number(known_answer(problem.answer)), last_number(response)
-        if right is None:
-            raise ValueError(
-                f"reward=numeric: the answer {problem.answer!r:.60} of a problem holds no number; "
-                "reward=text compares texts"
-            )
+        """1.0 if the last number is the answer's; ValueError where the answer is no number."""
+        right, given = self._known(problem), last_number(response)
         if given is None:
             return 0.0
         # As it is written, 0.1 is a tenth.
         within = Fraction(str(self.tolerance)) * max(Fraction(1), abs(right))
         return float(abs(given - right) <= within)
+
+    def _known(self, problem: Problem) -> Fraction:
+        right = only_number(known_answer(problem.answer))
+        if right is None:
+            raise ValueError(
+                f"reward=numeric: the answer {problem.answer!r:.60} of a problem is not one number "
+                "in a form that is read; reward=text compares texts"
+            )
+        return right
 
     def graded(
         self, problems: Sequence[Problem], responses: Sequence[str], lengths: Sequence[int]
@@ -54,5 +60,9 @@ class Numeric(Reward):
         return grades
 
     def prepare(self, problem: Problem) -> None:
-        """Raise ValueError where the known answer holds no number."""
-        self.score(problem, "")
+        """Raise ValueError where the known answer is not one number."""
+        self.check(problem)
+
+    def check(self, problem: Problem) -> None:
+        """The same, of every problem."""
+        self._known(problem)

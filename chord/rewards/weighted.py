@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from chord.data.batch import Problem
-from chord.rewards.base import Failure, Grade, Grader
+from chord.rewards.base import Failure, Grade, Grader, ScorerError
 
 
 @dataclass(kw_only=True)
@@ -50,9 +50,13 @@ class Weighted(Grader):
         self, problems: Sequence[Problem], responses: Sequence[str], lengths: Sequence[int]
     ) -> list[Grade]:
         """Each part grades all of them."""
-        by_part = {
-            name: part.graded(problems, responses, lengths) for name, part in self.parts.items()
-        }
+        by_part = {}
+        for name, part in self.parts.items():
+            try:
+                by_part[name] = part.graded(problems, responses, lengths)
+            except ScorerError as error:
+                error.setting = f"reward.parts.{name}"
+                raise
         return [
             Grade(
                 by_part[self.score][row].score,
@@ -65,7 +69,7 @@ class Weighted(Grader):
     def _failure(self, grades: dict[str, Grade]) -> Failure | None:
         for name, grade in grades.items():
             if grade.failure is not None:
-                return Failure(f"{name}: {grade.failure.reason}", grade.failure.timed_out)
+                return replace(grade.failure, reason=f"{name}: {grade.failure.reason}")
         return None
 
     def prepare(self, problem: Problem) -> None:
@@ -73,6 +77,19 @@ class Weighted(Grader):
         for name, part in self.parts.items():
             try:
                 part.prepare(problem)
+            except ValueError as error:
+                raise ValueError(f"reward.parts.{name}: {error}") from error
+
+    @property
+    def checks(self) -> bool:
+        """Whether one of the parts does."""
+        return any(part.checks for part in self.parts.values())
+
+    def check(self, problem: Problem) -> None:
+        """Each part; raises ValueError with the part's name."""
+        for name, part in self.parts.items():
+            try:
+                part.check(problem)
             except ValueError as error:
                 raise ValueError(f"reward.parts.{name}: {error}") from error
 

@@ -12,10 +12,12 @@ import json
 import os
 import pickle
 import resource
+import select
 import signal
+import socket
 import sys
+import traceback
 from dataclasses import dataclass
-from multiprocessing.connection import Connection
 from typing import Any
 
 from chord.rewards.base import Grade, grade_one
@@ -23,6 +25,10 @@ from chord.signals import SIGNALS
 
 # Seconds after which it looks whether the run still lives, where it was not told.
 _LOOK = 5.0
+LENGTH = 8
+"""Bytes before a message of the run that say how long it is."""
+# Characters of a traceback that are passed on: its end says most.
+_TRACEBACK = 8000
 
 
 @dataclass(frozen=True)
@@ -37,26 +43,51 @@ class Hello:
 def main(descriptor: int) -> None:
     """Serve until the run closes its end, or is gone."""
     # The run decides when to stop; a signal to all processes of a job is the run's alone.
-    for number in SIGNALS:
-        signal.signal(number, signal.SIG_IGN)
-    parent, pipe = os.getppid(), Connection(descriptor)
+    for each in SIGNALS:
+        signal.signal(each, signal.SIG_IGN)
+    parent, own, pipe = os.getppid(), os.getpid(), socket.socket(fileno=descriptor)
     with contextlib.suppress(EOFError, OSError):
-        hello: Hello = pickle.loads(pipe.recv_bytes())
+        hello: Hello = pickle.loads(receive(pipe))
         reward = load(hello, pipe)
+        number = 0
         while reward is not None:
-            while not pipe.poll(_LOOK):
+            while not select.select([pipe], [], [], _LOOK)[0]:
                 if os.getppid() != parent:
                     return
-            problem, response = pickle.loads(pipe.recv_bytes())
+            problem, response = pickle.loads(receive(pipe))
+            number += 1
             # Should the run be gone while this one hangs, the alarm ends it.
             signal.signal(signal.SIGALRM, signal.SIG_DFL)
             signal.setitimer(signal.ITIMER_REAL, 2 * hello.timeout + _LOOK)
             answer = _answer(reward, problem, response)
+            if os.getpid() != own:
+                return  # a fork that the scorer left behind
             signal.setitimer(signal.ITIMER_REAL, 0)
-            pipe.send_bytes(json.dumps(answer).encode())
+            send(pipe, {"number": number, **answer})
 
 
-def load(hello: Hello, pipe: Connection) -> Any:
+def receive(pipe: socket.socket) -> bytes:
+    """A message of the run; EOFError at its end."""
+    return _exactly(pipe, int.from_bytes(_exactly(pipe, LENGTH)))
+
+
+def _exactly(pipe: socket.socket, count: int) -> bytes:
+    parts = []
+    while count:
+        part = pipe.recv(min(count, 1 << 20))
+        if not part:
+            raise EOFError
+        parts.append(part)
+        count -= len(part)
+    return b"".join(parts)
+
+
+def send(pipe: socket.socket, facts: dict[str, Any]) -> None:
+    """Say something to the run."""
+    pipe.sendall(json.dumps(facts).encode() + b"\n")
+
+
+def load(hello: Hello, pipe: socket.socket) -> Any:
     """The reward, ready to score; None where it can't be, which the run is told."""
     if hello.memory is not None:
         # Not every system has this limit.
@@ -67,9 +98,9 @@ def load(hello: Hello, pipe: Connection) -> Any:
         reward.load()
     except BaseException as error:  # whatever foreign code raises
         known = isinstance(error, ValueError)
-        pipe.send_bytes(json.dumps({"error": str(error) if known else _said(error)}).encode())
+        send(pipe, {"number": 0, "error": _text(error, 2000) if known else _said(error)})
         return None
-    pipe.send_bytes(b"{}")
+    send(pipe, {"number": 0})
     return reward
 
 
@@ -77,15 +108,29 @@ def _answer(reward: Any, problem: Any, response: str) -> dict[str, Any]:
     try:
         grade = grade_one(reward, problem, response)
     except BaseException as error:  # also sys.exit(): it costs this answer only
-        grade = Grade.failed(f"the scorer raised {_said(error)}")
+        grade = Grade.failed(f"the scorer raised {_said(error)}", traceback=_traceback(error))
     if grade.failure is not None:
-        return {"error": grade.failure.reason}
+        return {"error": grade.failure.reason, "traceback": grade.failure.traceback}
     return {"score": grade.score, "reward": grade.reward}
 
 
 def _said(error: BaseException) -> str:
-    text = " ".join(str(error).split())[:200]
+    text = _text(error, 200)
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
+
+
+def _text(error: BaseException, longest: int) -> str:
+    try:
+        return " ".join(str(error).split())[:longest]
+    except BaseException:  # an error's text is foreign code, too
+        return ""
+
+
+def _traceback(error: BaseException) -> str:
+    try:
+        return "".join(traceback.format_exception(error))[-_TRACEBACK:]
+    except BaseException:
+        return ""
 
 
 if __name__ == "__main__":

@@ -3,54 +3,67 @@
 Made for this, and not `concurrent.futures` or a library of process pools, for three reasons: a
 worker that hangs has to be killed and replaced; multiprocessing's spawn would import the command,
 or a script without a main guard, again in each worker; and nothing that scored hostile text should
-be unpickled in the run. There are no threads: a call of `run` waits on the workers' pipes.
+be unpickled in the run. There are no threads: a call of `run` waits on the workers' sockets, and on
+nothing without a limit: neither for a worker that reads nothing nor for the rest of what one says.
 """
 
 from __future__ import annotations
 
 import contextlib
-import json
 import math
 import os
 import pickle
+import selectors
 import signal
+import socket
 import subprocess
 import sys
 import time
 import weakref
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass
-from multiprocessing import Pipe
-from multiprocessing.connection import Connection, wait
+from dataclasses import dataclass, field
 from typing import Any
 
 from chord.data.batch import Problem
 from chord.rewards.base import Grade
-from chord.rewards.worker import Hello
+from chord.rewards.worker import LENGTH, Hello
+from chord.untrusted import parse_json
 
 # Seconds that a worker may take to import what its reward needs.
 START = 120.0
+# Bytes that a worker may say at once: far more than a traceback.
+_MOST = 1 << 20
+_CHUNK = 1 << 16
 # One thread each: several workers share the processors with the run.
 _THREADS = dict.fromkeys(
     ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS"), "1"
 )
 
 
+class NonsenseError(ValueError):
+    """Something in a worker's socket that the worker did not say: its scorer wrote there."""
+
+
 @dataclass(eq=False)
 class Worker:
-    """A process, our end of its pipe, and the number of the answer it is at."""
+    """A process, our end of its socket, and the answer it is at: `task` of the call, `number` of
+    all that it was given."""
 
     process: subprocess.Popen[bytes]
-    pipe: Connection
+    pipe: socket.socket
     deadline: float
     ready: bool = False
     task: int | None = None
+    number: int = 0
+    _unsent: bytearray = field(default_factory=bytearray)
+    _heard: bytearray = field(default_factory=bytearray)
 
     @classmethod
     def launch(cls, hello: bytes) -> Worker:
         """Start one; it says itself when it is ready."""
-        ours, theirs = Pipe()
+        ours, theirs = socket.socketpair()
+        ours.setblocking(False)
         # Also where the command is a script, whose path the current directory is not on.
         paths = [path or os.getcwd() for path in [*sys.path, ""]]
         process = subprocess.Popen(
@@ -66,14 +79,67 @@ class Worker:
         return worker
 
     def send(self, message: bytes) -> None:
-        """Say something to it; where it has died, its pipe tells when it is read."""
-        with contextlib.suppress(OSError):
-            self.pipe.send_bytes(message)
+        """Say something to it, as far as it takes it; the rest when `flush` is called."""
+        self._unsent += len(message).to_bytes(LENGTH) + message
+        self.flush()
+
+    def flush(self) -> None:
+        """Say more of what it was not told yet; where it has died, its socket tells when read."""
+        try:
+            del self._unsent[: self.pipe.send(self._unsent)]
+        except BlockingIOError:
+            pass
+        except OSError:
+            self._unsent.clear()
+
+    @property
+    def wants(self) -> int:
+        """What its socket is to be watched for."""
+        return selectors.EVENT_READ | (selectors.EVENT_WRITE if self._unsent else 0)
+
+    def hear(self) -> dict[str, Any] | None:
+        """What it has said, once that is a line; EOFError where it has ended.
+
+        Raises NonsenseError for anything but the answer that it owes.
+        """
+        try:
+            part = self.pipe.recv(_CHUNK)
+        except BlockingIOError:
+            return None
+        except OSError:
+            part = b""
+        if not part:
+            raise EOFError
+        self._heard += part
+        line, end, more = self._heard.partition(b"\n")
+        if len(self._heard) > _MOST or more or (self.ready and self.task is None):
+            raise NonsenseError
+        if not end:
+            return None
+        self._heard.clear()
+        try:
+            said = parse_json(bytes(line))
+        except ValueError:
+            raise NonsenseError from None
+        if not isinstance(said, dict) or said.get("number") != self.number or not _is_grade(said):
+            raise NonsenseError
+        return said
+
+    def is_quiet(self) -> bool:
+        """Whether it lives, and has said nothing that it was not asked."""
+        try:
+            self.pipe.recv(1, socket.MSG_PEEK)
+        except BlockingIOError:
+            return self.process.poll() is None
+        except OSError:
+            pass
+        return False
 
     def kill(self) -> None:
         """End it and what it started, at once."""
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.kill()
         self.process.wait()
         self.pipe.close()
 
@@ -83,6 +149,16 @@ class Worker:
             code = self.process.wait(timeout=1)
             return f"exit code {code}" if code >= 0 else signal.Signals(-code).name
         return "it closed its pipe"
+
+
+def _is_grade(said: dict[str, Any]) -> bool:
+    """Whether a message is a failure, two finite numbers, or the first one, which holds neither."""
+    if "error" in said:
+        return isinstance(said["error"], str)
+    numbers = [said.get("score"), said.get("reward")]
+    return said["number"] == 0 or all(
+        isinstance(value, int | float) and math.isfinite(value) for value in numbers
+    )
 
 
 class Pool:
@@ -110,8 +186,8 @@ class Pool:
 
         Raises ValueError where a worker can't load the reward.
         """
-        # Of one that ended since the last answer no answer should be lost.
-        self._drop([worker for worker in self._workers if worker.process.poll() is not None])
+        # Of one that ended, or talked, since the last answer no answer should be lost.
+        self._drop([worker for worker in self._workers if worker.ready and not worker.is_quiet()])
         grades: list[Grade | None] = [None] * len(tasks)
         waiting = deque(range(len(tasks)))
         try:
@@ -119,7 +195,7 @@ class Pool:
                 self._fill(max(ready, grades.count(None)))
                 for worker in self._workers:
                     if waiting and worker.ready and worker.task is None:
-                        worker.task = waiting.popleft()
+                        worker.task, worker.number = waiting.popleft(), worker.number + 1
                         worker.deadline = time.monotonic() + self.timeout
                         worker.send(pickle.dumps(tasks[worker.task]))
                 for worker, grade in self._next():
@@ -138,37 +214,50 @@ class Pool:
     def _next(self) -> list[tuple[Worker, Grade]]:
         """What has happened, once something has; those who died or took too long are dropped."""
         soonest = min(worker.deadline for worker in self._workers)
-        pipes: list[Any] = [worker.pipe for worker in self._workers]
-        ready = wait(pipes, max(0.0, soonest - time.monotonic()) if soonest < math.inf else None)
+        with selectors.DefaultSelector() as watched:
+            for worker in self._workers:
+                watched.register(worker.pipe, worker.wants, worker)
+            limit = max(0.0, soonest - time.monotonic()) if soonest < math.inf else None
+            events = {key.data: event for key, event in watched.select(limit)}
         now, found = time.monotonic(), []
         for worker in list(self._workers):
-            if worker.pipe in ready:
-                found.append((worker, self._heard(worker)))
-            elif worker.deadline <= now:
-                if not worker.ready:
-                    raise ValueError(f"reward: a worker was not ready after {START:g} seconds")
-                reason = f"the scorer took longer than {self.timeout:g} s"
-                found.append((worker, Grade.failed(reason, timed_out=True)))
-                self._drop([worker])
+            event = events.get(worker, 0)
+            if event & selectors.EVENT_WRITE:
+                worker.flush()
+            grade = self._heard(worker) if event & selectors.EVENT_READ else None
+            if grade is None and worker.deadline <= now and worker in self._workers:
+                grade = self._late(worker)
+            if grade is not None:
+                found.append((worker, grade))
         return found
 
-    def _heard(self, worker: Worker) -> Grade:
+    def _late(self, worker: Worker) -> Grade:
+        if not worker.ready:
+            raise ValueError(f"reward: a worker was not ready after {START:g} seconds")
+        self._drop([worker])
+        reason = f"the scorer took longer than {self.timeout:g} s"
+        return Grade.failed(reason, timed_out=True)
+
+    def _heard(self, worker: Worker) -> Grade | None:
+        """The grade that a worker gives; None where it has not said all of it."""
         try:
-            said = json.loads(worker.pipe.recv_bytes())
-        except (EOFError, OSError):
-            how = worker.end()
+            said = worker.hear()
+        except (EOFError, NonsenseError) as error:
+            how = worker.end() if isinstance(error, EOFError) else "it wrote into its pipe"
             if not worker.ready:
                 raise ValueError(f"reward: a worker could not start ({how})") from None
             self._drop([worker])
             return Grade.failed(f"the scorer ended its process ({how})")
+        if said is None:
+            return None
         worker.deadline = math.inf
         if not worker.ready:
             if "error" in said:
                 raise ValueError(said["error"])
             worker.ready = True
-            return Grade(0.0, 0.0)  # to no answer
+            return None
         if "error" in said:
-            return Grade.failed(said["error"])
+            return Grade.failed(said["error"], traceback=str(said.get("traceback", "")))
         return Grade(said["score"], said["reward"])
 
     def _drop(self, workers: Sequence[Worker]) -> None:

@@ -1,0 +1,242 @@
+"""What a reward says of an answer is what a person would: right as it is written, and no other."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+
+import pytest
+from faults import drawn
+from hypothesis import assume, given
+from hypothesis import strategies as st
+
+from chord.data.batch import Problem
+from chord.rewards import Numeric, Text
+from chord.rewards.answers import readings, stated_answer
+from chord.rewards.numbers import last_number, only_number
+
+fuzzed = drawn(few=150, full=20_000)
+MINUSES = "-\u2010\u2011\u2012\u2013\u2212\u02d7\u2796\ufe63\uff0d"
+
+
+def problem(answer: str) -> Problem:
+    return Problem(prompt="?", answer=answer, key=0)
+
+
+# Forms of one number, written from the number and not read by what is tested.
+
+
+def grouped(digits: str, separator: str) -> str:
+    head = len(digits) % 3 or 3
+    return separator.join(
+        [digits[:head], *(digits[i : i + 3] for i in range(head, len(digits), 3))]
+    )
+
+
+@st.composite
+def unsigned(draw: st.DrawFn) -> tuple[str, Fraction]:
+    """A number without a sign in one of the documented forms, and its value."""
+    kind = draw(st.sampled_from(["whole", "decimal", "grouped", "exponent", "over", "mixed"]))
+    whole = draw(st.integers(0, 10 ** draw(st.integers(1, 12))))
+    digits, rest = str(whole), draw(st.text("0123456789", min_size=1, max_size=6))
+    value, decimals = Fraction(whole), Fraction(int(rest), 10 ** len(rest))
+    if kind == "whole":
+        return digits, value
+    if kind == "decimal":
+        shown = draw(st.sampled_from([digits, ""] if whole == 0 else [digits]))
+        return f"{shown}.{rest}", value + decimals
+    if kind == "grouped":
+        separator = draw(
+            st.sampled_from([",", "'", "’", "\u00a0", "\u202f", "\u2009", "{,}", r"\,"])
+        )
+        tail, more = draw(st.sampled_from([("", Fraction(0)), (f".{rest}", decimals)]))
+        return grouped(digits, separator) + tail, value + more
+    if kind == "exponent":
+        power = draw(st.integers(-120, 120))
+        shown = draw(st.sampled_from([f"e{power}", f"E{power}", f"e{power:+d}"]))
+        return f"{digits}.{rest}{shown}", (value + decimals) * Fraction(10) ** power
+    over, under = draw(st.integers(0, 999)), draw(st.integers(1, 999))
+    part = Fraction(over, under)
+    if kind == "over":
+        form = draw(
+            st.sampled_from(
+                ["{}/{}", "{} / {}", "{}⁄{}", r"\frac{{{}}}{{{}}}", r"\dfrac{{{}}}{{{}}}"]
+            )
+        )
+        return form.format(over, under), part
+    assume(over < under)
+    form = draw(st.sampled_from(["{} {}/{}", r"{}\frac{{{}}}{{{}}}", r"{} \tfrac{{{}}}{{{}}}"]))
+    return form.format(whole, over, under), whole + part
+
+
+@st.composite
+def numbers(draw: st.DrawFn) -> tuple[str, Fraction]:
+    """A number in one of the documented forms, with a sign, a currency or neither."""
+    text, value = draw(unsigned())
+    sign = draw(st.sampled_from(["", "", "+", *MINUSES]))
+    currency = draw(st.sampled_from(["", "", "", "$", "€", "£", "US$", r"\$"]))
+    first = draw(st.booleans())
+    written = f"{sign}{currency}{text}" if first else f"{currency}{sign}{text}"
+    if draw(st.booleans()):
+        # Full-width digits, as in Japanese text; names of LaTeX stay.
+        table = {ord(c): chr(ord(c) + 0xFEE0) for c in "0123456789"}
+        written = written if "\\" in written else written.translate(table)
+    return written, -value if sign and sign in MINUSES else value
+
+
+AROUND = [
+    "{}", "{}.", " {}\n", "**{}**", "${}$", r"\boxed{{{}}}", r"\boxed{{x = {}}}", r"\({}\)",
+    "The answer is {}.", "The answer is: **{}**.", "Answer: {}", "answer:{}", "**Answer:** {}",
+    "x = {}", "x={}", "= {}", "#### {}", "<answer>{}</answer>", "<answer> {} </answer>", "({})",
+    "16 - 7 = 9, then 3 * 4 = {}", "In 2024 there were three.\nSo it is {}!",
+    "It costs {}, I think.",
+    "{} km", "{} eggs", "{} %", "“{}”", "答案是{}。", "| {} |", "It is {} (as shown above).",
+]  # fmt: skip
+
+
+@pytest.mark.faults
+@fuzzed
+@given(numbers(), st.sampled_from(AROUND))
+def test_a_number_is_read_whatever_is_around_it(written: tuple[str, Fraction], around: str) -> None:
+    text, value = written
+    response = around.format(text)
+    assert last_number(response) == value, response
+
+
+@pytest.mark.faults
+@fuzzed
+@given(numbers(), numbers(), st.sampled_from(AROUND))
+def test_a_number_is_right_for_itself_in_every_form_and_for_no_other(
+    known: tuple[str, Fraction], given: tuple[str, Fraction], around: str
+) -> None:
+    (key, right), (said, value) = known, given
+    reward = Numeric(tolerance=0.0)
+    assert only_number(key) == right
+    assert reward.score(problem(key), around.format(key)) == 1
+    assert reward.score(problem(key), around.format(said)) == (value == right)
+
+
+# What holds digits and is no number in any of these forms.
+NONE = [
+    "12:30", "9:05", "1:2", "3-5", "3–5", "3 - 5", "10-20", "2024-05-06", "2024/05/06",
+    "06.05.2024",
+    "1.2.3", "v1.2", "(1,2)", "(1, 2)", "[0, 5]", "{1, 2}", "1,2", "1,2,3", "12,345,6", "3,5",
+    "1.234,56", "1 234", "1e1000", "1e", "2x", "3x + 4", "x2", "H2O", "x^2", "x^{2}", "10^-3",
+    "10^{-3}",
+    "5²", "10⁻³", r"\sqrt{5}", "sqrt(5)", r"2\pi", "2π", r"\log_2 8", "5 × 10^8",
+    r"3 \times 10", "5 x 3",
+    "2(5)", "(1)-2", "x-5", "GPT-4", "±5", "5 ± 1", "|-5|", "--5", "5k", "$3.2M", "5 million",
+    "5万",
+    "3/0", "1/2/3", "3 5/2", "3:4", "3 : 4", "٤٢", "9" * 101, "0x1F", "127.0.0.1", "2e", "5+",
+    "2^10",
+    "7!=5040*1", "2**3", "2i", "- 5", "Result - 5", "3 -5", "1 000 000", "",  "none", "½½",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("text", NONE)
+def test_what_is_no_number_gives_none_and_never_another(text: str) -> None:
+    assert last_number(text) is None
+    assert only_number(text) is None
+    with pytest.raises(ValueError, match=r"^reward=numeric: the answer .* is not one number"):
+        Numeric().check(problem(text))
+    # Nor is it the one before.
+    if any(letter.isdecimal() for letter in text):
+        assert last_number(f"Of 7 we know that it is {text}") is None
+
+
+@pytest.mark.parametrize("text", ["1, 2", "between 3 and 5", "7 or 8", "it was 5; now it is 6"])
+def test_a_known_answer_with_two_numbers_is_none(text: str) -> None:
+    assert only_number(text) is None
+
+
+@pytest.mark.faults
+@fuzzed
+@given(
+    st.text(
+        st.sampled_from(list("0123456789.,-+/eE:$€%()[]{}=^*x \n\u00a0½²−–\\_'\"<>|٤a")),
+        max_size=24,
+    )
+)
+def test_another_last_digit_is_another_number_or_none(text: str) -> None:
+    found = last_number(text)
+    if not found:
+        return  # none, or 0, which is 0/3 and 0/4
+    at = max(place for place, letter in enumerate(text) if letter.isdecimal() or letter in "½")
+    for digit in "0123456789":
+        if text[at] in "0123456789" and digit != text[at]:
+            assert last_number(text[:at] + digit + text[at + 1 :]) != found
+
+
+# Texts.
+WORDS = st.text(
+    st.characters(codec="utf-8", exclude_categories=("Cc", "Cf", "Zl", "Zp")),
+    min_size=1,
+    max_size=12,
+).filter(lambda text: text.strip() == text and text)
+SAID = [
+    "{}", "{}\n", "The answer is {}", "The answer is {}.", "The answer is **{}**.", "Answer: {}",
+    "**Answer:** {}", "**Answer: {}**", "answer: *{}*", "<answer>{}</answer>",
+    "<answer>\n{}\n</answer>",
+    "#### {}", "Let me think.\n#### {}", "Let me think.\n{}", "Let me think.\n**{}**",
+    r"\boxed{{{}}}",
+    r"So \boxed{{{}}}.",
+]  # fmt: skip
+STOPS = ["U.S.", "5 p.m.", r"\boxed{5}", "*", "**a**", "a*", "*a", ".", "...", "#1"]
+MARKS = ("answer", "boxed", "####", "{", "}")
+
+
+@pytest.mark.faults
+@fuzzed
+@given(st.one_of(WORDS, st.sampled_from(STOPS)), st.sampled_from(SAID))
+def test_the_right_text_is_right_however_it_is_stated(known: str, said: str) -> None:
+    # In a box, braces that do not match end it; a mark in the answer is one of the response.
+    assume(not any(mark in known.casefold() for mark in MARKS) or said == "{}")
+    assume(not (known.startswith("#") and said.startswith("####")))
+    assert Text().score(problem(known), said.format(known)) == 1
+    assert Text(part="whole").score(problem(known), known) == 1
+
+
+@pytest.mark.faults
+@fuzzed
+@given(WORDS, WORDS, st.sampled_from(SAID))
+def test_another_text_is_wrong(known: str, other: str, said: str) -> None:
+    bare = [text.strip("*. \u3000") for text in (known, other)]
+    assume(bare[0] != bare[1])
+    assume(not any(mark in text.casefold() for mark in MARKS for text in (known, other)))
+    assert Text().score(problem(known), said.format(other)) == 0
+
+
+@pytest.mark.parametrize(
+    "known", ["U.S.", "5 p.m.", r"\boxed{5}", "**bold**", "#### 18", "e.g.", "*"]
+)
+def test_the_known_answer_itself_is_right(known: str) -> None:
+    for part in ("stated", "whole"):
+        assert Text(part=part).score(problem(known), known) == 1
+    assert Text().score(problem(known), known.upper()) == (known == known.upper())
+    assert Text(ignore_case=True).score(problem(known), known.upper()) == 1
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "answer is" + " " * 200_000,
+        "answer is" * 200_000,
+        "answer" + "*" * 200_000,
+        "answer is " + "\t" * 200_000 + "answer",
+        "<answer>" * 100_000,
+        r"\boxed{" * 100_000,
+        "1," * 100_000,
+        "1 1/" * 100_000,
+        "(" * 200_000 + "1" + ")" * 200_000,
+        "-" * 200_000 + "1",
+        "1" * 400_000,
+        r"\frac{1}{" * 50_000,
+        "½" * 100_000,
+        " " * 400_000 + "1",
+    ],
+    ids=range(14),
+)
+def test_a_long_response_is_read_in_one_pass(text: str) -> None:
+    # Quadratic, each of these would take minutes: pytest's own limit is the clock.
+    readings(text)
+    last_number(text)
+    stated_answer(text, lines=True)
