@@ -29,6 +29,7 @@ def parser() -> argparse.ArgumentParser:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Write the cache and say what the truncation leaves out; 1 and one line where it can't be."""
     from chord.cli import EXPECTED, one_line
+    from chord.untrusted import printable
 
     options = parser().parse_args(arguments)
     writable_streams()
@@ -37,7 +38,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise ValueError(f"--k={options.k}: must be at least 1")
         print(cache_teacher(options.to, options.k, options.settings))
     except (*EXPECTED, ValueError) as error:
-        print(f"error: {one_line(error)}", file=sys.stderr)
+        print(f"error: {printable(one_line(error))}", file=sys.stderr)
         return 1
     return 0
 

@@ -16,6 +16,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from chord.exits import readable_errors
+from chord.untrusted import printable
+
+LAYOUT = "\n\t"
+"""Of control characters those that an answer may hold."""
 
 if TYPE_CHECKING:
     from chord.data.batch import Tokenizer, Turn
@@ -140,7 +144,10 @@ def lines(stream: Iterable[str]) -> Iterator[str]:
 
 
 def talk(speakers: list[Speaker], said: Iterable[str], options: argparse.Namespace) -> None:
-    """Print what each speaker answers to each line; a line that can't be answered says why."""
+    """Print what each speaker answers to each line; a line that can't be answered says why.
+
+    What would command the terminal is written out: a model may say anything.
+    """
     for number, line in enumerate(said):
         if not line:
             for speaker in speakers:
@@ -151,7 +158,7 @@ def talk(speakers: list[Speaker], said: Iterable[str], options: argparse.Namespa
                 text = speaker.answer(line, number, options)
             except ValueError as error:
                 text = f"({error})"
-            print(f"{speaker.name:>8}: {text}", flush=True)
+            print(f"{speaker.name:>8}: {printable(text, keep=LAYOUT)}", flush=True)
 
 
 if __name__ == "__main__":

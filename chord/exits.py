@@ -8,6 +8,8 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from chord.untrusted import printable
+
 # 1 for what can't be done as it was asked for, 130 for Ctrl-C as shells have it.
 ERROR, INTERRUPTED = 1, 130
 
@@ -27,7 +29,7 @@ def readable_errors() -> Iterator[None]:
     try:
         yield
     except (ValueError, OSError) as error:
-        print(" ".join(str(error).split()), file=sys.stderr)
+        print(printable(" ".join(str(error).split())), file=sys.stderr)
         sys.exit(ERROR)
     except KeyboardInterrupt:
         signal.signal(signal.SIGINT, signal.SIG_DFL)

@@ -16,6 +16,7 @@ from rich.text import Text
 from chord.evaluation import PARTS
 from chord.rewards import FAILURES
 from chord.tracking.base import shown
+from chord.untrusted import printable
 
 if TYPE_CHECKING:
     from chord.data.base import Data
@@ -131,7 +132,7 @@ def print_summary(
         lines.append(f"curves: {shown(picture)}")
     for line in lines:
         # Whole lines: a path that was broken in two can't be copied.
-        console.print(Text(line), soft_wrap=True)
+        console.print(Text(printable(line)), soft_wrap=True)
 
 
 def _gain(gained: Sequence[float]) -> str:
@@ -223,5 +224,4 @@ def _mark(right: bool) -> Text:
 def visible(text: str) -> Text:
     """Any text of a model as printable text: control characters are written out, nothing is read
     as markup or as a terminal command."""
-    shown_text = "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
-    return Text(shown_text) if shown_text else Text("(empty)", style="dim")
+    return Text(printable(text)) if text else Text("(empty)", style="dim")

@@ -16,6 +16,7 @@ from chord.distributed import rank, world_size
 from chord.launch import first, started_by_the_first
 from chord.stepping import DivergedError
 from chord.sweep.status import reason
+from chord.untrusted import printable
 from chord.weightings.base import WeightError
 
 if TYPE_CHECKING:
@@ -70,7 +71,7 @@ def _leave(error: BaseException) -> None:
             # The broken connection is noticed at once. A code would get the first one killed before
             # it has closed its files.
             sys.exit(0)
-        print(f"error: {text}", file=sys.stderr)
+        print(f"error: {printable(text)}", file=sys.stderr)
     elif started_by_the_first(sys.argv):
         sys.exit(0)
     raise error

@@ -173,7 +173,7 @@ def load(config: TrainConfig, run: RunDirectory, data: Data) -> tuple[Saved, Mod
     if saved.completed > config.steps:
         raise ConfigError(f"steps={config.steps}: the run has already taken {saved.completed}")
     prepare_reward(config, data)
-    if completed == 0:
+    if saved.completed == 0:
         # A run of old goes on: such answers cost their own responses, and are counted.
         check_answers(config, data)
     models = build_models(config)

@@ -164,6 +164,21 @@ def _trouble(content: bytes) -> str | None:
     return None
 
 
+def refuse_links(directory: Path, named: str) -> None:
+    """Raise ValueError where something in a directory to be written into is a symbolic link.
+
+    The directory itself may be one. Of those within it, a run writes into `checkpoints` and
+    `.hydra`; W&B's own has links that it needs.
+    """
+    for place in (directory, directory / "checkpoints", directory / ".hydra"):
+        for entry in sorted(place.iterdir()) if place.is_dir() else ():
+            if entry.is_symlink():
+                raise ValueError(
+                    f"{named}: {entry.relative_to(directory)} in it is a symbolic link, through "
+                    "which another file would be written; put the file itself in its place"
+                )
+
+
 def printable(text: str, keep: str = "") -> str:
     r"""A text for a terminal: whatever would command it, or hide or turn round letters, is escaped.
 

@@ -4,21 +4,32 @@ from __future__ import annotations
 
 import os
 import unicodedata
+from argparse import Namespace
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 from compare_runs import write_run
 from hypothesis import given
 from hypothesis import strategies as st
+from rich.console import Console
 
+from chord.chat import talk
+from chord.cli import stop
+from chord.compare.command import main as compare
 from chord.compare.reading import read_run
 from chord.config import ConfigError
+from chord.data.batch import Problem
 from chord.data.files import JsonLines, open_rows
+from chord.exits import readable_errors
 from chord.recorder import read_rows, read_status
+from chord.rewards import Reward
 from chord.run import open_run
-from chord.sweep.directory import read_sweep
+from chord.sweep.directory import in_its_directory, read_sweep
+from chord.sweep.points import Point
+from chord.sweep.table import status_table
+from chord.train import refuse_directories
 from chord.untrusted import (
     DEPTH,
     FACTS,
@@ -212,6 +223,46 @@ def test_limits_hold_at_their_ends(tmp_path: Path) -> None:
         read_bytes(path)
 
 
+@pytest.mark.parametrize(
+    "name", ["metrics.jsonl", "config.yaml", "run.json.tmp", "checkpoints/last.partial", ".hydra"]
+)
+@pytest.mark.parametrize("dangling", [False, True])
+def test_nothing_is_written_through_a_link_in_a_run(
+    tmp_path: Path, name: str, dangling: bool
+) -> None:
+    target = tmp_path / "mine"
+    if not dangling:
+        target.write_text("mine")
+    path = write_run(tmp_path / "run")
+    refuse_directories([f"resume={path}"])
+    (path / "checkpoints").mkdir()
+    if (path / name).is_dir():
+        (path / name).rename(tmp_path / "moved")
+    (path / name).unlink(missing_ok=True)
+    (path / name).symlink_to(target)
+    with pytest.raises(ConfigError, match=rf"^resume=.*: {name} in it is a symbolic link"):
+        refuse_directories([f"resume={path}"])
+    (tmp_path / "sweep.json").write_text("{}")
+    with pytest.raises(ConfigError, match=rf"^resume_sweep=.*: run: {name} in it is a symbolic"):
+        in_its_directory([f"resume_sweep={tmp_path}"])
+    # A run's directory may be one.
+    (path / name).unlink()
+    (tmp_path / "link").symlink_to(path)
+    refuse_directories([f"resume={tmp_path / 'link'}"])
+
+
+def test_compare_writes_through_no_link(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_run(tmp_path / "sweep" / "run", status={"status": "finished"})
+    mine = tmp_path / "mine"
+    mine.write_text("mine")
+    (tmp_path / "sweep" / "comparison").mkdir()
+    (tmp_path / "sweep" / "comparison" / "runs.csv").symlink_to(mine)
+    with pytest.raises(SystemExit):
+        compare([str(tmp_path / "sweep"), "--no-page"])
+    assert "runs.csv in it is a symbolic link" in capsys.readouterr().err
+    assert mine.read_text() == "mine"
+
+
 def test_what_commands_a_terminal_is_written_out() -> None:
     # Clear the screen; set the title; put text on the clipboard; C1's CSI; turn letters round.
     texts = ["\x1b[2J", "\x1b]0;title\x07", "\x1b]52;c;ZWNobw==\x1b\\", "\x9b31m", "\u202eexe.txt"]
@@ -234,3 +285,60 @@ def test_no_text_keeps_a_control_character(text: str) -> None:
         "\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069\u200e\u200f"
     )
     shown.encode()
+
+
+ATTACK = "\x1b]0;gone\x07\x1b[2J\x9b31m\u202etxt\r"
+
+
+def commands(text: str) -> set[str]:
+    """The characters in what was printed that a terminal obeys, or that turn a line round."""
+    return {c for c in text if c != "\n" and unicodedata.category(c) in ("Cc", "Cf", "Cs")}
+
+
+def test_what_a_model_says_does_not_command_the_terminal(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    class Model:
+        name = "trained"
+        turns: ClassVar[list[object]] = []
+
+        def answer(self, line: str, number: int, options: object) -> str:
+            if number:
+                raise ValueError(ATTACK)
+            return f"first\nsecond{ATTACK}"
+
+    talk([Model()], ["a", "b"], Namespace())  # type: ignore[list-item]
+    printed = capsys.readouterr().out
+    assert "first\nsecond\\x1b]0;gone\\x07" in printed
+    assert not commands(printed)
+
+
+def test_what_files_and_scorers_say_does_not_command_the_terminal(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    facts = {"status": "failed", "error": f"reward: {ATTACK}"}
+    for name in ("one", f"two{ATTACK}"):
+        write_run(
+            tmp_path / "sweep" / name,
+            status={"status": "finished"},
+            settings={"note": ATTACK},
+        )
+    write_run(tmp_path / "sweep" / "three", taken=2, status=facts, overrides=[ATTACK])
+    compare([str(tmp_path / "sweep"), "--no-page"])
+    with pytest.raises(SystemExit), readable_errors():
+        raise ValueError(ATTACK)
+    with pytest.raises(SystemExit):
+        stop(ValueError(ATTACK))
+    console = Console(force_terminal=False, width=200)
+    point = Point(
+        number=0, overrides=["a"], varied={"a": ATTACK}, directory="three", fingerprint=""
+    )
+    console.print(status_table(tmp_path / "sweep", [point], "val/x", {}))
+
+    class Broken(Reward):
+        def score(self, problem: Problem, response: str) -> float:
+            return f"{ATTACK}"  # type: ignore[return-value]
+
+    Broken().grade([Problem(ATTACK, "", 0)], [ATTACK], [1])
+    printed = capsys.readouterr()
+    assert not commands(printed.out + printed.err)

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from chord.exits import readable_errors
+from chord.untrusted import printable, refuse_links
 
 if TYPE_CHECKING:
     from chord.compare.model import Comparison
@@ -78,12 +79,15 @@ def run(options: argparse.Namespace) -> Comparison:
     comparison, root = read(options)
     out: Path = options.out or root / FOLDER
     make_directory(out, f"{out} (--out names another)")
+    if out.is_symlink() and options.out is None:
+        raise ValueError(f"{out}: is a symbolic link; --out names where to write")
+    refuse_links(out, str(out))
     console = Console(highlight=False)
     print_comparison(console, comparison)
     written = write_tables(comparison, out, parquet=options.parquet)
     pictures, remarks = write_plots(comparison, out)
     for remark in remarks:
-        console.print(remark, markup=False)
+        console.print(printable(remark), markup=False)
     if not options.no_page:
         from chord.compare.page import write_page
 
@@ -91,7 +95,7 @@ def run(options: argparse.Namespace) -> Comparison:
         write_page(comparison, page)
         written.append(page)
     for path in (*pictures, *written):
-        console.print(shown(path), markup=False, soft_wrap=True)
+        console.print(printable(shown(path)), markup=False, soft_wrap=True)
     return comparison
 
 

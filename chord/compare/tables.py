@@ -126,7 +126,7 @@ def _header(rows: Sequence[Cells]) -> list[str]:
 
 def _write_csv(path: Path, rows: Sequence[Cells], header: Sequence[str]) -> None:
     names = _header(rows) or list(header)
-    with path.open("w", newline="", encoding="utf-8") as file:
+    with path.open("w", newline="", encoding="utf-8", errors="backslashreplace") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow([guarded(name) for name in names])
         writer.writerows([guarded(row.get(name, "")) for name in names] for row in rows)

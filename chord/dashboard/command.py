@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from chord.exits import readable_errors
+from chord.untrusted import printable
 
 if TYPE_CHECKING:
     from chord.dashboard.specification import Request
@@ -64,7 +65,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parser().parse_args(arguments)
     with readable_errors():
         for line in run(options):
-            print(line)
+            print(printable(line))
 
 
 def run(options: argparse.Namespace) -> Iterator[str]:

@@ -10,6 +10,7 @@ from rich.text import Text
 
 from chord.data.base import Data
 from chord.data.batch import Pair, Problem
+from chord.untrusted import printable
 
 COUNTS = "green"
 """The colour of what is imitated."""
@@ -50,16 +51,11 @@ def _add(table: Table, data: Data, problem: Problem, pair: Pair | None) -> None:
         pieces = zip(tokenizer.pieces(ids), written, strict=True)
         for counts, run in groupby(pieces, key=lambda piece: piece[1]):
             text = "".join(piece for piece, _ in run)
-            answer.append(_printable(text), style=COUNTS if counts else "dim")
+            answer.append(printable(text, keep="\n"), style=COUNTS if counts else "dim")
     table.add_row(
-        Text(_printable("".join(tokenizer.pieces(prompt)))),
+        Text(printable("".join(tokenizer.pieces(prompt)), keep="\n")),
         str(len(prompt)),
         answer,
         f"{counted} of {length}",
-        Text(_printable(problem.answer)),
+        Text(printable(problem.answer, keep="\n")),
     )
-
-
-def _printable(text: str) -> str:
-    """Line breaks stay; other control characters, which a terminal would obey, are written out."""
-    return "".join(c if c.isprintable() or c == "\n" else repr(c)[1:-1] for c in text)

@@ -16,7 +16,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from chord.config import ConfigError
+from chord.config import ConfigError, config_errors
 from chord.directory.whole import write_atomically
 from chord.identity.contents import contents, refuse_changed
 from chord.identity.histories import changed
@@ -25,7 +25,7 @@ from chord.recorder import FINISHED, STATUS, read_status
 from chord.run import holds_run, versions
 from chord.sweep.points import Point
 from chord.tracking.base import shown
-from chord.untrusted import read_json
+from chord.untrusted import read_json, refuse_links
 
 SWEEP = "sweep.json"
 OUTPUTS = Path("outputs")
@@ -63,6 +63,11 @@ def in_its_directory(arguments: Sequence[str]) -> list[str]:
         )
     if not holds_sweep(Path(path)):
         raise ConfigError(f"resume_sweep={path}: is not a sweep's directory (it holds no {SWEEP})")
+    with config_errors():
+        for job in sorted(Path(path).iterdir()):
+            # A job that is a link is an equal run that had finished elsewhere.
+            if job.is_dir() and not job.is_symlink():
+                refuse_links(job, f"resume_sweep={path}: {job.name}")
     at = next(n for n, word in enumerate(arguments) if "resume_sweep" in given([word]))
     # Beside it: settings have to stand together.
     return [*arguments[:at], setting("hydra.sweep.dir", Path(path)), *arguments[at:]]

@@ -14,6 +14,7 @@ from chord.recorder import FAILED, FINISHED, INTERRUPTED, RUNNING, read_status
 from chord.sweep.directory import name_of
 from chord.sweep.points import Point
 from chord.sweep.status import stored_metric
+from chord.untrusted import printable
 
 STYLES = {FINISHED: "green", FAILED: "red", INTERRUPTED: "yellow", RUNNING: "yellow"}
 COLUMNS = 5  # settings that have a column each; more of them share one
@@ -30,7 +31,7 @@ def status_table(
 ) -> Table:
     """One row for each job; `notes` say of some, by number, why they were not run now."""
     names = list(dict.fromkeys(name for point in points for name in point.varied))
-    table = Table(box=HORIZONTALS, title=f"Sweep {name_of(sweep)}", title_justify="left")
+    table = Table(box=HORIZONTALS, title=printable(f"Sweep {name_of(sweep)}"), title_justify="left")
     table.add_column("job", justify="right")
     narrow = len(names) <= COLUMNS
     for name in names if narrow else ["settings"]:
@@ -45,9 +46,12 @@ def status_table(
         status, value = status_of(path), stored_metric(path, metric)
         cells = [point.varied.get(name, "") for name in names] if narrow else [point.label]
         row = [str(point.number), *cells]
-        texts = [*map(Text, row), Text(status, style=STYLES.get(status, "dim"))]
+        texts = [Text(printable(cell)) for cell in row]
+        texts.append(Text(printable(status), style=STYLES.get(status, "dim")))
         texts.append(Text("" if value is None or status != FINISHED else f"{value:.4f}"))
-        table.add_row(*texts, *([Text(remarks[point.number])] if any(remarks.values()) else []))
+        table.add_row(
+            *texts, *([Text(printable(remarks[point.number]))] if any(remarks.values()) else [])
+        )
     return table
 
 
