@@ -36,6 +36,8 @@ EXPECTED = (
     YAMLError,
     OSError,
 )
+UNPICKLES = "--experimental-rerun"
+"""A flag of Hydra's."""
 _running = "train"
 _broken_plugin: ConfigError | None = None
 
@@ -67,6 +69,8 @@ def launch(
     if any(flag in sys.argv[1:] for flag in ("--help", "-h")):
         print(help_text(config_name, config_dirs(sys.argv[1:])))
         return
+    if any(word.startswith(UNPICKLES) for word in sys.argv[1:]):
+        stop(ConfigError(f"{UNPICKLES}: runs whatever is in its pickle; use resume=DIRECTORY"))
     global _running
     _running = config_name
     os.environ["HYDRA_FULL_ERROR"] = "1"

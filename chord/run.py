@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import platform
+import re
 import shlex
 import sys
 from dataclasses import dataclass, field, replace
@@ -185,6 +186,9 @@ def open_run(path: Path, *, trust: bool = False) -> RunDirectory:
         raise ConfigError(f"{path}: is not a run directory (it holds no run.json)")
     try:
         known = read_json(path / "run.json")
+        if re.search(r"[/\\*?\[]", known["tracker_id"]):
+            # It becomes part of file names, among them of some that are removed.
+            raise ValueError("its tracker_id is no name")
         refuse_newer(path, known)
         foreign = not trust and not made_here(path, known)
         if foreign:

@@ -24,7 +24,7 @@ from pages import ROOT
 from torch import Tensor
 
 from chord import chat, export, plugins
-from chord.cli import one_line
+from chord.cli import launch, one_line
 from chord.compare.reading import read_runs
 from chord.config import (
     VERSION_BASE,
@@ -39,6 +39,7 @@ from chord.identity.frozen import literal
 from chord.models.hf.config import HFModel
 from chord.models.hf.source import find
 from chord.run import RunDirectory, open_run, resume_run
+from chord.sweep.space import Choice, Range, Space, may_choose
 from chord.tracking.wandb import unreachable
 from chord.trust.code import check_composed
 from chord.trust.own import state
@@ -533,6 +534,38 @@ def test_comparing_imports_nothing_that_a_run_names(stranger: Path) -> None:
     for folder in ("compare", "dashboard"):
         for file in (ROOT / "chord" / folder).glob("*.py"):
             assert not re.search(r"import_module|chord\.run\b|open_run", file.read_text()), file
+
+
+def test_a_run_does_not_choose_which_files_are_removed(tmp_path: Path) -> None:
+    run = run_in(tmp_path / "made")
+    facts = json.loads((run / "run.json").read_text())
+    facts["tracker_id"] = "x/../../.."
+    (run / "run.json").write_text(json.dumps(facts))
+    with pytest.raises(ConfigError, match=r"run\.json can't be read \(its tracker_id is no name\)"):
+        open_run(run)
+
+
+def test_hydras_way_of_running_a_pickle_is_closed(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["chord-train", "--experimental-rerun", "theirs.pickle"])
+    with pytest.raises(SystemExit):
+        launch(lambda: pytest.fail("ran"), "train")
+    assert capsys.readouterr().err.startswith("error: --experimental-rerun: runs whatever is in")
+
+
+def test_a_study_from_elsewhere_has_no_say_beyond_the_search() -> None:
+    space: Space = {"schedule": Choice(("linear", "cosine")), "schedule.final": Range(0.0, 0.5)}
+    conditional: dict[str, Space] = {"schedule=linear": {"schedule.initial": Range(0.3, 1.0)}}
+    allowed = {"schedule": "linear", "schedule.final": "0.25", "schedule.initial": "1e-05"}
+    assert all(may_choose(name, value, space, conditional) for name, value in allowed.items())
+    for name, value in (
+        ("hydra.job.chdir", "true"),
+        ("reward.function", "a:b"),
+        ("schedule", "${oc.env:X}"),
+        ("schedule.final", "0.1,${oc.env:X}"),
+    ):
+        assert not may_choose(name, value, space, conditional)
 
 
 def test_the_current_directory_does_not_say_where_the_key_goes(
