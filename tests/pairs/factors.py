@@ -136,6 +136,7 @@ FACTORS: dict[str, Levels] = {
     "precision": settings("trainer.precision", "64-true", "32-true", "bf16-mixed"),
     "micro_batch": settings("trainer.micro_batch", "0", "1", "3"),
     "ranks": {"1": (), "2": ("trainer=ddp", "trainer.accelerator=cpu")},
+    "on_nonfinite": settings("trainer.on_nonfinite", "stop", "skip"),
     "optimizer": levels("optimizer"),
     "decay": settings("optimizer.decay", "constant", "cosine"),
     "sft_optimizer": {"none": ()}
@@ -174,5 +175,6 @@ FIXED = ELSEWHERE | {
     "rollout.vllm": "test_vllm.py",
     "target.cache": "test_cache_teacher.py: equal to asking the teacher",
     "trainer.strategy": "set by the levels of `ranks`",
+    "trainer.warn_off": "what is said, not what is computed: test_health.py",
     "trainer.extra": "arguments of Lightning's",
 }
