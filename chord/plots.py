@@ -47,6 +47,7 @@ def plot_run(run_dir: str | Path, *, title: str | None = None) -> Path:
     )
     _alpha(panels["alpha"], curve(train, "alpha"))
     _noisy(panels["reward"], curve(train, "rollout/reward"), ORANGE, "Rollout reward (mean)")
+    _trained(panels["reward"], curve(train, "trained/reward"))
     panels["reward"].set_ylim(bottom=0)
     _noisy(panels["sft"], curve(train, "loss/sft"), BLUE, "Imitation loss")
     _expert_nll(panels["sft"], curve(train, "expert/nll"))
@@ -110,6 +111,13 @@ def _noisy(axes: Axes, data: Curve, color: str, title: str) -> None:
         steps, values = data
         axes.plot(steps, values, color=color, alpha=0.3, linewidth=0.8)
         axes.plot(steps, smooth(values), color=color, linewidth=1.8)
+
+
+def _trained(axes: Axes, data: Curve) -> None:
+    """With dynamic sampling or an expert's help: what is trained on earns more than the policy."""
+    if np.isfinite(data[1]).any():
+        axes.set_title("Rollout reward (mean; dashed: of what is trained on)", fontsize=10)
+        axes.plot(data[0], smooth(data[1]), color="0.35", linestyle="--", linewidth=1.2)
 
 
 def _expert_nll(axes: Axes, nll: Curve) -> None:

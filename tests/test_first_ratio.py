@@ -17,6 +17,7 @@ from chord.config import TrainConfig
 from chord.gradients import Tokens
 from chord.metrics import branch_metrics
 from chord.module import ChordModule
+from chord.rollout import RolloutConfig
 from chord.rollout.mismatch import first_seen, truncated_weights
 
 Build = Callable[..., TrainConfig]
@@ -153,6 +154,11 @@ def test_what_the_policy_has_sampled_is_corrected_on_request_only(small_config: 
     assert plan.rollouts.mismatch["rollout/correction_mean"] == pytest.approx(
         float(weights[mask].double().mean()), rel=1e-6
     )
+
+
+def test_a_correction_of_the_policys_own_sampling_needs_it() -> None:
+    with pytest.raises(ValueError, match=r"^rollout\.correct_native=True: needs .*engine=native;"):
+        RolloutConfig(correct_native=True, engine="hf")
 
 
 def test_an_experts_tokens_have_no_ratio_and_no_mismatch(small_config: Build) -> None:

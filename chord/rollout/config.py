@@ -137,6 +137,11 @@ class RolloutConfig:
             raise ValueError(
                 f"rollout.correction_threshold={self.correction_threshold}: must be a number >= 0"
             )
+        if self.correct_native and self.engine != "native":
+            raise ValueError(
+                f"rollout.correct_native={self.correct_native}: needs rollout.engine=native; what "
+                f"{self.engine} samples is corrected by rollout.correction_threshold alone"
+            )
         if not self.correction_cap >= 1:
             raise ValueError(f"rollout.correction_cap={self.correction_cap}: must be at least 1")
         for name, value in (("server", self.server), ("vllm", self.vllm)):
