@@ -86,6 +86,17 @@ def test_a_weight_that_is_not_finite_is_named_with_its_model(
     assert said == f"the {who}'s weight {name} (1 of {count} numbers are not finite)"
 
 
+def test_weights_that_have_grown_too_large_are_said_beside_the_row(small_config: Config) -> None:
+    module, plan = planned(small_config())
+    with torch.no_grad():
+        module.policy.embedding.weight[3, 2] = -2e30
+    said = cause(module, plan, advantages=torch.tensor([math.nan, 0.0, 0.0, 0.0]))
+    assert said == (
+        "RL branch, row 0: the advantage is nan; the policy's weight embedding.weight has grown to "
+        "2e+30: a lower optimizer.lr"
+    )
+
+
 def test_what_a_row_brings_is_named_with_its_row(small_config: Config) -> None:
     module, plan = planned(small_config())
     advantages = torch.tensor([1.0, -1.0, math.inf, -1.0])

@@ -229,11 +229,11 @@ def test_an_attached_phi_would_unlearn_rare_tokens():
 def test_a_rule_that_returns_what_carries_a_gradient_is_detached_all_the_same():
     class Careless(Weighting):
         def raw(self, at):
-            return at.policy.logprobs
+            return -at.policy.logprobs
 
     stats = stats_of(0.3)
     stats.logprobs.requires_grad_()
     mask = torch.ones(1, 1, dtype=torch.bool)
     assert not Careless()(stats, mask).requires_grad
     assert not Careless(normalize="mean1")(stats, mask).requires_grad
-    assert weight(Careless(), stats) == stats.logprobs.item()
+    assert weight(Careless(), stats) == -stats.logprobs.item()

@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 
 Backward = Callable[[Tensor], None]
 SFT, RL = "SFT", "RL"
+LARGE = 1e6
+"""No weight of a model that works is as large."""
 INPUTS = {
     "advantages": "the advantage",
     "old_logprobs": "the log-probability before the first update",
@@ -72,13 +74,14 @@ def find_cause(
     ):  # fmt: skip
         if model is not None and (wrong := bad_weight(model)):
             return f"the {who}'s weight {wrong}", []
+    large = large_weight(models.policy)
     for branch, rows in ((SFT, step.sft), (RL, step.rl)):
         if rows is not None and (wrong := _bad_input(rows)):
-            return f"{branch} branch, {wrong}", []
+            return f"{branch} branch, {wrong}{large}", []
     traces = list(_traces(models, config, step, gradients=gradients))
     found = next((trace for trace in traces if trace.wrong), None)
     if found is not None:
-        return f"{found.branch} branch, row {found.row}: {found.wrong}", traces
+        return f"{found.branch} branch, row {found.row}: {found.wrong}{large}", traces
     norms = [trace.norm for trace in traces if trace.norm is not None]
     if not norms:
         return "each row's loss is finite; a gradient is not", traces
@@ -97,6 +100,19 @@ def bad_weight(model: nn.Module) -> str:
         if count:
             return f"{name} ({count} of {tensor.numel()} numbers are not finite)"
     return ""
+
+
+def large_weight(model: nn.Module) -> str:
+    """The largest weight, where it is so large that products of weights may overflow."""
+    sizes = {
+        name: float(tensor.detach().abs().max())
+        for name, tensor in model.state_dict().items()
+        if tensor.is_floating_point() and tensor.numel()
+    }
+    name = max(sizes, key=lambda each: sizes[each], default="")
+    if not name or sizes[name] < LARGE:
+        return ""
+    return f"; the policy's weight {name} has grown to {sizes[name]:.3g}: a lower optimizer.lr"
 
 
 def bad_state(optimizer: torch.optim.Optimizer, names: Mapping[int, str]) -> str:
