@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
 from chord.config import ConfigError, TrainConfig, parse, restore, schema_names
 from chord.directory.whole import write_atomically
@@ -51,6 +52,9 @@ FILES = (
     "evaluation.retained",
 )
 PACKAGES = ("torch", "lightning", "hydra-core", "omegaconf", "numpy", "safetensors", "wandb")
+
+# What values raise that no run has written: of another type, or as large as no number is.
+_MISFITS = (OmegaConfBaseException, TypeError, OverflowError, StopIteration)
 
 
 @dataclass
@@ -216,7 +220,7 @@ def open_run(path: Path, *, trust: bool = False) -> RunDirectory:
         return run
     except ConfigError:
         raise
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, *_MISFITS) as error:
         raise ConfigError(f"{path}: run.json can't be read ({first_line(error)})") from error
 
 
@@ -236,8 +240,11 @@ def configuration(path: Path, *, trust: bool = False) -> TrainConfig:
     """The checked configuration of a run to look at, which may be of a larger machine."""
     run = open_run(path, trust=trust)
     run.config.threads = min(run.config.threads, os.cpu_count() or 1)
-    config = run.checked()
-    now = contents(config, schema_names(run.config))
+    try:
+        config = run.checked()
+        now = contents(config, schema_names(run.config))
+    except _MISFITS as error:
+        raise ConfigError(f"{path}: run.json can't be read ({first_line(error)})") from error
     for name in changed(run.contents, now):
         said = difference(run.contents[name], now[name])
         print(f"warning: {name}={now[name]['path']}: {said} since the run", file=sys.stderr)

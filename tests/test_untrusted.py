@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import unicodedata
 from argparse import Namespace
@@ -11,6 +12,7 @@ from typing import Any, ClassVar
 
 import pytest
 from compare_runs import write_run
+from conftest import compose_config
 from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
@@ -25,7 +27,7 @@ from chord.data.files import JsonLines, open_rows
 from chord.exits import readable_errors
 from chord.recorder import read_rows, read_status
 from chord.rewards import Reward
-from chord.run import open_run
+from chord.run import RunDirectory, configuration, open_run
 from chord.sweep.directory import in_its_directory, read_sweep
 from chord.sweep.points import Point
 from chord.sweep.table import status_table
@@ -126,6 +128,34 @@ def test_hostile_data_files_are_refused_in_a_sentence(tmp_path: Path, make: Make
     make(path)
     with pytest.raises(ValueError, match=r"data\.jsonl"):
         list(open_rows("data.problems", str(path)))
+
+
+@pytest.mark.parametrize(
+    ("place", "value"),
+    [
+        ("config optimizer eps", 10**400),
+        ("config rollout rows_at_a_time", "${a.b}"),
+        ("config steps", "???"),
+        ("config evaluation retained", "${steps}"),
+        ("config model path", "x" * 300),
+        ("schemas mix", 3),
+        ("schemas tracking", "${"),
+        ("config", []),
+    ],
+)
+def test_values_that_no_run_wrote_are_refused_in_a_sentence(
+    tmp_path: Path, place: str, value: object
+) -> None:
+    RunDirectory(tmp_path / "run", compose_config("tracking=off"), "run").write()
+    facts = json.loads((tmp_path / "run" / "run.json").read_text())
+    inner = facts
+    *above, last = place.split()
+    for name in above:
+        inner = inner[name]
+    inner[last] = value
+    (tmp_path / "run" / "run.json").write_text(json.dumps(facts))
+    with pytest.raises((ConfigError, OSError)):
+        configuration(tmp_path / "run", trust=True)
 
 
 def test_a_deep_line_of_data_is_named(tmp_path: Path) -> None:
