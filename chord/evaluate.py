@@ -104,10 +104,10 @@ def trained_model(path: Path, config: TrainConfig) -> Policy:
     """
     from chord.checkpoint import load_weights, read_checkpoint
 
-    weights = None if ended(path) else read_checkpoint(path, "run").weights
-    policy = config.model.load(path) if weights is None else None
+    policy = config.model.load(path) if ended(path) else None
     if policy is not None:
         return policy
+    weights = read_checkpoint(path, "run").weights
     if weights is None:
         raise ValueError(f"run={path}: holds neither a final model nor a checkpoint yet")
     policy = config.model.build()
