@@ -45,6 +45,7 @@ from chord.untrusted import (
     read_yaml,
 )
 
+pytestmark = pytest.mark.faults
 Make = Callable[[Path], None]
 DEEP = '{"a": ' + "[" * 100_000 + "]" * 100_000 + "}"
 

@@ -17,6 +17,7 @@ from chord.rewards import Function, Grade, Grader, Weighted
 from chord.rewards.base import ScorerError
 from chord.rewards.workers import Worker
 
+pytestmark = pytest.mark.faults
 PROBLEM = Problem(prompt="2+2=", answer="4", key=0)
 
 
