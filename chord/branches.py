@@ -54,17 +54,23 @@ def gated(
     pairs: list[Pair] = []
     if plan.alpha > 0:
         pairs += imitation.pairs(step)
-    share = [plan.alpha] * len(pairs)
+    share, order = [plan.alpha] * len(pairs), [0] * len(pairs)
     if released:
         metrics["gate/released"] = float(len(released))
-        pairs += [imitation.data.pair_with(key) for key in released[rank() :: world_size()]]
+        ours = range(rank(), len(released), world_size())
+        pairs += [imitation.data.pair_with(released[place]) for place in ours]
+        order += [1 + place for place in ours]
     elif gate.imitates_judged and (mean > 0 or plan.alpha > 0):
         pairs += [imitation.data.pair_with(problem.key) for problem in seen.problems]
         share += g.tolist()
+        order += (1 + seen.rounds).tolist()
     share += [1.0] * (len(pairs) - len(share))
     shares = Shares(mix(1.0).sft, mix(0.0).rl)
     imitates = shares.sft > 0 and (plan.alpha > 0 or mean > 0 or len(released) > 0)
-    experts = imitation.of(pairs, torch.tensor(share, dtype=torch.float64)) if imitates else None
+    experts = None
+    if imitates:
+        shares_of = torch.tensor(share, dtype=torch.float64)
+        experts = imitation.of(pairs, shares_of, torch.tensor(order, dtype=torch.int64))
     places = torch.tensor(rollouts.places, dtype=torch.int64, device=g.device)
     of_rows = (1 - g)[places].repeat_interleave(rollouts.scores.shape[1])
     rows = replace(rollouts.rows, share=of_rows.to(rollouts.rows.advantages.dtype))

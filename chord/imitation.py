@@ -52,8 +52,10 @@ class Imitation:
         pairs = self.data.pairs(step, self.config.seed, self.config.data.expert_batch)
         return list(part_of(pairs))
 
-    def of(self, pairs: Sequence[Pair], share: Tensor | None = None) -> ExpertRows:
-        """Rows of some pairs, each with its share (B,) of the loss."""
+    def of(
+        self, pairs: Sequence[Pair], share: Tensor | None = None, order: Tensor | None = None
+    ) -> ExpertRows:
+        """Rows of some pairs, each with its share (B,) of the loss and its place in the step."""
         dtype, device = self.policy.dtype, self.policy.device
         tokens = collate_pairs(pairs, self.data.tokenizer).to(device)
         return ExpertRows(
@@ -61,6 +63,7 @@ class Imitation:
             signal=self._signal(pairs, tokens),
             share=None if share is None else share.to(device, dtype),
             teacher=self.cache.rows(tokens, dtype) if self.cache else None,
+            order=None if order is None else order.to(device),
         )
 
     def _signal(self, pairs: Sequence[Pair], tokens: TokenBatch) -> Tensor:
@@ -84,4 +87,4 @@ class Imitation:
     def own(self, rollouts: Rollouts) -> ExpertRows:
         """The policy's own samples, for targets that imitate a teacher on them."""
         rows = rollouts.rows.own()
-        return ExpertRows(tokens=rows.tokens, signal=rows.signal)
+        return ExpertRows(tokens=rows.tokens, signal=rows.signal, order=rows.order)

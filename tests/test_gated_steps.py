@@ -282,3 +282,27 @@ def test_problems_without_an_experts_answer_are_refused(
         f"data.pairing=separate: {named} needs the expert's answer to each RL problem; "
         "use data.pairing=paired"
     )
+
+
+def test_tokens_that_tie_are_ranked_alike_on_two_ranks(small_config: Build, tmp_path: Path) -> None:
+    # All entropies are equal, so the first half of the tokens has the weight: those of the expert
+    # stream, whose share is .5, and not those of the judged problems on the first rank, with 1.
+    config = small_config(
+        *PAIRED,
+        "gate=solve_rate",
+        "schedule=constant",
+        "schedule.value=.5",
+        "weighting=top_entropy",
+        "weighting.rho=.5",
+        "data.expert_pairs=4",
+        "data.expert_batch=4",
+        "rollout.problems=4",
+    )
+
+    def work(rank: int) -> list[Tensor]:
+        module = module_of(config)
+        torch.nn.init.zeros_(module.policy.head.weight)
+        return [plan_gradient(module, module.plan(0))]
+
+    (both,) = on_two_ranks(tmp_path, work)
+    torch.testing.assert_close(both, work(0)[0], atol=1e-12, rtol=1e-10)

@@ -34,7 +34,9 @@ def add_sft_gradient(
     """
     seen, target = Tokens(), target or ExpertTokens()
     total = all_sum(denominator(rows.tokens.mask))
-    weights_of = StepWeights(models, weighting, rows.tokens, rows.signal, micro_batch=micro_batch)
+    weights_of = StepWeights(
+        models, weighting, rows.tokens, rows.signal, order=rows.order, micro_batch=micro_batch
+    )
 
     def of_tokens(logits: Tensor, targets: Tensor, *tables: Tensor) -> tuple[Tensor, ...]:
         stats = token_stats(logits, targets, top_k=weighting.top_k)

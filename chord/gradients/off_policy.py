@@ -34,7 +34,12 @@ class ExpertTokens:
         tokens = rows.tokens.within(rows.expert)
         self._total = all_sum(denominator(tokens.mask))
         self._weights_of = StepWeights(
-            models, settings.weighting, tokens, rows.signal, micro_batch=micro_batch
+            models,
+            settings.weighting,
+            tokens,
+            rows.signal,
+            order=rows.order,
+            micro_batch=micro_batch,
         )
 
     def losses(self, index: Tensor, piece: RolloutRows, scored: Scored) -> Tensor:

@@ -58,7 +58,12 @@ def add_rl_gradient(
     weights_of = None
     if weighting.apply_to == "both":
         weights_of = StepWeights(
-            models, weighting, own_rows.tokens, rows.signal, micro_batch=micro_batch
+            models,
+            weighting,
+            own_rows.tokens,
+            rows.signal,
+            order=rows.order,
+            micro_batch=micro_batch,
         )
     terms = Terms(models, objective, temperature=temperature)
     top_k = weighting.top_k if weights_of is not None else None

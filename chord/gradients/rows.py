@@ -46,6 +46,7 @@ class Models:
 class ExpertRows:
     """The rows of a step that are imitated, B of them.
 
+    `order` (B,): where a row stands in the whole step, equal ones by rank; None: by rank alone.
     `signal` (B,): each row's in [0, 1], for adaptive weights. `share` (B,): a gate's factor on each
     row's loss, not on the count it is divided by; None for 1. `teacher`: the teacher's tables for
     these rows, (B, T, K), from a cache.
@@ -55,6 +56,7 @@ class ExpertRows:
     signal: Tensor
     share: Tensor | None = None
     teacher: TeacherTokens | None = None
+    order: Tensor | None = None
 
 
 @dataclass
@@ -69,7 +71,7 @@ class RolloutRows:
     reads. `share` (B,): a gate's factor on each row's loss, not on the count it is divided by; None
     for 1. `expert` (B, T) bool: response tokens that the expert wrote, whole answers or prefixes;
     None where there are none. `correction` (B, T): what the objective's loss of each token is
-    multiplied by, as another engine sampled it; None for 1.
+    multiplied by, as another engine sampled it; None for 1. `order` (B,) as in `ExpertRows`.
     """
 
     tokens: TokenBatch
@@ -81,6 +83,7 @@ class RolloutRows:
     expert: Tensor | None = None
     correction: Tensor | None = None
     sampler_logprobs: Tensor | None = None
+    order: Tensor | None = None
 
     def select(self, index: Tensor) -> RolloutRows:
         """Return the given rows, trimmed to the longest of them."""
@@ -100,6 +103,7 @@ class RolloutRows:
             expert=part(self.expert),
             correction=part(self.correction),
             sampler_logprobs=part(self.sampler_logprobs),
+            order=None if self.order is None else self.order[index],
         )
 
     def own(self) -> RolloutRows:

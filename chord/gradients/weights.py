@@ -25,8 +25,9 @@ class StepWeights:
 
     `tokens` and `signal` (B,) are all of this rank's rows; `index` are the rows of the micro-batch
     and `stats` the policy's statistics of their response tokens, in the order of the mask. A rule
-    that `uses_step` is applied once, to the rows of all ranks in rank order; a step that is one
-    micro-batch on one rank needs no pass for that.
+    that `uses_step` is applied once, to the rows of all ranks by their `order` (B,), equal ones in
+    rank order: as one rank would have them, which decides between tokens that tie. A step that is
+    one micro-batch on one rank needs no pass for that.
     """
 
     def __init__(
@@ -36,12 +37,14 @@ class StepWeights:
         tokens: TokenBatch,
         signal: Tensor,
         *,
+        order: Tensor | None = None,
         micro_batch: int = 0,
     ) -> None:
         self.models = models
         self.weighting = weighting
         self.tokens = tokens
         self.signal = signal
+        self.order = order
         one_piece = micro_batch == 0 or tokens.mask.shape[0] <= micro_batch
         in_pieces = not one_piece or world_size() > 1
         self._of_step = self._weigh_step(micro_batch) if weighting.uses_step and in_pieces else None
@@ -72,7 +75,12 @@ class StepWeights:
         table[..., -2] = mask.to(table.dtype)
         table[..., -1] = self.signal[:, None].to(table.dtype)
         everyone, start = all_rows(table)
+        order = torch.arange(len(everyone), device=everyone.device)
+        if self.order is not None:
+            order = all_rows(self.order)[0].argsort(stable=True)
+        everyone = everyone[order]
         weights = self._weigh(everyone[..., :-2], everyone[..., -2] > 0, everyone[..., -1])
+        weights = weights[order.argsort()]
         return weights[start : start + mask.shape[0], : mask.shape[1]]
 
     @torch.no_grad()

@@ -82,7 +82,18 @@ class Assembly:
             finished=torch.tensor([a.finished for a in answers], dtype=torch.bool).to(mask.device),
             expert=expert,
             sampler_logprobs=scatter(told, mask),
+            order=self.order(groups).to(mask.device),
         )
+
+    def order(self, groups: Sequence[Group]) -> Tensor:
+        """Where each answer stands in the whole step: round by round, as `Batch` takes groups.
+
+        Those whose scores are equal come last.
+        """
+        rounds = 1 + self.config.objective.resample
+        places = [g.redraw + (0 if rounds == 1 or g.told_apart else rounds) for g in groups]
+        count = self.config.rollout.group_size
+        return torch.tensor(places, dtype=torch.int64).repeat_interleave(count)
 
     def collated(
         self, groups: Sequence[Group], answers: Sequence[Answer]

@@ -31,9 +31,10 @@ class TopEntropy(Weighting):
 
     CHORD's "entropy top" (arXiv 2508.11408, appendix B.2, rho .05) and Prefix-RFT's choice of
     prefix tokens (2507.01679, rho .2; its code ranks those of a micro-batch). ceil(rho N) of the
-    step's N tokens on all ranks; of equal entropies the earlier row, then the earlier token wins,
-    which is our choice. Raises ValueError for rho outside (0, 1]. Entropies (.1, .6, .3, .6) and
-    rho .25 give (0, 1, 0, 0).
+    step's N tokens on all ranks; of entropies that are equal to five decimals the earlier row, then
+    the earlier token wins, which is our choice. The first tokens of a group's answers, say, have
+    one and the same, but for rounding, which differs from cut to cut of a step. Raises ValueError
+    for rho outside (0, 1]. Entropies (.1, .6, .3, .6) and rho .25 give (0, 1, 0, 0).
     """
 
     ranks_tokens: ClassVar[bool] = True
@@ -45,7 +46,7 @@ class TopEntropy(Weighting):
         check_range("rho", self.rho, 0, 1, open_low=True)
 
     def raw(self, at: WeightInputs) -> Tensor:
-        entropy = at.policy.entropy.masked_fill(~at.mask, -math.inf).flatten()
+        entropy = (at.policy.entropy * 1e5).round().masked_fill(~at.mask, -math.inf).flatten()
         # A hair less, or .07 * 100 = 7.000000000000001 would take an eighth token.
         count = math.ceil(self.rho * int(at.mask.sum()) - 1e-9)
         chosen = entropy.argsort(descending=True, stable=True)[:count]

@@ -76,7 +76,7 @@ def rl(
     answers: Sequence[tuple[Group, Answer]],
     shares: Sequence[float],
     models: Models,
-) -> tuple[Tensor | float, Metrics]:
+) -> tuple[Tensor | float, Metrics, float]:
     """The objective over the answers that count, with its terms and the expert's tokens."""
     s, rollout = config["objective"], config["rollout"]
     rows = [
@@ -114,7 +114,8 @@ def rl(
     if off == "nll":
         total = total + rollout["prefix_coef"] * nll / max(1, len(log.off))
     inside = rollout["expert_in_group"] > 0 or rollout["prefix"] != "none"
-    return total, log.metrics(number(total), off=inside and off != "none")
+    shown = log.metrics(number(total), off=inside and off != "none")
+    return total, shown, log.undecided
 
 
 class Log:
@@ -126,6 +127,8 @@ class Log:
         self.kl: list[float] = []
         self.off: list[tuple[float, float]] = []
         self.sums: Metrics = {}
+        self.undecided = 0.0
+        """The share of tokens at which rounding says whether the clip counts."""
 
     def metrics(self, loss: float, *, off: bool) -> Metrics:
         count = len(self.own)
@@ -133,6 +136,7 @@ class Log:
         if count:
             found["trained/entropy"] = mean([token.entropy for token in self.own])
             found["rl/logprob_gap"] = max(self.gaps)
+            self.undecided = self.sums.pop("undecided", 0.0) / count
             found |= {f"rl/{name}": value / count for name, value in self.sums.items()}
             if self.kl:
                 found["rl/kl"] = mean(self.kl)

@@ -13,6 +13,8 @@ from pairs.reference.look import Token, number
 
 Settings = dict[str, Any]
 LIMIT = 20.0
+NOTHING = 1e-12
+"""An advantage that is 0 but for rounding."""
 
 
 def held(value: float) -> float:
@@ -34,6 +36,10 @@ def objective(
         pairs = zip(logprobs, capped, strict=True)
         return [-weight * advantage * logprob for logprob, weight in pairs], sums
     sums["clip_fraction"] = 0.0
+    if abs(advantage) < NOTHING and s["clip_low"] < 1:
+        # Which of two zeros is the smaller one is a matter of rounding.
+        outside = [not 1 - s["clip_low"] <= r <= 1 + s["clip_high"] for r in ratios]
+        sums["undecided"] = float(len(ratios) if name == "gspo" else sum(outside))
     if name == "gspo":
         if not logprobs:
             return [], sums

@@ -44,6 +44,8 @@ class Recorded:
     completions: list[Settings] = field(default_factory=list)
     schedule_state: Metrics = field(default_factory=dict)
     gate_state: list[int] = field(default_factory=list)
+    undecided: float = 0.0
+    """Of the reference: how far rounding alone may move `rl/clip_fraction`."""
 
 
 Expected = Recorded
@@ -290,7 +292,9 @@ class Reference:
                 assert rollouts is not None
                 answers = rollouts.answers()
                 shares = [plan.of_group.get(id(group), 1.0) for group, _ in answers]
-                loss, seen = branches.rl(self.config, self.names, answers, shares, self.models)
+                loss, seen, result.undecided = branches.rl(
+                    self.config, self.names, answers, shares, self.models
+                )
                 rl = branches.gradients(plan.rl * loss, policy)
                 shown |= seen
                 shown["loss/rl_share"] = plan.rl * seen["loss/rl"]

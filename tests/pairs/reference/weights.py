@@ -120,8 +120,8 @@ def _top(rho: float, lines: Sequence[Line], looks: Sequence[list[Token]]) -> lis
         for place, counts in enumerate(line.counts)
         if counts
     ]
-    # Equal but for rounding is equal.
-    places.sort(key=lambda at: -round(looks[at[0]][at[1]].entropy, 10))
+    # Equal to five decimals is equal.
+    places.sort(key=lambda at: -round(looks[at[0]][at[1]].entropy * 1e5))
     chosen = set(places[: math.ceil(rho * len(places) - 1e-9)])
     return [
         [float((row, place) in chosen) for place in range(len(line.answer))]
