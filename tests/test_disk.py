@@ -32,6 +32,8 @@ from chord.directory.whole import (
 from chord.recorder import Recorder, read_rows
 
 __all__ = ["command"]
+
+pytestmark = pytest.mark.faults
 RUN = ["steps=5", "trainer.checkpoint_every=2", "weighting=phi"]
 
 
@@ -204,7 +206,6 @@ def test_a_status_is_true_although_there_is_no_room_for_another_file(
     assert command.status("r")["status"] == "failed"
 
 
-@pytest.mark.faults
 @pytest.mark.parametrize("seed", seeds(few=2, full=40))
 def test_a_disk_that_is_full_at_any_byte_leaves_a_run_that_goes_on(
     command: Command, seed: int

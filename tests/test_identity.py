@@ -85,6 +85,7 @@ def rewrite(path: Path, **facts: object) -> None:
     (path / "run.json").write_text(json.dumps(known))
 
 
+@pytest.mark.faults
 def test_a_run_whose_files_have_changed_is_another(command: Command) -> None:
     outputs, model = command.where / "outputs", command.where / "m.safetensors"
     one, two = (Path(word.partition("=")[2]) for word in command.small[-2:])
@@ -178,6 +179,7 @@ def test_a_run_that_goes_on_elsewhere_is_no_run_of_one_place(command: Command) -
     assert found == {"trainer.accelerator": "cpu, from step 1 on gpu"}
 
 
+@pytest.mark.faults
 def test_a_file_that_changes_while_the_run_goes_on_is_said_and_put_on_record(
     command: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -203,6 +205,7 @@ def test_a_file_that_changes_while_the_run_goes_on_is_said_and_put_on_record(
     assert (change["step"], change["setting"]) == (1, "evaluation.retained.kept")
 
 
+@pytest.mark.faults
 def test_a_resumed_run_is_what_it_was_in_another_environment(
     command: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:

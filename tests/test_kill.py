@@ -53,6 +53,7 @@ def kill_after(process: subprocess.Popen[bytes], path: Path, rows: int) -> None:
     process.wait()
 
 
+@pytest.mark.faults
 @pytest.mark.slow
 def test_a_run_killed_twice_ends_as_if_it_never_was(small_models: Path, tmp_path: Path) -> None:
     models = [

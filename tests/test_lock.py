@@ -27,6 +27,8 @@ from chord.recorder import Recorder, read_rows
 from chord.run import RunDirectory
 
 __all__ = ["command"]
+
+pytestmark = pytest.mark.faults
 US = f"process {os.getpid()} on {socket.gethostname()}, since 2"
 
 

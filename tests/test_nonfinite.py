@@ -26,6 +26,8 @@ from chord.train import train
 from chord.weightings import Phi, TokenStats, WeightInputs
 from chord.weightings.base import WeightError
 
+pytestmark = pytest.mark.faults
+
 Config = Callable[..., TrainConfig]
 
 

@@ -20,6 +20,8 @@ from chord.train import refuse_directories
 
 __all__ = ["command"]
 
+pytestmark = pytest.mark.faults
+
 # Whatever a file system takes, but for a backslash before ${, which omegaconf can't express.
 NAMES = st.text(
     st.characters(exclude_categories=("Cs", "Cc")) | st.sampled_from("='\" \\,[]{}()$:#~%&"),

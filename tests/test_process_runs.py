@@ -264,6 +264,7 @@ def test_a_resumed_run_may_go_on_elsewhere_and_is_otherwise_as_it_was(tmp_path: 
     assert open_run(tmp_path).config.trainer.strategy == "auto"
 
 
+@pytest.mark.faults
 def test_an_allocation_for_several_processes_is_none_of_a_single_run(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

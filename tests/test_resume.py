@@ -109,6 +109,7 @@ def start_and_die(moment: str, models: Path, path: Path, *overrides: str) -> Non
             start(models, path, *overrides)
 
 
+@pytest.mark.faults
 @pytest.mark.parametrize("schedule", SCHEDULES)
 @pytest.mark.parametrize("moment", MOMENTS)
 def test_a_killed_run_resumed_equals_the_uninterrupted_one(
@@ -126,6 +127,7 @@ def test_a_killed_run_resumed_equals_the_uninterrupted_one(
     assert len({json.loads(row)["alpha"] for row in rows}) > 1
 
 
+@pytest.mark.faults
 @pytest.mark.parametrize(
     "schedule",
     [
@@ -285,6 +287,7 @@ def test_a_resumed_run_reads_its_checkpoint_once_and_lightning_does(
     assert len(read) == 2
 
 
+@pytest.mark.faults
 def test_a_damaged_checkpoint_is_named(small_models: Path, tmp_path: Path) -> None:
     start(small_models, tmp_path / "run")
     path = tmp_path / "run" / CHECKPOINT

@@ -63,6 +63,7 @@ def test_an_erratic_scorer_costs_answers_and_not_the_run(
     assert warning.startswith("warning: reward: the scorer ")
 
 
+@pytest.mark.faults
 def test_a_run_whose_scorer_always_fails_stops_and_keeps_its_arguments_and_traceback(
     tmp_path: Path, small_models: Path
 ) -> None:

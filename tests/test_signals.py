@@ -21,6 +21,8 @@ from chord.signals import SIGNALS, Signals, Stopped
 from chord.tracking import Tracker
 
 __all__ = ["command"]
+
+pytestmark = pytest.mark.faults
 RUN = ["steps=5", "trainer.checkpoint_every=100", "weighting=phi"]
 
 

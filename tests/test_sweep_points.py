@@ -155,6 +155,7 @@ def test_jobs_that_are_finished_are_not_looked_at_again(command: Command) -> Non
     assert command(*typed, "resume_sweep=s") == 0, command.err
 
 
+@pytest.mark.faults
 @pytest.mark.parametrize(
     ("typed", "line"),
     [
@@ -190,6 +191,7 @@ def test_jobs_that_would_share_a_directory_are_refused_before_the_first(
     assert sorted(command.where.rglob("*")) == before
 
 
+@pytest.mark.faults
 def test_what_lies_in_a_jobs_directory_is_compared_with_the_job(command: Command) -> None:
     assert command("seed=3", "steps=1", "hydra.run.dir=s/0") == 0
     before = command.status("s/0")

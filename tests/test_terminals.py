@@ -15,6 +15,8 @@ from chord.exits import readable_errors, writable_streams
 
 __all__ = ["command"]
 
+pytestmark = pytest.mark.faults
+
 ENCODINGS = pytest.mark.parametrize("encoding", ["latin-1", "cp1252", "ascii"])
 
 

@@ -85,6 +85,7 @@ def test_csv_has_a_line_for_each_step_after_every_row(tmp_path: Path) -> None:
     assert (tmp_path / "summary.csv").read_text() == "key,value\ntest/target_accuracy,0.5\n"
 
 
+@pytest.mark.faults
 def test_a_resumed_csv_equals_that_of_the_uninterrupted_run(tmp_path: Path) -> None:
     def run(path: Path, first: int, last: int) -> None:
         path.mkdir(exist_ok=True)

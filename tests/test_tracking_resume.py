@@ -95,6 +95,7 @@ def logged(items: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return [{k: v for k, v in item.items() if not k.startswith("_")} for item in items]
 
 
+@pytest.mark.faults
 @pytest.mark.slow
 def test_a_killed_and_resumed_offline_run_is_one_complete_record(
     tmp_path: Path, no_account: Path
@@ -125,6 +126,7 @@ def test_a_killed_and_resumed_offline_run_is_one_complete_record(
         assert server.exit_code == 0
 
 
+@pytest.mark.faults
 @pytest.mark.slow
 def test_a_killed_and_resumed_online_run_sends_every_row_once(
     tmp_path: Path, no_account: Path

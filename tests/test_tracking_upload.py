@@ -20,6 +20,8 @@ from chord.tracking import WandbTracking, open_tracker
 from chord.tracking import wandb as tracking_wandb
 from chord.tracking.upload import Upload, read_upload
 
+pytestmark = pytest.mark.faults
+
 ROWS = 12
 
 
@@ -90,7 +92,6 @@ def logged(path: Path, rows: int = ROWS) -> list[str]:
     return tracker.messages()
 
 
-@pytest.mark.faults
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", seeds(few=1, full=20))
 @pytest.mark.parametrize("status", [403, 500, 0])
@@ -120,7 +121,6 @@ def test_what_a_server_has_not_taken_is_said_and_the_printed_command_uploads_it(
     assert [line["alpha"] for line in server.history()] == [step / 16 for step in range(ROWS)]
 
 
-@pytest.mark.faults
 def test_an_upload_that_was_refused_at_once_counts_no_rows(
     server: wandb_stub.Server, tmp_path: Path
 ) -> None:
@@ -131,7 +131,6 @@ def test_an_upload_that_was_refused_at_once_counts_no_rows(
     assert lacks.endswith(f"the rest is in {Path(upload.split()[-1])}")
 
 
-@pytest.mark.faults
 def test_a_whole_upload_says_nothing_more(server: wandb_stub.Server, tmp_path: Path) -> None:
     assert len(logged(tmp_path)) == 2
     assert len(server.lines) == ROWS

@@ -14,6 +14,8 @@ from chord.rewards import Numeric, Text
 from chord.rewards.answers import readings, stated_answer
 from chord.rewards.numbers import last_number, only_number
 
+pytestmark = pytest.mark.faults
+
 fuzzed = drawn(few=150, full=20_000)
 MINUSES = "-\u2010\u2011\u2012\u2013\u2212\u02d7\u2796\ufe63\uff0d"
 
@@ -93,7 +95,6 @@ AROUND = [
 ]  # fmt: skip
 
 
-@pytest.mark.faults
 @fuzzed
 @given(numbers(), st.sampled_from(AROUND))
 def test_a_number_is_read_whatever_is_around_it(written: tuple[str, Fraction], around: str) -> None:
@@ -102,7 +103,6 @@ def test_a_number_is_read_whatever_is_around_it(written: tuple[str, Fraction], a
     assert last_number(response) == value, response
 
 
-@pytest.mark.faults
 @fuzzed
 @given(numbers(), numbers(), st.sampled_from(AROUND))
 def test_a_number_is_right_for_itself_in_every_form_and_for_no_other(
@@ -148,7 +148,6 @@ def test_a_known_answer_with_two_numbers_is_none(text: str) -> None:
     assert only_number(text) is None
 
 
-@pytest.mark.faults
 @fuzzed
 @given(
     st.text(
@@ -184,7 +183,6 @@ STOPS = ["U.S.", "5 p.m.", r"\boxed{5}", "*", "**a**", "a*", "*a", ".", "...", "
 MARKS = ("answer", "boxed", "####", "{", "}")
 
 
-@pytest.mark.faults
 @fuzzed
 @given(st.one_of(WORDS, st.sampled_from(STOPS)), st.sampled_from(SAID))
 def test_the_right_text_is_right_however_it_is_stated(known: str, said: str) -> None:
@@ -195,7 +193,6 @@ def test_the_right_text_is_right_however_it_is_stated(known: str, said: str) -> 
     assert Text(part="whole").score(problem(known), known) == 1
 
 
-@pytest.mark.faults
 @fuzzed
 @given(WORDS, WORDS, st.sampled_from(SAID))
 def test_another_text_is_wrong(known: str, other: str, said: str) -> None:
