@@ -86,6 +86,7 @@ def test_a_run_whose_scorer_always_fails_stops_and_keeps_its_arguments_and_trace
     assert status["error"].startswith("reward.on_failures=stop: ")
 
 
+@pytest.mark.faults
 def test_known_answers_that_are_no_numbers_are_refused_with_their_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
