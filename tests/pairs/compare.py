@@ -111,8 +111,8 @@ def compare_counted(
     wanted = {name: expected.metrics[name] for name in names}
     shown = {name: run.metrics[name] for name in names & run.metrics.keys()}
     found = numbers("metrics", shown, wanted, tolerance)
-    # A cosine needs two gradients, a bucket of weights a token with that probability, a share of the
-    # sample weights above 0, a correction a mismatch that is large enough.
+    # A cosine needs two gradients, a bucket a token with that probability, an effective sample
+    # weights above 0, a correction a mismatch that is large enough.
     loose = ("grad/cosine", "weight/p_", "weight/ess", "rollout/correction_")
     for one, other, how in ((run, expected, "too much"), (expected, run, "missing")):
         extra = one.metrics.keys() - other.metrics.keys()

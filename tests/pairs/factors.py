@@ -157,6 +157,7 @@ PLAIN: Row = {name: next(iter(each)) for name, each in FACTORS.items()} | {
     "rollout": "native",
     "pairing": "paired",
     "mix": "convex",
+    "kl_where": "reward",
 }
 
 # Options and settings without a factor, and why.

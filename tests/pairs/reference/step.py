@@ -104,6 +104,9 @@ class Reference:
         for _ in range(self.config["rollout"]["updates"]):
             shown = self.update(plan, rollouts, found, events, result)
         result.metrics |= shown
+        if self.config["trainer"]["on_nonfinite"] == "skip":
+            # All gradients here are finite.
+            result.metrics["grad/skipped"] = 0.0
         assert next(events, None) is None, "the run took more optimizer steps than it had to"
         if rollouts is not None:
             result.metrics |= self.rollout_metrics(rollouts, plan)
