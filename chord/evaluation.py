@@ -210,15 +210,10 @@ def answer(
     texts = [tokenizer.decode(response) for response in result.responses]
     lengths = [len(response) for response in result.responses]
     entropies = [part.tolist() for part in result.entropies.split(lengths)]
-    complete = [
-        text if finished else "" for text, finished in zip(texts, result.finished, strict=True)
-    ]
-    grades = verifier.grade(repeated, complete, lengths)
+    grades = verifier.grade(repeated, texts, lengths, result.finished)
     answers = [
-        Answer(problem, text, grade.score if finished else 0.0, each, grade.failure)
-        for problem, text, grade, finished, each in zip(
-            repeated, texts, grades, result.finished, entropies, strict=True
-        )
+        Answer(problem, text, grade.score, each, grade.failure)
+        for problem, text, grade, each in zip(repeated, texts, grades, entropies, strict=True)
     ]
     return joined(answers)
 

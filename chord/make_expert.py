@@ -95,12 +95,10 @@ class Teacher:
                 max_new_tokens=longest,
             ),
         )
-        texts = [
-            tokenizer.decode(ids) if finished else ""
-            for ids, finished in zip(samples.responses, samples.finished, strict=True)
-        ]
+        texts = [tokenizer.decode(ids) for ids in samples.responses]
         asked = [problem for problem in problems for _ in range(k)]
-        grades = self.config.reward.grade(asked, texts, [len(ids) for ids in samples.responses])
+        lengths = [len(ids) for ids in samples.responses]
+        grades = self.config.reward.grade(asked, texts, lengths, samples.finished)
         found: list[list[str]] = []
         for start in range(0, len(texts), k):
             rows = zip(texts[start : start + k], grades[start : start + k], strict=True)

@@ -37,11 +37,11 @@ def drawing(module: ChordModule, rounds: list[str], telling: str, *, size: int =
     keys = {problems[name].key for name in telling}
     module.data.problems = draw  # type: ignore[method-assign]
 
-    def graded(problems: Any, responses: Any, lengths: Any) -> list[Grade]:
+    def graded(problems: Any, *given: Any) -> list[Grade]:
         scores = [float(p.key in keys and next(turns) % 2) for p in problems]
         return [Grade(score, score) for score in scores]
 
-    module.config.reward.graded = graded  # type: ignore[method-assign]
+    module.config.reward.judged = graded  # type: ignore[method-assign]
     return asked
 
 

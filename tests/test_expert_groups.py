@@ -16,6 +16,7 @@ from chord.config import TrainConfig
 from chord.losses import Reinforce
 from chord.metrics import Rollouts, branch_metrics
 from chord.module import ChordModule
+from chord.rewards import Grade
 
 Build = Callable[..., TrainConfig]
 OWN = torch.tensor([[True, True, True, False]])
@@ -185,7 +186,10 @@ def test_stages_give_less_where_earlier_answers_are_right(
     small_config: Build, score: float, lengths: list[float]
 ) -> None:
     module = module_of(small_config(*PAIRED, *GROUP, "rollout.prefix=staged"))
-    module.config.reward.score = lambda problem, text: score  # type: ignore[method-assign]
+    # A verdict on whatever was written: an answer that is cut off would be wrong.
+    module.config.reward.judged = lambda problems, *given: [  # type: ignore[method-assign]
+        Grade(score, score) for _ in problems
+    ]
     rollouts = module.collect(0)
     assert rollouts.rows.expert is not None
     given = rollouts.rows.expert.sum(dim=1).reshape(2, 4).tolist()

@@ -10,10 +10,13 @@ from conftest import SIGNAL
 from lightning.pytorch import seed_everything
 from torch import nn
 
+from chord import evaluation
 from chord.build import build_data, build_models
 from chord.checkpoint import StepLoader
 from chord.config import TrainConfig
+from chord.data.batch import Problem
 from chord.module import ChordModule
+from chord.rewards import Verifier
 
 Build = Callable[..., TrainConfig]
 
@@ -106,3 +109,30 @@ def test_an_unfinished_answer_scores_nothing(small_config: Build) -> None:
     cut = torch.tensor([not done for done in rollouts.finished])
     assert cut.any()
     assert not rollouts.scores.flatten()[cut].any()
+
+
+class Lenient(Verifier):
+    """Takes whatever is written for right, also nothing at all."""
+
+    def score(self, problem: Problem, response: str) -> float:
+        return 1.0
+
+
+def test_a_cut_answer_is_wrong_in_rollouts_and_evaluations_whatever_the_scorer_says(
+    small_config: Build,
+) -> None:
+    module = module_of(small_config("rollout.max_new_tokens=4", "rollout.problems=8"))
+    module.config.reward = Lenient()
+    rollouts = module.collect(0)
+    finished = torch.tensor(rollouts.finished, dtype=torch.float64)
+    assert 0 < finished.sum() < len(finished)
+    assert torch.equal(rollouts.scores.flatten(), finished)
+    assert torch.equal(rollouts.rewards.flatten(), finished)
+    problems = module.data.validation[:20]
+    answers = evaluation.answer(
+        module.policy, module.data, problems, Lenient(), max_new_tokens=4, samples=2
+    )
+    assert {each.score for each in answers} == {0.0, 1.0}
+    # With four characters it was cut off; with fewer than four tokens it was ended.
+    assert not any(each.score for each in answers if len(each.text) == 4)
+    assert all(each.score for each in answers if len(each.entropies) < 4)

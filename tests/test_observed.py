@@ -122,7 +122,7 @@ def graded_as(module: ChordModule, of: Callable[[int, int], Grade]) -> None:
     keys = [pair.problem.key for pair in module.data.expert_pairs[:6]]
     seen: dict[int, int] = {}
 
-    def graded(problems: Any, responses: Any, lengths: Any) -> list[Grade]:
+    def graded(problems: Any, *given: Any) -> list[Grade]:
         grades = []
         for problem in problems:
             number = keys.index(problem.key)
@@ -130,7 +130,7 @@ def graded_as(module: ChordModule, of: Callable[[int, int], Grade]) -> None:
             seen[number] += 1
         return grades
 
-    module.config.reward.graded = graded  # type: ignore[method-assign]
+    module.config.reward.judged = graded  # type: ignore[method-assign]
 
 
 @pytest.mark.parametrize(
@@ -192,14 +192,14 @@ def test_of_a_group_with_prefixes_the_answers_before_them_are_observed(
     grades = [Grade(0.0, 0.0)] * own + [Grade(1.0, 1.0)] * 4
     seen: dict[int, int] = {}
 
-    def helped(problems: Any, responses: Any, lengths: Any) -> list[Grade]:
+    def helped(problems: Any, *given: Any) -> list[Grade]:
         found = []
         for problem in problems:
             found.append(grades[seen.setdefault(problem.key, 0)])
             seen[problem.key] += 1
         return found
 
-    module.config.reward.graded = helped  # type: ignore[method-assign]
+    module.config.reward.judged = helped  # type: ignore[method-assign]
     rollouts = module.collect(0)
     assert rollouts.observed.scores.tolist() == [[0] * own] * 2
     assert torch.equal(rollouts.observed.lengths, alone.lengths[:, :own])

@@ -215,6 +215,33 @@ def test_a_weighted_reward_adds_rewards_and_keeps_one_score() -> None:
     assert [grade.score for grade in grades] == [1, 1, 0]
 
 
+def test_of_a_cut_answer_the_verdict_is_taken_back_and_penalties_stay() -> None:
+    # The empty text has the form of nothing at all, and scores 1.
+    anything = Format(pattern=".*", workers=1)
+    parts = {"answer": Numeric(), "form": anything, "brief": Length(hard=50), "said": Minus()}
+    weights = {"answer": 1.0, "form": 2.0, "brief": 1.0, "said": 0.5}
+    asked = [problem("4")] * 3, ["4", "4", ""], [45, 45, 1], [True, False, True]
+    try:
+        # 45 of 50 tokens, 40 of them free, cost .5; `said` takes half a point off.
+        grades = Weighted(parts=parts, weights=weights, score="form").grade(*asked)
+        assert [grade.reward for grade in grades] == [2.0, -1.0, 1.5]
+        assert [grade.score for grade in grades] == [1, 0, 1]
+        # An empty text that was ended is an answer like any other.
+        assert [grade.reward for grade in anything.grade(*asked)] == [1, 0, 1]
+    finally:
+        anything.close()
+    brief = Length(hard=50).grade(*asked)
+    assert [(grade.score, grade.reward) for grade in brief] == [(0.5, -0.5), (0, -0.5), (1, 0)]
+
+
+@dataclass(kw_only=True)
+class Minus(Reward):
+    """A penalty for whatever was said."""
+
+    def score(self, problem: Problem, response: str) -> float:
+        return -1.0
+
+
 def test_a_part_that_fails_adds_nothing_and_the_others_count() -> None:
     (grade,) = weighted(answer=1.0, brief=1.0).graded([problem("Paris")], ["x"], [9])
     assert (grade.score, grade.reward) == (0, -0.5)

@@ -6,7 +6,7 @@ import math
 import sys
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from numbers import Real
 from typing import Any, ClassVar
 
@@ -82,17 +82,24 @@ class Grader(ABC):
         return {}
 
     def grade(
-        self, problems: Sequence[Problem], responses: Sequence[str], lengths: Sequence[int]
+        self,
+        problems: Sequence[Problem],
+        responses: Sequence[str],
+        lengths: Sequence[int],
+        finished: Sequence[bool] | None = None,
     ) -> list[Grade]:
         """A grade for each response; the first that fails is shown, in a line on stderr.
 
         A score outside [0, 1], which would be no share of right answers, is a failure as well.
 
-        `responses`: one that was cut off before its end token is given as "". `lengths`: the tokens
-        of each response, the end token and what was cut off included.
+        `lengths`: the tokens of each response, the end token and what was cut off included.
+        `finished`: whether it was ended by its end token; where it was cut off, the rule is given
+        "", and what that would score is taken back, see `unfinished`. None: all were ended.
         """
-        assert len(problems) == len(responses) == len(lengths), "a length for each response"
-        grades = [_in_range(grade) for grade in self.graded(problems, responses, lengths)]
+        ended = [True] * len(responses) if finished is None else finished
+        assert len(problems) == len(responses) == len(lengths) == len(ended), "one of each"
+        responses = [text if done else "" for text, done in zip(responses, ended, strict=True)]
+        grades = [_in_range(each) for each in self.judged(problems, responses, lengths, ended)]
         for problem, response, grade in zip(problems, responses, grades, strict=True):
             if grade.failure is not None and not self._warned:
                 self._warned = True  # type: ignore[misc]  # of this object alone
@@ -103,6 +110,28 @@ class Grader(ABC):
                     file=sys.stderr,
                 )
         return grades
+
+    def judged(
+        self,
+        problems: Sequence[Problem],
+        responses: Sequence[str],
+        lengths: Sequence[int],
+        finished: Sequence[bool],
+    ) -> list[Grade]:
+        """`graded`, and of what was cut off `unfinished`."""
+        grades = self.graded(problems, responses, lengths)
+        return [
+            grade if done else self.unfinished(grade)
+            for grade, done in zip(grades, finished, strict=True)
+        ]
+
+    def unfinished(self, grade: Grade) -> Grade:
+        """What is left of an empty response's grade where the response was cut off.
+
+        The score is 0, and the reward loses what the score gave it: penalties and other terms of a
+        rule's own stay.
+        """
+        return replace(grade, score=0.0, reward=grade.reward - max(0.0, grade.score))
 
     @abstractmethod
     def graded(

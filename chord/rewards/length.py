@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 from chord.data.batch import Problem
@@ -16,7 +16,8 @@ class Length(Grader):
 
     n: the tokens of a response, its end token included; one that was cut off counts as far as it
     came. The soft overlong punishment of DAPO (arXiv 2503.14476, eq. 13), with `hard` for L_max and
-    hard - s for L_cache. The score is 1 + reward. For hard 50, soft .8: 45 tokens earn -.5.
+    hard - s for L_cache. The score is 1 + reward, and 0 for what was cut off. For hard 50, soft .8:
+    45 tokens earn -.5.
     """
 
     fallible: ClassVar[bool] = False
@@ -38,6 +39,10 @@ class Length(Grader):
         """By the number of tokens alone."""
         rewards = [self.penalty(length) for length in lengths]
         return [Grade(1 + reward, reward) for reward in rewards]
+
+    def unfinished(self, grade: Grade) -> Grade:
+        """The penalty is all that a response earns, and does not depend on how it ended."""
+        return replace(grade, score=0.0)
 
     def penalty(self, length: int) -> float:
         """What a response of so many tokens loses, in [-1, 0]."""

@@ -50,10 +50,20 @@ class Weighted(Grader):
         self, problems: Sequence[Problem], responses: Sequence[str], lengths: Sequence[int]
     ) -> list[Grade]:
         """Each part grades all of them."""
+        return self.judged(problems, responses, lengths, [True] * len(problems))
+
+    def judged(
+        self,
+        problems: Sequence[Problem],
+        responses: Sequence[str],
+        lengths: Sequence[int],
+        finished: Sequence[bool],
+    ) -> list[Grade]:
+        """Of what was cut off, each part keeps the terms of its own."""
         by_part = {}
         for name, part in self.parts.items():
             try:
-                by_part[name] = part.graded(problems, responses, lengths)
+                by_part[name] = part.judged(problems, responses, lengths, finished)
             except ScorerError as error:
                 error.setting = f"reward.parts.{name}"
                 raise

@@ -183,11 +183,12 @@ class Collector:
         )
 
     def add(self, groups: Sequence[Group], answers: Sequence[Answer]) -> None:
-        """Grade an answer to each of `groups`, and add it; one that was cut off is no answer."""
+        """Grade an answer to each of `groups`, and add it."""
         grades = self.config.reward.grade(
             [group.problem for group in groups],
-            [answer.text if answer.finished else "" for answer in answers],
+            [answer.text for answer in answers],
             [answer.length for answer in answers],
+            [answer.finished for answer in answers],
         )
         for group, answer, grade in zip(groups, answers, grades, strict=True):
             answer.grade = grade

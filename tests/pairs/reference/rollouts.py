@@ -247,14 +247,14 @@ class Gather:
         """The verifier's score, and the reward that is made of it."""
         text = answer.text if answer.finished else ""
         answer.score, answer.reward = self.graded(
-            self.config["reward"], "reward", group.problem, text, answer.length, self.grader
-        )
-        if not answer.finished:
-            answer.score = 0.0
+            self.config["reward"], "reward", group.problem, text, answer.length, self.grader,
+            answer.finished,
+        )  # fmt: skip
 
     def graded(
-        self, s: Settings, path: str, problem: Any, text: str, tokens: int, grader: Any
-    ) -> tuple[float, float]:
+        self, s: Settings, path: str, problem: Any, text: str, tokens: int, grader: Any,
+        finished: bool = True,
+    ) -> tuple[float, float]:  # fmt: skip
         name = self.names[path]
         if name == "exact":
             stated = text.rsplit("=", 1)[-1]
@@ -265,19 +265,20 @@ class Gather:
         if name == "length":
             free = s["soft"] * s["hard"]
             penalty = max(-1.0, min(0.0, (free - tokens) / (s["hard"] - free)))
-            return 1 + penalty, penalty
+            return (1 + penalty if finished else 0.0), penalty
         if name == "weighted":
             parts = {
                 part: self.graded(
                     s["parts"][part], f"reward.parts.{part}", problem, text, tokens,
-                    grader.parts[part],
+                    grader.parts[part], finished,
                 )
                 for part in s["parts"]
             }  # fmt: skip
             reward = math.fsum(s["weights"][part] * earned for part, (_, earned) in parts.items())
             return parts[s["score"]][0], reward
         (grade,) = grader.grade([problem], [text], [tokens])
-        return grade.score, grade.reward
+        # Of an answer that was cut off the verdict is 0.
+        return (grade.score, grade.reward) if finished else (0.0, 0.0)
 
     def advantages(self, rows: list[list[Answer]]) -> list[list[float]]:
         """Of groups, with statistics over all of them where the rule says `batch`."""
