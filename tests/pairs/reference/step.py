@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import statistics
 from collections.abc import Sequence
 from copy import deepcopy
@@ -16,6 +15,7 @@ from pairs.reference import branches, schedules
 from pairs.reference.look import Line, Models, mean, minmax
 from pairs.reference.optimizer import AdamW, norm_of, rates
 from pairs.reference.rollouts import Answer, Gather, Group, Rollouts, Sampled
+from pairs.reference.shown import Shown, compared
 from pairs.reference.weights import weigh
 
 Settings = dict[str, Any]
@@ -72,6 +72,7 @@ class Reference:
         self.config, self.names, self.data, self.grader = config, names, data, grader
         self.models = Models(deepcopy(models.policy), models.teacher, models.reference)
         self.gather = Gather(config, names, data, grader)
+        self.shown = Shown(config, grader)
         self.steps = config["steps"]
         self.state = schedules.start(names["schedule"], config["schedule"], self.steps)
         self.waiting: list[int] = []
@@ -97,7 +98,7 @@ class Reference:
         rollouts = self.gather(step, run.calls, self.models, read=reads) if early else None
         alpha = self.alpha(step, rollouts, run)
         plan, rollouts = self.plan(step, alpha, rollouts, run)
-        self.config["corrected"] = self.corrected(rollouts)
+        self.config["corrected"] = self.shown.corrected(rollouts)
         result = Recorded(start=run.start)
         result.metrics = {"alpha": alpha, "lr": found[0], **plan.metrics}
         events = iter(run.updates)
@@ -109,8 +110,8 @@ class Reference:
             result.metrics["grad/skipped"] = 0.0
         assert next(events, None) is None, "the run took more optimizer steps than it had to"
         if rollouts is not None:
-            result.metrics |= self.rollout_metrics(rollouts, plan)
-            result.completions = self.completions(rollouts)
+            result.metrics |= self.shown.metrics(rollouts, plan.rl)
+            result.completions = self.shown.completions(rollouts)
         result.schedule_state, result.gate_state = self.state, self.waiting
         return result
 
@@ -311,109 +312,6 @@ class Reference:
         total = shown.get("loss/sft_share", 0.0) + shown.get("loss/rl_share", 0.0)
         return shown | {"loss/total": total}
 
-    # What the log shows of the rollouts
-
-    def corrected(self, rollouts: Rollouts | None) -> bool:
-        gaps = self.gaps(rollouts)
-        return bool(gaps) and (
-            mean([abs(gap) for gap in gaps]) >= self.config["rollout"]["correction_threshold"]
-        )
-
-    def gaps(self, rollouts: Rollouts | None) -> list[float]:
-        """ln p - ln q of the tokens, where another engine has sampled them."""
-        answers = [] if rollouts is None else [answer for _, answer in rollouts.answers()]
-        s = self.config["rollout"]
-        return [
-            p - q
-            for answer in answers
-            if answer.told is not None or s.get("correct_native")
-            for p, q in zip(answer.old, answer.told or answer.old, strict=True)
-        ]
-
-    def rollout_metrics(self, rollouts: Rollouts, plan: Plan) -> Metrics:
-        groups = [g for g in map(self.own, rollouts.drawn) if g]
-        answers = [answer for group in groups for answer in group]
-        found: Metrics = {}
-        if answers:
-            rewards = [answer.reward - answer.penalty for answer in answers]
-            found |= {
-                "rollout/reward": mean(rewards),
-                "rollout/reward_std": statistics.stdev(rewards),
-                "rollout/score": mean([answer.score for answer in answers]),
-                "rollout/length": mean([float(answer.length) for answer in answers]),
-                "rollout/no_eos": mean([float(not answer.finished) for answer in answers]),
-                "rollout/entropy": mean([h for answer in answers for h in answer.at_one]),
-                **shares_of("rollout", groups),
-            }
-        s = self.config["rollout"]
-        if self.config["objective"]["resample"] or s["expert_in_group"] or s["prefix"] != "none":
-            trained = [group.answers for group in rollouts.kept]
-            members = [answer for group in trained for answer in group]
-            found |= {
-                "rollout/problems": float(len(groups)),
-                "trained/problems": float(len(trained)),
-                "trained/reward": mean([answer.reward - answer.penalty for answer in members]),
-                "trained/score": mean([answer.score for answer in members]),
-                **shares_of("trained", trained),
-            }
-        kl = self.config["objective"]["kl"]
-        if kl["coef"] > 0 and kl["where"] == "reward":
-            trained_on = [answer for _, answer in rollouts.answers()]
-            tokens = sum(len(answer.sampled) for answer in trained_on)
-            penalty = math.fsum(answer.penalty for answer in trained_on)
-            found["rl/kl"] = penalty / kl["coef"] / max(1, tokens)
-        if self.config["objective"]["resample"]:
-            found["rollout/rounds"] = float(rollouts.rounds)
-        if self.grader.fallible:
-            found |= {"reward/timeouts": 0.0, "reward/errors": 0.0}
-        return found | self.mismatch(rollouts, plan)
-
-    def mismatch(self, rollouts: Rollouts, plan: Plan) -> Metrics:
-        gaps = self.gaps(rollouts)
-        if not gaps and plan.rl > 0:
-            # Its own sampling, in double precision.
-            masked = self.config["objective"]["overlong"] == "mask"
-            answers = [a for _, a in rollouts.answers() if a.finished or not masked]
-            gaps = [0.0 for answer in answers for _ in answer.sampled]
-        if not gaps:
-            return {}
-        found = {
-            "rollout/mismatch_mean": mean([abs(gap) for gap in gaps]),
-            "rollout/mismatch_max": max(abs(gap) for gap in gaps),
-            "rollout/mismatch_ratio": mean([math.exp(gap) for gap in gaps]),
-            "rollout/mismatch_kl": mean([math.exp(gap) - 1 - gap for gap in gaps]),
-        }
-        if self.config["corrected"]:
-            cap = self.config["rollout"]["correction_cap"]
-            weights = [min(math.exp(gap), cap) for gap in gaps]
-            found["rollout/correction_mean"] = mean(weights)
-            found["rollout/correction_capped"] = mean([float(w >= cap) for w in weights])
-        return found
-
-    def completions(self, rollouts: Rollouts) -> list[Settings]:
-        """All answers to the first two problems of the first round."""
-        return [
-            {
-                "problem": group.problem.prompt,
-                "answer": group.problem.answer,
-                "response": answer.text,
-                "score": answer.score,
-                "reward": answer.reward - answer.penalty,
-                "advantage": answer.advantage if group in rollouts.kept else None,
-                "finished": answer.finished,
-            }
-            for group in rollouts.first[:2]
-            for answer in group.answers
-        ]
-
-
-def shares_of(what: str, groups: Sequence[Sequence[Answer]]) -> Metrics:
-    """Shares of problems with right answers only, and with wrong ones only."""
-    return {
-        f"{what}/all_right": mean([float(min(a.score for a in g) >= 1) for g in groups]),
-        f"{what}/all_wrong": mean([float(max(a.score for a in g) <= 0) for g in groups]),
-    }
-
 
 def judge(s: Settings, scores: Sequence[float]) -> float:
     """g of a problem by the share of its answers that are right."""
@@ -423,11 +321,3 @@ def judge(s: Settings, scores: Sequence[float]) -> float:
     if not s["soft"] or rate >= 0.5:
         return 0.0
     return 1 / (1 + 4 ** (8 * rate - 2))
-
-
-def compared(sft: list[Tensor], rl: list[Tensor]) -> Metrics:
-    found = {"grad/sft_norm": norm_of(sft), "grad/rl_norm": norm_of(rl)}
-    if all(found.values()):
-        product = math.fsum(float((a * b).sum()) for a, b in zip(sft, rl, strict=True))
-        found["grad/cosine"] = product / (found["grad/sft_norm"] * found["grad/rl_norm"])
-    return found
