@@ -42,18 +42,6 @@ RUNNING, FINISHED, FAILED, INTERRUPTED = "running", "finished", "failed", "inter
 """How a run is going on, or ended, as its `status.json` says."""
 FORMAT = 2
 """Of `run.json`; the first had neither lengths nor contents."""
-IN_TRAINER = ("warn_off", "skip_limit")
-"""Settings of the trainer that change no number either; nor does `on_nonfinite=stop`."""
-NO_NUMBER = (
-    "tracking",
-    "resume",
-    "allow_changed",
-    "resume_sweep",
-    "skip_finished",
-    "sweep_metric",
-    "trust",
-)
-"""Settings that can't change a number of a run; its fingerprint leaves them out."""
 
 Row = dict[str, Any]
 

@@ -11,7 +11,8 @@ from conftest import small_composed
 from pages import ROOT, code, table
 
 from chord.config import TrainConfig, parse
-from chord.recorder import FAILED, FINISHED, NO_NUMBER, RUNNING, read_rows
+from chord.identity.settings import AS_BEFORE, NO_NUMBER, SILENT
+from chord.recorder import FAILED, FINISHED, RUNNING, read_rows
 from chord.run import RunDirectory
 from chord.train import train
 
@@ -76,7 +77,8 @@ def test_every_key_of_the_status_is_documented_and_written(run_files: list[Path]
     keys = {key for path in run_files for key in json.loads((path / "status.json").read_text())}
     assert keys == set(documented("status.json"))
     text = (ROOT / "docs" / "run-directory.md").read_text()
-    for name in (*NO_NUMBER, RUNNING, FINISHED, FAILED):
+    at = [f"{name}={str(value).lower()}" for name, value in AS_BEFORE.items()]
+    for name in (*NO_NUMBER, *SILENT, *at, RUNNING, FINISHED, FAILED):
         assert f"`{name}`" in text.split("## status.json")[1].split("## metrics")[0]
 
 

@@ -14,6 +14,7 @@ from sweeps import Command, command, interrupt_at
 from chord.compare.settings import flat_settings
 from chord.config import ConfigError, TrainConfig, parse
 from chord.health import CHECKS, Health
+from chord.identity.settings import telling
 from chord.sweep.status import fingerprint
 
 __all__ = ["command"]
@@ -130,4 +131,45 @@ def test_what_changes_no_number_makes_no_other_run(small_models: Path) -> None:
     assert settings[0] == settings[1]
     assert settings[2].items() - settings[0].items() == {("trainer.on_nonfinite", "skip")}
     # As before there were these settings.
-    assert not {name for name in settings[0] if name.endswith(("_off", "_limit", "nonfinite"))}
+    later = ("_off", "_limit", "nonfinite", "correct_native")
+    assert not {name for name in settings[0] if name.endswith(later)}
+
+
+@pytest.mark.parametrize(
+    ("options", "setting"),
+    [
+        (["reward=format"], "reward.on_failures"),
+        (["reward=weighted"], "reward.parts.format.on_failures"),
+        (["reward=weighted", "reward@reward.parts.answer=math"], "reward.parts.answer.on_failures"),
+    ],
+)
+def test_what_is_done_with_a_scorer_that_always_fails_makes_no_other_run(
+    small_models: Path, options: list[str], setting: str
+) -> None:
+    stops, counts = (
+        small_composed(small_models, *options, f"{setting}={value}") for value in ("stop", "count")
+    )
+    assert OmegaConf.select(counts, setting) == "count"
+    assert fingerprint(stops) == fingerprint(counts)
+    compared = [
+        flat_settings(OmegaConf.to_container(cfg, resolve=True), {})  # type: ignore[arg-type]
+        for cfg in (stops, counts)
+    ]
+    assert compared[0] == compared[1]
+    # Nor is a run of a time that had no such setting another one.
+    assert not {name for name in compared[0] if name.endswith("on_failures")}
+
+
+def test_a_correction_that_came_later_makes_no_other_run_where_it_is_off(
+    small_models: Path,
+) -> None:
+    off, on = (
+        OmegaConf.to_container(
+            small_composed(small_models, f"rollout.correct_native={value}"), resolve=True
+        )
+        for value in ("false", "true")
+    )
+    assert isinstance(off, dict)
+    assert isinstance(on, dict)
+    without = {**off, "rollout": {k: v for k, v in off["rollout"].items() if k != "correct_native"}}
+    assert telling(off) == telling(without) != telling(on)

@@ -8,9 +8,9 @@ from typing import Any
 
 from chord.identity.histories import course
 from chord.identity.lengths import length_text
-from chord.recorder import IN_TRAINER, NO_NUMBER
+from chord.identity.settings import NO_NUMBER, telling
 
-# What tells no group from another: what changes no number, the seeds of a group (that of
+# What tells no group from another beside what makes no other run: the seeds of a group (that of
 # schedule=gradient_ratio follows the run's), threads (which only round differently), and how often
 # files are written.
 NOT_COMPARED = (
@@ -21,8 +21,6 @@ NOT_COMPARED = (
     "trainer.checkpoint_every",
     "trainer.completions_every",
     "data.preview",
-    *(f"trainer.{name}" for name in IN_TRAINER),
-    "reward.on_failures",
 )
 # Of each group's choice, those of no consequence for the numbers.
 _NO_CHOICE = ("tracking", "debug", "hparams_search", "seed")
@@ -39,10 +37,7 @@ def flat_settings(config: Mapping[str, Any], facts: Mapping[str, Any]) -> dict[s
     schemas = facts.get("schemas")
     pairs = schemas.items() if isinstance(schemas, Mapping) else ()
     named = {str(group): str(name) for group, name in pairs if not _not_compared(str(group))}
-    found = {key: value for key, value in _flat(config, "") if not _not_compared(key)}
-    if found.get("trainer.on_nonfinite") == "stop":
-        # As in runs from before there was another.
-        del found["trainer.on_nonfinite"]
+    found = {key: value for key, value in _flat(telling(config), "") if not _not_compared(key)}
     changed = {key: text for key in found if (text := course(key, facts.get("changes")))}
     return {**named, **found, **changed, **_lengths(facts.get("lengths"))}
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -14,14 +14,12 @@ from omegaconf import DictConfig, OmegaConf
 from chord.cli import EXPECTED, one_line
 from chord.config import schema_names
 from chord.directory.whole import UnwrittenError, write_atomically, write_in_place
-from chord.identity.lengths import Lengths
+from chord.identity.settings import NO_NUMBER, telling
 from chord.recorder import (
     EVALUATIONS,
     FAILED,
     FINISHED,
-    IN_TRAINER,
     INTERRUPTED,
-    NO_NUMBER,
     RUNNING,
     STATUS,
     read_rows,
@@ -30,22 +28,16 @@ from chord.run import RunDirectory
 from chord.signals import Signals, Stopped
 
 
-def fingerprint(cfg: DictConfig, lengths: Lengths = []) -> str:  # noqa: B006
+def fingerprint(cfg: DictConfig, lengths: Sequence[Sequence[int]] = ()) -> str:
     """A hash of everything in a configuration that can change a number, the classes included.
 
     And of the lengths that the run has had, if there were several.
     """
     values = OmegaConf.to_container(cfg, resolve=True)
     assert isinstance(values, dict)
-    for name in NO_NUMBER:
-        values.pop(name, None)
-    trainer = values.get("trainer") or {}
-    stops = trainer.get("on_nonfinite") == "stop"
-    for name in (*IN_TRAINER, *(["on_nonfinite"] if stops else [])):
-        trainer.pop(name, None)
     schemas = {k: v for k, v in schema_names(cfg).items() if k not in NO_NUMBER}
     several = [lengths] if len(lengths) > 1 else []
-    text = json.dumps([values, schemas, *several], sort_keys=True)
+    text = json.dumps([telling(values), schemas, *several], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()
 
 
