@@ -26,7 +26,8 @@ class Feedback:
       each came from. That is the policy's at the sampling temperature: at T = 1 only where
       `rollout.temperature` is 1.
     - `sft_grad_norm`: norm of the gradient of the SFT loss, not scaled by alpha, at the last
-      update that had one, which lies before this step.
+      update that had one, which lies before this step. Under a gate it is that of the gated
+      loss, in which each row has its own share.
     - `advantage_variance`, `nll_variance`, `gap`: what `gac` reads, see there.
     """
 
