@@ -45,7 +45,7 @@ def no_signal(first: Sequence[Row], last: Sequence[Row]) -> str:
         return ""
     return (
         f"no group of the last {len(last)} steps had both right and wrong answers (all right "
-        f"{right:.0%}, all wrong {wrong:.0%}), so RL teaches nothing; other problems, a larger "
+        f"{right:.0%}, all wrong {wrong:.0%}), so RL learns nothing; try other problems, a larger "
         "rollout.group_size, or more imitation first"
     )
 
@@ -57,8 +57,8 @@ def entropy(first: Sequence[Row], last: Sequence[Row]) -> str:
         return ""
     return (
         f"the entropy has fallen to {now:.2g} nats a token over the last {len(last)} steps, from "
-        f"{before:.2g}: answers hardly differ any more; objective.entropy_coef, objective.kl.coef "
-        "or a lower optimizer.lr"
+        f"{before:.2g}: answers hardly differ any more; try objective.entropy_coef, "
+        "objective.kl.coef or a lower optimizer.lr"
     )
 
 
@@ -69,7 +69,7 @@ def cut_off(first: Sequence[Row], last: Sequence[Row]) -> str:
     length = mean(last, "rollout/length")
     return (
         f"every answer of the last {len(last)} steps was cut off, at {length:.0f} tokens on "
-        "average, and scores nothing; a larger rollout.max_new_tokens, or imitation of answers "
+        "average, and scores nothing; try a larger rollout.max_new_tokens, or imitation of answers "
         "that end"
     )
 
@@ -80,8 +80,8 @@ def reward(first: Sequence[Row], last: Sequence[Row]) -> str:
     if max(row["rollout/reward_std"] for row in last) > 1e-9 or max(values) - min(values) > 1e-9:
         return ""
     return (
-        f"every answer of the last {len(last)} steps had the reward {values[-1]:g}: whether the "
-        "scorer of reward= ever says otherwise"
+        f"every answer of the last {len(last)} steps had the reward {values[-1]:g}; check "
+        "whether the scorer of reward= ever gives another"
     )
 
 

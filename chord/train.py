@@ -217,8 +217,8 @@ def checked_contents(config: TrainConfig, run: RunDirectory) -> Contents:
     where = f"resume={config.resume}"
     if run.format < 2 and now:
         print(
-            f"warning: {where}: the run is older than the hashes of files that runs keep; whether "
-            f"{', '.join(now)} have changed since it began is not known",
+            f"warning: {where}: an earlier version made the run, without hashes of its files; "
+            f"whether any has changed since it began is not known: {', '.join(now)}",
             file=sys.stderr,
         )
     refuse_changed(run.contents, now, config.allow_changed, since="the run began")

@@ -277,4 +277,4 @@ def test_a_run_of_a_newer_format_is_left_out_with_the_reason(tmp_path: Path) -> 
     (path / "run.json").write_text(json.dumps(facts | {"format": 3}))
     run, (left_out,) = read_run(path)
     assert run is None
-    assert left_out.reason == "run.json has format 3, of a newer chord; this one reads up to 2"
+    assert left_out.reason.startswith("run.json has format 3, of a newer chord; this one reads")

@@ -200,10 +200,10 @@ def test_a_change_is_refused_unless_it_is_allowed_by_name() -> None:
         refuse_changed(known, now, [], since="the run began")
     assert str(refused.value) == (
         "data.problems=p: has changed (sha256 aaaaaaaaaaaa, 1,200 bytes; now sha256 bbbbbbbbbbbb, "
-        "1,201 bytes) since the run began; put back what was there, or give "
-        "allow_changed=[data.problems] to go on with what is there now, which is put on record"
+        "1,201 bytes) since the run began; restore it, or give "
+        "allow_changed=[data.problems] to go on with it as it is now, which is recorded"
     )
-    with pytest.raises(ConfigError, match=r"^allow_changed=\[data\.problem\]: no file .* mean"):
+    with pytest.raises(ConfigError, match=r"^allow_changed=\[data\.problem\]: this .* mean"):
         refuse_changed(known, now, ["data.problem"], since="x")
 
 
@@ -235,11 +235,11 @@ def test_runs_of_other_contents_are_groups_of_their_own_and_the_reason_is_said()
     found = compare(runs)
     assert [[run.seed for run in group.runs] for group in found.groups] == [[0, 1], [2]]
     assert [group.varied["contents of data.problems"] for group in found.groups] == ["aa", "bb"]
-    reason = "files have changed between runs that name them alike, which are groups of their own: "
+    reason = "files have changed between runs, which are therefore in different groups: "
     assert f"{reason}data.problems=p.jsonl: aa (2), bb (1)" in found.notes
     # A run of old may have read either: it is of no group that it would have to choose.
     old = make_run(seed=3, settings={"data.problems": "p.jsonl"})
     assert [len(group.runs) for group in compare([*runs, old]).groups] == [2, 1, 1]
     found = compare([*runs[:2], old])
     assert [[run.seed for run in group.runs] for group in found.groups] == [[0, 1, 3]]
-    assert any(note.startswith("1 of 3 runs have no record of what") for note in found.notes)
+    assert any(note.startswith("1 of 3 runs have no hashes of their files") for note in found.notes)

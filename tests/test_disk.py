@@ -73,13 +73,13 @@ def test_a_file_for_which_there_is_no_room_is_named_and_the_former_one_is_kept(
 
     with largest_file(4_000), pytest.raises(UnwrittenError) as error:
         write()
-    assert str(error.value) == f"{path}: can't be written (File too large); nothing is left of it"
+    assert str(error.value) == f"{path}: can't be written (File too large); no part of it is left"
     assert not list(tmp_path.iterdir())
     write()
     before = path.read_bytes()
     with largest_file(4_000), pytest.raises(UnwrittenError) as error:
         write()
-    assert str(error.value).endswith("; the former one is kept")
+    assert str(error.value).endswith("; the former file is kept")
     assert path.read_bytes() == before
     assert [path] == list(tmp_path.iterdir())
 

@@ -46,8 +46,8 @@ def test_an_extra_counts_as_there_when_all_of_it_is() -> None:
         'no-such-package>=1; extra == "dev"',
     ]
     _, there, absent = machine.packages(required)
-    assert (there.mark, there.what) == (OK, "extras that are there: two")
-    assert (absent.mark, absent.what) == (NOTE, "extras that are not complete: one")
+    assert (there.mark, there.what) == (OK, "installed extras: two")
+    assert (absent.mark, absent.what) == (NOTE, "extras not installed: one")
 
 
 def test_a_checkout_that_is_not_installed_is_a_note() -> None:
@@ -157,8 +157,8 @@ def test_a_run_that_was_killed_can_go_on(run: Path) -> None:
 def test_a_run_that_is_written_into_has_to_wait(run: Path) -> None:
     with held(run, "resume"):
         found = directory(run)
-    assert "is written into by process" in found[0].what
-    assert found[-1].what == "can't be resumed while it is written into"
+    assert "is being written by process" in found[0].what
+    assert found[-1].what == "can't be resumed while another process writes it"
     assert marks(directory(run))[-1] == OK
 
 
@@ -229,4 +229,4 @@ def test_something_wrong_ends_in_exit_code_1(
     assert ended.value.code == 1
     shown = capsys.readouterr().out
     assert "  WRONG  resume=" in shown
-    assert shown.endswith("1 found to be wrong\n")
+    assert shown.endswith("1 wrong\n")

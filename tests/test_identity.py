@@ -104,9 +104,9 @@ def test_a_run_whose_files_have_changed_is_another(command: Command) -> None:
     assert command.err.startswith(f"error: model.path={model}: has changed (sha256 ")
     assert command.err.count("\n") == 1
     assert command(*grid, "seed=0,1", "resume_sweep=outputs/s") == 1
-    assert "since the run in outputs/s/0 began; put back" in command.err
+    assert "since the run in outputs/s/0 began; restore it" in command.err
     assert command("allow_changed=[model.path]", "steps=1") == 1
-    assert command.err.startswith("error: allow_changed=[model.path]: is for a run that goes on")
+    assert command.err.startswith("error: allow_changed=[model.path]: is only for a resumed run")
     assert (command.status("outputs/s/0"), facts_of(outputs / "s/0")) == (status, known)
     configuration(outputs / "s/0")
     assert command.capsys.readouterr().err.startswith(f"warning: model.path={model}: has changed")
@@ -134,7 +134,7 @@ def test_a_run_without_hashes_goes_on_with_one_warning(command: Command) -> None
     assert command("resume=one", "steps=2", own=False) == 0
     lines = [line for line in command.err.splitlines() if line.startswith("warning: resume=one: ")]
     assert len(lines) == 1
-    assert "whether model.path have changed since it began is not known" in lines[0]
+    assert "whether any has changed since it began is not known: model.path" in lines[0]
     assert (facts_of(path)["lengths"], facts_of(path)["format"]) == ([[0, 1], [1, 2]], 2)
     assert facts_of(path)["changes"][0]["before"] is None
     assert command("resume=one", own=False) == 0
@@ -274,7 +274,7 @@ def test_what_another_length_changes_is_found_by_asking_both_for_the_same_steps(
     old, new = lengthened_to(8, "schedule=linear", "optimizer.decay=constant")
     assert altered(old, new, 2) == {"alpha": pytest.approx([0.8, 0.6, 0.8, 0.4, 0.3], abs=1e-12)}
     old, new = lengthened_to(8, "schedule=step", "optimizer.decay=constant")
-    assert switched(old, new) == "RL begins at step 4, before at step 2"
+    assert switched(old, new) == "RL begins at step 4, no longer at step 2"
     assert list(altered(old, new, 2)) == ["alpha", "lr"]
     prefix = ["schedule=rl_only", "rollout=prefix_rft", "data.pairing=paired"]
     old, new = lengthened_to(8, *prefix, "optimizer.decay=constant")

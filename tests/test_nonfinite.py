@@ -95,7 +95,7 @@ def test_weights_that_have_grown_too_large_are_said_beside_the_row(small_config:
     said = cause(module, plan, advantages=torch.tensor([math.nan, 0.0, 0.0, 0.0]))
     assert said == (
         "RL branch, row 0: the advantage is nan; the policy's weight embedding.weight has grown to "
-        "2e+30: a lower optimizer.lr"
+        "2e+30: try a lower optimizer.lr"
     )
 
 
@@ -142,7 +142,7 @@ def test_a_norm_that_overflows_is_no_rows_fault(small_config: Config) -> None:
     # Squares of 1e20 overflow in float32, and each gradient is finite.
     module, plan = planned(small_config("objective=reinforce"))
     said = cause(module, plan, advantages=torch.tensor([1e22, -1e22, 1e22, -1e22]))
-    assert said.startswith("the gradient of each row is finite, their sum or its norm is not")
+    assert said.startswith("the gradient of each row is finite, but their sum or its norm is not")
     assert said.endswith("too large for float32")
 
 

@@ -72,7 +72,7 @@ def test_numbers_are_compared_as_fractions(
 
 def test_an_answer_without_a_number_costs_its_own_responses_and_not_the_run() -> None:
     numeric = Numeric()
-    with pytest.raises(ValueError, match=r"^reward=numeric: the answer 'Paris' .*; reward=text"):
+    with pytest.raises(ValueError, match=r"^reward=numeric: the answer 'Paris' .* use reward=text"):
         numeric.prepare(problem("Paris"))
     first, second = numeric.graded([problem("Paris"), problem("4")], ["4", "4"], [1, 1])
     assert (first.score, first.reward) == (0, 0)

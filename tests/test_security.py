@@ -225,7 +225,7 @@ def test_a_file_has_values_settings_and_a_search(tmp_path: Path) -> None:
 def test_a_file_does_not_say_what_is_read_or_trusted(tmp_path: Path, said: str) -> None:
     written(tmp_path, "experiment/theirs", f"# @package _global_\n{said}\n")
     error = refused(tmp_path, "experiment=theirs")
-    assert error.endswith("can't say it; give it on the command line"), error
+    assert error.endswith("can't set it; give it on the command line"), error
     assert error.startswith(said.partition(":")[0] + "="), error
 
 
@@ -385,9 +385,9 @@ def test_an_own_run_goes_on_and_a_strangers_needs_trust(tmp_path: Path, stranger
     with pytest.raises(ConfigError) as raised:
         open_run(stranger)
     assert str(raised.value) == (
-        f"{NAMED}: {stranger}/run.json names code to import, and the run is not of your making "
-        "(or was moved since); if you trust it, add trust=true (--trust for chat, doctor and "
-        "export)"
+        f"{NAMED}: {stranger}/run.json names code to import, and it is not a run that your "
+        "chord made (or it was moved or edited); if you trust it, add trust=true (--trust for "
+        "chat, doctor and export)"
     )
     assert open_run(stranger, trust=True).config.reward.function
     # Chord goes on with a trusted run, and it is this user's from then on.
@@ -482,7 +482,7 @@ def test_an_unwritable_list_is_no_reason_to_stop(
     run = run_in(tmp_path / "own", "reward=function", NAMED)
     warning = capsys.readouterr().err
     assert warning.startswith(f"warning: {tmp_path}/file/runs: can't be written (Not a directory)")
-    assert warning.endswith("goes on or is evaluated only with trust=true\n")
+    assert warning.endswith("can be resumed or evaluated only with trust=true\n")
     with pytest.raises(ConfigError, match=r"^reward\.function="):
         open_run(run)
 

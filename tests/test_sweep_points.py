@@ -168,7 +168,7 @@ def test_jobs_that_are_finished_are_not_looked_at_again(command: Command) -> Non
         (["seed=0,1", "hydra.sweep.subdir=./a//b"], "hydra.sweep.subdir=./a//b: jobs 0 (seed=0) a"),
         # The second would be a run inside a run.
         (["steps=1,2", "hydra.sweep.subdir='${when:${steps}}'"], "hydra.sweep.subdir=${when:"),
-        (["seed=0,1", "hydra.sweep.subdir=.."], "hydra.sweep.subdir=..: job 0 would leave the"),
+        (["seed=0,1", "hydra.sweep.subdir=.."], "hydra.sweep.subdir=..: job 0 would be outside"),
         (
             ["seed=0,1", "hydra.sweep.dir=s/${seed}"],
             "seed=1: hydra.sweep.dir=s/1: must be the same",

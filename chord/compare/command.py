@@ -80,7 +80,7 @@ def run(options: argparse.Namespace) -> Comparison:
     out: Path = options.out or root / FOLDER
     make_directory(out, f"{out} (--out names another)")
     if out.is_symlink() and options.out is None:
-        raise ValueError(f"{out}: is a symbolic link; --out names where to write")
+        raise ValueError(f"{out}: is a symbolic link; give --out another directory")
     refuse_links(out, str(out))
     console = Console(highlight=False)
     print_comparison(console, comparison)

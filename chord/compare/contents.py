@@ -44,13 +44,13 @@ def contents_note(runs: Sequence[Run]) -> str | None:
     if not found:
         return None
     return (
-        "files have changed between runs that name them alike, which are groups of their own: "
+        "files have changed between runs, which are therefore in different groups: "
         f"{'; '.join(found)}"
     )
 
 
 def unknown_note(runs: Sequence[Run]) -> str | None:
-    """How many runs have no record of what their files held."""
+    """How many runs have no hashes of their files."""
     names = {name for run in runs for name in run.contents}
     without = sum(any(run.contents.get(name) is None for name in names) for run in runs)
     if not names or not without:
@@ -58,6 +58,6 @@ def unknown_note(runs: Sequence[Run]) -> str | None:
     if not without:
         return None
     return (
-        f"{without} of {len(runs)} runs have no record of what their files held: whether they read "
-        "the same can't be told"
+        f"{without} of {len(runs)} runs have no hashes of their files, so whether they read the "
+        "same ones is not known"
     )

@@ -27,7 +27,7 @@ class UnwrittenError(ValueError):
         self.path, self.why = path, why
 
     def __str__(self) -> str:
-        kept = "the former one is kept" if os.path.exists(self.path) else "nothing is left of it"
+        kept = "the former file is kept" if os.path.exists(self.path) else "no part of it is left"
         return f"{self.path}: can't be written ({self.why}); {kept}"
 
 

@@ -58,7 +58,7 @@ def show(found: dict[str, list[Finding]]) -> None:
                 print(f"         -> {finding.remedy}")
         print()
     wrong = sum(finding.mark == WRONG for findings in found.values() for finding in findings)
-    print("nothing is wrong" if not wrong else f"{wrong} found to be wrong")
+    print(f"{wrong} wrong" if wrong else "nothing is wrong")
 
 
 if __name__ == "__main__":

@@ -58,9 +58,9 @@ def whose(path: Path) -> Iterator[Finding]:
     owner, known = writer(path), read_status(path)
     status, error = known.get("status"), known.get("error")
     if owner is not None:
-        yield Finding(NOTE, f"is written into by {owner}", "wait until it has ended, or end it")
+        yield Finding(NOTE, f"is being written by {owner}", "wait until it has ended, or end it")
     elif status == RUNNING:
-        yield Finding(NOTE, "the run was killed: it is 'running' on record, and nobody writes")
+        yield Finding(NOTE, "the run was killed: its status is 'running', but no process writes it")
     elif status is None:
         yield Finding(NOTE, "status.json is missing or damaged: how the run ended is not known")
     else:
@@ -79,14 +79,14 @@ def packages(run: RunDirectory) -> Iterator[Finding]:
         yield Finding(
             NOTE,
             f"was made with {', '.join(others)}",
-            "numbers differ in their last digits from here on; install those versions for the same",
+            "install those versions for the same numbers; with others the last digits differ",
         )
     else:
         yield Finding(OK, "the installed versions are those that the run was made with")
 
 
 def files(run: RunDirectory) -> Iterator[Finding]:
-    """The files that the configuration names: whether they hold what they held."""
+    """The files that the configuration names: whether they are unchanged."""
     from chord.config import TrainConfig, schema_names
     from chord.identity.contents import contents
 
@@ -96,7 +96,7 @@ def files(run: RunDirectory) -> Iterator[Finding]:
         yield Finding(WRONG, f"its configuration is refused here: {error}")
         return
     if not run.contents:
-        yield Finding(NOTE, "does not say what its files held: it is of an earlier version")
+        yield Finding(NOTE, "has no hashes of its files: an earlier version made it")
         return
     for name, content in run.contents.items():
         if name not in now:
@@ -106,10 +106,10 @@ def files(run: RunDirectory) -> Iterator[Finding]:
         yield Finding(
             WRONG,
             f"{name}={now[name]['path']} {difference(run.contents[name], now[name])}",
-            f"put back what was there, or resume with allow_changed=[{name}]",
+            f"restore it, or resume with allow_changed=[{name}]",
         )
     if not others and not set(run.contents) - set(now):
-        yield Finding(OK, f"files hold what they held: {', '.join(run.contents)}")
+        yield Finding(OK, f"unchanged files: {', '.join(run.contents)}")
 
 
 def saved(path: Path) -> tuple[int | None, list[Finding]]:
@@ -167,9 +167,9 @@ def how_to_go_on(
     """The command that goes on with the run, if nothing found so far is in the way."""
     planned, command = int(run.config.steps), f"python -m chord.train {typed('resume', run.path)}"
     if any(finding.mark == WRONG for finding in found) or completed is None:
-        yield Finding(NOTE, "can't be resumed before what is wrong has been mended")
+        yield Finding(NOTE, "can't be resumed until what is wrong has been fixed")
     elif writer(run.path) is not None:
-        yield Finding(NOTE, "can't be resumed while it is written into")
+        yield Finding(NOTE, "can't be resumed while another process writes it")
     elif completed < planned:
         what = f"can be resumed: {planned - completed} of {planned} train steps are left"
         yield Finding(OK, what, command)

@@ -74,10 +74,10 @@ def packages(required: Sequence[str]) -> list[Finding]:
         parts = [each for each in wanted if each not in always and _of(each, extra)]
         (absent if any(_unmet(each) for each in parts) else there).append(extra)
     if there:
-        found.append(Finding(OK, f"extras that are there: {', '.join(there)}"))
+        found.append(Finding(OK, f"installed extras: {', '.join(there)}"))
     if absent:
-        remedy = f"pip install '{DISTRIBUTION}[{absent[0]}]', where it is needed"
-        found.append(Finding(NOTE, f"extras that are not complete: {', '.join(absent)}", remedy))
+        remedy = f"pip install '{DISTRIBUTION}[{absent[0]}]' if you need it"
+        found.append(Finding(NOTE, f"extras not installed: {', '.join(absent)}", remedy))
     return found
 
 
@@ -110,7 +110,7 @@ def processors() -> list[Finding]:
     usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else there
     advice = "threads=1 gives the same numbers everywhere, so a run uses one unless told otherwise"
     if usable < there:
-        remedy = f"give threads of at most {usable}"
+        remedy = f"set threads to at most {usable}"
         return [Finding(NOTE, f"{there} processors, {usable} of them for this process", remedy)]
     return [Finding(OK, f"{there} processors; {advice}")]
 
@@ -124,7 +124,7 @@ def devices() -> list[Finding]:
         names = [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
         return [Finding(OK, f"{build} with {len(names)} GPUs: {', '.join(names)}")]
     why = "built without CUDA" if torch.version.cuda is None else "which finds no GPU"
-    return [Finding(OK, f"{build}, {why}: trainer=cpu is what can be used")]
+    return [Finding(OK, f"{build}, {why}: only trainer=cpu can be used")]
 
 
 def disk(outputs: Path) -> list[Finding]:
@@ -139,7 +139,7 @@ def _place(path: Path, content: str) -> Iterator[Finding]:
     free = shutil.disk_usage(there).free
     what = f"{content} are written below {path}, {free / 1e9:,.1f} GB free"
     if not os.access(there, os.W_OK):
-        yield Finding(WRONG, f"{there} can't be written into, and {content} go below {path}")
+        yield Finding(WRONG, f"{there} is not writable, and {content} go below {path}")
     elif free < LEAST_FREE:
         yield Finding(WRONG, what, "make room, or name another place with hydra.run.dir=DIR")
     else:

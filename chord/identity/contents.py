@@ -130,13 +130,13 @@ def refuse_changed(
     for name in allowed:
         if name not in {*known, *now}:
             raise ConfigError(
-                f"allow_changed=[{name}]: no file of this run is named by it"
+                f"allow_changed=[{name}]: this run has no file under that setting"
                 f"{suggest(name, {*known, *now})}"
             )
     for name in changed(known, now):
         if name not in allowed:
             raise ConfigError(
                 f"{name}={now[name]['path']}: {difference(known[name], now[name])} since {since}; "
-                f"put back what was there, or give allow_changed=[{name}] to go on with what is "
-                "there now, which is put on record"
+                f"restore it, or give allow_changed=[{name}] to go on with it as it is now, which "
+                "is recorded"
             )

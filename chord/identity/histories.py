@@ -95,7 +95,7 @@ def newer_format(facts: Mapping[str, Any]) -> str | None:
     known = facts.get("format", 1)
     if isinstance(known, int) and known <= FORMAT:
         return None
-    return f"run.json has format {known}, of a newer chord; this one reads up to {FORMAT}"
+    return f"run.json has format {known}, of a newer chord; this one reads formats up to {FORMAT}"
 
 
 def _of(setting: str, changes: Any) -> list[Mapping[str, Any]]:

@@ -104,7 +104,7 @@ def switched(old: TrainConfig, new: TrainConfig) -> str | None:
     if not (isinstance(old.schedule, Step) and isinstance(new.schedule, Step)):
         return None
     before, after = old.schedule.switch, new.schedule.switch
-    return None if before == after else f"RL begins at step {after}, before at step {before}"
+    return None if before == after else f"RL begins at step {after}, no longer at step {before}"
 
 
 def _in_course(name: str) -> bool:

@@ -84,11 +84,11 @@ def find_cause(
         return f"{found.branch} branch, row {found.row}: {found.wrong}{large}", traces
     norms = [trace.norm for trace in traces if trace.norm is not None]
     if not norms:
-        return "each row's loss is finite; a gradient is not", traces
+        return "the loss of each row is finite, but a gradient is not", traces
     kind = str(models.dtype).removeprefix("torch.")
     return (
-        "the gradient of each row is finite, their sum or its norm is not (the largest of a row is "
-        f"{max(norms):.3g}): too large for {kind}",
+        "the gradient of each row is finite, but their sum or its norm is not (the largest of a "
+        f"row is {max(norms):.3g}): too large for {kind}",
         traces,
     )
 
@@ -112,7 +112,7 @@ def large_weight(model: nn.Module) -> str:
     name = max(sizes, key=lambda each: sizes[each], default="")
     if not name or sizes[name] < LARGE:
         return ""
-    return f"; the policy's weight {name} has grown to {sizes[name]:.3g}: a lower optimizer.lr"
+    return f"; the policy's weight {name} has grown to {sizes[name]:.3g}: try a lower optimizer.lr"
 
 
 def bad_state(optimizer: torch.optim.Optimizer, names: Mapping[int, str]) -> str:

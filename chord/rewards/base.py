@@ -64,8 +64,9 @@ class ScorerError(ValueError):
     def __str__(self) -> str:
         count, reason = self.args
         return (
-            f"{self.setting}.on_failures=stop: at each of the first {count} answers the scorer "
-            f"failed, at the first because {reason}; count goes on with all such answers at 0"
+            f"{self.setting}.on_failures=stop: the scorer failed at each of the first {count} "
+            f"answers, at the first one because {reason}; count goes on and "
+            "scores such answers 0"
         )
 
 

@@ -41,7 +41,7 @@ class Numeric(Reward):
         if right is None:
             raise ValueError(
                 f"reward=numeric: the answer {problem.answer!r:.60} of a problem is not one number "
-                "in a form that is read; reward=text compares texts"
+                "in a documented form; use reward=text to compare texts"
             )
         return right
 

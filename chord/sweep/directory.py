@@ -117,8 +117,8 @@ def refuse_shared(points: Sequence[Point], subdir: str) -> None:
         place = os.path.normpath(point.directory)
         if place.startswith((os.pardir, os.sep)) or place == os.curdir:
             raise ConfigError(
-                f"hydra.sweep.subdir={subdir}: job {point.number} would leave the sweep's "
-                f"directory, in {point.directory}; leave it at ${{hydra.job.num}}"
+                f"hydra.sweep.subdir={subdir}: job {point.number} would be outside the "
+                f"sweep's directory, in {point.directory}; use ${{hydra.job.num}}"
             )
         other = taken.setdefault(place, point)
         if other is not point:
@@ -135,7 +135,7 @@ def _share(subdir: str, one: Point, other: Point, place: str) -> str:
     )
     return (
         f"hydra.sweep.subdir={subdir}: jobs {jobs} would share the directory {place}; name all "
-        "settings that vary, or leave it at ${hydra.job.num}"
+        "settings that vary, or use ${hydra.job.num}"
     )
 
 
@@ -181,8 +181,8 @@ def equal_run(point: Point, runs: Sequence[Path]) -> Path | None:
             continue
         if missing := now.keys() - known.keys():
             print(
-                f"warning: {name_of(path)} counts as equal to job {point.number}; whether "
-                f"{', '.join(sorted(missing))} held the same is not on its record",
+                f"warning: {name_of(path)} counts as equal to job {point.number}, but "
+                f"has no hashes of {', '.join(sorted(missing))}: whether these differ is not known",
                 file=sys.stderr,
             )
         return path

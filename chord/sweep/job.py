@@ -61,7 +61,7 @@ def refuse_resume_settings(cfg: DictConfig) -> None:
     """Only a run that goes on can have files that have changed."""
     if cfg.allow_changed and cfg.resume is None:
         given = ",".join(cfg.allow_changed)
-        raise ConfigError(f"allow_changed=[{given}]: is for a run that goes on; give resume=RUN")
+        raise ConfigError(f"allow_changed=[{given}]: is only for a resumed run; give resume=RUN")
 
 
 def refuse_sweep_settings(cfg: DictConfig) -> None:

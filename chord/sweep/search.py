@@ -117,7 +117,7 @@ class Study:
                 if not may_choose(name, str(value), space, conditional):
                     raise ConfigError(
                         f"hydra.sweeper.study={self.settings.study}: trial {trial.number} has "
-                        f"{name}={value}, which is nothing that this search varies"
+                        f"{name}={value}, which this search does not vary"
                     )
 
     def taken(self) -> int:

@@ -94,7 +94,7 @@ def check_content(file: str, content: Mapping[Any, Any]) -> None:
     for name in COMMAND_LINE:
         if content.get(name) not in (None, False):
             raise ConfigError(
-                f"{name}={content[name]}: {file} can't say it; give it on the command line"
+                f"{name}={content[name]}: {file} can't set it; give it on the command line"
             )
     for key, text in leaves(content):
         check_text(file, key, text)
@@ -177,8 +177,8 @@ def _check_searched(file: str, where: str, name: object, text: object) -> None:
 
 def _refuse_hydra(file: str, said: str) -> NoReturn:
     raise ConfigError(
-        f"{said}: {file} can't set it; of hydra a file may have a search (hydra.sweeper), and the "
-        "rest belongs on the command line"
+        f"{said}: {file} can't set it; of Hydra's settings a file can set only a search "
+        "(hydra.sweeper); give the others on the command line"
     )
 
 

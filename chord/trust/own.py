@@ -45,8 +45,8 @@ def remember(run: Path, facts: Mapping[str, Any], config: DictConfig) -> None:
     except (OSError, UnwrittenError) as error:
         why = error.why if isinstance(error, UnwrittenError) else str(error.strerror)
         print(
-            f"warning: {entry.parent}: can't be written ({why}), so that {run}, which names code "
-            "to import, goes on or is evaluated only with trust=true",
+            f"warning: {entry.parent}: can't be written ({why}), so {run}, which names code to "
+            "import, can be resumed or evaluated only with trust=true",
             file=sys.stderr,
         )
 
@@ -81,6 +81,6 @@ def check_code(run: Path, config: DictConfig) -> None:
 
 def _otherwise() -> str:
     return (
-        "and the run is not of your making (or was moved since); if you trust it, add trust=true "
-        "(--trust for chat, doctor and export)"
+        "and it is not a run that your chord made (or it was moved or edited); if you trust it, "
+        "add trust=true (--trust for chat, doctor and export)"
     )

@@ -28,9 +28,9 @@ def refuse_settings_here() -> None:
             if name in NAMES or (name == "base_url" and (given or value.rstrip("/") in own)):
                 continue
             raise ValueError(
-                f"{name}={value}: {file} of the current directory can't say it, because W&B sends "
-                f"runs and the API key by it; give WANDB_{name.upper()} in the environment if you "
-                "want it, and remove the line"
+                f"{name}={value}: {file} of the current directory can't set it, because it says "
+                f"where W&B sends runs and the API key; if you want it, set WANDB_{name.upper()} "
+                "in the environment and remove the line"
             )
 
 
