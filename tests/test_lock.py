@@ -164,7 +164,7 @@ def test_commands_of_one_second_have_directories_of_their_own(
 ) -> None:
     taken: list[str] = []
 
-    def train(config: object, run: RunDirectory) -> None:
+    def train(config: object, run: RunDirectory, *more: object) -> None:
         taken.append(os.path.relpath(run.path, command.where))
         with pytest.raises(ConfigError, match=US):
             Hold(run.path, "x")

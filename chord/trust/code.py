@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Glob
 from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
@@ -123,6 +124,8 @@ def values(typed: Sequence[str]) -> dict[str, set[str]]:
     parser = OverridesParser.create()
     for override in parser.parse_overrides(list(typed)):
         setting = override.package or override.key_or_group
+        if isinstance(override.value(), Glob):
+            continue  # whatever files there are: it names none of them
         if override.is_sweep_override() and override.is_discrete_sweep():
             each = [f"x={value}" for value in override.sweep_string_iterator()]
             for choice in parser.parse_overrides(each):
