@@ -38,6 +38,7 @@ from chord.evaluate import evaluate_run
 from chord.identity.frozen import literal
 from chord.models.hf.config import HFModel
 from chord.models.hf.source import find
+from chord.replay.command import replay
 from chord.run import RunDirectory, open_run, resume_run
 from chord.sweep.space import Choice, Range, Space, may_choose
 from chord.tracking.wandb import unreachable
@@ -387,7 +388,7 @@ def test_an_own_run_goes_on_and_a_strangers_needs_trust(tmp_path: Path, stranger
     assert str(raised.value) == (
         f"{NAMED}: {stranger}/run.json names code to import, and it is not a run that your "
         "chord made (or it was moved or edited); if you trust it, add trust=true (--trust for "
-        "chat, doctor and export)"
+        "chat, doctor, export and replay)"
     )
     assert open_run(stranger, trust=True).config.reward.function
     # Chord goes on with a trusted run, and it is this user's from then on.
@@ -451,7 +452,7 @@ def test_a_run_that_names_no_code_is_read_from_everywhere(tmp_path: Path) -> Non
 
 
 def test_every_command_that_reads_a_run_asks(
-    stranger: Path, capsys: pytest.CaptureFixture[str]
+    stranger: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with pytest.raises(ConfigError, match=r"^reward\.function="):
         resume_run(stranger, compose_config(), [f"resume={stranger}"])
@@ -471,6 +472,13 @@ def test_every_command_that_reads_a_run_asks(
         with pytest.raises(SystemExit):
             command([*arguments, "--trust"])
         assert "neither a final model" in capsys.readouterr().err
+    # A step that was kept is read before; building data and models is what would import.
+    monkeypatch.setattr("chord.replay.step.load_step", lambda _: (None, {}))
+    monkeypatch.setattr("chord.build.build_data", lambda _: pytest.fail("built"))
+    with pytest.raises(ConfigError, match=r"^reward\.function="):
+        replay(stranger)
+    with pytest.raises(pytest.fail.Exception, match="built"):
+        replay(stranger, trust=True)
     assert "chord_test_stranger" not in sys.modules
 
 

@@ -25,6 +25,9 @@ def parser() -> argparse.ArgumentParser:
     options = argparse.ArgumentParser(prog="python -m chord.replay", description=__doc__)
     options.add_argument("run", type=Path, metavar="RUN", help="a run directory")
     options.add_argument("--all", action="store_true", help="every row, not only the wrong ones")
+    options.add_argument(
+        "--trust", action="store_true", help="import the code that a run from elsewhere names"
+    )
     return options
 
 
@@ -32,10 +35,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Entry point of `chord-replay`."""
     options = parser().parse_args(arguments)
     with readable_errors():
-        replay(options.run, everything=options.all)
+        replay(options.run, everything=options.all, trust=options.trust)
 
 
-def replay(path: Path, *, everything: bool = False) -> None:
+def replay(path: Path, *, everything: bool = False, trust: bool = False) -> None:
     """Print the cause and the rows; raises ValueError where the run keeps no such step."""
     import torch
     from rich.console import Console
@@ -48,7 +51,7 @@ def replay(path: Path, *, everything: bool = False) -> None:
     from chord.run import configuration
 
     step, weights = load_step(path)
-    config = configuration(path)
+    config = configuration(path, trust=trust)
     torch.set_num_threads(config.threads)
     data = build_data(config)
     try:

@@ -82,5 +82,5 @@ def check_code(run: Path, config: DictConfig) -> None:
 def _otherwise() -> str:
     return (
         "and it is not a run that your chord made (or it was moved or edited); if you trust it, "
-        "add trust=true (--trust for chat, doctor and export)"
+        "add trust=true (--trust for chat, doctor, export and replay)"
     )
