@@ -27,7 +27,7 @@ AS_BEFORE: Mapping[str, object] = {"trainer.on_nonfinite": "stop", "rollout.corr
 """Settings that came later than the first runs, with the value at which runs are as they were."""
 
 
-def telling(settings: Mapping[str, Any], group: str = "") -> dict[str, Any]:
+def telling(settings: Mapping[Any, Any], group: str = "") -> dict[str, Any]:
     """The resolved settings without those that make no other run."""
     found: dict[str, Any] = {}
     for key, value in settings.items():
