@@ -82,7 +82,7 @@ def stale_samples(config: TrainConfig) -> str | None:
     REINFORCE++ add without a ratio to several updates on a batch. None where nothing would.
     """
     updates, target = config.rollout.updates, config.target
-    shares = [config.mix(alpha) for alpha in alphas(config)]
+    shares = [config.mix(alpha) for alpha in config.schedule.values(config.steps)]
     reinforces = config.gate.needs_experts or any(share.rl > 0 for share in shares)
     distils = target.own_share > 0 and any(share.sft > 0 for share in shares)
     both = any(share.sft > 0 and share.rl > 0 for share in shares)
@@ -105,15 +105,6 @@ def stale_samples(config: TrainConfig) -> str | None:
             "target.estimator=exact or optimizer@sft_optimizer=null"
         )
     return None
-
-
-def alphas(config: TrainConfig) -> list[float]:
-    """Values that alpha may take: all of the run, or the ends and the middle of a controller's."""
-    schedule = config.schedule
-    if not schedule.needs:
-        return [schedule(step) for step in range(config.steps)]
-    low, high = schedule.bounds(config.steps)
-    return [low, (low + high) / 2, high]
 
 
 def imitates_experts(config: TrainConfig) -> bool:

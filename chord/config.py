@@ -7,6 +7,7 @@ import os
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field, fields, is_dataclass
+from decimal import Decimal
 from pathlib import Path
 from typing import Any, TypeVar, get_type_hints
 
@@ -197,6 +198,7 @@ def parse(cfg: DictConfig, root: type[T]) -> T:
     """
     reject_missing(cfg)
     reject_unknown(cfg)
+    reject_endless(OmegaConf.to_container(cfg, resolve=True))
     if "steps" in cfg and cfg.steps < 1:
         # Before the options that derive their own length from it, and would be named instead.
         raise ConfigError(f"steps={cfg.steps}: must be at least 1")
@@ -249,6 +251,17 @@ def reject_unknown(cfg: DictConfig, path: str = "") -> None:
         node = cfg._get_node(key)
         if isinstance(node, DictConfig) and not node._is_none():
             reject_unknown(node, full)
+
+
+def reject_endless(values: Any, path: str = "") -> None:
+    """A whole number beyond 64 bits counts nothing, and arithmetic can't take it."""
+    if isinstance(values, int) and abs(values) >= 2**63:
+        shown = f"{Decimal(values):.1e}"
+        raise ConfigError(f"{path}={shown}: must be a whole number below 2**63")
+    for key, value in values.items() if isinstance(values, dict) else ():
+        reject_endless(value, f"{path}.{key}".removeprefix("."))
+    for place, value in enumerate(values) if isinstance(values, list) else ():
+        reject_endless(value, f"{path}[{place}]")
 
 
 def suggest(name: str, allowed: Iterable[str]) -> str:

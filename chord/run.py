@@ -8,6 +8,8 @@ import platform
 import re
 import shlex
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -25,6 +27,7 @@ from chord.identity.histories import (
     Contents,
     changed,
     changes_at,
+    check_change,
     difference,
     named_versions,
     newer_format,
@@ -99,7 +102,8 @@ class RunDirectory:
 
     def checked(self) -> TrainConfig:
         """The checked configuration, whose files are found from every directory."""
-        return parse(_located(self.config, self.started_in), TrainConfig)
+        with nullcontext() if self.config.resume is None else _reading(self.path):
+            return parse(_located(self.config, self.started_in), TrainConfig)
 
     def of_length(self, steps: int) -> RunDirectory:
         """The same run with another number of steps."""
@@ -210,10 +214,8 @@ def open_run(path: Path, *, trust: bool = False) -> RunDirectory:
         run.lengths = [[int(each) for each in pair] for pair in known.get("lengths", ())]
         run.lengths = run.lengths or [[0, config.steps]]
         run.contents, run.changes = dict(known.get("contents", {})), list(known.get("changes", ()))
-        [
-            (int(each["step"]), each["setting"], each["before"], each["after"])
-            for each in run.changes
-        ]
+        for change in run.changes:
+            check_change(change)
         run.versions = dict(known.get("versions", {}))
         run.format, run.placed = known.get("format", 1), placed(config)
         run.expressions = known.get("expressions", {}) | calls
@@ -240,15 +242,22 @@ def configuration(path: Path, *, trust: bool = False) -> TrainConfig:
     """The checked configuration of a run to look at, which may be of a larger machine."""
     run = open_run(path, trust=trust)
     run.config.threads = min(run.config.threads, os.cpu_count() or 1)
-    try:
+    with _reading(path):
         config = run.checked()
         now = contents(config, schema_names(run.config))
-    except _MISFITS as error:
-        raise ConfigError(f"{path}: run.json can't be read ({first_line(error)})") from error
     for name in changed(run.contents, now):
         said = difference(run.contents[name], now[name])
         print(f"warning: {name}={now[name]['path']}: {said} since the run", file=sys.stderr)
     return config
+
+
+@contextmanager
+def _reading(path: Path) -> Iterator[None]:
+    """Raise `ConfigError` for what values that no run has written do to the checks."""
+    try:
+        yield
+    except _MISFITS as error:
+        raise ConfigError(f"{path}: run.json can't be read ({first_line(error)})") from error
 
 
 def _located(config: DictConfig, start: Path) -> DictConfig:
@@ -262,9 +271,10 @@ def _located(config: DictConfig, start: Path) -> DictConfig:
     for name in FILES:
         value = OmegaConf.select(located, name)
         if isinstance(value, str):
-            OmegaConf.update(located, name, _absolute(value, start))
+            OmegaConf.update(located, name, literal(_absolute(value, start)))
         elif value is not None:
-            OmegaConf.update(located, name, [_absolute(each, start) for each in value])
+            files = [literal(_absolute(each, start)) for each in value]
+            OmegaConf.update(located, name, files)
     return located
 
 

@@ -215,6 +215,9 @@ def test_lengths_are_those_of_the_texts(paths: tuple[Path, Path]) -> None:
     data = corpus(*paths)
     prompts = sorted(len(problem.prompt) for problem in (data.problems(0, 0, len(data.rl))))
     assert data.longest_prompt == max(len(row["problem"]) for row in ROWS)
+    assert data.longest_pair == max(
+        len(pair.problem.prompt) + len(pair.response) + 1 for pair in data.expert_pairs
+    )
     assert f"most {max(prompts)}" in data.report()[-1]
     assert f"median {np.median(prompts):.0f}" in data.report()[-1]
 

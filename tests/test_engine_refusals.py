@@ -13,6 +13,7 @@ import pytest
 from conftest import SMALL, compose_config, small_composed
 from vllm_stub import INFO, Stub, serving
 
+from chord.build import build_data
 from chord.config import ConfigError, TrainConfig, parse
 from chord.run import RunDirectory
 from chord.train import train
@@ -81,6 +82,28 @@ def test_a_server_that_will_not_do_is_refused_in_one_sentence(
     assert refusal(config, tmp_path / "run") == (
         f"{begins}start it with --logprobs-mode processed_logprobs for rollout.temperature=0.7"
     )
+
+
+@pytest.mark.parametrize("prefix", ["none", "staged"])
+def test_the_engine_has_room_for_a_prefix_that_is_longer_than_an_answer(
+    stub: tuple[str, Stub], small_config: Callable[..., TrainConfig], tmp_path: Path, prefix: str
+) -> None:
+    stub[1].takes_weights(context=8)
+    config = small_config(
+        "rollout=vllm", f"rollout.server={stub[0]}", "data=testbed_paired", "rollout.group_size=4",
+        "rollout.max_new_tokens=2", "evaluation.max_new_tokens=2", f"rollout.prefix={prefix}",
+    )  # fmt: skip
+    data = build_data(config)
+    # An expert's answer but for its end token, and the one token that every answer has; without
+    # prefixes two tokens, and one for safety.
+    longest = max(
+        len(pair.problem.prompt) + len(data.tokenizer.response(pair)[0])
+        for pair in data.expert_pairs
+    )
+    assert longest > data.longest_prompt + 3
+    room = data.longest_prompt + 3 if prefix == "none" else longest
+    told = refusal(config, tmp_path / "run")
+    assert told.startswith(f"rollout.server={stub[0]}: start it with --max-model-len {room} or")
 
 
 def test_a_directory_that_cannot_be_written_is_said_before_the_run(

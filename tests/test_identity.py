@@ -249,6 +249,15 @@ def test_calls_are_frozen_and_references_are_not(monkeypatch: pytest.MonkeyPatch
     config.steps = 4
     assert (config.call, config.list, config.default) == ("xb", [4, "b"], "3")
     assert config.deep == {"both": "b3", "select": 4, "none": None}
+    # A name that is put together may be that of any resolver; one of a setting is a reference.
+    monkeypatch.setenv("A", "b")
+    named = {"how": "oc.env", "part": "env", "call": "${${how}:A}", "half": "${oc.${part}:A}",
+             "of": {"oc": 1}, "setting": "${of.${word}}", "word": "oc"}  # fmt: skip
+    together, calls = freeze(OmegaConf.create(named))
+    assert calls == {"call": "${${how}:A}", "half": "${oc.${part}:A}"}
+    monkeypatch.delenv("A")
+    together.of.oc = 2
+    assert (together.call, together.half, together.setting) == ("b", "b", 2)
     # What was, where that is known.
     was, _ = freeze(OmegaConf.create(text), lambda: {"call": "old", "list": [0, "o"], "default": 1,
                                                     "deep": {"both": "o"}})  # fmt: skip

@@ -229,6 +229,36 @@ def test_a_directory_that_is_no_run_is_named(tmp_path: Path) -> None:
         open_run(tmp_path)
 
 
+def test_a_path_that_looks_like_a_reference_is_found_from_elsewhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "p${x}.jsonl").touch()
+    composed = compose_config("data=jsonl", "schedule=rl_only", r"data.problems='p\${x}.jsonl'")
+    assert composed.data.problems == "p${x}.jsonl"
+    RunDirectory(tmp_path / "run", composed, "run", started_in=tmp_path).write()
+    monkeypatch.chdir(tmp_path / "run")
+    found = open_run(Path()).checked().data
+    assert operator.attrgetter("problems")(found) == str(tmp_path / "p${x}.jsonl")
+
+
+@pytest.mark.parametrize("setting", ["steps", "rollout.problems", "seed"])
+def test_an_absurd_number_in_a_runs_record_is_one_sentence(
+    small_models: Path, tmp_path: Path, setting: str
+) -> None:
+    path, number = tmp_path / "run", "1" + 400 * "0"
+    composed = small_composed(small_models, "schedule=cosine")
+    RunDirectory(path, composed, "run").write()
+    record = json.loads((path / "run.json").read_text())
+    *groups, last = setting.split(".")
+    node = record["config"]
+    for group in groups:
+        node = node[group]
+    node[last] = int(number)
+    (path / "run.json").write_text(json.dumps(record))
+    with pytest.raises(ConfigError, match=rf"^{setting}=1\.0e\+400: must be a whole number below"):
+        resume_run(path, compose_config(), []).checked()
+
+
 def test_a_directory_that_holds_a_run_is_not_run_over(small_models: Path, tmp_path: Path) -> None:
     start(small_models, tmp_path / "run")
     with pytest.raises(ConfigError, match="already holds a run"):

@@ -98,6 +98,10 @@ SECOND = "target=reverse_kl optimizer@sft_optimizer=adamw"
         (OWN, "rollout.updates=2: target.estimator=sampled has no"),
         (f"{OWN} schedule=sft_only", "use target.estimator=exact or rollout.updates=1"),
         (SECOND, "optimizer@sft_optimizer=adamw: its step comes after RL's"),
+        (
+            f"{SECOND} schedule=gradient_ratio schedule.draw=false",
+            "use target.estimator=exact or optimizer@sft_optimizer",
+        ),
         (f"{SECOND} schedule=reward_gap", "use target.estimator=exact or optimizer@sft_optimizer"),
     ],
 )
@@ -130,6 +134,10 @@ def test_what_would_be_biased_is_refused_before_training(
         # One branch a step: nothing has moved in between.
         f"{SECOND} schedule=periodic",
         f"{SECOND} schedule=sft_only",
+        f"{SECOND} schedule=gradient_ratio",
+        # The warm-up is all of the run, and of imitation alone.
+        f"{SECOND} schedule=gradient_ratio schedule.draw=false schedule.warmup=500",
+        f"{SECOND} schedule=entropy schedule.low=1 schedule.high=1 schedule.initial=1",
     ],
 )
 def test_what_is_not_biased_is_not_refused(small_config: Build, settings: str) -> None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from chord.data.batch import Pair, Problem, Tokenizer
+from chord.data.batch import Pair, Problem, Tokenizer, whole_length
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -103,6 +103,11 @@ class Data(ABC):
     def longest_prompt(self) -> int:
         """Tokens of the longest prompt of all parts and skills."""
 
+    @property
+    def longest_pair(self) -> int:
+        """Tokens of the longest expert answer with its prompt; 0 where there is none."""
+        return max((whole_length(self.tokenizer, pair) for pair in self.expert_pairs), default=0)
+
     @abstractmethod
     def problems(self, step: int, seed: int, n: int) -> list[Problem]:
         """The first `n` RL problems of a train step; more of them when more are asked for."""
@@ -148,10 +153,7 @@ class Data(ABC):
 
         Raises ValueError naming the setting that says how much is to fit.
         """
-        longest = 0
-        for pair in self.expert_pairs:
-            response, _ = self.tokenizer.response(pair)
-            longest = max(longest, len(self.tokenizer.prompt(pair.problem)) + len(response))
+        longest = self.longest_pair
         if longest > room.context:
             raise ValueError(
                 f"data.expert_pairs={len(self.expert_pairs)}: the longest has {longest} tokens, "

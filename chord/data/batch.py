@@ -98,6 +98,11 @@ class Tokenizer(Protocol):
         ...
 
 
+def whole_length(tokenizer: Tokenizer, pair: Pair) -> int:
+    """Tokens of a prompt and the expert's answer."""
+    return len(tokenizer.prompt(pair.problem)) + len(tokenizer.response(pair)[0])
+
+
 @dataclass
 class TokenBatch:
     """B right-padded sequences of prompt and response, L tokens wide.

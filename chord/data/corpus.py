@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from chord.data.base import SPLITS, Data, Room
-from chord.data.batch import Pair, Problem, Tokenizer
+from chord.data.batch import Pair, Problem, Tokenizer, whole_length
 from chord.data.fields import Fields
 from chord.data.lengths import sift, statistics
 from chord.data.split import Shares
@@ -66,6 +66,18 @@ class Corpus(Data):
             most = rows[np.argsort(-sizes, kind="stable")][:count]
             found += [len(self.tokenizer.prompt(problems.problem(int(row)))) for row in most]
         return max(found)
+
+    @property
+    def longest_pair(self) -> int:
+        """Most tokens of an expert answer with its prompt, read off as those of a prompt are."""
+        if self.experts is None:
+            return 0
+        rows = self.expert_pairs.rows
+        sizes = self.experts.whole_sizes[rows]
+        count = LONGEST + int((sizes >= UNKNOWN).sum())
+        most = rows[np.argsort(-sizes, kind="stable")][:count]
+        pairs = (self.experts.pair(int(row)) for row in most)
+        return max((whole_length(self.tokenizer, pair) for pair in pairs), default=0)
 
     def problems(self, step: int, seed: int, n: int) -> list[Problem]:
         """The RL problems of a train step: distinct, until there are no others."""

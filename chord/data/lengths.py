@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from chord.data.base import SPLITS, Room
-from chord.data.batch import Pair, Problem, Tokenizer
+from chord.data.batch import Problem, Tokenizer, whole_length
 from chord.data.files import Rows
 from chord.data.tables import Experts, Numbers, Problems
 
@@ -119,11 +119,6 @@ def _checked(
         f"{len(long)} of {len(rows)} {what} of {source.name} have {why.format(most)}; the first is "
         f"{source.where(first)} with {lengths[first]}",
     )
-
-
-def whole_length(tokenizer: Tokenizer, pair: Pair) -> int:
-    """Tokens of a prompt and the expert's answer."""
-    return len(tokenizer.prompt(pair.problem)) + len(tokenizer.response(pair)[0])
 
 
 def statistics(corpus: Corpus) -> str:

@@ -11,10 +11,10 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from omegaconf import DictConfig, ListConfig, OmegaConf, flag_override
+from omegaconf.grammar_parser import parse
 
 REFERENCES = ("oc.select", "oc.deprecated", "oc.dict.keys", "oc.dict.values")
 """Resolvers that read settings alone."""
-_CALL = re.compile(r"(?<!\\)\$\{\s*([\w.]+)\s*:")
 
 Node = DictConfig | ListConfig
 
@@ -47,13 +47,24 @@ def literal(text: str) -> str:
     return re.sub(r"(\\*)\$\{", lambda found: found[1] * 2 + r"\${", text)
 
 
+def called(text: str) -> Iterator[str]:
+    """The resolvers that a value calls, in whatever calls or references; `${a}` for one whose name
+    is put together: `${${a}:X}`."""
+    unseen: list[Any] = [parse(text)]
+    while unseen:
+        node = unseen.pop()
+        if type(node).__name__ == "InterpolationResolverContext":
+            yield node.resolverName().getText()
+        unseen += getattr(node, "children", None) or []
+
+
 def _calls(node: Node, path: tuple[str | int, ...]) -> Iterator[tuple[tuple[str | int, ...], str]]:
     keys: Any = range(len(node)) if isinstance(node, ListConfig) else list(node)
     for key in keys:
         child: Any = node._get_node(key)
         if OmegaConf.is_interpolation(node, key):
             text = str(child._value())
-            if any(name not in REFERENCES for name in _CALL.findall(text)):
+            if any(name not in REFERENCES for name in called(text)):
                 yield (*path, key), text
         elif OmegaConf.is_config(child) and not (child._is_none() or child._is_missing()):
             yield from _calls(child, (*path, key))

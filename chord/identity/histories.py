@@ -65,6 +65,13 @@ def changes_at(
     return kept
 
 
+def check_change(change: Any) -> None:
+    """Raise KeyError, TypeError or ValueError for what is no entry of a run's changes."""
+    int(change["step"])
+    for name in ("setting", "before", "after"):
+        change[name]
+
+
 def named_versions(
     versions: Mapping[str, str], among: Mapping[str, str] | None = None
 ) -> dict[str, str]:

@@ -86,8 +86,12 @@ class Schedule(ABC):
 
     def bounds(self, steps: int) -> tuple[float, float]:
         """The lowest and the highest alpha it may take in a run of `steps`."""
-        alphas = [self(step) for step in range(steps)]
+        alphas = self.values(steps)
         return min(alphas), max(alphas)
+
+    def values(self, steps: int) -> list[float]:
+        """Each alpha of a run of `steps`."""
+        return [self(step) for step in range(steps)]
 
 
 @dataclass(kw_only=True)
@@ -105,6 +109,11 @@ class Controller(Schedule):
     @abstractmethod
     def bounds(self, steps: int) -> tuple[float, float]:
         """The range of alpha, whatever the feedback."""
+
+    def values(self, steps: int) -> list[float]:
+        """Values that stand for all that alpha may have: the ends of its range and the middle."""
+        low, high = self.bounds(steps)
+        return [low, (low + high) / 2, high]
 
 
 def value_of(state: Mapping[str, float], name: str, *, otherwise: float) -> float:

@@ -166,3 +166,9 @@ class GradientRatio(Controller):
 
     def bounds(self, steps: int) -> tuple[float, float]:
         return 0.0, 1.0
+
+    def values(self, steps: int) -> list[float]:
+        if steps <= self.switch:
+            return [1.0]
+        # A draw takes one branch or the other.
+        return [0.0, 1.0] if self.draw else super().values(steps)

@@ -68,7 +68,11 @@ def start_engine(engine: Engine, data: Data, policy: Policy, *, answering: bool 
     """Make it ready; where it is `answering`, give it the weights and let it answer once."""
     assert isinstance(engine, Foreign)
     # A prefix may leave no room for the one token that every answer has.
-    engine.start(policy, longest=data.longest_prompt + engine.config.max_new_tokens + 1)
+    longest = data.longest_prompt + engine.config.max_new_tokens + 1
+    if engine.config.prefix != "none":
+        # Or be longer than any answer of the policy: as long as the expert's but for its end.
+        longest = max(longest, data.longest_pair)
+    engine.start(policy, longest=longest)
     if answering:
         engine.sync(policy)
         engine.probe(policy)
