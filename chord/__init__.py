@@ -6,8 +6,10 @@ first use, so importing the package costs nothing and does not import torch.
 
 from __future__ import annotations
 
+import os
+import sys
 from importlib import import_module
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from chord.advantages import Advantage, compute_advantages
@@ -132,6 +134,27 @@ __all__ = [
     "unified_objective",
     "weight_mean",
 ]
+
+
+def _runs_a_command() -> bool:
+    """Whether this process is `python -m chord.NAME`, or `chord-NAME`, that begins."""
+    script = os.path.basename(sys.argv[0]) if sys.argv else ""
+    # Python calls a module that it has yet to find so; its name stands before the arguments.
+    typed = sys.orig_argv[-len(sys.argv)] if script == "-m" else ""
+    return script.startswith("chord-") or typed.removeprefix("-m").partition(".")[0] == __name__
+
+
+def _in_one_line(kind: type[BaseException], error: BaseException, trace: Any) -> None:
+    """What Python shows at the end of a command: of Ctrl-C, which may come while it is loaded, no
+    traceback."""
+    if issubclass(kind, KeyboardInterrupt):
+        print("interrupted", file=sys.stderr)
+    else:
+        sys.__excepthook__(kind, error, trace)
+
+
+if _runs_a_command():
+    sys.excepthook = _in_one_line
 
 _HOMES = ("schedules", "weightings", "losses", "advantages")
 

@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 
 from chord.exits import readable_errors
+
+ROOT = Path(__file__).parent.parent
 
 
 @pytest.mark.parametrize(
@@ -27,3 +35,30 @@ def test_what_a_user_can_cause_ends_in_one_line(
 def test_a_defect_keeps_its_traceback() -> None:
     with pytest.raises(KeyError), readable_errors():
         raise KeyError("a defect")
+
+
+# What a command imports first, whichever it is, interrupts it.
+LOADING = "import os, signal; os.kill(os.getpid(), signal.SIGINT); import time; time.sleep(60)"
+
+
+@pytest.mark.parametrize("word", ["-m", "chord-pretrain", "-c"])
+def test_a_command_that_is_interrupted_while_it_is_loaded_says_so_in_a_word(
+    tmp_path: Path, word: str
+) -> None:
+    for name in ("hydra", "numpy", "omegaconf", "rich", "torch"):
+        (tmp_path / f"{name}.py").write_text(LOADING)
+    script = tmp_path / "chord-pretrain"
+    script.write_text("from chord.pretrain import main\nmain()\n")
+    load = {"-m": ["-m", "chord.train", "steps=1"], "chord-pretrain": [str(script)],
+            "-c": ["-c", "import chord.train"]}[word]  # fmt: skip
+    found = subprocess.run(
+        [sys.executable, *load], capture_output=True, text=True, timeout=60, check=False,
+        env={**os.environ, "PYTHONPATH": f"{tmp_path}{os.pathsep}{ROOT}"}, cwd=tmp_path,
+    )  # fmt: skip
+    # As Python ends whoever is interrupted: by the signal, which shells show as 130.
+    assert found.returncode == -signal.SIGINT
+    if word == "-c":
+        # Whoever imports chord as a library keeps Python's own way.
+        assert "Traceback" in found.stderr
+    else:
+        assert found.stderr == "interrupted\n"
