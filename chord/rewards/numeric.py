@@ -11,17 +11,22 @@ from chord.rewards.answers import known_answer
 from chord.rewards.base import Grade, Reward
 from chord.rewards.numbers import last_number, only_number
 
+ROUNDING = 1e-6
+"""The tolerance that allows for decimals that were rounded, and for nothing else."""
+
 
 @dataclass(kw_only=True)
 class Numeric(Reward):
-    """1 where |x - a| <= tolerance * max(1, |a|) for the last numbers x and a, else 0.
+    """1 where |x - a| <= tolerance * |a| for the last numbers x and a, else 0.
 
     x is the response's, a the known answer's; what is a number is in `chord.rewards.numbers`. They
-    are compared as fractions: 0.1 is 1/10.
+    are compared as fractions: 0.1 is 1/10. The default tolerance is for rounded decimals: with it,
+    or a smaller one, and a whole number on either side, |x - a| <= tolerance must hold as well, so
+    that two whole numbers must be equal.
     """
 
-    tolerance: float = 1e-6
-    """Relative to the answer, absolute where that is below 1."""
+    tolerance: float = ROUNDING
+    """Relative to the answer. Above 1e-6 it holds for whole numbers too, which else are exact."""
 
     def __post_init__(self) -> None:
         if not 0 <= self.tolerance < 1:
@@ -32,9 +37,10 @@ class Numeric(Reward):
         right, given = self._known(problem), last_number(response)
         if given is None:
             return 0.0
-        # As it is written, 0.1 is a tenth.
-        within = Fraction(str(self.tolerance)) * max(Fraction(1), abs(right))
-        return float(abs(given - right) <= within)
+        within = Fraction(str(self.tolerance))  # as it is written: 0.1 is a tenth
+        is_whole = 1 in (right.denominator, given.denominator)
+        scale = min(abs(right), 1) if is_whole and self.tolerance <= ROUNDING else abs(right)
+        return float(abs(given - right) <= within * scale)
 
     def _known(self, problem: Problem) -> Fraction:
         right = only_number(known_answer(problem.answer))
