@@ -33,6 +33,7 @@ from chord.identity.histories import (
     newer_format,
 )
 from chord.identity.lengths import Lengths, lengthened
+from chord.launch import first, leads
 from chord.overrides import typed
 from chord.plugins import versions as plugin_versions
 from chord.recorder import FORMAT
@@ -310,6 +311,19 @@ def resume_run(path: Path, composed: DictConfig, overrides: list[str]) -> RunDir
         OmegaConf.update(run.config, key, composed[key], merge=False)
     run.freeze()
     return run
+
+
+def writes(composed: DictConfig, overrides: list[str]) -> bool:
+    """Whether this process writes the directory of the run that is composed: see `leads`.
+
+    A resumed run has its own trainer, with what is typed over it. Raises as `resume_run` does.
+    """
+    if first():
+        return True
+    config = composed
+    if composed.resume is not None:
+        config = resume_run(Path(composed.resume), composed, overrides).config
+    return leads(config.trainer)
 
 
 def newest_run(root: Path) -> Path:

@@ -36,6 +36,10 @@ US = f"process {os.getpid()} on {socket.gethostname()}, since 2"
 def let_go() -> Iterator[None]:
     """What a test has claimed, no `held` block has taken over."""
     yield
+    let_go_now()
+
+
+def let_go_now() -> None:
     for hold in lock._claimed.values():
         hold.release()
     lock._claimed.clear()
@@ -228,7 +232,7 @@ def test_two_pretrainings_share_no_state(
     assert capsys.readouterr().err.startswith(f"--work={tmp_path}/work: is in use by {US}")
 
 
-@pytest.mark.parametrize("change", ["removed", "written", "removed after the last"])
+@pytest.mark.parametrize("change", ["removed", "written", "removed after the last", "edited"])
 def test_rows_that_somebody_else_takes_or_adds_stop_the_run(
     command: Command, monkeypatch: pytest.MonkeyPatch, change: str
 ) -> None:
@@ -241,6 +245,10 @@ def test_rows_that_somebody_else_takes_or_adds_stop_the_run(
             original(self, at, *rest)  # type: ignore[arg-type]
         if at == (4 if last else 3):
             metrics.rename(command.where / "kept")
+        if at == 3 and change == "edited":
+            # The size is the same, and so may the time be on a coarse clock.
+            kept = (command.where / "kept").read_bytes()
+            metrics.write_bytes(kept.replace(b'"step": 1', b'"step": 7'))
         if at == 3 and change == "written":
             metrics.write_bytes((command.where / "kept").read_bytes() * 2)
         if not last:
@@ -260,6 +268,38 @@ def test_rows_that_somebody_else_takes_or_adds_stop_the_run(
     lacks = f"lacks the rows of {taken} of the {taken} steps"
     assert f"warning: resume=r: metrics.jsonl {lacks}" in command.err
     assert [row["step"] for row in read_rows(metrics)] == [*range(taken, 5)]
+
+
+@pytest.mark.parametrize("name", ["metrics.jsonl", "checkpoints"])
+def test_a_link_that_is_put_into_a_live_run_is_not_written_through(
+    command: Command, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    place, kept = command.where / "r" / name, command.where / "kept"
+    before: list[list[bytes]] = []
+    original = Recorder.train
+
+    def there() -> list[bytes]:
+        return [file.read_bytes() for file in (kept, kept / "last.ckpt") if file.is_file()]
+
+    def train(self: Recorder, at: int, *rest: object) -> None:
+        if at == 3:
+            place.rename(kept)
+            place.symlink_to(kept)
+            before.append(
+                b"".join(f.read_bytes() for f in (kept, kept / "last.ckpt") if f.is_file())
+            )
+        original(self, at, *rest)  # type: ignore[arg-type]
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Recorder, "train", train)
+        assert command("steps=5", "trainer.checkpoint_every=2", "hydra.run.dir=r") == 1
+    assert f"error: {place}: was removed or changed while the run was writing it" in command.err
+    assert [there()] == before
+    assert command("resume=r", own=False) == 1
+    assert f"error: resume=r: {name} in it is a symbolic link" in command.err
+    place.unlink()
+    kept.rename(place)
+    assert command("resume=r", own=False) == 0
 
 
 @pytest.mark.slow
@@ -304,3 +344,36 @@ def test_of_several_processes_the_first_alone_claims_and_writes(
         assert (config.hydra.output_subdir is None) == (rank == "1")
         assert ("file" in config.hydra.job_logging.root.handlers) == (rank == "0")
         assert [path.name for path in tmp_path.iterdir()] == ([] if rank == "1" else ["r"])
+
+
+@pytest.mark.parametrize("number", ["RANK", "SLURM_PROCID"])
+def test_who_leads_a_resumed_run_is_asked_of_its_own_trainer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for run, trainer in (("both", "ddp"), ("alone", "cpu")):
+        with reading_conf():
+            config = compose("train", [f"trainer={trainer}", "trainer.accelerator=cpu"])
+        RunDirectory(Path(run), config, run).write()
+
+    def claims(*words: str) -> bool:
+        with reading_conf():
+            config = compose("train", list(words), return_hydra_config=True)
+        ClaimDirectory().on_run_start(config=config)
+        # No lock is made by a process that writes nothing.
+        lock_file = Path(words[0].removeprefix("resume=")) / LOCK
+        claimed = lock_file.exists()
+        let_go_now()
+        lock_file.unlink(missing_ok=True)
+        return claimed
+
+    monkeypatch.setenv(number, "1")
+    # The run's own trainer, or what is typed over it; never that of a command without one.
+    assert not claims("resume=both")
+    assert claims("resume=alone")
+    assert claims("resume=both", "trainer=cpu")
+    assert claims("resume=both", "trainer.devices=1", "trainer.strategy=auto")
+    assert not claims("resume=alone", "trainer=ddp")
+    assert not claims("resume=alone", "trainer=fsdp")
+    monkeypatch.setenv(number, "0")
+    assert claims("resume=both")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -168,6 +169,24 @@ def test_a_process_that_fails_ends_the_run_in_one_line(
     assert facts["status"] == "failed"
     assert line.removeprefix("error: ") in facts["error"]
     assert len(rows(tmp_path / "run" / "metrics.jsonl")) == 1
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("strategy", ["ddp", "fsdp"])
+def test_the_printed_command_goes_on_with_a_run_of_two_processes(
+    small_models: Path, tmp_path: Path, strategy: str
+) -> None:
+    whole = start(small_models, tmp_path, f"trainer={strategy}", "hydra.run.dir=whole")
+    assert whole.returncode == 0, whole.stderr
+    script = tmp_path / "stopped.py"
+    script.write_text(FAILING.format(rank=0, how="os.kill(os.getpid(), signal.SIGTERM)"))
+    cut = start(small_models, tmp_path, f"trainer={strategy}", "hydra.run.dir=cut", script=script)
+    assert cut.returncode == 128 + signal.SIGTERM, cut.stderr
+    assert cut.stderr.splitlines()[-1].endswith("python -m chord.train resume=cut")
+    further = start(small_models, tmp_path, "resume=cut")
+    assert (further.returncode, further.stderr) == (0, "")
+    assert json.loads((tmp_path / "cut" / "status.json").read_text())["status"] == "finished"
+    assert_same(tmp_path / "cut", tmp_path / "whole")
 
 
 def settings(**given: Any) -> TrainerConfig:

@@ -10,8 +10,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
 from chord import cli
 from chord.directory.lock import claim, claim_new
-from chord.launch import leads
-from chord.run import refuse_a_second_run
+from chord.run import refuse_a_second_run, writes
 
 NOW = "${now:"
 
@@ -23,7 +22,7 @@ class ClaimDirectory(Callback):
         """Hold the directory of the run that is composed, or end the process in one line."""
         try:
             with read_write(config), open_dict(config):
-                if leads(config.trainer):
+                if writes(config, list(config.hydra.overrides.task)):
                     _claim(config)
                 else:
                     _write_nothing(config)

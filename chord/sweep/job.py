@@ -23,7 +23,7 @@ from chord.exits import writable_streams
 from chord.identity.contents import contents, refuse_changed
 from chord.launch import leads
 from chord.recorder import FAILED, read_status
-from chord.run import RunDirectory, holds_run, open_run, resume_run
+from chord.run import RunDirectory, holds_run, open_run, resume_run, writes
 from chord.signals import Signals
 from chord.sweep.devices import take_gpu
 from chord.sweep.directory import is_finished, known_contents, read_sweep
@@ -111,7 +111,7 @@ def _sweep_job(cfg: DictConfig) -> float:
     job = HydraConfig.get()
     path = Path(job.runtime.output_dir)
     number, label = _place(path, Path(job.sweep.dir))
-    if not leads(cfg.trainer):
+    if not writes(cfg, list(job.overrides.task)):
         # SLURM has started it beside the first process of the same job, which does the rest.
         return _train(cfg, path, number, label)
     beside_others = not job.launcher._target_.endswith(SERIAL)
@@ -156,14 +156,15 @@ def _train(cfg: DictConfig, path: Path, number: int, label: str) -> float:
     run.sweep, run.job = HydraConfig.get().sweep.dir, number
     with Signals() as signals, ExitStack() as stack:
         # Its own directory is held already.
-        if leads(cfg.trainer) and run.path.resolve() != path.resolve():
+        leader = leads(run.config.trainer)
+        if leader and run.path.resolve() != path.resolve():
             try:
                 stack.enter_context(held(run.path, "resume"))
             except ConfigError as error:
                 # The status there is that of the run at work.
                 record(replace(run, path=path), FAILED, reason(error))
                 raise
-        if leads(cfg.trainer):
+        if leader:
             stack.enter_context(recorded(run, signals))
         config = run.checked()
         outcome = train_unrecorded(config, run, signals)
