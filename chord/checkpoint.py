@@ -15,6 +15,7 @@ from lightning.pytorch.plugins.io import TorchCheckpointIO
 from chord.directory.whole import whole_file
 from chord.exits import first_line
 from chord.module import ChordModule
+from chord.recorder import TamperedError
 from chord.signals import Signals
 
 CHECKPOINT = Path("checkpoints") / "last.ckpt"
@@ -63,7 +64,12 @@ class Checkpointing(Callback):
             self.signals.act()
 
     def save(self, trainer: Trainer) -> None:
-        """Write beside the old file, then put the new one in its place."""
+        """Write beside the old file, then put the new one in its place.
+
+        Raises `TamperedError` where that place has become another one.
+        """
+        if self.path.parent.is_symlink():
+            raise TamperedError(self.path.parent, f"resume={self.path.parents[1]}")
         trainer.save_checkpoint(self.path, weights_only=False)  # with the optimizer and the loop
         self.kept = completed_steps(trainer.lightning_module)
 

@@ -22,7 +22,10 @@ from __future__ import annotations
 import json
 import math
 import os
+import stat
+import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -60,7 +63,13 @@ class StepRecord:
 
 
 class TamperedError(ValueError):
-    """Somebody else has changed a file of the run."""
+    """Somebody else has changed a file of a run, which `resume` goes on with."""
+
+    def __init__(self, path: Path, resume: str, without: str = "") -> None:
+        super().__init__(
+            f"{path}: was removed or changed while the run was writing it; {resume} goes on from "
+            f"the last checkpoint{without}"
+        )
 
 
 class Recorder:
@@ -72,7 +81,7 @@ class Recorder:
     def __init__(self, run_dir: str | Path) -> None:
         self.run_dir = Path(run_dir)
         self._evaluated = {_identity(row) for row in read_rows(self.run_dir / EVALUATIONS)}
-        self._sizes: dict[str, int] = {}
+        self._left: dict[str, _Left] = {}
 
     def train(
         self, step: int, metrics: Mapping[str, Any], timings: Mapping[str, Any] | None = None
@@ -117,18 +126,14 @@ class Recorder:
             lambda row: row["step"] <= step and row.get("split") != "test",
         )
         self._evaluated = {_identity(row) for row in read_rows(self.run_dir / EVALUATIONS)}
-        self._sizes = {name: _size(self.run_dir / name) for name in APPENDED}
+        self._left = {name: _Left.of(self.run_dir / name) for name in APPENDED}
 
     def check(self, *names: str) -> None:
         """Raise `TamperedError` where a file, of all or of these, isn't as it was left."""
-        for name in names or self._sizes:
+        for name in names or self._left:
             path = self.run_dir / name
-            if _size(path) != self._sizes[name]:
-                raise TamperedError(
-                    f"{path}: was removed or changed while the run was writing it; "
-                    f"resume={self.run_dir} goes on from the last checkpoint, without the rows it "
-                    "lacks"
-                )
+            if not self._left[name].is_there(path):
+                raise TamperedError(path, f"resume={self.run_dir}", ", without the rows it lacks")
 
     def lacking(self, step: int) -> int:
         """How many of the first `step` train steps have no row."""
@@ -151,16 +156,17 @@ class Recorder:
             return
         path = self.run_dir / name
         content = "".join(_line(row) for row in rows).encode()
-        self._sizes.setdefault(name, _size(path))
+        self._left.setdefault(name, _Left.of(path))
         self.check(name)
-        size = self._sizes[name]
+        left = self._left[name]
         try:
-            with full_disk_said(path), path.open("ab") as file:
+            with full_disk_said(path), open(path, "ab", opener=_no_link) as file:
                 file.write(content)
         except UnwrittenError:
-            os.truncate(path, size)  # no half of a line
+            with suppress(FileNotFoundError):  # there was no room to make it
+                os.truncate(path, left.size)  # no half of a line
             raise
-        self._sizes[name] = size + len(content)
+        left.add(path, content)
 
 
 def read_status(path: Path) -> dict[str, object]:
@@ -195,8 +201,48 @@ def _lines(path: Path) -> Iterator[tuple[bytes, Row]]:
         yield line, row
 
 
-def _size(path: Path) -> int:
-    return path.stat().st_size if path.exists() else 0
+@dataclass
+class _Left:
+    """A file as this process has left it: `checksum` of its `size` bytes, `stamp` of when."""
+
+    size: int = 0
+    checksum: int = 0
+    stamp: tuple[int, int] | None = None
+
+    @classmethod
+    def of(cls, path: Path) -> _Left:
+        left = cls()
+        if path.exists():
+            left.add(path, path.read_bytes())
+        return left
+
+    def add(self, path: Path, content: bytes) -> None:
+        """`content` has been added to it."""
+        self.size += len(content)
+        self.checksum = zlib.crc32(content, self.checksum)
+        self.stamp = _stamp(path.lstat())
+
+    def is_there(self, path: Path) -> bool:
+        """Whether it is as it was left; it is only read where somebody has written it since."""
+        try:
+            found = path.lstat()
+        except FileNotFoundError:
+            return self.size == 0
+        if not stat.S_ISREG(found.st_mode) or found.st_size != self.size:
+            return False
+        # A stamp alone proves nothing: not every file system keeps its own.
+        if _stamp(found) != self.stamp and zlib.crc32(path.read_bytes()) != self.checksum:
+            return False
+        self.stamp = _stamp(found)
+        return True
+
+
+def _stamp(found: os.stat_result) -> tuple[int, int]:
+    return found.st_ino, found.st_mtime_ns
+
+
+def _no_link(path: str, flags: int) -> int:
+    return os.open(path, flags | getattr(os, "O_NOFOLLOW", 0), 0o666)
 
 
 def _rewrite(path: Path, keep: Callable[[Row], bool]) -> None:

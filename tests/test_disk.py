@@ -206,6 +206,25 @@ def test_a_status_is_true_although_there_is_no_room_for_another_file(
     assert command.status("r")["status"] == "failed"
 
 
+def test_a_file_of_rows_that_can_not_be_made_is_named(
+    command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    original = os.open
+
+    def full(path: str | Path, flags: int, *rest: int, **given: int) -> int:
+        # As where a file system has no inodes left.
+        if flags & os.O_CREAT and str(path).endswith("metrics.jsonl"):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+        return original(path, flags, *rest, **given)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "open", full)
+        assert command(*RUN, "hydra.run.dir=r") == 1
+    line = f"{command.where / 'r' / 'metrics.jsonl'}: can't be written (No space left on device); "
+    assert f"error: {line}no checkpoint yet" in command.err
+    assert command("resume=r", own=False) == 0
+
+
 @pytest.mark.parametrize("seed", seeds(few=2, full=40))
 def test_a_disk_that_is_full_at_any_byte_leaves_a_run_that_goes_on(
     command: Command, seed: int
