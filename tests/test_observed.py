@@ -282,16 +282,26 @@ def test_examples_say_what_the_expert_gave_and_what_was_passed_over(small_config
         assert row["response"].startswith(row["given"])
 
 
-def test_two_ranks_observe_what_one_process_does(small_config: Build, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "settings",
+    [
+        f"{' '.join(GATED)} gate=all_wrong_buffer objective.kl.coef=.1 objective.kl.where=reward",
+        pytest.param(
+            f"{' '.join(PAIRED)} gate=solve_rate schedule=rl_only rollout.prefix=binomial",
+            marks=pytest.mark.slow,
+        ),
+        pytest.param(
+            f"{' '.join(PAIRED)} schedule=gac objective.resample=2 rollout.prefix=uniform",
+            marks=pytest.mark.slow,
+        ),
+    ],
+)
+def test_two_ranks_observe_what_one_process_does(
+    small_config: Build, tmp_path: Path, settings: str
+) -> None:
     # Three problems a round on two ranks: two and one.
-    settings = [
-        [*GATED, "gate=all_wrong_buffer", "objective.kl.coef=.1", "objective.kl.where=reward"],
-        [*PAIRED, "gate=solve_rate", "schedule=rl_only", "rollout.prefix=binomial"],
-        [*PAIRED, "schedule=gac", "objective.resample=2", "rollout.prefix=uniform"],
-    ]
-
-    def numbers(each: list[str]) -> Tensor:
-        module = module_of(small_config(*each, "rollout.problems=3"))
+    def numbers() -> Tensor:
+        module = module_of(small_config(*settings.split(), "rollout.problems=3"))
         drawing(module, ["abc", "dea", "bca"], "d", size=3)
         plan = module.plan(0)
         assert plan.rollouts is not None
@@ -299,7 +309,6 @@ def test_two_ranks_observe_what_one_process_does(small_config: Build, tmp_path: 
         values = [metrics[name] for name in sorted(metrics)]
         return torch.tensor([*values, *module.gate_state, plan.alpha], dtype=torch.float64)
 
-    alone = [numbers(each) for each in settings]
-    found = on_two_ranks(tmp_path, lambda rank: [numbers(each) for each in settings])
-    for one, two in zip(alone, found, strict=True):
-        torch.testing.assert_close(two, one, atol=1e-9, rtol=0)
+    alone = numbers()
+    (found,) = on_two_ranks(tmp_path, lambda rank: [numbers()])
+    torch.testing.assert_close(found, alone, atol=1e-9, rtol=0)
