@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from chord.config import ConfigError, suggest
 from chord.identity.hashes import hash_of
 from chord.identity.histories import Content, Contents, changed, difference
+from chord.identity.modules import module_content
 from chord.registry import SECOND
 
 if TYPE_CHECKING:
@@ -34,6 +35,7 @@ def contents(config: TrainConfig, schemas: Mapping[str, str]) -> Contents:
     names them.
     """
     found = {setting: content_of(path) for setting, path in named_files(config).items()}
+    found |= {name: module_content(module) for name, module in config.reward.modules().items()}
     found |= {f"plugin {name}": content_of(path) for name, path in plugin_files(schemas).items()}
     return {setting: content for setting, content in found.items() if content is not None}
 

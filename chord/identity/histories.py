@@ -33,8 +33,16 @@ def changed(known: Mapping[str, Any], now: Contents) -> list[str]:
 
 
 def difference(before: Content, after: Content) -> str:
-    """`has changed (sha256 12ab..., 20 bytes; now 34cd..., 21 bytes)`."""
-    return f"has changed ({shown(before)}; now {shown(after)})"
+    """`has changed (sha256 12ab..., 20 bytes; now 34cd..., 21 bytes)`.
+
+    Of a module and what it imports: `has changed in helper (...)`.
+    """
+    one, other = (content.get("modules") for content in (before, after))
+    names: list[str] = []
+    if isinstance(one, Mapping) and isinstance(other, Mapping):
+        names = sorted(name for name in {*one, *other} if one.get(name) != other.get(name))
+    where = f" in {', '.join(names)}" if names else ""
+    return f"has changed{where} ({shown(before)}; now {shown(after)})"
 
 
 def shown(content: Content) -> str:

@@ -82,6 +82,10 @@ class Grader(ABC):
         """The files that decide a score, by the settings that name them."""
         return {}
 
+    def modules(self) -> Mapping[str, str]:
+        """Which of these are modules, that import others: the names of those."""
+        return {}
+
     def grade(
         self,
         problems: Sequence[Problem],

@@ -7,24 +7,11 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import import_module
-from importlib.machinery import PathFinder
 from typing import Any, ClassVar
 
 from chord.data.batch import Problem
+from chord.identity.modules import module_file
 from chord.rewards.isolated import Isolated
-
-
-def module_file(module: str) -> str | None:
-    """The file of a module, which is not imported, nor are the packages around it."""
-    names = module.split(".")
-    found = PathFinder.find_spec(names[0])
-    for end in range(2, len(names) + 1):
-        if found is None:
-            return None
-        places = found.submodule_search_locations or []
-        found = PathFinder.find_spec(".".join(names[:end]), places)
-    return found.origin if found is not None and found.has_location else None
-
 
 GIVEN = ("problem", "prompt", "answer", "details", "response")
 """What a function can ask for, by the names of its parameters."""
@@ -50,8 +37,12 @@ class Function(Isolated):
             )
 
     def files(self) -> dict[str, str]:
-        place = module_file(self.function.partition(":")[0])
+        (module,) = self.modules().values()
+        place = module_file(module)
         return {} if place is None else {"reward.function": place}
+
+    def modules(self) -> dict[str, str]:
+        return {"reward.function": self.function.partition(":")[0]}
 
     def load(self) -> None:
         """Import the function; ValueError where it isn't there or asks for what there is not."""

@@ -41,9 +41,16 @@ class Weighted(Grader):
 
     def files(self) -> dict[str, str]:
         return {
-            setting.replace("reward.", f"reward.parts.{name}.", 1): path
+            _of_part(setting, name): path
             for name, part in self.parts.items()
             for setting, path in part.files().items()
+        }
+
+    def modules(self) -> dict[str, str]:
+        return {
+            _of_part(setting, name): module
+            for name, part in self.parts.items()
+            for setting, module in part.modules().items()
         }
 
     def graded(
@@ -107,3 +114,8 @@ class Weighted(Grader):
         """Each part."""
         for part in self.parts.values():
             part.close()
+
+
+def _of_part(setting: str, name: str) -> str:
+    """A setting of a reward, as it is called where that is a part."""
+    return setting.replace("reward", f"reward.parts.{name}", 1)

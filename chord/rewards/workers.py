@@ -26,6 +26,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from chord.data.batch import Problem
+from chord.identity.modules import search_path
 from chord.rewards.base import Grade
 from chord.rewards.worker import LENGTH, Hello
 from chord.untrusted import parse_json
@@ -64,11 +65,9 @@ class Worker:
         """Start one; it says itself when it is ready."""
         ours, theirs = socket.socketpair()
         ours.setblocking(False)
-        # Also where the command is a script, whose path the current directory is not on.
-        paths = [path or os.getcwd() for path in [*sys.path, ""]]
         process = subprocess.Popen(
             [sys.executable, "-P", "-m", "chord.rewards.worker", str(theirs.fileno())],
-            env=os.environ | _THREADS | {"PYTHONPATH": os.pathsep.join(paths)},
+            env=os.environ | _THREADS | {"PYTHONPATH": os.pathsep.join(search_path())},
             stdin=subprocess.DEVNULL,
             pass_fds=[theirs.fileno()],
             start_new_session=True,  # Ctrl-C is the run's, and what it starts is killed with it

@@ -1,0 +1,133 @@
+"""What a reward function imports is part of the run as much as the function itself."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sys
+from pathlib import Path
+
+import pytest
+from sweeps import Command, command
+
+from chord.doctor.directory import directory
+from chord.identity.histories import difference
+from chord.identity.modules import local_modules, module_content
+
+__all__ = ["command"]
+
+
+def write(place: Path, **files: str) -> None:
+    """Modules by their names; `__` stands for a dot."""
+    for name, text in files.items():
+        file = place / f"{name.replace('__', '/')}.py"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text)
+
+
+def package(place: Path, name: str, text: str = "") -> None:
+    (place / name).mkdir(parents=True, exist_ok=True)
+    (place / name / "__init__.py").write_text(text)
+
+
+def test_what_a_module_imports_is_found_without_importing_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(str(tmp_path))
+    package(tmp_path, "zoo", "raise SystemExit('imported')")
+    package(tmp_path, "zoo/cats", "from ..dogs import bark")
+    write(
+        tmp_path,
+        zoo__judge="import json, os.path, sympy, torch, chord.data.batch\n"
+        "from . import birds\nfrom .cats import lion as king, tail\n"
+        "def score(response):\n    from helper import same\n    import broken\n"
+        "    import_module('by_name'); importlib.import_module('.by_dot', 'zoo')\n",
+        zoo__birds="from namespace.deep import inside",
+        zoo__dogs="import zoo.judge",
+        zoo__unread="",
+        zoo__by_dot="from many import *",
+        zoo__cats__lion="",
+        helper="import os\nif os.name == 'none':\n    import helper_of_helper",
+        helper_of_helper="",
+        broken="def (:",
+        by_name="x = 1",
+        namespace__deep__inside="",
+    )
+    package(tmp_path, "many", "__all__ = ['one']")
+    write(tmp_path, many__one="")
+    assert sorted(local_modules("zoo.judge")) == [
+        "broken", "by_name", "helper", "helper_of_helper", "many", "many.one",
+        "namespace.deep.inside", "zoo", "zoo.birds", "zoo.by_dot", "zoo.cats", "zoo.cats.lion",
+        "zoo.dogs", "zoo.judge",
+    ]  # fmt: skip
+    assert "zoo" not in sys.modules
+    assert local_modules("nowhere.at_all") == {}
+    assert module_content("nowhere") is None
+
+
+def test_a_module_counts_with_all_that_it_imports(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(str(tmp_path))
+    write(tmp_path, alone="import json\n")
+    digest = hashlib.sha256(b"import json\n").hexdigest()
+    assert module_content("alone") == {
+        "path": str(tmp_path / "alone.py"), "sha256": digest, "bytes": 12
+    }  # fmt: skip
+    write(tmp_path, alone="import other\n", other="a")
+    one, other = (hashlib.sha256(text).hexdigest() for text in (b"import other\n", b"a"))
+    before = module_content("alone")
+    assert before == {
+        "path": str(tmp_path / "alone.py"),
+        "sha256": hashlib.sha256(f"{one}  alone\n{other}  other\n".encode()).hexdigest(),
+        "bytes": 14,
+        "modules": {"alone": one, "other": other},
+    }
+    write(tmp_path, other="def (:")
+    after = module_content("alone")
+    assert after is not None
+    assert after["sha256"] != before["sha256"]
+    assert difference(before, after).startswith("has changed in other (sha256 ")
+    assert difference({"modules": 3}, after).startswith("has changed (sha256 unknown")
+
+
+def test_a_module_of_an_installed_package_counts_with_its_package_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = tmp_path / "site-packages"
+    monkeypatch.syspath_prepend(str(place))
+    package(place, "judges")
+    package(place, "numbers_of_others")
+    write(place, judges__one="import numbers_of_others, judges.two", judges__two="")
+    assert sorted(local_modules("judges.one")) == ["judges", "judges.one", "judges.two"]
+
+
+@pytest.mark.faults
+def test_a_helper_of_a_reward_function_that_has_changed_is_said_and_refused(
+    command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(str(command.where))
+    source = (
+        "import scored_by\n"
+        "def score(answer, response):\n    return scored_by.same(answer, response)\n"
+    )
+    helper = "def same(answer, response):\n    return float(answer == response)\n"
+    write(command.where, with_helper=source, scored_by=helper)
+    words = ["reward=function", "reward.function=with_helper:score", "steps=1"]
+    assert command(*words, "hydra.run.dir=outputs/one") == 0, command.err
+    known = json.loads((command.where / "outputs/one/run.json").read_text())["contents"]
+    assert list(known["reward.function"]["modules"]) == ["scored_by", "with_helper"]
+    assert command("-m", *words, "skip_finished=true", "hydra.sweep.dir=outputs/s") == 0
+    assert "not run: equal to outputs/one" in command.out
+    write(command.where, scored_by=helper.replace("==", "!="))
+    assert command("resume=outputs/one", "steps=2", own=False) == 1
+    file = command.where / "with_helper.py"
+    assert command.err.startswith(
+        f"error: reward.function={file}: has changed in scored_by (sha256 "
+    )
+    found = directory(command.where / "outputs/one")
+    assert any("has changed in scored_by" in each.what for each in found)
+    assert command("-m", *words, "skip_finished=true", "hydra.sweep.dir=outputs/t") == 0
+    assert "not run" not in command.out
+    allowed = "allow_changed=[reward.function]"
+    assert command("resume=outputs/one", "steps=2", allowed, own=False) == 0, command.err
