@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,7 +17,7 @@ from chord.directory.whole import whole_file
 from chord.exits import first_line
 from chord.module import ChordModule
 from chord.recorder import TamperedError
-from chord.signals import Signals
+from chord.signals import BrokenOff, Signals
 
 CHECKPOINT = Path("checkpoints") / "last.ckpt"
 
@@ -120,24 +121,46 @@ class Watching(Callback):
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self.signals.watch()
 
+    def on_train_batch_start(
+        self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
+    ) -> None:
+        self.signals.steps()
+
 
 class Evaluating(Callback):
-    """Calls `evaluate(completed)` before the first step, every n steps and after the last."""
+    """Calls `evaluate(completed)` before the first step, every n steps and after the last.
 
-    def __init__(self, evaluate: Callable[[int], object], *, every: int, steps: int) -> None:
+    A signal may break it off (see `chord.signals`); a run that goes on begins with the evaluation
+    that it `lacks`.
+    """
+
+    def __init__(
+        self,
+        evaluate: Callable[[int], object],
+        lacks: Callable[[int], bool],
+        *,
+        every: int,
+        steps: int,
+    ) -> None:
         self.evaluate = evaluate
+        self.lacks = lacks
         self.every = every
         self.steps = steps
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        if completed_steps(pl_module) == 0 and self.every > 0:
-            self.evaluate(0)
+        completed = completed_steps(pl_module)
+        if self.every > 0 and completed % self.every == 0 and self.lacks(completed):
+            self._evaluate(completed)
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         completed = completed_steps(pl_module)
         if completed == self.steps or (self.every > 0 and completed % self.every == 0):
+            self._evaluate(completed)
+
+    def _evaluate(self, completed: int) -> None:
+        with suppress(BrokenOff):  # the checkpoint, if there is something to save, comes next
             self.evaluate(completed)
 
 

@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import torch
 from rich.console import Console
 
 from chord.build import evaluate_as, placed
@@ -26,7 +27,7 @@ from chord.checkpoint import (
 from chord.config import ConfigError, TrainConfig
 from chord.data.base import Data
 from chord.directory.whole import UnwrittenError, write_atomically
-from chord.distributed import rank
+from chord.distributed import all_max, rank, world_size
 from chord.evaluation import OF_EXPERTS, Report, prefixed
 from chord.gradients import Models
 from chord.health import Health
@@ -53,7 +54,6 @@ from chord.tracking.base import shown
 from chord.weightings.base import WeightError
 
 if TYPE_CHECKING:
-    import torch
     from lightning.pytorch import Callback, Trainer
 
 
@@ -142,6 +142,7 @@ class Run:
             HealthChecks(self.health),
             Evaluating(
                 lambda step: self.validate(module, step),
+                self.lacks_validation,
                 every=config.evaluation.every,
                 steps=config.steps,
             ),
@@ -194,10 +195,21 @@ class Run:
         if step == self.config.steps:
             self.final = report
 
+    def lacks_validation(self, step: int) -> bool:
+        """Whether the validation after `step` completed steps is not on record."""
+        lacks = not self.recorder.has_evaluation(step, "val", "trained")
+        # Processes that read one file together may not see it at the same moment.
+        return int(all_max(torch.tensor(int(lacks)))) > 0
+
     def report(self, policy: Policy, split: str, model: str, step: int, *, alpha: float) -> Report:
         """Evaluate a model after `step` completed train steps, and put it on record."""
         config = self.config
-        with whole(policy), config.trainer.computing(policy.device):
+        alone = world_size() == 1
+        with (
+            self.signals.evaluating(alone=alone),
+            whole(policy),
+            config.trainer.computing(policy.device),
+        ):
             result = evaluate_as(config, policy, self.data, split=split, alpha=alpha)
         if rank() > 0:
             return result
@@ -216,6 +228,10 @@ class Run:
             config.model.save(models.policy, path, {"run": self.directory.name})
         if models.teacher is not None:
             models.teacher.to("cpu")
+        if self.final is None and self.lacks_validation(config.steps):
+            # A signal has broken it off.
+            with placed(config, device, models.policy):
+                self.validate(module, config.steps)
         split = "test" if config.evaluation.test else "val"
         # Base and trained are compared, so both are balanced at the last step's alpha.
         alpha = module.alpha(config.steps - 1)

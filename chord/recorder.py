@@ -102,6 +102,10 @@ class Recorder:
             self._append(EVALUATIONS, [full])
             self._evaluated.add(_identity(full))
 
+    def has_evaluation(self, step: int, split: str, model: str) -> bool:
+        """Whether this evaluation is on record."""
+        return (step, split, model) in self._evaluated
+
     def completions(self, step: int, rows: Sequence[Mapping[str, Any]]) -> None:
         """Append sampled answers of train step `step`."""
         self._append(COMPLETIONS, [{"step": step, **row} for row in rows])

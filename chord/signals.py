@@ -3,7 +3,8 @@
 SIGINT is Ctrl-C, SIGHUP a terminal that was closed; SIGTERM comes from a shell, SLURM or
 `wandb agent`, SIGUSR1 and SIGUSR2 from SLURM before a time limit or a pre-emption. Where there is
 no step to wait for, before the first or after the last, a signal is acted on at once; so is a
-second one.
+second one. An evaluation of a run of one process is broken off: the checkpoint is written without
+it, and the run that goes on begins with it.
 """
 
 from __future__ import annotations
@@ -20,7 +21,11 @@ SIGNALS = tuple(
     for name in ("SIGINT", "SIGTERM", "SIGUSR1", "SIGUSR2", "SIGHUP")
     if hasattr(signal, name)
 )
-_PATIENCE = b"\nstopping after this step; once more to stop at once\n"
+_PATIENCE = "\nstopping after this {}; once more to stop at once\n"
+
+
+class BrokenOff(BaseException):
+    """An evaluation was ended by a signal, which is still to be acted on."""
 
 
 class Stopped(SystemExit):
@@ -37,7 +42,8 @@ class Signals:
 
     def __init__(self) -> None:
         self.received: int | None = None
-        self._waits = self._steps = False
+        self._waits = self._breaks_off = False
+        self._awaited: str | None = None
         self._before: dict[int, Any] = {number: signal.getsignal(number) for number in SIGNALS}
 
     def __enter__(self) -> Signals:
@@ -56,13 +62,35 @@ class Signals:
 
     def watch(self) -> None:
         """Note signals from now on; outside the main thread there are none."""
-        self._waits = self._steps = True
+        self._waits = True
         self._set(lambda number: self._handle)
 
     def unwatch(self) -> None:
         """Act on signals at once again."""
-        self._waits = self._steps = False
+        self._waits, self._awaited = False, None
         self._set(lambda number: self._handle)
+
+    def steps(self) -> None:
+        """From now on it is a step that a signal waits for."""
+        self._awaited = "step"
+
+    @contextmanager
+    def evaluating(self, *, alone: bool) -> Iterator[None]:
+        """Within, it is an evaluation; `alone` there is nobody who has to end it, too.
+
+        Raises `BrokenOff` then where a signal has come or comes.
+        """
+        if not self._waits:
+            yield
+            return
+        self._awaited, awaited = "evaluation", self._awaited
+        try:
+            self._breaks_off = alone
+            if alone and self.received is not None:
+                raise BrokenOff
+            yield
+        finally:
+            self._breaks_off, self._awaited = False, awaited
 
     def restore(self) -> None:
         """Leave signals to whom they were left before."""
@@ -114,8 +142,12 @@ class Signals:
     def _handle(self, number: int, frame: FrameType | None) -> None:
         if self._waits and self.received is None:
             self.received = number
-            if self._steps and number == signal.SIGINT:
-                os.write(2, _PATIENCE)  # a handler can't print: it may interrupt who does
+            if self._breaks_off:
+                self._breaks_off = False
+                raise BrokenOff
+            if self._awaited is not None and number == signal.SIGINT:
+                # A handler can't print: it may interrupt who does.
+                os.write(2, _PATIENCE.format(self._awaited).encode())
             return
         self.received = number
         self.act()

@@ -7,6 +7,7 @@ import os
 import signal
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
 from sweeps import Command, command
@@ -15,7 +16,8 @@ from test_sweep import contents
 from chord import fit, train
 from chord.checkpoint import read_checkpoint
 from chord.evaluate import trained_model
-from chord.recorder import Recorder
+from chord.evaluation import Report
+from chord.recorder import Recorder, read_rows
 from chord.run import RunDirectory, configuration
 from chord.signals import SIGNALS, Signals, Stopped
 from chord.tracking import Tracker
@@ -143,6 +145,71 @@ def test_a_signal_outside_a_step_leaves_a_true_status(
     assert "Traceback" not in command.err
     assert command("resume=cut", own=False) == 0
     assert command.status("cut")["status"] == "finished"
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize(
+    ("evaluation", "completed"), [(1, 0), (2, 2), (4, 5)], ids=["base", "between", "last"]
+)
+def test_a_signal_breaks_an_evaluation_off_which_the_resumed_run_makes(
+    command: Command,
+    monkeypatch: pytest.MonkeyPatch,
+    number: int,
+    evaluation: int,
+    completed: int,
+) -> None:
+    words = [*RUN, "evaluation.every=2"]
+    assert command(*words, "hydra.run.dir=whole") == 0
+    calls: list[int] = []
+    original = fit.evaluate_as
+
+    def signalled(*given: Any, **named: Any) -> Report:
+        calls.append(1)
+        if len(calls) == evaluation:
+            os.kill(os.getpid(), number)
+            raise AssertionError("the evaluation goes on")
+        return original(*given, **named)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(fit, "evaluate_as", signalled)
+        assert command(*words, "hydra.run.dir=cut") == 128 + number
+    assert "stopping after" not in command.err
+    assert "Traceback" not in command.err
+    assert command.status("cut")["status"] == "interrupted"
+    assert read_checkpoint(command.where / "cut").completed == completed
+    rows = read_rows(command.where / "cut" / "evaluations.jsonl")
+    # Every second step is evaluated and the last one, but the one of the signal.
+    assert [row["step"] for row in rows] == [0, 2, 4, 5][: evaluation - 1]
+    assert command("resume=cut", own=False) == 0
+    assert contents(command.where / "cut") == contents(command.where / "whole")
+
+
+def test_an_evaluation_that_is_due_after_a_signal_is_made_by_the_resumed_run(
+    command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = [*RUN, "evaluation.every=2"]
+    assert command(*words, "hydra.run.dir=whole") == 0
+    with monkeypatch.context() as patch:
+        sent(patch, signal.SIGINT, 3)
+        assert command(*words, "hydra.run.dir=cut") == 130
+    assert "stopping after this step; once more to stop at once" in command.err
+    rows = read_rows(command.where / "cut" / "evaluations.jsonl")
+    assert [row["step"] for row in rows] == [0, 2]
+    assert read_checkpoint(command.where / "cut").completed == 4
+    assert command("resume=cut", own=False) == 0
+    assert contents(command.where / "cut") == contents(command.where / "whole")
+
+
+def test_what_others_have_to_end_too_is_awaited_and_named(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    with Signals() as signals:
+        signals.watch()
+        with signals.evaluating(alone=False):
+            os.kill(os.getpid(), signal.SIGINT)
+        assert signals.received == signal.SIGINT
+        assert "stopping after this evaluation; once more to" in capfd.readouterr().err
+        signals.received = None
 
 
 @pytest.mark.parametrize("times", [1, 2])
