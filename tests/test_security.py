@@ -140,6 +140,26 @@ def test_of_hydra_a_file_may_have_a_search_and_nothing_else(
         ("experiment/x", "defaults: [/some/y@_global_.hydra.job]", "some/y@_global_.hydra.job"),
         ("experiment/x", "defaults: [override /hydra/job_logging: y]", "hydra/job_logging=y"),
         ("experiment/x", "defaults: [/hydra/callbacks/y]", "hydra/callbacks/y"),
+        # As Hydra reads packages: in brackets too.
+        (
+            "experiment/x",
+            "# @package hydra[callbacks]\na: {_target_: x}",
+            "hydra.callbacks.a._target_=x: ",
+        ),
+        ("experiment/x", "# @package hydra[job_logging][handlers]\nf: 1", "hydra.job_logging."),
+        ("experiment/x", "# @package [hydra].run\ndir: /x", "hydra.run.dir=/x: "),
+        ("experiment/x", "# @package hydra[job]\nenv_set: {A: b}", "hydra.job.env_set.A=b: "),
+        (
+            "experiment/x",
+            "# @package _global_\ndefaults: ['/some/y@hydra[callbacks].q']",
+            "some/y@hydra[callbacks].q: ",
+        ),
+        # It says nothing itself, but leads chord's own files there.
+        (
+            "experiment/x",
+            "# @package hydra[callbacks]\ndefaults: [{/schedule@q: cosine}]",
+            "hydra={}: ",
+        ),
     ],
 )
 def test_no_package_or_group_leads_a_file_into_hydra(
@@ -179,6 +199,54 @@ def test_no_file_reads_the_environment(
     file = written(tmp_path, "experiment/theirs", f"# @package _global_\n{text}")
     error = refused(tmp_path, "experiment=theirs")
     assert error.startswith(f"tracking.notes={value}: {file} can"), error
+    assert "s3cret" not in error
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "# @package hydra[callbacks]\na: {_target_: x}",
+        "# @package _global_\nhydra: {job: {env_set: {A: b}}}",
+        "# @package _global_\ndefaults: ['/some/y@hydra[callbacks].q']",
+        # Files of chord's own, where another one has put them.
+        "# @package hydra[callbacks]\ndefaults: [{/schedule@q: cosine}]",
+        "# @package _global_\ntrust: true",
+        "# @package _global_\nresume: x",
+    ],
+)
+def test_the_whole_is_checked_whatever_the_files_say(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, said: str
+) -> None:
+    # A second wall: here the first one, which looks at each file, lets everything through.
+    for module in ("files", "composing"):
+        monkeypatch.setattr(f"chord.trust.{module}.check_content", lambda *_: None)
+    monkeypatch.setattr("chord.trust.files.check", lambda *_: None)
+    written(tmp_path, "experiment/x", f"{said}\n")
+    written(tmp_path, "some/y", "chdir: true\n")
+    error = refused(tmp_path, "experiment=x")
+    assert "a file from a directory of the command line can't set it" in error
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [
+        f"{{optional /zz: '${{oc.env:{SECRET}}}'}}",
+        f"{{override /schedule: '${{oc.env:{SECRET}}}'}}",
+        f"{{'/schedule@${{oc.env:{SECRET}}}': linear}}",
+        f"'/zz/${{oc.env:{SECRET}}}'",
+        # Put together, and read by those who look the choices up.
+        f"{{optional /zz: $}}, {{optional /yy: '${{zz}}{{oc.env:{SECRET}}}'}}",
+        f"{{optional /zz: '\\${{oc.env:{SECRET}}}'}}",
+    ],
+)
+def test_no_defaults_list_reads_the_environment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, entry: str
+) -> None:
+    monkeypatch.setenv(SECRET, "s3cret")
+    file = written(tmp_path, "experiment/x", f"# @package _global_\ndefaults: [{entry}]\n")
+    error = refused(tmp_path, "experiment=x")
+    assert error.startswith("defaults="), error
+    assert f": {file} can" in error
     assert "s3cret" not in error
 
 

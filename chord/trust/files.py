@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from hydra._internal.config_repository import ConfigRepository
+from hydra.core.default_element import InputDefault
 from hydra.plugins.config_source import ConfigResult
 from omegaconf import OmegaConf
 
@@ -28,11 +29,11 @@ COMMAND_LINE = ("resume", "resume_sweep", "trust")
 """Settings that say which files are read or trusted: a file has no say in that."""
 
 _NAME = re.compile(r"\$\{([^:}]*)([:}]?)")
-_HYDRA = re.compile(r"(^|\.)hydra(\.|$)")
+_REFERENCE = re.compile(r"\$\{[\w./@]+\}")
 
 
 def guard() -> None:
-    """Check every file when Hydra reads it, in each process once."""
+    """Check every file when Hydra reads it, in each process once; then what is composed of them."""
     original = ConfigRepository.load_config
     if hasattr(original, "__wrapped__"):
         return
@@ -45,6 +46,9 @@ def guard() -> None:
         return result
 
     ConfigRepository.load_config = load_config  # type: ignore[method-assign]
+    from chord.trust.composing import guard_composing
+
+    guard_composing()
 
 
 def is_foreign(source: str, config_path: str = "") -> bool:
@@ -67,26 +71,54 @@ def own_folders() -> list[Path]:
     ]
 
 
-def check(result: ConfigResult, config_path: str) -> None:
-    """Raise `ConfigError` for the first thing in a file from elsewhere that it may not say."""
+def file_of(result: ConfigResult, config_path: str) -> str:
+    """The path of the file that was read."""
     file = os.path.join(result.path.rpartition("://")[2], config_path).removesuffix(".yaml")
-    file = f"{os.path.normpath(file)}.yaml"
+    return f"{os.path.normpath(file)}.yaml"
+
+
+def check(result: ConfigResult, config_path: str) -> None:
+    """Raise `ConfigError` for the first thing in a file from elsewhere that it may not say.
+
+    Where its values land is known when Hydra has put them there: see `composing`.
+    """
+    file = file_of(result, config_path)
     group = config_path.strip("/").rpartition("/")[0]
+    check_text(file, "@package", result.header.get("package"))
     for entry in result.defaults_list or ():
-        name = str(getattr(entry, "group", None) or getattr(entry, "path", ""))
-        where = name.strip("/") if name.startswith("/") else f"{group}/{name}".strip("/")
-        package = str(getattr(entry, "package", None) or "")
-        if where.split("/")[0] == "hydra" or _HYDRA.search(package):
-            where += f"@{package}" if package else ""
-            value = getattr(entry, "value", None)
-            _refuse_hydra(file, where if value is None else f"{where}={value}")
+        _check_entry(file, group, entry)
     content = OmegaConf.to_container(result.config, resolve=False)
     if not isinstance(content, dict):
         return
+    if group.partition("/")[0] == "hydra":
+        content = functools.reduce(
+            lambda inner, part: {part: inner}, group.split("/")[::-1], content
+        )
     check_content(file, content)
-    landed = _nested(_package(result.header.get("package"), config_path), content)
-    if landed is not content:
-        check_content(file, landed)
+
+
+def _check_entry(file: str, group: str, entry: InputDefault) -> None:
+    """An entry of a defaults list: it names no resolver, and nothing of Hydra's."""
+    name = str(getattr(entry, "group", None) or getattr(entry, "path", None) or "")
+    package, value = entry.package or "", getattr(entry, "value", None)
+    where = name.strip("/") if name.startswith("/") else f"{group}/{name}".strip("/")
+    where += f"@{package}" if package else ""
+    for text in (name, package, *(value if isinstance(value, list) else [value])):
+        # Put together they could be a call: "$" and "{oc.env:X}".
+        rest = _REFERENCE.sub("", text or "")
+        if "$" in rest or "\\" in rest:
+            check_text(file, "defaults", text)
+            raise ConfigError(
+                f"defaults={text}: {file} can only name options, and others' choices as "
+                "${GROUP}; give it on the command line"
+            )
+    if "hydra" in (where.partition("/")[0], name.partition("/")[0]) or leads_to_hydra(package):
+        _refuse_hydra(file, where if value is None else f"{where}={value}")
+
+
+def leads_to_hydra(package: str) -> bool:
+    """Whether a package has a part `hydra`, in dots or brackets: `_global_.hydra`, `hydra[job]`."""
+    return "hydra" in re.split(r"[.\[\]]+", package)
 
 
 def check_content(file: str, content: Mapping[Any, Any]) -> None:
@@ -99,7 +131,7 @@ def check_content(file: str, content: Mapping[Any, Any]) -> None:
     for key, text in leaves(content):
         check_text(file, key, text)
     if "hydra" in content:
-        _check_hydra(file, content["hydra"])
+        check_hydra(file, content["hydra"])
 
 
 def check_text(file: str, key: str, text: object) -> None:
@@ -133,7 +165,7 @@ def leaves(node: object, path: str = "") -> Iterator[tuple[str, object]]:
         yield path, node
 
 
-def _check_hydra(file: str, node: object) -> None:
+def check_hydra(file: str, node: object) -> None:
     """Of `hydra` a search is allowed: the settings of its sweeper but where results are sent."""
     from chord.sweep.space import SearchConfig
 
@@ -165,8 +197,8 @@ def _mapping(file: str, path: str, node: object) -> Mapping[Any, Any]:
 def _check_searched(file: str, where: str, name: object, text: object) -> None:
     """A search types what it varies, so that this must be a setting of chord's."""
     setting = str(name).lstrip("+~").partition("@")
-    own = setting[0].partition(".")[0].partition("/")[0]
-    if own in ("hydra", *COMMAND_LINE) or _HYDRA.search(setting[2]):
+    own = re.split(r"[./\[\]]+", setting[0])[0]
+    if own in ("hydra", *COMMAND_LINE) or leads_to_hydra(setting[2]):
         _refuse_hydra(file, f"{where}.{name}={text}")
     if re.search(r"[$\\]", f"{name}{text}"):
         raise ConfigError(
@@ -185,16 +217,3 @@ def _refuse_hydra(file: str, said: str) -> NoReturn:
 def _first(node: object, path: str) -> str:
     key, value = next(leaves(node, path), (path, "{}"))
     return f"{key}={value}"
-
-
-def _package(header: str | None, config_path: str) -> str:
-    """The package that a file asks for, as a path from the root of the configuration."""
-    group = config_path.strip("/").rpartition("/")[0].replace("/", ".")
-    package = group if header in (None, "_group_") else str(header).replace("_group_", group)
-    return package.rpartition("_global_")[2].strip(".")
-
-
-def _nested(package: str, content: dict[Any, Any]) -> dict[Any, Any]:
-    for part in reversed(package.split(".") if package else []):
-        content = {part: content}
-    return content
