@@ -78,8 +78,21 @@ def refuse_directories(arguments: list[str]) -> None:
             raise ConfigError(f"resume={resume}: is not a run directory (it holds no run.json)")
         with config_errors():
             refuse_links(Path(resume), f"resume={resume}")
+            refuse_linked_record(Path(resume))
     elif new is not None:
         refuse_a_second_run(Path(new))
+        with config_errors():
+            refuse_links(Path(new), f"hydra.run.dir={new}")
+
+
+def refuse_linked_record(run: Path) -> None:
+    """Raise ValueError where W&B's directory of the sweep that a run is of is a symbolic link."""
+    shared = run.parent / "wandb"
+    if (run.parent / "multirun.yaml").exists() and shared.is_symlink():
+        raise ValueError(
+            f"resume={run}: {shared}, which the jobs of its sweep share, is a symbolic link, "
+            "through which other files would be written; put the directory itself in its place"
+        )
 
 
 def train(config: TrainConfig, run: RunDirectory) -> Outcome | None:

@@ -13,7 +13,7 @@ import os
 import re
 import stat
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -164,15 +164,16 @@ def _trouble(content: bytes) -> str | None:
     return None
 
 
-def refuse_links(directory: Path, named: str) -> None:
+def refuse_links(directory: Path, named: str, besides: Sequence[str] = ()) -> None:
     """Raise ValueError where something in a directory to be written into is a symbolic link.
 
-    The directory itself may be one. Of those within it, a run writes into `checkpoints` and
-    `.hydra`; W&B's own has links that it needs.
+    The directory itself may be one, and so may entries of it that are looked at otherwise
+    (`besides`). Of the directories within it, a run writes into `checkpoints` and `.hydra`; W&B's
+    own has links that it needs.
     """
     for place in (directory, directory / "checkpoints", directory / ".hydra"):
         for entry in sorted(place.iterdir()) if place.is_dir() else ():
-            if entry.is_symlink():
+            if entry.is_symlink() and (place != directory or entry.name not in besides):
                 raise ValueError(
                     f"{named}: {entry.relative_to(directory)} in it is a symbolic link, through "
                     "which another file would be written; put the file itself in its place"

@@ -17,6 +17,7 @@ import errno
 import json
 import os
 import socket
+import stat
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -25,6 +26,7 @@ from pathlib import Path
 from typing import Any
 
 from chord.config import ConfigError
+from chord.untrusted import opened, read_json
 
 LOCK = ".lock"
 OWNER = ".lock.owner"
@@ -43,7 +45,7 @@ class Hold:
         self._made: Path | None = None
         self._new = not directory.exists()
         directory.mkdir(parents=True, exist_ok=True)
-        self._handle = os.open(directory / LOCK, os.O_RDWR | os.O_CREAT, 0o666)
+        self._handle = _opened(directory, setting)
         try:
             if _locked(self._handle):
                 os.ftruncate(self._handle, 0)
@@ -119,11 +121,13 @@ def writer(directory: Path) -> str | None:
         return None
     import fcntl
 
-    with (directory / LOCK).open("rb") as file:
-        try:
+    try:
+        with opened(directory / LOCK) as file:
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except OSError as error:
-            return _who(directory / LOCK) if error.errno in _HELD else None
+    except ValueError:  # a pipe or a directory, which nobody has locked
+        return None
+    except OSError as error:
+        return _who(directory / LOCK) if error.errno in _HELD else None
     return None
 
 
@@ -137,6 +141,20 @@ def _who(file: Path) -> str:
     if not owner:
         return "another process"
     return f"process {owner['pid']} on {owner['host']}, since {owner['since']}"
+
+
+def _opened(directory: Path, setting: str) -> int:
+    """The file of the lock: never one that a link in `directory` leads to."""
+    special = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
+    try:
+        handle = os.open(directory / LOCK, os.O_RDWR | os.O_CREAT | special, 0o666)
+        if stat.S_ISREG(os.fstat(handle).st_mode):
+            return handle
+        os.close(handle)
+    except OSError as error:
+        if error.errno not in (errno.ELOOP, errno.ENXIO, errno.EISDIR):
+            raise
+    raise ConfigError(f"{setting}={directory}: {LOCK} in it is not a regular file; delete it")
 
 
 def _locked(handle: int) -> bool:
@@ -178,8 +196,8 @@ def _facts() -> bytes:
 def _read(file: Path) -> dict[str, Any]:
     """What the owner says of itself; nothing while it is about to."""
     with suppress(OSError, ValueError):
-        facts = json.loads(file.read_text())
-        if isinstance(facts, dict) and {"pid", "host", "since"} <= facts.keys():
+        facts = read_json(file)
+        if {"pid", "host", "since"} <= facts.keys() and facts["pid"] in range(1, 2**31):
             return facts
     return {}
 

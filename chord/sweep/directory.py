@@ -65,7 +65,6 @@ def in_its_directory(arguments: Sequence[str]) -> list[str]:
         raise ConfigError(f"resume_sweep={path}: is not a sweep's directory (it holds no {SWEEP})")
     with config_errors():
         for job in sorted(Path(path).iterdir()):
-            # A job that is a link is an equal run that had finished elsewhere.
             if job.is_dir() and not job.is_symlink():
                 refuse_links(job, f"resume_sweep={path}: {job.name}")
     at = next(n for n, word in enumerate(arguments) if "resume_sweep" in given([word]))
@@ -110,6 +109,37 @@ def is_finished(path: Path, fingerprint: str) -> bool:
     return facts.get("status") == FINISHED and facts.get("fingerprint") == fingerprint
 
 
+def refuse_linked(sweep: Path, setting: str) -> None:
+    """Raise `ConfigError` where a sweep would write through a symbolic link in its own directory.
+
+    Links to runs are jobs, which `refuse_linked_jobs` looks at.
+    """
+    runs = [entry.name for entry in sweep.iterdir() if entry.is_symlink() and holds_run(entry)]
+    with config_errors():
+        jobs = [name for name in runs if name != "wandb" and not name.startswith(".")]
+        refuse_links(sweep, f"{setting}={sweep}", besides=jobs)
+
+
+def refuse_linked_jobs(sweep: Path, points: Sequence[Point], setting: str) -> None:
+    """Raise `ConfigError` where a job would write through a symbolic link.
+
+    A job that is one itself is an equal run that has finished elsewhere, or else it is refused.
+    """
+    named = f"{setting}={sweep}"
+    for point in points:
+        place = Path(os.path.normpath(point.directory))
+        if linked := [above for above in place.parents if (sweep / above).is_symlink()]:
+            refuse_linked(sweep / linked[-1].parent, setting)
+        if not (sweep / place).is_symlink():
+            with config_errors():
+                refuse_links(sweep / place, f"{named}: {place}")
+        elif not is_finished(sweep / place, point.fingerprint):
+            raise ConfigError(
+                f"{named}: {place} in it is a symbolic link, but not to a finished run that is "
+                f"equal to job {point.number}; remove the link"
+            )
+
+
 def refuse_shared(points: Sequence[Point], subdir: str) -> None:
     """Raise `ConfigError` where a job would run in the directory of another, or inside it."""
     taken: dict[str, Point] = {}
@@ -144,6 +174,7 @@ def refuse_strangers(sweep: Path, points: Sequence[Point]) -> None:
 
     Also where its files hold something else by now, and the job does not allow it.
     """
+    refuse_linked_jobs(sweep, points, "hydra.sweep.dir")
     for point in points:
         path = sweep / point.directory
         known = read_status(path).get("fingerprint") if holds_run(path) else None

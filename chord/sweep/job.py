@@ -114,6 +114,11 @@ def _sweep_job(cfg: DictConfig) -> float:
     if not writes(cfg, list(job.overrides.task)):
         # SLURM has started it beside the first process of the same job, which does the rest.
         return _train(cfg, path, number, label)
+    if path.is_symlink():
+        # It was an equal run, finished elsewhere, when the sweep looked.
+        if (value := _stored(path, cfg)) is None:
+            raise JobError(f"hydra.sweep.dir={path.parent}: {path.name} is a symbolic link")
+        return value
     beside_others = not job.launcher._target_.endswith(SERIAL)
     with held(path, "hydra.sweep.dir"):
         if (value := _stored(path, cfg)) is not None:

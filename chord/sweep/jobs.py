@@ -173,6 +173,8 @@ class Jobs:
     def record(self, point: Point, status: str, error: str | None) -> None:
         """Write the status of a job; `ConfigError` where a process is at work on it."""
         path = self.path(point)
+        if path.is_symlink():
+            raise ConfigError(f"hydra.sweep.dir={self.directory}: {point.directory} is a link")
         path.mkdir(parents=True, exist_ok=True)
         with held(path, "hydra.sweep.dir"):
             write_status(

@@ -23,6 +23,8 @@ from chord.sweep.directory import (
     holds_sweep,
     name_of,
     refuse_another,
+    refuse_linked,
+    refuse_linked_jobs,
     refuse_shared,
     refuse_strangers,
     take_over,
@@ -86,7 +88,7 @@ def run_grid(jobs: Jobs, own: Mapping[str, str]) -> None:
         refuse_strangers(jobs.directory, points)
     open_points = [point for point in points if not jobs.is_finished(point)]
     check_beforehand(open_points, launcher_name(jobs.config))
-    with its_directory(jobs, own):
+    with its_directory(jobs, own, points):
         OmegaConf.save(jobs.config, jobs.directory / "multirun.yaml")
         write_sweep(jobs.directory, jobs.typed, jobs.config.sweep_metric, points)
         jobs.points = points
@@ -106,10 +108,13 @@ def skipping(own: Mapping[str, str]) -> bool:
 
 
 @contextmanager
-def its_directory(jobs: Jobs, own: Mapping[str, str]) -> Iterator[None]:
+def its_directory(
+    jobs: Jobs, own: Mapping[str, str], points: Sequence[Point] = ()
+) -> Iterator[None]:
     """Within, the sweep has a directory, into which no other sweep writes.
 
-    Raises `ConfigError` where another sweep is in it, or at it.
+    Raises `ConfigError` where another sweep is in it, or at it, or a link where it would write:
+    also in a directory of `points`, as far as they are known.
     """
     setting = "resume_sweep" if resuming(own) else "hydra.sweep.dir"
     if is_fresh(jobs.config, "sweep"):
@@ -118,6 +123,8 @@ def its_directory(jobs: Jobs, own: Mapping[str, str]) -> Iterator[None]:
         if not resuming(own):
             # It may have come and gone in between.
             refuse_a_second_sweep(jobs.directory)
+        refuse_linked(jobs.directory, setting)
+        refuse_linked_jobs(jobs.directory, points, setting)
         yield
 
 

@@ -1,0 +1,144 @@
+"""A sweep's directory may be a stranger's: nothing is written or removed through a link in it."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from compare_runs import write_run
+from sweeps import Command, command
+
+from chord.config import ConfigError
+from chord.directory.lock import LOCK, OWNER, held, writer
+from chord.sweep.directory import refuse_linked, refuse_linked_jobs
+from chord.sweep.points import Point
+from chord.train import refuse_directories
+
+__all__ = ["command"]
+pytestmark = pytest.mark.faults
+
+
+def point(number: int) -> Point:
+    return Point(
+        number=number, overrides=[], varied={}, directory=str(number), fingerprint=f"f{number}"
+    )
+
+
+def contents(place: Path) -> dict[str, bytes]:
+    files = [file for file in place.rglob("*") if file.is_file()]
+    return {str(file.relative_to(place)): file.read_bytes() for file in files}
+
+
+@pytest.mark.slow  # three sweeps
+def test_a_sweep_writes_through_no_link_in_its_directory(command: Command) -> None:
+    grid = ["-m", "seed=0,1"]
+    assert command(*grid, "hydra.sweep.dir=s") == 0
+    shutil.copytree(command.where / "s" / "0", command.where / "victim" / "0")
+    before = contents(command.where / "victim")
+    # The job of another seed.
+    shutil.rmtree(command.where / "s" / "1")
+    (command.where / "s" / "1").symlink_to("../victim/0")
+    assert command(*grid, "resume_sweep=s") == 1
+    assert "1 in it is a symbolic link, but not to a finished run" in command.err
+    (command.where / "s" / "1").unlink()
+    (command.where / "s" / "multirun.yaml").unlink()
+    (command.where / "s" / "multirun.yaml").symlink_to("../victim/0/run.json")
+    assert command(*grid, "resume_sweep=s") == 1
+    assert "multirun.yaml in it is a symbolic link" in command.err
+    assert contents(command.where / "victim") == before
+
+
+@pytest.mark.parametrize(
+    "name", ["multirun.yaml", "sweep.json", "study.db", "wandb", ".submitit", "comparison"]
+)
+def test_a_link_in_a_sweep_is_refused_unless_it_is_a_job(tmp_path: Path, name: str) -> None:
+    write_run(tmp_path / "victim", status={"status": "finished", "fingerprint": "f1"})
+    sweep = tmp_path / "sweep"
+    sweep.mkdir()
+    (sweep / "1").symlink_to(tmp_path / "victim")
+    refuse_linked(sweep, "resume_sweep")
+    refuse_linked_jobs(sweep, [point(0), point(1)], "resume_sweep")
+    leads = tmp_path / ("victim" if name in ("wandb", ".submitit") else "file")
+    (sweep / name).symlink_to(leads)
+    with pytest.raises(ConfigError, match=rf"^resume_sweep=.*: {name} in it is a symbolic link"):
+        refuse_linked(sweep, "resume_sweep")
+
+
+@pytest.mark.parametrize(
+    "facts", [{"status": "failed", "fingerprint": "f1"}, {"status": "finished"}, {}, None]
+)
+def test_a_job_that_is_a_link_is_an_equal_run_that_has_finished(
+    tmp_path: Path, facts: dict[str, str] | None
+) -> None:
+    (tmp_path / "sweep").mkdir()
+    if facts is not None:
+        write_run(tmp_path / "victim", status=facts)
+    (tmp_path / "sweep" / "1").symlink_to(tmp_path / "victim")
+    with pytest.raises(ConfigError, match="1 in it is a symbolic link, but not to a finished run"):
+        refuse_linked_jobs(tmp_path / "sweep", [point(1)], "resume_sweep")
+
+
+def test_a_job_below_a_link_or_with_links_in_it_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "sweep").mkdir()
+    (tmp_path / "victim" / "1").mkdir(parents=True)
+    (tmp_path / "sweep" / "lr").symlink_to(tmp_path / "victim")
+    below = replace(point(1), directory="lr/1")
+    with pytest.raises(ConfigError, match="lr in it is a symbolic link"):
+        refuse_linked_jobs(tmp_path / "sweep", [below], "resume_sweep")
+    (tmp_path / "sweep" / "lr").unlink()
+    (tmp_path / "sweep" / "lr" / "1").mkdir(parents=True)
+    refuse_linked_jobs(tmp_path / "sweep", [below], "resume_sweep")
+    (tmp_path / "sweep" / "lr" / "1" / "metrics.jsonl").symlink_to(tmp_path / "mine")
+    with pytest.raises(ConfigError, match=r"lr/1: metrics\.jsonl in it is a symbolic link"):
+        refuse_linked_jobs(tmp_path / "sweep", [below], "resume_sweep")
+
+
+def test_a_run_of_a_sweep_removes_nothing_through_the_record_that_it_shares(
+    tmp_path: Path,
+) -> None:
+    run = tmp_path / "sweep" / "0"
+    run.mkdir(parents=True)
+    (run / "run.json").write_text("{}")
+    refuse_directories([f"resume={run}"])
+    (tmp_path / "sweep" / "wandb").symlink_to(tmp_path)
+    refuse_directories([f"resume={run}"])  # a run by itself has its own
+    (tmp_path / "sweep" / "multirun.yaml").touch()
+    with pytest.raises(ConfigError, match=r"^resume=.*/wandb, which the jobs .* is a symbolic"):
+        refuse_directories([f"resume={run}"])
+    (tmp_path / "new").mkdir()
+    (tmp_path / "new" / "metrics.jsonl").symlink_to(tmp_path / "mine")
+    with pytest.raises(ConfigError, match=r"^hydra\.run\.dir=.*: metrics\.jsonl in it is a"):
+        refuse_directories([f"hydra.run.dir={tmp_path / 'new'}"])
+
+
+def test_a_lock_is_a_regular_file_of_the_directory_itself(tmp_path: Path) -> None:
+    mine = tmp_path / "mine"
+    mine.write_text("mine")
+    (tmp_path / "run").mkdir()
+    lock = tmp_path / "run" / LOCK
+    for make in (lambda: lock.symlink_to(mine), lambda: os.mkfifo(lock), lock.mkdir):
+        make()
+        with pytest.raises(ConfigError, match=rf"^resume=.*: \{LOCK} in it is not a regular file"):
+            held(tmp_path / "run", "resume").__enter__()
+        assert writer(tmp_path / "run") is None
+        lock.rmdir() if lock.is_dir() and not lock.is_symlink() else lock.unlink()
+    assert mine.read_text() == "mine"
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["[" * 100_000, "[]", *(json.dumps({"pid": p, "host": "h", "since": "s"}) for p in ("a", -1))],
+    ids=range(4),
+)
+def test_what_is_no_owner_of_a_directory_is_said_to_be_another_process(
+    tmp_path: Path, text: str
+) -> None:
+    (tmp_path / OWNER).write_text(text)
+    assert writer(tmp_path) == "another process"
+    (tmp_path / OWNER).unlink()
+    os.mkfifo(tmp_path / OWNER)
+    assert writer(tmp_path) == "another process"
