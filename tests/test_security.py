@@ -348,6 +348,11 @@ def test_code_that_a_file_names_needs_trust(tmp_path: Path) -> None:
                 check_composed(cfg, cfg.hydra)
         else:
             check_composed(cfg, cfg.hydra)
+    # However it is chosen.
+    for said in ("experiment=[theirs]", "experiment=theirs.yaml"):
+        cfg = composed(tmp_path, said)
+        with pytest.raises(ConfigError, match=r"^reward\.function="):
+            check_composed(cfg, cfg.hydra)
     # Without a file from elsewhere whatever is composed was typed, or is chord's.
     cfg = composed(tmp_path, "reward=function", NAMED)
     check_composed(cfg, cfg.hydra)

@@ -17,6 +17,7 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from chord.config import CONF_DIR, ConfigError
+from chord.trust.composing import FROM_ELSEWHERE
 from chord.trust.files import is_foreign
 
 PACKAGED = "pkg://"
@@ -72,7 +73,8 @@ def check_composed(cfg: DictConfig, hydra: Any, typed: Sequence[str] | None = No
     `typed` is what the user typed, if it isn't just what `hydra` has for this configuration.
     Raises `ConfigError`.
     """
-    if cfg.trust or not (files := foreign_files(hydra)):
+    files = foreign_files(hydra)
+    if cfg.trust or not (files or cfg._get_flag(FROM_ELSEWHERE)):
         return
     said = values(hydra.overrides.task if typed is None else typed)
     options = plugin_options(cfg)
@@ -80,7 +82,8 @@ def check_composed(cfg: DictConfig, hydra: Any, typed: Sequence[str] | None = No
         chosen = options.get(setting, set()) if setting in options else {name}
         if chosen & said.get(setting, set()) or shipped(name):
             continue
-        file = next((file for file in files if name in file.read_text()), files[0])
+        likely = [file for file in files if name in file.read_text()] + files
+        file = likely[0] if likely else "a file from a directory of the command line"
         raise ConfigError(
             f"{setting}={name}: {file} names code to import; if you trust it, add trust=true, or "
             "give the setting itself on the command line"
@@ -102,7 +105,10 @@ def plugin_options(cfg: DictConfig) -> dict[str, set[str]]:
 
 
 def foreign_files(hydra: Any) -> list[Path]:
-    """The files from elsewhere among the chosen options, and the primary one if it is."""
+    """The files from elsewhere among the chosen options, and the primary one if it is.
+
+    Not all: Hydra does not say which ones an option in brackets, or a file, has brought in.
+    """
     sources = [(f"{s.schema}://{s.path}", Path(s.path)) for s in hydra.runtime.config_sources]
     names = [f"{key.partition('@')[0]}/{option}" for key, option in hydra.runtime.choices.items()]
     found = []

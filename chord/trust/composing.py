@@ -21,6 +21,9 @@ from omegaconf import DictConfig, OmegaConf
 from chord.config import ConfigError
 from chord.trust.files import COMMAND_LINE, check_content, file_of, is_foreign, leaves
 
+FROM_ELSEWHERE = "chord_from_elsewhere"
+"""A flag of a configuration that files from elsewhere are a part of."""
+
 
 def guard_composing() -> None:
     """Check every file where Hydra puts it, and the whole that it is a part of."""
@@ -49,6 +52,7 @@ def guard_composing() -> None:
         without = compose(self, own, copy.deepcopy(repo))
         composed = compose(self, defaults, repo)
         check_whole(composed, without)
+        composed._set_flag(FROM_ELSEWHERE, True)
         return composed
 
     ConfigLoaderImpl._load_single_config = _load_single_config  # type: ignore[method-assign]
