@@ -211,4 +211,4 @@ def test_of_a_command_whose_data_are_wrong_hydras_own_files_remain(
     )
     assert ended.returncode == 1
     assert ended.stderr.startswith("error: p.jsonl line 17: field answer is missing; there are")
-    assert {path.name for path in Path("two").iterdir()} == {".hydra", "train.log"}
+    assert {path.name for path in Path("two").iterdir()} == {".hydra", ".lock", "train.log"}
