@@ -129,6 +129,48 @@ NONE = [
     "3/0", "1/2/3", "3 5/2", "3:4", "3 : 4", "٤٢", "9" * 101, "0x1F", "127.0.0.1", "2e", "5+",
     "2^10",
     "7!=5040*1", "2**3", "2i", "- 5", "Result - 5", "3 -5", "1 000 000", "",  "none", "½½",
+    # Scales, also behind what sets the number, and abbreviated.
+    "$5$ million", "**5** million", "5 **million**", "`5` dozen", r"\boxed{5} million",
+    r"$5\text{ million}$", r"\( 5 \) million", "5-million", "$5-million", "5 (million)",
+    r"5~\text{million}", "5 hundreds", "$5 bn", "$5 M", "5 k", "5 B", "5 mil", "5 mln", "5 trn",
+    "5 quadrillion", "**5**万", "5‰", "5 per mille", "5 and a half", "5 and one third",
+    "five hundred and 5",
+    "million 5", "zero point 5",
+    # Parts.
+    "2 thirds", "2-thirds", "3 halves", "3 half", "5 tenths", "5 hundredths", "3 quarters",
+    # Factors, variables, names of functions and constants.
+    "2θ", "3λ", "2 θ", "2𝑥", "2a", "2b", "2r", "2m", "2ab", "2 ab", "2 xy", "2 sin(x)",
+    "2 sin x", "2 pi",
+    "2-pi", "2 i", "5 x", "$5$x", "{5}x", "(5)x", "**5**x", "5 y", "5 foo(x)", "5 (x + 1)",
+    "5 times x",
+    "(5)+x", "5 squared", "5 divided by x", "5 choose x", "5 to the power x", "5 times ten",
+    "2/π", "2/ π", "2 / π", "1/√π", "5/x", "5/h", "$5$/x", "5/sin x",
+    "√ 5", "∛ 5", "± 5", "x ± 5", "log 5", "sqrt 5", "log₂ 5", "log_2 5", "sin 5", "2 cos 5",
+    "-sin 5", "mod 5",
+    "the square root of 5", "half of 5", "twice 5", "divided by 5", "to the power of 5",
+    "x times 5",
+    "x over 5", "x plus 5", "x minus 5", "plus 5", "not 5", "isn't 5", "≠ 5", "x ≥ 5", "x >= 5",
+    "x < 5",
+    "x <5", "> 5", "x != 5", "5 < x", "5 ≤ x", "5 <= x", "5<x",
+    "2^{ 5 }", "x^{ 2 }", "10^( 5 )", "2( 5 )", "f( 5 )", "f (5)", "2 (5)", "3 * ( 5 )", "x^{n=2}",
+    r"\sum_{i=1}", "x * 5", "x 5", r"\sqrt{ 5 }",
+    "101₂", "5ⁿ", "0.3\u0305", "0.(3)",
+    # Tuples, intervals, calls, in whatever brackets.
+    "[5, ∞)", r"$[5, \infty)$", "(-∞, 5]", r"(-\infty, 5]", "(5, x)", "(x, 5)", "P(X=2)",
+    "P( X = 2 )",
+    "(x=1, y=2)", "[\n 1,\n 2\n]", "⟨1, 5⟩", "⟨5, x⟩", "<1, 5>", "〈x, 5〉", "{5, }", "(5; x)",
+    # Subtractions, products and quotients, ranges and ratios with spaces.
+    "5 - x", "5 – x", "5 - (x)", "5 X 10", "1.5E 3", "1.5e- 3", "1 ∶ 2", "1∶2", "is 1: 2",
+    "1 ~ 5", "1 to 5",
+    "from 1 through 5", "3 of 5", "1 in 5", "3 out of 5", "one in 5", "1...5", "1…5", "2024 5",
+    "x - 5", "$x$ -5", "$3$ 5",
+    # No thousands.
+    "0,123", "0'123", "0\u00a0123", "12345\u00a0678", "12345 678",
+    # Signs in words, arrows, and subtractions from a formula.
+    "minus 3", "negative 3", "**minus** 3", "a negative 3", "x <- 5", "x <-5", "x < - 5", "$3$ - 5",
+    "$3$ -5", "$x$ - 5", "10$ - 5", "5$ - 10$", "$ 3 $ - 5", "**3** -5", "f(- 5)", "2(- 5)",
+    "2^{- 5}",
+    "x = - -5", "= - +5", "- USD 5", "-x 5", "x - $5", "**- 5**",
 ]  # fmt: skip
 
 
@@ -143,7 +185,36 @@ def test_what_is_no_number_gives_none_and_never_another(text: str) -> None:
         assert last_number(f"Of 7 we know that it is {text}") is None
 
 
-@pytest.mark.parametrize("text", ["1, 2", "between 3 and 5", "7 or 8", "it was 5; now it is 6"])
+@pytest.mark.parametrize(
+    ("text", "number"),
+    [
+        ("⇒5", 5), ("∴5", 5), ("•5", 5), ("✓5", 5), ("✔\ufe0f5", 5), ("x is...5", 5), ("x is…5", 5),
+        ("5 m", 5), ("5 kg", 5), ("5kg", 5), ("5 apples", 5), ("5-year", 5), ("5 a day", 5),
+        ("5 I think", 5), ("5/day", 5), ("5 km/h", 5), ("5 °C", 5), ("5 m²", 5), ("5 sec", 5),
+        ("5 min", 5),
+        ("5 times", 5), ("5 times as many", 5), ("5 - as shown", 5), ("5 (as shown, above)", 5),
+        ("5 by noon", 5), ("5 m/s", 5), ("5\ufe0f\u20e3", 5), ("$5$ apples", 5), (r"5\text{ m}", 5),
+        (r"$5$ \blacksquare", 5), ("5个", 5), ("5千克", 5), ("【5】", 5), ("(about 5, or so)", 5),
+        ('{"answer": 5}', 5), ('{"unit": "km", "answer": 5}', 5), ("(x = 5)", 5),
+        ("(2 + 3 = 5)", 5),
+        ("9 * 2 = $<<9*2=18>>18 every day", 18), ("10 p.m.", 10), ("score 5", 5),
+        ("72 (clips)", 72),
+        (r"\therefore 5", 5), ("answer is 15 - that's it", 15), ("15 — done", 15),
+        ("Step 3: 5", 5), ("3. 5 apples", 5), ("(a) 5", 5), ("<b>5</b>", 5), ("<b> 5 </b>", 5),
+        ("-> 5", 5), ("=> 5", 5), ("x => 5", 5), ("* 5", 5), ("- x is 5", 5), ("2 + 3 is 5", 5),
+        ("-USD 5", -5), ("-EUR 5", -5), ("USD -5", -5), ("USD 5", 5), ("-$ 5", -5), ("-$5", -5),
+        ("$ -5", -5), ("$- 5$", -5), ("x = $ - 5$", -5), ("x: - 5", -5), ("(- 5)", -5),
+        ("x = -5", -5),
+        ("it is -5", -5), ("1\u00a0234", 1234), ("5!", 5),
+    ],
+)  # fmt: skip
+def test_what_stands_beside_a_number_leaves_it(text: str, number: int | None) -> None:
+    assert last_number(text) == number
+
+
+@pytest.mark.parametrize(
+    "text", ["5!", "1, 2", "between 3 and 5", "7 or 8", "it was 5; now it is 6"]
+)
 def test_a_known_answer_with_two_numbers_is_none(text: str) -> None:
     assert only_number(text) is None
 
@@ -229,8 +300,12 @@ def test_the_known_answer_itself_is_right(known: str) -> None:
         r"\frac{1}{" * 50_000,
         "½" * 100_000,
         " " * 400_000 + "1",
+        "1" + "*" * 400_000,
+        "-$ " * 100_000 + "1",
+        "<" * 400_000 + "1",
+        "1 (" * 100_000,
     ],
-    ids=range(14),
+    ids=range(18),
 )
 def test_a_long_response_is_read_in_one_pass(text: str) -> None:
     # Quadratic, each of these would take minutes: pytest's own limit is the clock.

@@ -12,9 +12,11 @@ exponent            `2e-3`, `1E100`; up to three digits
 fraction            `-1/2`, `1.5 / 2`, `\frac{1}{2}`, `\frac12`, ½
 mixed               `3 1/2`, `3½`, `3\frac{1}{2}`: 3.5
 sign                any hyphen, dash or minus directly before the number or its currency: `-$5`,
-                    `$-5`, −5, –5; with a space behind `=`, `:`, a bracket or a `$`: `x = - 5`
+                    `$-5`, `-USD 5`, −5, –5; with a space behind `=`, `:`, an opening bracket or
+                    `$`: `x = - 5`
 beside it           a currency, a unit, `%` (which changes nothing: `50%` is 50), punctuation,
-                    brackets (which are no sign), Markdown and LaTeX that only set the text
+                    brackets (which are no sign), Markdown and LaTeX that only set the text; which
+                    words and letters may be units is in `chord.rewards.beside`
 =================== ============================================================================
 
 The comma never stands for the decimal point. Digits are those of ASCII and their full-width forms.
@@ -26,6 +28,8 @@ from __future__ import annotations
 import re
 from fractions import Fraction
 from typing import NamedTuple
+
+from chord.rewards.beside import goes_on, in_brackets, sign_of
 
 _MINUS = "\u2010\u2011\u2012\u2013\u02d7\u2212\u2796\ufe63\uff0d"
 _MIXED = "\x1f"
@@ -43,15 +47,19 @@ _SIGNS = str.maketrans(
         **dict.fromkeys("\u2044\u2215", "/"),
         **dict.fromkeys("\u00a0\u2007\u2008\u2009\u202f", "\u00a0"),
         **dict.fromkeys("\x1f\t\v\f\r\u3000", " "),
+        **dict.fromkeys("⟨〈〈【", "("),
+        **dict.fromkeys("⟩〉〉】", ")"),
+        "\u2236": ":",
+        "\ufe0f": None,  # asks for an emoji
         "\ufe69": "$",
         "\u2019": "'",
     }
 )
 _DIGITS = "[0-9]{1,100}"
 _UNSIGNED = (
-    r"(?:[0-9]{1,3}(?:,[0-9]{3}){1,30}|[0-9]{1,3}(?:'[0-9]{3}){1,30}"
-    rf"|[0-9]{{1,3}}(?:\u00a0[0-9]{{3}}){{1,30}}|{_DIGITS})"
-    rf"(?:\.{_DIGITS})?|\.{_DIGITS}"
+    r"(?:[1-9][0-9]{0,2}(?:(?:,[0-9]{3}){1,30}|(?:'[0-9]{3}){1,30}|(?:\u00a0[0-9]{3}){1,30})"
+    rf"|{_DIGITS})"
+    rf"(?:\.{_DIGITS})?|(?<!\.)\.{_DIGITS}"
 )
 _VALUE = rf"(?:{_UNSIGNED})(?:[eE][-+]?[0-9]{{1,3}})?"
 # At the end of a text: a mixed number, a fraction, or a number.
@@ -71,7 +79,7 @@ _LATEX = (
     (re.compile(r"\\,"), "\u00a0"),
     (re.compile(r"\^ ?(?:\\circ(?![a-zA-Z])|\{ ?\\circ ?\})|\\degree(?![a-zA-Z])"), "°"),
     (re.compile(r"\\([$%#&_])"), r"\1"),
-    (re.compile(r"\\(?:approx|simeq|to|implies|Rightarrow|rightarrow)(?![a-zA-Z])"), "="),
+    (re.compile(r"\\(?:approx|simeq|to|implies|therefore|Rightarrow|rightarrow)(?![a-zA-Z])"), "="),
     (
         re.compile(
             r"\\(?:boxed|fbox|text[a-z]*|math[a-z]+|left|right|displaystyle|quad|qquad|bf|rm|it|"
@@ -79,29 +87,6 @@ _LATEX = (
         ),
         " ",
     ),
-)
-_CURRENCY = "$€£¥₹¢"
-_SIGN = re.compile(rf"([-+]?)((?:[A-Z]{{1,3}})?[{_CURRENCY}]|)([-+]?)\Z")
-# What may stand directly before a number, and what brackets or sets it.
-_SAFE = " \u00a0=<>;&~≈→\"'“”„‘«»。，、；！？…"
-_OPEN = "([{\"'“”„‘«*_`~≈$#"
-_MINUS_AFTER = "=:([{$≈<"
-"""What a minus with a space behind it can follow."""
-_OPERAND = re.compile(r"(?:[\d)\]]|(?<![A-Za-z])[A-Za-z])\Z")
-_OPERATORS = frozenset(["+", "*", "**", "/", "^", "×", "÷", "·", "⋅", "∙", "±", "-", "--", "mod"])
-_OPERAND_AND_OPERATOR = re.compile(r"(?:[\w)][+/^×÷·⋅±-]|[\d)]\*)\Z")
-_UNIT = re.compile(r"[A-Za-zµ]+|/[A-Za-z]+|-[A-Za-z]{2,}")
-# Glued to a number these are factors, variables, or what is left of an exponent.
-_NO_UNIT = frozenset(
-    ["k", "K", "M", "B", "bn", "Bn", "mn", "tn", "x", "y", "z", "n", "i", "j", "e", "E", "pi"]
-)
-# Behind a number, these make another of it: a scale, or an operator with what it takes.
-_GOES_ON = re.compile(
-    r"[ \u00a0]{0,2}(?:hundred|thousand|million|billion|trillion|dozen|lakh|crore)s?\b"
-    r"|[ \u00a0]?[万萬亿億千百十]"
-    r"|[)\]}]{0,9} ?[\^±×÷·⋅²³¹⁰⁴-⁹⁻√π\\]"
-    r"|\(|\+|\*{1,2}[\w(]|_\w|-[A-Za-z]\b| [+*/] [\w(]",
-    re.IGNORECASE,
 )
 
 
@@ -132,11 +117,11 @@ def only_number(text: str) -> Fraction | None:
     >>> only_number("(1, 2)") is None
     True
     """
-    plain = _plain(text).rpartition("=")[2]
-    found = _last(plain)
-    if found is None or re.search(r"\d", plain[: found.start]):
+    plain = _plain(text)
+    found, start = _last(plain), plain.rfind("=") + 1
+    if found is None or found.start < start or re.search(r"\d", plain[start : found.start]):
         return None
-    return found.value
+    return None if re.search(r"[0-9]!", plain) else found.value  # 5! is 120
 
 
 def _plain(text: str) -> str:
@@ -155,12 +140,12 @@ def _last(text: str) -> Found | None:
     end = len(text) - digit.start()
     core = _CORE.search(text[max(0, end - _WIDEST) : end])
     after = text[end : end + _WIDEST]
-    if core is None or _goes_on(after):
+    if core is None or goes_on(after):
         return None
     start = end - len(core[0])
     before = text[max(0, start - _WIDEST) : start]
-    value, sign = _value(core), _sign(before.rpartition("\n")[2], core[0])
-    if value is None or sign is None or _in_brackets(before, after):
+    value, sign = _value(core), sign_of(before, core[0])
+    if value is None or sign is None or in_brackets(before, after):
         return None
     return Found(-value if sign == "-" else value, start)
 
@@ -178,73 +163,3 @@ def _value(core: re.Match[str]) -> Fraction | None:
 
 def _fraction(written: str) -> Fraction:
     return Fraction(re.sub(r"[,'\u00a0]", "", written))
-
-
-def _sign(before: str, core: str) -> str | None:
-    """The sign of a number behind `before` in its line; None where it is part of something else."""
-    match = _SIGN.search(before)
-    assert match is not None, "it matches nothing, too"
-    sign, rest = match[1] or match[3], before[: match.start()]
-    bare = rest.rstrip(_OPEN)
-    if match[1] and match[3]:
-        return None
-    if not bare:
-        return sign
-    if bare[-1] == " ":
-        return _sign_behind(bare, core, sign, alone=bare == before)
-    if bare[-1] == ":":
-        return None if bare[-2:-1].isdecimal() else sign
-    return sign if bare[-1] in _SAFE or _is_wide(bare[-1]) else None
-
-
-def _sign_behind(before: str, core: str, sign: str, *, alone: bool) -> str | None:
-    """As `_sign`, of a number with a space before it; `alone`: and with nothing in between."""
-    words = before.rstrip()
-    word = words.rpartition(" ")[2]
-    rest = words[: len(words) - len(word)].rstrip()
-    if word.endswith("-") and not word[:-1].strip(_MINUS_AFTER):
-        # At the start of a line it marks an item, behind a word it is a pause, behind a number it
-        # subtracts.
-        opened = word[:-1] or rest
-        return "-" if alone and opened and opened[-1] in _MINUS_AFTER else None
-    if "\\" in word or (rest and word in _OPERATORS) or _OPERAND_AND_OPERATOR.search(word):
-        return None
-    if word in ("x", ":") and rest[-1:].isdecimal():
-        return None
-    if sign and _OPERAND.search(word):
-        return None
-    if (
-        alone
-        and re.search(r"(?<![0-9])[0-9]{1,3}\Z", word)
-        and re.match(r"[0-9]{3}(?![0-9])", core)
-    ):
-        return None  # thousands, or two numbers
-    return sign
-
-
-def _is_wide(character: str) -> bool:
-    """Letters of scripts that put no space between words."""
-    return character.isalpha() and ord(character) >= 0x2E80
-
-
-def _goes_on(after: str) -> bool:
-    """Whether what follows a number makes another one of it."""
-    if _GOES_ON.match(after):
-        return True
-    unit = _UNIT.match(after)
-    if unit is None:
-        return False
-    return unit[0].strip("/") in _NO_UNIT or after[unit.end() : unit.end() + 1] in ("(", "^")
-
-
-def _in_brackets(before: str, after: str) -> bool:
-    """Whether a number lies in brackets with others: in a tuple, an interval, a remark."""
-    closing = re.search(r"[()\[\]{}\n]", after)
-    if closing is None or closing[0] not in ")]}":
-        return False
-    depth = 1
-    for place in range(len(before) - 1, -1, -1):
-        depth += (before[place] in ")]}") - (before[place] in "([{")
-        if depth == 0:
-            return re.search(r"\d", before[place:].rpartition("=")[2]) is not None
-    return False

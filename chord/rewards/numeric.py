@@ -39,7 +39,9 @@ class Numeric(Reward):
             return 0.0
         within = Fraction(str(self.tolerance))  # as it is written: 0.1 is a tenth
         is_whole = 1 in (right.denominator, given.denominator)
-        scale = min(abs(right), 1) if is_whole and self.tolerance <= ROUNDING else abs(right)
+        scale = (
+            min(abs(right), Fraction(1)) if is_whole and self.tolerance <= ROUNDING else abs(right)
+        )
         return float(abs(given - right) <= within * scale)
 
     def _known(self, problem: Problem) -> Fraction:
