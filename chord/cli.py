@@ -24,13 +24,14 @@ from chord.config import CONF_DIR, ConfigError, register, suggest
 from chord.exits import ERROR, INTERRUPTED, first_line, writable_streams
 from chord.launch import first
 from chord.registry import SCHEMAS, SECOND
-from chord.rewards.base import ScorerError
+from chord.rewards.base import ChangedCodeError, ScorerError
 from chord.sweep.launchers import EXTRAS
 from chord.untrusted import printable
 
 EXPECTED = (
     ConfigError,
     ScorerError,
+    ChangedCodeError,
     HydraException,
     OmegaConfBaseException,
     YAMLError,

@@ -43,7 +43,7 @@ from chord.recorder import (
     TamperedError,
     read_rows,
 )
-from chord.rewards.base import ScorerError
+from chord.rewards.base import ChangedCodeError, ScorerError
 from chord.run import RunDirectory
 from chord.signals import Signals
 from chord.stepping import DivergedError
@@ -159,13 +159,21 @@ class Run:
             raise ConfigError(str(error)) from error
         except ScorerError as error:
             raise ConfigError(explained(error, self.directory.path)) from error
-        except UnwrittenError as error:
-            kept = self.checkpointing.kept
-            there = f"the checkpoint after step {kept} is kept" if kept else "no checkpoint yet"
+        except ChangedCodeError as error:
             raise ConfigError(
-                f"{error.path}: can't be written ({error.why}); {there}: make room, and "
+                f"{error}; {self.kept()}: restore the file, or give allow_changed to "
+                f"resume={self.directory.path}, which records it"
+            ) from error
+        except UnwrittenError as error:
+            raise ConfigError(
+                f"{error.path}: can't be written ({error.why}); {self.kept()}: make room, and "
                 f"resume={self.directory.path} goes on"
             ) from error
+
+    def kept(self) -> str:
+        """What there is to go on from, in words."""
+        kept = self.checkpointing.kept
+        return f"the checkpoint after step {kept} is kept" if kept else "no checkpoint yet"
 
     def fit(self, module: ChordModule, trainer: Trainer) -> None:
         """Take the train steps that are still to be done."""

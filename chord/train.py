@@ -265,14 +265,15 @@ def write(run: RunDirectory, recorder: Recorder, completed: int, now: Contents) 
 def note_changed_meanwhile(config: TrainConfig, run: RunDirectory) -> None:
     """Say which files changed while the run was going on: data are read to its end.
 
-    Where it began to read them is not known, so those are on record as changed in its last step.
+    So may be the modules of a reward, which may import in a function. Where that began to read them
+    is not known, so those are on record as changed in its last step.
     """
     now = contents(config, schema_names(run.config))
     found = changed(run.contents, now)
     for name in found:
         said = difference(run.contents[name], now[name])
         print(f"warning: {name}={now[name]['path']}: {said} while the run went on", file=sys.stderr)
-        if name.partition(".")[0] in ("data", "evaluation"):
+        if name.partition(".")[0] in ("data", "evaluation", "reward"):
             entry = {"step": config.steps - 1, "setting": name}
             run.changes.append({**entry, "before": run.contents[name], "after": now[name]})
             run.contents[name] = now[name]

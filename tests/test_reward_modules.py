@@ -6,13 +6,18 @@ import hashlib
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sweeps import Command, command
 
+from chord.data.batch import Problem
 from chord.doctor.directory import directory
 from chord.identity.histories import difference
 from chord.identity.modules import local_modules, module_content
+from chord.module import ChordModule
+from chord.rewards import Function, Numeric, Weighted
+from chord.rewards.base import ChangedCodeError
 
 __all__ = ["command"]
 
@@ -23,6 +28,19 @@ def write(place: Path, **files: str) -> None:
         file = place / f"{name.replace('__', '/')}.py"
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(text)
+
+
+PROBLEM = Problem(prompt="2+2=", answer="4", key=0)
+SOURCE = """
+import scored_by
+def score(answer, response):
+    return scored_by.same(answer, response)
+"""
+HELPER = """
+def same(answer, response):
+    return float(answer == response)
+"""
+OTHER = HELPER.replace("==", "!=")
 
 
 def package(place: Path, name: str, text: str = "") -> None:
@@ -107,19 +125,14 @@ def test_a_helper_of_a_reward_function_that_has_changed_is_said_and_refused(
     command: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.syspath_prepend(str(command.where))
-    source = (
-        "import scored_by\n"
-        "def score(answer, response):\n    return scored_by.same(answer, response)\n"
-    )
-    helper = "def same(answer, response):\n    return float(answer == response)\n"
-    write(command.where, with_helper=source, scored_by=helper)
+    write(command.where, with_helper=SOURCE, scored_by=HELPER)
     words = ["reward=function", "reward.function=with_helper:score", "steps=1"]
     assert command(*words, "hydra.run.dir=outputs/one") == 0, command.err
     known = json.loads((command.where / "outputs/one/run.json").read_text())["contents"]
     assert list(known["reward.function"]["modules"]) == ["scored_by", "with_helper"]
     assert command("-m", *words, "skip_finished=true", "hydra.sweep.dir=outputs/s") == 0
     assert "not run: equal to outputs/one" in command.out
-    write(command.where, scored_by=helper.replace("==", "!="))
+    write(command.where, scored_by=OTHER)
     assert command("resume=outputs/one", "steps=2", own=False) == 1
     file = command.where / "with_helper.py"
     assert command.err.startswith(
@@ -131,3 +144,89 @@ def test_a_helper_of_a_reward_function_that_has_changed_is_said_and_refused(
     assert "not run" not in command.out
     allowed = "allow_changed=[reward.function]"
     assert command("resume=outputs/one", "steps=2", allowed, own=False) == 0, command.err
+
+
+def end_workers(reward: Function) -> None:
+    """As a process that takes too much memory ends them."""
+    for worker in reward.pool()._workers:
+        worker.process.kill()
+        worker.process.wait()
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize("weighted", [False, True])
+def test_a_worker_is_not_replaced_by_one_that_scores_by_other_code(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, weighted: bool
+) -> None:
+    monkeypatch.syspath_prepend(str(tmp_path))
+    write(tmp_path, with_helper=SOURCE, scored_by=HELPER)
+    own = Function(function="with_helper:score")
+    parts = Weighted(
+        parts={"own": own, "exact": Numeric()}, weights={"own": 1, "exact": 1}, score="own"
+    )
+    reward = parts if weighted else own
+    setting = "reward.parts.own.function" if weighted else "reward.function"
+
+    def scores(*responses: str) -> list[float]:
+        count = len(responses)
+        return [each.score for each in reward.graded([PROBLEM] * count, responses, [1] * count)]
+
+    try:
+        assert scores("4") == [1]
+        end_workers(own)
+        assert scores("4") == [1]
+        write(tmp_path, scored_by=OTHER)
+        # The one that is there has imported what it needs.
+        assert scores("4") == [1]
+        end_workers(own)
+        with pytest.raises(ChangedCodeError) as refused:
+            scores("4")
+        file = tmp_path / "with_helper.py"
+        assert str(refused.value).startswith(f"{setting}={file}: has changed in scored_by (sha256 ")
+        write(tmp_path, scored_by=HELPER)
+        assert scores("4", "5") == [1, 0]
+    finally:
+        reward.close()
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize("ends", [False, True])
+def test_a_run_does_not_go_on_with_two_reward_functions(
+    command: Command, monkeypatch: pytest.MonkeyPatch, ends: bool
+) -> None:
+    monkeypatch.syspath_prepend(str(command.where))
+    write(command.where, with_helper=SOURCE, scored_by=HELPER)
+    update = ChordModule.update
+
+    def updated(self: ChordModule, *arguments: Any) -> Any:
+        if arguments[0] == 1:
+            write(command.where, scored_by=OTHER)
+            if ends:
+                end_workers(self.config.reward)  # type: ignore[arg-type]
+        return update(self, *arguments)
+
+    words = ["experiment=rl", "reward=function", "reward.function=with_helper:score", "steps=3"]
+    file = command.where / "with_helper.py"
+    with monkeypatch.context() as patch:
+        patch.setattr(ChordModule, "update", updated)
+        every = ["trainer.checkpoint_every=1", "evaluation.every=0"]
+        code = command(*words, *every, "hydra.run.dir=one")
+    said = f"reward.function={file}: has changed in scored_by (sha256 "
+    known = json.loads((command.where / "one/run.json").read_text())
+    if not ends:
+        # The workers had imported the old one; a function may import later, so it is on record.
+        assert code == 0, command.err
+        assert f"warning: {said}" in command.err
+        assert [each["setting"] for each in known["changes"]] == ["reward.function"]
+        return
+    assert code == 1
+    assert known["changes"] == []
+    assert command.status("one")["status"] == "failed"
+    assert f"\nerror: {said}" in command.err
+    assert "; the checkpoint after step 2 is kept: restore the file, or give allow_changed to " in (
+        command.err
+    )
+    assert command("resume=one", own=False) == 1
+    assert command("resume=one", "allow_changed=[reward.function]", own=False) == 0, command.err
+    (change,) = json.loads((command.where / "one/run.json").read_text())["changes"]
+    assert (change["step"], change["setting"]) == (2, "reward.function")

@@ -70,6 +70,23 @@ class ScorerError(ValueError):
         )
 
 
+class ChangedCodeError(ValueError):
+    """A scorer whose source is not what it was when it began to score.
+
+    `setting` names it, `what` says which file has changed and how.
+    """
+
+    def __init__(self, setting: str, what: str) -> None:
+        super().__init__(setting, what)
+        self.setting, self.what = setting, what
+
+    def __str__(self) -> str:
+        return (
+            f"{self.setting}={self.what} since scoring began, and a worker has to be started anew, "
+            "which would score by the new code"
+        )
+
+
 @dataclass(kw_only=True)
 class Grader(ABC):
     """What grades a batch of responses: a dataclass of its settings with a method `graded`."""

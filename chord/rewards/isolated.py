@@ -8,7 +8,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from chord.data.batch import Problem
-from chord.rewards.base import Grade, Reward, ScorerError
+from chord.identity.histories import Contents, changed, difference
+from chord.identity.modules import module_content
+from chord.rewards.base import ChangedCodeError, Grade, Reward, ScorerError
 
 if TYPE_CHECKING:
     from chord.rewards.workers import Pool
@@ -40,6 +42,8 @@ class Isolated(Reward):
 
     # (process id, Pool); omegaconf reads annotations, and should not import the pool.
     _pool: ClassVar[Any] = None
+    # What the workers' code was when the first of them was started.
+    _code: ClassVar[Contents | None] = None
     # How many answers have failed before one was scored, and what the first was.
     _failed: ClassVar[int] = 0
     _first: ClassVar[dict[str, Any] | None] = None
@@ -69,10 +73,32 @@ class Isolated(Reward):
         if self._pool is None or self._pool[0] != os.getpid():
             from chord.rewards.workers import Pool
 
-            pool = Pool(self, size=self.workers, timeout=self.timeout, memory=self.memory)
+            pool = Pool(
+                self,
+                size=self.workers,
+                timeout=self.timeout,
+                memory=self.memory,
+                beforehand=self.refuse_changed_code,
+            )
             self._pool = os.getpid(), pool  # type: ignore[misc]  # of this object alone
         found: Pool = self._pool[1]
         return found
+
+    def code(self) -> Contents:
+        """What the source is that a worker would import, by the settings that name it."""
+        module = type(self).__module__
+        own = {} if module.startswith("chord.") else {"reward": module}
+        found = {name: module_content(each) for name, each in {**own, **self.modules()}.items()}
+        return {name: content for name, content in found.items() if content is not None}
+
+    def refuse_changed_code(self) -> None:
+        """Raise ChangedCodeError where that is not what it was at the first worker's start."""
+        now = self.code()
+        if self._code is None:
+            self._code = now  # type: ignore[misc]  # of this object alone
+        for name in changed(self._code, now):
+            said = difference(self._code[name], now[name])
+            raise ChangedCodeError(name, f"{now[name]['path']}: {said}")
 
     def prepare(self, problem: Problem) -> None:
         """Start a worker, so that what it can't import is known before the first step."""
@@ -83,7 +109,8 @@ class Isolated(Reward):
     ) -> list[Grade]:
         """In the workers, each answer to whoever is free.
 
-        Raises ScorerError where the first 64 have all failed, unless failures are counted only.
+        Raises ScorerError where the first 64 have all failed, unless failures are counted only;
+        ChangedCodeError where a worker is needed whose code would be another than the first one's.
         """
         grades = self.pool().run(list(zip(problems, responses, strict=True)))
         for problem, response, grade in zip(problems, responses, grades, strict=True):

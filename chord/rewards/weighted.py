@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from chord.data.batch import Problem
-from chord.rewards.base import Failure, Grade, Grader, ScorerError
+from chord.rewards.base import ChangedCodeError, Failure, Grade, Grader, ScorerError
 
 
 @dataclass(kw_only=True)
@@ -71,8 +71,8 @@ class Weighted(Grader):
         for name, part in self.parts.items():
             try:
                 by_part[name] = part.judged(problems, responses, lengths, finished)
-            except ScorerError as error:
-                error.setting = f"reward.parts.{name}"
+            except (ScorerError, ChangedCodeError) as error:
+                error.setting = _of_part(error.setting, name)
                 raise
         return [
             Grade(

@@ -21,7 +21,7 @@ import sys
 import time
 import weakref
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -164,10 +164,19 @@ class Pool:
     """Up to `size` workers, started when they are needed, that score with one reward.
 
     `reward` is a `chord.rewards.isolated.Isolated`; `timeout` seconds an answer, `memory` GB a
-    worker.
+    worker. `beforehand` is called before each is started, and may raise.
     """
 
-    def __init__(self, reward: Any, *, size: int, timeout: float, memory: float | None) -> None:
+    def __init__(
+        self,
+        reward: Any,
+        *,
+        size: int,
+        timeout: float,
+        memory: float | None,
+        beforehand: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._beforehand = beforehand
         self.size = size
         self.timeout = timeout
         limit = None if memory is None else int(memory * 2**30)
@@ -208,6 +217,7 @@ class Pool:
 
     def _fill(self, wanted: int) -> None:
         while len(self._workers) < min(self.size, wanted):
+            self._beforehand()
             self._workers.append(Worker.launch(self._hello))
 
     def _next(self) -> list[tuple[Worker, Grade]]:
