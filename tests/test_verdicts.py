@@ -284,6 +284,49 @@ def test_the_known_answer_itself_is_right(known: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("known", "response"),
+    [
+        ("A*", "A"), ("A", "A*"), ("A", "*A"), ("*p", "p"), ("**a**", "a"), ("U.S.", "U.S"),
+        ("x.*", "x"),
+        ("[a-z]*.", "[a-z]"), (":)", ")"), (")", ":)"), ("*", "."), ("*", "The answer is ."),
+        (".", "*"),
+        ("**", "."), ("No answer: unknown", "unknown"), ("The answer is 5", "5"),
+        (r"\boxed{5}", "5"),
+        ("<answer>5</answer>", "5"), ("x", "x.."), ("", "<answer></answer>"), ("", "The answer is"),
+        (" ", "x"), ("3", "The answer is 3\n\\boxed{5}"), ("5", "5 }"),
+    ],
+)  # fmt: skip
+def test_the_marks_of_a_known_answer_belong_to_it(known: str, response: str) -> None:
+    assert Text().score(problem(known), response) == 0
+
+
+@pytest.mark.parametrize(
+    ("known", "response"),
+    [
+        ("5", "<answer>5.</answer>"), ("5", r"\boxed{5.}"), ("5", "#### 5."), ("5", "#### **5**"),
+        ("Paris", "<answer>**Paris**</answer>"), ("Paris", "<answer>**Paris.**</answer>"),
+        ("Yes", "The answer is:\n\n**Yes**"), ("Yes", "**Answer:**\n\nYes."),
+        ("Yes", "**The answer is Yes**"), ("}", r"\boxed{}}"), ("{", r"\boxed{{}"),
+        (":)", "The answer is :)"), (":", "The answer is :"), ("U.S", "U.S."),
+        ("No answer: unknown", "The answer is No answer: unknown."),
+        ("No answer: unknown", "No answer: unknown"), (r"\boxed{5}", r"The answer is \boxed{5}."),
+        (r"\boxed{5}", r"<answer>\boxed{5}</answer>"),
+        ("The answer is 5", "<answer>The answer is 5</answer>"),
+        ("1 2\r\n3 4", "1 2\n3 4"), ("1 2\n3 4", "<answer>1 2\r\n3 4</answer>"),
+        ("1 2\r\n3 4\r\n", "1 2\r\n3 4"), ("It is.\r\n#### Paris\r\n", "Paris"),
+    ],
+)  # fmt: skip
+def test_what_is_put_around_an_answer_may_be_left_out(known: str, response: str) -> None:
+    assert Text().score(problem(known), response) == 1
+
+
+@pytest.mark.parametrize("known", ["", " \n"])
+def test_an_empty_known_answer_is_refused(known: str) -> None:
+    with pytest.raises(ValueError, match=r"^reward=text: the answer of a problem is empty"):
+        Text().check(problem(known))
+
+
+@pytest.mark.parametrize(
     "text",
     [
         "answer is" + " " * 200_000,

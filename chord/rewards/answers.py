@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from typing import NamedTuple
 
 _OPEN, _CLOSE = "<answer>", "</answer>"
 _BOX = "\\boxed{"
@@ -24,58 +25,104 @@ def stated_answer(response: str, *, lines: bool = False) -> str:
     >>> stated_answer("Twelve times thirteen. The answer is **156**.")
     '156'
     """
-    return readings(response, lines=lines)[-1]
+    stated = _stated(response, lines=lines)
+    text = stated.text.strip()
+    if stated.ends:
+        return text
+    bare = text.removeprefix(":").strip().strip("*").strip()
+    return bare.removesuffix(".").strip("*").strip()
 
 
 def readings(response: str, *, lines: bool = False) -> list[str]:
     """The answer in a response as it stands there, with less and less of what may be around it.
 
-    A full stop ends a sentence or belongs to the answer, as in U.S.; asterisks are Markdown or a
-    product. The last is what `stated_answer` gives.
+    A full stop ends a sentence or belongs to the answer, as in U.S.; as many asterisks on both
+    sides are Markdown or belong to it. Where asterisks stand before "answer is", as in
+    **Answer: 5**, those on one side may be their counterpart. None is empty.
 
     >>> readings("The answer is *U.S.*")
-    ['*U.S.*', '*U.S.', 'U.S.*', 'U.S.', '*U.S', 'U.S']
+    ['*U.S.*', 'U.S.', 'U.S']
     """
-    text, is_marked = _stated(response, lines=lines)
-    text = text.strip()
-    if is_marked:
-        return [text]
-    bare = text.removeprefix(":").strip().strip("*").strip()
     found: dict[str, None] = {}
-    for whole in (text, text.removeprefix(":").strip()):
-        for sentence in (whole, whole.removesuffix(".")):
-            for peeled in _peeled(sentence):
-                found[peeled] = None
-    found |= dict.fromkeys([each.removesuffix(".").strip() for each in found])
-    last = bare.removesuffix(".").strip("*").strip()
-    found.pop(last, None)
-    return [*found, last]
+    for text, before in _statements(response, lines=lines):
+        behind = text.removeprefix(":").strip() if before is not None else text
+        for whole in (text, behind):
+            for sentence in (whole, whole.removesuffix(".").rstrip()):
+                for peeled in _peeled(sentence, in_pairs="*" not in (before or "")):
+                    found[peeled] = None
+                    if peeled != sentence:
+                        found[peeled.removesuffix(".").rstrip()] = None
+    found.pop("", None)
+    return list(found)
 
 
-def _peeled(text: str) -> Iterator[str]:
+def _peeled(text: str, *, in_pairs: bool) -> Iterator[str]:
     """A text without none, some or all of the asterisks at its ends."""
     before, behind = (len(text) - len(text.lstrip("*")), len(text) - len(text.rstrip("*")))
-    for first in {*range(min(before, _ASTERISKS) + 1), before}:
-        for last in {*range(min(behind, _ASTERISKS) + 1), behind}:
-            yield text[first : max(first, len(text) - last)].strip()
+    for first in range(min(before, _ASTERISKS) + 1):
+        for last in range(min(behind, _ASTERISKS) + 1):
+            if first == last or not in_pairs:
+                yield text[first : max(first, len(text) - last)].strip()
 
 
-def _stated(response: str, *, lines: bool) -> tuple[str, bool]:
-    """What a response states, and whether both ends of it are marked."""
+def _statements(response: str, *, lines: bool) -> Iterator[tuple[str, str | None]]:
+    """What a response can be read to state, and what stands before "answer is" in its line.
+
+    That is None where nothing or another mark begins it. An answer can hold a mark itself: after
+    "The answer is no answer: unknown" the text behind the first mark of the line comes too.
+    """
+    stated = _stated(response, lines=lines)
+    start = stated.begin
+    yield stated.text.strip(), None if start is None else _line(response, start)[0]
+    if lines:
+        return
+    if start is None and (box := response.rfind(_BOX)) >= 0:
+        # Braces that do not match: all up to the line's last one.
+        yield _line(response, box + len(_BOX))[1].rpartition("}")[0].strip(), None
+        start = box
+    if start is not None:
+        before = _line(response, start)[0]
+        first = _STATED.search(before)
+        if first is not None and first.end() < len(before):
+            rest = before[first.end() :] + _line(response, start)[1]
+            yield rest.strip(), before
+
+
+def _line(text: str, place: int) -> tuple[str, str]:
+    """What stands before and behind a place in its line."""
+    end = text.find("\n", place)
+    return text[text.rfind("\n", 0, place) + 1 : place], text[place : end if end >= 0 else None]
+
+
+class _Stated(NamedTuple):
+    """What a response states; whether a mark `ends` it; where it begins if "answer is" does it."""
+
+    text: str
+    ends: bool
+    begin: int | None = None
+
+
+def _stated(response: str, *, lines: bool) -> _Stated:
     end = response.rfind(_CLOSE)
     start = response.rfind(_OPEN, 0, max(0, end))
     if start >= 0:
-        return response[start + len(_OPEN) : end], True
+        return _Stated(response[start + len(_OPEN) : end], ends=True)
     if (box := last_box(response)) is not None:
-        return box, True
+        return _Stated(box, ends=True)
     if not lines and (result := result_line(response)):
-        return result, True
-    response = response.strip()
+        return _Stated(result, ends=True)
+    length = len(response.rstrip())
     ends = [stated.end() for stated in _STATED.finditer(response)]
     # Of a mark that nothing follows the one before counts.
-    start = next((end for end in reversed(ends) if end < len(response)), 0)
-    rest = response[start:].strip()
-    return (rest, True) if lines or not rest else (rest.splitlines()[0 if start else -1], False)
+    begin = next((end for end in reversed(ends) if end < length), None)
+    rest = response[begin or 0 :].strip()
+    if lines or not rest:
+        return _Stated(rest, lines, begin)
+    if begin is None:
+        return _Stated(rest.splitlines()[-1], ends=False)
+    # The answer may stand below: a colon and the end of bold type say nothing.
+    said = (line for line in rest.splitlines() if line.strip("*: "))
+    return _Stated(next(said, rest.splitlines()[0]), ends=False, begin=begin)
 
 
 def known_answer(answer: str) -> str:

@@ -16,8 +16,10 @@ PARTS = ("stated", "whole")
 class Text(Reward):
     """1 where a response's answer and the known one are the same text, else 0.
 
-    Space at both ends is never compared. What may be a part of the answer or not, a full stop at
-    its end and asterisks around it, is taken as it is right. An empty response is no answer.
+    The known answer is taken as it is, of a worked solution its last line `#### ...`. Of a response
+    a full stop at the end and asterisks in pairs around it may be left out or belong to the answer,
+    see `chord.rewards.answers.readings`. White space at both ends is never compared, and line ends
+    are the same on all systems. An empty response is no answer.
     """
 
     fallible: ClassVar[bool] = False
@@ -31,17 +33,27 @@ class Text(Reward):
 
     def score(self, problem: Problem, response: str) -> float:
         """1.0 for the same text, else 0.0."""
-        lines = "\n" in known_answer(problem.answer).strip()
-        known = [problem.answer, known_answer(problem.answer)]
-        given = [response]
+        known = known_answer(_unix(problem.answer)).strip()
+        given = [_unix(response)]
         if self.part == "stated":
-            known.append(stated_answer(problem.answer, lines=lines))
-            given += readings(response, lines=lines)
-        right = {self._compared(text) for text in known}
-        return float(bool(response.strip()) and not right.isdisjoint(map(self._compared, given)))
+            given += readings(given[0], lines="\n" in known)
+        right = {self._compared(text) for text in (problem.answer, known)} - {""}
+        return float(not right.isdisjoint(map(self._compared, given)))
+
+    def check(self, problem: Problem) -> None:
+        """Raise ValueError where the known answer is empty."""
+        if not problem.answer.strip():
+            raise ValueError(
+                "reward=text: the answer of a problem is empty, and no response is right"
+            )
 
     def _compared(self, text: str) -> str:
-        return text.strip().casefold() if self.ignore_case else text.strip()
+        text = _unix(text).strip()
+        return text.casefold() if self.ignore_case else text
+
+
+def _unix(text: str) -> str:
+    return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
 def check_part(part: str) -> None:
@@ -53,7 +65,11 @@ def check_part(part: str) -> None:
 def part_of(response: str, part: str, answer: str) -> str:
     """What of a response is scored, where `answer` is right: that itself, if it can be read so."""
     response, answer = response.strip(), answer.strip()
+    lines = "\n" in answer
     if part == "whole" or response == answer:
         return response
-    found = readings(response, lines="\n" in answer)
-    return answer if answer in found else found[-1]
+    return (
+        answer
+        if answer in readings(response, lines=lines)
+        else stated_answer(response, lines=lines)
+    )
