@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import platform
-import re
 import shlex
 import sys
 from collections.abc import Iterator
@@ -27,18 +26,18 @@ from chord.identity.histories import (
     Contents,
     changed,
     changes_at,
-    check_change,
     difference,
     named_versions,
     newer_format,
 )
 from chord.identity.lengths import Lengths, lengthened
+from chord.identity.record import check_record
 from chord.launch import first, leads
 from chord.overrides import typed
 from chord.plugins import versions as plugin_versions
 from chord.recorder import FORMAT
 from chord.trainer import NONFINITE, PLACES
-from chord.trust.own import check_code, check_values, made_here, remember
+from chord.trust.own import made_here, needs_trust, reads_outside, remember
 from chord.untrusted import read_json, read_yaml
 
 # What may be said beside `resume=`: how far, with which changed files, where to log and to compute,
@@ -72,7 +71,7 @@ class RunDirectory:
     run has had so far; `contents`, `versions` and `changes`: what the files that it names hold,
     what is installed, and where that was another one before; `expressions`: what its configuration
     called for a value; see `chord.identity`. `format`: of its `run.json`. `placed`: on what it was
-    computed before it was resumed.
+    computed before it was resumed. `foreign`: whether it had to be trusted, each time that it is.
     """
 
     path: Path
@@ -92,6 +91,7 @@ class RunDirectory:
     format: int = FORMAT
     expressions: dict[str, str] = field(default_factory=dict)
     placed: dict[str, str] = field(default_factory=dict)
+    foreign: bool = False
 
     def __post_init__(self) -> None:
         self.freeze()
@@ -103,7 +103,7 @@ class RunDirectory:
 
     def checked(self) -> TrainConfig:
         """The checked configuration, whose files are found from every directory."""
-        with nullcontext() if self.config.resume is None else _reading(self.path):
+        with nullcontext() if self.config.resume is None else reading(self.path):
             return parse(_located(self.config, self.started_in), TrainConfig)
 
     def of_length(self, steps: int) -> RunDirectory:
@@ -134,7 +134,8 @@ class RunDirectory:
             "expressions": self.expressions,
             **self.facts(),
         }
-        remember(self.path, facts, self.config)
+        if not self.foreign:
+            remember(self.path, facts, self.config)
         write_atomically(self.path / "run.json", json.dumps(facts, indent=2).encode() + b"\n")
 
     def go_on(self, completed: int, now: Contents) -> None:
@@ -188,26 +189,26 @@ def refuse_a_second_run(path: Path) -> None:
 def open_run(path: Path, *, trust: bool = False) -> RunDirectory:
     """An existing run directory with its typed, unresolved configuration.
 
-    Raises `ConfigError` where it isn't one; and where it names code to import or reads the
-    environment, unless this user's chord has made it or `trust` is true.
+    Raises `ConfigError` where it isn't one; and where it names code to import or a server, or
+    reads the environment, unless this user's chord has made it or `trust` is true.
     """
     if not holds_run(path):
         raise ConfigError(f"{path}: is not a run directory (it holds no run.json)")
     try:
         known = read_json(path / "run.json")
-        if re.search(r"[/\\*?\[]", known["tracker_id"]):
-            # It becomes part of file names, among them of some that are removed.
-            raise ValueError("its tracker_id is no name")
         refuse_newer(path, known)
-        foreign = not trust and not made_here(path, known)
-        if foreign:
-            check_values(path, known)
+        check_record(known)
+        own, objection = made_here(path, known), reads_outside(path, known)
+        if objection and not (own or trust):
+            raise ConfigError(objection)
         config = restore(OmegaConf.create(known["config"]), known["schemas"])
-        if foreign:
-            check_code(path, config)
         # A run of old has its calls there, and their values in the other file.
         values = path / "config.yaml"
         config, calls = freeze(config, lambda: read_yaml(values) if values.exists() else None)
+        own = own and not calls
+        objection = objection or needs_trust(path, config)
+        if objection and not (own or trust):
+            raise ConfigError(objection)
         run = RunDirectory(path, config, known["name"], known["overrides"], known["tracker_id"])
         run.options = known.get("options", {})
         run.started_in = Path(known.get("started_in", run.started_in))
@@ -215,11 +216,10 @@ def open_run(path: Path, *, trust: bool = False) -> RunDirectory:
         run.lengths = [[int(each) for each in pair] for pair in known.get("lengths", ())]
         run.lengths = run.lengths or [[0, config.steps]]
         run.contents, run.changes = dict(known.get("contents", {})), list(known.get("changes", ()))
-        for change in run.changes:
-            check_change(change)
         run.versions = dict(known.get("versions", {}))
         run.format, run.placed = known.get("format", 1), placed(config)
         run.expressions = known.get("expressions", {}) | calls
+        run.foreign = objection is not None and not own
         return run
     except ConfigError:
         raise
@@ -243,7 +243,7 @@ def configuration(path: Path, *, trust: bool = False) -> TrainConfig:
     """The checked configuration of a run to look at, which may be of a larger machine."""
     run = open_run(path, trust=trust)
     run.config.threads = min(run.config.threads, os.cpu_count() or 1)
-    with _reading(path):
+    with reading(path):
         config = run.checked()
         now = contents(config, schema_names(run.config))
     for name in changed(run.contents, now):
@@ -253,7 +253,7 @@ def configuration(path: Path, *, trust: bool = False) -> TrainConfig:
 
 
 @contextmanager
-def _reading(path: Path) -> Iterator[None]:
+def reading(path: Path) -> Iterator[None]:
     """Raise `ConfigError` for what values that no run has written do to the checks."""
     try:
         yield
@@ -306,7 +306,9 @@ def resume_run(path: Path, composed: DictConfig, overrides: list[str]) -> RunDir
         group, _, setting = name.partition(".")
         for place in PLACES if group == "trainer" and not setting else (setting,):
             if group == "trainer":
-                OmegaConf.update(run.config, f"trainer.{place}", composed.trainer[place])
+                value = composed.trainer[place]
+                value = literal(value) if isinstance(value, str) else value
+                OmegaConf.update(run.config, f"trainer.{place}", value)
     for key in {name.partition(".")[0] for name in names} - {"resume", "trainer", "trust"}:
         OmegaConf.update(run.config, key, composed[key], merge=False)
     run.freeze()

@@ -7,6 +7,7 @@ import os
 import re
 import sys
 import tomllib
+from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -34,15 +35,17 @@ from chord.config import (
     parse,
     reading_conf,
 )
+from chord.doctor.directory import directory
+from chord.doctor.finding import WRONG
 from chord.evaluate import evaluate_run
 from chord.identity.frozen import literal
 from chord.models.hf.config import HFModel
 from chord.models.hf.source import find
 from chord.replay.command import replay
-from chord.run import RunDirectory, open_run, resume_run
+from chord.run import RunDirectory, _located, configuration, open_run, resume_run
 from chord.sweep.space import Choice, Range, Space, may_choose
 from chord.tracking.wandb import unreachable
-from chord.trust.code import check_composed
+from chord.trust.code import check_composed, entrusted
 from chord.trust.own import state
 from chord.trust.server import refuse_settings_here
 from chord.weightings import Weighting, WeightInputs
@@ -464,9 +467,14 @@ def test_an_own_run_goes_on_and_a_strangers_needs_trust(tmp_path: Path, stranger
         "chat, doctor, export and replay)"
     )
     assert open_run(stranger, trust=True).config.reward.function
-    # Chord goes on with a trusted run, and it is this user's from then on.
-    open_run(stranger, trust=True).write()
-    open_run(stranger)
+    # Trusted once is not trusted for ever: who made it may have a hand in it.
+    trusted = open_run(stranger, trust=True)
+    trusted.of_length(240).write()
+    with pytest.raises(ConfigError, match=r"^reward\.function="):
+        open_run(stranger)
+    # An own run that goes on stays one.
+    open_run(own).of_length(240).write()
+    assert open_run(own).config.steps == 240
     # An own directory that says something else by now is not what chord made.
     file = own / "run.json"
     file.write_text(file.read_text().replace("chord_test_stranger", "another"))
@@ -512,6 +520,174 @@ def test_what_looks_like_a_call_in_a_frozen_value_is_none(
     # The value that such a call had is in the other file.
     written(run, "config", f"tracking: {{notes: '${{oc.env:{SECRET}}}'}}\n")
     assert open_run(run).config.tracking.notes == f"${{oc.env:{SECRET}}}"
+
+
+def said_in(run: Path, change: Callable[[dict[str, Any]], object]) -> Path:
+    """A run whose run.json says something else than chord wrote."""
+    facts = json.loads((run / "run.json").read_text())
+    change(facts)
+    (run / "run.json").write_text(json.dumps(facts))
+    return run
+
+
+def test_values_of_calls_are_checked_as_others_are(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(SECRET, "s3cret")
+    made = run_in(tmp_path / "made", "reward=function", NAMED)
+    stranger = said_in(
+        made, lambda facts: facts["config"]["reward"].update(function="${now:%Y}${nonexistent}")
+    )
+    # Nothing to be found there: what can't be resolved may become anything.
+    (stranger / "config.yaml").unlink()
+    with pytest.raises(ConfigError):
+        open_run(stranger)
+    written(stranger, "config", "reward: {function: 'chord_test_stranger:score'}\n")
+    with pytest.raises(ConfigError, match=rf"^{NAMED}: "):
+        open_run(stranger)
+    assert open_run(stranger, trust=True).config.reward.function == NAMED.partition("=")[2]
+    # In a list as in a text, what looks like a call is none.
+    other = run_in(tmp_path / "other")
+    said_in(other, lambda facts: facts["config"]["evaluation"].update(retained="${now:%Y}"))
+    text = f"${{oc.env:{SECRET}}}.jsonl"
+    written(other, "config", yaml.safe_dump({"evaluation": {"retained": [text]}}))
+    assert list(open_run(other).config.evaluation.retained) == [text]
+
+
+def test_what_can_not_be_resolved_may_name_code() -> None:
+    cfg = compose_config("reward=function", "reward.function=${nonexistent}")
+    assert entrusted(cfg) == {"reward.function": "${nonexistent}"}
+    cfg = compose_config("rollout.server=${nonexistent}")
+    assert entrusted(cfg) == {"rollout.server": "${nonexistent}"}
+
+
+SERVER = "rollout.server=http://there.example"
+
+
+def test_a_server_gets_prompts_and_weights_only_by_the_users_word(tmp_path: Path) -> None:
+    for values, said in (
+        ("{server: 'http://there.example'}", f"{SERVER}: {{}} names a server, which gets prompts"),
+        ("{server_directory: /x}", "rollout.server_directory=/x: {} names a directory that weigh"),
+    ):
+        file = written(tmp_path, "experiment/theirs", f"# @package _global_\nrollout: {values}\n")
+        cfg = composed(tmp_path, "experiment=theirs")
+        with pytest.raises(ConfigError) as raised:
+            check_composed(cfg, cfg.hydra)
+        assert str(raised.value).startswith(said.format(file)), raised.value
+    cfg = composed(tmp_path, "experiment=theirs", SERVER, "rollout.server_directory=/x")
+    check_composed(cfg, cfg.hydra)
+    own = run_in(tmp_path / "own", "rollout=vllm", SERVER)
+    open_run(own)
+    stranger = own.rename(tmp_path / "stranger")
+    with pytest.raises(ConfigError, match=rf"^{SERVER}: .* names a server, .*trust=true"):
+        open_run(stranger)
+    open_run(stranger, trust=True)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"name": "x"},
+        {"started_in": "/nowhere"},
+        {"tracker_id": "another"},
+        {"contents": {"reward.function": {"sha256": "0"}}},
+        {"overrides": ["trust=true"]},
+    ],
+)
+def test_an_own_run_is_one_as_a_whole(tmp_path: Path, change: dict[str, Any]) -> None:
+    own = run_in(tmp_path / "own", "reward=function", NAMED)
+    open_run(own)
+    said_in(own, lambda facts: facts.update(change))
+    with pytest.raises(ConfigError, match=rf"^{NAMED}: .*or it was moved or edited"):
+        open_run(own)
+
+
+def test_a_configuration_is_no_text(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # As YAML it would be read without the limits, and with escapes that no check has seen.
+    monkeypatch.setenv(SECRET, "s3cret")
+    run = run_in(tmp_path / "made")
+    text = f'{{"tracking": {{"notes": "\\u0024{{oc.env:{SECRET}}}"}}}}'
+    said_in(run, lambda facts: facts.update(config=text))
+    with pytest.raises(ConfigError, match=r"run\.json can't be read \(its config is not an object"):
+        open_run(run)
+
+
+def test_files_that_are_found_from_elsewhere_are_no_calls(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(SECRET, "s3cret")
+    run = run_in(tmp_path / "made", "model=hf", "model.path=x")
+
+    def pieces(facts: dict[str, Any]) -> None:
+        facts["started_in"] = "/nowhere"
+        facts["config"]["allow_changed"] = ["$", f"{{oc.env:{SECRET}}}"]
+        facts["config"]["model"]["path"] = "evil/${allow_changed[0]}${allow_changed[1]}"
+
+    said_in(run, pieces)
+    opened = open_run(run)
+    located = _located(opened.config, opened.started_in)
+    assert located.model.path == f"evil/${{oc.env:{SECRET}}}"
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"config": None},
+        {"config": {}},
+        {"config": []},
+        {"schemas": "x"},
+        {"schemas": [1]},
+        {"schemas": {"schedule": 1}},
+        {"schemas": {}},
+        {"contents": {"a": 1}},
+        {"contents": []},
+        {"versions": {"torch": 1}},
+        {"expressions": 1},
+        {"options": []},
+        {"lengths": [1]},
+        {"lengths": 1},
+        {"changes": [1]},
+        {"overrides": "x"},
+        {"overrides": [1]},
+        {"started_in": 1},
+        {"name": None},
+        {"tracker_id": 1},
+    ],
+)
+def test_a_record_that_no_run_wrote_is_refused_in_a_sentence(
+    tmp_path: Path, change: dict[str, Any]
+) -> None:
+    run = said_in(run_in(tmp_path / "made"), lambda facts: facts.update(change))
+    with pytest.raises(ConfigError) as raised:
+        configuration(run)
+    assert str(raised.value).startswith(f"{run}: run.json can't be read ("), raised.value
+    assert "\n" not in str(raised.value)
+    found = directory(run)
+    assert found[-1].mark == WRONG or "sha256" in str(found)
+
+
+@pytest.mark.parametrize(
+    ("part", "value"),
+    [
+        ("rollout", {"prefix_loss": "${schedule}"}),
+        ("reward", "${nonexistent}"),
+        ("reward", "${schedule}"),
+        ("tracking", "${tracking}"),
+        ("data", None),
+    ],
+)
+def test_values_in_the_place_of_others_are_refused_in_a_sentence(
+    tmp_path: Path, part: str, value: Any
+) -> None:
+    def put(facts: dict[str, Any]) -> None:
+        config = facts["config"]
+        config[part] = config[part] | value if isinstance(value, dict) else value
+
+    run = said_in(run_in(tmp_path / "made"), put)
+    with pytest.raises(ConfigError) as raised:
+        configuration(run)
+    assert "\n" not in str(raised.value)
+    directory(run)
 
 
 def test_a_run_that_names_no_code_is_read_from_everywhere(tmp_path: Path) -> None:

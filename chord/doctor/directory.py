@@ -22,7 +22,7 @@ from chord.recorder import (
     read_rows,
     read_status,
 )
-from chord.run import RunDirectory, holds_run, open_run, versions
+from chord.run import RunDirectory, holds_run, open_run, reading, versions
 
 DAMAGED = (
     "take the file from a backup, or train the run again: .hydra/overrides.yaml has its command"
@@ -91,7 +91,8 @@ def files(run: RunDirectory) -> Iterator[Finding]:
     from chord.identity.contents import contents
 
     try:
-        now = contents(parse(run.config, TrainConfig), schema_names(run.config))
+        with reading(run.path):
+            now = contents(parse(run.config, TrainConfig), schema_names(run.config))
     except ConfigError as error:
         yield Finding(WRONG, f"its configuration is refused here: {error}")
         return

@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from omegaconf import DictConfig, ListConfig, OmegaConf, flag_override
@@ -38,13 +38,24 @@ def freeze(
         known, value = _at(values, path)
         value = value if known else parent[path[-1]]
         with flag_override(parent, ["readonly", "struct"], False):
-            parent[path[-1]] = literal(value) if isinstance(value, str) else value
+            parent[path[-1]] = _plain(value)
     return frozen, {_name(path): text for path, text in calls}
 
 
 def literal(text: str) -> str:
     """`text` as a value that resolves to it: what looks like a call in it is none."""
     return re.sub(r"(\\*)\$\{", lambda found: found[1] * 2 + r"\${", text)
+
+
+def _plain(value: Any) -> Any:
+    """A value without calls, at every depth."""
+    if isinstance(value, str):
+        return literal(value)
+    if OmegaConf.is_config(value):
+        value = OmegaConf.to_container(value, resolve=True)
+    if isinstance(value, Mapping):
+        return {key: _plain(each) for key, each in value.items()}
+    return [_plain(each) for each in value] if isinstance(value, list | tuple) else value
 
 
 def called(text: str) -> Iterator[str]:

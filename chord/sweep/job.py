@@ -21,6 +21,7 @@ from chord.config import ConfigError, TrainConfig, parse, schema_names
 from chord.directory.lock import held
 from chord.exits import writable_streams
 from chord.identity.contents import contents, refuse_changed
+from chord.identity.frozen import literal
 from chord.launch import leads
 from chord.recorder import FAILED, read_status
 from chord.run import RunDirectory, holds_run, open_run, resume_run, writes
@@ -190,7 +191,7 @@ def _directory(cfg: DictConfig, path: Path, label: str) -> RunDirectory:
     old = open_run(path, trust=cfg.trust)
     if fingerprint(old.config, old.lengths) != fingerprint(new.config):
         raise ConfigError(f"hydra.sweep.dir={path.parent}: {path.name} is of another configuration")
-    OmegaConf.update(old.config, "resume", str(path))
+    OmegaConf.update(old.config, "resume", literal(str(path)))
     OmegaConf.update(old.config, "tracking", cfg.tracking, merge=False)
     OmegaConf.update(old.config, "allow_changed", cfg.allow_changed, merge=False)
     old.freeze()

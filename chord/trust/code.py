@@ -1,4 +1,4 @@
-"""Which settings name code to import, and whether it was the user who named it.
+"""Which settings need trust, since they name code or a server; and whether the user named it.
 
 An option of a plugin is code that is installed, and its module is imported at start anyway. But
 what its class does with settings is not chord's to know, so whoever chooses it has to be trusted.
@@ -14,21 +14,26 @@ from typing import Any
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Glob
 from omegaconf import DictConfig, ListConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
+from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
 from chord.config import CONF_DIR, ConfigError
 from chord.trust.composing import FROM_ELSEWHERE
 from chord.trust.files import is_foreign
 
 PACKAGED = "pkg://"
+PLACES = {
+    "server": "names a server, which gets prompts and weights",
+    "server_directory": "names a directory that weights are written to",
+}
+"""Settings of a rollout that say where things go, and what they do."""
 
 
-def named_code(cfg: DictConfig) -> dict[str, str]:
-    """The settings that name code to import, and what each names.
+def entrusted(cfg: DictConfig) -> dict[str, str]:
+    """The settings that name what only the user may choose, and what each names.
 
-    They are `reward.function` (also of a part of a weighted reward), paths into packages, what
-    vLLM is given beside numbers (it takes names of classes), and options of plugins, by the name
-    of their schema.
+    Code to import: `reward.function` (also of a part of a weighted reward), paths into packages,
+    what vLLM is given beside numbers (it takes names of classes), and options of plugins, by the
+    name of their schema. And where prompts and weights go: `rollout.server` and its directory.
     """
     from chord.plugins import owners
     from chord.rewards import Function
@@ -46,13 +51,21 @@ def named_code(cfg: DictConfig) -> dict[str, str]:
         if kind is not None and issubclass(kind, RolloutConfig):
             given = {name: v for name, v in values.items() if name.startswith(f"{path}.vllm.")}
             found |= {name: str(v) for name, v in given.items() if type(v) not in (int, float)}
+            places = {f"{path}.{name}": values.get(f"{path}.{name}") for name in PLACES}
+            found |= {name: str(v) for name, v in places.items() if v is not None}
     return found
+
+
+def what(setting: str) -> str:
+    """What a setting among those of `entrusted` does."""
+    return PLACES.get(setting.rpartition(".")[2], "names code to import")
 
 
 def nodes(node: Any, path: str = "") -> Iterator[tuple[str, type | None, Any]]:
     """Every node below with its full key, the class of its schema (else None) and its value.
 
-    A value that can't be resolved is left out: `parse` says what is wrong with it.
+    The value is the text where it can't be resolved: what it will be is not known. One that is
+    missing is left out: `parse` says so.
     """
     if not isinstance(node, DictConfig | ListConfig) or node._is_none():
         yield path, None, node
@@ -62,13 +75,16 @@ def nodes(node: Any, path: str = "") -> Iterator[tuple[str, type | None, Any]]:
     for key in keys:
         try:
             below = node[key]
-        except OmegaConfBaseException:
+        except MissingMandatoryValue:
             continue
+        except OmegaConfBaseException:
+            child: Any = node._get_node(key)
+            below = str(child._value())
         yield from nodes(below, f"{path}.{key}" if path else str(key))
 
 
 def check_composed(cfg: DictConfig, hydra: Any, typed: Sequence[str] | None = None) -> None:
-    """Refuse code that a configuration file from elsewhere names, but with `trust=true`.
+    """Refuse code or a server that a file from elsewhere names, but with `trust=true`.
 
     `typed` is what the user typed, if it isn't just what `hydra` has for this configuration.
     Raises `ConfigError`.
@@ -78,14 +94,14 @@ def check_composed(cfg: DictConfig, hydra: Any, typed: Sequence[str] | None = No
         return
     said = values(hydra.overrides.task if typed is None else typed)
     options = plugin_options(cfg)
-    for setting, name in named_code(cfg).items():
+    for setting, name in entrusted(cfg).items():
         chosen = options.get(setting, set()) if setting in options else {name}
         if chosen & said.get(setting, set()) or shipped(name):
             continue
         likely = [file for file in files if name in file.read_text()] + files
         file = likely[0] if likely else "a file from a directory of the command line"
         raise ConfigError(
-            f"{setting}={name}: {file} names code to import; if you trust it, add trust=true, or "
+            f"{setting}={name}: {file} {what(setting)}; if you trust it, add trust=true, or "
             "give the setting itself on the command line"
         )
 

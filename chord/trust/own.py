@@ -2,8 +2,9 @@
 
 The list lies in the user's state directory, `$CHORD_STATE` or what the system has for it
 (`~/.local/state/chord`): a file for each run whose configuration has to be trusted, named by a hash
-of where the run is and of what it says. So a directory that was moved, or whose `run.json` is
-another by now, is from elsewhere, and processes that write the list at the same time don't meet.
+of where the run is and of all that its `run.json` says. So a directory that was moved, or whose
+`run.json` is another by now, is from elsewhere, and processes that write the list at the same time
+don't meet. A run that had to be trusted never gets on the list.
 """
 
 from __future__ import annotations
@@ -19,9 +20,8 @@ from typing import Any
 from omegaconf import DictConfig
 from platformdirs import user_state_path
 
-from chord.config import ConfigError
 from chord.directory.whole import UnwrittenError, write_atomically
-from chord.trust.code import named_code
+from chord.trust.code import entrusted, shipped, what
 from chord.trust.files import forbidden, leaves
 
 
@@ -31,11 +31,11 @@ def state() -> Path:
 
 
 def remember(run: Path, facts: Mapping[str, Any], config: DictConfig) -> None:
-    """Put a run on the list, if it is ever to be asked for: most runs name no code.
+    """Put a run on the list, if it is ever to be asked for: most runs name nothing to be trusted.
 
     Where the list can't be written the run goes on, and the user is told what that means.
     """
-    if not named_code(config) and not any(forbidden(text) for _, text in leaves(facts["config"])):
+    if not entrusted(config) and not any(forbidden(text) for _, text in leaves(facts["config"])):
         return
     entry = _entry(run, facts)
     try:
@@ -46,7 +46,7 @@ def remember(run: Path, facts: Mapping[str, Any], config: DictConfig) -> None:
         why = error.why if isinstance(error, UnwrittenError) else str(error.strerror)
         print(
             f"warning: {entry.parent}: can't be written ({why}), so {run}, which names code to "
-            "import, can be resumed or evaluated only with trust=true",
+            "import or a server, can be resumed or evaluated only with trust=true",
             file=sys.stderr,
         )
 
@@ -57,26 +57,24 @@ def made_here(run: Path, facts: Mapping[str, Any]) -> bool:
 
 
 def _entry(run: Path, facts: Mapping[str, Any]) -> Path:
-    said = json.dumps([facts["config"], facts["schemas"]], sort_keys=True)
+    said = json.dumps(json.loads(json.dumps(facts)), sort_keys=True)
     return state() / hashlib.sha256(f"{run.resolve()}\n{said}".encode()).hexdigest()
 
 
-def check_values(run: Path, facts: Mapping[str, Any]) -> None:
-    """Refuse resolvers in a run from elsewhere: they read the environment, or call anything."""
+def reads_outside(run: Path, facts: Mapping[str, Any]) -> str | None:
+    """Why a run from elsewhere needs trust: resolvers read the environment, or call anything."""
     for key, text in leaves(facts["config"]):
         if reason := forbidden(text):
-            raise ConfigError(f"{key}={text}: {run / 'run.json'} {reason}, {_otherwise()}")
+            return f"{key}={text}: {run / 'run.json'} {reason}, {_otherwise()}"
+    return None
 
 
-def check_code(run: Path, config: DictConfig) -> None:
-    """Refuse code that a run from elsewhere names; raises `ConfigError`."""
-    from chord.trust.code import shipped
-
-    for setting, name in named_code(config).items():
+def needs_trust(run: Path, config: DictConfig) -> str | None:
+    """The same for what it names: code to import, or where prompts and weights go."""
+    for setting, name in entrusted(config).items():
         if not shipped(name):
-            raise ConfigError(
-                f"{setting}={name}: {run / 'run.json'} names code to import, {_otherwise()}"
-            )
+            return f"{setting}={name}: {run / 'run.json'} {what(setting)}, {_otherwise()}"
+    return None
 
 
 def _otherwise() -> str:
