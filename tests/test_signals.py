@@ -192,7 +192,6 @@ def test_an_evaluation_that_is_due_after_a_signal_is_made_by_the_resumed_run(
     with monkeypatch.context() as patch:
         sent(patch, signal.SIGINT, 3)
         assert command(*words, "hydra.run.dir=cut") == 130
-    assert "stopping after this step; once more to stop at once" in command.err
     rows = read_rows(command.where / "cut" / "evaluations.jsonl")
     assert [row["step"] for row in rows] == [0, 2]
     assert read_checkpoint(command.where / "cut").completed == 4
@@ -200,15 +199,17 @@ def test_an_evaluation_that_is_due_after_a_signal_is_made_by_the_resumed_run(
     assert contents(command.where / "cut") == contents(command.where / "whole")
 
 
-def test_what_others_have_to_end_too_is_awaited_and_named(
-    capfd: pytest.CaptureFixture[str],
-) -> None:
+def test_what_is_awaited_is_named(capfd: pytest.CaptureFixture[str]) -> None:
     with Signals() as signals:
         signals.watch()
         with signals.evaluating(alone=False):
             os.kill(os.getpid(), signal.SIGINT)
         assert signals.received == signal.SIGINT
         assert "stopping after this evaluation; once more to" in capfd.readouterr().err
+        signals.received = None
+        signals.steps()
+        os.kill(os.getpid(), signal.SIGINT)
+        assert "stopping after this step; once more to stop" in capfd.readouterr().err
         signals.received = None
 
 
