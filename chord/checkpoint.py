@@ -69,8 +69,9 @@ class Checkpointing(Callback):
 
         Raises `TamperedError` where that place has become another one.
         """
-        if self.path.parent.is_symlink():
-            raise TamperedError(self.path.parent, f"resume={self.path.parents[1]}")
+        place, run_dir = self.path.parent, self.path.parents[1]
+        if place.is_symlink() or not run_dir.is_dir():
+            raise TamperedError(place, run_dir)
         trainer.save_checkpoint(self.path, weights_only=False)  # with the optimizer and the loop
         self.kept = completed_steps(trainer.lightning_module)
 

@@ -72,6 +72,13 @@ def launch(
         return
     if any(word.startswith(UNPICKLES) for word in sys.argv[1:]):
         stop(ConfigError(f"{UNPICKLES}: runs whatever is in its pickle; use resume=DIRECTORY"))
+    if "${" in os.getcwd():
+        stop(
+            ConfigError(
+                f"hydra.runtime.cwd={os.getcwd()}: Hydra takes the ${{ in it for a reference to a "
+                "setting; start the command in another directory"
+            )
+        )
     global _running
     _running = config_name
     os.environ["HYDRA_FULL_ERROR"] = "1"

@@ -6,9 +6,13 @@ import io
 import signal
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING
 
 from chord.untrusted import printable
+
+if TYPE_CHECKING:
+    from _typeshed import ReadableBuffer
 
 # 1 for what can't be done as it was asked for, 130 for Ctrl-C as shells have it.
 ERROR, INTERRUPTED = 1, 130
@@ -20,6 +24,41 @@ def writable_streams() -> None:
         # A stream that somebody has put there may be of another kind.
         if isinstance(stream, io.TextIOWrapper) and stream.errors in ("strict", "surrogateescape"):
             stream.reconfigure(errors="replace")
+
+
+def lasting_streams() -> None:
+    """Let what is printed be lost where nobody can take it, as in a pipe to `head` or on a full
+    disk: what a run finds is in its directory."""
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        # Those that Python has opened; somebody else's are of another kind.
+        if type(stream) is io.TextIOWrapper and type(stream.buffer) is io.BufferedWriter:
+            _first.append(stream)  # alive: it would close what it wrote to
+            setattr(sys, name, lasting(stream))
+
+
+def lasting(stream: io.TextIOWrapper) -> io.TextIOWrapper:
+    """A stream to the same place that writes nothing where that can't be written."""
+    with suppress(OSError):
+        stream.flush()
+    return io.TextIOWrapper(
+        io.BufferedWriter(_Lasting(stream.fileno(), "w", closefd=False)),
+        stream.encoding,
+        stream.errors,
+        line_buffering=stream.line_buffering,
+        write_through=stream.write_through,
+    )
+
+
+class _Lasting(io.FileIO):
+    def write(self, content: ReadableBuffer, /) -> int:
+        try:
+            return super().write(content)
+        except OSError:
+            return len(memoryview(content))
+
+
+_first: list[io.TextIOWrapper] = []
 
 
 @contextmanager

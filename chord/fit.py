@@ -233,6 +233,7 @@ class Run:
         """
         config, path, models = self.config, self.directory.path, module.models
         if rank() == 0:
+            self.recorder.check()
             config.model.save(models.policy, path, {"run": self.directory.name})
         if models.teacher is not None:
             models.teacher.to("cpu")

@@ -63,13 +63,15 @@ class StepRecord:
 
 
 class TamperedError(ValueError):
-    """Somebody else has changed a file of a run, which `resume` goes on with."""
+    """Somebody else has changed a file of a run, or taken its directory away."""
 
-    def __init__(self, path: Path, resume: str, without: str = "") -> None:
-        super().__init__(
-            f"{path}: was removed or changed while the run was writing it; {resume} goes on from "
-            f"the last checkpoint{without}"
+    def __init__(self, path: Path, run_dir: Path, without: str = "") -> None:
+        said = (
+            f"{path}: was removed or changed while the run was writing it; resume={run_dir} goes "
+            f"on from the last checkpoint{without}"
         )
+        gone = f"{run_dir}: was moved or removed while the run was writing into it"
+        super().__init__(said if run_dir.is_dir() else gone)
 
 
 class Recorder:
@@ -137,7 +139,7 @@ class Recorder:
         for name in names or self._left:
             path = self.run_dir / name
             if not self._left[name].is_there(path):
-                raise TamperedError(path, f"resume={self.run_dir}", ", without the rows it lacks")
+                raise TamperedError(path, self.run_dir, ", without the rows it lacks")
 
     def lacking(self, step: int) -> int:
         """How many of the first `step` train steps have no row."""

@@ -27,6 +27,7 @@ from chord.config import (
 )
 from chord.directory.lock import held
 from chord.directory.whole import remove_partials
+from chord.exits import lasting_streams
 from chord.identity.contents import contents, read_from_hub, refuse_changed
 from chord.identity.histories import VERSION, Contents, changed, difference
 from chord.launch import SURE, first, follow, leads
@@ -49,6 +50,7 @@ if TYPE_CHECKING:
 
 def main() -> None:
     """Entry point of `chord-train`."""
+    lasting_streams()
     task = hydra.main(config_path=str(CONF_DIR), config_name="train", **VERSION_BASE)(run_job)
     cli.launch(task, "train", before=before)
 
@@ -251,8 +253,9 @@ def write(run: RunDirectory, recorder: Recorder, completed: int, now: Contents) 
         if each["step"] == completed and each["setting"].startswith(VERSION):
             said = f"{each['setting']}: {each['before']}, now {each['after']}"
             print(f"warning: resume={run.path}: {said}; numbers may differ", file=sys.stderr)
-    run.write()
+    # A kill in between leaves a run that is not finished, whichever of its lengths is on record.
     begin(run)
+    run.write()
     recorder.truncate(completed)
     if lacking := recorder.lacking(completed):
         print(

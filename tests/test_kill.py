@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import signal
@@ -74,13 +75,13 @@ def test_a_run_killed_twice_ends_as_if_it_never_was(small_models: Path, tmp_path
     assert all(mine[name].equal(theirs[name]) for name in mine)
 
 
-def killed(command: Command, kill: Callable[[], None], *arguments: str) -> int:
+def killed(command: Command, kill: Callable[[], None], *arguments: str, own: bool = True) -> int:
     """The command in a fork of this process, which arranges for its death first; its exit code."""
     child = os.fork()
     if not child:
         with suppress(BaseException):
             kill()
-            os._exit(command(*arguments))
+            os._exit(command(*arguments, own=own))
         os._exit(99)
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 
@@ -182,3 +183,45 @@ def test_a_run_killed_at_any_moment_goes_on_exactly(
     # Its own time is not quite the same every time.
     assert code in (-signal.SIGPROF, 0)
     goes_on_exactly(command, whole)
+
+
+def at_rename(number: int) -> Callable[[], None]:
+    """SIGKILL just before a file is put in its place for the so-manieth time."""
+
+    def arrange() -> None:
+        count = 0
+
+        def heard(event: str, given: tuple[object, ...]) -> None:
+            nonlocal count
+            if event != "os.rename":
+                return
+            count += 1
+            if count == number:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+        sys.addaudithook(heard)
+
+    return arrange
+
+
+@pytest.mark.faults
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork")
+def test_a_run_killed_while_it_is_lengthened_is_not_finished(command: Command) -> None:
+    assert command("steps=2", "hydra.run.dir=first") == 0
+    shutil.copytree(command.where / "first", command.where / "whole")
+    assert command("resume=whole", "steps=4", own=False) == 0
+    expected = contents(command.where / "whole")
+    lengths = []
+    # The status comes first, then config.yaml, run.json, and the rows.
+    for number in (1, 2, 3, 4):
+        cut = command.where / "cut"
+        shutil.copytree(command.where / "first", cut)
+        code = killed(command, at_rename(number), "resume=cut", "steps=4", own=False)
+        assert code == -signal.SIGKILL
+        assert command.status("cut")["status"] == ("finished" if number == 1 else "running")
+        lengths.append(json.loads((cut / "run.json").read_text())["config"]["steps"])
+        assert command("resume=cut", "steps=4", own=False) == 0
+        assert contents(cut) == expected
+        assert command.status("cut") == command.status("whole")
+        shutil.rmtree(cut)
+    assert lengths == [2, 2, 2, 4]

@@ -270,6 +270,27 @@ def test_rows_that_somebody_else_takes_or_adds_stop_the_run(
     assert [row["step"] for row in read_rows(metrics)] == [*range(taken, 5)]
 
 
+@pytest.mark.parametrize("at", [3, 4])
+def test_a_directory_that_has_gone_is_not_made_anew(
+    command: Command, monkeypatch: pytest.MonkeyPatch, at: int
+) -> None:
+    path, moved = command.where / "r", command.where / "moved"
+    original = Recorder.train
+
+    def train(self: Recorder, step: int, *rest: object) -> None:
+        original(self, step, *rest)  # type: ignore[arg-type]
+        if step == at:
+            path.rename(moved)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Recorder, "train", train)
+        assert command("steps=5", "trainer.checkpoint_every=2", "hydra.run.dir=r") == 1
+    assert command.err == f"error: {path}: was moved or removed while the run was writing into it\n"
+    assert not path.exists()
+    assert command("resume=moved", own=False) == 0
+    assert [row["step"] for row in read_rows(moved / "metrics.jsonl")] == [*range(5)]
+
+
 @pytest.mark.parametrize("name", ["metrics.jsonl", "checkpoints"])
 def test_a_link_that_is_put_into_a_live_run_is_not_written_through(
     command: Command, monkeypatch: pytest.MonkeyPatch, name: str

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 import signal
 from pathlib import Path
@@ -145,6 +146,19 @@ def test_a_signal_outside_a_step_leaves_a_true_status(
     assert "Traceback" not in command.err
     assert command("resume=cut", own=False) == 0
     assert command.status("cut")["status"] == "finished"
+
+
+def test_a_killed_run_whose_resume_is_stopped_before_it_begins_was_interrupted(
+    command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert command("steps=2", "hydra.run.dir=r") == 0
+    for former, later in (("running", "interrupted"), ("finished", "finished")):
+        facts = {**command.status("r"), "status": former}
+        (command.where / "r" / "status.json").write_text(json.dumps(facts))
+        with monkeypatch.context() as patch:
+            at_call(patch, train, "load", signal.SIGTERM)
+            assert command("resume=r", "steps=3", own=False) == 128 + signal.SIGTERM
+        assert command.status("r") == {**facts, "status": later}
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

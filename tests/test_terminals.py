@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import io
+import os
+import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
-from sweeps import Command, command
+from sweeps import Command, command, small
 
 from chord import show
-from chord.exits import readable_errors, writable_streams
+from chord.exits import lasting, readable_errors, writable_streams
 
 __all__ = ["command"]
 
@@ -62,3 +65,77 @@ def test_a_stream_that_says_itself_what_it_does_is_left_alone() -> None:
         writable_streams()
         print("a試b")
     assert written.getvalue() == b"a\\u8a66b\n"
+
+
+@contextmanager
+def nobody(place: str) -> Iterator[int]:
+    """Where nothing can be written: a pipe that nobody reads, or a full device."""
+    if place == "pipe":
+        reader, writer = os.pipe()
+        os.close(reader)
+    else:
+        writer = os.open("/dev/full", os.O_WRONLY)
+    try:
+        yield writer
+    finally:
+        os.close(writer)
+
+
+PLACES = pytest.mark.parametrize(
+    "place",
+    [
+        "pipe",
+        pytest.param(
+            "full",
+            marks=pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no /dev/full"),
+        ),
+    ],
+)
+
+
+@PLACES
+def test_what_nobody_can_take_is_lost(place: str) -> None:
+    with nobody(place) as handle:
+        broken = os.fdopen(os.dup(handle), "w", encoding="latin-1")
+        stream = lasting(broken)
+        assert (stream.encoding, stream.fileno()) == ("latin-1", broken.fileno())
+        print("a line", file=stream, flush=True)
+        stream.close()
+        broken.close()
+
+
+def test_what_can_be_written_is(tmp_path: Path) -> None:
+    with (tmp_path / "out").open("w", encoding="utf-8") as file:
+        print("before", file=file)
+        with lasting(file) as stream:
+            print("試", file=stream)
+    assert (tmp_path / "out").read_text(encoding="utf-8") == "before\n試\n"
+
+
+@pytest.mark.slow
+@PLACES
+def test_a_run_goes_through_though_nobody_takes_what_it_prints(
+    place: str, tmp_path: Path, small_models: Path
+) -> None:
+    with nobody(place) as handle:
+        done = subprocess.run(
+            [sys.executable, "-m", "chord.train", *small(small_models), "hydra.run.dir=r"],
+            cwd=tmp_path,
+            stdout=handle,
+            stderr=subprocess.PIPE,
+            check=False,
+        )
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert '"status": "finished"' in (tmp_path / "r" / "status.json").read_text()
+
+
+@pytest.mark.parametrize("name", ["a${b", "${now:}", "${x}"])
+def test_a_current_directory_that_hydra_would_resolve_is_refused(
+    command: Command, name: str
+) -> None:
+    command.where = command.where / name
+    command.where.mkdir()
+    assert command() == 1
+    said = f"error: hydra.runtime.cwd={command.where}: Hydra takes the ${{ in it for a reference"
+    assert command.err.startswith(said)
+    assert not list(command.where.iterdir())

@@ -23,6 +23,7 @@ from chord.recorder import (
     RUNNING,
     STATUS,
     read_rows,
+    read_status,
 )
 from chord.run import RunDirectory
 from chord.signals import Signals, Stopped
@@ -42,8 +43,11 @@ def fingerprint(cfg: DictConfig, lengths: Sequence[Sequence[int]] = ()) -> str:
 
 
 def record(run: RunDirectory, status: str, error: str | None = None) -> None:
-    """Write a run's `status.json`, all of it or nothing."""
-    run.path.mkdir(parents=True, exist_ok=True)
+    """Write a run's `status.json`, all of it or nothing; not where its directory has gone."""
+    if not run.begun:
+        run.path.mkdir(parents=True, exist_ok=True)
+    elif not run.path.is_dir():
+        return
     write_status(
         run.path,
         status=status,
@@ -81,8 +85,8 @@ def write_status(
 
 def begin(run: RunDirectory) -> None:
     """From here on the directory is the run's, and so is its status."""
-    run.begun = True
     record(run, RUNNING)
+    run.begun = True
 
 
 @contextmanager
@@ -90,19 +94,29 @@ def recorded(run: RunDirectory, signals: Signals) -> Iterator[None]:
     """Record how the block ends.
 
     A run that stops before it `begin`s leaves the directory's status alone: what is there is that
-    of the run it was to resume. A job of a sweep always leaves one.
+    of the run it was to resume, which nobody runs. A job of a sweep always leaves one.
     """
     try:
         yield
     except BaseException as error:
-        if run.begun or run.sweep is not None:
-            stopped = was_stopped(error)
-            # The first error is the one to be said.
-            with suppress(OSError, Stopped), signals.held_back():
+        stopped = was_stopped(error)
+        # The first error is the one to be said.
+        with suppress(OSError, UnwrittenError, Stopped), signals.held_back():
+            if run.begun or run.sweep is not None:
                 record(run, *((INTERRUPTED,) if stopped else (FAILED, reason(error))))
+            elif stopped:
+                _interrupted_before(run.path)
         raise
     with signals.held_back():
         record(run, FINISHED)
+
+
+def _interrupted_before(path: Path) -> None:
+    """A run that was killed is still `running` on record; it was to go on, and does not."""
+    known = read_status(path)
+    if known.get("status") == RUNNING:
+        content = json.dumps({**known, "status": INTERRUPTED}, indent=2).encode() + b"\n"
+        write_atomically(path / STATUS, content)
 
 
 def was_stopped(error: BaseException) -> bool:
