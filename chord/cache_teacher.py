@@ -13,7 +13,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from chord.exits import writable_streams
+from chord.exits import say, writable_streams
 from chord.overrides import typed
 
 
@@ -36,9 +36,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         if options.k < 1:
             raise ValueError(f"--k={options.k}: must be at least 1")
-        print(cache_teacher(options.to, options.k, options.settings))
+        say(cache_teacher(options.to, options.k, options.settings))
     except (*EXPECTED, ValueError) as error:
-        print(f"error: {printable(one_line(error))}", file=sys.stderr)
+        say(f"error: {printable(one_line(error))}", file=sys.stderr)
         return 1
     return 0
 

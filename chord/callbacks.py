@@ -21,6 +21,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from chord.exits import say
 from chord.health import Health
 from chord.recorder import Recorder, StepRecord, plain
 from chord.tracking import Tracker
@@ -69,7 +70,7 @@ class HealthChecks(Callback):
             return
         for line in self.health.see({"step": record.step, **plain(record.metrics)}):
             # Above the live lines, if there are any: they catch what is printed.
-            print(line, file=sys.stderr)
+            say(line, file=sys.stderr)
 
 
 class Progress(Callback):

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from chord.exits import readable_errors
+from chord.exits import readable_errors, say
 from chord.untrusted import printable
 
 LAYOUT = "\n\t"
@@ -137,10 +137,10 @@ def loaded(options: argparse.Namespace) -> Iterator[list[Speaker]]:
 def lines(stream: Iterable[str]) -> Iterator[str]:
     """The user's lines, with a sign to write where a person types them."""
     typed = sys.stdin.isatty()
-    print("> " if typed else "", end="", flush=True)
+    say("> " if typed else "", end="", flush=True)
     for line in stream:
         yield line.strip()
-        print("> " if typed else "", end="", flush=True)
+        say("> " if typed else "", end="", flush=True)
 
 
 def talk(speakers: list[Speaker], said: Iterable[str], options: argparse.Namespace) -> None:
@@ -158,7 +158,7 @@ def talk(speakers: list[Speaker], said: Iterable[str], options: argparse.Namespa
                 text = speaker.answer(line, number, options)
             except ValueError as error:
                 text = f"({error})"
-            print(f"{speaker.name:>8}: {printable(text, keep=LAYOUT)}", flush=True)
+            say(f"{speaker.name:>8}: {printable(text, keep=LAYOUT)}", flush=True)
 
 
 if __name__ == "__main__":

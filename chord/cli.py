@@ -21,7 +21,7 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from chord.config import CONF_DIR, ConfigError, register, suggest
-from chord.exits import ERROR, INTERRUPTED, first_line, writable_streams
+from chord.exits import ERROR, INTERRUPTED, first_line, say, writable_streams
 from chord.launch import first
 from chord.registry import SCHEMAS, SECOND
 from chord.rewards.base import ChangedCodeError, ScorerError
@@ -68,7 +68,7 @@ def launch(
             raise _broken_plugin
         stop(_broken_plugin)
     if any(flag in sys.argv[1:] for flag in ("--help", "-h")):
-        print(help_text(config_name, config_dirs(sys.argv[1:])))
+        say(help_text(config_name, config_dirs(sys.argv[1:])))
         return
     if any(word.startswith(UNPICKLES) for word in sys.argv[1:]):
         stop(ConfigError(f"{UNPICKLES}: runs whatever is in its pickle; use resume=DIRECTORY"))
@@ -101,13 +101,13 @@ def launch(
         # Once more, while Python and its libraries close, ends it without a word.
         signal.signal(signal.SIGINT, signal.SIG_DFL)
         if first():
-            print("interrupted", file=sys.stderr)
+            say("interrupted", file=sys.stderr)
         sys.exit(INTERRUPTED)
 
 
 def stop(error: BaseException) -> NoReturn:
     """Say what is wrong in one line and exit."""
-    print(f"error: {printable(one_line(error))}", file=sys.stderr)
+    say(f"error: {printable(one_line(error))}", file=sys.stderr)
     sys.exit(ERROR)
 
 

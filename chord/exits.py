@@ -7,7 +7,7 @@ import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from chord.untrusted import printable
 
@@ -61,6 +61,14 @@ class _Lasting(io.FileIO):
 _first: list[io.TextIOWrapper] = []
 
 
+def say(
+    *texts: object, sep: str = " ", end: str = "\n", file: Any = None, flush: bool = False
+) -> None:
+    """`print`, which a terminal does not obey, whoever wrote the texts: see `printable`."""
+    shown = (printable(str(text), keep="\n\t") for text in texts)
+    print(*shown, sep=sep, end=end, file=file, flush=flush)
+
+
 @contextmanager
 def readable_errors() -> Iterator[None]:
     """End the process in one line where the block raises ValueError, OSError, or is stopped."""
@@ -68,11 +76,11 @@ def readable_errors() -> Iterator[None]:
     try:
         yield
     except (ValueError, OSError) as error:
-        print(printable(" ".join(str(error).split())), file=sys.stderr)
+        say(printable(" ".join(str(error).split())), file=sys.stderr)
         sys.exit(ERROR)
     except KeyboardInterrupt:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
-        print("interrupted", file=sys.stderr)
+        say("interrupted", file=sys.stderr)
         sys.exit(INTERRUPTED)
 
 

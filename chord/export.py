@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from chord.directory.whole import whole_directory
-from chord.exits import readable_errors
+from chord.exits import readable_errors, say
 
 
 def parser() -> argparse.ArgumentParser:
@@ -35,7 +35,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parser().parse_args(arguments)
     with readable_errors():
         export_run(options.run, options.to, trust=options.trust)
-        print(f"{options.to}: written; AutoModelForCausalLM.from_pretrained({str(options.to)!r})")
+        say(f"{options.to}: written; AutoModelForCausalLM.from_pretrained({str(options.to)!r})")
 
 
 def export_run(run: Path, directory: Path, *, trust: bool = False) -> None:

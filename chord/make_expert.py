@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from chord.exits import writable_streams
+from chord.exits import say, writable_streams
 from chord.overrides import typed
 
 if TYPE_CHECKING:
@@ -57,9 +57,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 raise ValueError(f"--{name}={value}: must be at least 1")
         if options.to.suffix != ".jsonl":
             raise ValueError(f"--to={options.to}: must end in .jsonl")
-        print(make_expert(options.to, options.settings, options.n, options.k, options.keep))
+        say(make_expert(options.to, options.settings, options.n, options.k, options.keep))
     except (*EXPECTED, ValueError) as error:
-        print(f"error: {printable(one_line(error))}", file=sys.stderr)
+        say(f"error: {printable(one_line(error))}", file=sys.stderr)
         return 1
     return 0
 

@@ -19,7 +19,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from chord.config import ConfigError, TrainConfig, parse, restore, schema_names
 from chord.directory.whole import write_atomically
-from chord.exits import first_line
+from chord.exits import first_line, say
 from chord.identity.contents import contents
 from chord.identity.frozen import freeze, literal
 from chord.identity.histories import (
@@ -248,7 +248,7 @@ def configuration(path: Path, *, trust: bool = False) -> TrainConfig:
         now = contents(config, schema_names(run.config))
     for name in changed(run.contents, now):
         said = difference(run.contents[name], now[name])
-        print(f"warning: {name}={now[name]['path']}: {said} since the run", file=sys.stderr)
+        say(f"warning: {name}={now[name]['path']}: {said} since the run", file=sys.stderr)
     return config
 
 

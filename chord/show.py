@@ -21,7 +21,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from chord.exits import writable_streams
+from chord.exits import say, writable_streams
 from chord.panels import schedule_panel, weighting_panel
 from chord.terminal import Panel, draw, letter, style
 
@@ -197,7 +197,7 @@ def write_picture(drawn: Sequence[Panel], path: Path) -> None:
         plot_panels(drawn, path)
     except OSError as error:
         raise ValueError(f"--png={path}: can't be written ({error.strerror})") from error
-    print(f"picture: {path}")
+    say(f"picture: {path}")
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ import torch.distributed as dist
 from chord.cli import EXPECTED
 from chord.config import ConfigError
 from chord.distributed import rank, world_size
+from chord.exits import say
 from chord.launch import first, started_by_the_first
 from chord.stepping import DivergedError
 from chord.sweep.status import reason
@@ -71,7 +72,7 @@ def _leave(error: BaseException) -> None:
             # The broken connection is noticed at once. A code would get the first one killed before
             # it has closed its files.
             sys.exit(0)
-        print(f"error: {printable(text)}", file=sys.stderr)
+        say(f"error: {printable(text)}", file=sys.stderr)
     elif started_by_the_first(sys.argv):
         sys.exit(0)
     raise error

@@ -27,7 +27,7 @@ from chord.config import (
 )
 from chord.directory.lock import held
 from chord.directory.whole import remove_partials
-from chord.exits import lasting_streams
+from chord.exits import lasting_streams, say
 from chord.identity.contents import contents, read_from_hub, refuse_changed
 from chord.identity.histories import VERSION, Contents, changed, difference
 from chord.launch import SURE, first, follow, leads
@@ -218,7 +218,7 @@ def tell_length(config: TrainConfig, run: RunDirectory, saved: Saved) -> None:
         *([] if moved is None else [moved]),
         *followers(before.settings(), run.settings()),
     ):
-        print(line)
+        say(line)
 
 
 def checked_contents(config: TrainConfig, run: RunDirectory) -> Contents:
@@ -231,7 +231,7 @@ def checked_contents(config: TrainConfig, run: RunDirectory) -> Contents:
         return now
     where = f"resume={config.resume}"
     if run.format < 2 and now:
-        print(
+        say(
             f"warning: {where}: an earlier version made the run, without hashes of its files; "
             f"whether any has changed since it began is not known: {', '.join(now)}",
             file=sys.stderr,
@@ -252,13 +252,13 @@ def write(run: RunDirectory, recorder: Recorder, completed: int, now: Contents) 
     for each in run.changes:
         if each["step"] == completed and each["setting"].startswith(VERSION):
             said = f"{each['setting']}: {each['before']}, now {each['after']}"
-            print(f"warning: resume={run.path}: {said}; numbers may differ", file=sys.stderr)
+            say(f"warning: resume={run.path}: {said}; numbers may differ", file=sys.stderr)
     # A kill in between leaves a run that is not finished, whichever of its lengths is on record.
     begin(run)
     run.write()
     recorder.truncate(completed)
     if lacking := recorder.lacking(completed):
-        print(
+        say(
             f"warning: resume={run.path}: metrics.jsonl lacks the rows of {lacking} of the "
             f"{completed} steps that were taken",
             file=sys.stderr,
@@ -275,7 +275,7 @@ def note_changed_meanwhile(config: TrainConfig, run: RunDirectory) -> None:
     found = changed(run.contents, now)
     for name in found:
         said = difference(run.contents[name], now[name])
-        print(f"warning: {name}={now[name]['path']}: {said} while the run went on", file=sys.stderr)
+        say(f"warning: {name}={now[name]['path']}: {said} while the run went on", file=sys.stderr)
         if name.partition(".")[0] in ("data", "evaluation", "reward"):
             entry = {"step": config.steps - 1, "setting": name}
             run.changes.append({**entry, "before": run.contents[name], "after": now[name]})
@@ -292,7 +292,7 @@ def introduce(config: TrainConfig, data: Data, overlap: str) -> None:
 
     note = config.weighting.note
     for line in (*([] if note is None else [note]), *data.report(), overlap):
-        print(printable(line))
+        say(printable(line))
     if config.data.preview:
         Console().print(preview(data, config.seed, config.data.preview))
 
@@ -332,10 +332,10 @@ def tracked(config: TrainConfig, run: RunDirectory, recorder: Recorder) -> Itera
         tracker.finish(exit_code)
         # Only now is it known whether an upload went through.
         for line in tracker.messages():
-            print(printable(line))
+            say(printable(line))
         if exit_code and goes_on and (run.path / CHECKPOINT).exists():
             command = f"python -m chord.train {typed('resume', near(run.path))}"
-            print(f"stopped; to go on from the last checkpoint: {command}", file=sys.stderr)
+            say(f"stopped; to go on from the last checkpoint: {command}", file=sys.stderr)
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from chord.exits import first_line
+from chord.exits import first_line, say
 from chord.health import CHECKS
 
 if TYPE_CHECKING:
@@ -193,7 +193,7 @@ class TrainerConfig:
         if self.accelerator != "cpu" and torch.cuda.is_available():
             return torch.device("cuda")
         if self.accelerator == "gpu":
-            print(f"trainer.accelerator={self.accelerator}: {_NO_GPU}; on the CPU", file=sys.stderr)
+            say(f"trainer.accelerator={self.accelerator}: {_NO_GPU}; on the CPU", file=sys.stderr)
         return torch.device("cpu")
 
     def computing(self, device: torch.device) -> AbstractContextManager[None]:

@@ -7,6 +7,8 @@ import os
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from compare_runs import write_run
@@ -14,8 +16,10 @@ from sweeps import Command, command
 
 from chord.config import ConfigError
 from chord.directory.lock import LOCK, OWNER, held, writer
-from chord.sweep.directory import refuse_linked, refuse_linked_jobs
+from chord.sweep.directory import read_sweep, refuse_linked, refuse_linked_jobs
 from chord.sweep.points import Point
+from chord.sweep.search import Study
+from chord.sweep.space import Choice, SearchConfig, dimension
 from chord.train import refuse_directories
 
 __all__ = ["command"]
@@ -142,3 +146,45 @@ def test_what_is_no_owner_of_a_directory_is_said_to_be_another_process(
     (tmp_path / OWNER).unlink()
     os.mkfifo(tmp_path / OWNER)
     assert writer(tmp_path) == "another process"
+
+
+@pytest.mark.parametrize(
+    "facts",
+    [
+        {"command": [1]},
+        {"command": 1},
+        {"jobs": [{"overrides": 3}]},
+        {"jobs": [{"varied": {"a": 1}}]},
+        {"jobs": [{"varied": []}]},
+        {"jobs": [{"job": "0"}]},
+        {"jobs": [{"directory": 0}]},
+        {"jobs": [0]},
+        {"jobs": {}, "command": [None]},
+    ],
+    ids=range(9),
+)
+def test_a_sweep_that_none_has_written_is_refused_in_a_sentence(
+    tmp_path: Path, facts: dict[str, Any]
+) -> None:
+    job = {"job": 0, "directory": "0", "varied": {}, "fingerprint": "f", "overrides": []}
+    whole = {"command": [], "jobs": [job]} | facts
+    if isinstance(whole["jobs"], list):
+        whole["jobs"] = [job | each if isinstance(each, dict) else each for each in whole["jobs"]]
+    (tmp_path / "sweep.json").write_text(json.dumps(whole))
+    with pytest.raises(ConfigError, match=r"^resume_sweep=.*sweep\.json can't be read"):
+        read_sweep(tmp_path)
+
+
+def test_a_range_of_a_search_is_counted_and_not_unrolled() -> None:
+    assert dimension("steps=range(1,11)") == Choice(tuple(map(str, range(1, 11))))
+    for text in ("range(1,1000000000)", "range(0,1,1e-9)", "range(9e9)", "range(0,-1e9,-1)"):
+        with pytest.raises(ConfigError, match="has more than 1000 values"):
+            dimension(f"steps={text}")
+
+
+def test_a_study_of_garbage_is_one_sentence(tmp_path: Path) -> None:
+    pytest.importorskip("optuna")
+    (tmp_path / "study.db").write_bytes(b"garbage" * 1000)
+    jobs = SimpleNamespace(directory=tmp_path)
+    with pytest.raises(ConfigError, match=r"^hydra\.sweeper\.storage=.*study\.db: can't be used"):
+        Study(jobs, SearchConfig(), [], lambda *_: True)  # type: ignore[arg-type]

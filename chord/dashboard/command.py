@@ -20,7 +20,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from chord.exits import readable_errors
+from chord.exits import readable_errors, say
 from chord.untrusted import printable
 
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parser().parse_args(arguments)
     with readable_errors():
         for line in run(options):
-            print(printable(line))
+            say(printable(line))
 
 
 def run(options: argparse.Namespace) -> Iterator[str]:

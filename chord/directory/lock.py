@@ -197,7 +197,8 @@ def _read(file: Path) -> dict[str, Any]:
     """What the owner says of itself; nothing while it is about to."""
     with suppress(OSError, ValueError):
         facts = read_json(file)
-        if {"pid", "host", "since"} <= facts.keys() and facts["pid"] in range(1, 2**31):
+        pid = facts.get("pid")
+        if {"host", "since"} <= facts.keys() and isinstance(pid, int) and 0 < pid < 2**31:
             return facts
     return {}
 

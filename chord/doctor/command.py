@@ -14,7 +14,7 @@ from pathlib import Path
 
 from chord.doctor.environment import environment
 from chord.doctor.finding import NOTE, OK, WRONG, Finding
-from chord.exits import ERROR, readable_errors
+from chord.exits import ERROR, readable_errors, say
 
 MARKS = {OK: "ok", NOTE: "note", WRONG: "WRONG"}
 
@@ -51,14 +51,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def show(found: dict[str, list[Finding]]) -> None:
     """A line for each finding, and below it the remedy."""
     for title, findings in found.items():
-        print(title)
+        say(title)
         for finding in findings:
-            print(f"  {MARKS[finding.mark]:<6} {finding.what}")
+            say(f"  {MARKS[finding.mark]:<6} {finding.what}")
             if finding.remedy:
-                print(f"         -> {finding.remedy}")
-        print()
+                say(f"         -> {finding.remedy}")
+        say()
     wrong = sum(finding.mark == WRONG for findings in found.values() for finding in findings)
-    print(f"{wrong} wrong" if wrong else "nothing is wrong")
+    say(f"{wrong} wrong" if wrong else "nothing is wrong")
 
 
 if __name__ == "__main__":

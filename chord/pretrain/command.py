@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from chord.directory.lock import held
 from chord.directory.whole import write_atomically
-from chord.exits import writable_streams
+from chord.exits import say, writable_streams
 from chord.models.tiny import ASSETS, SEEDS, base_name
 
 if TYPE_CHECKING:
@@ -65,12 +65,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         with held(options.work, "--work"), context.Pool(min(2, len(jobs))) as pool:
             pool.starmap(_build, jobs, chunksize=1)
     except ValueError as error:
-        print(error, file=sys.stderr)
+        say(error, file=sys.stderr)
         return 1
     if options.only is None:
         from chord.pretrain.card import write_card
 
-        print(write_card(options.to, recipes, options.work))
+        say(write_card(options.to, recipes, options.work))
     return 0
 
 
@@ -89,7 +89,7 @@ def _build(recipe: Recipe, to: Path, work: Path, fresh: bool) -> None:
     torch.set_num_threads(1)
     if fresh:
         state_path(recipe, work).unlink(missing_ok=True)
-    model, curve, seconds = pretrain(recipe, work, report=lambda line: print(line, flush=True))
+    model, curve, seconds = pretrain(recipe, work, report=lambda line: say(line, flush=True))
     ship(model, recipe, to / checkpoint_name(recipe))
     numbers = {
         "minutes": seconds / 60,

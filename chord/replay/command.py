@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from chord.exits import readable_errors
+from chord.exits import readable_errors, say
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -63,12 +63,12 @@ def replay(path: Path, *, everything: bool = False, trust: bool = False) -> None
     load_weights(models.policy, weights, str(path))
     with config.trainer.computing(torch.device("cpu")):
         cause, traces = find_cause(models, config, step)
-    print(f"step {step.number}, learning rate {step.facts.get('lr', float('nan')):g}")
-    print(f"then: {step.facts.get('cause')}")
-    print(f"now:  {cause}")
+    say(f"step {step.number}, learning rate {step.facts.get('lr', float('nan')):g}")
+    say(f"then: {step.facts.get('cause')}")
+    say(f"now:  {cause}")
     wrong = [trace for trace in traces if trace.wrong]
     if traces:
-        print(f"{len(wrong)} of {len(traces)} rows are not finite")
+        say(f"{len(wrong)} of {len(traces)} rows are not finite")
     shown = traces if everything else wrong
     if shown:
         Console(file=sys.stdout, highlight=False).print(_table(shown))

@@ -14,6 +14,7 @@ from torch import Tensor
 from chord.branches import Plan
 from chord.directory.whole import UnwrittenError
 from chord.distributed import alone, rank, told_by_the_first, world_size
+from chord.exits import say
 from chord.gradients import Models
 from chord.processes import whole, whole_weights
 from chord.replay.cause import bad_state, find_cause
@@ -58,7 +59,7 @@ class Guard:
                 f"had a gradient that is not finite, the last one in step {step}{self._replay()}"
             )
         if cause and rank() == 0:
-            print(f"warning: {which}step {step} is left out: {cause}", file=sys.stderr)
+            say(f"warning: {which}step {step} is left out: {cause}", file=sys.stderr)
 
     def count(self, name: str, taken: bool, metrics: dict[str, float]) -> None:
         """After each optimizer step: where steps may be left out, how many of the step's were."""

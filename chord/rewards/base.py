@@ -11,6 +11,7 @@ from numbers import Real
 from typing import Any, ClassVar
 
 from chord.data.batch import Problem
+from chord.exits import say
 from chord.untrusted import printable
 
 
@@ -126,7 +127,7 @@ class Grader(ABC):
             if grade.failure is not None and not self._warned:
                 self._warned = True  # type: ignore[misc]  # of this object alone
                 reason = printable(grade.failure.reason)
-                print(
+                say(
                     f"warning: reward: {reason}, at the answer {_short(response)} to "
                     f"{_short(problem.prompt)}; such answers earn nothing and are counted",
                     file=sys.stderr,

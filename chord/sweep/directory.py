@@ -18,6 +18,7 @@ from typing import Any
 
 from chord.config import ConfigError, config_errors
 from chord.directory.whole import write_atomically
+from chord.exits import say
 from chord.identity.contents import contents, refuse_changed
 from chord.identity.histories import changed
 from chord.overrides import given, setting
@@ -42,8 +43,15 @@ def read_sweep(path: Path) -> dict[str, Any]:
         return {}
     try:
         facts = read_json(path / SWEEP)
-        [(job["job"], job["directory"], job["varied"], job["fingerprint"]) for job in facts["jobs"]]
-    except (ValueError, KeyError, TypeError) as error:
+        texts = [*facts.get("command", ())]
+        for job in facts["jobs"]:
+            texts += [job["directory"], job["fingerprint"], *job.get("overrides", ())]
+            texts += [*job["varied"], *job["varied"].values()]
+        if not all(isinstance(text, str) for text in texts) or not all(
+            isinstance(job["job"], int) for job in facts["jobs"]
+        ):
+            raise TypeError("a job's number or a text is of another kind")
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ConfigError(f"resume_sweep={path}: {SWEEP} can't be read ({error})") from error
     return facts
 
@@ -87,13 +95,13 @@ def refuse_another(path: Path, points: Sequence[Point]) -> None:
     facts = read_sweep(path)
     known = {job["job"]: job for job in facts["jobs"]}
     tell = f"resume_sweep={path}: is of another command;"
-    command = f"python -m chord.train -m {shlex.join(facts['command'])}"
+    command = f"python -m chord.train -m {shlex.join(facts.get('command', []))}"
     if len(known) != len(points):
         raise ConfigError(f"{tell} it has {len(known)} jobs, this one {len(points)}: {command}")
     for point in points:
         job = known.get(point.number)
         if job is None or job["fingerprint"] != point.fingerprint:
-            theirs = " ".join(job["overrides"]) if job else "missing"
+            theirs = " ".join(job.get("overrides", ())) if job else "missing"
             ours = " ".join(point.overrides)
             if theirs == ours:
                 raise ConfigError(
@@ -211,7 +219,7 @@ def equal_run(point: Point, runs: Sequence[Path]) -> Path | None:
         if changed(known, now):
             continue
         if missing := now.keys() - known.keys():
-            print(
+            say(
                 f"warning: {name_of(path)} counts as equal to job {point.number}, but "
                 f"has no hashes of {', '.join(sorted(missing))}: whether these differ is not known",
                 file=sys.stderr,

@@ -19,7 +19,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 from chord import cli
 from chord.config import ConfigError, TrainConfig, parse, schema_names
 from chord.directory.lock import held
-from chord.exits import writable_streams
+from chord.exits import say, writable_streams
 from chord.identity.contents import contents, refuse_changed
 from chord.identity.frozen import literal
 from chord.launch import leads
@@ -223,4 +223,4 @@ def _output(path: Path, label: str) -> Iterator[None]:
             facts = read_status(path)
             error = f": {facts['error']}" if facts.get("error") else ""
             line = f"{path.name}  {label}  {facts.get('status')}{error}"
-            print(line, file=sys.__stdout__, flush=True)
+            say(line, file=sys.__stdout__, flush=True)

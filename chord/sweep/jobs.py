@@ -16,6 +16,7 @@ from omegaconf import DictConfig, OmegaConf, read_write
 
 from chord.config import ConfigError
 from chord.directory.lock import held
+from chord.exits import say
 from chord.overrides import setting, typed
 from chord.recorder import FAILED, INTERRUPTED, RUNNING, STATUS, read_status
 from chord.signals import SIGNALS
@@ -66,9 +67,9 @@ class Jobs:
                 self.record_interruptions()
                 metric = self.config.sweep_metric
                 print_table(self.directory, self.points, metric, self.notes)
-                print(*self.last_words, sep="\n", end="\n" if self.last_words else "")
+                say(*self.last_words, sep="\n", end="\n" if self.last_words else "")
                 if self.undone():
-                    print(f"to go on with what is not finished: {self.command()}", file=sys.stderr)
+                    say(f"to go on with what is not finished: {self.command()}", file=sys.stderr)
         if undone := self.undone():
             failed = all(status_of(self.path(point)) == FAILED for point in undone)
             how = "failed" if failed else "failed or were interrupted"
@@ -128,7 +129,7 @@ class Jobs:
         most = min(len(points), len(gpus) or len(points))
         config, notes = prepared(self.config, jobs=most, threads=threads, gpus=gpus_each(points))
         for note in notes:
-            print(f"warning: {note}", file=sys.stderr)
+            say(f"warning: {note}", file=sys.stderr)
         launcher = Plugins.instance().instantiate_launcher(
             hydra_context=self.context, task_function=self.task, config=config
         )

@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 import shlex
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from importlib.util import find_spec
 from typing import Any
@@ -19,6 +19,7 @@ from typing import Any
 from omegaconf import OmegaConf
 
 from chord.config import ConfigError
+from chord.exits import first_line
 from chord.recorder import FAILED, FINISHED
 from chord.sweep.beforehand import check_beforehand
 from chord.sweep.devices import shared_gpus
@@ -74,8 +75,8 @@ def search(jobs: Jobs, own: Mapping[str, str], settings: SearchConfig) -> None:
     batch = settings.batch or at_a_time(jobs.config, jobs=most, threads=checked[0].threads)
     with its_directory(jobs, own):
         OmegaConf.save(jobs.config, jobs.directory / "multirun.yaml")
-        study = Study(jobs, settings, fixed)
-        study.refuse_others(space, conditional)
+        study = Study(jobs, settings, fixed, lambda *each: may_choose(*each, space, conditional))
+        study.refuse_others()
         study.remember(study.ours())
         with jobs.shown():
             study.run(study.undone(), own)
@@ -88,18 +89,36 @@ def search(jobs: Jobs, own: Mapping[str, str], settings: SearchConfig) -> None:
 class Study:
     """Optuna's study, whose trials are jobs of a sweep."""
 
-    def __init__(self, jobs: Jobs, settings: SearchConfig, fixed: Sequence[str]) -> None:
+    def __init__(
+        self,
+        jobs: Jobs,
+        settings: SearchConfig,
+        fixed: Sequence[str],
+        may: Callable[[str, str], bool],
+    ) -> None:
+        """`may`: whether this search chooses such a value for such a setting.
+
+        Raises `ConfigError` where the study can't be read.
+        """
         import optuna
 
+        self.may = may
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         self.jobs, self.settings, self.fixed = jobs, settings, list(fixed)
         storage = settings.storage or str(jobs.directory / "study.db")
-        self.study = optuna.create_study(
-            storage=storage if "://" in storage else f"sqlite:///{storage}",
-            study_name=settings.study,
-            direction="minimize" if settings.direction == "minimize" else "maximize",
-            load_if_exists=True,
-        )
+        try:
+            self.study = optuna.create_study(
+                storage=storage if "://" in storage else f"sqlite:///{storage}",
+                study_name=settings.study,
+                direction="minimize" if settings.direction == "minimize" else "maximize",
+                load_if_exists=True,
+            )
+            self.study.get_trials(deepcopy=False)
+        except Exception as error:  # Optuna's, SQLAlchemy's, or the database's own
+            raise ConfigError(
+                f"hydra.sweeper.storage={storage}: can't be used ({first_line(error)}); give "
+                "another file, or another hydra.sweep.dir"
+            ) from error
 
     def ours(self) -> list[Any]:
         """The trial of each job of this sweep, its last; a study may have those of others too."""
@@ -107,18 +126,32 @@ class Study:
         found = [trial for trial in self.study.trials if trial.user_attrs.get(DIRECTORY) == here]
         return list({trial.user_attrs[JOB]: trial for trial in found}.values())
 
-    def refuse_others(self, space: Space, conditional: Mapping[str, Space]) -> None:
+    def refuse_others(self) -> None:
         """Raise `ConfigError` for a trial with settings that this search would not have chosen.
 
         They are typed for a job as the user's own are, and the study may be somebody else's file.
         """
-        for trial in self.ours():
-            for name, value in trial.user_attrs[VARIED].items():
-                if not may_choose(name, str(value), space, conditional):
+        named = f"hydra.sweeper.study={self.settings.study}"
+        for trial in self.study.trials:
+            if trial.user_attrs.get(DIRECTORY) != str(self.jobs.directory):
+                continue
+            job, varied = trial.user_attrs.get(JOB), self.varied(trial)
+            if type(job) is not int or job < 0 or varied is None:
+                raise ConfigError(f"{named}: trial {trial.number} is none that a search has made")
+            for name, value in varied.items():
+                if not self.may(name, value):
                     raise ConfigError(
-                        f"hydra.sweeper.study={self.settings.study}: trial {trial.number} has "
-                        f"{name}={value}, which this search does not vary"
+                        f"{named}: trial {trial.number} has {name}={value}, which this search "
+                        "does not vary"
                     )
+
+    @staticmethod
+    def varied(trial: Any) -> dict[str, str] | None:
+        """What a trial has chosen; None where it does not say, or is none of a search."""
+        found = trial.user_attrs.get(VARIED)
+        if isinstance(found, dict) and all(isinstance(value, str) for value in found.values()):
+            return found
+        return None
 
     def taken(self) -> int:
         """How many trials the study has had; one that is run again counts once."""
@@ -209,16 +242,21 @@ class Study:
 
     def show_best(self) -> None:
         """Say which trial is the best, and how to run it again."""
-        done = [trial for trial in self.study.trials if trial.value is not None]
+        # The command is to be typed: of others' trials only one that this search could have made.
+        done = [
+            (trial.value, varied)
+            for trial in self.study.trials
+            if trial.value is not None and (varied := self.varied(trial)) is not None
+            if all(self.may(*each) for each in varied.items())
+        ]
         if not done:
             return
-        best = self.study.best_trial
+        choose_best = min if self.settings.direction == "minimize" else max
+        value, chosen = choose_best(done, key=lambda each: each[0])
         fixed = [word for word in self.fixed if not word.startswith("hparams_search=")]
-        again = shlex.join([*fixed, *words(best.user_attrs.get(VARIED, {}))])
+        again = shlex.join([*fixed, *words(chosen)])
         command = f"python -m chord.train {again}"
-        self.jobs.last_words = [
-            f"best of {len(done)}: {best.value:.4f}; on the test split: {command}"
-        ]
+        self.jobs.last_words = [f"best of {len(done)}: {value:.4f}; on the test split: {command}"]
 
 
 def suggest(trial: Any, name: str, found: Range | Choice) -> str:
@@ -236,7 +274,7 @@ def refuse_another_search(jobs: Jobs) -> None:
     def told(words: Sequence[str]) -> list[str]:
         return sorted(word for word in words if not word.startswith("tracking"))
 
-    theirs = read_sweep(jobs.directory)["command"]
+    theirs = read_sweep(jobs.directory).get("command", [])
     if told(theirs) != told(jobs.typed):
         command = f"python -m chord.train -m {shlex.join(theirs)}"
         raise ConfigError(f"resume_sweep={jobs.directory}: is of another command: {command}")

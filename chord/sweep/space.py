@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Glob, IntervalSweep
+from hydra.core.override_parser.types import Glob, IntervalSweep, RangeSweep
 from hydra.errors import HydraException
 
 from chord.config import ConfigError
@@ -16,6 +16,8 @@ from chord.exits import first_line
 
 DIRECTIONS = ("maximize", "minimize")
 WHERE = "hydra.sweeper"
+MOST = 1000
+"""Values of a range in a search, each of which is checked beforehand."""
 
 
 @dataclass(kw_only=True)
@@ -113,9 +115,16 @@ def dimension(text: str, where: str = "") -> Range | Choice | None:
             raise ConfigError(f"{where}{text}: must end above where it starts")
         whole = isinstance(low, int) and isinstance(high, int)
         return Range(low, high, whole, "log" in value.tags)
+    if isinstance(value, RangeSweep) and _count(value) > MOST:
+        raise ConfigError(f"{where}{text}: has more than {MOST} values; use interval")
     if override.is_discrete_sweep() and not isinstance(value, Glob):
         return Choice(tuple(override.sweep_string_iterator()))
     raise ConfigError(f"{where}{text}: can't be searched; use interval, choice or range")
+
+
+def _count(found: RangeSweep) -> float:
+    """How many values a range has, which are not unrolled for it."""
+    return abs(float(found.stop or 0) - float(found.start or 0)) / abs(float(found.step) or 1.0)
 
 
 def read_settings(

@@ -16,6 +16,7 @@ from chord import overrides
 from chord.config import ConfigError
 from chord.directory.claim import is_fresh
 from chord.directory.lock import claim_new, held
+from chord.exits import say
 from chord.sweep.beforehand import check_beforehand
 from chord.sweep.directory import (
     equal_run,
@@ -79,7 +80,7 @@ def run_grid(jobs: Jobs, own: Mapping[str, str]) -> None:
     """Every combination of the values that were typed."""
     combinations = grid(jobs.typed, jobs.loader)
     if len(combinations) > MANY:
-        print(f"checking {len(combinations)} jobs", file=sys.stderr)
+        say(f"checking {len(combinations)} jobs", file=sys.stderr)
     points = check_points(combinations, jobs.config, jobs.loader)
     refuse_shared(points, jobs.subdir)
     if resuming(own):

@@ -21,6 +21,7 @@ from omegaconf import DictConfig
 from platformdirs import user_state_path
 
 from chord.directory.whole import UnwrittenError, write_atomically
+from chord.exits import say
 from chord.trust.code import entrusted, shipped, what
 from chord.trust.files import forbidden, leaves
 
@@ -44,7 +45,7 @@ def remember(run: Path, facts: Mapping[str, Any], config: DictConfig) -> None:
             write_atomically(entry, f"{run.resolve()}\n".encode())
     except (OSError, UnwrittenError) as error:
         why = error.why if isinstance(error, UnwrittenError) else str(error.strerror)
-        print(
+        say(
             f"warning: {entry.parent}: can't be written ({why}), so {run}, which names code to "
             "import or a server, can be resumed or evaluated only with trust=true",
             file=sys.stderr,

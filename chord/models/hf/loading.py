@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
-from chord.exits import first_line
+from chord.exits import first_line, say
 from chord.identity.hashes import cache_directory, file_hash
 from chord.models.base import Shape
 from chord.models.hf.adapters import adapt
@@ -183,7 +183,7 @@ def unpacked(file: Path) -> Path:
     if place.is_dir():
         return place
     root.mkdir(parents=True, exist_ok=True)
-    print(f"reading {file.name}, once; its weights are kept in {place}")
+    say(f"reading {file.name}, once; its weights are kept in {place}")
     source = Source(f"model.path={file}", str(file.parent), {"local_files_only": True})
     arguments = source.arguments | {"gguf_file": file.name}
     partial = Path(tempfile.mkdtemp(dir=root))
