@@ -11,11 +11,15 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import datetime, tzinfo
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hydra import compose
+from hydra.core.plugins import Plugins
+from hydra.plugins.launcher import Launcher
 from sweeps import Command, command, small
 
 from chord.config import ConfigError, reading_conf
@@ -222,6 +226,69 @@ def test_a_job_that_resumes_a_live_run_is_refused(command: Command) -> None:
     finally:
         kill(live)
     assert [row["step"] for row in read_rows(command.where / "r" / "metrics.jsonl")] == [0]
+
+
+def test_a_sweep_whose_jobs_outlive_it_is_not_resumed_beside_them(command: Command) -> None:
+    grid = ["-m", "steps=1", "seed=0,1"]
+    assert command(*grid, "hydra.sweep.dir=s") == 0
+    status = command.where / "s" / "1" / "status.json"
+    status.write_text(status.read_text().replace("finished", "running"))
+    before = status.read_bytes()
+    live = elsewhere(command.where / "s" / "1")
+    try:
+        assert command(*grid, "resume_sweep=s") == 1
+        assert command.err.startswith(
+            f"error: resume_sweep=s: job 1 is still being written by process {live.pid} on "
+        )
+        assert command.err.count("\n") == 1
+        assert status.read_bytes() == before
+    finally:
+        kill(live)
+    assert command(*grid, "resume_sweep=s") == 0
+
+
+@pytest.mark.parametrize("how", ["before it is launched", "before its status is written"])
+def test_a_job_that_another_process_finishes_stays_finished(
+    command: Command, monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    grid = ["-m", "steps=1", "seed=0"]
+    assert command(*grid, "hydra.sweep.dir=s") == 0
+    status = command.where / "s" / "0" / "status.json"
+    true = status.read_text()
+    status.write_text(true.replace("finished", "running"))
+    instantiate = Plugins.instantiate_launcher
+
+    def dying(self: Plugins, **settings: Any) -> Launcher:
+        launcher = instantiate(self, **settings)
+        monkeypatch.setattr(launcher, "launch", lambda *_: [])
+        if how == "before it is launched":
+            status.write_text(true)
+        return launcher
+
+    @contextmanager
+    def at_last(directory: Path, setting: str) -> Iterator[None]:
+        with held(directory, setting):
+            status.write_text(true)
+            yield
+
+    monkeypatch.setattr(Plugins, "instantiate_launcher", dying)
+    if how == "before its status is written":
+        monkeypatch.setattr("chord.sweep.jobs.held", at_last)
+    assert command(*grid, "resume_sweep=s") == 0
+    assert status.read_text() == true
+    assert command.rows()[0][1] == "finished"
+    assert "died" not in command.out
+
+
+def test_a_job_whose_directory_is_in_use_says_so(command: Command) -> None:
+    (command.where / "s" / "0").mkdir(parents=True)
+    live = elsewhere(command.where / "s" / "0")
+    try:
+        assert command("-m", "steps=1", "seed=0", "hydra.sweep.dir=s") == 1
+        assert f"is in use by process {live.pid} on " in command.out
+        assert "its process died" not in command.out
+    finally:
+        kill(live)
 
 
 def test_two_pretrainings_share_no_state(

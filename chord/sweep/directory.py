@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from chord.config import ConfigError, config_errors
+from chord.directory.lock import writer
 from chord.directory.whole import write_atomically
 from chord.exits import say
 from chord.identity.contents import contents, refuse_changed
@@ -109,6 +110,17 @@ def refuse_another(path: Path, points: Sequence[Point]) -> None:
                     "start a new sweep"
                 )
             raise ConfigError(f"{tell} its job {point.number} is {theirs}, not {ours}: {command}")
+
+
+def refuse_at_work(path: Path) -> None:
+    """Raise `ConfigError` where a job of the sweep in `path` still goes on, without the sweep."""
+    for job in read_sweep(path).get("jobs", []):
+        directory = path / job["directory"]
+        if not is_finished(directory, job["fingerprint"]) and (who := writer(directory)):
+            raise ConfigError(
+                f"resume_sweep={path}: job {job['job']} is still being written by {who}; wait "
+                "until it has ended, or end it"
+            )
 
 
 def is_finished(path: Path, fingerprint: str) -> bool:

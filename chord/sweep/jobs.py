@@ -6,11 +6,13 @@ import shlex
 import signal
 import sys
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 from hydra.core.plugins import Plugins
+from hydra.core.utils import JobReturn, JobStatus
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf, read_write
 
@@ -81,7 +83,7 @@ class Jobs:
             path = self.path(point)
             if not path.is_symlink() and read_status(path).get("status") == RUNNING:
                 with suppress(ConfigError):  # it goes on, on another machine
-                    self.record(point, INTERRUPTED, None)
+                    self.record(point, INTERRUPTED, None, unless=self.has_ended)
 
     def undone(self) -> list[Point]:
         """The jobs that did not get to their end."""
@@ -136,21 +138,22 @@ class Jobs:
         # Hydra 1.4 refuses jobs whose launcher has other settings than the sweep's.
         launcher.setup(hydra_context=self.context, task_function=self.task, config=self.config)
 
-        def launch(points: Sequence[Point]) -> tuple[list[Point], str]:
+        def launch(points: Sequence[Point]) -> tuple[dict[int, int], dict[int, str], str]:
             before = {point.number: self.written(point) for point in points}
+            errors: dict[int, str] = {}
             death = "its process died"
             try:
                 for part in parts(self.config, points, most=most, threads=threads):
                     with all_awaited(self.config), told(gpus):
-                        launcher.launch(*numbered(part))
+                        errors |= refusals(part, launcher.launch(*numbered(part)))
             except Exception as error:  # whatever a launcher's dead process happens to cause
                 death = f"its process died ({reason(error)})"
-            return [p for p in points if self.silent(p, before[p.number])], death
+            return before, errors, death
 
-        for point in launch(points)[0]:
-            gone, death = launch([point])
-            for each in gone:
-                self.record_death(each, death)
+        before, _, _ = launch(points)
+        for point in [p for p in points if self.silent(p, before[p.number])]:
+            since, errors, death = launch([point])
+            self.record_death(point, since[point.number], errors.get(point.number), death)
 
     def written(self, point: Point) -> int:
         """When a job's status was written last."""
@@ -160,24 +163,48 @@ class Jobs:
 
     def silent(self, point: Point, before: int) -> bool:
         """Whether a job has not said how it ended."""
-        return self.written(point) == before or status_of(self.path(point)) == RUNNING
+        unchanged = self.written(point) == before or not self.has_ended(point)
+        return unchanged and not self.is_finished(point)
 
-    def record_death(self, point: Point, death: str) -> None:
-        """A process that was killed can't write its status itself."""
+    def has_ended(self, point: Point) -> bool:
+        """Whether a job's status says that it ended, in whatever way."""
+        return status_of(self.path(point)) != RUNNING
+
+    def record_death(self, point: Point, before: int, error: str | None, death: str) -> None:
+        """Of a job that is silent `before` and after: its `error`, or a process that was killed.
+
+        Where another process had the directory, which may have finished the job by now, the status
+        is that process's.
+        """
+        error = error or str(read_status(self.path(point)).get("error") or death)
         with suppress(ConfigError):  # it lives, and somebody else's word was wrong
-            self.record_failure(point, str(read_status(self.path(point)).get("error") or death))
+            self.record(point, FAILED, error, unless=lambda each: not self.silent(each, before))
+        if not self.is_finished(point):
+            self.notes[point.number] = error
 
     def record_failure(self, point: Point, error: str) -> None:
         """Write the status of a job that could not."""
         self.record(point, FAILED, error)
 
-    def record(self, point: Point, status: str, error: str | None) -> None:
-        """Write the status of a job; `ConfigError` where a process is at work on it."""
+    def record(
+        self,
+        point: Point,
+        status: str,
+        error: str | None,
+        *,
+        unless: Callable[[Point], bool] = lambda point: False,
+    ) -> None:
+        """Write the status of a job; `ConfigError` where a process is at work on it.
+
+        `unless` is asked when none is any more: the last one may have written what is true.
+        """
         path = self.path(point)
         if path.is_symlink():
             raise ConfigError(f"hydra.sweep.dir={self.directory}: {point.directory} is a link")
         path.mkdir(parents=True, exist_ok=True)
         with held(path, "hydra.sweep.dir"):
+            if unless(point):
+                return
             write_status(
                 path,
                 status=status,
@@ -186,6 +213,15 @@ class Jobs:
                 job=point.number,
                 fingerprint=point.fingerprint,
             )
+
+
+def refusals(points: Sequence[Point], returned: Sequence[Any]) -> dict[int, str]:
+    """Why jobs failed, by number, as far as a launcher tells."""
+    return {
+        point.number: reason(each._return_value)
+        for point, each in zip(points, returned, strict=False)
+        if isinstance(each, JobReturn) and each.status == JobStatus.FAILED
+    }
 
 
 def numbered(points: Sequence[Point]) -> tuple[list[list[str]], int]:

@@ -24,6 +24,7 @@ from chord.sweep.directory import (
     holds_sweep,
     name_of,
     refuse_another,
+    refuse_at_work,
     refuse_linked,
     refuse_linked_jobs,
     refuse_shared,
@@ -115,7 +116,8 @@ def its_directory(
     """Within, the sweep has a directory, into which no other sweep writes.
 
     Raises `ConfigError` where another sweep is in it, or at it, or a link where it would write:
-    also in a directory of `points`, as far as they are known.
+    also in a directory of `points`, as far as they are known. And where a job of a sweep that was
+    killed still goes on.
     """
     setting = "resume_sweep" if resuming(own) else "hydra.sweep.dir"
     if is_fresh(jobs.config, "sweep"):
@@ -126,6 +128,8 @@ def its_directory(
             refuse_a_second_sweep(jobs.directory)
         refuse_linked(jobs.directory, setting)
         refuse_linked_jobs(jobs.directory, points, setting)
+        if resuming(own):
+            refuse_at_work(jobs.directory)
         yield
 
 
