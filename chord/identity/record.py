@@ -25,7 +25,7 @@ _LATER: Mapping[str, tuple[type, type | None]] = {
     "expressions": (dict, str),
 }
 """Parts that runs of old lack."""
-_NAMES = {str: "text", list: "a list", dict: "an object"}
+_NAMES: Mapping[type, str] = {str: "text", list: "a list", dict: "an object"}
 
 
 def check_record(facts: Mapping[str, Any]) -> None:
@@ -34,11 +34,11 @@ def check_record(facts: Mapping[str, Any]) -> None:
     A text in the place of an object would be read as YAML.
     """
     given = {name: kinds for name, kinds in _LATER.items() if name in facts}
-    for name, (kind, inner) in (_ALWAYS | given).items():
+    for name, (kind, inner) in {**_ALWAYS, **given}.items():
         part = facts[name]
         if not isinstance(part, kind):
             raise ValueError(f"its {name} is not {_NAMES[kind]}")
-        within = part.values() if isinstance(part, dict) else part
+        within: Any = part.values() if isinstance(part, dict) else part
         if inner is not None and not all(isinstance(each, inner) for each in within):
             raise ValueError(f"its {name} holds something that is not {_NAMES[inner]}")
     if re.search(r"[/\\*?\[]", facts["tracker_id"]):
