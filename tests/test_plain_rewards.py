@@ -189,6 +189,14 @@ def test_texts_are_compared_letter_for_letter(
     assert Text(**settings).score(problem("Paris"), response) == score  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize("answer", ["-7", "3.5", "yes", "1,000", "#### 18", "", "٤٢", "4 "])
+def test_exact_refuses_answers_that_nothing_equals(answer: str) -> None:
+    assert Verifier().score(problem(answer), f"1+1={answer}") == 0
+    with pytest.raises(ValueError, match=r"^reward=exact: .* use reward=numeric"):
+        Verifier().check(problem(answer))
+    Verifier().check(problem("042"))
+
+
 def test_an_empty_response_is_no_answer_even_where_nothing_is_right() -> None:
     assert Text().score(problem(""), "") == 0
 

@@ -87,19 +87,26 @@ def test_a_run_whose_scorer_always_fails_stops_and_keeps_its_arguments_and_trace
 
 
 @pytest.mark.faults
+@pytest.mark.parametrize(
+    ("reward", "answer", "said"),
+    [
+        ("numeric", "12:30", "reward=numeric: .*'12:30'"),
+        ("exact", "-7", r"reward=exact: the answer '-7' .* use reward=numeric .* reward=text"),
+    ],
+)
 def test_known_answers_that_are_no_numbers_are_refused_with_their_line(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, reward: str, answer: str, said: str
 ) -> None:
     monkeypatch.chdir(tmp_path)
     rows = [{"problem": f"{n}+1=", "answer": str(n + 1)} for n in range(60)]
-    rows[40]["answer"] = "12:30"
+    rows[40]["answer"] = answer
     Path("p.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     composed = compose_config(
         *SMALL, "experiment=rl", "data=jsonl", "data.problems=p.jsonl", "data.validation=.2",
         "data.test=.2", "model=hf", f"model.path={make_model(tmp_path / 'model')}", "teacher=none",
-        "reward=numeric",
+        f"reward={reward}",
     )  # fmt: skip
-    with pytest.raises(ConfigError, match=r"^p\.jsonl line 41: reward=numeric: .*'12:30'"):
+    with pytest.raises(ConfigError, match=rf"^p\.jsonl line 41: {said}"):
         train(parse(composed, TrainConfig), RunDirectory(tmp_path / "run", composed, "run"))
     assert not (tmp_path / "run" / "run.json").exists()
 

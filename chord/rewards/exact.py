@@ -61,6 +61,14 @@ class Verifier(Reward):
         answer = final_answer(response)
         return float(bool(_NUMBER.fullmatch(answer)) and answer == problem.answer)
 
+    def check(self, problem: Problem) -> None:
+        """Raise ValueError where the known answer is not made of digits: nothing is right then."""
+        if not _NUMBER.fullmatch(problem.answer):
+            raise ValueError(
+                f"reward=exact: the answer {problem.answer!r:.60} of a problem is not made of "
+                "digits alone; use reward=numeric for other numbers, or reward=text"
+            )
+
     def reward(self, problem: Problem, response: str) -> float:
         """Score plus the format term: what the advantages are made of."""
         return self.score(problem, response) + self.format_coef * is_well_formed(response)
