@@ -60,6 +60,49 @@ def late(response: str) -> float:
     return 1.0
 
 
+def forger(response: str) -> float:
+    """Leaves a thread that answers for it, as soon as the next answer is being scored."""
+    if response == "forge":
+        said = b'{"number": 2, "score": 1.0, "reward": 1.0}\n'
+        threading.Timer(0.2, os.write, [int(sys.argv[1]), said]).start()
+        return 0.0
+    time.sleep(0.6)
+    return 0.0
+
+
+def daemon(response: str) -> float:
+    """Starts a process in a session of its own, as a daemon is started, and ends."""
+    if os.fork() == 0:
+        os.setsid()
+        if os.fork() == 0:
+            with open(response, "w") as file:
+                file.write(str(os.getpid()))
+            time.sleep(1000)
+        os._exit(0)
+    os.wait()
+    os._exit(3)
+
+
+def exactly(response: str) -> Any:
+    """The number that the response names, in a type other than float."""
+    import decimal
+    import fractions
+
+    import numpy as np
+
+    return {
+        "decimal": decimal.Decimal("0.5"),
+        "fraction": fractions.Fraction(1, 2),
+        "numpy": np.float32(0.5),
+        "truth": np.bool_(True),
+        "whole": np.int64(1),
+        "bool": True,
+        "nan": decimal.Decimal("nan"),
+        "array": np.array([0.5]),
+        "complex": 1j,
+    }[response]
+
+
 def never(response: str) -> float:
     """Has a defect."""
     return float(response["score"])  # type: ignore[call-overload]

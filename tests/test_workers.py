@@ -107,6 +107,37 @@ def test_what_a_scorer_does_after_its_answer_costs_at_most_the_next_one(response
     reward.close()
 
 
+def test_what_a_scorer_leaves_behind_cant_answer_the_next_request() -> None:
+    reward = function("forger", timeout=5.0, workers=1)
+    first, second, third = grades(reward, "forge", "wrong", "wrong")
+    assert first == third == Grade(0.0, 0.0)
+    assert second.score == 0
+    assert second.failure is not None
+    assert "it wrote into its pipe" in second.failure.reason
+    reward.close()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_a_daemon_of_a_scorer_ends_and_is_not_taken_for_a_slow_answer(tmp_path: Path) -> None:
+    reward, file = function("daemon", timeout=1.0, workers=1), tmp_path / "pid"
+    (found,) = grades(reward, str(file))
+    assert found.failure is not None
+    assert found.failure.reason == "the scorer ended its process (exit code 3)"
+    assert not found.failure.timed_out
+    assert not alive(int(file.read_text()))
+    reward.close()
+
+
+def test_a_score_is_a_real_number_of_any_type() -> None:
+    reward = function("exactly", workers=1)
+    types = ["decimal", "fraction", "numpy", "truth", "whole", "bool"]
+    assert [grade.score for grade in grades(reward, *types)] == [0.5, 0.5, 0.5, 1, 1, 1]
+    for failed in grades(reward, "nan", "array", "complex"):
+        assert failed.failure is not None
+        assert "not a finite number" in failed.failure.reason
+    reward.close()
+
+
 @pytest.mark.parametrize("weighted", [False, True])
 def test_a_scorer_that_fails_at_each_of_the_first_64_answers_ends_the_run(weighted: bool) -> None:
     reward: Grader = function("never")

@@ -7,6 +7,7 @@ import sys
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
+from decimal import Decimal
 from numbers import Real
 from typing import Any, ClassVar
 
@@ -226,11 +227,16 @@ class Reward(Grader):
 
 def grade_one(reward: Reward, problem: Problem, response: str) -> Grade:
     """The grade of a response from what `score` and `reward` return."""
-    score: object = reward.score(problem, response)
+    score = _plain(reward.score(problem, response))
     simple = type(reward).reward is Reward.reward
-    earned: object = score if simple else reward.reward(problem, response)
+    earned = score if simple else _plain(reward.reward(problem, response))
     for value in (score, earned):
-        # Also the scalars of numpy. Text is none, though float("0.5") is one.
-        if not isinstance(value, Real) or not math.isfinite(value):
+        # Text is none, though float("0.5") is one.
+        if not isinstance(value, Real | Decimal) or not math.isfinite(value):
             return Grade.failed(f"the scorer returned {_short(str(value))}, not a finite number")
     return Grade(float(score), float(earned))  # type: ignore[arg-type]
+
+
+def _plain(value: object) -> object:
+    """A scalar of numpy as Python's, its truth values too, which are no numbers there."""
+    return value.item() if hasattr(value, "item") and getattr(value, "shape", None) == () else value

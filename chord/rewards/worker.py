@@ -54,7 +54,7 @@ def main(descriptor: int) -> None:
             while not select.select([pipe], [], [], _LOOK)[0]:
                 if os.getppid() != parent:
                     return
-            problem, response = pickle.loads(receive(pipe))
+            token, problem, response = pickle.loads(receive(pipe))
             number += 1
             # Should the run be gone while this one hangs, the alarm ends it.
             signal.signal(signal.SIGALRM, signal.SIG_DFL)
@@ -63,7 +63,7 @@ def main(descriptor: int) -> None:
             if os.getpid() != own:
                 return  # a fork that the scorer left behind
             signal.setitimer(signal.ITIMER_REAL, 0)
-            send(pipe, {"number": number, **answer})
+            send(pipe, {"number": number, "token": token, **answer})
 
 
 def receive(pipe: socket.socket) -> bytes:

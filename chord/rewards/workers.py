@@ -13,6 +13,7 @@ import contextlib
 import math
 import os
 import pickle
+import secrets
 import selectors
 import signal
 import socket
@@ -23,6 +24,7 @@ import weakref
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from chord.data.batch import Problem
@@ -36,6 +38,10 @@ START = 120.0
 # Bytes that a worker may say at once: far more than a traceback.
 _MOST = 1 << 20
 _CHUNK = 1 << 16
+_MARK = "CHORD_WORKER"
+"""The variable that a worker's mark is in."""
+# So often what a worker has started is looked for: it may start more meanwhile.
+_ROUNDS = 5
 # One thread each: several workers share the processors with the run.
 _THREADS = dict.fromkeys(
     ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS"), "1"
@@ -49,7 +55,8 @@ class NonsenseError(ValueError):
 @dataclass(eq=False)
 class Worker:
     """A process, our end of its socket, and the answer it is at: `task` of the call, `number` of
-    all that it was given."""
+    all that it was given, `token`, which only its request names. `mark`: in the environment of the
+    process and of all that it starts."""
 
     process: subprocess.Popen[bytes]
     pipe: socket.socket
@@ -57,6 +64,8 @@ class Worker:
     ready: bool = False
     task: int | None = None
     number: int = 0
+    token: str | None = None
+    mark: str = ""
     _unsent: bytearray = field(default_factory=bytearray)
     _heard: bytearray = field(default_factory=bytearray)
 
@@ -65,17 +74,24 @@ class Worker:
         """Start one; it says itself when it is ready."""
         ours, theirs = socket.socketpair()
         ours.setblocking(False)
+        mark = secrets.token_hex()
         process = subprocess.Popen(
             [sys.executable, "-P", "-m", "chord.rewards.worker", str(theirs.fileno())],
-            env=os.environ | _THREADS | {"PYTHONPATH": os.pathsep.join(search_path())},
+            env=os.environ | _THREADS | {"PYTHONPATH": os.pathsep.join(search_path()), _MARK: mark},
             stdin=subprocess.DEVNULL,
             pass_fds=[theirs.fileno()],
             start_new_session=True,  # Ctrl-C is the run's, and what it starts is killed with it
         )
         theirs.close()
-        worker = cls(process, ours, time.monotonic() + START)
+        worker = cls(process, ours, time.monotonic() + START, mark=mark)
         worker.send(hello)
         return worker
+
+    def ask(self, task: int, problem: Problem, response: str, timeout: float) -> None:
+        """Give it an answer to score, within `timeout` seconds."""
+        self.task, self.number, self.token = task, self.number + 1, secrets.token_hex()
+        self.deadline = time.monotonic() + timeout
+        self.send(pickle.dumps((self.token, problem, response)))
 
     def send(self, message: bytes) -> None:
         """Say something to it, as far as it takes it; the rest when `flush` is called."""
@@ -120,7 +136,9 @@ class Worker:
             said = parse_json(bytes(line))
         except ValueError:
             raise NonsenseError from None
-        if not isinstance(said, dict) or said.get("number") != self.number or not _is_grade(said):
+        if not isinstance(said, dict) or not _is_grade(said):
+            raise NonsenseError
+        if (said.get("number"), said.get("token")) != (self.number, self.token):
             raise NonsenseError
         return said
 
@@ -139,6 +157,13 @@ class Worker:
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self.process.pid, signal.SIGKILL)
         self.process.kill()
+        for _ in range(_ROUNDS):
+            # Of what it has started, some may have left its session.
+            if not (left := _marked(self.mark)):
+                break
+            for each in left:
+                with contextlib.suppress(ProcessLookupError, PermissionError):
+                    os.kill(each, signal.SIGKILL)
         self.process.wait()
         self.pipe.close()
 
@@ -150,12 +175,23 @@ class Worker:
         return "it closed its pipe"
 
 
+def _marked(mark: str) -> list[int]:
+    """The processes whose environment has a worker's mark; on Linux, elsewhere none."""
+    found, wanted = [], f"{_MARK}={mark}".encode()
+    for place in Path("/proc").glob("[0-9]*/environ"):
+        # Those of other users, and those that have just ended, can't be read.
+        with contextlib.suppress(OSError):
+            if wanted in place.read_bytes().split(b"\0"):
+                found.append(int(place.parent.name))
+    return found
+
+
 def _is_grade(said: dict[str, Any]) -> bool:
     """Whether a message is a failure, two finite numbers, or the first one, which holds neither."""
     if "error" in said:
         return isinstance(said["error"], str)
     numbers = [said.get("score"), said.get("reward")]
-    return said["number"] == 0 or all(
+    return said.get("number") == 0 or all(
         isinstance(value, int | float) and math.isfinite(value) for value in numbers
     )
 
@@ -203,9 +239,8 @@ class Pool:
                 self._fill(max(ready, grades.count(None)))
                 for worker in self._workers:
                     if waiting and worker.ready and worker.task is None:
-                        worker.task, worker.number = waiting.popleft(), worker.number + 1
-                        worker.deadline = time.monotonic() + self.timeout
-                        worker.send(pickle.dumps(tasks[worker.task]))
+                        task = waiting.popleft()
+                        worker.ask(task, *tasks[task], self.timeout)
                 for worker, grade in self._next():
                     if worker.task is not None:
                         grades[worker.task], worker.task = grade, None
@@ -243,7 +278,12 @@ class Pool:
     def _late(self, worker: Worker) -> Grade:
         if not worker.ready:
             raise ValueError(f"reward: a worker was not ready after {START:g} seconds")
+        # What it has started may hold its pipe open.
+        ended = worker.process.poll() is not None
+        how = worker.end() if ended else ""
         self._drop([worker])
+        if ended:
+            return Grade.failed(f"the scorer ended its process ({how})")
         reason = f"the scorer took longer than {self.timeout:g} s"
         return Grade.failed(reason, timed_out=True)
 
