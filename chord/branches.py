@@ -38,11 +38,12 @@ def gated(
     """The plan of a step under a gate, and the gate's new state.
 
     Every problem drawn for the step is judged, by the policy's own answers, also one whose group is
-    not trained on (`objective.resample`). Groups that are have the share 1 - g. Each judged
+    not trained on (`objective.resample`). Groups that are have the share 1 - g, whatever the mix,
+    whose coefficient scales what is imitated. Each judged
     problem's own pair is imitated with the share g; problems that a buffer releases make up those
-    rows instead, dealt out to the ranks. Rows of the expert stream, which no gate judges, keep
-    alpha. All expert rows are divided by one count, all rollouts by another, whatever their shares:
-    the count does not jump where every g of a step is 0.
+    rows instead, dealt out to the ranks. Rows of the expert stream, which no gate judges, have the
+    share alpha and take nothing from RL. All expert rows are divided by one count, all rollouts by
+    another, whatever their shares: the count does not jump where every g of a step is 0.
     """
     rollouts = plan.rollouts
     assert rollouts is not None, "a gate judges rollouts"

@@ -41,7 +41,7 @@ class Convex(Mix):
 
 @dataclass(kw_only=True)
 class Additive(Mix):
-    """coef alpha SFT + RL: RL whole, imitation added to it.
+    """coef alpha SFT + RL: RL whole but for what a gate takes from it, imitation added to it.
 
     With alpha = 1 throughout this is PPO-ptx's form (Ouyang et al. 2022, arXiv 2203.02155, eq. 2),
     whose second term is the likelihood of other data times a coefficient.
