@@ -38,7 +38,10 @@ def schedule_panel(
             panel.notes.append(note)
         else:
             steps = range(config.steps)
-            panel.lines.append(Line(name, steps, [config.schedule(step) for step in steps]))
+            alphas = [config.schedule(step) for step in steps]
+            panel.lines.append(Line(name, steps, alphas, jumps=config.schedule.jumps))
+    if panel.lines and len(panel.at) < longest:
+        panel.notes.append(f"the table has {len(panel.at)} of the {longest} steps")
     return panel
 
 

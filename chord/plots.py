@@ -183,7 +183,14 @@ def plot_panels(panels: Sequence[Panel], path: Path) -> None:
         for index, line in enumerate(panel.lines):
             color = (BLUE, ORANGE, GREEN, BLACK, *(c for c, _ in SKILLS))[index % 9]
             dashes = ("-", "--", "-.", ":")[index % 4]
-            axes.plot(line.x, line.y, color=color, linestyle=dashes, label=line.name)
+            axes.plot(
+                line.x,
+                line.y,
+                color=color,
+                linestyle=dashes,
+                label=line.name,
+                drawstyle="steps-post" if line.jumps else "default",
+            )
         axes.set(xlim=(panel.left, panel.right), ylim=(0, 1.02 * panel.top), xlabel=panel.x_name)
         axes.set_title("\n".join([panel.title, *panel.notes]), fontsize=9, parse_math=False)
         axes.grid(alpha=0.25, linewidth=0.6)

@@ -21,15 +21,19 @@ _LABEL = 6
 
 @dataclass
 class Line:
-    """A curve through points with rising x."""
+    """A curve through points with rising x: straight between them, or with `jumps` level up to the
+    next."""
 
     name: str
     x: Sequence[float]
     y: Sequence[float]
+    jumps: bool = False
 
     def at(self, x: float) -> float:
-        """The height at x, straight between points: through (0, 0) and (2, 1) it is .5 at 1."""
+        """The height at x: through (0, 0) and (2, 1) it is .5 at 1, and 0 where it jumps."""
         after = bisect_right(self.x, x)
+        if self.jumps and after > 0:
+            return self.y[after - 1]
         if after == 0 or after == len(self.x):
             return self.y[min(after, len(self.x) - 1)]
         (x0, x1), (y0, y1) = self.x[after - 1 : after + 1], self.y[after - 1 : after + 1]

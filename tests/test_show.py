@@ -58,6 +58,21 @@ def test_a_line_is_straight_between_points_and_level_beyond() -> None:
     assert [line.at(x) for x in (-1, 0, 1, 2, 2.5, 3, 9)] == [0, 0, 0.5, 1, 3, 5, 5]
 
 
+def test_a_line_that_jumps_is_level_up_to_the_next_point() -> None:
+    line = Line("a", (0, 2, 3), (0, 1, 5), jumps=True)
+    assert [line.at(x) for x in (-1, 0, 1, 2, 2.5, 3, 9)] == [0, 0, 0, 1, 1, 5, 5]
+    (panel,) = panels(parser().parse_args(["schedule=periodic", "schedule.period=2", "steps=4"]))
+    (periodic,) = panel.lines
+    assert [periodic.at(x) for x in (0, 0.9, 1, 1.9, 2, 2.9, 3)] == [0, 0, 1, 1, 0, 0, 1]
+
+
+def test_a_table_that_leaves_steps_out_says_so() -> None:
+    text = shown("schedule=periodic", "steps=7")
+    assert row(text, "step") == ["0", "1", "2", "4", "5", "6"]
+    assert "  the table has 6 of the 7 steps" in text
+    assert "the table has" not in shown("schedule=periodic", "steps=2")
+
+
 def test_the_top_of_an_axis_is_round_and_holds_the_largest() -> None:
     given = (0.19, 0.25, 0.3, 1, 1.3, 1.8, 16, 0, math.inf)
     assert [nice_top(x) for x in given] == pytest.approx([0.2, 0.3, 0.3, 1, 2, 2, 20, 1, 1])

@@ -58,6 +58,8 @@ class Schedule(ABC):
 
     needs: ClassVar[frozenset[str]] = frozenset()
     """The fields of `Feedback` that it reads: none in an open loop."""
+    jumps: ClassVar[bool] = False
+    """Whether alpha leaps from one value to another, with none between them."""
 
     @abstractmethod
     def __call__(self, step: int, state: State | None = None) -> float:

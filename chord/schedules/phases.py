@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 from chord.schedules.base import Schedule, State, check_length, check_total, resolve_length
 
@@ -44,6 +45,8 @@ class Step(Schedule):
     `Step(switch_step=0.5, total_steps=100)(49) == 1.0`, at 50 it is 0.0.
     """
 
+    jumps: ClassVar[bool] = True
+
     switch_step: float = 0.5
     total_steps: int
     phase: Phase = field(default_factory=Phase)
@@ -67,6 +70,8 @@ class Periodic(Schedule):
 
     Raises ValueError for period < 1. With period 4: 0, 0, 0, 1, 0, 0, 0, 1, ...
     """
+
+    jumps: ClassVar[bool] = True
 
     period: int = 4
 
