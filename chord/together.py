@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from subprocess import Popen, TimeoutExpired
 from typing import TYPE_CHECKING, Any
 
@@ -13,8 +13,9 @@ import torch.distributed as dist
 from chord.cli import EXPECTED
 from chord.config import ConfigError
 from chord.distributed import rank, world_size
-from chord.exits import say
+from chord.exits import ERROR, INTERRUPTED, say
 from chord.launch import first, started_by_the_first
+from chord.signals import Stopped
 from chord.stepping import DivergedError
 from chord.sweep.status import reason
 from chord.untrusted import printable
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
     from lightning.pytorch import Trainer
 
 _KEY = "chord/why"
+_CODE = "chord/stopped"
+"""What a process leaves that a signal ends: its exit code."""
 _PATIENCE = 60
 """Seconds in which the others must have ended once the first one has."""
 
@@ -51,8 +54,12 @@ def ending_together(trainer: Trainer) -> Iterator[None]:
         _end(trainer)
         raise
     except Exception as error:
-        why = _why(trainer)
+        code = _stopped()
+        why = _why(trainer) if code is None else None
         _end(trainer)
+        if code is not None:
+            # The broken connection is that of a process that was asked to stop.
+            raise Stopped(code) from None
         if why is None:
             raise
         raise ProcessError(why) from error
@@ -73,9 +80,28 @@ def _leave(error: BaseException) -> None:
             # it has closed its files.
             sys.exit(0)
         say(f"error: {printable(text)}", file=sys.stderr)
+    elif not isinstance(error, Exception):
+        if dist.is_initialized():
+            with suppress(RuntimeError):  # the first one has ended before
+                _store().set(_CODE, str(exit_code(error)))
+        if started_by_the_first(sys.argv):
+            sys.exit(0)
     elif started_by_the_first(sys.argv):
         sys.exit(0)
     raise error
+
+
+def exit_code(error: BaseException) -> int:
+    """With which code a process ends that was asked to."""
+    given = getattr(error, "code", INTERRUPTED)
+    return given if isinstance(given, int) else ERROR
+
+
+def _stopped() -> int | None:
+    """The exit code of a process that a signal has ended, if there is one."""
+    if world_size() == 1 or not _store().check([_CODE]):
+        return None
+    return int(_store().get(_CODE))
 
 
 def _why(trainer: Trainer) -> str | None:

@@ -172,6 +172,24 @@ def test_a_process_that_fails_ends_the_run_in_one_line(
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("rank", [0, 1])
+def test_a_second_signal_to_one_of_two_processes_ends_the_run_at_once(
+    small_models: Path, tmp_path: Path, rank: int
+) -> None:
+    script = tmp_path / "stopped.py"
+    twice = "[os.kill(os.getpid(), signal.SIGTERM) for _ in range(2)]"
+    script.write_text(FAILING.format(rank=rank, how=twice))
+    done = start(small_models, tmp_path, "trainer=ddp", "hydra.run.dir=run", script=script)
+    assert done.returncode == 128 + signal.SIGTERM, done.stderr
+    (line,) = done.stderr.splitlines()
+    assert line.endswith("python -m chord.train resume=run")
+    facts = json.loads((tmp_path / "run" / "status.json").read_text())
+    assert (facts["status"], facts["error"]) == ("interrupted", None)
+    # The step of the signals was not finished.
+    assert len(rows(tmp_path / "run" / "metrics.jsonl")) == 1
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("strategy", ["ddp", "fsdp"])
 def test_the_printed_command_goes_on_with_a_run_of_two_processes(
     small_models: Path, tmp_path: Path, strategy: str
