@@ -23,7 +23,15 @@ from chord.identity.frozen import freeze
 from chord.identity.lengthening import altered, followers, switched
 from chord.identity.lengths import length_text, lengthened
 from chord.module import ChordModule
-from chord.run import configuration, open_run
+from chord.run import (
+    ENVIRONMENT,
+    NAMED_LATER,
+    VARIABLES,
+    configuration,
+    equal_versions,
+    open_run,
+    versions,
+)
 
 __all__ = ["command"]
 
@@ -159,6 +167,39 @@ def test_a_run_that_goes_on_with_another_version_is_of_neither(command: Command)
     assert facts_of(path)["versions"] == versions
     (group,) = compared(path).groups
     assert group.runs[0].versions["torch"] == f"1.0, from step 1 on {versions['torch']}"
+
+
+def test_what_decides_the_last_digits_is_among_the_versions(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for name in VARIABLES:
+        monkeypatch.delenv(name, raising=False)
+    here = versions()
+    assert here["environment"] == "default"
+    # Other generated problems, another scorer, another model: packages that decide numbers, too.
+    for name in ("reasoning-gym", "math-verify", "transformers"):
+        assert here[name] != "not installed"
+        assert not equal_versions({**here, name: "0.0.1"}, here)
+    monkeypatch.setenv("NVIDIA_TF32_OVERRIDE", "1")
+    assert versions() == {**here, "environment": "NVIDIA_TF32_OVERRIDE=1"}
+    assert not equal_versions(here, versions())
+    # A run from before they were recorded counts as it did.
+    of_old = {name: text for name, text in here.items() if name not in (*NAMED_LATER, ENVIRONMENT)}
+    assert equal_versions(of_old, here)
+    assert not equal_versions({**of_old, "torch": "1.0"}, here)
+    assert not equal_versions(None, here)
+
+
+def test_a_run_whose_file_is_gone_counts_as_no_other(command: Command) -> None:
+    (command.where / "gone.py").write_text("def score(response):\n    return 0.0\n")
+    words = ["-m", "reward=function", "reward.function=gone:score", "steps=1", "seed=0"]
+    with command.monkeypatch.context() as patch:
+        patch.syspath_prepend(str(command.where))
+        assert command(*words, "hydra.sweep.dir=outputs/s") == 0, command.err
+    (command.where / "gone.py").unlink()
+    assert command(*words, "skip_finished=true", "hydra.sweep.dir=outputs/t") == 1
+    assert "not run" not in command.out
+    assert "reward.function=gone:score: can't be imported" in command.out
 
 
 def test_a_run_that_goes_on_elsewhere_is_no_run_of_one_place(command: Command) -> None:

@@ -24,7 +24,7 @@ from chord.identity.contents import contents, refuse_changed
 from chord.identity.histories import changed
 from chord.overrides import given, setting
 from chord.recorder import FINISHED, STATUS, read_status
-from chord.run import holds_run, versions
+from chord.run import equal_versions, holds_run, versions
 from chord.sweep.points import Point
 from chord.tracking.base import shown
 from chord.untrusted import read_json, refuse_links
@@ -228,7 +228,8 @@ def equal_run(point: Point, runs: Sequence[Path]) -> Path | None:
     now = contents(point.config, point.schemas)
     for path in runs:
         known = known_contents(path)
-        if changed(known, now):
+        # Of what can't be found it is not known whether it is what it was.
+        if changed(known, now) or known.keys() - now.keys():
             continue
         if missing := now.keys() - known.keys():
             say(
@@ -256,7 +257,7 @@ def finished_runs(root: Path = OUTPUTS) -> dict[str, list[Path]]:
             theirs, changes = run["versions"], run.get("changes")
         except (OSError, ValueError, KeyError, TypeError):
             continue
-        if theirs == here and not changes:
+        if equal_versions(theirs, here) and not changes:
             found.setdefault(str(facts.get("fingerprint")), []).append(file.parent)
     return found
 
