@@ -75,7 +75,9 @@ def search(jobs: Jobs, own: Mapping[str, str], settings: SearchConfig) -> None:
     batch = settings.batch or at_a_time(jobs.config, jobs=most, threads=checked[0].threads)
     with its_directory(jobs, own):
         OmegaConf.save(jobs.config, jobs.directory / "multirun.yaml")
-        study = Study(jobs, settings, fixed, lambda *each: may_choose(*each, space, conditional))
+        study = Study(
+            jobs, settings, fixed, lambda name, value: may_choose(name, value, space, conditional)
+        )
         study.refuse_others()
         study.remember(study.ours())
         with jobs.shown():
