@@ -74,6 +74,37 @@ def test_equal_expressions_are_right(
     assert found == [Grade(1.0, 1.0)] * len(right) + [Grade(0.0, 0.0)] * len(wrong)
 
 
+@pytest.mark.parametrize(
+    ("answer", "right", "wrong"),
+    [
+        ("1/3", [r"\frac{2}{6}"], ["0.333333"]),
+        (r"\sqrt{2}", [], ["1.414214"]),
+        (r"\pi", [], ["3.14159265"]),
+        ("0.1234567", ["0.12345670"], ["0.1234568"]),
+        ("0.0000001", [], [r"\boxed{0.0000004}"]),
+        ("4", ["2²", r"2^2"], ["4²", "4^{2}"]),
+        ("5", ["x = 5", "5."], ["± 5", r"\pm 5", "5 million", "minus 5", "> 5", r"\neq 5", "5+"]),
+        ("5", ["f(x) = 5", "2 + 3 = 5", "x_1 = 5"], ["x+y=5", r"\boxed{5x=5}", r"5 \mod 7"]),
+        ("3", ["y=3"], ["2x+y=3"]),
+        ("5", ["As $x > 3$ of a million, it is $5$"], ["So $x$ is minus $5$", "So $x$ is $> 5$"]),
+        ("5 million", [], ["5"]),
+        ("1001_2", [], ["1001"]),
+        ("1001", ["1,001"], ["1001_2"]),
+        ("-5", ["−5", "-5", r"\boxed{−5}"], ["5"]),
+        ("16", ["4**2", "**16**"], ["4*2"]),
+        ("1/2", ["½"], ["1½"]),
+        ("18", [r"#### \$18", r"\boxed{\$18}"], []),
+        ("1234", [r"\boxed{1\,234}"], []),
+        ("15", ["１５"], ["9" * 5000, "１６", "7" * 1500]),
+    ],
+)
+def test_what_changes_an_expression_is_not_left_out(
+    math: Math, answer: str, right: list[str], wrong: list[str]
+) -> None:
+    found = grade(math, Problem("?", answer, 0), *right, *wrong)
+    assert found == [Grade(1.0, 1.0)] * len(right) + [Grade(0.0, 0.0)] * len(wrong)
+
+
 def test_an_answer_that_is_no_expression_is_a_failure(math: Math) -> None:
     (found,) = grade(math, Problem("?", "", 0), "3")
     assert found.failure is not None

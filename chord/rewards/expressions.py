@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from importlib.util import find_spec
 from typing import Any
+from unicodedata import normalize
 
 from chord.data.batch import Problem
 from chord.rewards.answers import known_answer, last_box, result_line, stated_answer
@@ -23,6 +24,32 @@ _PLAIN = re.compile(
 _THOUSANDS = re.compile(
     r"(=\s{0,3}(?:\\?\$)?\s{0,3}-?\s{0,3})([0-9]{1,3}(?:(?:,|\{,\}|\\[,!])[0-9]{3}){1,30})(?![0-9,{])"
 )
+# Signs that math-verify reads in one way only, or not at all.
+_PLAIN_SIGNS = str.maketrans(
+    {
+        **dict.fromkeys("\u2010\u2011\u2012\u2013\u2212\ufe63\uff0d", "-"),
+        **{chr(0xFF10 + digit): str(digit) for digit in range(10)},
+    }
+)
+_VULGAR = re.compile(r"(?<![0-9 ])[ ]?[¼½¾⅐-⅞]")
+_RAISED = re.compile("[⁰¹²³⁴-⁹]{1,30}")
+_POWER = re.compile(r"(?<=[\w)])\*\*(?=[\w(])")
+_SPACED = re.compile(r"(?<=[0-9])\\[,!](?=[0-9]{3}(?![0-9]))")
+# What changes the value beside it, and math-verify leaves out: both have it, or neither has.
+_BOTH = (
+    re.compile(r"\b(?:hundred|thousand|million|billion|trillion|dozen)s?\b", re.IGNORECASE),
+    re.compile(r"\b(?:minus|negative)\b", re.IGNORECASE),
+    re.compile(r"[0-9]_|[₀-₉]"),
+)
+# What a response may have only where the answer has it.
+_ADDED = (
+    re.compile(r"±|\\[pm][mp](?![a-zA-Z])"),
+    re.compile(r"[<>≤≥≠]|\\(?:neq?|leq?|geq?|lt|gt)(?![a-zA-Z])"),
+    re.compile(r"\\[bp]?mod(?![a-zA-Z])|\bmod\b"),
+    re.compile(r"[-+*/^][\s$.]*\Z"),
+)
+_WORD = 12  # characters of a word before a formula
+_LONE = re.compile(r"\\?[A-Za-z]{1,20}(?:\([^()=]*\))?|\|[A-Za-z]\|")
 
 
 @dataclass(kw_only=True)
@@ -54,13 +81,55 @@ class Math(Isolated):
         gold = _gold(problem.answer)
         if not gold:
             raise ValueError(f"the answer {problem.answer!r:.60} of the problem is no expression")
-        return float(bool(response) and verify(gold, _stated(response), timeout_seconds=None))
+        response, answer = _typeset(response), _typeset(known_answer(problem.answer))
+        if not response or _differs(_piece(response), answer):
+            return 0.0
+        try:
+            equal = verify(gold, _stated(response), float_rounding=_DECIMALS, timeout_seconds=None)
+        except Exception:  # whatever the library and sympy raise at a text that they can't read
+            return 0.0
+        return float(equal)
+
+
+_DECIMALS = 12
+"""Numbers are equal that are so to as many decimals."""
+
+
+def _typeset(text: str) -> str:
+    """The text with ASCII digits and minus signs, and with powers and fractions as they read it."""
+    text = _SPACED.sub("", text.translate(_PLAIN_SIGNS).replace("\\$", ""))
+    text = _VULGAR.sub(lambda found: normalize("NFKC", found[0]).replace("\u2044", "/"), text)
+    return _POWER.sub("^", _RAISED.sub(lambda found: f"^{{{normalize('NFKC', found[0])}}}", text))
+
+
+def _piece(response: str) -> str:
+    """The text of what a response states."""
+    box = last_box(response)
+    return box if box is not None else result_line(response) or stated_answer(response)
+
+
+def _differs(piece: str, answer: str) -> bool:
+    """Whether what is stated is no value of the answer's kind, which math-verify would not see."""
+    value = piece.rpartition("=")[2]
+    if len(dollars := [found.start() for found in re.finditer(r"\$", value)]) > 2:
+        value = value[max(0, dollars[-2] - _WORD) :]  # of several formulas the last, and its sign
+    if any(sign.search(value) and not sign.search(answer) for sign in _ADDED):
+        return True
+    if any(bool(sign.search(value)) != bool(sign.search(answer)) for sign in _BOTH):
+        return True
+    left, equation, _ = piece.partition("=")
+    if not equation or "=" in answer or not (_PLAIN.fullmatch(piece) and "," not in piece):
+        return False
+    # 5 + 7 = 12 is a calculation, 2x + y = 3 and 2x = 6 are equations.
+    left = re.sub(r"_(?:\w|\{[^{}]*\})|\s|\$", "", left)
+    letters = re.search(r"[A-Za-z]", re.sub(r"\\[a-zA-Z]+", "", left))
+    return letters is not None and _LONE.fullmatch(left) is None
 
 
 @lru_cache(maxsize=256)
 def _gold(answer: str) -> Any:
     """The known answer as sympy's expressions; empty where it is none."""
-    return _written(known_answer(answer))
+    return _written(_typeset(known_answer(answer)))
 
 
 def _stated(response: str) -> Any:
