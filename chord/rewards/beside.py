@@ -16,6 +16,8 @@ _SIGN = re.compile(
 )
 # What may stand directly before a number, and what brackets or sets it.
 _SAFE = "=;&~≈→⇒⟹⟶➔➜∴•◦‣▪●✓✔✅\"'“”„‘«»。、；！？"
+# Signs of mathematics that leave a number beside them what it is, or are looked at elsewhere.
+_RELATIONS = "=≈≃≅≡~∼<>|+→⇒⟹⟶⇔⟺∴∵"
 _OPEN = "([{\"'“”„‘«*_`~≈$#"
 _MINUS_AFTER = "=:([{$≈"
 """What a minus with a space behind it can follow."""
@@ -135,8 +137,16 @@ def goes_on(after: str) -> bool:
         return unit is None or unit[1].lower() in _NOT_BEHIND
     gap = _GAP.match(line)
     assert gap is not None, "it matches nothing, too"
+    if _operates(line[gap.end() :]):
+        return True
     word = _WORD.match(line, gap.end())
     return word is not None and not _is_unit(word[0], gap[0], line[gap.end() :])
+
+
+def _operates(text: str) -> bool:
+    """Whether a text begins with a sign of mathematics that takes what stands before it."""
+    first = text[:1] or " "
+    return unicodedata.category(first) == "Sm" and first not in _RELATIONS
 
 
 def _is_unit(word: str, gap: str, rest: str) -> bool:
@@ -194,7 +204,12 @@ def _sign_behind(before: str, core: str, sign: str, *, between: str) -> str | No
         return "-" if not (sign or between) and _opens(words[:-1].rstrip()) else None
     if "\\" in word or (rest and word in _OPERATORS) or _OPERAND_AND_OPERATOR.search(word):
         return None
-    if _compares(words) or word[-1:] in tuple("√∛∜±∓") or re.fullmatch(rf"-{_LETTER}+", word):
+    if (
+        _compares(words)
+        or _operates(word[-1:])
+        or word[-1:] in tuple("√∛∜±∓")
+        or re.fullmatch(rf"-{_LETTER}+", word)
+    ):
         return None
     bare = words.rstrip(_CLOSING)
     if _CALLED.search(bare) or _DONE_WITH.search(bare) or _DONE_WITH.search(words):
