@@ -7,7 +7,7 @@ import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from chord.untrusted import printable
 
@@ -32,7 +32,10 @@ def lasting_streams() -> None:
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name)
         # Those that Python has opened; somebody else's are of another kind.
-        if type(stream) is io.TextIOWrapper and type(stream.buffer) is io.BufferedWriter:
+        if type(stream) is io.TextIOWrapper and type(stream.buffer) in (
+            io.BufferedWriter,
+            io.FileIO,
+        ):
             _first.append(stream)  # alive: it would close what it wrote to
             setattr(sys, name, lasting(stream))
 
@@ -41,8 +44,11 @@ def lasting(stream: io.TextIOWrapper) -> io.TextIOWrapper:
     """A stream to the same place that writes nothing where that can't be written."""
     with suppress(OSError):
         stream.flush()
+    raw = _Lasting(stream.fileno(), "w", closefd=False)
+    # With PYTHONUNBUFFERED there is no buffer.
+    unbuffered = isinstance(stream.buffer, io.FileIO)
     return io.TextIOWrapper(
-        io.BufferedWriter(_Lasting(stream.fileno(), "w", closefd=False)),
+        cast("Any", raw) if unbuffered else io.BufferedWriter(raw),
         stream.encoding,
         stream.errors,
         line_buffering=stream.line_buffering,

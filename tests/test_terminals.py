@@ -113,14 +113,16 @@ def test_what_can_be_written_is(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("unbuffered", ["", "1"])
 @PLACES
 def test_a_run_goes_through_though_nobody_takes_what_it_prints(
-    place: str, tmp_path: Path, small_models: Path
+    place: str, unbuffered: str, tmp_path: Path, small_models: Path
 ) -> None:
     with nobody(place) as handle:
         done = subprocess.run(
             [sys.executable, "-m", "chord.train", *small(small_models), "hydra.run.dir=r"],
             cwd=tmp_path,
+            env={**os.environ, "PYTHONUNBUFFERED": unbuffered},
             stdout=handle,
             stderr=subprocess.PIPE,
             check=False,
