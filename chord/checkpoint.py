@@ -18,6 +18,7 @@ from chord.exits import first_line
 from chord.module import ChordModule
 from chord.recorder import TamperedError
 from chord.signals import BrokenOff, Signals
+from chord.untrusted import opened
 
 CHECKPOINT = Path("checkpoints") / "last.ckpt"
 
@@ -215,8 +216,10 @@ def read_checkpoint(run_dir: Path, setting: str = "resume") -> Saved:
     if not (run_dir / CHECKPOINT).exists():
         return Saved()
     try:
-        state: dict[str, Any] = torch.load(run_dir / CHECKPOINT, weights_only=True)
+        with opened(run_dir / CHECKPOINT) as file:
+            state: dict[str, Any] = torch.load(file, weights_only=True)
         ours, weights = state["chord"], state["state_dict"]
+        refuse_misfits(state)
         return Saved(
             completed=int(ours["completed"]),
             random=ours["random"],
@@ -227,6 +230,26 @@ def read_checkpoint(run_dir: Path, setting: str = "resume") -> Saved:
         raise ValueError(
             f"{setting}={run_dir}: {CHECKPOINT} can't be read ({first_line(error)})"
         ) from error
+
+
+def refuse_misfits(state: Mapping[str, Any]) -> None:
+    """Raise, as it happens, where a checkpoint holds values that none of ours does."""
+    ours = state["chord"]
+    if ours["completed"] < 0:
+        raise ValueError(f"it has {ours['completed']} completed steps")
+    before = random_states()
+    try:
+        restore_random_states(ours["random"])
+    finally:
+        restore_random_states(before)
+    for name in ("schedule_state", "gate_state", "skipped"):
+        if not isinstance(ours.get(name) or {}, Mapping):
+            raise TypeError(f"its {name} is no mapping")
+    for each in state.get("optimizer_states", ()):
+        kept, groups = each["state"], each["param_groups"]
+        lists = all(isinstance(one["params"], list) for one in groups)
+        if not isinstance(kept, Mapping) or not lists:
+            raise TypeError("its optimizer's state is of another kind")
 
 
 def load_weights(policy: torch.nn.Module, weights: Mapping[str, torch.Tensor], origin: str) -> None:

@@ -26,7 +26,7 @@ from chord.launch import first
 from chord.registry import SCHEMAS, SECOND
 from chord.rewards.base import ChangedCodeError, ScorerError
 from chord.sweep.launchers import EXTRAS
-from chord.untrusted import printable
+from chord.untrusted import SETTINGS, printable, read_bytes
 
 EXPECTED = (
     ConfigError,
@@ -97,6 +97,10 @@ def launch(
         if wants_traceback or HydraConfig.initialized():
             raise
         stop(error)
+    except RecursionError:
+        if wants_traceback or HydraConfig.initialized():
+            raise
+        stop(ConfigError("the configuration: a defaults list leads back to the file that it is in"))
     except KeyboardInterrupt:
         # Once more, while Python and its libraries close, ends it without a word.
         signal.signal(signal.SIGINT, signal.SIG_DFL)
@@ -274,7 +278,11 @@ def config_dirs(arguments: Sequence[str]) -> list[Path]:
 
 def first_comment(path: Path) -> str:
     """The line that describes an option: its file's first comment."""
-    for line in path.read_text(encoding="utf-8").splitlines():
+    try:
+        text = read_bytes(path, SETTINGS).decode(errors="replace")
+    except (OSError, ValueError):
+        return "(can't be read)"
+    for line in text.splitlines():
         if line.startswith("# ") and not line.startswith("# @package"):
             return line.removeprefix("# ")
     return ""

@@ -190,6 +190,10 @@ def base_class(group: str) -> type:
 T = TypeVar("T", TrainConfig, EvaluateConfig)
 
 
+MOST_STEPS = 10_000_000
+"""Schedules are looked at step by step before a run begins."""
+
+
 def parse(cfg: DictConfig, root: type[T]) -> T:
     """Turn a composed configuration into checked objects.
 
@@ -202,6 +206,9 @@ def parse(cfg: DictConfig, root: type[T]) -> T:
     if "steps" in cfg and cfg.steps < 1:
         # Before the options that derive their own length from it, and would be named instead.
         raise ConfigError(f"steps={cfg.steps}: must be at least 1")
+    if "steps" in cfg and cfg.steps > MOST_STEPS:
+        # What is looked at beforehand for each step would take for ever.
+        raise ConfigError(f"steps={cfg.steps}: must be at most {MOST_STEPS}")
     try:
         config = OmegaConf.to_object(cfg)
     except ValueError as error:

@@ -14,8 +14,9 @@ import re
 import stat
 import unicodedata
 from collections.abc import Iterator, Sequence
+from io import BufferedReader
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import orjson
 import yaml
@@ -38,7 +39,7 @@ _NUMBER = re.compile(r"[-+.]?[0-9][\w:.+-]*")
 _JOINERS = "\u200c\u200d"
 
 
-def opened(path: Path) -> BinaryIO:
+def opened(path: Path) -> BufferedReader:
     """A regular file, open for reading; ValueError for a pipe, a device or a directory.
 
     It never waits, as opening a pipe without a writer would.
@@ -143,6 +144,24 @@ def read_yaml(path: Path) -> Any:
     except (yaml.YAMLError, ValueError) as error:
         raise ValueError(f"{path.name} is not YAML") from error
     raise ValueError(f"{path.name} can't be read ({trouble})")
+
+
+def check_yaml(path: Path) -> None:
+    """The same, without loading it; a file that holds something must hold a mapping."""
+    content = read_bytes(path, SETTINGS)
+    try:
+        trouble = _trouble(content)
+        if trouble is None:
+            events = yaml.parse(content, _Loader)
+            first = next((each for each in events if isinstance(each, yaml.NodeEvent)), None)
+            empty = isinstance(first, yaml.ScalarEvent) and first.value in ("", "null", "~")
+            if first is not None and not empty and not isinstance(first, yaml.MappingStartEvent):
+                trouble = "it must hold settings, as in NAME: VALUE"
+    except (yaml.YAMLError, ValueError) as error:
+        said = " ".join(str(getattr(error, "problem", None) or error).split())
+        raise ValueError(f"{path.name} is not YAML ({said})") from error
+    if trouble is not None:
+        raise ValueError(f"{path.name} can't be read ({trouble})")
 
 
 def _trouble(content: bytes) -> str | None:

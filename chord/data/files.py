@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from chord.exits import first_line
-from chord.untrusted import LINE, opened, parse_json, read_lines
+from chord.untrusted import LINE, DeepError, opened, parse_json, read_lines
 
 Row = dict[str, Any]
 LINES = (".jsonl", ".ndjson", ".json")
@@ -102,7 +102,8 @@ class JsonLines(Rows):
         try:
             row = parse_json(line)
         except ValueError as error:
-            if index == 0 and line.strip()[:1] == b"[":
+            deep = isinstance(error, DeepError)
+            if index == 0 and line.strip()[:1] == b"[" and not deep:
                 raise self._array() from error
             reason = str(error).partition(":")[0]
             raise ValueError(
@@ -200,6 +201,8 @@ def _open(path: str) -> Rows:
         return _saved(Path(directory), split)
     if not place.exists():
         raise ValueError("no such file")
+    if not place.is_file():
+        raise ValueError("is not a regular file")
     if place.suffix in LINES:
         return JsonLines(place)
     if place.suffix == ".parquet":

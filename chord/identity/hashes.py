@@ -10,6 +10,8 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
+from chord.untrusted import opened
+
 LARGE = 16 << 20
 """Bytes from which a hash is kept; a smaller file is read in some hundredths of a second."""
 SETTLED = 10 * 10**9
@@ -83,7 +85,11 @@ def _stamp(path: Path) -> dict[str, int]:
 
 
 def _read(path: Path) -> str:
-    with path.open("rb") as file:
+    try:
+        file = opened(path)
+    except ValueError as error:
+        raise OSError(str(error)) from error
+    with file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 

@@ -7,6 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
@@ -21,6 +22,8 @@ from chord.untrusted import parse_json
 # One header entry only: the format does not order its entries, and equal weights must give equal
 # files.
 _ENTRY = "chord"
+# Tokens; a table of as many angles is part of a model.
+_LONGEST = 2**20
 
 
 def save_policy(
@@ -47,13 +50,28 @@ def load_policy(path: str | Path) -> Transformer:
     """
     config = _read_header(path)["config"]
     try:
-        model = Transformer(TransformerConfig(**config))
         tensors = load_file(path)
+        sizes = TransformerConfig(**config)
+        _refuse_larger(sizes, tensors)
+        model = Transformer(sizes)
         model.to(dtype=tensors["embedding.weight"].dtype)
         model.load_state_dict(tensors)
     except (SafetensorError, OSError, TypeError, ValueError, KeyError, RuntimeError) as error:
         raise ValueError(f"checkpoint {path}: weights do not fit: {first_line(error)}") from None
     return model
+
+
+def _refuse_larger(sizes: TransformerConfig, tensors: dict[str, Tensor]) -> None:
+    """Raise ValueError where a model would be larger than its weights; it is not built for that."""
+    if sizes.layers > len(tensors):
+        raise ValueError(f"the header has {sizes.layers} layers, the file {len(tensors)} tensors")
+    if sizes.context > _LONGEST:
+        raise ValueError(f"the header has a context of {sizes.context}, more than {_LONGEST}")
+    with torch.device("meta"):
+        wanted = Transformer(sizes).state_dict()
+    for name, tensor in wanted.items():
+        if name not in tensors or tensors[name].shape != tensor.shape:
+            raise ValueError(f"by the header {name} has the shape {list(tensor.shape)}")
 
 
 def read_shape(path: str | Path) -> Shape:

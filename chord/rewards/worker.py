@@ -1,8 +1,8 @@
 """What runs in a worker process: it unpickles a reward, then scores what it is sent.
 
-Started as `python -P -m chord.rewards.worker FD`, so that it imports neither the command that
-trains nor torch. What it receives is pickled by the run; what it answers is JSON, so that nothing
-a scorer does there can be unpickled in the run.
+Started by `workers.Worker.launch` in a Python of its own, so that it imports neither the command
+that trains nor torch. What it receives is pickled by the run; what it answers is JSON, so that
+nothing a scorer does there can be unpickled in the run.
 """
 
 from __future__ import annotations
@@ -15,10 +15,9 @@ import resource
 import select
 import signal
 import socket
-import sys
 import traceback
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NoReturn
 
 from chord.rewards.base import Grade, grade_one
 from chord.signals import SIGNALS
@@ -133,7 +132,8 @@ def _traceback(error: BaseException) -> str:
         return ""
 
 
-if __name__ == "__main__":
-    main(int(sys.argv[1]))
-    # Without what a scorer left behind: threads that never end, handlers at exit.
+def run(descriptor: int) -> NoReturn:
+    """Serve, and end the process without what a scorer left behind: threads that never end,
+    handlers at exit."""
+    main(descriptor)
     os._exit(0)

@@ -10,6 +10,7 @@ nothing without a limit: neither for a worker that reads nothing nor for the res
 from __future__ import annotations
 
 import contextlib
+import json
 import math
 import os
 import pickle
@@ -27,6 +28,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import chord
 from chord.data.batch import Problem
 from chord.identity.modules import search_path
 from chord.rewards.base import Grade
@@ -45,6 +47,13 @@ _ROUNDS = 5
 # One thread each: several workers share the processors with the run.
 _THREADS = dict.fromkeys(
     ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS"), "1"
+)
+
+
+# Not by PYTHONPATH: of what is there, Python runs a `sitecustomize` at its start.
+_START = (
+    "import json, sys; sys.path[:] = json.loads(sys.argv[2]); "
+    "from chord.rewards.worker import run; run(int(sys.argv[1]))"
 )
 
 
@@ -70,14 +79,14 @@ class Worker:
     _heard: bytearray = field(default_factory=bytearray)
 
     @classmethod
-    def launch(cls, hello: bytes) -> Worker:
-        """Start one; it says itself when it is ready."""
+    def launch(cls, hello: bytes, places: Sequence[str]) -> Worker:
+        """Start one that looks for modules in `places`; it says itself when it is ready."""
         ours, theirs = socket.socketpair()
         ours.setblocking(False)
         mark = secrets.token_hex()
         process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "chord.rewards.worker", str(theirs.fileno())],
-            env=os.environ | _THREADS | {"PYTHONPATH": os.pathsep.join(search_path()), _MARK: mark},
+            [sys.executable, "-P", "-c", _START, str(theirs.fileno()), json.dumps(places)],
+            env=os.environ | _THREADS | {_MARK: mark},
             stdin=subprocess.DEVNULL,
             pass_fds=[theirs.fileno()],
             start_new_session=True,  # Ctrl-C is the run's, and what it starts is killed with it
@@ -186,6 +195,15 @@ def _marked(mark: str) -> list[int]:
     return found
 
 
+def module_places(reward: Any) -> list[str]:
+    """Where a worker looks for modules, once it has started: in the current directory only for a
+    reward whose code may be there."""
+    if reward.modules() or not type(reward).__module__.startswith("chord."):
+        return search_path()
+    here, own = Path.cwd(), Path(chord.__file__).parent.parent
+    return [place for place in search_path() if Path(place) != here or here == own]
+
+
 def _is_grade(said: dict[str, Any]) -> bool:
     """Whether a message is a failure, two finite numbers, or the first one, which holds neither."""
     if "error" in said:
@@ -217,6 +235,7 @@ class Pool:
         self.timeout = timeout
         limit = None if memory is None else int(memory * 2**30)
         self._hello = pickle.dumps(Hello(pickle.dumps(reward), timeout, limit))
+        self._places = module_places(reward)
         self._workers: list[Worker] = []
         # Also at the end of the interpreter.
         self.close = weakref.finalize(self, _kill, self._workers, os.getpid())
@@ -253,7 +272,7 @@ class Pool:
     def _fill(self, wanted: int) -> None:
         while len(self._workers) < min(self.size, wanted):
             self._beforehand()
-            self._workers.append(Worker.launch(self._hello))
+            self._workers.append(Worker.launch(self._hello, self._places))
 
     def _next(self) -> list[tuple[Worker, Grade]]:
         """What has happened, once something has; those who died or took too long are dropped."""

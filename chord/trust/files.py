@@ -18,10 +18,12 @@ from typing import Any, NoReturn
 
 from hydra._internal.config_repository import ConfigRepository
 from hydra.core.default_element import InputDefault
-from hydra.plugins.config_source import ConfigResult
+from hydra.core.object_type import ObjectType
+from hydra.plugins.config_source import ConfigResult, ConfigSource
 from omegaconf import OmegaConf
 
 from chord.config import CONF_DIR, ConfigError
+from chord.untrusted import check_yaml
 
 RESOLVERS = ("now", "oc.dict.keys", "oc.dict.values", "oc.select", "python_version")
 """Resolvers that only look at the configuration itself, at the time, or at Python's version."""
@@ -40,6 +42,7 @@ def guard() -> None:
 
     @functools.wraps(original)
     def load_config(self: ConfigRepository, config_path: str) -> ConfigResult | None:
+        look_at(self._find_object_source(config_path, ObjectType.CONFIG), config_path)
         result: ConfigResult | None = original(self, config_path)
         if result is not None and is_foreign(result.path, config_path):
             check(result, config_path)
@@ -49,6 +52,17 @@ def guard() -> None:
     from chord.trust.composing import guard_composing
 
     guard_composing()
+
+
+def look_at(source: ConfigSource | None, config_path: str) -> None:
+    """Raise `ConfigError` for a file from elsewhere that it would take for ever to load."""
+    if source is None or not is_foreign(f"{source.scheme()}://{source.path}", config_path):
+        return
+    file = Path(source.path, source._normalize_file_name(config_path))
+    try:
+        check_yaml(file)
+    except ValueError as error:
+        raise ConfigError(f"{file.parent}: {error}") from error
 
 
 def is_foreign(source: str, config_path: str = "") -> bool:

@@ -10,6 +10,8 @@ import configparser
 import os
 from pathlib import Path
 
+from chord.untrusted import read_bytes
+
 NAMES = ("disabled", "entity", "mode", "project")
 """What such a file may set: none of it says where anything is sent. `wandb init` writes these."""
 PUBLIC = ("https://api.wandb.ai", "https://wandb.ai")
@@ -24,6 +26,8 @@ def refuse_settings_here() -> None:
     given = "WANDB_BASE_URL" in os.environ  # goes before any file
     for folder in ("wandb", ".wandb"):
         file = Path(folder, "settings")
+        if file.exists() and not file.is_file():
+            raise ValueError(f"{file} of the current directory is not a regular file; remove it")
         for name, value in _read(file).items():
             if name in NAMES or (name == "base_url" and (given or value.rstrip("/") in own)):
                 continue
@@ -42,7 +46,8 @@ def _read(file: Path) -> dict[str, str]:
     """The settings in a file as W&B reads them; none where it can't."""
     parser = configparser.ConfigParser()
     try:
-        parser.read(file)
-        return dict(parser.items("default"))
-    except (configparser.Error, OSError, UnicodeDecodeError):
+        parser.read_string(read_bytes(file).decode(errors="replace"))
+        # W&B takes `base-url` for `base_url`.
+        return {name.replace("-", "_"): value for name, value in parser.items("default")}
+    except (configparser.Error, OSError):
         return {}

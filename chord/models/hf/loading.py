@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import shutil
 import tempfile
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
+from safetensors import safe_open
 from torch import nn
 
 from chord.exits import first_line, say
@@ -218,7 +220,7 @@ def _settings(source: Source) -> Any:
 
 def _load(source: Source, dtype: str, attention: str) -> PreTrainedModel:
     with quiet(), _one_line(source):
-        _settings(source)
+        refuse_larger(Path(source.place), _settings(source))
         model = _complete(
             source,
             dtype=getattr(torch, dtype),
@@ -228,6 +230,29 @@ def _load(source: Source, dtype: str, attention: str) -> PreTrainedModel:
     _without_dropout(model)
     model.eval()
     return model
+
+
+def refuse_larger(place: Path, settings: Any) -> None:
+    """Raise ValueError where config.json asks for far more than the files hold, before it is made.
+
+    Of weights that are not safetensors nothing is known beforehand.
+    """
+    count = elements = 0
+    for file in sorted(place.glob("*.safetensors")):
+        with safe_open(file, framework="pt") as weights:
+            for name in weights.keys():  # noqa: SIM118
+                count += 1
+                elements += math.prod(weights.get_slice(name).get_shape())
+    text = settings.get_text_config()
+    layers = getattr(text, "num_hidden_layers", None) or 0
+    embedding = (getattr(text, "hidden_size", None) or 0) * (getattr(text, "vocab_size", 0) or 0)
+    if count and layers > count:
+        raise ValueError(f"config.json has {layers} layers, but its files have {count} tensors")
+    # Packed weights hold up to 32 bits in an element.
+    if count and embedding > 32 * elements:
+        raise ValueError(
+            f"config.json has an embedding of {embedding} numbers, but its files hold {elements}"
+        )
 
 
 def _complete(source: Source, **arguments: Any) -> PreTrainedModel:

@@ -41,6 +41,9 @@ def find(setting: str, path: str, revision: str | None = None) -> Source:
     if path and place.is_dir():
         if not (place / "config.json").is_file():
             raise ValueError(f"{shown}: holds no config.json, so no model of transformers")
+        for entry in place.iterdir():
+            if entry.exists() and not entry.is_file() and not entry.is_dir():
+                raise ValueError(f"{shown}: {entry.name} in it is not a regular file")
         return Source(shown, str(place), {"local_files_only": True})
     if path.startswith(("/", "./", "../", "~")) or not _HUB_ID.fullmatch(path):
         raise ValueError(f"{shown}: no such directory or .gguf file")

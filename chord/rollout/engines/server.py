@@ -5,10 +5,13 @@ from __future__ import annotations
 import json
 import shutil
 import tempfile
+import time
 import urllib.error
 import urllib.request
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from http.client import HTTPException, HTTPResponse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,6 +32,8 @@ REQUESTS = 64
 """Answers asked for at a time."""
 PATIENCE = 600.0
 """Seconds in which a server answers or loads weights."""
+LARGEST, CHUNK, REASON = 64 * 2**20, 2**16, 200
+"""Bytes of an answer, of what is read of it at a time, and of a refusal's reason."""
 SHAPE = ("vocab_size", "hidden_size", "num_hidden_layers", "num_attention_heads")
 """Entries of a model's configuration that the server's must share with the policy's."""
 
@@ -53,28 +58,33 @@ class Server(Foreign):
 
         Raises ValueError in one line where that is not so.
         """
-        models = self.ask("/v1/models")["data"]
-        self.name = models[0]["id"]
+        models = self.ask("/v1/models")
+        with self.understood("/v1/models"):
+            self.name = str(models["data"][0]["id"])
         try:
-            info = self.ask("/server_info?config_format=json")["vllm_config"]["model_config"]
+            found = self.ask("/server_info?config_format=json")
         except RefusedError as error:
             raise ValueError(
                 f"{self.shown}: takes no weights; start it with VLLM_SERVER_DEV_MODE=1"
             ) from error
-        theirs, ours = shape_at(info["model"]), self.model.causal(policy).config.to_dict()
+        with self.understood("/server_info"):
+            info = found["vllm_config"]["model_config"]
+            theirs, longest_there = shape_at(str(info["model"])), int(info["max_model_len"])
+            there = info["logprobs_mode"]
+        ours = self.model.causal(policy).config.to_dict()
         for name, value in theirs.items():
             if value != ours.get(name):
                 raise ValueError(
                     f"{self.shown}: runs another model than model.path "
                     f"({name} {value}, not {ours.get(name)})"
                 )
-        if info["max_model_len"] < min(policy.context, longest):
+        if longest_there < min(policy.context, longest):
             raise ValueError(
                 f"{self.shown}: start it with --max-model-len {longest} or more, for the longest "
                 "prompt with its answer"
             )
         mode = logprobs_mode(self.config.temperature)
-        if info["logprobs_mode"] != mode:
+        if there != mode:
             raise ValueError(
                 f"{self.shown}: start it with --logprobs-mode {mode} for "
                 f"rollout.temperature={self.config.temperature}"
@@ -113,9 +123,15 @@ class Server(Foreign):
                 "logprobs": 0,
                 "return_token_ids": True,
             },
-        )["choices"][0]
-        logprobs = found["logprobs"]["token_logprobs"]
-        return Draft(found["token_ids"], logprobs, found["finish_reason"] == "stop")
+        )
+        with self.understood("/v1/completions"):
+            one = found["choices"][0]
+            tokens, logprobs = one["token_ids"], one["logprobs"]["token_logprobs"]
+            numbers = all(isinstance(each, int | float) for each in logprobs)
+            known = all(type(each) is int and each >= 0 for each in tokens)
+            if not numbers or not known or not len(tokens) == len(logprobs) <= request.limit:
+                raise TypeError("not one token and one log-probability for each")
+            return Draft(tokens, logprobs, one["finish_reason"] == "stop")
 
     def close(self) -> None:
         """Remove the weights that were written."""
@@ -147,17 +163,45 @@ class Server(Foreign):
         )
         try:
             with urllib.request.urlopen(request, timeout=PATIENCE) as response:
-                text = response.read()
+                text = _body(response)
         except urllib.error.HTTPError as error:
-            reason = error.read().decode(errors="replace")
-            raise RefusedError(
-                f"{self.shown}: {path} says {error.code} ({reason[:200]})"
-            ) from error
-        except OSError as error:
+            with suppress(OSError, HTTPException):
+                reason = error.read1(REASON).decode(errors="replace")
+                raise RefusedError(f"{self.shown}: {path} says {error.code} ({reason})") from error
+            raise RefusedError(f"{self.shown}: {path} says {error.code}") from error
+        except (OSError, HTTPException) as error:
             raise ValueError(
                 f"{self.shown}: no vLLM server answers there ({first_line(error)})"
             ) from error
-        return parse_json(text) if text else None
+        try:
+            return parse_json(text) if text else None
+        except ValueError as error:
+            raise ValueError(f"{self.shown}: {path} answers no JSON; is it vLLM's?") from error
+
+    @contextmanager
+    def understood(self, path: str) -> Iterator[None]:
+        """Within, what the server has answered at `path` is taken apart; ValueError in one line
+        where it is not what vLLM answers."""
+        try:
+            yield
+        except (LookupError, TypeError, AttributeError, ValueError, OverflowError) as error:
+            raise ValueError(
+                f"{self.shown}: {path} does not answer as vLLM does ({type(error).__name__}: "
+                f"{first_line(error)})"
+            ) from error
+
+
+def _body(response: HTTPResponse) -> bytes:
+    """All that a server says, within limits of size and time; OSError where it goes on."""
+    parts, size, end = [], 0, time.monotonic() + PATIENCE
+    while part := response.read1(CHUNK):
+        parts.append(part)
+        size += len(part)
+        if size > LARGEST:
+            raise OSError(f"its answer is larger than {LARGEST >> 20} MiB")
+        if time.monotonic() > end:
+            raise OSError(f"its answer has not ended after {PATIENCE:g} seconds")
+    return b"".join(parts)
 
 
 class RefusedError(ValueError):
