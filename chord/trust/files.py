@@ -13,6 +13,7 @@ import os
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import fields
+from importlib import resources
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -58,7 +59,9 @@ def look_at(source: ConfigSource | None, config_path: str) -> None:
     """Raise `ConfigError` for a file from elsewhere that it would take for ever to load."""
     if source is None or not is_foreign(f"{source.scheme()}://{source.path}", config_path):
         return
-    file = Path(source.path, source._normalize_file_name(config_path))
+    # A path that climbs may do so from an installed package.
+    place = source.path if source.scheme() == "file" else str(resources.files(source.path))
+    file = Path(place, source._normalize_file_name(config_path))
     try:
         check_yaml(file)
     except ValueError as error:
