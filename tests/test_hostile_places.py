@@ -23,11 +23,13 @@ from omegaconf import OmegaConf
 from chord.checkpoint import CHECKPOINT, random_states, read_checkpoint
 from chord.cli import first_comment
 from chord.config import ConfigError, TrainConfig, parse
+from chord.data.fields import _kind
 from chord.data.files import open_rows
 from chord.identity.contents import content_of
 from chord.models.hf.source import find
 from chord.models.storage import load_policy, save_policy, write_tensors
 from chord.models.transformer import Transformer, TransformerConfig
+from chord.replay import step
 from chord.rewards.format import Format
 from chord.rewards.function import Function
 from chord.rewards.workers import module_places
@@ -285,3 +287,26 @@ def test_a_configuration_that_asks_for_more_than_the_files_hold_is_refused(tmp_p
         refuse_larger(tmp_path, settings(**usual | {"num_hidden_layers": 10**6}))
     with pytest.raises(ValueError, match=r"an embedding of 8000000 numbers, but its files hold 64"):
         refuse_larger(tmp_path, settings(**usual | {"hidden_size": 10**6}))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"number": 1e400, "shares": [1, 1]}',
+        '{"number": 1, "shares": [1, 1], "lr": "x"}',
+        "[]",
+        '{"number": 1, "shares": 1}',
+        "[" * 10_000,
+    ],
+    ids=range(5),
+)
+def test_a_kept_step_that_no_run_has_written_is_named(tmp_path: Path, text: str) -> None:
+    header = {step._ENTRY: text}
+    write_tensors(tmp_path / step.FILE, {"weights/a": torch.zeros(1)}, header)
+    with pytest.raises(ValueError, match=rf"{re.escape(step.FILE.name)}: can't be read"):
+        step.load_step(tmp_path)
+
+
+def test_bytes_are_no_number() -> None:
+    assert _kind(b"x") == "bytes"
+    assert _kind(1) == "a number"

@@ -181,4 +181,6 @@ def _kind(value: Any) -> str:
         return "empty"
     if isinstance(value, list):
         return "a list" if value else "an empty list"
+    if isinstance(value, bytes):
+        return "bytes"
     return "an object" if isinstance(value, dict) else "a number"

@@ -19,6 +19,7 @@ from chord.exits import first_line
 from chord.gradients import ExpertRows, RolloutRows
 from chord.losses.distillation import TeacherTokens
 from chord.models.storage import write_tensors
+from chord.untrusted import parse_json
 
 FILE = Path("nonfinite") / "step.safetensors"
 _ENTRY = "chord.step"
@@ -45,6 +46,10 @@ def of_plan(number: int, plan: Plan) -> Step:
     return Step(number, shares, _of_all(plan.experts), _of_all(rl))
 
 
+# What values raise that no run has written.
+_MISFITS = (TypeError, AttributeError, OverflowError, RuntimeError)
+
+
 def save_step(run_dir: Path, step: Step, weights: Mapping[str, Tensor]) -> None:
     """Write rows and the policy's trained `weights`, in place of a step that was kept before."""
     tensors = {f"weights/{name}": tensor for name, tensor in weights.items()}
@@ -68,16 +73,18 @@ def load_step(run_dir: Path) -> tuple[Step, dict[str, Tensor]]:
         raise ValueError(f"{run_dir}: holds no step whose gradient was not finite ({FILE})")
     try:
         with safe_open(path, framework="pt") as file:
-            facts = json.loads(file.metadata()[_ENTRY])
+            facts = parse_json(file.metadata()[_ENTRY].encode())
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         found: dict[str, dict[str, Tensor]] = {"weights": {}, "sft": {}, "rl": {}}
         for name, tensor in tensors.items():
             group, _, rest = name.partition("/")
             found[group][rest] = tensor
         sft, rl = _rows(ExpertRows, found["sft"]), _rows(RolloutRows, found["rl"])
+        if "lr" in facts:
+            facts["lr"] = float(facts["lr"])
         number, (a, b) = int(facts.pop("number")), facts.pop("shares")
         return Step(number, (float(a), float(b)), sft, rl, facts), found["weights"]
-    except (SafetensorError, OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
+    except (SafetensorError, OSError, ValueError, LookupError, *_MISFITS) as error:
         raise ValueError(f"{path}: can't be read ({first_line(error)})") from None
 
 
