@@ -557,6 +557,9 @@ def test_values_of_calls_are_checked_as_others_are(
 def test_what_can_not_be_resolved_may_name_code() -> None:
     cfg = compose_config("reward=function", "reward.function=${nonexistent}")
     assert entrusted(cfg) == {"reward.function": "${nonexistent}"}
+    cfg = compose_config("rollout=vllm")
+    cfg.rollout.vllm = "${oc.select:nothing,{worker_cls: a.B}}"
+    assert entrusted(cfg) == {"rollout.vllm.worker_cls": "a.B"}
     cfg = compose_config("rollout.server=${nonexistent}")
     assert entrusted(cfg) == {"rollout.server": "${nonexistent}"}
 

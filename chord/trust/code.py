@@ -69,6 +69,10 @@ def nodes(node: Any, path: str = "") -> Iterator[tuple[str, type | None, Any]]:
     """
     if not isinstance(node, DictConfig | ListConfig) or node._is_none():
         yield path, None, node
+        # What a resolver has made: `${oc.select:x,{a: b}}`.
+        each = node.items() if isinstance(node, dict) else []
+        for key, value in each if not isinstance(node, list) else enumerate(node):
+            yield from nodes(value, f"{path}.{key}" if path else str(key))
         return
     yield path, OmegaConf.get_type(node) if isinstance(node, DictConfig) else None, node
     keys: list[Any] = list(node) if isinstance(node, DictConfig) else list(range(len(node)))
