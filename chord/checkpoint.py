@@ -242,9 +242,11 @@ def refuse_misfits(state: Mapping[str, Any]) -> None:
         restore_random_states(ours["random"])
     finally:
         restore_random_states(before)
-    for name in ("schedule_state", "gate_state", "skipped"):
+    for name in ("schedule_state", "skipped"):
         if not isinstance(ours.get(name) or {}, Mapping):
             raise TypeError(f"its {name} is no mapping")
+    if not isinstance(ours.get("gate_state") or [], list):
+        raise TypeError("its gate_state is no list")
     for each in state.get("optimizer_states", ()):
         kept, groups = each["state"], each["param_groups"]
         lists = all(isinstance(one["params"], list) for one in groups)

@@ -267,4 +267,4 @@ def test_costs_that_are_not_known_are_in_no_mean_and_counted() -> None:
         "tokens of 1 of 3 runs and seconds of 2 of 3 runs are not known, as their records have "
         "gaps or are missing: the means are over the other runs"
     ) in found.notes
-    assert not any("not known" in note for note in compare([whole]).notes)
+    assert not any("are not known" in note for note in compare([whole]).notes)

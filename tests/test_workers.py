@@ -124,7 +124,7 @@ def test_a_daemon_of_a_scorer_ends_and_is_not_taken_for_a_slow_answer(tmp_path: 
     assert found.failure is not None
     assert found.failure.reason == "the scorer ended its process (exit code 3)"
     assert not found.failure.timed_out
-    assert not alive(int(file.read_text()))
+    assert ends(int(file.read_text()))
     reward.close()
 
 

@@ -85,8 +85,10 @@ def write_status(
 
 def begin(run: RunDirectory) -> None:
     """From here on the directory is the run's, and so is its status."""
-    record(run, RUNNING)
+    run.path.mkdir(parents=True, exist_ok=True)
+    # First, so that a signal that comes while it is written finds it so.
     run.begun = True
+    record(run, RUNNING)
 
 
 @contextmanager
