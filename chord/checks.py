@@ -82,7 +82,9 @@ def stale_samples(config: TrainConfig) -> str | None:
     REINFORCE++ add without a ratio to several updates on a batch. None where nothing would.
     """
     updates, target = config.rollout.updates, config.target
-    shares = [config.mix(alpha) for alpha in config.schedule.values(config.steps)]
+    if updates == 1 and config.sft_optimizer is None:
+        return None  # the policy learns once from a batch, and not before it has been read
+    shares = [config.mix(alpha) for alpha in set(config.schedule.values(config.steps))]
     reinforces = config.gate.needs_experts or any(share.rl > 0 for share in shares)
     distils = target.own_share > 0 and any(share.sft > 0 for share in shares)
     both = any(share.sft > 0 and share.rl > 0 for share in shares)

@@ -26,6 +26,7 @@ from pathlib import Path
 from typing import Any
 
 from chord.config import ConfigError
+from chord.directory.whole import gone
 from chord.untrusted import opened, read_json
 
 LOCK = ".lock"
@@ -205,16 +206,10 @@ def _read(file: Path) -> dict[str, Any]:
 
 def _dead(owner: dict[str, Any]) -> bool:
     """Whether an owner is known to have ended: one of this machine whose process is gone."""
-    if sys.platform == "win32" or owner.get("host") != socket.gethostname():
+    if owner.get("host") != socket.gethostname():
         return False
-    try:
-        os.kill(int(owner["pid"]), 0)
-    except ProcessLookupError:
-        return True
-    except PermissionError:
-        return False
-    # A process of the same number in the same container, after a restart.
-    return int(owner["pid"]) == os.getpid() and not _open_handles
+    pid = int(owner["pid"])
+    return gone(pid) and not (pid == os.getpid() and _open_handles)
 
 
 def _close_in_child() -> None:

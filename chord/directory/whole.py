@@ -117,12 +117,16 @@ def _beside(path: Path) -> Path:
     host = socket.gethostname()
     for other in path.parent.glob(f".*{PARTIAL}"):
         owner = other.name.removeprefix(f".{path.name}.{host}-").removesuffix(PARTIAL)
-        if owner.isdigit() and _gone(int(owner)):
+        if owner.isdigit() and gone(int(owner)):
             _remove(other)
     return path.with_name(f".{path.name}.{host}-{os.getpid()}{PARTIAL}")
 
 
-def _gone(pid: int) -> bool:
+def gone(pid: int) -> bool:
+    """Whether a process of this machine has ended, as far as that is known.
+
+    Of our own number was one before us, in the same container after a restart.
+    """
     if os.name == "nt":
         return False
     try:
