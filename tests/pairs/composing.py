@@ -57,7 +57,11 @@ def composed_of(words: Sequence[str]) -> DictConfig:
         name, _, value = word.partition("=")
         group, _, at = name.partition("@")
         OmegaConf.update(composed, at or group, option(group, value), merge=False, force_add=True)
-    values = OmegaConf.from_dotlist([word for word in words if not is_choice(word)])
+    for word in filter(is_new, words):
+        name, _, value = word.removeprefix("+").partition("=")
+        OmegaConf.update(composed, name, value, force_add=True)
+    settings = [word for word in words if not is_choice(word) and not is_new(word)]
+    values = OmegaConf.from_dotlist(settings)
     found = OmegaConf.merge(composed, values)
     assert isinstance(found, DictConfig)
     return found
@@ -66,6 +70,11 @@ def composed_of(words: Sequence[str]) -> DictConfig:
 def is_choice(word: str) -> bool:
     """Whether an override chooses an option."""
     return word.partition("=")[0].partition("@")[0] in SCHEMAS
+
+
+def is_new(word: str) -> bool:
+    """Whether an override adds a key, here a text."""
+    return word.startswith("+")
 
 
 @cache
