@@ -13,7 +13,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from chord.exits import say, writable_streams
+from chord.exits import say, tell, writable_streams
 from chord.overrides import typed
 
 
@@ -29,7 +29,6 @@ def parser() -> argparse.ArgumentParser:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Write the cache and say what the truncation leaves out; 1 and one line where it can't be."""
     from chord.cli import EXPECTED, one_line
-    from chord.untrusted import printable
 
     options = parser().parse_args(arguments)
     writable_streams()
@@ -38,7 +37,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise ValueError(f"--k={options.k}: must be at least 1")
         say(cache_teacher(options.to, options.k, options.settings))
     except (*EXPECTED, ValueError) as error:
-        say(f"error: {printable(one_line(error))}", file=sys.stderr)
+        tell(error, f"error: {one_line(error)}")
         return 1
     return 0
 

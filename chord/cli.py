@@ -21,12 +21,20 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from chord.config import CONF_DIR, ConfigError, register, suggest
-from chord.exits import ERROR, INTERRUPTED, first_line, say, writable_streams
+from chord.exits import (
+    ERROR,
+    INTERRUPTED,
+    first_line,
+    let_hydra_raise,
+    say,
+    tell,
+    writable_streams,
+)
 from chord.launch import first
 from chord.registry import SCHEMAS, SECOND
 from chord.rewards.base import ChangedCodeError, ScorerError
 from chord.sweep.launchers import EXTRAS
-from chord.untrusted import SETTINGS, printable, read_bytes
+from chord.untrusted import SETTINGS, read_bytes
 
 EXPECTED = (
     ConfigError,
@@ -58,14 +66,11 @@ def launch(
     """Run a `@hydra.main` function as a command.
 
     Hydra's own handler hides the cause of an error behind a hint; with HYDRA_FULL_ERROR it lets
-    exceptions through, and they are said in one line here. A user who sets HYDRA_FULL_ERROR
-    gets the traceback. `before` checks what has to be right before Hydra makes a directory.
+    exceptions through, and they are said in one line here. A user who sets HYDRA_FULL_ERROR=1
+    gets the traceback as well. `before` checks what has to be right before Hydra makes a directory.
     """
     writable_streams()
-    wants_traceback = "HYDRA_FULL_ERROR" in os.environ
     if _broken_plugin is not None:
-        if wants_traceback:
-            raise _broken_plugin
         stop(_broken_plugin)
     if any(flag in sys.argv[1:] for flag in ("--help", "-h")):
         say(help_text(config_name, config_dirs(sys.argv[1:])))
@@ -81,7 +86,7 @@ def launch(
         )
     global _running
     _running = config_name
-    os.environ["HYDRA_FULL_ERROR"] = "1"
+    let_hydra_raise()
     from chord.sweep.plugin import register_sweeper
 
     register_sweeper()
@@ -89,16 +94,14 @@ def launch(
         before()
         task()
     except EXPECTED as error:
-        if wants_traceback:
-            raise
         stop(error)
     except ValueError as error:
         # Composing raises plain ones too (`model=null`); after it, one is a defect of ours.
-        if wants_traceback or HydraConfig.initialized():
+        if HydraConfig.initialized():
             raise
         stop(error)
     except RecursionError:
-        if wants_traceback or HydraConfig.initialized():
+        if HydraConfig.initialized():
             raise
         stop(ConfigError("the configuration: a defaults list leads back to the file that it is in"))
     except KeyboardInterrupt:
@@ -111,7 +114,7 @@ def launch(
 
 def stop(error: BaseException) -> NoReturn:
     """Say what is wrong in one line and exit."""
-    say(f"error: {printable(one_line(error))}", file=sys.stderr)
+    tell(error, f"error: {one_line(error)}")
     sys.exit(ERROR)
 
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import io
+import os
 import signal
 import sys
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, cast
@@ -16,6 +18,21 @@ if TYPE_CHECKING:
 
 # 1 for what can't be done as it was asked for, 130 for Ctrl-C as shells have it.
 ERROR, INTERRUPTED = 1, 130
+FULL, OURS = "HYDRA_FULL_ERROR", "CHORD_SET_HYDRA_FULL_ERROR"
+
+
+def wants_traceback() -> bool:
+    """Whether the user has asked for tracebacks, with `HYDRA_FULL_ERROR=1`."""
+    return os.environ.get(FULL) == "1" and OURS not in os.environ
+
+
+def let_hydra_raise() -> None:
+    """Have Hydra let exceptions through, without its own hint in place of their cause.
+
+    Processes that this one starts can tell that the user hasn't asked for it.
+    """
+    if not wants_traceback():
+        os.environ |= {FULL: "1", OURS: "1"}
 
 
 def writable_streams() -> None:
@@ -75,6 +92,13 @@ def say(
     print(*shown, sep=sep, end=end, file=file, flush=flush)
 
 
+def tell(error: BaseException, line: str) -> None:
+    """Say in one line what is wrong, below the traceback for whoever has asked for it."""
+    if wants_traceback():
+        say("".join(traceback.format_exception(error)), file=sys.stderr)
+    say(printable(line), file=sys.stderr)
+
+
 @contextmanager
 def readable_errors() -> Iterator[None]:
     """End the process in one line where the block raises ValueError, OSError, or is stopped."""
@@ -82,7 +106,7 @@ def readable_errors() -> Iterator[None]:
     try:
         yield
     except (ValueError, OSError) as error:
-        say(printable(" ".join(str(error).split())), file=sys.stderr)
+        tell(error, " ".join(str(error).split()))
         sys.exit(ERROR)
     except KeyboardInterrupt:
         signal.signal(signal.SIGINT, signal.SIG_DFL)

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from chord.exits import say, writable_streams
+from chord.exits import say, tell, writable_streams
 from chord.overrides import typed
 
 if TYPE_CHECKING:
@@ -47,7 +47,6 @@ def parser() -> argparse.ArgumentParser:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Write the file and say what is in it; 1 and one line where it can't be."""
     from chord.cli import EXPECTED, one_line
-    from chord.untrusted import printable
 
     options = parser().parse_args(arguments)
     writable_streams()
@@ -59,7 +58,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise ValueError(f"--to={options.to}: must end in .jsonl")
         say(make_expert(options.to, options.settings, options.n, options.k, options.keep))
     except (*EXPECTED, ValueError) as error:
-        say(f"error: {printable(one_line(error))}", file=sys.stderr)
+        tell(error, f"error: {one_line(error)}")
         return 1
     return 0
 

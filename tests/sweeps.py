@@ -13,6 +13,7 @@ import pytest
 from conftest import SMALL
 
 from chord import train
+from chord.exits import FULL, OURS
 from chord.recorder import Recorder
 
 FILES = ("metrics.jsonl", "evaluations.jsonl", "completions.jsonl")
@@ -48,8 +49,9 @@ class Command:
         with self.monkeypatch.context() as patch:
             patch.chdir(self.where)
             # Set first, so that what the command sets is taken back.
-            patch.setenv("HYDRA_FULL_ERROR", "1")
-            patch.delenv("HYDRA_FULL_ERROR")
+            for name in (FULL, OURS):
+                patch.setenv(name, "1")
+                patch.delenv(name)
             patch.setenv("COLUMNS", "200")
             flags = [word for word in arguments if word.startswith("-")]
             small = self.small if own else []

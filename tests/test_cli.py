@@ -19,13 +19,15 @@ from chord.registry import SCHEMAS, SECOND
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "WANDB_MODE": "offline"}
 
 
-def run(*arguments: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+def run(
+    *arguments: str, cwd: Path | None = None, **variables: str
+) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, *arguments],
         capture_output=True,
         text=True,
         cwd=cwd,
-        env=ENVIRONMENT,
+        env={**ENVIRONMENT, **variables},
         check=False,
         timeout=300,
     )
@@ -77,6 +79,13 @@ def test_a_range_error_is_one_line_too(tmp_path: Path) -> None:
     assert done.returncode == 1
     assert done.stderr == "error: schedule.peak=2.0: must be within [0, 1]\n"
     assert "Traceback" not in done.stdout
+
+
+def test_the_traceback_is_shown_to_whoever_asks_for_it(tmp_path: Path) -> None:
+    done = run("-m", "chord.train", "schedule.peak=2", cwd=tmp_path, HYDRA_FULL_ERROR="1")
+    assert done.returncode == 1
+    assert done.stderr.startswith("Traceback (most recent call last):\n")
+    assert done.stderr.endswith("\nerror: schedule.peak=2.0: must be within [0, 1]\n")
 
 
 def test_help_names_the_second_options_of_a_group() -> None:

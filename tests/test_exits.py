@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from chord.exits import readable_errors
+from chord.exits import FULL, OURS, let_hydra_raise, readable_errors, wants_traceback
 
 ROOT = Path(__file__).parent.parent
 
@@ -30,6 +30,30 @@ def test_what_a_user_can_cause_ends_in_one_line(
         raise error
     assert end.value.code == code
     assert capsys.readouterr() == ("", line)
+
+
+def test_who_asks_for_the_traceback_gets_it_and_then_the_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("HYDRA_FULL_ERROR", "1")
+    monkeypatch.delenv(OURS, raising=False)
+    with pytest.raises(SystemExit) as end, readable_errors():
+        raise ValueError("no such place")
+    assert end.value.code == 1
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[0] == "Traceback (most recent call last):"
+    assert lines[-1] == "no such place"
+
+
+def test_what_hydra_is_told_is_not_taken_for_the_users_wish(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for name in (FULL, OURS):
+        monkeypatch.setenv(name, "1")  # so that it is taken back
+        monkeypatch.delenv(name)
+    let_hydra_raise()
+    assert os.environ["HYDRA_FULL_ERROR"] == "1"
+    assert not wants_traceback()
 
 
 def test_a_defect_keeps_its_traceback() -> None:

@@ -6,7 +6,6 @@ import argparse
 import json
 import multiprocessing
 import os
-import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -14,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from chord.directory.lock import held
 from chord.directory.whole import write_atomically
-from chord.exits import say, writable_streams
+from chord.exits import say, tell, writable_streams
 from chord.models.tiny import ASSETS, SEEDS, base_name
 
 if TYPE_CHECKING:
@@ -65,7 +64,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         with held(options.work, "--work"), context.Pool(min(2, len(jobs))) as pool:
             pool.starmap(_build, jobs, chunksize=1)
     except ValueError as error:
-        say(error, file=sys.stderr)
+        tell(error, str(error))
         return 1
     if options.only is None:
         from chord.pretrain.card import write_card
