@@ -18,10 +18,11 @@ from typing import Any, ClassVar
 import pytest
 import torch
 from conftest import compose_config
+from hydra.core.hydra_config import HydraConfig
 from omegaconf import OmegaConf
 
 from chord.checkpoint import CHECKPOINT, random_states, read_checkpoint
-from chord.cli import first_comment
+from chord.cli import first_comment, launch
 from chord.config import ConfigError, TrainConfig, parse
 from chord.data.fields import _kind
 from chord.data.files import open_rows
@@ -137,6 +138,24 @@ def test_an_option_file_is_looked_at_before_it_is_loaded(
         check_yaml(folder / "mine.yaml")
     with pytest.raises(ConfigError, match=rf"mine\.yaml .*{reason}"):
         compose_config(*given)
+
+
+def test_a_defaults_list_that_leads_back_is_one_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "schedule").mkdir()
+    for name, brings in (("rec", "other"), ("other", "rec")):
+        (tmp_path / "schedule" / f"{name}.yaml").write_text(f"# mine\ndefaults: [{brings}]\n")
+    monkeypatch.setattr(sys, "argv", ["chord-train"])
+    # As before any command: what comes after composing is a defect of ours.
+    monkeypatch.setattr(HydraConfig.instance(), "cfg", None)
+    monkeypatch.setenv("HYDRA_FULL_ERROR", "1")  # taken back at the end
+    monkeypatch.delenv("HYDRA_FULL_ERROR")
+    given = [f"hydra.searchpath=[file://{tmp_path}]", "schedule=rec"]
+    with pytest.raises(SystemExit):
+        launch(lambda: (compose_config(*given), None)[1], "train")
+    error = "the configuration: a defaults list leads back to the file that it is in"
+    assert capsys.readouterr().err == f"error: {error}\n"
 
 
 def test_what_an_empty_option_file_holds_is_nothing(tmp_path: Path) -> None:

@@ -116,12 +116,12 @@ def test_many_at_once_get_a_directory_each(tmp_path: Path) -> None:
     assert len(set(found)) == 16
 
 
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork")
 def holds(pid: int, file: Path) -> bool:
     """Whether a process has a file open."""
     return any(os.path.realpath(each) == str(file) for each in Path(f"/proc/{pid}/fd").iterdir())
 
 
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork")
 def test_a_killed_owner_holds_nothing_though_a_fork_of_it_lives(tmp_path: Path) -> None:
     owner = elsewhere(tmp_path, fork=True)
     facts = json.loads((tmp_path / LOCK).read_text())

@@ -482,6 +482,14 @@ def test_an_own_run_goes_on_and_a_strangers_needs_trust(tmp_path: Path, stranger
         open_run(own)
 
 
+def test_a_run_that_was_made_through_a_link_is_an_own_one(tmp_path: Path) -> None:
+    (tmp_path / "disk").mkdir()
+    (tmp_path / "link").symlink_to("disk")
+    run_in(tmp_path / "link" / "run", "reward=function", NAMED)
+    for place in ("disk", "link"):
+        assert open_run(tmp_path / place / "run").config.reward.function
+
+
 def test_a_run_can_not_vouch_for_itself(tmp_path: Path, stranger: Path) -> None:
     facts = json.loads((stranger / "run.json").read_text())
     facts["config"]["trust"] = True

@@ -12,6 +12,8 @@ from typing import Any
 
 import pytest
 from compare_runs import write_run
+from hydra.core.plugins import Plugins
+from hydra.plugins.launcher import Launcher
 from sweeps import Command, command
 
 from chord.config import ConfigError
@@ -54,6 +56,36 @@ def test_a_sweep_writes_through_no_link_in_its_directory(command: Command) -> No
     assert command(*grid, "resume_sweep=s") == 1
     assert "multirun.yaml in it is a symbolic link" in command.err
     assert contents(command.where / "victim") == before
+
+
+@pytest.mark.parametrize("leads", ["victim", "equal/0"])
+def test_a_job_that_becomes_a_link_is_not_written_through(
+    command: Command, monkeypatch: pytest.MonkeyPatch, leads: str
+) -> None:
+    grid, place = ["-m", "steps=1", "seed=0"], command.where / leads
+    if leads == "victim":
+        place.mkdir()
+    else:
+        assert command(*grid, "hydra.sweep.dir=equal") == 0
+
+    def there() -> dict[str, bytes]:
+        # Hydra has written its own before a job is ours.
+        of_hydra = (".hydra", "train.log")
+        return {name: c for name, c in contents(place).items() if not name.startswith(of_hydra)}
+
+    before = there()
+    instantiate = Plugins.instantiate_launcher
+
+    def late(self: Plugins, **settings: Any) -> Launcher:
+        # The sweep has looked at its directory.
+        (command.where / "s" / "0").symlink_to(place)
+        return instantiate(self, **settings)
+
+    monkeypatch.setattr(Plugins, "instantiate_launcher", late)
+    # One that leads to an equal run is done.
+    assert command(*grid, "hydra.sweep.dir=s") == (1 if leads == "victim" else 0)
+    assert ("0 is a symbolic link" in command.out) == (leads == "victim")
+    assert there() == before
 
 
 @pytest.mark.parametrize(
