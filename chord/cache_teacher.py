@@ -1,8 +1,9 @@
-"""Keep the teacher's likeliest tokens on disk: `python -m chord.cache_teacher --to FILE`.
+"""Write the teacher's likeliest tokens to a file: `python -m chord.cache_teacher --to FILE`.
 
-With `target=soft target.cache=FILE` the teacher is then asked once, not at every step. What follows
-the options are settings of `chord.train`, to say which data and teacher:
-`python -m chord.cache_teacher --to teacher.safetensors data.expert_pairs=512 teacher=tiny`.
+With `target=soft target.cache=FILE`, runs read this file instead of asking the teacher at each
+step. The settings are those of chord.train and choose the data and the teacher:
+
+  python -m chord.cache_teacher --to teacher.safetensors data.expert_pairs=512 teacher=tiny
 """
 
 from __future__ import annotations
@@ -19,10 +20,14 @@ from chord.overrides import typed
 
 def parser() -> argparse.ArgumentParser:
     """The command line."""
-    options = argparse.ArgumentParser(prog="python -m chord.cache_teacher", description=__doc__)
-    options.add_argument("--to", type=Path, required=True, help="the file to write")
-    options.add_argument("--k", type=int, default=8, help="likeliest tokens kept (default 8)")
-    options.add_argument("settings", nargs="*", help="of chord.train: data=..., teacher=...")
+    options = argparse.ArgumentParser(
+        prog="python -m chord.cache_teacher",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    options.add_argument("--to", type=Path, required=True, metavar="FILE", help="the file to write")
+    options.add_argument("--k", type=int, default=8, help="likeliest tokens to keep (default: 8)")
+    options.add_argument("settings", nargs="*", help="as for chord.train: data=..., teacher=...")
     return options
 
 

@@ -1,8 +1,8 @@
-"""Talk to a run's model and to the one it started from: `python -m chord.chat RUN`.
+"""Talk to a run's model and to the model that it started from: `python -m chord.chat RUN`.
 
-Each line is a user's turn that both answer; a model with a chat template keeps the conversation,
-each its own. An empty line begins anew, the end of the input (Ctrl-D) ends it. Lines can be piped
-in as well: echo '47*86=' | python -m chord.chat RUN.
+Both models answer each line that you type. With a chat template, each model keeps a conversation
+of its own. An empty line starts a new one, and Ctrl-D ends the command. Lines can also be piped
+in: echo '47*86=' | python -m chord.chat RUN.
 """
 
 from __future__ import annotations
@@ -37,15 +37,28 @@ def parser() -> argparse.ArgumentParser:
         "run", type=Path, nargs="?", metavar="RUN", help="a run directory (default: the newest)"
     )
     options.add_argument(
-        "--temperature", type=float, default=0.0, help="0 (default) takes the likeliest token"
+        "--temperature",
+        type=float,
+        default=0.0,
+        metavar="T",
+        help="of sampled answers; 0 takes the likeliest tokens (default: 0)",
     )
     options.add_argument(
-        "--max-new-tokens", type=int, metavar="N", help="where answers are cut (default: the run's)"
+        "--max-new-tokens",
+        type=int,
+        metavar="N",
+        help="longest answer, in tokens (default: the run's)",
     )
-    options.add_argument("--seed", type=int, default=0, help="of sampled answers (default 0)")
-    options.add_argument("--threads", type=int, help="for torch (default: as many as the run's)")
     options.add_argument(
-        "--trust", action="store_true", help="import the code that a run from elsewhere names"
+        "--seed", type=int, default=0, metavar="N", help="of sampled answers (default: 0)"
+    )
+    options.add_argument(
+        "--threads", type=int, metavar="N", help="threads of torch (default: the run's)"
+    )
+    options.add_argument(
+        "--trust",
+        action="store_true",
+        help="allow the code and servers that a run from elsewhere names",
     )
     return options
 

@@ -215,6 +215,19 @@ def _groups() -> list[str]:
     return [name for name in names if re.search(rf"^ +- {name}: ", text, re.M)]
 
 
+_FOOTERS = {
+    "train": (
+        "* marks the default of a group. Set a value inside a group: schedule.peak=0.5. Run every",
+        "combination of values: python -m chord.train -m schedule=linear,cosine seed=0,1,2. Print",
+        "the composed configuration without running: --cfg job --resolve. Hydra's own flags:",
+        "--hydra-help.",
+    ),
+    "evaluate": (
+        "* marks the default of a group. Set a value inside a group: evaluation.test_problems=200.",
+        "Print the composed configuration without running: --cfg job --resolve. Hydra's own flags:",
+        "--hydra-help.",
+    ),
+}
 # The help follows the flow of a train step.
 GROUP_ORDER = ["experiment", *SCHEMAS, "hparams_search"]
 
@@ -247,14 +260,9 @@ def help_text(config_name: str, own: Sequence[Path] = ()) -> str:
             out.append(f"{mark} {option.stem:<18} {first_comment(option)}{origin}")
     second = re.findall(r"^ +- (\w+)@(\w+): (\S+) # (.*)$", "\n".join(lines), re.M)
     if second:
-        out += ["", "A second option of a group"]
+        out += ["", "Groups that are chosen from a second time"]
     out += [f"  {f'{group}@{name}={now}':<30} {what}" for group, name, now, what in second]
-    out += [
-        "",
-        "* is the default. A setting inside a group: schedule.peak=0.5. Several values with -m:",
-        f"python -m chord.{config_name} -m schedule=linear,cosine seed=0,1,2. Print the composed",
-        "configuration without running: --cfg job --resolve. Hydra's own flags: --hydra-help.",
-    ]
+    out += ["", *_FOOTERS[config_name]]
     return "\n".join(out)
 
 

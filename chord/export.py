@@ -1,8 +1,8 @@
-"""Write a run's model as a directory of transformers: `python -m chord.export RUN --to DIR`.
+"""Write a run's model as a Hugging Face model directory: `python -m chord.export RUN --to DIR`.
 
-Adapters are merged into their model; the tokenizer and its chat template come along. RUN is a run
-directory, also of an interrupted run, whose last checkpoint is taken then. The test bed's model
-becomes a Llama, which `model=hf model.path=DIR model.chat=false` trains on.
+Adapters are merged into the model. The tokenizer and its chat template are written too. If the run
+was interrupted, its last checkpoint is written. The model of the test bed becomes a Llama, which
+can be trained with `model=hf model.path=DIR model.chat=false`.
 """
 
 from __future__ import annotations
@@ -23,9 +23,11 @@ def parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     options.add_argument("run", type=Path, metavar="RUN", help="a run directory")
-    options.add_argument("--to", type=Path, required=True, metavar="DIR", help="must not exist yet")
+    options.add_argument("--to", type=Path, required=True, metavar="DIR", help="the new directory")
     options.add_argument(
-        "--trust", action="store_true", help="import the code that a run from elsewhere names"
+        "--trust",
+        action="store_true",
+        help="allow the code and servers that a run from elsewhere names",
     )
     return options
 

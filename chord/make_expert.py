@@ -1,9 +1,11 @@
-"""Let a model make the expert's answers: `python -m chord.make_expert --to e.jsonl`.
+"""Let a model write expert answers: `python -m chord.make_expert --to FILE`.
 
-The model of the settings answers problems of the data, and what the reward finds right is written,
-a row for each answer. What follows the options are settings of `chord.train`:
-`python -m chord.make_expert --to e.jsonl --n 500 model=hf model.path=DIR data=reasoning_gym
-data.task=chain_sum`. A file that is there is gone on with, where the last row ends.
+The model answers the problems of the data. The answers that the reward finds right are written,
+one to a row. A file that exists is continued after its last row. The settings are those of
+chord.train:
+
+  python -m chord.make_expert --to e.jsonl --n 500 model=hf model.path=DIR \\
+      data=reasoning_gym data.task=chain_sum
 """
 
 from __future__ import annotations
@@ -33,14 +35,22 @@ _DEFAULTS = {"schedule": "rl_only", "teacher": "none", "tracking": "off"}
 
 def parser() -> argparse.ArgumentParser:
     """The command line."""
-    options = argparse.ArgumentParser(prog="python -m chord.make_expert", description=__doc__)
-    options.add_argument("--to", type=Path, required=True, help="the .jsonl file to write")
-    options.add_argument("--n", type=int, help="stop at so many answered problems (default: all)")
-    options.add_argument("--k", type=int, default=4, help="samples for each problem (default 4)")
-    options.add_argument(
-        "--keep", type=int, default=1, help="right answers kept of each problem (default 1)"
+    options = argparse.ArgumentParser(
+        prog="python -m chord.make_expert",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    options.add_argument("settings", nargs="*", help="of chord.train: model=..., data=..., ...")
+    options.add_argument(
+        "--to", type=Path, required=True, metavar="FILE", help="the .jsonl file to write"
+    )
+    options.add_argument(
+        "--n", type=int, help="stop when N problems have a right answer (default: ask all)"
+    )
+    options.add_argument("--k", type=int, default=4, help="samples for each problem (default: 4)")
+    options.add_argument(
+        "--keep", type=int, default=1, help="right answers to keep of each problem (default: 1)"
+    )
+    options.add_argument("settings", nargs="*", help="as for chord.train: model=..., data=..., ...")
     return options
 
 

@@ -1,8 +1,8 @@
-"""Show what a schedule or a weighting does before training: `python -m chord.show schedule=cosine`.
+"""Draw a schedule or a weighting before training: `python -m chord.show schedule=cosine`.
 
-Options and settings are given as to chord.train; several with commas are drawn side by side.
-Settings of a schedule show alpha over the run, those of a weighting the weight of an expert token
-by the policy's probability p of it; without any, both are shown as they are by default.
+Takes the options and settings of chord.train, and draws several values with commas side by side.
+A schedule is drawn as alpha over the run. A weighting is drawn as the weight of an expert token
+over p, the policy's probability of that token. Without settings, the defaults of both are drawn.
 
   python -m chord.show
   python -m chord.show schedule=warmup_decay schedule.decay=50
@@ -42,8 +42,10 @@ def parser() -> argparse.ArgumentParser:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    options.add_argument("--png", type=Path, metavar="FILE", help="draw the same as a picture")
-    options.add_argument("--config-dir", type=Path, metavar="DIR", help="options of your own")
+    options.add_argument("--png", type=Path, metavar="FILE", help="also write a picture")
+    options.add_argument(
+        "--config-dir", type=Path, metavar="DIR", help="a directory with options of your own"
+    )
     for name, default, what in (
         ("teacher", 1.0, "the teacher's probability of the expert's token"),
         ("reference", 0.5, "p of the model that the run starts from"),
@@ -51,7 +53,7 @@ def parser() -> argparse.ArgumentParser:
     ):
         options.add_argument(
             f"--{name}", type=_share, default=default, metavar="X",
-            help=f"{what}, for weightings that read it (default {default:g})",
+            help=f"{what}, for weightings that read it (default: {default:g})",
         )  # fmt: skip
     options.add_argument("settings", nargs="*", help="as for chord.train: GROUP=OPTION[,OPTION]")
     return options

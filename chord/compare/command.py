@@ -1,9 +1,9 @@
 """Compare runs that differ by more than their seed: `python -m chord.compare [PATH ...]`.
 
-Paths are sweeps, runs, or directories of either; without any, the newest sweep under outputs/.
+A PATH is a sweep, a run, or a directory of either. The default is the newest sweep under outputs/.
 Runs are grouped by everything but the seed. Prints scores with 95 % intervals over seeds, paired
-differences to a baseline, costs, and what was left out; writes tables, pictures, and a page that
-opens offline.
+differences to a baseline, costs, and the runs that were left out. Writes tables, pictures, and a
+page that opens offline.
 
   python -m chord.compare
   python -m chord.compare outputs/2026-01-31/12-00-00_sweep --baseline 'schedule=cosine'

@@ -1,8 +1,8 @@
-"""The W&B workspace and report of a project's runs: `python -m chord.dashboard ENTITY/PROJECT`.
+"""Make a W&B workspace and report of a project's runs: `python -m chord.dashboard ENTITY/PROJECT`.
 
-Sections for alpha, rewards, losses, retained skills, token weights, answers and evaluations, over
-the train steps. Runs are grouped by sweep, schedule and weighting: a line is the mean over seeds,
-a band their spread. Without an account or a network, what would be made is written to a file.
+They show alpha, rewards, losses, retained skills, token weights, answers and evaluations over the
+train steps. Runs are grouped by sweep, schedule and weighting: a line is the mean over seeds, a
+band their spread. Without an account or a network, only the specification is written, to a file.
 
   python -m chord.dashboard entity/project
   python -m chord.dashboard entity/project --sweep 12-00-00_sweep
@@ -36,26 +36,26 @@ def parser() -> argparse.ArgumentParser:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    options.add_argument("address", metavar="ENTITY/PROJECT", help="whose runs, in which project")
+    options.add_argument("address", metavar="ENTITY/PROJECT", help="the W&B project")
     options.add_argument(
-        "--sweep", metavar="GROUP", help="only the runs of this sweep or group (default: all)"
+        "--sweep", metavar="GROUP", help="show only the runs of this sweep or group (default: all)"
     )
     options.add_argument(
         "--schedule", action="append", default=[], metavar="OPTION",
-        help="only runs with this schedule, as a run set of its own; may be repeated",
+        help="show only runs with this schedule, as a run set of their own; may be repeated",
     )  # fmt: skip
     options.add_argument(
         "--weighting", action="append", default=[], metavar="OPTION",
-        help="only runs with this weighting, as a run set of its own; may be repeated",
+        help="show only runs with this weighting, as a run set of their own; may be repeated",
     )  # fmt: skip
     options.add_argument(
         "--by", action="append", default=[], metavar="SETTING",
-        help="tell groups apart by this group or setting too (experiment, schedule.final); may "
-        "be repeated",
+        help="also group runs by this group or setting, such as experiment or schedule.final; "
+        "may be repeated",
     )  # fmt: skip
     options.add_argument(
         "--out", type=Path, metavar="FILE",
-        help=f"where the specification and the workspace are written (default: in {FOLDER}/)",
+        help=f"where to write the specification and the workspace (default: in {FOLDER}/)",
     )  # fmt: skip
     return options
 

@@ -1,8 +1,8 @@
-"""What is in the way of a run, and what to do about it: `python -m chord.doctor [RUN]`.
+"""Check what stands in the way of a run, and say what to do: `python -m chord.doctor [RUN]`.
 
-Looks at the machine: packages and their bounds, processors, GPUs, disk, tracker, terminal. With a
-run directory also at that: what it holds, whether its files agree, and how to resume it. Changes
-nothing. The exit code is 1 where something is wrong.
+Checks this machine: packages and their versions, processors, GPUs, disk, tracker, terminal and
+environment variables. With RUN, also checks that run directory: what it holds, whether its files
+agree, and how to resume the run. Changes nothing. The exit code is 1 if something is wrong.
 """
 
 from __future__ import annotations
@@ -26,9 +26,13 @@ def parser() -> argparse.ArgumentParser:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    options.add_argument("run", type=Path, nargs="?", metavar="RUN", help="a run directory")
     options.add_argument(
-        "--trust", action="store_true", help="import the code that a run from elsewhere names"
+        "run", type=Path, nargs="?", metavar="RUN", help="a run directory to check too"
+    )
+    options.add_argument(
+        "--trust",
+        action="store_true",
+        help="allow the code and servers that a run from elsewhere names",
     )
     return options
 

@@ -1,8 +1,8 @@
-"""What a run will take, before it is started: `python -m chord.plan [SETTING ...]`.
+"""Estimate the memory and time of a run before it starts: `python -m chord.plan [SETTING ...]`.
 
-Takes a few steps of the configured run and one small evaluation, keeps nothing, and prints the
-memory by part and the time of a step, of an evaluation and of the whole run. Settings are those of
-chord.train: python -m chord.plan experiment=smollm2 steps=200.
+Takes a few steps of the configured run and one small evaluation, and keeps nothing. Prints the
+memory by part, and the time of a step, of an evaluation and of the whole run. The settings are
+those of chord.train: python -m chord.plan experiment=smollm2 steps=200.
 """
 
 from __future__ import annotations
@@ -37,7 +37,11 @@ def parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     options.add_argument(
-        "--steps", type=int, default=2, metavar="N", help="steps timed after the first (default 2)"
+        "--steps",
+        type=int,
+        default=2,
+        metavar="N",
+        help="steps to time after a first one (default: 2)",
     )
     options.add_argument("settings", nargs="*", help="as for chord.train: GROUP=OPTION, KEY=VALUE")
     return options

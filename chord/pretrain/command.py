@@ -1,4 +1,4 @@
-"""`python -m chord.pretrain`: rebuild the shipped base and teacher, their scores and their card."""
+"""Rebuild the shipped bases and teacher, their scores and card: `python -m chord.pretrain`."""
 
 from __future__ import annotations
 
@@ -24,25 +24,40 @@ WORK = Path("outputs/pretrain")
 
 def parser() -> argparse.ArgumentParser:
     """The command line."""
-    options = argparse.ArgumentParser(prog="python -m chord.pretrain", description=__doc__)
-    options.add_argument(
-        "--to", type=Path, default=ASSETS, help="where checkpoints and card go (chord/assets)"
+    options = argparse.ArgumentParser(
+        prog="python -m chord.pretrain",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     options.add_argument(
-        "--work", type=Path, default=WORK, help="state to resume from (outputs/pretrain)"
+        "--to",
+        type=Path,
+        default=ASSETS,
+        help="where to write checkpoints and card (default: chord/assets)",
     )
     options.add_argument(
-        "--only", choices=("base", "teacher"), help="pre-train this one, write no card"
+        "--work",
+        type=Path,
+        default=WORK,
+        help="where the state to resume from is kept (default: outputs/pretrain)",
+    )
+    options.add_argument(
+        "--only", choices=("base", "teacher"), help="pre-train only this one, and write no card"
     )
     options.add_argument(
         "--seeds",
         type=int,
         nargs="+",
         default=list(SEEDS),
-        help="seeds of the base (0 1 2); one other than 0 goes to base-SEED.safetensors",
+        help="seeds of the bases (default: 0 1 2); one other than 0 is written to "
+        "base-SEED.safetensors",
     )
-    options.add_argument("--fresh", action="store_true", help="start over, keep no state")
-    options.add_argument("--micro", action="store_true", help="tiny models, to try the command")
+    options.add_argument(
+        "--fresh", action="store_true", help="start over, without the state that is there"
+    )
+    options.add_argument(
+        "--micro", action="store_true", help="pre-train tiny models, to try the command"
+    )
     return options
 
 

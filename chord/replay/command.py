@@ -1,7 +1,7 @@
-"""Take a train step again whose gradient was not finite: `python -m chord.replay RUN`.
+"""Repeat a train step whose gradient was not finite: `python -m chord.replay RUN`.
 
-A run keeps the rows of such a step, and the weights that it was taken with, in its directory. They
-are scored anew, a row at a time, and the first number that is not finite is named.
+A run keeps the rows of such a step in its directory, with the weights from before the step. They
+are scored again, one row at a time, and the first number that is not finite is named.
 """
 
 from __future__ import annotations
@@ -22,11 +22,19 @@ if TYPE_CHECKING:
 
 def parser() -> argparse.ArgumentParser:
     """The command line."""
-    options = argparse.ArgumentParser(prog="python -m chord.replay", description=__doc__)
+    options = argparse.ArgumentParser(
+        prog="python -m chord.replay",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     options.add_argument("run", type=Path, metavar="RUN", help="a run directory")
-    options.add_argument("--all", action="store_true", help="every row, not only the wrong ones")
     options.add_argument(
-        "--trust", action="store_true", help="import the code that a run from elsewhere names"
+        "--all", action="store_true", help="show every row, not only those that are not finite"
+    )
+    options.add_argument(
+        "--trust",
+        action="store_true",
+        help="allow the code and servers that a run from elsewhere names",
     )
     return options
 
