@@ -142,6 +142,14 @@ def test_the_readme_names_every_group_and_its_default() -> None:
         assert sorted(code(cells[2])) == options, group
 
 
+def test_the_readme_names_every_module() -> None:
+    text = (ROOT / "README.md").read_text()
+    layout = text[text.index("\n    chord/\n") : text.index("\n## Results")]
+    named = re.findall(r"[\w.]+", layout)
+    there = {path.name for path in (ROOT / "chord").iterdir() if not path.name.startswith("__")}
+    assert there - {*named, "py.typed"} == set()
+
+
 def test_the_configuration_page_lists_every_option_and_setting() -> None:
     module = hooks()
     page = module.on_page_markdown((ROOT / "docs" / "configuration.md").read_text(), page=None)
