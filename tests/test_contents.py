@@ -8,6 +8,7 @@ import os
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -17,12 +18,19 @@ from conftest import compose_config
 from chord.compare.grouping import compare
 from chord.config import ConfigError, TrainConfig, parse, schema_names
 from chord.identity import hashes
-from chord.identity.contents import content_of, contents, hub_revision, refuse_changed
+from chord.identity.contents import (
+    content_of,
+    contents,
+    hub_revision,
+    read_from_hub,
+    refuse_changed,
+)
 from chord.identity.hashes import SETTLED, file_hash, hash_of
 from chord.identity.histories import changes_at, histories
 from chord.plugins import register
 from chord.rewards import Function, Numeric, Weighted
-from chord.schedules import Schedule
+from chord.schedules import Linear
+from chord.weightings import Uniform
 
 EMPTY = hashlib.sha256(b"").hexdigest()
 
@@ -135,6 +143,8 @@ def test_every_setting_that_names_a_file_has_its_content(
     words += ["reward=function", "reward.function=mine.judge:score"]
     cfg = compose_config(*words)
     found = contents(parse(cfg, TrainConfig), schema_names(cfg))
+    # Each has been read, once.
+    assert read_from_hub(parse(cfg, TrainConfig), found) == {}
     names = {"data.problems": 0, "data.expert": 1, "data.test": 2, "evaluation.retained.kept": 3}
     # The 8 bytes of judge.py, and the 28 of the package's own file, which is run before.
     names |= {"target.cache": 4, "teacher.path": 5, "model.path": 6, "reward.function": 36}
@@ -154,19 +164,34 @@ def test_every_setting_that_names_a_file_has_its_content(
     assert "mine" not in sys.modules
 
 
-def test_the_packages_of_plugins_in_use_have_theirs(tmp_path: Path, registry: None) -> None:
-    from dataclasses import dataclass
+@dataclass(kw_only=True)
+class OwnSchedule(Linear):
+    pass
 
-    @dataclass(kw_only=True)
-    class Own(Schedule):
-        def __call__(self, step: int, state: object = None) -> float:
-            return 0.5
 
-    register("schedule", "own_contents", Own)
-    config = parse(compose_config(), TrainConfig)
-    found = contents(config, {"schedule": "own_contents"})
-    assert found[f"plugin {__name__}"]["sha256"] == sha256(Path(__file__).read_bytes())
+@dataclass(kw_only=True)
+class OwnWeighting(Uniform):
+    pass
+
+
+@dataclass(kw_only=True)
+class OwnReward(Numeric):
+    def files(self) -> dict[str, str]:
+        return {"reward.words": __file__}
+
+
+def test_the_packages_of_plugins_in_use_have_theirs(registry: None) -> None:
+    for group, schema in (
+        ("schedule", OwnSchedule), ("weighting", OwnWeighting), ("reward", OwnReward)
+    ):  # fmt: skip
+        register(group, "own_contents", schema)
+    config, own = parse(compose_config(), TrainConfig), sha256(Path(__file__).read_bytes())
+    for setting in ("schedule", "off_policy", "reward.parts.own"):
+        found = contents(config, {setting: "own_contents"})
+        assert found[f"plugin {__name__}"]["sha256"] == own
     assert list(contents(config, {"schedule": "linear"})) == ["model.path"]
+    # A file of a plugin's own option.
+    assert contents(replace(config, reward=OwnReward()), {})["reward.words"]["sha256"] == own
 
 
 def test_what_nobody_would_load_is_not_read(tmp_path: Path) -> None:
@@ -204,6 +229,9 @@ def test_a_change_is_refused_unless_it_is_allowed_by_name() -> None:
         "1,201 bytes) since the run began; restore it, or give "
         "allow_changed=[data.problems] to go on with it as it is now, which is recorded"
     )
+    others = {"data.test": known["data.problems"]}
+    with pytest.raises(ConfigError, match=r"^data\.problems=p: has changed"):
+        refuse_changed(known | others, now | others, ["data.test"], since="x")
     with pytest.raises(ConfigError, match=r"^allow_changed=\[data\.problem\]: this .* mean"):
         refuse_changed(known, now, ["data.problem"], since="x")
 
