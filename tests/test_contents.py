@@ -79,6 +79,23 @@ def test_a_large_file_is_read_once_and_again_after_any_change(
     assert file_hash(path) == sha256(b"abc")
 
 
+def test_a_file_that_may_have_changed_within_the_reading_is_read_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, reads: list[Path]
+) -> None:
+    path = tmp_path / "f"
+    path.write_bytes(b"one")
+    read = hashes._read
+
+    def slow(path: Path) -> str:
+        digest = read(path)
+        age(path, monkeypatch)
+        return digest
+
+    monkeypatch.setattr(hashes, "_read", slow)
+    assert [file_hash(path) for _ in range(3)] == [sha256(b"one")] * 3
+    assert len(reads) == 2
+
+
 def test_a_damaged_entry_and_a_cache_that_cannot_be_written_cost_a_reading(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, reads: list[Path]
 ) -> None:
@@ -121,6 +138,8 @@ def test_the_hash_of_a_directory_is_of_its_files_and_their_names(tmp_path: Path)
         (place / name / "x").touch()
     os.mkfifo(place / "pipe")
     assert hash_of(place) == first
+    with pytest.raises(OSError, match="pipe is not a regular file"):
+        hash_of(place / "pipe")
     (place / "b").rename(place / "c")
     assert hash_of(place)[0] != first[0]
 
@@ -229,6 +248,9 @@ def test_a_change_is_refused_unless_it_is_allowed_by_name() -> None:
         "1,201 bytes) since the run began; restore it, or give "
         "allow_changed=[data.problems] to go on with it as it is now, which is recorded"
     )
+    revisions = ({"model.path": {"path": "me/x", "revision": each * 40}} for each in "ab")
+    with pytest.raises(ConfigError, match=r"^model\.path=me/x: has changed \(revision a{12}; now"):
+        refuse_changed(*revisions, [], since="x")
     others = {"data.test": known["data.problems"]}
     with pytest.raises(ConfigError, match=r"^data\.problems=p: has changed"):
         refuse_changed(known | others, now | others, ["data.test"], since="x")
@@ -247,7 +269,10 @@ def test_the_changes_of_a_run_are_those_under_which_it_took_steps() -> None:
     again = changes_at(changes, two, three, 5)
     assert again == [{"step": 5, "setting": "p", "before": one["p"], "after": three["p"]}]
     assert changes_at(changes, two, one, 5) == []
-    assert len(changes_at(changes, two, three, 9)) == 2
+    twice = changes_at(changes, two, three, 9)
+    assert len(twice) == 2
+    # Taken back to where neither was: what was there before the first counts.
+    assert changes_at(twice, three, three, 5) == again
     # A run of old that goes on: what it began with stays unknown.
     unknown = changes_at([], {}, one, 5)
     assert histories(one, unknown) == {"p": None}

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import tempfile
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -52,7 +51,7 @@ def _files(directory: Path) -> list[Path]:
 
 def file_hash(path: Path) -> str:
     """SHA-256 of a file, of a large one from the cache where its size and times are the same."""
-    before = _stamp(path)
+    before, now = _stamp(path), time.time_ns()
     if before["bytes"] < LARGE:
         return _read(path)
     entry = _entry(path)
@@ -62,7 +61,8 @@ def file_hash(path: Path) -> str:
         if known["stamp"] == before and isinstance(known["sha256"], str):
             return str(known["sha256"])
     digest = _read(path)
-    if _stamp(path) == before and _settled(before, time.time_ns()):
+    # What changes it from now on, while it is read too, gives it another stamp.
+    if _settled(before, now):
         _keep(entry, {"stamp": before, "sha256": digest})
     return digest
 
@@ -99,11 +99,7 @@ def _entry(path: Path) -> Path:
 
 
 def _keep(entry: Path, facts: dict[str, object]) -> None:
-    """Write an entry, all of it or nothing; without a place for it the file is read again."""
+    """Write an entry; where there is no place for it, or half of it, the file is read again."""
     with suppress(OSError):
         entry.parent.mkdir(parents=True, exist_ok=True)
-        # A name of its own: several processes may write at once.
-        handle, partial = tempfile.mkstemp(dir=entry.parent, suffix=".tmp")
-        with os.fdopen(handle, "w") as file:
-            json.dump(facts, file)
-        os.replace(partial, entry)
+        entry.write_text(json.dumps(facts))
