@@ -43,7 +43,7 @@ def check_amounts(evaluation: Evaluation, data: DataConfig) -> None:
 
 def may_imitate(config: TrainConfig) -> bool:
     """Whether alpha is ever above 0, as the schedule itself says."""
-    return config.schedule.bounds(config.steps)[1] > 0
+    return any(alpha > 0 for alpha in config.schedule.values(config.steps))
 
 
 def reads_teacher(config: TrainConfig) -> dict[str, str]:
@@ -84,23 +84,27 @@ def stale_samples(config: TrainConfig) -> str | None:
     updates, target = config.rollout.updates, config.target
     if updates == 1 and config.sft_optimizer is None:
         return None  # the policy learns once from a batch, and not before it has been read
-    shares = [config.mix(alpha) for alpha in set(config.schedule.values(config.steps))]
-    reinforces = config.gate.needs_experts or any(share.rl > 0 for share in shares)
-    distils = target.own_share > 0 and any(share.sft > 0 for share in shares)
-    both = any(share.sft > 0 and share.rl > 0 for share in shares)
+
+    def ever(*branches: str) -> bool:
+        """Whether a step may have all these branches."""
+        # A long run has many steps, and most often the first will do.
+        shares = map(config.mix, config.schedule.values(config.steps))
+        return any(all(getattr(each, branch) > 0 for branch in branches) for each in shares)
+
+    distils = target.own_share > 0 and target.on_policy
     again = "so all updates on a batch but the first would be biased"
-    if updates > 1 and reinforces and config.objective.on_policy:
+    if updates > 1 and config.objective.on_policy and (config.gate.needs_experts or ever("rl")):
         return (
             f"rollout.updates={updates}: objective={registered_name('objective', config.objective)}"
             f" has no importance ratio, {again}; use objective=grpo or objective=cispo, with the "
             "same advantage, or rollout.updates=1"
         )
-    if updates > 1 and distils and target.on_policy:
+    if updates > 1 and distils and ever("sft"):
         return (
             f"rollout.updates={updates}: target.estimator=sampled has no importance ratio, {again};"
             " use target.estimator=exact or rollout.updates=1"
         )
-    if config.sft_optimizer is not None and distils and both and target.on_policy:
+    if config.sft_optimizer is not None and distils and ever("sft", "rl"):
         return (
             f"optimizer@sft_optimizer={registered_name('optimizer', config.sft_optimizer)}: its "
             "step comes after RL's, when target.estimator=sampled would be biased; use "

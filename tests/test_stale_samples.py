@@ -14,6 +14,7 @@ from vectors import f64
 from chord.checks import check_training, stale_samples
 from chord.config import TrainConfig
 from chord.registry import SCHEMAS
+from chord.schedules import Linear, State
 from chord.targets import Jsd, ReverseKl, Target
 
 Build = Callable[..., TrainConfig]
@@ -153,3 +154,23 @@ def test_a_sweep_over_updates_checks_each_of_them(small_config: Build) -> None:
 
     one, two = (small_config("objective=rloo", f"rollout.updates={n}") for n in (1, 2))
     assert _looked_at(one) != _looked_at(two)
+
+
+@pytest.mark.parametrize("settings", ["rollout.updates=2 objective=rloo", OWN, SECOND, "seed=0"])
+def test_of_a_long_run_no_more_steps_are_looked_at_than_it_takes(
+    small_config: Build, monkeypatch: pytest.MonkeyPatch, settings: str
+) -> None:
+    seen: list[int] = []
+    original = Linear.__call__
+
+    def alpha(self: Linear, step: int, state: State | None = None) -> float:
+        seen.append(step)
+        assert len(seen) < 100, "the schedule is looked at step by step"
+        return original(self, step, state)
+
+    monkeypatch.setattr(Linear, "__call__", alpha)
+    config = small_config("steps=10000000", "schedule=linear", *settings.split())
+    assert (stale_samples(config) is None) == (settings == "seed=0")
+    # So it is where all steps are alike.
+    constant = small_config("steps=10000000", "schedule=rl_only", *settings.split())
+    assert list(constant.schedule.values(constant.steps)) == [0.0]

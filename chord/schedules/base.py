@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -88,12 +88,12 @@ class Schedule(ABC):
 
     def bounds(self, steps: int) -> tuple[float, float]:
         """The lowest and the highest alpha it may take in a run of `steps`."""
-        alphas = self.values(steps)
+        alphas = set(self.values(steps))
         return min(alphas), max(alphas)
 
-    def values(self, steps: int) -> list[float]:
-        """Each alpha of a run of `steps`."""
-        return [self(step) for step in range(steps)]
+    def values(self, steps: int) -> Iterable[float]:
+        """Each alpha of a run of `steps`, one at a time: whoever looks for one may stop there."""
+        return (self(step) for step in range(steps))
 
 
 @dataclass(kw_only=True)
@@ -112,7 +112,7 @@ class Controller(Schedule):
     def bounds(self, steps: int) -> tuple[float, float]:
         """The range of alpha, whatever the feedback."""
 
-    def values(self, steps: int) -> list[float]:
+    def values(self, steps: int) -> Iterable[float]:
         """Values that stand for all that alpha may have: the ends of its range and the middle."""
         low, high = self.bounds(steps)
         return [low, (low + high) / 2, high]

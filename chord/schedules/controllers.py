@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import random
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -167,7 +168,7 @@ class GradientRatio(Controller):
     def bounds(self, steps: int) -> tuple[float, float]:
         return 0.0, 1.0
 
-    def values(self, steps: int) -> list[float]:
+    def values(self, steps: int) -> Iterable[float]:
         if steps <= self.switch:
             return [1.0]
         # A draw takes one branch or the other.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import abstractmethod
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from chord.schedules.base import (
@@ -31,6 +32,9 @@ class Constant(Schedule):
 
     def __call__(self, step: int, state: State | None = None) -> float:
         return float(self.value)
+
+    def values(self, steps: int) -> Iterable[float]:
+        return [float(self.value)]
 
 
 @dataclass(kw_only=True)
