@@ -4,17 +4,21 @@ SIGINT is Ctrl-C, SIGHUP a terminal that was closed; SIGTERM comes from a shell,
 `wandb agent`, SIGUSR1 and SIGUSR2 from SLURM before a time limit or a pre-emption. Where there is
 no step to wait for, before the first or after the last, a signal is acted on at once; so is a
 second one. An evaluation of a run of one process is broken off: the checkpoint is written without
-it, and the run that goes on begins with it.
+it, and the run that goes on begins with it. Of a run's processes, one that the first has started
+waits for it from the beginning: they stop together once they know each other.
 """
 
 from __future__ import annotations
 
 import os
 import signal
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType, TracebackType
 from typing import Any
+
+from chord.launch import started_by_the_first
 
 SIGNALS = tuple(
     getattr(signal, name)
@@ -37,12 +41,15 @@ class Signals:
     """The signals of a run, within a `with` block around all of it.
 
     A signal ends the run at once, as its former handler would, in a way that can be put on record;
-    from `watch` on it is remembered until the run can act on it.
+    from `watch` on it is remembered until the run can act on it, and from the beginning by a
+    process that the first has started.
     """
 
     def __init__(self) -> None:
         self.received: int | None = None
-        self._waits = self._breaks_off = False
+        # Were it to end before they know each other, Lightning would kill the first.
+        self._waits = started_by_the_first(sys.argv)
+        self._breaks_off = False
         self._awaited: str | None = None
         self._before: dict[int, Any] = {number: signal.getsignal(number) for number in SIGNALS}
 

@@ -84,8 +84,9 @@ def _leave(error: BaseException) -> None:
         if dist.is_initialized():
             with suppress(RuntimeError):  # the first one has ended before
                 _store().set(_CODE, str(exit_code(error)))
-        if started_by_the_first(sys.argv):
-            sys.exit(0)
+            if started_by_the_first(sys.argv):
+                sys.exit(0)
+        # Before that, the first would wait for this one until its patience is at an end.
     elif started_by_the_first(sys.argv):
         sys.exit(0)
     raise error

@@ -56,6 +56,21 @@ from chord.train import main
 main()
 """
 
+ALONE = """
+import os, signal
+from chord import train
+
+load = train.load
+
+def signalled(*given):
+    if os.environ.get("LOCAL_RANK") == "1":
+        os.kill(os.getpid(), {number})
+    return load(*given)
+
+train.load = signalled
+train.main()
+"""
+
 
 def start(
     models: Path,
@@ -187,6 +202,21 @@ def test_a_second_signal_to_one_of_two_processes_ends_the_run_at_once(
     assert (facts["status"], facts["error"]) == ("interrupted", None)
     # The step of the signals was not finished.
     assert len(rows(tmp_path / "run" / "metrics.jsonl")) == 1
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_to_a_process_that_the_first_waits_for_interrupts_the_run(
+    small_models: Path, tmp_path: Path, number: int
+) -> None:
+    script = tmp_path / "alone.py"
+    script.write_text(ALONE.format(number=int(number)))
+    done = start(small_models, tmp_path, "trainer=ddp", "hydra.run.dir=run", script=script)
+    assert done.returncode == 128 + number, done.stderr
+    facts = json.loads((tmp_path / "run" / "status.json").read_text())
+    assert (facts["status"], facts["error"]) == ("interrupted", None)
+    assert not (tmp_path / "run" / "metrics.jsonl").exists()
+    assert "Traceback" not in done.stderr
 
 
 @pytest.mark.slow

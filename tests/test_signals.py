@@ -6,6 +6,7 @@ import errno
 import json
 import os
 import signal
+import sys
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -14,7 +15,7 @@ import pytest
 from sweeps import Command, command
 from test_sweep import contents
 
-from chord import fit, train
+from chord import fit, together, train
 from chord.checkpoint import read_checkpoint
 from chord.evaluate import trained_model
 from chord.evaluation import Report
@@ -211,6 +212,21 @@ def test_an_evaluation_that_is_due_after_a_signal_is_made_by_the_resumed_run(
     assert read_checkpoint(command.where / "cut").completed == 4
     assert command("resume=cut", own=False) == 0
     assert contents(command.where / "cut") == contents(command.where / "whole")
+
+
+def test_a_process_that_the_first_has_started_waits_for_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["train", "hydra.job.name=train_ddp_process_1"])
+    with Signals() as signals:
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert signals.received == signal.SIGTERM
+        with pytest.raises(Stopped):  # a second one does not wait
+            os.kill(os.getpid(), signal.SIGTERM)
+        # Nobody knows of it yet, and with the code 0 Lightning would let the first wait for it.
+        with pytest.raises(Stopped) as left:
+            together._leave(Stopped(128 + signal.SIGTERM))
+    assert left.value.code == 128 + signal.SIGTERM
 
 
 def test_what_is_awaited_is_named(capfd: pytest.CaptureFixture[str]) -> None:
