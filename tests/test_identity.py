@@ -326,6 +326,9 @@ def test_what_another_length_changes_is_found_by_asking_both_for_the_same_steps(
     old, new = lengthened_to(8, "schedule=step", "optimizer.decay=constant")
     assert switched(old, new) == "RL begins at step 4, no longer at step 2"
     assert list(altered(old, new, 2)) == ["alpha", "lr"]
+    # RL begins with the first of the new steps: in none of them it would have been otherwise.
+    phases = ["schedule=step", "optimizer.decay=constant", "optimizer.warmup=0"]
+    assert altered(*lengthened_to(8, *phases), 4) == {}
     prefix = ["schedule=rl_only", "rollout=prefix_rft", "data.pairing=paired"]
     old, new = lengthened_to(8, *prefix, "optimizer.decay=constant")
     assert list(altered(old, new, 2)) == ["p_t of rollout.prefix"]
