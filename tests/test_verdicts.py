@@ -152,6 +152,25 @@ NONE = [
     "x over 5", "x plus 5", "x minus 5", "plus 5", "not 5", "isn't 5", "≠ 5", "x ≥ 5", "x >= 5",
     "x < 5",
     "x <5", "> 5", "x != 5", "5 < x", "5 ≤ x", "5 <= x", "5<x",
+    # Decimals whose other digits are not written.
+    "0.333...", "0.333…", "0.333..", "0.333 ...", "$0.333$...", "**0.9**…", "3.14159...",
+    "0.3 repeating", "0.3, recurring", "0.3 (repeating)",
+    # Behind the end of a clause, a sentence or a line.
+    "5, million", "5; million", "5: million", "5. million", "5 — million", "5, **million**",
+    "5, and a half", "5, and one third", "5, squared", "5, times x", "5, divided by x",
+    "5\nmillion", "5\n\nmillion", "5\nMillion", "5,\nmillion", "$5$\n**million**", "5\nthirds",
+    "5\n(million)", "5\n万", "5\nk", "5\nx", "5\n$x$", "5\n+ x", "5 +\nx", "5\n- x", "5\n\\times x",
+    "5\nto x", "5 and\na half", "5 to\nsix", "5th\nroot",
+    "minus\n5", "half of\n5", "log\n5", "2 *\n5", "2 +\n5", "x >\n5", "x ≥\n5", "-\n5", "x = -\n5",
+    "\\sqrt\n5", "million\n5", "x to\n5", "3 to\n5",
+    # Two numbers, one in letters.
+    "five 5", "twenty 5", "twenty five 5", "One 5", "five $5", "5 five", "5 twenty-five",
+    # Ranges and shares of variables and constants.
+    "5 to x", "5 to $x$", "$5$ to $n$", "5 through n", "5 up to x", "5 to ∞", r"5 to \infty",
+    "5 to infinity", "5 or x", "5 and x", "5 of n", "5 out of n", "5 by x", "5 per x", "5% of x",
+    "5 percent of x", "5 more than x", "x to 5", "from n to 5", "x through 5", "3 up to 5",
+    # Roots and powers.
+    "5th root", "the 5th root of x", "5-th power", "5 th root", "5th real root", "5 square roots",
     "2^{ 5 }", "x^{ 2 }", "10^( 5 )", "2( 5 )", "f( 5 )", "f (5)", "2 (5)", "3 * ( 5 )", "x^{n=2}",
     r"\sum_{i=1}", "x * 5", "x 5", r"\sqrt{ 5 }",
     "101₂", "5ⁿ", "0.3\u0305", "0.(3)",
@@ -208,6 +227,22 @@ def test_what_is_no_number_gives_none_and_never_another(text: str) -> None:
         ("$ -5", -5), ("$- 5$", -5), ("x = $ - 5$", -5), ("x: - 5", -5), ("(- 5)", -5),
         ("x = -5", -5),
         ("it is -5", -5), ("1\u00a0234", 1234), ("5!", 5),
+        ("5...", 5), ("5…", 5), ("5.. so", 5), ("$5$.", 5), ("5. Half of them", 5),
+        ("5, because", 5), ("5, half of which are red", 5), ("5, thousands of times", 5),
+        ("5, and one of them is red", 5), ("5, over the whole week", 5), ("5, gross", 5),
+        ("5\nkm", 5), ("5\nas shown", 5), ("5\nThe end", 5), ("5\nHalf of them stay.", 5),
+        ("5\nMillions of people", 5), ("5\nThird, we see.", 5), ("5\n\nQ: next", 5), ("5\ng", 5),
+        ("5\nA. no", 5), ("5\n- as shown", 5), ("5\n* half of it", 5), ("5\n(as shown)", 5),
+        ("5\n```", 5), ("5\n\\end{align}", 5), ("5 \\\\\n", 5), ("5\n十分感谢", 5),
+        ("Answer:\n5", 5), ("x =\n5", 5), ("```\n5\n```", 5), ("$$\n5\n$$", 5), ("\\[\n5\n\\]", 5),
+        ("---\n5", 5), ("***\n5", 5), ("<answer>\n5\n</answer>", 5), ("**Step 2**\n5", 5),
+        ("3\n5", 5), ("one\n5", 5), ("Q\n5", 5), ("a million.\n5", 5), ("C++\n5", 5),
+        ("five (5)", 5), ("five: 5", 5), ("five, 5", 5), ("everyone 5", 5),
+        ("5 ten-dollar bills", 5),
+        ("5 to us", 5), ("5 or so", 5), ("5 or more", 5), ("5 of a kind", 5),
+        ("5 of B's apples", 5),
+        ("5 and I am done", 5), ("5% of the people", 5), ("x is set to 5", 5), ("we set x to 5", 5),
+        ("x: 5", 5), ("5th", 5), ("5th of July", 5), ("5th term", 5), ("5 square meters", 5),
     ],
 )  # fmt: skip
 def test_what_stands_beside_a_number_leaves_it(text: str, number: int | None) -> None:
@@ -349,8 +384,11 @@ def test_an_empty_known_answer_is_refused(known: str) -> None:
         "-$ " * 100_000 + "1",
         "<" * 400_000 + "1",
         "1 (" * 100_000,
+        "1" + "\n" * 400_000 + "x",
+        "1\na" * 100_000,
+        "1" + "\n " * 200_000 + "1",
     ],
-    ids=range(18),
+    ids=range(21),
 )
 def test_a_long_response_is_read_in_one_pass(text: str) -> None:
     # Quadratic, each of these would take minutes: pytest's own limit is the clock.

@@ -1,8 +1,9 @@
 r"""What stands beside a number: whether that leaves it a number of its own, and which sign it has.
 
 Behind a number may stand a word of two letters or more (`5 apples`, `5-year`) that is neither a
-scale, nor a part, nor the name of a function or a constant; one of the letters in `_LETTERS`,
-behind a space (`5 m`); and one of `_GLUED` without one (`5kg`). Any other letter may be a factor.
+number, nor a scale, nor a part, nor the name of a function or a constant; one of the letters in
+`_LETTERS`, behind a space (`5 m`); and one of `_GLUED` without one (`5kg`). Any other letter may be
+a factor. A scale, a part or a calculation counts behind a comma or a line's end as well.
 """
 
 from __future__ import annotations
@@ -53,11 +54,12 @@ _CONSTANTS = _words(
     "omega psi chi inf infty infinity"
 )
 _CALCULATED = _words("plus minus over divided multiplied squared cubed raised choose")
+_CHANGED = _words("squared cubed doubled tripled halved repeating recurring")
 # Behind a number these are units first.
 _UNITS_TOO = {"sec", "min", "max"}
 _NOT_BEHIND = (
     {*_SCALES, *(f"{each}s" for each in _SCALES), *_PARTS, *(f"{each}s" for each in _PARTS)}
-    | {"halves", *_FUNCTIONS, *_CONSTANTS, *_CALCULATED}
+    | {"halves", *_FUNCTIONS, *_CONSTANTS, *_CALCULATED, *_CHANGED}
 ) - _UNITS_TOO
 _LETTERS = frozenset("mgshlLAVWJNCF")
 """Units of one letter. Not among them: k, K, M, B, T, which are scales, and t, d, b, n, which are
@@ -71,6 +73,21 @@ _GLUED = frozenset(
 )
 _LETTER = r"[^\W\d_]"
 _NUMERAL = rf"(?:{'|'.join([*_COUNTS, *_SCALES, 'half'])})"
+_COUNT = rf"(?:{'|'.join(_COUNTS)})"
+# A number in letters, but for the first part of a word: 5 ten-dollar bills.
+_COUNTED = re.compile(rf"{_COUNT}\b(?!-(?!{_COUNT}\b){_LETTER})", re.IGNORECASE)
+_VARIABLE = rf"[$*_`( ]{{0,4}}{_LETTER}\b(?! {_LETTER}{{2}}|['’]|\.{_LETTER})"
+# Words that are more than a scale (a gross income) are none on their own.
+_SCALE = rf"(?:{'|'.join(each for each in _SCALES if each not in ('gross', 'score'))})"
+# A line that begins so goes on with the line before: with a small letter, a scale, or a sign that
+# marks no item of a list.
+_WRAPPED = re.compile(
+    r"[ \u00a0]{0,40}\n\s*(?=(?:[$`_({ ]|\*{1,3}(?! )){0,9}"
+    rf"(?:[a-z]{{2}}|a |(?i:{_SCALE})s?\b(?! of\b)"
+    r"|(?:[A-Za-z]|[万萬亿億百十千兆만억천조백])[^\w\n]*(?:\n|\Z))"
+    r"|\\(?:times|cdot|div|pm|mp|[lc]?dots|pi)(?![a-zA-Z])|[\^±∓×÷⋅√π²³]"
+    r"|[-+*/] ?[A-Za-z][^\w\n]*(?:\n|\Z))"
+)
 _GAP = re.compile(r"[)\]}{\"'”’“»*_`$~ \u00a0-]{0,40}")
 _WORD = re.compile(rf"{_LETTER}+")
 # Behind a number, these make another of it: a scale, or an operator with what it takes.
@@ -81,18 +98,32 @@ _GOES_ON = re.compile(
     r"|[)\]}]{0,9} ?\\|[)\]}\"'*_`$]{0,9}[ \u00a0]?[<>]="
     r"|[)\]}]{0,9}\(|[)\]}*$`]{0,9}\+|\*{1,2}[\w(]|_\w"
     r"|[)\]}*_`$]{0,9} [+*/<>] [\w(\\]|<[A-Za-z](?:[\s.,$)]|\Z)"
-    rf"|[)\]}}*_`$]{{0,9}} ?\( ?(?:{'|'.join(_SCALES)})s?\b"
+    rf"|[)\]}}*_`$]{{0,9}} ?\( ?(?:{'|'.join([*_SCALES, *_CHANGED])})s?\b"
     rf"|[)\]}}*_`$]{{0,9}} ?\( ?{_LETTER} ?[-+*/^]"
     rf"|[)\]}}*_`$]{{0,9}} ?: ?{_LETTER}\b(?! {_LETTER})"
-    rf"|[)\]}}*_`$]{{0,9}} ?- ?\( ?{_LETTER}\b",
+    rf"|[)\]}}*_`$]{{0,9}} ?- ?\( ?{_LETTER}\b"
+    r"|[)\]}*_`$ -]{0,9}(?:st|nd|rd|th)[)\]}*_`$]{0,9}[ -](?:[a-z]{1,20} )?(?:roots?|powers?)\b"
+    r"|[)\]}*_`$]{0,9} (?:square|cube|cubic) roots?\b"
+    rf"|[)\]}}*_`$]{{0,9}} ?(?:%|percent) of {_VARIABLE}",
+    re.IGNORECASE,
+)
+# Behind the end of a clause; behind that of a sentence a capital begins another one.
+_RESUMED = re.compile(
+    r"[)\]}\"'”’“»*_`$ \u00a0]{0,40}(?:[,;—、]|[.:!?…。]{1,3}(?!\s*(?-i:[A-Z])))"
+    rf"[\"'*_`$({{ \u00a0]{{0,9}}(?:{_SCALE}(?:\b|s\b(?! of\b))|(?:{'|'.join(_CHANGED)})\b"
+    rf"|and (?:an?|{_NUMERAL}) (?:{'|'.join(_PARTS)})s?\b(?! of\b)"
+    rf"|(?:(?:divided|multiplied) by|raised to)\b|(?:plus|minus|over|times|choose) {_VARIABLE})",
     re.IGNORECASE,
 )
 _DIVIDED = re.compile(r"[)\]}*_`$]{0,9} ?/")
 _PER = re.compile(rf"[)\]}}*_`$]{{0,9}}/({_LETTER}{{2,}})")
 _SHORT_WORD = re.compile(r"[aAI] [A-Za-z]{2}|[A-Za-z]\.[A-Za-z]\.")  # 5 a day, 5 p.m.
+_MORE = "(?:more|less|fewer|greater|larger|smaller|higher|lower)"
 _CONTINUED = re.compile(
     r"(?:and|or|to|over|by|point|times|through) (?:(?:an?|the) )?"
-    rf"(?:{_NUMERAL}|{'|'.join(_PARTS)})s?\b"
+    rf"(?:{_NUMERAL}|{'|'.join([*_PARTS, *_CONSTANTS])})s?\b"
+    rf"|(?:and|or|(?:up )?to|(?:out )?of|over|by|per|through|thru|{_MORE} than) {_VARIABLE}"
+    r"|(?:to|through|thru) (?:[b-z]\b(?!['’])|[-+$( ]{0,3}[∞\\])"
     rf"|to the {_LETTER}|per mill?e?\b|per (?:hundred|thousand|million)\b"
     rf"|times (?:{_LETTER}\b(?! {_LETTER}{{2}})|[(\\$])",
     re.IGNORECASE,
@@ -102,6 +133,11 @@ _VARIABLES = re.compile(r"(?!by\b)[a-cx-z]{2}\b")
 _OPERAND = re.compile(r"(?:[\d)\]]|(?<![A-Za-z])[A-Za-z])\Z")
 _OPERATORS = frozenset(["+", "*", "**", "/", "^", "×", "÷", "·", "⋅", "∙", "-", "--"])
 _OPERAND_AND_OPERATOR = re.compile(r"(?:[\w)\]}|][+/^×÷·⋅∙±-]|[\d)]\*|[0-9][eE][-+]?)\Z")
+_OPERATOR_AT_END = re.compile(
+    r"[\w)\]}$] (?:[+*/^]|\*\*)\Z|(?:\A|[ =:([{$])-\Z|[\w)\]}][+/^]\Z|[×÷·⋅∙√∛∜±∓]\Z"
+    rf"|\\(?:times|cdot|div|pm|mp|{'|'.join(_FUNCTIONS)})\Z"
+)
+_NUMBERED = re.compile(rf"(?:[0-9]|(?<![\w'’]){_COUNT})\Z", re.IGNORECASE)
 _CALLED = re.compile(
     rf"(?<![A-Za-z])(?:{'|'.join([*_FUNCTIONS, *_CALCULATED])}|negative"
     r"|times|not|twice|double|triple|half|(?:is|was|are|were|does|do)n['t]{1,2})(?:[₀-₉]{1,9}|⁻¹|_\w{1,9}|_\{\w{1,9}\})?\Z",
@@ -113,8 +149,14 @@ _DONE_WITH = re.compile(
     rf"|negative|factorial|double|triple|(?:{'|'.join(_PARTS)})s?) of\Z"
     r"|\b(?:(?:divided|multiplied) by|raised to|to the(?: power(?: of)?)?)\Z"
     rf"|(?:\d[{re.escape(_CLOSING)}]{{0,6}}|\b{_NUMERAL}) "
-    r"(?:to|through|thru|in|per|by|of|out of|point|x|X|:|~)\Z"
+    r"(?:(?:up )?to|through|thru|in|per|by|of|out of|point|x|X|:|~)\Z"
     rf"|\b(?!gross|score)(?:{'|'.join(_SCALES)})s?(?: and)?\Z",
+    re.IGNORECASE,
+)
+# Up from a variable: n to 5. But what is set to 5 is 5.
+_UP_FROM = re.compile(
+    r"(?P<set>\b(?:set|chang|round|rais|reduc|increas|decreas|equat|assign)\w{0,8} [$*_`(]{0,4})?"
+    rf"(?<![\w'’]){_LETTER}[{re.escape(_CLOSING)}]{{0,6}} (?:(?:up )?to|through|thru|per)\Z",
     re.IGNORECASE,
 )
 _LABEL = re.compile(
@@ -128,10 +170,10 @@ _SAID = re.compile(r"[A-Za-z]{2,}")
 
 def goes_on(after: str) -> bool:
     """Whether what follows a number makes another one of it, or a part of an expression."""
-    line = after.partition("\n")[0]
+    line = _WRAPPED.sub(" ", after).partition("\n")[0]
     if line[:1] != "\u20e3" and unicodedata.category(line[:1] or " ").startswith("M"):
         return True  # a line over a digit repeats it; the frame of an emoji says nothing
-    if _GOES_ON.match(line):
+    if _GOES_ON.match(line) or _RESUMED.match(line):
         return True
     if _DIVIDED.match(line):
         unit = _PER.match(line)
@@ -160,22 +202,23 @@ def _is_unit(word: str, gap: str, rest: str) -> bool:
         return word in _GLUED
     if len(word) == 1:
         return bool(_SHORT_WORD.match(rest)) or (word in _LETTERS and "-" not in gap)
-    if word.lower() in _NOT_BEHIND or _VARIABLES.match(rest):
+    if word.lower() in _NOT_BEHIND or _COUNTED.match(rest) or _VARIABLES.match(rest):
         return False
     return _CONTINUED.match(rest) is None
 
 
 def sign_of(before: str, core: str) -> str | None:
     """The sign of the number `core` behind `before`; None where it is part of something else."""
-    line = re.sub(r"([(\[{])[ \u00a0]+", r"\1", before.rpartition("\n")[2])
+    above, _, line = before.rpartition("\n")
+    line = re.sub(r"([(\[{])[ \u00a0]+", r"\1", line)
     match = _SIGN.search(line)
     assert match is not None, "it matches nothing, too"
     sign, rest = match[1] or match[3], line[: match.start()]
     bare = rest.rstrip(_OPEN)
     if match[1] and match[3]:
         return None
-    if not bare:
-        return sign
+    if not bare.strip():
+        return None if _is_open(above.rstrip()) else sign
     if bare[-1] in " \u00a0":
         return _sign_behind(bare.replace("\u00a0", " "), core, sign, between=rest[len(bare) :])
     if bare.endswith(("...", "…")):
@@ -213,7 +256,7 @@ def _sign_behind(before: str, core: str, sign: str, *, between: str) -> str | No
     ):
         return None
     bare = words.rstrip(_CLOSING)
-    if _CALLED.search(bare) or _DONE_WITH.search(bare) or _DONE_WITH.search(words):
+    if _is_done_with(bare) or _DONE_WITH.search(words):
         return None
     if re.search(r"\d:\Z", word) and not _LABEL.search(words):
         return None
@@ -224,9 +267,31 @@ def _sign_behind(before: str, core: str, sign: str, *, between: str) -> str | No
         return None if (not between or between[-1] == "(") and not is_wide(opened[-1]) else sign
     if re.search(r"[0-9]\)?\Z", opened) and "(" in between:
         return None  # a product
-    if re.search(r"[0-9]\Z", opened) and not between:
+    if _NUMBERED.search(opened) and not between:
         return None  # thousands, or two numbers
     return sign
+
+
+def _is_open(above: str) -> bool:
+    """Whether the text up to a line's end takes what follows: `2 *`, `x >`, `minus`, `half of`."""
+    line = above.rpartition("\n")[2].replace("\u00a0", " ")
+    bare = line.rstrip(_CLOSING)
+    return bool(
+        _OPERATOR_AT_END.search(line)
+        or _compares(line)
+        or _operates(line[-1:])
+        or _is_done_with(bare)
+    )
+
+
+def _is_done_with(before: str) -> bool:
+    """Whether words at the end of a text do something with the number that follows."""
+    up_from = _UP_FROM.search(before)
+    return bool(
+        _CALLED.search(before)
+        or _DONE_WITH.search(before)
+        or (up_from is not None and not up_from["set"])
+    )
 
 
 def _opens(before: str) -> bool:

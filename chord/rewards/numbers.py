@@ -20,7 +20,8 @@ beside it           a currency, a unit, `%` (which changes nothing: `50%` is 50)
 =================== ============================================================================
 
 The comma never stands for the decimal point. Digits are those of ASCII and their full-width forms.
-Nothing looks back further than a line: the time is linear in the length of a text.
+Nothing looks further than a line and what the next one begins or the one before ends with; the time
+is linear in the length of a text.
 """
 
 from __future__ import annotations
@@ -67,6 +68,8 @@ _CORE = re.compile(
     rf"(?:(?P<whole>{_DIGITS})(?: ?{_MIXED}| {{1,3}})(?P<part>{_DIGITS})/(?P<of>{_DIGITS})"
     rf"|{_MIXED}?(?P<over>{_VALUE})(?: ?/ ?(?P<under>{_VALUE}))?)\Z"
 )
+# Behind a decimal: digits that are not written. Behind a whole number it is a pause.
+_AND_SO_ON = re.compile(r"[)\]}*_`$ \u00a0]{0,9}(?:\.{2}|[…‥⋯])")
 _WIDEST = 1000  # more characters than any number has
 _LATEX = (
     (
@@ -140,7 +143,7 @@ def _last(text: str) -> Found | None:
     end = len(text) - digit.start()
     core = _CORE.search(text[max(0, end - _WIDEST) : end])
     after = text[end : end + _WIDEST]
-    if core is None or goes_on(after):
+    if core is None or goes_on(after) or ("." in core[0] and _AND_SO_ON.match(after)):
         return None
     start = end - len(core[0])
     before = text[max(0, start - _WIDEST) : start]
