@@ -10,9 +10,12 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from chord.data.batch import Problem
+from chord.rewards import Isolated
 
 
 def same(problem: Problem, response: str) -> float:
@@ -101,6 +104,17 @@ def exactly(response: str) -> Any:
         "array": np.array([0.5]),
         "complex": 1j,
     }[response]
+
+
+@dataclass(kw_only=True)
+class Calculated(Isolated):
+    """Reads the number that a response says, and fails at all else."""
+
+    def harmless(self, problem: Problem) -> Sequence[str]:
+        return (problem.answer,)
+
+    def score(self, problem: Problem, response: str) -> float:
+        return float(int(response) == int(problem.answer))
 
 
 def never(response: str) -> float:

@@ -12,6 +12,7 @@ rg = pytest.importorskip("reasoning_gym", reason="needs the extra `reasoning`")
 
 from chord.data.batch import Problem  # noqa: E402
 from chord.rewards import Grade, Isolated, Math, ReasoningGym  # noqa: E402
+from chord.rewards.base import ScorerError  # noqa: E402
 from chord.rewards.guard import NotArithmeticError, arithmetic  # noqa: E402
 
 
@@ -92,7 +93,13 @@ def test_equal_expressions_are_right(
         ("1001", ["1,001"], ["1001_2"]),
         ("-5", ["−5", "-5", r"\boxed{−5}"], ["5"]),
         ("16", ["4**2", "**16**"], ["4*2"]),
-        ("1/2", ["½"], ["1½"]),
+        ("1/2", ["½", "about ½"], ["1½", "0.5½", "1/½"]),
+        ("3.5", ["3½", "3 ½", "$3½$", "x = 3½", "It is 3½ m", "3 1/2"], ["3", "-3½", "3.5½"]),
+        ("3½", ["3.5", "7/2", "3 1/2"], ["3"]),
+        ("2", ["1/½"], ["3 1/2", "3 5/2"]),
+        (r"\sqrt{2}", ["2^½"], ["½"]),
+        ("x/2", ["½x", "½ x"], ["½"]),
+        ("1,234½", ["1234.5"], ["1234", "234.5"]),
         ("18", [r"#### \$18", r"\boxed{\$18}"], []),
         ("1234", [r"\boxed{1\,234}"], []),
         ("15", ["１５"], ["9" * 5000, "１６", "7" * 1500]),
@@ -106,19 +113,46 @@ def test_what_changes_an_expression_is_not_left_out(
 
 
 def test_an_answer_that_is_no_expression_is_a_failure(math: Math) -> None:
-    (found,) = grade(math, Problem("?", "", 0), "3")
-    assert found.failure is not None
-    assert "is no expression" in found.failure.reason
+    for answer in ("", "0.5½"):
+        (found,) = grade(math, Problem("?", answer, 0), "3")
+        assert found.failure is not None
+        assert "is no expression" in found.failure.reason
 
 
 @pytest.mark.parametrize(
     "response", [r"$10^{10^{10}}$", "10**10**10", "$" + "(" * 3000 + "1" + ")" * 3000 + "$"]
 )
-def test_an_expensive_expression_costs_its_answer_alone(response: str) -> None:
+def test_an_expensive_expression_costs_its_answer_alone(
+    response: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Nor does it count as a scorer that fails at the first answers.
+    monkeypatch.setattr("chord.rewards.isolated.FIRST", 1)
     math = Math(workers=1, timeout=1.0)
     found = grade(math, Problem("?", "3", 0), response, "$3$")
     assert [each.score for each in found] == [0, 1]
     math.close()
+
+
+def test_an_expensive_known_answer_is_a_failure_of_the_scorer(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("chord.rewards.isolated.FIRST", 1)
+    math = Math(workers=1, timeout=1.0)
+    with pytest.raises(ScorerError, match="took longer than 1 s"):
+        grade(math, Problem("?", "$10^{10^{10}}$", 0), "$3$")
+    math.close()
+
+
+@pytest.mark.slow
+def test_a_scorer_of_a_task_is_not_broken_by_an_expensive_expression(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("chord.rewards.isolated.FIRST", 1)
+    gym = ReasoningGym(workers=1, timeout=1.0)
+    (found,) = grade(gym, task("countdown"), "10**10**10")
+    assert found.failure is not None
+    assert found.failure.timed_out
+    gym.close()
 
 
 @pytest.mark.parametrize(

@@ -8,9 +8,11 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from scorers import Calculated
 
 from chord.data.batch import Problem
 from chord.rewards import Function, Grade, Grader, Weighted
@@ -164,6 +166,18 @@ def test_a_scorer_that_has_worked_once_or_may_fail_ends_nothing() -> None:
     told.close()
     with pytest.raises(ValueError, match=r"^reward\.on_failures=skip: must be one of stop, count"):
         Function(function="scorers:never", on_failures="skip")
+
+
+def test_a_response_that_cannot_be_evaluated_ends_nothing_and_known_answers_do() -> None:
+    reward = Calculated(workers=1)
+    unknown = replace(PROBLEM, answer="too much")
+    asked = [unknown] * 40 + [PROBLEM] * 40, ["4"] * 40 + ["too much"] * 40, [1] * 80
+    assert all(grade.failure for grade in reward.graded(*asked))
+    reward.close()
+    reward = Calculated(workers=1)
+    with pytest.raises(ScorerError, match="first 64 answers, at the first one because the scorer"):
+        reward.graded([unknown] * 64, ["4"] * 64, [1] * 64)
+    reward.close()
 
 
 def test_answers_keep_their_order_over_workers_that_die(hostile: Function) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib.util import find_spec
@@ -31,7 +32,17 @@ _PLAIN_SIGNS = str.maketrans(
         **{chr(0xFF10 + digit): str(digit) for digit in range(10)},
     }
 )
-_VULGAR = re.compile(r"(?<![0-9 ])[ ]?[¼½¾⅐-⅞]")
+_VULGAR = re.compile("[¼½¾⅐-⅞↉]")
+_WHOLE = r"(?<![0-9.,}])(?:[0-9]{1,3}(?:,[0-9]{3}){1,30}|[0-9]{1,100})"
+# ½, and what is a whole number and a part: 3½, 3 1/2.
+_PART = re.compile(
+    rf"(?:(?P<whole>{_WHOLE})[ ]?|(?<![0-9])(?<![0-9] ))(?P<vulgar>{_VULGAR.pattern})"
+    rf"|(?<![/^])(?P<of>{_WHOLE}) {{1,3}}"
+    r"(?P<part>[0-9]{1,100}/[1-9][0-9]{0,99})(?![0-9./])"
+)
+# Beside these it needs brackets: 2^½, ½x, ½ x. But 3½ m is a length.
+_BINDS_BEFORE = re.compile(r"[\w)\]}/^÷]\Z")
+_BINDS_BEHIND = re.compile(r"[\w(\[{^\\!]| [b-fijkn-rt-z]\b|\*\*")
 _RAISED = re.compile("[⁰¹²³⁴-⁹]{1,30}")
 _POWER = re.compile(r"(?<=[\w)])\*\*(?=[\w(])")
 _SPACED = re.compile(r"(?<=[0-9])\\[,!](?=[0-9]{3}(?![0-9]))")
@@ -47,6 +58,7 @@ _ADDED = (
     re.compile(r"[<>≤≥≠]|\\(?:neq?|leq?|geq?|lt|gt)(?![a-zA-Z])"),
     re.compile(r"\\[bp]?mod(?![a-zA-Z])|\bmod\b"),
     re.compile(r"[-+*/^][\s$.]*\Z"),
+    _VULGAR,  # behind what is no whole number: 0.5½
 )
 _WORD = 12  # characters of a word before a formula
 _LONE = re.compile(r"\\?[A-Za-z]{1,20}(?:\([^()=]*\))?|\|[A-Za-z]\|")
@@ -74,6 +86,10 @@ class Math(Isolated):
         for text in ("$1$", "it is 1/2."):
             _parse(text)
 
+    def harmless(self, problem: Problem) -> Sequence[str]:
+        """The known answer, and a number: that evaluates a known answer that can be too much."""
+        return problem.answer, "0"
+
     def score(self, problem: Problem, response: str) -> float:
         """1.0 for an equal expression, else 0.0; ValueError where the answer holds none."""
         from math_verify import verify
@@ -98,8 +114,21 @@ _DECIMALS = 12
 def _typeset(text: str) -> str:
     """The text with ASCII digits and minus signs, and with powers and fractions as they read it."""
     text = _SPACED.sub("", text.translate(_PLAIN_SIGNS).replace("\\$", ""))
-    text = _VULGAR.sub(lambda found: normalize("NFKC", found[0]).replace("\u2044", "/"), text)
+    text = _PART.sub(_fraction, text)
     return _POWER.sub("^", _RAISED.sub(lambda found: f"^{{{normalize('NFKC', found[0])}}}", text))
+
+
+def _fraction(found: re.Match[str]) -> str:
+    """`½` or `3 1/2` as one fraction: 1/2, 7/2."""
+    part = found["part"] or normalize("NFKC", found["vulgar"]).replace("\u2044", "/")
+    over, under = map(int, part.split("/"))
+    whole = found["whole"] or found["of"]
+    if whole is not None and over >= under:
+        return found[0]
+    value = f"{int((whole or '0').replace(',', '')) * under + over}/{under}"
+    before, behind = found.string[: found.start()], found.string[found.end() :]
+    bound = _BINDS_BEFORE.search(before[-1:]) or _BINDS_BEHIND.match(behind[:3])
+    return f"{{({value})}}" if bound else value
 
 
 def _piece(response: str) -> str:
@@ -129,7 +158,8 @@ def _differs(piece: str, answer: str) -> bool:
 @lru_cache(maxsize=256)
 def _gold(answer: str) -> Any:
     """The known answer as sympy's expressions; empty where it is none."""
-    return _written(_typeset(known_answer(answer)))
+    text = _typeset(known_answer(answer))
+    return [] if _VULGAR.search(text) else _written(text)
 
 
 def _stated(response: str) -> Any:

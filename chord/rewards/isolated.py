@@ -26,8 +26,8 @@ class Isolated(Reward):
     """What scores one response after the other, in worker processes with a time limit.
 
     A `score` that hangs, raises, ends its process or returns no finite number costs that one answer
-    its reward; one that does so at each of the first 64 answers stops the run. A worker imports the
-    module of the class, and neither torch nor the command.
+    its reward; one that does so at each of the first 64 answers, and at what is `harmless`, stops
+    the run. A worker imports the module of the class, and neither torch nor the command.
     """
 
     timeout: float = 10.0
@@ -48,6 +48,8 @@ class Isolated(Reward):
     _failed: ClassVar[int] = 0
     _first: ClassVar[dict[str, Any] | None] = None
     _works: ClassVar[bool] = False
+    # The known answers of problems at whose harmless responses it has failed.
+    _unscored: ClassVar[frozenset[str]] = frozenset()
 
     def __post_init__(self) -> None:
         if not 0 < self.timeout < float("inf"):
@@ -67,6 +69,14 @@ class Isolated(Reward):
 
         Raises ValueError where that is impossible.
         """
+
+    def harmless(self, problem: Problem) -> Sequence[str]:
+        """Responses that a scorer that works can score, where others can be too much to evaluate.
+
+        One that scores these is not broken, whatever else it fails at. Without any, all failures
+        count as the scorer's own.
+        """
+        return ()
 
     def pool(self) -> Pool:
         """The workers of this process: a fork has its own."""
@@ -120,7 +130,7 @@ class Isolated(Reward):
     def _watch(self, problem: Problem, response: str, grade: Grade) -> None:
         if self._works or self.on_failures == "count":
             return
-        if grade.failure is None:
+        if grade.failure is None or self._scores_harmless(problem):
             self._works = True  # type: ignore[misc]  # of this object alone
             return
         if self._first is None:
@@ -135,6 +145,17 @@ class Isolated(Reward):
         self._failed += 1  # type: ignore[misc]
         if self._failed == FIRST:
             raise ScorerError(FIRST, self._first["reason"], self._first)
+
+    def _scores_harmless(self, problem: Problem) -> bool:
+        """Whether it scores what is harmless, so that another response is itself at fault."""
+        harmless = self.harmless(problem)
+        if not harmless or problem.answer in self._unscored:
+            return False
+        grades = self.pool().run([(problem, response) for response in harmless])
+        if any(grade.failure for grade in grades):
+            self._unscored |= {problem.answer}  # type: ignore[misc]
+            return False
+        return True
 
     def close(self) -> None:
         """End the workers."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib.util import find_spec
@@ -45,6 +45,10 @@ class ReasoningGym(Isolated):
 
         guard_sympy()
         guard_modules("reasoning_gym")
+
+    def harmless(self, problem: Problem) -> Sequence[str]:
+        """The known answer."""
+        return (problem.answer,)
 
     def prepare(self, problem: Problem) -> None:
         """Raise ValueError where problems are of no task."""
