@@ -1,0 +1,69 @@
+"""Configuration files and run directories from elsewhere, as tests make them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import compose_config
+from hydra import compose
+from hydra.errors import HydraException
+from omegaconf import DictConfig
+from omegaconf.errors import OmegaConfBaseException
+
+from chord.cli import one_line
+from chord.config import ConfigError, reading_conf
+from chord.run import RunDirectory
+
+SECRET = "CHORD_TEST_SECRET"
+
+NAMED = "reward.function=chord_test_stranger:score"
+
+
+def written(directory: Path, name: str, text: str) -> Path:
+    """A file NAME.yaml below a directory of configuration files."""
+    file = directory / f"{name}.yaml"
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(text)
+    return file
+
+
+def composed(directory: Path, *overrides: str) -> DictConfig:
+    """What a command composes with that directory beside chord's own."""
+    with reading_conf():
+        return compose(
+            "train",
+            [f"hydra.searchpath=[file://{directory}]", *overrides],
+            return_hydra_config=True,
+        )
+
+
+def refused(directory: Path, *overrides: str) -> str:
+    with pytest.raises((ConfigError, HydraException, OmegaConfBaseException)) as raised:
+        composed(directory, *overrides)
+    return one_line(raised.value)
+
+
+def run_in(path: Path, *overrides: str) -> Path:
+    """A run directory as a command leaves it, without the training."""
+    cfg = compose_config(*overrides)
+    RunDirectory(path, cfg, "run").write()
+    return path
+
+
+@pytest.fixture
+def stranger(tmp_path: Path) -> Path:
+    """A run directory that names code, and came here some other way than from this user's chord."""
+    made = run_in(tmp_path / "made", "reward=function", NAMED)
+    return made.rename(tmp_path / "stranger")
+
+
+def said_in(run: Path, change: Callable[[dict[str, Any]], object]) -> Path:
+    """A run whose run.json says something else than chord wrote."""
+    facts = json.loads((run / "run.json").read_text())
+    change(facts)
+    (run / "run.json").write_text(json.dumps(facts))
+    return run
