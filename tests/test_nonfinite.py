@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -15,13 +16,17 @@ from steps import module_of, on_two_ranks
 
 from chord.branches import Plan
 from chord.config import ConfigError, TrainConfig, parse
+from chord.directory.whole import UnwrittenError
 from chord.gradients import ExpertRows, RolloutRows
+from chord.gradients.terms import KlToOther
+from chord.losses.distillation import TeacherTokens
 from chord.module import ChordModule
 from chord.recorder import read_rows
 from chord.replay.cause import bad_state, find_cause
 from chord.replay.command import main as replay
 from chord.replay.step import FILE, load_step, of_plan, save_step
 from chord.run import RunDirectory
+from chord.stepping import DivergedError
 from chord.train import train
 from chord.weightings import Phi, TokenStats, WeightInputs
 from chord.weightings.base import WeightError
@@ -109,6 +114,16 @@ def test_what_a_row_brings_is_named_with_its_row(small_config: Config) -> None:
     old[1, rows.tokens.mask[1].nonzero()[2, 0]] = math.nan
     said = cause(module, plan, old_logprobs=old)
     assert said == "RL branch, row 1: the log-probability before the first update of token 2 is nan"
+    # Where no token of an answer is, there may be anything.
+    old = torch.full(rows.tokens.mask.shape, math.nan).masked_fill(rows.tokens.mask, 0.0)
+    assert cause(module, plan, old_logprobs=old).startswith("the gradient of each row is finite")
+    step = of_plan(0, plan)
+    assert step.sft is not None
+    kept = torch.zeros(*step.sft.tokens.mask.shape, 2)
+    kept[1, 0, 0] = math.nan
+    step.sft = replace(step.sft, teacher=TeacherTokens(kept))
+    said, _ = find_cause(module.models, module.config, step)
+    assert said == "SFT branch, row 1: the cached teacher's log-probabilities are not finite"
 
 
 def test_a_loss_that_overflows_is_named_with_its_row(small_config: Config) -> None:
@@ -117,6 +132,28 @@ def test_a_loss_that_overflows_is_named_with_its_row(small_config: Config) -> No
     advantages = torch.tensor([1.0, -1.0, 1.0, 3e38])
     said = cause(module, plan, advantages=advantages)
     assert said.startswith("RL branch, row 3: the loss is ")
+
+
+def test_rows_that_do_not_count_leave_the_others_their_numbers(small_config: Config) -> None:
+    module, plan = planned(small_config("objective=reinforce", "objective.overlong=mask"))
+    advantages = torch.tensor([1.0, -1.0, 3e38, -1.0])
+    finished = torch.tensor([True, False, True, True])
+    said = cause(module, plan, advantages=advantages, finished=finished)
+    assert said.startswith("RL branch, row 2: the loss is "), said
+
+
+def test_a_kl_that_is_not_finite_is_named_before_the_loss(
+    small_config: Config, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    module, plan = planned(small_config("objective.kl.coef=.1"))
+    monkeypatch.setattr(KlToOther, "__call__", lambda _, logits, *others: logits[:, 0] + math.inf)
+    assert cause(module, plan) == "RL branch, row 0: the KL of token 0 is inf"
+
+
+def test_a_branch_that_the_step_leaves_out_is_not_kept(small_config: Config) -> None:
+    _, plan = planned(small_config())
+    assert of_plan(0, plan).rl is not None
+    assert of_plan(0, replace(plan, shares=plan.shares._replace(rl=0.0))).rl is None
 
 
 def test_a_gradient_that_is_not_finite_where_the_loss_is(
@@ -174,6 +211,38 @@ def test_a_step_is_kept_and_read_back_as_it_was(small_config: Config, tmp_path: 
     assert found.rl.expert.dtype == torch.bool
 
 
+def test_of_a_step_the_trained_weights_are_kept_and_the_rate(
+    small_config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    module, plan = planned(small_config())
+    assert plan.rollouts is not None
+    plan.rollouts.rows.advantages[2] = math.nan
+    frozen, trained = list(dict(module.policy.named_parameters()).items())[:2]
+    frozen[1].requires_grad_(False)
+    module.guard.run_dir = tmp_path
+    (optimizer,) = module.configure_optimizers()
+    optimizer.state[trained[1]]["exp_avg"] = torch.tensor([math.nan])
+    call = (module.models, plan, 0, "", optimizer)
+    with pytest.raises(DivergedError) as raised:
+        module.guard(*call)
+    assert (
+        f"RL branch, row 2: the advantage is nan; so is the optimizer's exp_avg of {trained[0]}; "
+        "take it again"
+    ) in str(raised.value)
+    step, weights = load_step(tmp_path)
+    assert step.facts["lr"] == optimizer.param_groups[0]["lr"]
+    assert trained[0] in weights
+    assert frozen[0] not in weights
+    (tmp_path / FILE).unlink()
+
+    def full(*_: object) -> None:
+        raise UnwrittenError(str(tmp_path / FILE), "No space left on device")
+
+    monkeypatch.setattr("chord.replay.guard.save_step", full)
+    with pytest.raises(DivergedError, match=r"the step could not be kept \(No space left on devic"):
+        module.guard(*call)
+
+
 def test_a_run_without_such_a_step_says_so(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -199,8 +268,8 @@ def go(models: Path, path: Path, *overrides: str, resume: bool = False) -> Any:
     return train(parse(composed, TrainConfig), run)
 
 
-def bad_steps(patch: pytest.MonkeyPatch, *bad: int) -> None:
-    """Advantages of these steps are infinite in their second row."""
+def bad_steps(patch: pytest.MonkeyPatch, *bad: int, value: float = math.inf) -> None:
+    """Advantages of these steps are infinite, or too large, in their second row."""
     collect = ChordModule.plan
 
     def plan(self: ChordModule, step: int) -> Plan:
@@ -208,7 +277,7 @@ def bad_steps(patch: pytest.MonkeyPatch, *bad: int) -> None:
         if step not in bad or found.rollouts is None:
             return found
         advantages = found.rollouts.rows.advantages.clone()
-        advantages[1] = math.inf
+        advantages[1] = value
         rows = replace(found.rollouts.rows, advantages=advantages)
         return replace(found, rollouts=replace(found.rollouts, rows=rows))
 
@@ -244,6 +313,33 @@ def test_a_run_stops_names_the_row_and_can_be_replayed(
         "then: RL branch, row 1: the advantage is inf",
         "now:  RL branch, row 1: the advantage is inf",
     ]
+
+
+def test_a_replay_shows_the_rows_that_are_wrong_or_all(
+    small_models: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    bad_steps(monkeypatch, 0, value=3e38)
+    with pytest.raises(ConfigError, match="RL branch, row 1: the loss is"):
+        go(small_models, tmp_path / "run", "objective=reinforce", *RUN)
+    monkeypatch.setenv("COLUMNS", "200")
+    for words, branches in (([], ["RL"]), (["--all"], ["SFT"] * 3 + ["RL"] * 4)):
+        capsys.readouterr()
+        replay([str(tmp_path / "run"), *words])
+        out = capsys.readouterr().out
+        assert re.match(r"step 0, learning rate \d", out)
+        assert "\n1 of 7 rows are not finite\n" in out
+        rows = [line.split() for line in out.splitlines() if re.match(r" +(SFT|RL) ", line)]
+        assert [row[0] for row in rows] == branches
+        assert [row[1] for row in rows if "loss" in row] == ["1"]
+    # The weights are those that were kept.
+    step, weights = load_step(tmp_path / "run")
+    weights["embedding.weight"][0, 0] = math.nan
+    save_step(tmp_path / "run", step, weights)
+    replay([str(tmp_path / "run")])
+    assert "\nnow:  the policy's weight embedding.weight (1 of " in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("more", [(), ("optimizer@sft_optimizer=adamw",)])
