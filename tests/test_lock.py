@@ -17,7 +17,7 @@ import pytest
 from holding import US, elsewhere, kill, let_go
 
 from chord.config import ConfigError
-from chord.directory.lock import LOCK, OWNER, claim, claim_new, held
+from chord.directory.lock import LOCK, OWNER, claim, claim_new, held, writer
 
 __all__ = ["let_go"]
 
@@ -33,8 +33,11 @@ def test_a_second_writer_is_told_who_the_first_is(tmp_path: Path) -> None:
         # The refused one has not undone the lock by closing its file.
         with pytest.raises(ConfigError), held(tmp_path / "run", "resume"):
             pass
+    # Nothing has come of a directory that was made for it.
+    assert not (tmp_path / "run").exists()
     with held(tmp_path / "run", "resume"):
-        pass
+        (tmp_path / "run" / "x").touch()
+    assert (tmp_path / "run" / LOCK).exists()
 
 
 def test_what_is_claimed_is_taken_over_once(tmp_path: Path) -> None:
@@ -118,6 +121,7 @@ def test_without_locks_a_file_stands_for_its_owner(
     gone.wait()
     facts = {"pid": gone.pid, "host": socket.gethostname(), "since": "2026-01-31 12:00:00"}
     (tmp_path / OWNER).write_text(json.dumps(facts))
+    assert writer(tmp_path) is None
     with held(tmp_path, "x"):
         pass
     # Of another machine's nothing is known.

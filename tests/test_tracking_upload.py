@@ -48,6 +48,7 @@ def sent(offset: int, count: int) -> dict[str, Any]:
 
 
 OK = {"msg": "filestream: request sent", "status": "200 OK"}
+ERROR = {"msg": "filestream: request sent", "status": "500 Internal Server Error"}
 REFUSED = "failed to upload: 403 Forbidden"
 FATAL = {"msg": f"filestream: fatal error: filestream: {REFUSED}"}
 NO_ROWS = {"msg": "filestream: sending request", "events_lines": 1}
@@ -60,6 +61,8 @@ NO_ROWS = {"msg": "filestream: sending request", "events_lines": 1}
         ((sent(0, 10), OK, sent(10, 5), OK), Upload(15)),
         # The second was refused: 10 are there.
         ((sent(0, 10), OK, sent(10, 5), FATAL), Upload(10, REFUSED)),
+        ((sent(0, 10), OK, sent(10, 5), ERROR, FATAL), Upload(10, REFUSED)),
+        ((sent(0, 10), ERROR, sent(10, 5), FATAL), Upload(0, REFUSED)),
         # A run that goes on after 40 rows, with 7 more, which came or did not.
         ((sent(40, 7), OK), Upload(47)),
         ((sent(40, 7), FATAL), Upload(40, REFUSED)),
@@ -67,6 +70,7 @@ NO_ROWS = {"msg": "filestream: sending request", "events_lines": 1}
         ((sent(0, 5), sent(0, 5), sent(0, 5), OK), Upload(5)),
         # A request without rows is no upload of rows; half a line is none at all.
         ((NO_ROWS, OK, '{"msg": "fil'), Upload(None)),
+        ((sent(0, 10), '{"msg": "fil', OK), Upload(10)),
         # An empty log, or one of another make, does not tell.
         (({"msg": "main: starting"}, "text"), None),
     ],

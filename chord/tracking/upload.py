@@ -42,7 +42,7 @@ def read_upload(log: Path) -> Upload | None:
                 reached = offset if reached is None else reached
                 pending = offset + lines
         elif said == _ANSWERED and str(entry.get("status", "")).startswith("200"):
-            reached = reached if reached is None else max(reached, pending)
+            reached = None if reached is None else pending
         elif said.startswith("filestream:") and _FATAL in said:
             error = said.partition("fatal error: ")[2].removeprefix("filestream: ")
     if not told:
