@@ -24,10 +24,12 @@ from test_sweep import contents
 from chord.checkpoint import CHECKPOINT, read_checkpoint
 from chord.directory.whole import (
     UnwrittenError,
+    gone,
     remove_partials,
     whole_directory,
     whole_file,
     write_atomically,
+    write_in_place,
 )
 from chord.recorder import Recorder, read_rows
 
@@ -101,6 +103,63 @@ def test_a_directory_is_replaced_as_a_whole(tmp_path: Path) -> None:
     with largest_file(10), pytest.raises(UnwrittenError), whole_directory(place) as partial:
         (partial / "third").write_bytes(bytes(100))
     assert [path.name for path in tmp_path.rglob("*")] == ["model", "second"]
+
+
+def test_a_directory_that_can_not_take_its_place_leaves_the_former_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = tmp_path / "model"
+    with whole_directory(place) as partial:
+        (partial / "first").touch()
+    rename = Path.rename
+
+    def full(self: Path, target: Path) -> Path:
+        if (self / "second").exists():
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return rename(self, target)
+
+    monkeypatch.setattr(Path, "rename", full)
+    with (
+        pytest.raises(UnwrittenError, match="the former file is kept"),
+        whole_directory(place) as partial,
+    ):
+        (partial / "second").touch()
+    assert [path.name for path in tmp_path.rglob("*")] == ["model", "first"]
+
+
+def test_what_is_written_is_on_the_disk_before_it_takes_its_place(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done: list[int | str] = []
+    replace, fsync = os.replace, os.fsync
+
+    def replaced(source: Path, target: Path) -> None:
+        done.extend([source.stat().st_ino, "replaced"])
+        replace(source, target)
+
+    def synced(handle: int) -> None:
+        done.extend([os.fstat(handle).st_ino, "synced"])
+        fsync(handle)
+
+    monkeypatch.setattr(os, "replace", replaced)
+    monkeypatch.setattr(os, "fsync", synced)
+    write_atomically(tmp_path / "x", b"1")
+    inode = (tmp_path / "x").stat().st_ino
+    assert done == [inode, "synced", inode, "replaced"]
+
+
+def test_of_a_file_that_is_written_over_nothing_is_left(tmp_path: Path) -> None:
+    (tmp_path / "x").write_bytes(b"longer")
+    write_in_place(tmp_path / "x", b"short")
+    assert (tmp_path / "x").read_bytes() == b"short"
+
+
+def test_a_process_of_another_user_is_not_gone(monkeypatch: pytest.MonkeyPatch) -> None:
+    def denied(pid: int, number: int) -> None:
+        raise PermissionError
+
+    monkeypatch.setattr(os, "kill", denied)
+    assert not gone(1)
 
 
 def test_what_dead_processes_left_goes_with_the_next_write(tmp_path: Path) -> None:

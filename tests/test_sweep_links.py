@@ -89,7 +89,8 @@ def test_a_job_that_becomes_a_link_is_not_written_through(
 
 
 @pytest.mark.parametrize(
-    "name", ["multirun.yaml", "sweep.json", "study.db", "wandb", ".submitit", "comparison"]
+    "name",
+    ["multirun.yaml", "sweep.json", "study.db", "wandb", ".submitit", "comparison", ".hydra/1"],
 )
 def test_a_link_in_a_sweep_is_refused_unless_it_is_a_job(tmp_path: Path, name: str) -> None:
     write_run(tmp_path / "victim", status={"status": "finished", "fingerprint": "f1"})
@@ -99,6 +100,7 @@ def test_a_link_in_a_sweep_is_refused_unless_it_is_a_job(tmp_path: Path, name: s
     refuse_linked(sweep, "resume_sweep")
     refuse_linked_jobs(sweep, [point(0), point(1)], "resume_sweep")
     leads = tmp_path / ("victim" if name in ("wandb", ".submitit") else "file")
+    (sweep / name).parent.mkdir(exist_ok=True)
     (sweep / name).symlink_to(leads)
     with pytest.raises(ConfigError, match=rf"^resume_sweep=.*: {name} in it is a symbolic link"):
         refuse_linked(sweep, "resume_sweep")

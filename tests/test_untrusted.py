@@ -234,6 +234,7 @@ def test_json_has_limits_in_depth_and_keeps_whole_numbers() -> None:
     # More brackets than levels: 0 in a text, 1 beside each other.
     assert parse_json(b'["' + b"[" * 200 + b'"]') == ["[" * 200]
     assert parse_json(b"[" + b"[]," * 200 + b"1]") == [[]] * 200 + [1]
+    assert depth(parse_json(b"[[]," + b"[" * (DEPTH - 1) + b"]" * DEPTH)) == DEPTH
     assert parse_json(b"12345678901234567890123") == 12345678901234567890123
     assert depth({"a": [1, {"b": 2}]}) == 3
     with pytest.raises(ValueError, match=r"infinity"):
@@ -255,8 +256,12 @@ def test_limits_hold_at_their_ends(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["metrics.jsonl", "config.yaml", "run.json.tmp", "checkpoints/last.partial", ".hydra"]
-)
+    "name",
+    [
+        "metrics.jsonl", "config.yaml", "run.json.tmp", "checkpoints/last.partial", ".hydra",
+        ".hydra/config.yaml",
+    ],
+)  # fmt: skip
 @pytest.mark.parametrize("dangling", [False, True])
 def test_nothing_is_written_through_a_link_in_a_run(
     tmp_path: Path, name: str, dangling: bool
@@ -267,6 +272,7 @@ def test_nothing_is_written_through_a_link_in_a_run(
     path = write_run(tmp_path / "run")
     refuse_directories([f"resume={path}"])
     (path / "checkpoints").mkdir()
+    (path / name).parent.mkdir(exist_ok=True)
     if (path / name).is_dir():
         (path / name).rename(tmp_path / "moved")
     (path / name).unlink(missing_ok=True)

@@ -66,7 +66,8 @@ def whole_file(path: Path) -> Iterator[Path]:
 def whole_directory(directory: Path) -> Iterator[Path]:
     """A directory to write into, which takes the place of `directory` when the block has ended.
 
-    Nothing is left of it where the block fails. Raises as `whole_file` does.
+    Where that fails nothing is left of it, and what was in its place is there still. Raises as
+    `whole_file` does.
     """
     directory.parent.mkdir(parents=True, exist_ok=True)
     partial = _beside(directory)
@@ -78,6 +79,10 @@ def whole_directory(directory: Path) -> Iterator[Path]:
             if directory.exists():
                 directory.rename(former)
             partial.rename(directory)
+    except BaseException:
+        with suppress(OSError):  # it is still in its place
+            former.rename(directory)
+        raise
     finally:
         for path in (partial, former):
             shutil.rmtree(path, ignore_errors=True)
