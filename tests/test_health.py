@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from sweeps import Command, command, interrupt_at
 from chord.compare.settings import flat_settings
 from chord.config import ConfigError, TrainConfig, parse
 from chord.health import CHECKS, Health
-from chord.identity.settings import telling
+from chord.identity.settings import NO_NUMBER, telling
 from chord.sweep.status import fingerprint
 
 __all__ = ["command"]
@@ -72,6 +73,15 @@ def test_an_entropy_that_has_collapsed_is_told() -> None:
     assert told([{"rollout/entropy": 3.0}] * 20 + [{"rollout/entropy": 0.05}] * 60) == []
 
 
+def test_one_step_is_not_where_the_entropy_began() -> None:
+    (line,) = told([{"rollout/entropy": 5.0}] + [{}] * 19 + [{"rollout/entropy": 0.004}] * 25)
+    assert "from 0.44:" in line
+
+
+def test_rewards_that_differ_between_steps_alone_are_no_sign() -> None:
+    assert told([{**SAME, "rollout/reward": float(step % 2)} for step in range(100)]) == []
+
+
 def test_steps_without_rollouts_and_numbers_that_are_missing_do_not_count() -> None:
     absent = dict.fromkeys(HEALTHY)
     assert told([NO_SIGNAL] * 19 + [absent] * 40) == []
@@ -124,6 +134,14 @@ def test_what_changes_no_number_makes_no_other_run(small_models: Path) -> None:
     silent = small_composed(small_models, "trainer.warn_off=[reward]", "trainer.skip_limit=3")
     skips = small_composed(small_models, "trainer.on_nonfinite=skip")
     assert fingerprint(silent) == fingerprint(plain) != fingerprint(skips)
+    # Neither what a command does with its run, nor where it is recorded, nor what it is judged by.
+    words = ["tracking=off", "tracking.notes=x", "resume=x", "allow_changed=[x]", "resume_sweep=x"]
+    words += ["skip_finished=true", "sweep_metric=x", "trust=true"]
+    for word in words:
+        assert fingerprint(small_composed(small_models, "tracking=wandb", word)) == fingerprint(
+            plain
+        )
+    assert {re.split(r"[.=]", word)[0] for word in words} == set(NO_NUMBER)
     settings = [
         flat_settings(OmegaConf.to_container(cfg, resolve=True), {})  # type: ignore[arg-type]
         for cfg in (plain, silent, skips)

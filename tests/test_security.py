@@ -109,24 +109,25 @@ def test_a_study_from_elsewhere_has_no_say_beyond_the_search() -> None:
         assert not may_choose(name, value, space, conditional)
 
 
+@pytest.mark.parametrize("folder", ["wandb", ".wandb"])
 def test_the_current_directory_does_not_say_where_the_key_goes(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, no_account: Path
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, no_account: Path, folder: str
 ) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("WANDB_API_KEY", "x" * 40)
-    settings = tmp_path / "wandb" / "settings"
+    settings = tmp_path / folder / "settings"
     settings.parent.mkdir()
     for name, value in (("base_url", "http://there.example"), ("https_proxy", "http://there")):
         settings.write_text(f"[default]\n{name} = {value}\n")
-        with pytest.raises(ValueError, match=rf"^{name}={value}: wandb/settings of the current"):
+        with pytest.raises(ValueError, match=rf"^{name}={value}: {folder}/settings of the cur"):
             unreachable()
     # What `wandb init` writes, and a server that the user has named elsewhere.
-    settings.write_text("[default]\nentity = a\nproject = b\nbase_url = https://api.wandb.ai\n")
+    settings.write_text("[default]\nentity = a\nproject = b\nbase_url = https://api.wandb.ai/\n")
     refuse_settings_here()
     settings.write_text("[default]\nbase_url = http://mine.example\n")
     own = no_account / ".config" / "wandb" / "settings"
     own.parent.mkdir(parents=True)
-    own.write_text("[default]\nbase_url = http://mine.example\n")
+    own.write_text("[default]\nbase_url = http://mine.example/\n")
     refuse_settings_here()
     own.unlink()
     monkeypatch.setenv("WANDB_BASE_URL", "http://mine.example")

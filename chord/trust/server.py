@@ -22,7 +22,8 @@ def refuse_settings_here() -> None:
 
     A `base_url` is let through that is W&B's own, or that the user's own file or environment has.
     """
-    own = {_read(_own_file()).get("base_url"), *PUBLIC}
+    known = (_read(_own_file()).get("base_url"), *PUBLIC)
+    own = {url.rstrip("/") for url in known if url}
     given = "WANDB_BASE_URL" in os.environ  # goes before any file
     for folder in ("wandb", ".wandb"):
         file = Path(folder, "settings")
