@@ -9,6 +9,8 @@ from chord.data.base import SPLITS, Data, DataConfig
 from chord.evaluation import Evaluation
 from chord.launch import first
 from chord.models.base import NoTeacher
+from chord.models.hf.config import HFModel, HFTeacher
+from chord.models.hf.source import find
 from chord.targets import ReverseKl
 
 
@@ -26,13 +28,71 @@ def check_training(config: TrainConfig) -> None:
     """Refuse what can be asked, but not trained, or not on this machine; raises ValueError."""
     config.trainer.check_machine()
     config.model.check_trained()
-    biased = stale_samples(config)
-    if biased is not None and config.resume is None:
-        raise ValueError(biased)
-    if biased is not None and first():
+    objection = refused_at_first(config)
+    if objection is not None and config.resume is None:
+        raise ValueError(objection)
+    if objection is not None and first():
         # A run that was begun when this was not refused may end as it began.
-        warnings.warn(biased, stacklevel=2)
+        warnings.warn(objection, stacklevel=2)
     config.tracking.check_environment()
+
+
+def refused_at_first(config: TrainConfig) -> str | None:
+    """What is refused of a new run, in a sentence, and said of one that goes on; None: nothing."""
+    return stale_samples(config) or without_effect(config)
+
+
+def without_effect(config: TrainConfig) -> str | None:
+    """A setting that nothing reads and that has another value than its default; None: none."""
+    for setting, instead in unread(config).items():
+        group, _, name = setting.partition(".")
+        options = getattr(config, group)
+        value, default = getattr(options, name), type(options).__dataclass_fields__[name].default
+        if value != default:
+            return f"{setting}={value}: {instead}"
+    return None
+
+
+def unread(config: TrainConfig) -> dict[str, str]:
+    """Settings that nothing reads because of what is chosen, with what to do.
+
+    Not those that wait for a number above 0, for a branch that runs or for a model that is asked:
+    sweeps and presets go through these, and docs/refusals.md says what they wait for.
+    """
+    rollout = config.rollout
+    found = {
+        "off_policy.apply_to": "must be sft; the policy's own tokens are scaled by "
+        "weighting.apply_to=both alone"
+    }
+    lengths = ("rollout.prefix_initial", "rollout.prefix_final", "rollout.prefix_until")
+    losses = ("rollout.prefix_loss", "rollout.prefix_coef")
+    if rollout.prefix == "none":
+        instead = (
+            "no answer has a prefix with rollout.prefix=none; use rollout.prefix=binomial, uniform "
+            "or staged, or rollout=native"
+        )
+        found |= dict.fromkeys((*losses, *lengths, "rollout.prefix_samples"), instead)
+    elif rollout.prefix != "uniform":
+        found["rollout.prefix_samples"] = f"needs rollout.prefix=uniform, not {rollout.prefix}"
+    if rollout.prefix == "staged":
+        instead = (
+            "rollout.prefix=staged has shares of its own; use rollout.prefix=binomial or uniform, "
+            "or rollout=trapo"
+        )
+        found |= dict.fromkeys(lengths, instead)
+    if rollout.engine == "native" and not rollout.correct_native:
+        instead = "needs rollout.correct_native=true with rollout.engine=native"
+        found["rollout.correction_threshold"] = found["rollout.correction_cap"] = instead
+    if config.trainer.on_nonfinite == "stop":
+        found["trainer.skip_limit"] = "needs trainer.on_nonfinite=skip, not stop"
+    models: tuple[tuple[str, object], ...] = (("model", config.model), ("teacher", config.teacher))
+    for group, model in models:
+        if isinstance(model, HFModel | HFTeacher) and not find(group, model.path).on_hub:
+            found[f"{group}.revision"] = (
+                f"{group}.path={model.path} is on this machine and has none; use "
+                f"{group}.revision=null"
+            )
+    return found
 
 
 def check_amounts(evaluation: Evaluation, data: DataConfig) -> None:

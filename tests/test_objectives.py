@@ -209,12 +209,12 @@ def test_objectives_give_no_gradient_to_constants(objective):
         ),
         (lambda: Kl(where="in"), "objective.kl.where=in: must be one of loss, reward"),
         (
-            lambda: Kl(estimator="k1", where="loss"),
+            lambda: Kl(coef=0.1, estimator="k1", where="loss"),
             "objective.kl.estimator=k1: its gradient as a loss is zero; "
             "use k2 or exact, or objective.kl.where=reward",
         ),
         (
-            lambda: Kl(direction="to_policy", estimator="k3"),
+            lambda: Kl(coef=0.1, direction="to_policy", estimator="k3"),
             "objective.kl.direction=to_policy: needs objective.kl.estimator=exact, not k3",
         ),
     ],
@@ -223,3 +223,9 @@ def test_a_wrong_setting_is_named_with_what_is_allowed(build, message):
     with pytest.raises(ValueError) as error:  # noqa: PT011  (the whole message is compared)
         build()
     assert str(error.value) == message
+
+
+def test_a_kl_that_is_off_is_measured_in_no_wrong_way():
+    # As in a sweep over objective.kl.coef=0,.1 and the estimators.
+    Kl(coef=0.0, estimator="k1", where="loss")
+    Kl(coef=0.0, estimator="k3", direction="to_policy")

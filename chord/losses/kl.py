@@ -30,7 +30,8 @@ class Kl:
     vocabulary. `direction`: `from_policy` is KL(pi || other), `to_policy` is KL(other || pi) and
     needs `exact`. `where`: added to the token losses, or subtracted from the answer's reward.
 
-    Raises ValueError naming the setting. The unified objective's intended term is
+    Raises ValueError naming the setting; for what goes together only where `coef` is above 0. The
+    unified objective's intended term is
     `Kl(coef=0.1, to="teacher", estimator="exact", direction="to_policy", where="loss")`.
     """
 
@@ -47,6 +48,8 @@ class Kl:
         _check_choice("estimator", self.estimator, ESTIMATORS)
         _check_choice("direction", self.direction, DIRECTIONS)
         _check_choice("where", self.where, PLACES)
+        if self.coef == 0:
+            return  # a sweep may go through 0, and what is not measured can't be measured wrongly
         if self.estimator == "k1" and self.where == "loss":
             raise ValueError(
                 "objective.kl.estimator=k1: its gradient as a loss is zero; "

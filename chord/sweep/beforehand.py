@@ -14,7 +14,7 @@ from chord.checks import (
     imitates_experts,
     overlap_report,
     reads_teacher,
-    stale_samples,
+    refused_at_first,
 )
 from chord.config import ConfigError, TrainConfig
 from chord.sweep.launchers import LOCAL
@@ -56,7 +56,7 @@ def _looked_at(config: TrainConfig) -> str:
             (config.trainer.accelerator, config.trainer.devices),
             (config.model, config.data, config.evaluation, config.rollout.max_new_tokens),
             (reads_teacher(config) and config.teacher, imitates_experts(config)),
-            (config.target.cache_path, stale_samples(config)),
+            (config.target.cache_path, refused_at_first(config)),
         ]
     )
 

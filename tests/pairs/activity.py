@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from pairs.factors import Row
-from pairs.refusals import has_rl, inside, option, penalised
+from pairs.refusals import PREFIXED, has_rl, inside, option, penalised
 
 
 @dataclass(frozen=True)
@@ -19,7 +19,7 @@ class Active:
 
 def learns_from_experts(schedule: str, mix: str, rollout: str, members: str, loss: str) -> bool:
     """Whether the expert's tokens inside groups have a loss."""
-    lossless = rollout in ("uft", "prefix_rft", "trapo") and loss == "none"
+    lossless = rollout in PREFIXED and loss == "none"
     return has_rl(schedule, mix) and inside(rollout, members) and not lossless
 
 
@@ -44,9 +44,7 @@ ACTIVE: dict[str, Active] = {
     **dict.fromkeys(("kl_estimator", "kl_direction", "kl_where"), WITH_KL),
     "prefix_loss": Active(
         ("schedule", "mix", "rollout"),
-        lambda schedule, mix, rollout: (
-            has_rl(schedule, mix) and rollout in ("uft", "prefix_rft", "trapo")
-        ),
+        lambda schedule, mix, rollout: has_rl(schedule, mix) and rollout in PREFIXED,
     ),
     "correction": Active(
         ("schedule", "mix", "engine"),

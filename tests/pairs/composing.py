@@ -21,12 +21,12 @@ BASE = (
     "rollout.problems=3",
     "rollout.group_size=4",
     "rollout.max_new_tokens=5",
-    "rollout.prefix_until=3",
     "optimizer.lr=.03",
     "optimizer.warmup=1",
     "optimizer.clip_norm=.2",
     "optimizer.weight_decay=.01",
 )
+OVER_THREE_STEPS = ("rollout.prefix_until=3",)
 SECOND = ("sft_optimizer.lr=.02", "sft_optimizer.warmup=0", "sft_optimizer.clip_norm=.1")
 
 
@@ -34,6 +34,7 @@ def overrides(row: Row, models: Path, *, seed: int = 0) -> list[str]:
     """What a user would type, options before settings."""
     typed = [word for name, level in row.items() for word in FACTORS[name][level]]
     typed += SECOND if row["sft_optimizer"] != "none" else ()
+    typed += OVER_THREE_STEPS if row["rollout"] in ("uft", "prefix_rft") else ()
     paths = [f"model.path={models}/base.safetensors"]
     if row["teacher"] != "none":
         paths.append(f"teacher.path={models}/teacher.safetensors")

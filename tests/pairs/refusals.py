@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pairs.factors import Row
 
 NO_RATIO = ("reinforce", "rloo", "unified")
+PREFIXED = ("uft", "prefix_rft", "trapo")
 
 
 @dataclass(frozen=True)
@@ -38,11 +39,13 @@ def penalised(objective: str, kl: str) -> str | None:
     return None if kl == "off" else kl
 
 
-def k1(objective: str, kl_estimator: str, kl_where: str) -> bool:
-    return kl_estimator == "k1" and kl_where != "reward"
+def k1(objective: str, kl: str, kl_estimator: str, kl_where: str) -> bool:
+    return penalised(objective, kl) is not None and kl_estimator == "k1" and kl_where != "reward"
 
 
-def sampled_backwards(objective: str, kl_estimator: str, kl_direction: str) -> bool:
+def sampled_backwards(objective: str, kl: str, kl_estimator: str, kl_direction: str) -> bool:
+    if penalised(objective, kl) is None:
+        return False
     unified = objective == "unified"
     exact = kl_estimator == "exact" or (kl_estimator == "own" and unified)
     return (kl_direction == "to_policy" or (kl_direction == "own" and unified)) and not exact
@@ -65,10 +68,15 @@ def reads_teacher(weighting: str) -> bool:
 
 
 REFUSALS = [
-    Refusal("k1", ("objective", "kl_estimator", "kl_where"), k1, r"objective\.kl\.estimator=k1: "),
+    Refusal(
+        "k1",
+        ("objective", "kl", "kl_estimator", "kl_where"),
+        k1,
+        r"objective\.kl\.estimator=k1: ",
+    ),
     Refusal(
         "to_policy",
-        ("objective", "kl_estimator", "kl_direction"),
+        ("objective", "kl", "kl_estimator", "kl_direction"),
         sampled_backwards,
         r"objective\.kl\.direction=to_policy: ",
     ),
@@ -157,8 +165,22 @@ REFUSALS = [
     Refusal(
         "prefix and members",
         ("rollout", "members"),
-        lambda rollout, members: members != "own" and rollout in ("uft", "prefix_rft", "trapo"),
+        lambda rollout, members: members != "own" and rollout in PREFIXED,
         r"rollout\.prefix=\w+: must be none with rollout\.expert_in_group",
+    ),
+    Refusal(
+        "loss of no prefix",
+        ("rollout", "prefix_loss"),
+        lambda rollout, prefix_loss: (
+            prefix_loss in ("nll", "advantage") and rollout not in PREFIXED
+        ),
+        r"rollout\.prefix_loss=\w+: no answer has a prefix",
+    ),
+    Refusal(
+        "correction of the policy's own samples",
+        ("engine", "correction"),
+        lambda engine, correction: engine == "own" and correction != "own",
+        r"rollout\.correction_threshold=0\.0: needs rollout\.correct_native=true",
     ),
     Refusal(
         "objective on stale samples",
