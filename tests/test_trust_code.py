@@ -126,7 +126,7 @@ def test_a_plugins_option_is_chosen_by_the_user_or_trusted(tmp_path: Path, regis
     cfg = composed(elsewhere, "experiment=theirs")
     with pytest.raises(ConfigError, match=r"^weighting=theirs: .*trust=true"):
         check_composed(cfg, cfg.hydra)
-    for said in ("weighting=theirs", "trust=true"):
+    for said in ("weighting=theirs", "weighting=[theirs]", "trust=true"):
         cfg = composed(elsewhere, "experiment=theirs", said)
         check_composed(cfg, cfg.hydra)
 

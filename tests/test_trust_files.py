@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import yaml
 from hydra import compose, initialize_config_dir
+from hydra.core.default_element import ResultDefault
 from trusting import SECRET, composed, refused, written
 
 from chord.config import VERSION_BASE, ConfigError, TrainConfig, parse
+from chord.trust import composing
 
 
 @pytest.mark.parametrize(
@@ -41,6 +45,10 @@ from chord.config import VERSION_BASE, ConfigError, TrainConfig, parse
         (
             "sweeper: {params: {+hydra/callbacks: 'choice(a,b)'}}",
             "hydra.sweeper.params.+hydra/callbacks=choice(a,b)",
+        ),
+        (
+            "sweeper: {params: {schedule@hydra.callbacks.q: 'choice(a,b)'}}",
+            "hydra.sweeper.params.schedule@hydra.callbacks.q=choice(a,b)",
         ),
         (
             "sweeper: {conditional: {'schedule=linear': {trust: 'choice(true)'}}}",
@@ -149,6 +157,7 @@ def test_no_file_reads_the_environment(
         "# @package _global_\ndefaults: ['/some/y@hydra[callbacks].q']",
         # Files of chord's own, where another one has put them.
         "# @package hydra[callbacks]\ndefaults: [{/schedule@q: cosine}]",
+        "# @package _global_\nhydra: {sweeper: {storage: x}}",
         "# @package _global_\ntrust: true",
         "# @package _global_\nresume: x",
     ],
@@ -176,6 +185,7 @@ def test_the_whole_is_checked_whatever_the_files_say(
         # Put together, and read by those who look the choices up.
         f"{{optional /zz: $}}, {{optional /yy: '${{zz}}{{oc.env:{SECRET}}}'}}",
         f"{{optional /zz: '\\${{oc.env:{SECRET}}}'}}",
+        r"{optional /zz: '\{oc.env:X}'}",
     ],
 )
 def test_no_defaults_list_reads_the_environment(
@@ -187,6 +197,24 @@ def test_no_defaults_list_reads_the_environment(
     assert error.startswith("defaults="), error
     assert f": {file} can" in error
     assert "s3cret" not in error
+
+
+def test_what_a_file_from_elsewhere_brings_in_is_from_there_at_any_remove(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(composing, "is_foreign", lambda source, path: source == "theirs")
+    repo: Any = SimpleNamespace(load_config=lambda path: SimpleNamespace(path=path))
+    pairs = [("train", None), ("theirs", "train"), ("a", "theirs"), ("b", "a"), ("own", "train")]
+    defaults = [ResultDefault(config_path=path, parent=parent) for path, parent in pairs]
+    kept = composing._own(defaults, repo)
+    assert [default.config_path for default in kept] == ["train", "own"]
+
+
+def test_no_package_reads_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(SECRET, "tracking")
+    file = written(tmp_path, "experiment/x", f"# @package ${{oc.env:{SECRET}}}\nnotes: x\n")
+    error = refused(tmp_path, "experiment=x")
+    assert error.startswith(f"@package=${{oc.env:{SECRET}}}: {file} can't read the environment")
 
 
 def test_the_command_line_may_do_all_of_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

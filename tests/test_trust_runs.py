@@ -52,6 +52,14 @@ def test_an_own_run_goes_on_and_a_strangers_needs_trust(tmp_path: Path, stranger
         open_run(own)
 
 
+def test_an_own_run_may_have_what_looks_like_a_call(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(SECRET, "${oc.env:HOME}")
+    run = run_in(tmp_path / "own", f"tracking.notes=${{oc.env:{SECRET}}}")
+    assert open_run(run).config.tracking.notes == "${oc.env:HOME}"
+
+
 def test_a_run_that_was_made_through_a_link_is_an_own_one(tmp_path: Path) -> None:
     (tmp_path / "disk").mkdir()
     (tmp_path / "link").symlink_to("disk")
@@ -238,6 +246,9 @@ def test_a_run_that_names_no_code_is_read_from_everywhere(tmp_path: Path) -> Non
     (made / "run.json").write_text(json.dumps(facts))
     assert open_run(made.rename(tmp_path / "moved")).checked().steps == 120
     assert not any(str(tmp_path) in entry.read_text() for entry in state().glob("*"))
+    # Nor does one of a model that an option of chord's has.
+    made = run_in(tmp_path / "shipped", "model=smollm2")
+    assert open_run(made.rename(tmp_path / "elsewhere")).config.model.path.startswith("pkg://")
 
 
 def test_every_command_that_reads_a_run_asks(
