@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shlex
 import shutil
+import tempfile
 from collections import namedtuple
 from pathlib import Path
 
@@ -65,6 +66,20 @@ def test_a_full_disk_and_a_place_that_cannot_be_written_are_wrong(
     monkeypatch.setattr(machine.os, "access", lambda path, how: False)
     (closed,) = machine._place(tmp_path, "runs")
     assert (closed.mark, str(tmp_path) in closed.what) == (WRONG, True)
+
+
+def test_a_network_file_system_and_the_place_of_temporary_files_are_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(machine, "file_system", lambda place: "nfs4")
+    runs, network, files, _ = machine.disk(tmp_path)
+    assert network == Finding(
+        NOTE,
+        f"{tmp_path} is on a network file system (nfs4)",
+        "its locks must be honoured on every machine: see docs/reliability.md",
+    )
+    assert runs.what.startswith(f"runs are written below {tmp_path}, ")
+    assert files.what.startswith(f"temporary files are written below {tempfile.gettempdir()}, ")
 
 
 def test_the_last_mount_on_the_longest_path_is_the_file_system(tmp_path: Path) -> None:
@@ -196,6 +211,11 @@ def test_a_disk_without_room_for_the_next_checkpoint_is_wrong(
     monkeypatch.setattr(machine.shutil, "disk_usage", lambda path: Usage(10, 10, 1))
     (found,) = wrong(run)
     assert "twice its size" in found.what
+    size = (run / CHECKPOINT).stat().st_size
+    for free, enough in ((2 * size - 1, False), (2 * size, True)):
+        usage = Usage(10 * size, 0, free)
+        monkeypatch.setattr(machine.shutil, "disk_usage", lambda path, usage=usage: usage)
+        assert (wrong(run) == []) == enough
 
 
 def test_a_file_that_has_changed_or_gone_is_wrong_with_how_to_go_on(run: Path) -> None:
@@ -211,6 +231,21 @@ def test_a_file_that_has_changed_or_gone_is_wrong_with_how_to_go_on(run: Path) -
     assert "has changed" in changed.what
     assert changed.remedy.endswith("resume with allow_changed=[model.path]")
     assert any(str(base) in finding.what for finding in gone)
+
+
+def test_a_run_with_something_wrong_is_not_gone_on_with(run: Path) -> None:
+    config = json.loads((run / "run.json").read_text())["config"]
+    rewrite(run / "run.json", config=config | {"steps": 10**18})
+    (refused,) = [finding for finding in wrong(run) if "is refused here" in finding.what]
+    assert "steps=1000000000000000000: must be at most" in refused.what
+    assert directory(run)[-1].what == "can't be resumed until what is wrong has been fixed"
+
+
+def test_a_run_that_lacks_its_last_evaluation_can_go_on(run: Path) -> None:
+    rewrite(run / "status.json", status="failed")
+    last = directory(run)[-1]
+    assert last.what == "can be resumed: its last evaluation is left"
+    assert last.remedy.startswith("python -m chord.train ")
 
 
 def test_other_versions_are_a_note(run: Path) -> None:
@@ -229,4 +264,5 @@ def test_something_wrong_ends_in_exit_code_1(
     assert ended.value.code == 1
     shown = capsys.readouterr().out
     assert "  WRONG  resume=" in shown
+    assert f"runs are written below {run.parent}, " in shown
     assert shown.endswith("1 wrong\n")
