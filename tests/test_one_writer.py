@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from conftest import compose_config
 from holding import US, elsewhere, kill, let_go, let_go_now
 from hydra import compose
 from hydra.core.plugins import Plugins
@@ -297,6 +298,18 @@ def test_of_several_processes_the_first_alone_claims_and_writes(
         assert (config.hydra.output_subdir is None) == (rank == "1")
         assert ("file" in config.hydra.job_logging.root.handlers) == (rank == "0")
         assert [path.name for path in tmp_path.iterdir()] == ([] if rank == "1" else ["r"])
+
+
+def test_a_directory_that_has_got_a_run_meanwhile_is_not_run_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with reading_conf():
+        config = compose("train", ["hydra.run.dir=r"], return_hydra_config=True)
+    RunDirectory(Path("r"), compose_config(), "r").write()
+    with pytest.raises(SystemExit):
+        ClaimDirectory().on_run_start(config=config)
+    assert capsys.readouterr().err.startswith("error: hydra.run.dir=r: already holds a run; ")
 
 
 @pytest.mark.parametrize("number", ["RANK", "SLURM_PROCID"])
