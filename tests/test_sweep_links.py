@@ -58,34 +58,38 @@ def test_a_sweep_writes_through_no_link_in_its_directory(command: Command) -> No
     assert contents(command.where / "victim") == before
 
 
-@pytest.mark.parametrize("leads", ["victim", "equal/0"])
-def test_a_job_that_becomes_a_link_is_not_written_through(
-    command: Command, monkeypatch: pytest.MonkeyPatch, leads: str
+def of_chord(place: Path) -> dict[str, bytes]:
+    """The files of a job without those that Hydra writes before the job is chord's."""
+    of_hydra = (".hydra", "train.log")
+    return {name: c for name, c in contents(place).items() if not name.startswith(of_hydra)}
+
+
+@pytest.mark.parametrize("late", ["link", "link to an equal run", "equal run"])
+def test_what_is_in_a_jobs_place_when_it_begins_is_not_written_over(
+    command: Command, monkeypatch: pytest.MonkeyPatch, late: str
 ) -> None:
-    grid, place = ["-m", "steps=1", "seed=0"], command.where / leads
-    if leads == "victim":
-        place.mkdir()
+    grid, place = ["-m", "steps=1", "seed=0"], command.where / "t" / "0"
+    if late == "link":
+        place.mkdir(parents=True)
     else:
-        assert command(*grid, "hydra.sweep.dir=equal") == 0
-
-    def there() -> dict[str, bytes]:
-        # Hydra has written its own before a job is ours.
-        of_hydra = (".hydra", "train.log")
-        return {name: c for name, c in contents(place).items() if not name.startswith(of_hydra)}
-
-    before = there()
+        assert command(*grid, "hydra.sweep.dir=t") == 0
+    before, job = of_chord(place), command.where / "s" / "0"
     instantiate = Plugins.instantiate_launcher
 
-    def late(self: Plugins, **settings: Any) -> Launcher:
+    def come(self: Plugins, **settings: Any) -> Launcher:
         # The sweep has looked at its directory.
-        (command.where / "s" / "0").symlink_to(place)
+        shutil.copytree(place, job) if late == "equal run" else job.symlink_to(place)
         return instantiate(self, **settings)
 
-    monkeypatch.setattr(Plugins, "instantiate_launcher", late)
-    # One that leads to an equal run is done.
-    assert command(*grid, "hydra.sweep.dir=s") == (1 if leads == "victim" else 0)
-    assert ("0 is a symbolic link" in command.out) == (leads == "victim")
-    assert there() == before
+    monkeypatch.setattr(Plugins, "instantiate_launcher", come)
+    # An equal run that has finished is the job.
+    assert command(*grid, "hydra.sweep.dir=s") == (1 if late == "link" else 0)
+    assert ("0 is a symbolic link" in command.out) == (late == "link")
+    assert of_chord(place) == before
+    there = of_chord(job)
+    assert {name: c for name, c in there.items() if name != LOCK} == {
+        name: c for name, c in before.items() if name != LOCK
+    }
 
 
 @pytest.mark.parametrize(
