@@ -31,10 +31,11 @@ test-all: $(STAMP) ## every test
 test-faults: $(STAMP) ## the tests that inject faults, in full (make test-faults SEED=7: other faults)
 	FAULTS=full FAULTS_SEED=$(SEED) $(BIN)/python -m pytest -n 2 -m faults $(ARGS)
 
-lint: $(STAMP) ## ruff and mypy
+lint: $(STAMP) ## ruff, mypy, and import-linter
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports
 
 format: $(STAMP) ## apply ruff's fixes and formatting
 	$(BIN)/ruff check --fix .

@@ -19,8 +19,10 @@ from typing import Any
 
 from hydra import compose
 
-from chord.config import TrainConfig, parse, reading_conf, register
-from chord.run import RunDirectory
+from chord.config.composing import reading_conf, register
+from chord.config.parse import parse
+from chord.config.root import TrainConfig
+from chord.run.directory import RunDirectory
 
 PARTS = ("rollout", "forward", "backward", "optimizer", "logging")
 # The first steps pay for memory that is allocated once.
@@ -69,7 +71,7 @@ def main() -> None:
         composed = compose("train", overrides=[*fixed, *options.overrides])
     clock, whole = Clock(), list[float]()
     instrument(clock, whole)
-    from chord.train import train
+    from chord.run.training import train
 
     with tempfile.TemporaryDirectory() as directory:
         run = RunDirectory(Path(directory), composed, "profile", options.overrides)
@@ -81,9 +83,9 @@ def instrument(clock: Clock, whole: list[float]) -> None:
     """Put clocks around the parts of a step, and one around the whole of it."""
     from lightning.pytorch.loops.training_epoch_loop import _TrainingEpochLoop
 
-    from chord import module
-    from chord.callbacks import Progress, Recording
-    from chord.rollout.collect import Collector
+    from chord.run.callbacks import Progress, Recording
+    from chord.step import module
+    from chord.step.collect import Collector
 
     own = module.ChordModule
     Collector.__call__ = clock.timed("rollout", Collector.__call__)

@@ -11,8 +11,9 @@ import sys
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from chord.io.moved import find_moved_modules
+
 if TYPE_CHECKING:
-    from chord.advantages import Advantage, compute_advantages
     from chord.losses import (
         Cispo,
         Grpo,
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
         token_entropy,
         unified_objective,
     )
+    from chord.losses.advantages import Advantage, compute_advantages
     from chord.schedules import (
         Constant,
         Controller,
@@ -155,8 +157,9 @@ def _in_one_line(kind: type[BaseException], error: BaseException, trace: Any) ->
 
 if _runs_a_command():
     sys.excepthook = _in_one_line
+find_moved_modules()
 
-_HOMES = ("schedules", "weightings", "losses", "advantages")
+_HOMES = ("schedules", "weightings", "losses", "losses.advantages")
 
 
 def __getattr__(name: str) -> object:

@@ -14,8 +14,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from chord.exits import say, tell, writable_streams
-from chord.overrides import typed
+from chord.config.overrides import typed
+from chord.io.printing import say, tell, writable_streams
 
 
 def parser() -> argparse.ArgumentParser:
@@ -33,7 +33,7 @@ def parser() -> argparse.ArgumentParser:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Write the cache and say what the truncation leaves out; 1 and one line where it can't be."""
-    from chord.cli import EXPECTED, one_line
+    from chord.config.messages import EXPECTED, one_line
 
     options = parser().parse_args(arguments)
     writable_streams()
@@ -49,10 +49,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def cache_teacher(path: Path, k: int, settings: Sequence[str]) -> str:
     """Score every expert pair of the configured data with its teacher; returns what to print."""
-    from chord.build import build_data, placed
-    from chord.config import ConfigError, composed, register
+    from chord.config.composing import composed, register
     from chord.data.batch import collated
+    from chord.errors import ConfigError
     from chord.models.teacher_cache import write_cache
+    from chord.run.build import build_data, placed
 
     register()
     config = composed(settings)

@@ -15,8 +15,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from chord.exits import readable_errors, say
-from chord.untrusted import printable
+from chord.io.printing import readable_errors, say
+from chord.io.reading import printable
 
 LAYOUT = "\n\t"
 """Of control characters those that an answer may hold."""
@@ -116,7 +116,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def check(options: argparse.Namespace) -> None:
     """Raise ValueError for numbers out of range."""
-    from chord.config import check_threads
+    from chord.config.root import check_threads
 
     if options.temperature < 0:
         raise ValueError(f"--temperature {options.temperature:g}: must be at least 0")
@@ -129,10 +129,10 @@ def check(options: argparse.Namespace) -> None:
 @contextmanager
 def loaded(options: argparse.Namespace) -> Iterator[list[Speaker]]:
     """The base and the trained model; fills in the length of answers from the run."""
-    from chord.build import placed
-    from chord.config import register
-    from chord.evaluate import trained_model
-    from chord.run import configuration, newest_run
+    from chord.config.composing import register
+    from chord.run.build import placed
+    from chord.run.directory import configuration, newest_run
+    from chord.run.trained import trained_model
 
     register()
     run = options.run or newest_run(Path("outputs"))

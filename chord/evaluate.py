@@ -8,33 +8,29 @@ from typing import TYPE_CHECKING
 import hydra
 from omegaconf import DictConfig
 
-from chord import cli
-from chord.checks import check_amounts
-from chord.config import (
-    CONF_DIR,
-    VERSION_BASE,
-    EvaluateConfig,
-    TrainConfig,
-    config_errors,
-    parse,
-)
-from chord.recorder import FINISHED, read_status
-from chord.run import configuration, newest_run
+from chord.command_line.hydra import launch, one_line_errors
+from chord.config.composing import register_options
+from chord.config.consistency import check_amounts
+from chord.config.location import CONF_DIR, VERSION_BASE
+from chord.config.parse import parse
+from chord.config.root import EvaluateConfig
+from chord.errors import config_errors
+from chord.run.directory import configuration, newest_run
+from chord.run.trained import last_alpha, trained_model
 
 if TYPE_CHECKING:
-    from chord.evaluation import Report
-    from chord.models.policy import Policy
+    from chord.evaluation.report import Report
 
-cli.register_options()
+register_options()
 
 
 def main() -> None:
     """Entry point of `chord-evaluate`."""
-    cli.launch(_main, "evaluate")
+    launch(_main, "evaluate")
 
 
 @hydra.main(config_path=str(CONF_DIR), config_name="evaluate", **VERSION_BASE)
-@cli.one_line_errors
+@one_line_errors
 def _main(cfg: DictConfig) -> float:
     config = parse(cfg, EvaluateConfig)
     path = Path(config.run) if config.run is not None else newest_run(Path("outputs"))
@@ -46,8 +42,8 @@ def evaluate_run(path: Path, config: EvaluateConfig) -> tuple[Report, Report]:
     import torch
     from rich.console import Console
 
-    from chord.build import evaluate_as, fit_data, open_data, placed, prepare_reward
-    from chord.summary import gains, print_summary, side_by_side
+    from chord.run.build import evaluate_as, fit_data, open_data, placed, prepare_reward
+    from chord.run.summary import gains, print_summary, side_by_side
 
     trained = configuration(path, trust=config.trust)
     check_amounts(config.evaluation, trained.data)
@@ -79,40 +75,6 @@ def evaluate_run(path: Path, config: EvaluateConfig) -> tuple[Report, Report]:
         gained=gains(base, after),
     )
     return base, after
-
-
-def last_alpha(path: Path, config: TrainConfig) -> float:
-    """Alpha at the end of the run; of a controller, whatever it was in the last step on record."""
-    from chord.recorder import METRICS, read_rows
-
-    rows = read_rows(path / METRICS) if config.schedule.needs else []
-    return float(rows[-1]["alpha"]) if rows else config.schedule(config.steps - 1)
-
-
-def ended(path: Path) -> bool:
-    """Whether the final model in a run directory is that of the run as it is.
-
-    A run that was lengthened, and interrupted then, still has that of its former end.
-    """
-    return read_status(path).get("status") in (FINISHED, None)
-
-
-def trained_model(path: Path, config: TrainConfig) -> Policy:
-    """The model of a run: the final one, or that of its last checkpoint if it was interrupted.
-
-    Raises ValueError where there is neither, or it can't be read.
-    """
-    from chord.checkpoint import load_weights, read_checkpoint
-
-    policy = config.model.load(path) if ended(path) else None
-    if policy is not None:
-        return policy
-    weights = read_checkpoint(path, "run").weights
-    if weights is None:
-        raise ValueError(f"run={path}: holds neither a final model nor a checkpoint yet")
-    policy = config.model.build()
-    load_weights(policy, weights, f"run={path}")
-    return policy
 
 
 if __name__ == "__main__":

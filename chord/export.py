@@ -11,8 +11,8 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from chord.directory.whole import whole_directory
-from chord.exits import readable_errors, say
+from chord.io.printing import readable_errors, say
+from chord.io.writing import whole_directory
 
 
 def parser() -> argparse.ArgumentParser:
@@ -45,9 +45,9 @@ def export_run(run: Path, directory: Path, *, trust: bool = False) -> None:
 
     Raises ValueError where the run has no model, or something is in the way.
     """
-    from chord.config import register
-    from chord.evaluate import trained_model
-    from chord.run import configuration
+    from chord.config.composing import register
+    from chord.run.directory import configuration
+    from chord.run.trained import trained_model
 
     if directory.exists():
         raise ValueError(f"--to {directory}: exists already; name a new directory")

@@ -19,11 +19,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from chord.exits import say, tell, writable_streams
-from chord.overrides import typed
+from chord.config.overrides import typed
+from chord.io.printing import say, tell, writable_streams
 
 if TYPE_CHECKING:
-    from chord.config import TrainConfig
+    from chord.config.root import TrainConfig
     from chord.data.batch import Problem
     from chord.data.corpus import Corpus
     from chord.models.policy import Policy
@@ -56,7 +56,7 @@ def parser() -> argparse.ArgumentParser:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Write the file and say what is in it; 1 and one line where it can't be."""
-    from chord.cli import EXPECTED, one_line
+    from chord.config.messages import EXPECTED, one_line
 
     options = parser().parse_args(arguments)
     writable_streams()
@@ -74,7 +74,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 @dataclass
-class Teacher:
+class Demonstrator:
     """A model that answers problems, and the reward that says which answers are right.
 
     Answers are seeded by the seed, the problem and the sample, so they do not depend on what else
@@ -142,11 +142,12 @@ def make_expert(path: Path, settings: Sequence[str], n: int | None, k: int, keep
 
 
 @contextmanager
-def _teacher(settings: Sequence[str]) -> Iterator[Teacher]:
-    from chord.build import check_answers, fit_data, open_data, placed, prepare_reward
-    from chord.config import ConfigError, composed, config_errors, register
+def _teacher(settings: Sequence[str]) -> Iterator[Demonstrator]:
+    from chord.config.composing import composed, register
     from chord.data.corpus import Corpus
-    from chord.rollout.engines import open_engine
+    from chord.errors import ConfigError, config_errors
+    from chord.run.build import check_answers, fit_data, open_data, placed, prepare_reward
+    from chord.step.engine import open_engine
 
     given = {setting.partition("=")[0] for setting in settings}
     defaults = [f"{name}={value}" for name, value in _DEFAULTS.items() if name not in given]
@@ -171,7 +172,7 @@ def _teacher(settings: Sequence[str]) -> Iterator[Teacher]:
             placed(config, config.trainer.device(), policy),
             closing(open_engine(config, data, policy)) as engine,
         ):
-            yield Teacher(config, data, policy, engine)
+            yield Demonstrator(config, data, policy, engine)
 
 
 def _begun(path: Path, data: Corpus) -> tuple[int, int]:
@@ -195,13 +196,13 @@ def _begun(path: Path, data: Corpus) -> tuple[int, int]:
     return len(written.first), place + 1
 
 
-def _batches(teacher: Teacher, start: int) -> Iterator[list[Problem]]:
+def _batches(teacher: Demonstrator, start: int) -> Iterator[list[Problem]]:
     every, size = teacher.data.every(), teacher.config.rollout.problems
     for begin in range(start, len(every), size):
         yield every[begin : begin + size]
 
 
-def _row(teacher: Teacher, problem: Problem, text: str) -> dict[str, Any]:
+def _row(teacher: Demonstrator, problem: Problem, text: str) -> dict[str, Any]:
     """A row of the expert's file, with the problem as its source has it, before any template."""
     data, names = teacher.data, teacher.data.expert_fields.columns
     turns = data.problem_rows.fields.asked_turns(problem.details)

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from chord.cli import GROUP_ORDER, first_comment
-from chord.config import CONF_DIR
+from chord.config.location import CONF_DIR
+from chord.config.messages import GROUP_ORDER, first_comment
 
 MARKER = "<!-- options -->"
 NOTEBOOK = "<!-- notebook -->"

@@ -13,8 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from PIL import Image
 
-from chord.compare.model import Estimate
-from chord.compare.statistics import t_interval
+from chord.evaluation.statistics import Estimate, t_interval
 from experiments.tables import Row, half
 
 Look = tuple[str, Any, str]

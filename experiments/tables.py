@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-from chord.compare.model import Estimate
-from chord.compare.statistics import holm, paired_difference, t_interval
+from chord.compare.statistics import holm, paired_difference
+from chord.evaluation.statistics import Estimate, t_interval
 
 Row = Mapping[str, str]
 BySeed = Mapping[int, float]

@@ -14,7 +14,9 @@ import pytest
 from hydra import compose
 from omegaconf import DictConfig
 
-from chord.config import TrainConfig, parse, reading_conf, register
+from chord.config.composing import reading_conf, register
+from chord.config.parse import parse
+from chord.config.root import TrainConfig
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 # Not the user's own.
@@ -91,7 +93,7 @@ def small_composed(models: Path, *overrides: str) -> DictConfig:
 @pytest.fixture
 def registry() -> Iterator[None]:
     """What a test registers is taken back."""
-    from chord import plugins
+    from chord.config import plugins
 
     yield
     for plugin in list(plugins._plugins.values()):

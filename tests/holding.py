@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from chord.directory import lock
+from chord.run import lock
 
 US = f"process {os.getpid()} on {socket.gethostname()}, since 2"
 
@@ -31,7 +31,7 @@ def let_go_now() -> None:
 
 def elsewhere(directory: Path, *, fork: bool = False) -> subprocess.Popen[str]:
     """A process that holds a directory until it is killed, itself or with a fork of it."""
-    code = "import sys, os, time; from pathlib import Path; from chord.directory.lock import held\n"
+    code = "import sys, os, time; from pathlib import Path; from chord.run.lock import held\n"
     code += "with held(Path(sys.argv[1]), 'x'):\n"
     code += f"    if {not fork} or os.fork(): print('held', flush=True)\n"
     code += "    time.sleep(600)\n"

@@ -12,8 +12,8 @@ from typing import Any
 
 from torch import Tensor
 
+from chord.config.registry import SCHEMAS
 from chord.losses import Cispo, Grpo, Gspo, Objective, Reinforce
-from chord.registry import SCHEMAS
 
 Row = list[float]
 VARIANTS: dict[str, list[Objective]] = {

@@ -18,15 +18,15 @@ import torch.distributed as dist
 from lightning.pytorch import seed_everything
 from torch import Tensor, nn
 
-from chord.branches import Plan
-from chord.build import build_data, build_models
-from chord.config import TrainConfig
+from chord.config.root import TrainConfig
 from chord.data.batch import TokenBatch
-from chord.imitation import open_cache
-from chord.metrics import Rollouts
 from chord.models.policy import Policy
 from chord.models.scoring import score
-from chord.module import ChordModule
+from chord.rollout.rollouts import Rollouts
+from chord.run.build import build_data, build_models
+from chord.step.demonstrations import open_cache
+from chord.step.module import ChordModule
+from chord.step.plan import Plan
 
 PAIRED = ("trainer.precision=64-true", "data.pairing=paired")
 

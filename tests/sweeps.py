@@ -13,8 +13,8 @@ import pytest
 from conftest import SMALL
 
 from chord import train
-from chord.exits import FULL, OURS
-from chord.recorder import Recorder
+from chord.io.printing import FULL, OURS
+from chord.run.recorder import Recorder
 
 FILES = ("metrics.jsonl", "evaluations.jsonl", "completions.jsonl")
 

@@ -8,8 +8,9 @@ from itertools import product
 
 import numpy as np
 
-from chord.compare.model import Answer, Comparison, Curve, Difference, Estimate, Group, LeftOut, Run
-from chord.recorder import FAILED, FINISHED
+from chord.compare.model import Comparison, Curve, Difference, LeftOut, Run, RunGroup, ShownAnswer
+from chord.evaluation.statistics import Estimate
+from chord.run.recorder import FAILED, FINISHED
 
 METRICS = ("test/target_accuracy", "test/retained/mean", "test/rl_reward", "test/expert_nll")
 CURVES = (
@@ -27,8 +28,8 @@ def estimate(values: list[float]) -> Estimate:
     return Estimate(mean=mean, low=mean - half, high=mean + half, n=n)
 
 
-def answer(number: int, label: str, right: bool) -> Answer:
-    return Answer(
+def answer(number: int, label: str, right: bool) -> ShownAnswer:
+    return ShownAnswer(
         problem=f"Problem {number}: what is {number} + {3 * number}?",
         expert=f"{number} + {3 * number} = {4 * number}",
         text=f"{label}: {number} and {3 * number} make {4 * number + (not right)}",
@@ -70,11 +71,11 @@ def run(label: str, choices: dict[str, str], seed: int, *, steps: int, skill: fl
     )  # fmt: skip
 
 
-def group(runs: list[Run], label: str, varied: dict[str, str]) -> Group:
+def group(runs: list[Run], label: str, varied: dict[str, str]) -> RunGroup:
     done = [one for one in runs if one.status == FINISHED]
     names = [name for name in METRICS if done and all(name in one.final for one in done)]
     final = {name: estimate([one.final[name] for one in done]) for name in names}
-    return Group(
+    return RunGroup(
         label=label, varied=varied, runs=runs, final=final,
         best={"val/target_accuracy": estimate([one.best["val/target_accuracy"] for one in done])}
         if done else {},

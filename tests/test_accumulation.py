@@ -17,8 +17,8 @@ import torch.distributed as dist
 from torch import Tensor
 from vectors import lengths
 
-from chord.advantages import Advantage
 from chord.losses import Grpo, aggregate, denominator, mix, sft_loss
+from chord.losses.advantages import Advantage
 from chord.weightings import (
     Adaptive,
     Phi,

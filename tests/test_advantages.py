@@ -8,7 +8,7 @@ import pytest
 import torch
 from vectors import cases, f64
 
-from chord.advantages import Advantage, SrftAdvantage, centred_penalty, compute_advantages
+from chord.losses.advantages import Advantage, SrftAdvantage, centred_penalty, compute_advantages
 
 
 def test_group_advantage_of_one_right_answer_in_four():

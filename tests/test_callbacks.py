@@ -13,9 +13,10 @@ from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback
 from rich.console import Console
 
-from chord import callbacks
-from chord.callbacks import Progress, Recording
-from chord.recorder import COMPLETIONS, METRICS, TIMINGS, Recorder, StepRecord, read_rows
+from chord.run import callbacks
+from chord.run.callbacks import Progress, Recording
+from chord.run.recorder import COMPLETIONS, METRICS, TIMINGS, Recorder, read_rows
+from chord.step.record import StepRecord
 from chord.tracking import Tracker
 
 # Lightning's own use of torch.

@@ -11,9 +11,10 @@ from language_models import make_model
 from test_hf_training import composed
 
 from chord import chat
-from chord.config import TrainConfig, parse
-from chord.run import RunDirectory
-from chord.train import train
+from chord.config.parse import parse
+from chord.config.root import TrainConfig
+from chord.run.directory import RunDirectory
+from chord.run.training import train
 
 
 def said(

@@ -12,9 +12,13 @@ from conftest import compose_config
 from hydra.errors import HydraException
 from omegaconf.errors import OmegaConfBaseException
 
-from chord.cli import first_comment, help_text, one_line
-from chord.config import CONF_DIR, ConfigError, TrainConfig, parse
-from chord.registry import SCHEMAS, SECOND
+from chord.command_line.help import help_text
+from chord.config.location import CONF_DIR
+from chord.config.messages import first_comment, one_line
+from chord.config.parse import parse
+from chord.config.registry import SCHEMAS, SECOND
+from chord.config.root import TrainConfig
+from chord.errors import ConfigError
 
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "WANDB_MODE": "offline"}
 

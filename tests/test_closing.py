@@ -9,17 +9,19 @@ from typing import Any
 import pytest
 from conftest import SMALL, compose_config
 
-import chord.train
+import chord.run.training
 from chord import evaluate, make_expert
-from chord.config import ConfigError, EvaluateConfig, TrainConfig, parse
+from chord.config.parse import parse
+from chord.config.root import EvaluateConfig, TrainConfig
 from chord.data.base import Data
-from chord.fit import Run
+from chord.errors import ConfigError
 from chord.plan.calibration import calibrate
-from chord.recorder import Recorder
 from chord.rewards import Grader
 from chord.rollout.engines import Engine
 from chord.rollout.engines.hf import Generate
-from chord.run import RunDirectory
+from chord.run.directory import RunDirectory
+from chord.run.loop import Training
+from chord.run.recorder import Recorder
 
 EVERYTHING = ["data", "engine", "reward"]
 
@@ -38,7 +40,7 @@ def failing(*_: Any, **__: Any) -> Any:
 
 
 def train(config: TrainConfig, path: Path) -> None:
-    chord.train.train(config, RunDirectory(path, compose_config(*SMALL), "run"))
+    chord.run.training.train(config, RunDirectory(path, compose_config(*SMALL), "run"))
 
 
 @pytest.mark.parametrize("complete", [lambda run: None, failing], ids=["done", "failed"])
@@ -51,8 +53,8 @@ def test_each_process_of_a_run_closes_what_it_opened(
     leader: bool,
     complete: Any,
 ) -> None:
-    monkeypatch.setattr(chord.train, "leads", lambda trainer: leader)
-    monkeypatch.setattr(Run, "complete", complete)
+    monkeypatch.setattr(chord.run.training, "leads", lambda strategy: leader)
+    monkeypatch.setattr(Training, "complete", complete)
     if complete is failing:
         with pytest.raises(OSError, match="the disk is full"):
             train(small_config("rollout=hf"), tmp_path / "run")

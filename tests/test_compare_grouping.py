@@ -8,13 +8,13 @@ import pytest
 from compare_runs import VERSIONS, make_run
 
 from chord.compare.grouping import compare
-from chord.compare.model import Comparison, Group, LeftOut
-from chord.recorder import FAILED, INTERRUPTED, RUNNING
+from chord.compare.model import Comparison, LeftOut, RunGroup
+from chord.run.recorder import FAILED, INTERRUPTED, RUNNING
 
 ACCURACY = "test/target_accuracy"
 
 
-def group(comparison: Comparison, label: str) -> Group:
+def group(comparison: Comparison, label: str) -> RunGroup:
     return next(each for each in comparison.groups if each.label == label)
 
 

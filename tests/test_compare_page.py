@@ -13,10 +13,11 @@ from typing import Any
 import pytest
 from synthetic_comparison import METRICS, answer, empty, failed_run, group, run, sweep
 
-from chord.compare.model import Comparison, Curve, Estimate, Group, LeftOut
+from chord.compare.model import Comparison, Curve, LeftOut, RunGroup
 from chord.compare.page import write_page
 from chord.compare.page.answers import CHARACTERS, sample_answers
 from chord.compare.page.data import content
+from chord.evaluation.statistics import Estimate
 
 HOSTILE = """</script><script>alert(1)</script><img src=x onerror="alert('2')"> & ü 試 \u2028"""
 DATA = re.compile(r'<script type="application/json" id="data">(.*?)</script>', re.S)
@@ -176,7 +177,7 @@ def test_answers_share_problems_and_give_way_when_the_page_would_grow_too_large(
     assert many["problemsLeftOut"] + len(many["problems"]) == 9
 
 
-BARE: Group = replace(
+BARE: RunGroup = replace(
     group([replace(run("a", {}, 0, steps=5, skill=0.5), curves={}, final={}, answers=())], "a", {}),
     final={}, differences={}, seconds=None, tokens={}, best={},
 )  # fmt: skip

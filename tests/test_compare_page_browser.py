@@ -10,7 +10,8 @@ from compare_browser import IN_BROWSER, Open, browser, opened
 from synthetic_comparison import METRICS, empty, failed_run, group, sweep
 from test_compare_page import BARE, HOSTILE, hostile
 
-from chord.compare.model import Comparison, Difference, Estimate
+from chord.compare.model import Comparison, Difference
+from chord.evaluation.statistics import Estimate
 
 __all__ = ["browser", "opened"]
 pytestmark = IN_BROWSER

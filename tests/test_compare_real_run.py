@@ -9,10 +9,11 @@ from conftest import small_composed
 from chord.compare.command import main
 from chord.compare.reading import read_run
 from chord.compare.record import STEP_CURVES, VALIDATION_CURVES
-from chord.config import TrainConfig, parse
-from chord.recorder import FINISHED
-from chord.run import RunDirectory
-from chord.train import train
+from chord.config.parse import parse
+from chord.config.root import TrainConfig
+from chord.run.directory import RunDirectory
+from chord.run.recorder import FINISHED
+from chord.run.training import train
 
 
 def test_a_run_is_read_whole(small_models: Path, tmp_path: Path) -> None:

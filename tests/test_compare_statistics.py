@@ -14,8 +14,8 @@ from chord.compare.statistics import (
     holm,
     mean_interval,
     paired_difference,
-    t_interval,
 )
+from chord.evaluation.statistics import t_interval
 
 
 def test_t_interval_of_three_values() -> None:

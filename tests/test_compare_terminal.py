@@ -11,8 +11,8 @@ from rich.console import Console
 
 from chord.compare.grouping import compare
 from chord.compare.model import Comparison
-from chord.compare.statistics import t_interval
 from chord.compare.terminal import estimate_text, p_text, print_comparison
+from chord.evaluation.statistics import t_interval
 
 
 def printed(comparison: Comparison, width: int = 100) -> str:

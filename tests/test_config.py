@@ -12,10 +12,13 @@ from conftest import compose_config
 from hydra.errors import HydraException
 from omegaconf.errors import OmegaConfBaseException
 
-from chord.cli import one_line
-from chord.config import CONF_DIR, ConfigError, TrainConfig, parse, suggest
+from chord.config.location import CONF_DIR
+from chord.config.messages import one_line
+from chord.config.parse import parse
+from chord.config.registry import SCHEMAS
+from chord.config.root import TrainConfig
+from chord.errors import ConfigError, suggest
 from chord.losses import Cispo, Grpo, Gspo, Objective, Reinforce
-from chord.registry import SCHEMAS
 
 OPTIONS = [
     (group, path.stem) for group in SCHEMAS for path in sorted((CONF_DIR / group).glob("*.yaml"))

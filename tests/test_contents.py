@@ -16,19 +16,22 @@ from compare_runs import make_run
 from conftest import compose_config
 
 from chord.compare.grouping import compare
-from chord.config import ConfigError, TrainConfig, parse, schema_names
-from chord.identity import hashes
-from chord.identity.contents import (
+from chord.config.parse import parse
+from chord.config.plugins import register
+from chord.config.root import TrainConfig
+from chord.config.schemas import schema_names
+from chord.errors import ConfigError
+from chord.io import hashes
+from chord.io.hashes import SETTLED, file_hash, hash_of
+from chord.rewards import Function, Numeric, Weighted
+from chord.run.identity.contents import (
     content_of,
     contents,
     hub_revision,
     read_from_hub,
     refuse_changed,
 )
-from chord.identity.hashes import SETTLED, file_hash, hash_of
-from chord.identity.histories import changes_at, histories
-from chord.plugins import register
-from chord.rewards import Function, Numeric, Weighted
+from chord.run.identity.histories import changes_at, histories
 from chord.schedules import Linear
 from chord.weightings import Uniform
 

@@ -11,10 +11,12 @@ from language_models import make_model
 from steps import loss_gradient, module_of, plan_gradient, row_tokens, score_as
 from texts import write
 
-from chord.config import TrainConfig, parse
-from chord.metrics import Rollouts, branch_metrics
-from chord.module import ChordModule
+from chord.config.parse import parse
+from chord.config.root import TrainConfig
 from chord.rollout.prefix import Given
+from chord.rollout.rollouts import Rollouts
+from chord.step.metrics import branch_metrics
+from chord.step.module import ChordModule
 
 # The expert asks back, `n+n?` - `So?` - `Yes` - `2n`. Its tokens are characters but for ChatML's
 # three, so behind the prompt stand, with what it wrote between bars:

@@ -12,9 +12,9 @@ from pages import ROOT, blocks, code, table
 from test_docs_run_directory import documented, matches
 
 from chord.dashboard.sections import BAR, COLUMNS, LINE, SCATTER, SECTIONS
-from chord.dashboard.specification import VERSION, Request, options, specification
+from chord.dashboard.specification import VERSION, PanelRequest, options, specification
 from chord.data.tasks import RETAINED
-from chord.metrics import BUCKETS
+from chord.step.metrics import BUCKETS
 
 CHARTS = [chart for section in SECTIONS for chart in section.charts]
 # W&B's history has these; the rest, of the test split and the base model, is in its summary.
@@ -23,7 +23,7 @@ EVALUATED = documented("evaluations.jsonl")
 
 
 def spec(**asked: Any) -> dict[str, Any]:
-    return specification(Request(address="me/chord", **asked))
+    return specification(PanelRequest(address="me/chord", **asked))
 
 
 def known(metric: str, kind: str) -> bool:
@@ -153,4 +153,4 @@ def test_what_can_not_be_meant_is_one_line(asked: dict[str, Any], line: str) -> 
 @pytest.mark.parametrize("address", ["chord", "a/b/c", "a//b", "", "/b", "me/my chord", "me/ch?"])
 def test_an_address_is_an_entity_and_a_project(address: str) -> None:
     with pytest.raises(ValueError, match=f"^{re.escape(address)}: must be entity/project"):
-        Request(address=address)
+        PanelRequest(address=address)

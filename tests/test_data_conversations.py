@@ -8,8 +8,8 @@ from language_models import make_model, make_tokenizer
 from texts import corpus, refusal, sums, worked, write
 
 from chord.data.base import Room
+from chord.data.jsonl import FilesConfig
 from chord.data.split import key_of
-from chord.data.text import FilesConfig
 from chord.models.hf.config import HFModel
 from chord.models.hf.tokenizer import LanguageTokenizer
 

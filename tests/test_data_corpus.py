@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 from texts import TOKENIZER, corpus, refusal, sums, worked, write
 
-from chord.checks import overlap_report
+from chord.config.consistency import overlap_report
 from chord.data.base import SPLITS, Room
+from chord.data.columns import Columns
 from chord.data.corpus import Corpus
-from chord.data.split import Shares, canonical, key_of
-from chord.data.text import Columns
+from chord.data.split import SplitShares, canonical, key_of
 from chord.rewards import Numeric
 
 ROWS = sums(200)
@@ -50,7 +50,7 @@ def test_parts_survive_rows_that_are_added_and_other_orders(
 
 def test_the_share_of_one_part_does_not_move_the_other() -> None:
     keys = np.array([key_of(str(n)) for n in range(1000)])
-    small, large = Shares(validation=0.1, test=0.1), Shares(validation=0.4, test=0.1)
+    small, large = SplitShares(validation=0.1, test=0.1), SplitShares(validation=0.4, test=0.1)
     assert (small.within("test", keys) == large.within("test", keys)).all()
     assert (small.within("validation", keys) <= large.within("validation", keys)).all()
 

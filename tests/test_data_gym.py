@@ -9,11 +9,13 @@ import pytest
 from conftest import compose_config
 from texts import TOKENIZER, refusal
 
-from chord.build import check_experts
-from chord.config import ConfigError, TrainConfig, parse
+from chord.config.parse import parse
+from chord.config.root import TrainConfig
 from chord.data.base import SPLITS
 from chord.data.corpus import Corpus
 from chord.data.gym import GymConfig, questions
+from chord.errors import ConfigError
+from chord.run.build import check_experts
 
 # One-digit sums: a - b and a + b, 200 in all.
 SHORT = {"min_terms": 2, "max_terms": 2, "min_digits": 1, "max_digits": 1}

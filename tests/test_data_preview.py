@@ -9,9 +9,9 @@ from rich.console import Console
 from texts import corpus, sums, worked, write
 
 from chord.data.base import Data
+from chord.data.jsonl import FilesConfig
 from chord.data.preview import preview
 from chord.data.testbed import TestbedConfig
-from chord.data.text import FilesConfig
 from chord.models.hf.tokenizer import LanguageTokenizer
 
 

@@ -17,12 +17,14 @@ from safetensors.torch import load_file
 from texts import sums, worked, write
 
 from chord.compare.command import main as compare
-from chord.config import ConfigError, TrainConfig, parse
+from chord.config.parse import parse
+from chord.config.root import TrainConfig
+from chord.errors import ConfigError
 from chord.evaluate import evaluate_run
-from chord.fit import Outcome
-from chord.recorder import EVALUATIONS, METRICS, read_rows
-from chord.run import RunDirectory, open_run
-from chord.train import train
+from chord.run.directory import RunDirectory, open_run
+from chord.run.loop import Outcome
+from chord.run.recorder import EVALUATIONS, METRICS, read_rows
+from chord.run.training import train
 
 Run = Callable[..., Outcome]
 ROWS = sums(60)
@@ -184,7 +186,7 @@ def test_what_is_too_long_is_left_out_of_training_and_of_evaluations(
     assert asked
     assert max(map(len, asked)) < 10
     again = compose_config("evaluation=quick", "evaluation.max_new_tokens=12", name="evaluate")
-    from chord.config import EvaluateConfig
+    from chord.config.root import EvaluateConfig
 
     again.evaluation.test_problems, again.split = 90, "test"
     _, trained = evaluate_run(Path("one"), parse(again, EvaluateConfig))

@@ -18,19 +18,21 @@ from torch import Tensor
 
 from chord import chat
 from chord.cache_teacher import cache_teacher
-from chord.config import ConfigError, EvaluateConfig, TrainConfig, parse
+from chord.config.parse import parse
+from chord.config.root import EvaluateConfig, TrainConfig
+from chord.config.trainer import TrainerConfig
+from chord.errors import ConfigError
 from chord.evaluate import evaluate_run
-from chord.evaluation import Report, evaluate
-from chord.fit import Outcome, Run
-from chord.metrics import branch_metrics
+from chord.evaluation.report import Report, evaluate
 from chord.models.policy import Policy
 from chord.models.tiny import MODEL, Tiny
 from chord.models.transformer import Transformer
-from chord.module import ChordModule
-from chord.run import RunDirectory, configuration, open_run
-from chord.stepping import take_step
-from chord.train import train
-from chord.trainer import TrainerConfig
+from chord.run.directory import RunDirectory, configuration, open_run
+from chord.run.loop import Outcome, Training
+from chord.run.training import train
+from chord.step.metrics import branch_metrics
+from chord.step.module import ChordModule
+from chord.step.optimizer import take_step
 
 STEP = (
     "trainer.diagnostics_every=0",
@@ -159,13 +161,13 @@ def test_a_run_ends_with_its_model_saved_and_one_model_at_a_time_on_the_device(
     composed = small_composed(small_models, "evaluation.every=0", "target=soft", "steps=1")
     composed.objective.kl.coef = 0.1
     built, seen = [], []
-    build, finish = Tiny.build, Run.finish
+    build, finish = Tiny.build, Training.finish
 
     def counted(self: Tiny) -> Transformer:
         built.append(build(self))
         return built[-1]
 
-    def finishing(self: Run, module: ChordModule, device: torch.device) -> Outcome | None:
+    def finishing(self: Training, module: ChordModule, device: torch.device) -> Outcome | None:
         models = module.models
         assert models.teacher is not None
         assert models.reference is not None
@@ -181,8 +183,8 @@ def test_a_run_ends_with_its_model_saved_and_one_model_at_a_time_on_the_device(
         return evaluate(policy, *arguments, **given)
 
     monkeypatch.setattr(Tiny, "build", counted)
-    monkeypatch.setattr(Run, "finish", finishing)
-    monkeypatch.setattr("chord.evaluation.evaluate", evaluated)
+    monkeypatch.setattr(Training, "finish", finishing)
+    monkeypatch.setattr("chord.evaluation.report.evaluate", evaluated)
     found = train(parse(composed, TrainConfig), RunDirectory(tmp_path, composed, "run"))
     # Policy and reference, of which the one that is evaluated is on the device.
     assert len(built) == 2

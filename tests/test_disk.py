@@ -21,8 +21,7 @@ from safetensors.torch import load_file, save_file
 from sweeps import Command, command
 from test_sweep import contents
 
-from chord.checkpoint import CHECKPOINT, read_checkpoint
-from chord.directory.whole import (
+from chord.io.writing import (
     UnwrittenError,
     gone,
     remove_partials,
@@ -31,7 +30,8 @@ from chord.directory.whole import (
     write_atomically,
     write_in_place,
 )
-from chord.recorder import Recorder, read_rows
+from chord.run.checkpoint import CHECKPOINT, read_checkpoint
+from chord.run.recorder import Recorder, read_rows
 
 __all__ = ["command"]
 
@@ -164,7 +164,7 @@ def test_a_process_of_another_user_is_not_gone(monkeypatch: pytest.MonkeyPatch) 
 
 def test_what_dead_processes_left_goes_with_the_next_write(tmp_path: Path) -> None:
     code = """
-import os, sys; from pathlib import Path; from chord.directory.whole import *
+import os, sys; from pathlib import Path; from chord.io.writing import *
 with whole_file(Path(sys.argv[1])) as partial:
     partial.write_bytes(bytes(1000))
     os.kill(os.getpid(), 9)

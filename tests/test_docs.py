@@ -21,18 +21,22 @@ from vectors import stats_of, weight
 import chord
 from chord.cache_teacher import parser as cache_parser
 from chord.chat import parser as chat_parser
-from chord.cli import GROUP_ORDER, one_line
 from chord.compare.command import parser as compare_parser
-from chord.config import CONF_DIR, ConfigError, EvaluateConfig, TrainConfig, parse, register
+from chord.config.composing import register
+from chord.config.location import CONF_DIR
+from chord.config.messages import GROUP_ORDER, one_line
+from chord.config.parse import parse
+from chord.config.registry import SCHEMAS
+from chord.config.root import EvaluateConfig, TrainConfig
 from chord.dashboard.command import parser as dashboard_parser
 from chord.doctor.command import parser as doctor_parser
+from chord.errors import ConfigError
 from chord.export import parser as export_parser
 from chord.make_expert import parser as expert_parser
 from chord.plan.command import parser as plan_parser
-from chord.registry import SCHEMAS
 from chord.replay.command import parser as replay_parser
-from chord.show import panels as show_panels
-from chord.show import parser as show_parser
+from chord.show.command import panels as show_panels
+from chord.show.command import parser as show_parser
 from chord.weightings import Phi, Weighting
 
 

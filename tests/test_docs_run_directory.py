@@ -10,11 +10,12 @@ import pytest
 from conftest import small_composed
 from pages import ROOT, code, table
 
-from chord.config import TrainConfig, parse
-from chord.identity.settings import AS_BEFORE, NO_NUMBER, SILENT
-from chord.recorder import FAILED, FINISHED, RUNNING, read_rows
-from chord.run import RunDirectory
-from chord.train import train
+from chord.config.parse import parse
+from chord.config.root import TrainConfig
+from chord.run.directory import RunDirectory
+from chord.run.identity.settings import AS_BEFORE, NO_NUMBER, SILENT
+from chord.run.recorder import FAILED, FINISHED, RUNNING, read_rows
+from chord.run.training import train
 
 
 def documented(file: str) -> list[str]:

@@ -12,17 +12,18 @@ from pathlib import Path
 import pytest
 from conftest import small_composed
 
-from chord.checkpoint import CHECKPOINT
-from chord.config import TrainConfig, parse
-from chord.directory.lock import held
+from chord.config.overrides import setting
+from chord.config.parse import parse
+from chord.config.root import TrainConfig
 from chord.doctor import environment as machine
 from chord.doctor.command import main
 from chord.doctor.directory import directory
 from chord.doctor.finding import NOTE, OK, WRONG, Finding
-from chord.overrides import setting
-from chord.recorder import METRICS, RUNNING
-from chord.run import RunDirectory
-from chord.train import train
+from chord.run.checkpoint import CHECKPOINT
+from chord.run.directory import RunDirectory
+from chord.run.lock import held
+from chord.run.recorder import METRICS, RUNNING
+from chord.run.training import train
 
 Usage = namedtuple("Usage", "total used free")
 

@@ -10,13 +10,13 @@ import pytest
 import torch
 from steps import PAIRED, module_of, plan_gradient
 
-from chord.config import TrainConfig
+from chord.config.root import TrainConfig
 from chord.data.batch import collate
-from chord.gradients import kl_in_reward
 from chord.models.scoring import scatter
-from chord.module import ChordModule
 from chord.rewards import Grade
 from chord.rollout.sampling import draw_uniforms, sample
+from chord.step.module import ChordModule
+from chord.step.terms import kl_in_reward
 
 Build = Callable[..., TrainConfig]
 

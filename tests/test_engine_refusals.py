@@ -13,10 +13,12 @@ import pytest
 from conftest import SMALL, compose_config, small_composed
 from vllm_stub import INFO, Stub, serving
 
-from chord.build import build_data
-from chord.config import ConfigError, TrainConfig, parse
-from chord.run import RunDirectory
-from chord.train import train
+from chord.config.parse import parse
+from chord.config.root import TrainConfig
+from chord.errors import ConfigError
+from chord.run.build import build_data
+from chord.run.directory import RunDirectory
+from chord.run.training import train
 
 
 def refusal(config: TrainConfig, run: Path) -> str:

@@ -14,19 +14,21 @@ from language_models import make_model
 from safetensors.torch import load_file
 from steps import module_of, plan_gradient
 
-from chord.config import ConfigError, TrainConfig
+from chord.config.root import TrainConfig
 from chord.data.tasks import ALPHABET
 from chord.data.tokenizer import CharTokenizer
-from chord.models.hf.config import HFModel, Lora
+from chord.errors import ConfigError
+from chord.models.hf.config import HFModel
 from chord.models.hf.merged import merged_weights
+from chord.models.hf.settings import Lora
 from chord.models.policy import Policy
 from chord.models.tiny import Tiny
 from chord.rollout import RolloutConfig, Samples, draw_uniforms
 from chord.rollout.engines import Engine, Native, base
 from chord.rollout.engines.base import Draft
 from chord.rollout.engines.hf import Generate
-from chord.run import RunDirectory
-from chord.train import train
+from chord.run.directory import RunDirectory
+from chord.run.training import train
 
 PROMPTS = [[5, 6, 7], [8], [9, 10]]
 LIMITS = [6, 2, 5]

@@ -8,15 +8,16 @@ from pathlib import Path
 
 import pytest
 
-import chord.evaluation as evaluation
-from chord.build import build_data
+import chord.evaluation.report as evaluation
 from chord.compare.record import scores
-from chord.config import TrainConfig
+from chord.config.root import TrainConfig
 from chord.data.base import Data
 from chord.data.batch import Problem
 from chord.data.tasks import worked
 from chord.data.testbed import Testbed
+from chord.evaluation.settings import check_metric
 from chord.rewards import FAILURES, Grade, Verifier
+from chord.run.build import build_data
 
 Build = Callable[..., TrainConfig]
 
@@ -130,7 +131,7 @@ def test_answers_whose_scorer_fails_are_counted_and_are_no_score(small_config: B
     row = evaluation.prefixed(metrics, "test")
     assert scores(row).keys() == {f"test/{name}" for name in plain}
     with pytest.raises(ValueError, match="must be a metric of the validation"):
-        evaluation.check_metric("val/reward/errors")
+        check_metric("val/reward/errors")
 
 
 def test_no_more_is_evaluated_than_is_held_out(small_config: Build) -> None:

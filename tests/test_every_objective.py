@@ -18,10 +18,12 @@ from test_gradients import models, rollouts
 from torch import Tensor
 from vectors import f64, lengths
 
-from chord.gradients import RolloutRows, Tokens, add_rl_gradient
+from chord.config.registry import SCHEMAS
 from chord.losses import Kl, Objective, Reinforce, aggregate, denominator
-from chord.metrics import branch_metrics
-from chord.registry import SCHEMAS
+from chord.rollout.rows import RolloutRows
+from chord.step.metrics import branch_metrics
+from chord.step.rl import add_rl_gradient
+from chord.step.rows import TokenLog
 from chord.weightings import Uniform
 
 AGGREGATIONS = ("token", "sequence", "constant")
@@ -118,7 +120,7 @@ def with_terms(objective: Objective) -> Objective:
 
 def rl_gradient(
     rows: RolloutRows, objective: Objective, micro_batch: int = 0, temperature: float = 0.9
-) -> tuple[Tensor, Tokens]:
+) -> tuple[Tensor, TokenLog]:
     these = models()
     seen = add_rl_gradient(
         these,

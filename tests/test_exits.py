@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from chord.exits import FULL, OURS, let_hydra_raise, readable_errors, wants_traceback
+from chord.io.printing import FULL, OURS, let_hydra_raise, readable_errors, wants_traceback
 
 ROOT = Path(__file__).parent.parent
 
@@ -65,15 +65,15 @@ def test_a_defect_keeps_its_traceback() -> None:
 LOADING = "import os, signal; os.kill(os.getpid(), signal.SIGINT); import time; time.sleep(60)"
 
 
-@pytest.mark.parametrize("word", ["-m", "chord-pretrain", "-c"])
+@pytest.mark.parametrize("word", ["-m", "chord-train", "-c"])
 def test_a_command_that_is_interrupted_while_it_is_loaded_says_so_in_a_word(
     tmp_path: Path, word: str
 ) -> None:
     for name in ("hydra", "numpy", "omegaconf", "rich", "torch"):
         (tmp_path / f"{name}.py").write_text(LOADING)
-    script = tmp_path / "chord-pretrain"
-    script.write_text("from chord.pretrain import main\nmain()\n")
-    load = {"-m": ["-m", "chord.train", "steps=1"], "chord-pretrain": [str(script)],
+    script = tmp_path / "chord-train"
+    script.write_text("from chord.train import main\nmain()\n")
+    load = {"-m": ["-m", "chord.train", "steps=1"], "chord-train": [str(script)],
             "-c": ["-c", "import chord.train"]}[word]  # fmt: skip
     found = subprocess.run(
         [sys.executable, *load], capture_output=True, text=True, timeout=60, check=False,

@@ -10,13 +10,14 @@ import torch
 from steps import PAIRED, loss_gradient, module_of, plan_gradient, row_tokens, score_as
 from vectors import f64
 
-from chord.advantages import Advantage, SrftAdvantage
-from chord.branches import Plan
-from chord.config import TrainConfig
+from chord.config.root import TrainConfig
 from chord.losses import Reinforce
-from chord.metrics import Rollouts, branch_metrics
-from chord.module import ChordModule
+from chord.losses.advantages import Advantage, SrftAdvantage
 from chord.rewards import Grade
+from chord.rollout.rollouts import Rollouts
+from chord.step.metrics import branch_metrics
+from chord.step.module import ChordModule
+from chord.step.plan import Plan
 
 Build = Callable[..., TrainConfig]
 OWN = torch.tensor([[True, True, True, False]])

@@ -14,16 +14,17 @@ from safetensors.torch import load_file
 from test_hf_training import ADAPTED, composed
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from chord.build import build_data, build_models
-from chord.config import TrainConfig, parse
-from chord.evaluate import trained_model
+from chord.config.parse import parse
+from chord.config.root import TrainConfig
 from chord.export import export_run, main
 from chord.models.hf.config import HFModel
 from chord.models.tiny import Tiny
-from chord.module import ChordModule
-from chord.run import RunDirectory, open_run, resume_run
-from chord.sweep.status import fingerprint
-from chord.train import train
+from chord.run.build import build_data, build_models
+from chord.run.directory import RunDirectory, open_run, resume_run
+from chord.run.status import fingerprint
+from chord.run.trained import trained_model
+from chord.run.training import train
+from chord.step.module import ChordModule
 
 IDS = torch.tensor([[5, 6, 7, 8, 9, 10, 11]])
 

@@ -9,9 +9,10 @@ import torch
 from test_module import fitted, module_of
 from torch import Tensor
 
-import chord.feedback
-from chord.config import TrainConfig
-from chord.feedback import (
+import chord.step.feedback
+from chord.config.root import TrainConfig
+from chord.schedules import EntropyTarget, Feedback, Gac, GradientRatio, RewardGap
+from chord.step.feedback import (
     ExpertScores,
     gradient_norm,
     mean_squared_gap,
@@ -19,7 +20,6 @@ from chord.feedback import (
     score_experts,
     trimmed_variance,
 )
-from chord.schedules import EntropyTarget, Feedback, Gac, GradientRatio, RewardGap
 
 Build = Callable[..., TrainConfig]
 
@@ -101,7 +101,7 @@ def test_every_statistic_is_taken_over_the_rows_of_all_ranks(
         gathered.append(values)
         return torch.cat([values, values, values.new_tensor([9.0])]), 0
 
-    monkeypatch.setattr(chord.feedback, "all_rows", with_another)
+    monkeypatch.setattr(chord.step.feedback, "all_rows", with_another)
     both = seen()
     assert both[0].reward == pytest.approx((15 + 15 + 9) / 13, abs=1e-14)
     # 1, 1, 2, 2, 4, 4, 9 without floor(.34 * 7) = 2 at each end: 2, 2, 4.

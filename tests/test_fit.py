@@ -9,18 +9,21 @@ import pytest
 import torch
 from conftest import small_composed
 
-from chord.checkpoint import CHECKPOINT
-from chord.config import ConfigError, TrainConfig, parse
+from chord.config.parse import parse
+from chord.config.root import TrainConfig
 from chord.data.tasks import ALPHABET
 from chord.data.tokenizer import CharTokenizer
-from chord.evaluate import last_alpha, trained_model
-from chord.fit import Outcome
+from chord.errors import ConfigError
 from chord.models.config import TransformerConfig
 from chord.models.storage import save_policy
 from chord.models.tiny import MODEL
 from chord.models.transformer import Transformer
-from chord.run import RunDirectory
-from chord.train import refuse_directories, train
+from chord.run.checkpoint import CHECKPOINT
+from chord.run.directory import RunDirectory
+from chord.run.loop import Outcome
+from chord.run.trained import last_alpha, trained_model
+from chord.run.training import train
+from chord.train import refuse_directories
 
 
 def run(models: Path, path: Path, *overrides: str) -> Outcome:

@@ -21,13 +21,13 @@ from steps import (
 )
 from torch import Tensor
 
-from chord.branches import Plan, gated
-from chord.checks import ConfigError
-from chord.config import TrainConfig
-from chord.gates import Gate
-from chord.metrics import branch_metrics
-from chord.mixes import Convex, Shares
-from chord.module import ChordModule
+from chord.config.consistency import ConfigError
+from chord.config.root import TrainConfig
+from chord.schedules.gates import Gate
+from chord.schedules.mixes import Convex, Shares
+from chord.step.metrics import branch_metrics
+from chord.step.module import ChordModule
+from chord.step.plan import Plan, gated
 
 Build = Callable[..., TrainConfig]
 GATED = (*PAIRED, "gate=solve_rate", "schedule=rl_only", "weighting=phi")

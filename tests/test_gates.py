@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from chord.gates import AllWrongBuffer, Gate, NoGate, SolveRate
+from chord.schedules.gates import AllWrongBuffer, Gate, NoGate, SolveRate
 
 
 def solved(*counts: int, group: int = 8) -> Tensor:

@@ -13,10 +13,14 @@ from torch import Tensor
 from vectors import RULES
 
 from chord.data.batch import TokenBatch, collate
-from chord.gradients import ExpertRows, Models, RolloutRows, add_rl_gradient, add_sft_gradient
 from chord.losses import Grpo, Kl, Objective, Reinforce
 from chord.models.config import TransformerConfig
+from chord.models.models import Models
 from chord.models.transformer import Transformer
+from chord.rollout.rows import RolloutRows
+from chord.step.rl import add_rl_gradient
+from chord.step.rows import ExpertRows
+from chord.step.sft import add_sft_gradient
 from chord.weightings import Adaptive, Iw, Phi, Threshold, TopEntropy, Uniform, Weighting
 
 PAD, EOS, VOCAB = 0, 1, 9

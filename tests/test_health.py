@@ -13,10 +13,12 @@ from omegaconf import OmegaConf
 from sweeps import Command, command, interrupt_at
 
 from chord.compare.settings import flat_settings
-from chord.config import ConfigError, TrainConfig, parse
-from chord.health import CHECKS, Health
-from chord.identity.settings import NO_NUMBER, telling
-from chord.sweep.status import fingerprint
+from chord.config.parse import parse
+from chord.config.root import TrainConfig
+from chord.errors import ConfigError
+from chord.run.health import CHECKS, Health
+from chord.run.identity.settings import NO_NUMBER, telling
+from chord.run.status import fingerprint
 
 __all__ = ["command"]
 

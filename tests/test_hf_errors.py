@@ -15,7 +15,8 @@ from language_models import make_model
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from chord.models.hf.config import HFModel, HFTeacher, Lora
+from chord.models.hf.config import HFModel, HFTeacher
+from chord.models.hf.settings import Lora
 
 
 @pytest.mark.parametrize(

@@ -13,8 +13,9 @@ from transformers.models.llama.modeling_llama import LlamaAttention
 
 from chord.data.batch import collate
 from chord.models.hf import trial
-from chord.models.hf.config import HFModel, Lora
+from chord.models.hf.config import HFModel
 from chord.models.hf.policy import BasePolicy, HFPolicy
+from chord.models.hf.settings import Lora
 from chord.models.scoring import score
 from chord.rollout import draw_uniforms, sample
 

@@ -15,15 +15,17 @@ from safetensors.torch import load_file
 from steps import gradient, module_of, plan_gradient, score_as
 from transformers import AutoTokenizer
 
-from chord.checkpoint import CHECKPOINT
-from chord.config import ConfigError, TrainConfig, parse
-from chord.evaluate import trained_model
+from chord.config.parse import parse
+from chord.config.root import TrainConfig
+from chord.errors import ConfigError
 from chord.models import scoring
 from chord.plan.calibration import calibrate
-from chord.recorder import METRICS, read_rows
-from chord.run import RunDirectory, open_run
+from chord.run.checkpoint import CHECKPOINT
+from chord.run.directory import RunDirectory, open_run
+from chord.run.recorder import METRICS, read_rows
+from chord.run.trained import trained_model
+from chord.run.training import train
 from chord.sweep.beforehand import check_run
-from chord.train import train
 
 ADAPTED = ("model.lora.rank=2", "model.lora.targets=[q_proj]")
 

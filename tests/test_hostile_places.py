@@ -21,24 +21,27 @@ from conftest import compose_config
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import OmegaConf
 
-from chord.checkpoint import CHECKPOINT, random_states, read_checkpoint
-from chord.cli import first_comment, launch
-from chord.config import ConfigError, TrainConfig, parse
+from chord.command_line.hydra import launch
+from chord.config.messages import first_comment
+from chord.config.parse import parse
+from chord.config.root import TrainConfig
+from chord.config.trust.composing import guard
 from chord.data.fields import _kind
 from chord.data.files import open_rows
-from chord.identity.contents import content_of
+from chord.errors import ConfigError
+from chord.io.reading import check_yaml
 from chord.models.hf.source import find
 from chord.models.storage import load_policy, save_policy, write_tensors
 from chord.models.transformer import Transformer, TransformerConfig
-from chord.replay import step
 from chord.rewards.format import Format
 from chord.rewards.function import Function
 from chord.rewards.workers import module_places
-from chord.rollout.config import RolloutConfig
 from chord.rollout.engines import server
-from chord.trust.files import guard
-from chord.trust.server import refuse_settings_here
-from chord.untrusted import check_yaml
+from chord.rollout.settings import RolloutConfig
+from chord.run.checkpoint import CHECKPOINT, random_states, read_checkpoint
+from chord.run.identity.contents import content_of
+from chord.step.nonfinite import saved as step
+from chord.tracking.server import refuse_settings_here
 
 pytestmark = pytest.mark.faults
 

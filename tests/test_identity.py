@@ -18,12 +18,10 @@ from chord.compare.grouping import compare
 from chord.compare.model import Comparison
 from chord.compare.reading import read_runs
 from chord.compare.settings import flat_settings
-from chord.config import ConfigError, TrainConfig, parse
-from chord.identity.frozen import freeze
-from chord.identity.lengthening import altered, followers, switched
-from chord.identity.lengths import length_text, lengthened
-from chord.module import ChordModule
-from chord.run import (
+from chord.config.parse import parse
+from chord.config.root import TrainConfig
+from chord.errors import ConfigError
+from chord.run.directory import (
     ENVIRONMENT,
     NAMED_LATER,
     VARIABLES,
@@ -32,6 +30,10 @@ from chord.run import (
     open_run,
     versions,
 )
+from chord.run.identity.frozen import freeze
+from chord.run.identity.lengthening import altered, followers, switched
+from chord.run.identity.lengths import length_text, lengthened
+from chord.step.module import ChordModule
 
 __all__ = ["command"]
 

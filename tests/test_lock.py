@@ -16,8 +16,8 @@ from pathlib import Path
 import pytest
 from holding import US, elsewhere, kill, let_go
 
-from chord.config import ConfigError
-from chord.directory.lock import LOCK, OWNER, claim, claim_new, held, writer
+from chord.errors import ConfigError
+from chord.run.lock import LOCK, OWNER, claim, claim_new, held, writer
 
 __all__ = ["let_go"]
 

@@ -12,11 +12,11 @@ from language_models import make_model
 from simulated_device import DEVICE, simulated
 from texts import corpus, sums, write
 
-from chord.make_expert import Teacher, main
+from chord.config.trainer import TrainerConfig
+from chord.make_expert import Demonstrator, main
 from chord.rewards import Numeric
 from chord.rollout.engines.base import Draft
 from chord.rollout.engines.hf import Generate
-from chord.trainer import TrainerConfig
 
 ROWS = sums(40)
 
@@ -41,14 +41,14 @@ def knowing(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """
     asked: list[str] = []
 
-    def right(self: Teacher, problems: list, k: int) -> list[list[str]]:  # type: ignore[type-arg]
+    def right(self: Demonstrator, problems: list, k: int) -> list[list[str]]:  # type: ignore[type-arg]
         asked.extend(problem.prompt for problem in problems)
         return [
             [] if "7+" in problem.prompt else [f"={problem.answer}", f"so {problem.answer}"][:k]
             for problem in problems
         ]
 
-    monkeypatch.setattr(Teacher, "right", right)
+    monkeypatch.setattr(Demonstrator, "right", right)
     return asked
 
 
@@ -124,13 +124,13 @@ def test_it_answers_on_a_gpu_if_there_is_one(
 
     monkeypatch.setattr(TrainerConfig, "device", device)
     places = []
-    right = Teacher.right
+    right = Demonstrator.right
 
-    def seen(self: Teacher, *arguments: Any) -> list[list[str]]:
+    def seen(self: Demonstrator, *arguments: Any) -> list[list[str]]:
         places.append(self.policy.device)
         return right(self, *arguments)
 
-    monkeypatch.setattr(Teacher, "right", seen)
+    monkeypatch.setattr(Demonstrator, "right", seen)
     with simulated():
         assert main(["--to", "e.jsonl", *settings]) == 0
         assert main(["--to", "f.jsonl", *settings, "trainer=cpu"]) == 0

@@ -7,7 +7,8 @@ import math
 import pytest
 import torch
 
-from chord.metrics import gradient_metrics, group_metrics, weight_metrics
+from chord.rollout.observed import group_metrics
+from chord.step.metrics import gradient_metrics, weight_metrics
 
 
 def double(*values: float) -> torch.Tensor:

@@ -9,10 +9,13 @@ import torch
 from torch import Tensor, nn
 
 from chord.data.batch import collate
-from chord.gradients import Models, RolloutRows, Tokens, add_rl_gradient
 from chord.losses import Cispo, Grpo, Gspo, Kl, Objective, Reinforce
+from chord.models.models import Models
 from chord.models.policy import Cache, Policy
 from chord.rollout.mismatch import compare, mismatch_metrics, truncated_weights
+from chord.rollout.rows import RolloutRows
+from chord.step.rl import add_rl_gradient
+from chord.step.rows import TokenLog
 from chord.weightings import Uniform
 
 P = torch.tensor([0.25, 0.35, 0.4], dtype=torch.float64)
@@ -59,7 +62,7 @@ def gradient_of(
     *,
     cap: float | None,
     micro_batch: int = 0,
-) -> tuple[Tensor, Tokens]:
+) -> tuple[Tensor, TokenLog]:
     """The gradient with respect to the logits, and what was seen; None: no correction."""
     policy = Unigram()
     batch = collate([[0]] * len(responses), responses, pad_id=0)

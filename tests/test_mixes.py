@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from chord.mixes import Additive, Convex
+from chord.schedules.mixes import Additive, Convex
 
 
 def test_convex_shares_sum_to_one():

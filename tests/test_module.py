@@ -10,13 +10,13 @@ from conftest import SIGNAL
 from lightning.pytorch import seed_everything
 from torch import nn
 
-from chord import evaluation
-from chord.build import build_data, build_models
-from chord.checkpoint import StepLoader
-from chord.config import TrainConfig
+from chord.config.root import TrainConfig
 from chord.data.batch import Problem
-from chord.module import ChordModule
+from chord.evaluation import report as evaluation
 from chord.rewards import Verifier
+from chord.run.build import build_data, build_models
+from chord.run.checkpoint import StepLoader
+from chord.step.module import ChordModule
 
 Build = Callable[..., TrainConfig]
 

@@ -14,20 +14,23 @@ import torch
 from conftest import small_composed
 from steps import module_of, on_two_ranks
 
-from chord.branches import Plan
-from chord.config import ConfigError, TrainConfig, parse
-from chord.directory.whole import UnwrittenError
-from chord.gradients import ExpertRows, RolloutRows
-from chord.gradients.terms import KlToOther
+from chord.config.parse import parse
+from chord.config.root import TrainConfig
+from chord.errors import ConfigError
+from chord.io.writing import UnwrittenError
 from chord.losses.distillation import TeacherTokens
-from chord.module import ChordModule
-from chord.recorder import read_rows
-from chord.replay.cause import bad_state, find_cause
 from chord.replay.command import main as replay
-from chord.replay.step import FILE, load_step, of_plan, save_step
-from chord.run import RunDirectory
-from chord.stepping import DivergedError
-from chord.train import train
+from chord.rollout.rows import RolloutRows
+from chord.run.directory import RunDirectory
+from chord.run.recorder import read_rows
+from chord.run.training import train
+from chord.step.module import ChordModule
+from chord.step.nonfinite.cause import bad_state, find_cause
+from chord.step.nonfinite.saved import FILE, load_step, of_plan, save_step
+from chord.step.optimizer import DivergedError
+from chord.step.plan import Plan
+from chord.step.rows import ExpertRows
+from chord.step.terms import KlToOther
 from chord.weightings import Phi, TokenStats, WeightInputs
 from chord.weightings.base import WeightError
 
@@ -238,7 +241,7 @@ def test_of_a_step_the_trained_weights_are_kept_and_the_rate(
     def full(*_: object) -> None:
         raise UnwrittenError(str(tmp_path / FILE), "No space left on device")
 
-    monkeypatch.setattr("chord.replay.guard.save_step", full)
+    monkeypatch.setattr("chord.step.nonfinite.guard.save_step", full)
     with pytest.raises(DivergedError, match=r"the step could not be kept \(No space left on devic"):
         module.guard(*call)
 
@@ -261,7 +264,7 @@ def go(models: Path, path: Path, *overrides: str, resume: bool = False) -> Any:
     composed = small_composed(models, *overrides)
     run = RunDirectory(path, composed, "run")
     if resume:
-        from chord.run import resume_run
+        from chord.run.directory import resume_run
 
         run = resume_run(path, composed, [*overrides])
         return train(run.checked(), run)

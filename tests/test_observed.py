@@ -13,9 +13,10 @@ from steps import PAIRED, count, loss_gradient, module_of, on_two_ranks, plan_gr
 from test_dynamic_sampling import drawing, names
 from torch import Tensor
 
-from chord.config import TrainConfig, parse
-from chord.module import ChordModule
+from chord.config.parse import parse
+from chord.config.root import TrainConfig
 from chord.rewards import Grade
+from chord.step.module import ChordModule
 
 Build = Callable[..., TrainConfig]
 GROUP = ("rollout.group_size=4", "rollout.max_new_tokens=24")

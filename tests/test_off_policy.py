@@ -18,8 +18,11 @@ from steps import gradient, loss_gradient, on_two_ranks, row_tokens
 from test_gradients import models, rollouts
 from torch import Tensor
 
-from chord.gradients import Models, OffPolicy, RolloutRows, Tokens, add_rl_gradient
 from chord.losses import Cispo, Grpo, Gspo, Kl, Objective, Reinforce
+from chord.models.models import Models
+from chord.rollout.rows import RolloutRows
+from chord.step.rl import add_rl_gradient
+from chord.step.rows import OffPolicy, TokenLog
 from chord.weightings import Luffy, Phi, RlPlus, TopEntropy, Uniform, Weighting
 
 TEMPERATURE, LONGEST = 0.9, 16
@@ -47,7 +50,7 @@ def step(
     objective: Objective | None = None,
     weighting: Weighting | None = None,
     micro_batch: int = 0,
-) -> tuple[Tensor, Tokens]:
+) -> tuple[Tensor, TokenLog]:
     these = models()
     seen = add_rl_gradient(
         these,

@@ -19,12 +19,13 @@ from hydra.core.plugins import Plugins
 from hydra.plugins.launcher import Launcher
 from sweeps import Command, command, small
 
-from chord.config import ConfigError, reading_conf
-from chord.directory.claim import ClaimDirectory
-from chord.directory.lock import LOCK, Hold, held
+from chord.config.composing import reading_conf
+from chord.errors import ConfigError
 from chord.pretrain.command import main as pretrain
-from chord.recorder import Recorder, read_rows
-from chord.run import RunDirectory
+from chord.run.claim import ClaimDirectory
+from chord.run.directory import RunDirectory
+from chord.run.lock import LOCK, Hold, held
+from chord.run.recorder import Recorder, read_rows
 
 __all__ = ["command", "let_go"]
 
@@ -49,8 +50,8 @@ def test_commands_of_one_second_have_directories_of_their_own(
 
     # All of them are started at noon.
     monkeypatch.setattr("hydra.core.utils.datetime", Noon)
-    monkeypatch.setattr("chord.train.train", train)
-    monkeypatch.setattr("chord.train.train_unrecorded", train)
+    monkeypatch.setattr("chord.run.training.train", train)
+    monkeypatch.setattr("chord.run.training.train_unrecorded", train)
     for _ in range(2):
         assert command(*(["-m", "seed=0"] if kind == "sweep" else [])) in (0, 1)
     names = [f"2026-01-31/12-00-00{end}" for end in ("", "-2")]

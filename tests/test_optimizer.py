@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from chord.optimizer import AdamW
+from chord.config.optimizer import AdamW
 
 
 def adamw(**changes: Any) -> AdamW:

@@ -12,12 +12,13 @@ from conftest import SIGNAL
 from language_models import make_model
 from lightning.pytorch import seed_everything
 
-from chord.branches import Plan
-from chord.build import build_data, build_models
-from chord.config import CONF_DIR, TrainConfig
-from chord.fit import StepLoader
-from chord.module import ChordModule
-from chord.registry import SCHEMAS
+from chord.config.location import CONF_DIR
+from chord.config.registry import SCHEMAS
+from chord.config.root import TrainConfig
+from chord.run.build import build_data, build_models
+from chord.run.loop import StepLoader
+from chord.step.module import ChordModule
+from chord.step.plan import Plan
 
 # What an option cannot do without.
 PAIRED = "data.pairing=paired"

@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from strategies import quick
 from sweeps import Command, command, interrupt_at
 
-from chord.cli import config_dirs
-from chord.launch import follow
-from chord.overrides import given, setting, typed
+from chord.command_line.followers import follow
+from chord.command_line.help import config_dirs
+from chord.config.overrides import given, setting, typed
 from chord.sweep.directory import in_its_directory
 from chord.train import refuse_directories
 

@@ -27,9 +27,9 @@ from pairs.covering import Array, all_pairs
 from pairs.factors import FACTORS, FIXED, PLAIN, Row, options
 from pairs.refusals import REFUSALS, refused_by
 
-import chord.checks
-from chord.config import ConfigError
-from chord.registry import SCHEMAS
+import chord.config.consistency
+from chord.config.registry import SCHEMAS
+from chord.errors import ConfigError
 
 DOCS = Path(__file__).parent.parent / "docs"
 FEW = 24
@@ -209,7 +209,7 @@ def test_each_refusal_of_the_array_is_in_the_table() -> None:
 def test_each_refusal_of_the_checks_is_in_the_table(models: Path) -> None:
     # Those that need the data or the machine are below the table.
     elsewhere = ("check_experts", "overlap_report")
-    source = inspect.getsource(chord.checks)
+    source = inspect.getsource(chord.config.consistency)
     raises = {
         node.lineno
         for function in ast.parse(source).body
@@ -223,7 +223,7 @@ def test_each_refusal_of_the_checks_is_in_the_table(models: Path) -> None:
         while error is not None:
             frame = error.__traceback__
             while frame is not None:
-                if frame.tb_frame.f_code.co_filename == chord.checks.__file__:
+                if frame.tb_frame.f_code.co_filename == chord.config.consistency.__file__:
                     seen.add(frame.tb_lineno)
                 frame = frame.tb_next
             error = error.__cause__

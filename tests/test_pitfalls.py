@@ -11,7 +11,6 @@ import torch
 from torch import Tensor
 from vectors import MODES, cases, f64, lengths, weight
 
-from chord.advantages import Advantage
 from chord.data.batch import collate
 from chord.losses import (
     Grpo,
@@ -25,6 +24,7 @@ from chord.losses import (
     sft_loss,
     unified_objective,
 )
+from chord.losses.advantages import Advantage
 from chord.weightings import Phi, Uniform, token_logprobs, token_stats
 
 

@@ -12,12 +12,12 @@ import pytest
 import torch
 from language_models import FAMILIES, make_model
 
-from chord.build import build_models, open_data
-from chord.config import TrainConfig
+from chord.config.root import TrainConfig
 from chord.data.batch import collate
-from chord.gradients import Models
 from chord.models.hf.cache import HFCache
-from chord.models.hf.config import HFModel, Lora
+from chord.models.hf.config import HFModel
+from chord.models.hf.settings import Lora
+from chord.models.models import Models
 from chord.models.policy import Policy
 from chord.models.scoring import score
 from chord.models.tiny import Tiny
@@ -25,6 +25,7 @@ from chord.plan import command, memory
 from chord.plan.calibration import Calibration, answers
 from chord.plan.duration import duration, expert_length
 from chord.plan.memory import EVALUATION, SAMPLING, TRAINING, Part, computed
+from chord.run.build import build_models, open_data
 
 if TYPE_CHECKING:
     from chord.data.base import Data

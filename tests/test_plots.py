@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from chord.plots import curve, plot_run, smooth
-from chord.recorder import Recorder
+from chord.run.plots import curve, plot_run, smooth
+from chord.run.recorder import Recorder
 
 ALPHAS: dict[str, Callable[[int], float]] = {
     "mixed": lambda step: 1 - step / 20,

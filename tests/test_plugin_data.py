@@ -8,15 +8,16 @@ from pathlib import Path
 import pytest
 from conftest import small_composed
 
-from chord import plugins
-from chord.config import TrainConfig, parse
+from chord.config import plugins
+from chord.config.parse import parse
+from chord.config.root import TrainConfig
 from chord.data.base import Data, DataConfig
 from chord.data.batch import Pair, Problem, Tokenizer
 from chord.data.tasks import ALPHABET
 from chord.data.tokenizer import CharTokenizer
 from chord.rewards import Reward
-from chord.run import RunDirectory
-from chord.train import train
+from chord.run.directory import RunDirectory
+from chord.run.training import train
 
 pytestmark = pytest.mark.usefixtures("registry")
 

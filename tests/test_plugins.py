@@ -15,14 +15,18 @@ from conftest import compose_config, small_composed
 from omegaconf import OmegaConf
 from pages import ROOT, blocks
 
-from chord import plugins
-from chord.cli import help_text
-from chord.config import ConfigError, TrainConfig, parse, register, restore, schema_names
+from chord.command_line.help import help_text
+from chord.config import plugins
+from chord.config.composing import register
+from chord.config.parse import parse
+from chord.config.registry import SCHEMAS
+from chord.config.root import TrainConfig
+from chord.config.schemas import restore, schema_names
 from chord.data.batch import Problem
-from chord.registry import SCHEMAS
-from chord.run import RunDirectory, open_run
+from chord.errors import ConfigError
+from chord.run.directory import RunDirectory, open_run
+from chord.run.training import train
 from chord.schedules import Constant, Schedule
-from chord.train import train
 
 pytestmark = pytest.mark.usefixtures("registry")
 PAGE = ROOT / "docs" / "plugins.md"

@@ -15,18 +15,19 @@ from language_models import make_model
 from steps import module_of
 from torch import Tensor
 
-from chord.config import TrainConfig, parse
+from chord.config.parse import parse
+from chord.config.root import TrainConfig
 from chord.data.batch import TokenBatch, collate
 from chord.models.hf.config import HFModel
 from chord.models.policy import Policy
 from chord.models.scoring import score
 from chord.models.tiny import Tiny
 from chord.models.transformer import rotate
-from chord.module import ChordModule
 from chord.rollout import draw_uniforms, sample
 from chord.rollout.engines.hf import Generate
-from chord.run import RunDirectory
-from chord.train import train
+from chord.run.directory import RunDirectory
+from chord.run.training import train
+from chord.step.module import ChordModule
 
 PROMPTS = [[5, 6, 7], [8], [9, 10]]
 MIXED = "trainer.precision=bf16-mixed"

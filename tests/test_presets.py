@@ -14,13 +14,15 @@ import pytest
 from conftest import compose_config
 from omegaconf import OmegaConf
 
-from chord.advantages import Advantage, SrftAdvantage
-from chord.config import CONF_DIR, TrainConfig, parse
-from chord.gates import AllWrongBuffer, Gate, NoGate, SolveRate
+from chord.config.location import CONF_DIR
+from chord.config.parse import parse
+from chord.config.root import TrainConfig
 from chord.losses import Grpo, Objective, Reinforce
-from chord.mixes import Additive, Convex, Mix
+from chord.losses.advantages import Advantage, SrftAdvantage
+from chord.losses.targets import ReverseKl, Target, Tokens
 from chord.schedules import Constant, Gac, Periodic, Phase, RewardGap, Schedule, Step, WarmupDecay
-from chord.targets import ReverseKl, Target, Tokens
+from chord.schedules.gates import AllWrongBuffer, Gate, NoGate, SolveRate
+from chord.schedules.mixes import Additive, Convex, Mix
 from chord.weightings import (
     Importance,
     Luffy,

@@ -18,13 +18,15 @@ from conftest import SIGNAL, SMALL, compose_config
 from safetensors.torch import load_file
 from vllm_stub import serving
 
-from chord.build import build_models, open_data
-from chord.config import ConfigError, TrainConfig, parse
-from chord.rollout.engines import join, open_engine
+from chord.config.parse import parse
+from chord.config.root import TrainConfig
+from chord.config.trainer import TrainerConfig
+from chord.errors import ConfigError
 from chord.rollout.engines.vllm import Vllm
-from chord.run import RunDirectory, open_run, resume_run
-from chord.train import train
-from chord.trainer import TrainerConfig
+from chord.run.build import build_models, open_data
+from chord.run.directory import RunDirectory, open_run, resume_run
+from chord.run.training import train
+from chord.step.engine import join, open_engine
 
 ARGUMENTS = [
     *SMALL,
@@ -58,17 +60,18 @@ main()
 
 ALONE = """
 import os, signal
-from chord import train
+from chord.run import training
+from chord.train import main
 
-load = train.load
+load = training.load
 
 def signalled(*given):
     if os.environ.get("LOCAL_RANK") == "1":
         os.kill(os.getpid(), {number})
     return load(*given)
 
-train.load = signalled
-train.main()
+training.load = signalled
+main()
 """
 
 
@@ -294,9 +297,9 @@ def test_an_engine_of_each_process_starts_when_the_processes_are_there(
     config = small_config("rollout=vllm", f"trainer={strategy}")
     with open_data(config) as data:
         models = build_models(config)
-        models.engine = open_engine(config, data, models.policy)
+        engine = open_engine(config, data, models.policy)
         assert done == ["check"]
-        join(config, data, models)
+        join(engine, config, data, models.policy)
     assert done == ["check", "start", "sync", "probe"]
 
 

@@ -13,11 +13,12 @@ from language_models import make_model
 from steps import module_of, on_two_ranks
 from torch import Tensor
 
-from chord.config import TrainConfig, parse
-from chord.distributed import joined, part_of, rank
-from chord.metrics import branch_metrics
-from chord.module import ChordModule
-from chord.processes import clip_gradients, free, local, shard, whole_weights
+from chord.config.parse import parse
+from chord.config.root import TrainConfig
+from chord.distributed.collectives import joined, part_of, rank
+from chord.distributed.strategies import clip_gradients, free, local, shard, whole_weights
+from chord.step.metrics import branch_metrics
+from chord.step.module import ChordModule
 
 # Three problems and five expert rows, in pieces of two: no rank has as much as the other.
 STEP = (
@@ -73,7 +74,7 @@ def gradient(module: ChordModule) -> Tensor:
 def sharded(module: ChordModule) -> None:
     from torch.distributed.device_mesh import init_device_mesh
 
-    shard(module.policy, init_device_mesh("cpu", (2,)))
+    shard(module.policy, module.policy.layers(), init_device_mesh("cpu", (2,)))
 
 
 def compare(config: TrainConfig, tmp_path: Path, prepare: Callable[[ChordModule], None]) -> None:

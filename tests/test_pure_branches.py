@@ -9,9 +9,10 @@ import torch
 from steps import gradient, module_of, plan_gradient, score_as
 from torch import Tensor
 
-from chord.config import TrainConfig
-from chord.gradients import add_rl_gradient, add_sft_gradient
-from chord.module import ChordModule
+from chord.config.root import TrainConfig
+from chord.step.module import ChordModule
+from chord.step.rl import add_rl_gradient
+from chord.step.sft import add_sft_gradient
 
 Build = Callable[..., TrainConfig]
 MIXES = ["convex", "additive"]

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import torch
 
-from chord.directory.whole import whole_directory
-from chord.recorder import (
+from chord.io.writing import whole_directory
+from chord.run.recorder import (
     COMPLETIONS,
     EVALUATIONS,
     METRICS,

@@ -13,12 +13,14 @@ from conftest import SIGNAL, compose_config, small_composed
 from omegaconf import OmegaConf
 from safetensors.torch import load_file
 
-from chord.checkpoint import CHECKPOINT, Checkpointing, read_checkpoint
-from chord.config import ConfigError, TrainConfig, parse
-from chord.module import ChordModule
-from chord.recorder import Recorder
-from chord.run import RunDirectory, newest_run, open_run, resume_run
-from chord.train import train
+from chord.config.parse import parse
+from chord.config.root import TrainConfig
+from chord.errors import ConfigError
+from chord.run.checkpoint import CHECKPOINT, Checkpointing, read_checkpoint
+from chord.run.directory import RunDirectory, newest_run, open_run, resume_run
+from chord.run.recorder import Recorder
+from chord.run.training import train
+from chord.step.module import ChordModule
 
 SCHEDULES = [
     "schedule=linear",

@@ -11,17 +11,18 @@ from conftest import SMALL, compose_config
 from language_models import make_model
 from texts import corpus, refusal, sums, worked, write
 
-import chord.evaluation as evaluation
-from chord.config import TrainConfig, parse
+import chord.evaluation.report as evaluation
+from chord.config.parse import parse
+from chord.config.root import TrainConfig
 from chord.data.base import SPLITS
 from chord.data.batch import Problem
+from chord.data.columns import Columns
 from chord.data.corpus import Corpus
 from chord.data.gym import GymConfig
-from chord.data.text import Columns
-from chord.evaluation import Evaluation
-from chord.retained import Match, retained_skills
-from chord.run import RunDirectory
-from chord.train import train
+from chord.evaluation.retained import Match, retained_skills
+from chord.evaluation.settings import Evaluation
+from chord.run.directory import RunDirectory
+from chord.run.training import train
 
 ROWS = sums(60)
 

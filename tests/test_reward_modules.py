@@ -13,11 +13,11 @@ from sweeps import Command, command
 
 from chord.data.batch import Problem
 from chord.doctor.directory import directory
-from chord.identity.histories import difference
-from chord.identity.modules import local_modules, module_content
-from chord.module import ChordModule
+from chord.io.contents import difference
 from chord.rewards import Function, Numeric, Weighted
 from chord.rewards.base import ChangedCodeError
+from chord.rewards.modules import local_modules, module_content
+from chord.step.module import ChordModule
 
 __all__ = ["command"]
 

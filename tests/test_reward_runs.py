@@ -13,11 +13,13 @@ from language_models import make_model
 from omegaconf import DictConfig
 from pages import ROOT, blocks
 
-from chord.config import ConfigError, TrainConfig, parse
-from chord.recorder import EVALUATIONS, METRICS, read_rows
+from chord.config.parse import parse
+from chord.config.root import TrainConfig
+from chord.errors import ConfigError
 from chord.rewards import Format, Length, Math, Numeric, Weighted
-from chord.run import RunDirectory, open_run
-from chord.train import train
+from chord.run.directory import RunDirectory, open_run
+from chord.run.recorder import EVALUATIONS, METRICS, read_rows
+from chord.run.training import train
 
 
 def rows_of(where: Path, composed: DictConfig) -> list[dict[str, float]]:

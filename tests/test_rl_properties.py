@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from strategies import masks, quick, reals, tensors
 
-from chord.advantages import Advantage
 from chord.losses import Cispo, Grpo, Reinforce, denominator, kl_estimate, kl_exact
+from chord.losses.advantages import Advantage
 
 
 @quick

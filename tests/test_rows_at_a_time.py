@@ -12,13 +12,14 @@ from conftest import small_composed
 from steps import module_of
 from torch import Tensor
 
-from chord.config import TrainConfig, parse
-from chord.evaluation import evaluate
+from chord.config.parse import parse
+from chord.config.root import TrainConfig
+from chord.evaluation.report import evaluate
 from chord.plan import command
 from chord.plan.calibration import calibrate
 from chord.rollout.choice import Sampler
-from chord.run import RunDirectory
-from chord.train import train
+from chord.run.directory import RunDirectory
+from chord.run.training import train
 
 Build = Callable[..., TrainConfig]
 

@@ -15,12 +15,13 @@ from test_processes import sharded
 from torch import Tensor
 
 from chord.cache_teacher import main
-from chord.config import TrainConfig, parse
-from chord.evaluation import imitation
+from chord.config.parse import parse
+from chord.config.root import TrainConfig
+from chord.evaluation.report import imitation
 from chord.models.transformer import Transformer
-from chord.module import ChordModule
-from chord.run import RunDirectory
-from chord.train import train
+from chord.run.directory import RunDirectory
+from chord.run.training import train
+from chord.step.module import ChordModule
 
 Build = Callable[..., TrainConfig]
 PAIRS = 7

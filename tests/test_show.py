@@ -10,10 +10,10 @@ import pytest
 from rich.console import Console
 from test_cli import LIGHT, run
 
-from chord.plots import plot_panels
-from chord.registry import SCHEMAS
-from chord.show import combinations, main, panels, parser, show
-from chord.terminal import Line, Panel, draw, nice_top
+from chord.config.registry import SCHEMAS
+from chord.show.command import combinations, main, panels, parser, show
+from chord.show.plots import plot_panels
+from chord.show.terminal import Line, Panel, draw, nice_top
 
 
 def shown(*arguments: str, width: int = 80) -> str:

@@ -15,13 +15,14 @@ import pytest
 from sweeps import Command, command
 from test_sweep import contents
 
-from chord import fit, together, train
-from chord.checkpoint import read_checkpoint
-from chord.evaluate import trained_model
-from chord.evaluation import Report
-from chord.recorder import Recorder, read_rows
-from chord.run import RunDirectory, configuration
-from chord.signals import SIGNALS, Signals, Stopped
+from chord.distributed.signals import SIGNALS, Signals, Stopped
+from chord.evaluation.report import Report
+from chord.run import loop as fit
+from chord.run import together, training
+from chord.run.checkpoint import read_checkpoint
+from chord.run.directory import RunDirectory, configuration
+from chord.run.recorder import Recorder, read_rows
+from chord.run.trained import trained_model
 from chord.tracking import Tracker
 
 __all__ = ["command"]
@@ -125,7 +126,7 @@ def at_call(patch: pytest.MonkeyPatch, owner: object, name: str, *numbers: int) 
 @pytest.mark.parametrize(
     ("owner", "name", "number", "completed"),
     [
-        (train, "introduce", signal.SIGTERM, 0),  # before the loop
+        (training, "introduce", signal.SIGTERM, 0),  # before the loop
         (fit, "evaluate_as", signal.SIGINT, 0),  # while the base model is evaluated
         (fit, "plot_run", signal.SIGHUP, 5),  # after the last step
         (fit, "print_summary", signal.SIGUSR1, 5),  # in the closing table
@@ -157,7 +158,7 @@ def test_a_killed_run_whose_resume_is_stopped_before_it_begins_was_interrupted(
         facts = {**command.status("r"), "status": former}
         (command.where / "r" / "status.json").write_text(json.dumps(facts))
         with monkeypatch.context() as patch:
-            at_call(patch, train, "load", signal.SIGTERM)
+            at_call(patch, training, "load", signal.SIGTERM)
             assert command("resume=r", "steps=3", own=False) == 128 + signal.SIGTERM
         assert command.status("r") == {**facts, "status": later}
 
@@ -266,7 +267,7 @@ def test_ctrl_c_writes_a_checkpoint_and_twice_it_does_not_wait(
 def test_a_signal_while_the_status_is_written_waits_for_it(
     command: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from chord.sweep import status
+    from chord.run import status
 
     with monkeypatch.context() as patch:
         at_call(patch, status, "write_atomically", signal.SIGTERM)
@@ -310,7 +311,7 @@ def test_a_lengthened_run_that_is_interrupted_is_not_its_former_end(
 def test_a_job_that_was_killed_with_its_launcher_was_interrupted(
     command: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from chord.sweep import status
+    from chord.run import status
 
     def killed(run: RunDirectory, how: str, error: str | None = None) -> None:
         if how == "running":

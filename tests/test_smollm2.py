@@ -9,10 +9,11 @@ import pytest
 from conftest import compose_config
 from language_models import make_model
 
-from chord.config import TrainConfig, parse
-from chord.recorder import METRICS, read_rows
-from chord.run import RunDirectory
-from chord.train import train
+from chord.config.parse import parse
+from chord.config.root import TrainConfig
+from chord.run.directory import RunDirectory
+from chord.run.recorder import METRICS, read_rows
+from chord.run.training import train
 
 PRESET = "experiment=smollm2"
 

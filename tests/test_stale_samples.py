@@ -11,11 +11,11 @@ import torch
 from torch import Tensor
 from vectors import f64
 
-from chord.checks import check_training, stale_samples
-from chord.config import TrainConfig
-from chord.registry import SCHEMAS
+from chord.config.consistency import check_training, stale_samples
+from chord.config.registry import SCHEMAS
+from chord.config.root import TrainConfig
+from chord.losses.targets import Jsd, ReverseKl, Target
 from chord.schedules import Linear, State
-from chord.targets import Jsd, ReverseKl, Target
 
 Build = Callable[..., TrainConfig]
 # Two tokens. The policy that sampled had p = 1/2 for the first, the one that learns has .55; a

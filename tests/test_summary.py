@@ -9,8 +9,8 @@ import pytest
 from rich.console import Console
 
 from chord.data.batch import Problem
-from chord.evaluation import Answer, Report
-from chord.summary import Measure, Sample, _change, gains, measures, print_summary, visible
+from chord.evaluation.report import Report, ScoredAnswer
+from chord.run.summary import Measure, Sample, _change, gains, measures, print_summary, visible
 
 METRICS = {
     "target_accuracy": 0.31,
@@ -127,7 +127,7 @@ def test_a_gain_is_that_of_one_problem() -> None:
     def report(*scores: float) -> Report:
         problems = [Problem(str(n), "", n) for n in range(len(scores))]
         return Report(
-            {}, [Answer(p, "", score, ()) for p, score in zip(problems, scores, strict=True)]
+            {}, [ScoredAnswer(p, "", score, ()) for p, score in zip(problems, scores, strict=True)]
         )
 
     assert gains(report(0, 1, 1), report(1, 1, 0)) == [1, 0, -1]

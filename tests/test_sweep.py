@@ -15,10 +15,10 @@ from hydra.core.plugins import Plugins
 from hydra.plugins.launcher import Launcher
 from sweeps import FILES, Command, command, damaged, interrupt_at
 
-from chord.checkpoint import Checkpointing
-from chord.module import ChordModule
-from chord.recorder import read_status
-from chord.sweep import status
+from chord.run import status
+from chord.run.checkpoint import Checkpointing
+from chord.run.recorder import read_status
+from chord.step.module import ChordModule
 from chord.sweep.job import TAGGED
 
 __all__ = ["command"]

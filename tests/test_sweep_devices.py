@@ -13,7 +13,10 @@ from hydra import compose
 from omegaconf import DictConfig
 from sweeps import Command, command
 
-from chord.config import ConfigError, TrainConfig, parse, reading_conf
+from chord.config.composing import reading_conf
+from chord.config.parse import parse
+from chord.config.root import TrainConfig
+from chord.errors import ConfigError
 from chord.sweep import devices
 from chord.sweep.devices import SHARED, gpus_each, shared_gpus, take_gpu, told
 from chord.sweep.launchers import at_a_time, parts, prepared

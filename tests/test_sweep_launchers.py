@@ -17,9 +17,9 @@ from pages import ROOT
 from sweeps import Command, command, damaged, small
 
 from chord import tracking
-from chord.config import ConfigError
-from chord.evaluation import check_metric
-from chord.sweep.launchers import EXTRAS
+from chord.config.messages import EXTRAS
+from chord.errors import ConfigError
+from chord.evaluation.settings import check_metric
 from chord.sweep.points import refuse_strategy
 from chord.tracking import Tracker, new_run_id
 

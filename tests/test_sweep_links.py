@@ -16,12 +16,13 @@ from hydra.core.plugins import Plugins
 from hydra.plugins.launcher import Launcher
 from sweeps import Command, command
 
-from chord.config import ConfigError
-from chord.directory.lock import LOCK, OWNER, held, writer
+from chord.config.search import SearchConfig
+from chord.errors import ConfigError
+from chord.run.lock import LOCK, OWNER, held, writer
 from chord.sweep.directory import read_sweep, refuse_linked, refuse_linked_jobs
 from chord.sweep.points import Point
 from chord.sweep.search import Study
-from chord.sweep.space import Choice, SearchConfig, dimension
+from chord.sweep.space import Choice, dimension
 from chord.train import refuse_directories
 
 __all__ = ["command"]

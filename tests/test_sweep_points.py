@@ -17,14 +17,17 @@ from language_models import make_model
 from omegaconf import OmegaConf
 from sweeps import Command, command
 
-from chord.config import ConfigError, TrainConfig, parse, reading_conf, register
-from chord.directory.lock import held
+from chord.config.composing import reading_conf, register
+from chord.config.parse import parse
+from chord.config.root import TrainConfig
+from chord.errors import ConfigError
+from chord.run.lock import held
+from chord.run.status import fingerprint
 from chord.sweep import beforehand
 from chord.sweep.beforehand import check_beforehand, check_run
 from chord.sweep.jobs import numbered
 from chord.sweep.launchers import cores, prepared
 from chord.sweep.points import Point, check_points, varying
-from chord.sweep.status import fingerprint
 
 __all__ = ["command"]
 JSONL = ["data=jsonl", "data.problems=none.jsonl", "schedule=rl_only"]

@@ -11,16 +11,11 @@ import pytest
 from conftest import compose_config
 from sweeps import Command, command, damaged, interrupt_at
 
-from chord.config import ConfigError, TrainConfig, parse
-from chord.sweep.space import (
-    Choice,
-    Range,
-    SearchConfig,
-    choose,
-    corners,
-    dimension,
-    read_settings,
-)
+from chord.config.parse import parse
+from chord.config.root import TrainConfig
+from chord.config.search import SearchConfig
+from chord.errors import ConfigError
+from chord.sweep.space import Choice, Range, choose, corners, dimension, read_settings
 
 __all__ = ["command"]
 optuna = pytest.importorskip("optuna")
@@ -170,7 +165,7 @@ def test_a_setting_beside_a_choice_is_searched_only_there() -> None:
 def test_every_end_of_the_shipped_search_can_be_run() -> None:
     from hydra import compose
 
-    from chord.config import reading_conf
+    from chord.config.composing import reading_conf
 
     with reading_conf():
         cfg = compose("train", ["hparams_search=alpha_optuna"], return_hydra_config=True)

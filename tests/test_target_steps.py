@@ -12,17 +12,19 @@ from conftest import small_composed
 from steps import PAIRED, count, loss_gradient, module_of, plan_gradient, row_tokens, score_as
 from torch import Tensor
 
-from chord.branches import Plan
-from chord.build import build_data
-from chord.config import ConfigError, TrainConfig, parse
+from chord.config.parse import parse
+from chord.config.root import TrainConfig
 from chord.data.batch import TokenBatch, collate_pairs
-from chord.gradients import ExpertRows
-from chord.metrics import branch_metrics
+from chord.errors import ConfigError
 from chord.models.storage import load_policy
 from chord.models.teacher_cache import write_cache
-from chord.module import ChordModule
-from chord.run import RunDirectory
-from chord.train import train
+from chord.run.build import build_data
+from chord.run.directory import RunDirectory
+from chord.run.training import train
+from chord.step.metrics import branch_metrics
+from chord.step.module import ChordModule
+from chord.step.plan import Plan
+from chord.step.rows import ExpertRows
 
 Build = Callable[..., TrainConfig]
 SFT = ("trainer.precision=64-true", "schedule=sft_only", "data.expert_pairs=7")

@@ -16,7 +16,7 @@ from chord.losses.distillation import (
     keep_likeliest,
     merge_rest,
 )
-from chord.targets import Jsd, ReverseKl, Soft, Tokens
+from chord.losses.targets import Jsd, ReverseKl, Soft, Tokens
 from chord.weightings import token_logprobs
 
 P = torch.tensor([0.5, 0.5], dtype=torch.float64).log()

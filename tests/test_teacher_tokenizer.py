@@ -12,12 +12,14 @@ from conftest import SMALL, compose_config
 from language_models import CHATML, SPECIAL, make_model, make_tokenizer
 from omegaconf import DictConfig
 
-from chord.build import build_data, build_models, check_models
 from chord.cache_teacher import main
-from chord.config import ConfigError, TrainConfig, parse
+from chord.config.parse import parse
+from chord.config.root import TrainConfig
+from chord.errors import ConfigError
 from chord.models.hf.config import HFTeacher
-from chord.run import RunDirectory
-from chord.train import train
+from chord.run.build import build_data, build_models, check_models
+from chord.run.directory import RunDirectory
+from chord.run.training import train
 
 TOKENS = 99
 """Of the tokenizer: 96 characters and three special ones."""

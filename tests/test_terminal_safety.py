@@ -13,12 +13,13 @@ from typing import Any
 import pytest
 
 import chord
-from chord.cli import help_text
+from chord.command_line.help import help_text
+from chord.config.search import SearchConfig
 from chord.doctor.command import show
 from chord.doctor.finding import WRONG, Finding
-from chord.exits import say
+from chord.io.printing import say
 from chord.sweep.search import Study
-from chord.sweep.space import Range, SearchConfig, may_choose
+from chord.sweep.space import Range, may_choose
 
 pytestmark = pytest.mark.faults
 ATTACK = "\x1b]0;gone\x07\x1b[2J\x9b31m\u202etxt\r"
@@ -46,7 +47,7 @@ def test_only_one_function_prints() -> None:
         if isinstance(node, ast.Call) and is_bare_print(node)
     ]
     assert len(found) == 1
-    assert found[0].startswith("exits.py:")
+    assert found[0].startswith("io/printing.py:")
 
 
 def test_what_is_printed_commands_no_terminal(

@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 from sweeps import Command, command, small
 
-from chord import show
-from chord.exits import lasting, readable_errors, writable_streams
+from chord.io.printing import lasting, readable_errors, writable_streams
+from chord.show import command as show
 
 __all__ = ["command"]
 

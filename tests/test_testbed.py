@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chord.checks import overlap_report
-from chord.config import ConfigError
+from chord.config.consistency import overlap_report
 from chord.data.tasks import MANNERS, RETAINED, part_of, worked
 from chord.data.testbed import HELD_OUT_PAIRS, Testbed, TestbedConfig
+from chord.errors import ConfigError
 
 
 @pytest.fixture(scope="module", params=["separate", "paired"])

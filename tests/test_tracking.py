@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from chord.recorder import Recorder
+from chord.run.recorder import Recorder
 from chord.tracking import CsvTracking, NoTracking, Tracker, WandbTracking, new_run_id, open_tracker
 from chord.tracking.base import command, numbers, shown
 

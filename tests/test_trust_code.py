@@ -11,10 +11,10 @@ from conftest import compose_config
 from torch import Tensor
 from trusting import NAMED, composed, run_in, written
 
-from chord import plugins
-from chord.config import ConfigError
-from chord.run import open_run
-from chord.trust.code import check_composed, entrusted
+from chord.config import plugins
+from chord.config.trust.code import check_composed, entrusted
+from chord.errors import ConfigError
+from chord.run.directory import open_run
 from chord.weightings import Weighting, WeightInputs
 
 IMPORTED = """

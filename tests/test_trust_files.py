@@ -13,8 +13,11 @@ from hydra import compose, initialize_config_dir
 from hydra.core.default_element import ResultDefault
 from trusting import SECRET, composed, refused, written
 
-from chord.config import VERSION_BASE, ConfigError, TrainConfig, parse
-from chord.trust import composing
+from chord.config.location import VERSION_BASE
+from chord.config.parse import parse
+from chord.config.root import TrainConfig
+from chord.config.trust import composing
+from chord.errors import ConfigError
 
 
 @pytest.mark.parametrize(
@@ -167,8 +170,8 @@ def test_the_whole_is_checked_whatever_the_files_say(
 ) -> None:
     # A second wall: here the first one, which looks at each file, lets everything through.
     for module in ("files", "composing"):
-        monkeypatch.setattr(f"chord.trust.{module}.check_content", lambda *_: None)
-    monkeypatch.setattr("chord.trust.files.check", lambda *_: None)
+        monkeypatch.setattr(f"chord.config.trust.{module}.check_content", lambda *_: None)
+    monkeypatch.setattr("chord.config.trust.composing.check", lambda *_: None)
     written(tmp_path, "experiment/x", f"{said}\n")
     written(tmp_path, "some/y", "chdir: true\n")
     error = refused(tmp_path, "experiment=x")

@@ -14,14 +14,16 @@ from omegaconf import OmegaConf
 from trusting import NAMED, SECRET, run_in, said_in, stranger, written
 
 from chord import chat, export
-from chord.config import ConfigError, EvaluateConfig, parse
+from chord.config.parse import parse
+from chord.config.root import EvaluateConfig
+from chord.config.trust.own import state
 from chord.doctor.directory import directory
 from chord.doctor.finding import WRONG
+from chord.errors import ConfigError
 from chord.evaluate import evaluate_run
-from chord.identity.frozen import literal
 from chord.replay.command import replay
-from chord.run import _located, configuration, open_run, resume_run
-from chord.trust.own import state
+from chord.run.directory import _located, configuration, open_run, resume_run
+from chord.run.identity.frozen import literal
 
 __all__ = ["stranger"]
 
@@ -273,8 +275,8 @@ def test_every_command_that_reads_a_run_asks(
             command([*arguments, "--trust"])
         assert "neither a final model" in capsys.readouterr().err
     # A step that was kept is read before; building data and models is what would import.
-    monkeypatch.setattr("chord.replay.step.load_step", lambda _: (None, {}))
-    monkeypatch.setattr("chord.build.build_data", lambda _: pytest.fail("built"))
+    monkeypatch.setattr("chord.step.nonfinite.saved.load_step", lambda _: (None, {}))
+    monkeypatch.setattr("chord.run.build.build_data", lambda _: pytest.fail("built"))
     with pytest.raises(ConfigError, match=r"^reward\.function="):
         replay(stranger)
     with pytest.raises(pytest.fail.Exception, match="built"):

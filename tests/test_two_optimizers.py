@@ -11,11 +11,12 @@ import torch
 from steps import module_of, with_scores
 from torch import Tensor
 
-from chord.checkpoint import StepLoader
-from chord.config import TrainConfig
-from chord.gradients import add_rl_gradient, add_sft_gradient
-from chord.mixes import Shares
-from chord.module import ChordModule
+from chord.config.root import TrainConfig
+from chord.run.checkpoint import StepLoader
+from chord.schedules.mixes import Shares
+from chord.step.module import ChordModule
+from chord.step.rl import add_rl_gradient
+from chord.step.sft import add_sft_gradient
 
 Build = Callable[..., TrainConfig]
 SECOND = ("trainer.precision=64-true", "optimizer@sft_optimizer=adamw", "sft_optimizer.lr=3e-3")

@@ -18,21 +18,14 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from chord.chat import talk
-from chord.cli import stop
 from chord.compare.command import main as compare
 from chord.compare.reading import read_run
-from chord.config import ConfigError
+from chord.config.messages import stop
 from chord.data.batch import Problem
 from chord.data.files import JsonLines, open_rows
-from chord.exits import readable_errors
-from chord.recorder import read_rows, read_status
-from chord.rewards import Reward
-from chord.run import RunDirectory, configuration, open_run
-from chord.sweep.directory import in_its_directory, read_sweep
-from chord.sweep.points import Point
-from chord.sweep.table import status_table
-from chord.train import refuse_directories
-from chord.untrusted import (
+from chord.errors import ConfigError
+from chord.io.printing import readable_errors
+from chord.io.reading import (
     DEPTH,
     FACTS,
     DeepError,
@@ -44,6 +37,13 @@ from chord.untrusted import (
     read_lines,
     read_yaml,
 )
+from chord.rewards import Reward
+from chord.run.directory import RunDirectory, configuration, open_run
+from chord.run.recorder import read_rows, read_status
+from chord.sweep.directory import in_its_directory, read_sweep
+from chord.sweep.points import Point
+from chord.sweep.table import status_table
+from chord.train import refuse_directories
 
 pytestmark = pytest.mark.faults
 Make = Callable[[Path], None]

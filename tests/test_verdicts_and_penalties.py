@@ -11,7 +11,8 @@ from conftest import compose_config
 from steps import module_of
 from vectors import f64
 
-from chord.config import TrainConfig, parse
+from chord.config.parse import parse
+from chord.config.root import TrainConfig
 from chord.rewards import Grade
 
 Build = Callable[..., TrainConfig]

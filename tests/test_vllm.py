@@ -28,17 +28,20 @@ import torch
 from conftest import SMALL, compose_config
 from language_models import make_model, make_tokenizer
 
-from chord.config import ConfigError, TrainConfig, parse
-from chord.models.hf.config import HFModel, Lora
+from chord.config.parse import parse
+from chord.config.root import TrainConfig
+from chord.errors import ConfigError
+from chord.models.hf.config import HFModel
+from chord.models.hf.settings import Lora
 from chord.models.hf.tokenizer import LanguageTokenizer
 from chord.models.policy import Policy
-from chord.recorder import read_rows
 from chord.rollout import RolloutConfig, Samples, draw_uniforms, sample
 from chord.rollout.engines import Foreign
 from chord.rollout.engines.server import Server
 from chord.rollout.engines.vllm import Vllm
-from chord.run import RunDirectory
-from chord.train import train
+from chord.run.directory import RunDirectory
+from chord.run.recorder import read_rows
+from chord.run.training import train
 
 pytestmark = [
     pytest.mark.slow,

@@ -6,7 +6,7 @@ import pytest
 import torch
 from vectors import WEIGHTINGS, f64, stats_of
 
-from chord.registry import SCHEMAS
+from chord.config.registry import SCHEMAS
 from chord.weightings import Adaptive, Iw, Margin, Srft, TopEntropy, Weighting
 
 

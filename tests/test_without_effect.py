@@ -11,8 +11,9 @@ import pytest
 from conftest import compose_config
 from pairs.factors import options
 
-from chord.checks import check_training, without_effect
-from chord.config import TrainConfig, parse
+from chord.config.consistency import check_training, without_effect
+from chord.config.parse import parse
+from chord.config.root import TrainConfig
 from chord.sweep.beforehand import _looked_at
 
 Build = Callable[..., TrainConfig]

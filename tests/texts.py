@@ -10,7 +10,7 @@ import orjson
 import pytest
 
 from chord.data.corpus import Corpus
-from chord.data.text import FilesConfig
+from chord.data.jsonl import FilesConfig
 from chord.data.tokenizer import CharTokenizer
 
 TOKENIZER = CharTokenizer("".join(chr(code) for code in range(32, 127)) + "\n")

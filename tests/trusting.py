@@ -14,9 +14,10 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
-from chord.cli import one_line
-from chord.config import ConfigError, reading_conf
-from chord.run import RunDirectory
+from chord.config.composing import reading_conf
+from chord.config.messages import one_line
+from chord.errors import ConfigError
+from chord.run.directory import RunDirectory
 
 SECRET = "CHORD_TEST_SECRET"
 

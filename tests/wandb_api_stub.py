@@ -15,7 +15,7 @@ from typing import Any
 import yaml
 from compare_runs import VERSIONS
 
-from chord.recorder import Recorder
+from chord.run.recorder import Recorder
 from chord.tracking.base import Tracker, numbers
 
 

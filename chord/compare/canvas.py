@@ -13,7 +13,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
-from chord.compare.model import Comparison, Group
+from chord.compare.model import Comparison, RunGroup
 
 # Okabe and Ito's, which stay apart for every common kind of colour blindness.
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#000000", "#E69F00", "#56B4E9", "#8C6D1F")
@@ -86,14 +86,14 @@ def set_title(figure: Figure, comparison: Comparison, caption: str, note: str | 
     figure.suptitle("\n".join(lines), fontsize=11, parse_math=False)
 
 
-def shown_groups(comparison: Comparison, most: int) -> tuple[list[Group], str | None]:
+def shown_groups(comparison: Comparison, most: int) -> tuple[list[RunGroup], str | None]:
     """At most so many groups, the baseline and the highest in the first metric, in their order."""
     groups = list(comparison.groups)
     if len(groups) <= most:
         return groups, None
     metric = comparison.metrics[0]
 
-    def rank(group: Group) -> tuple[bool, float]:
+    def rank(group: RunGroup) -> tuple[bool, float]:
         estimate = group.final.get(metric)
         return group.label == comparison.baseline, estimate.mean if estimate else -np.inf
 

@@ -19,8 +19,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from chord.exits import readable_errors
-from chord.untrusted import printable, refuse_links
+from chord.io.printing import readable_errors
+from chord.io.reading import printable, refuse_links
 
 if TYPE_CHECKING:
     from chord.compare.model import Comparison

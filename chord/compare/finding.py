@@ -9,7 +9,7 @@ from datetime import datetime
 from pathlib import Path
 
 from chord.compare.model import LeftOut
-from chord.untrusted import read_json
+from chord.io.reading import read_json
 
 # Any of these makes a directory a run's, however early that was stopped.
 MARKS = ("run.json", "status.json", "config.yaml", "metrics.jsonl")
@@ -20,7 +20,7 @@ _NEVER = ("wandb", "checkpoints", "comparison", "csv")
 
 
 @dataclass(frozen=True)
-class Found:
+class FoundRuns:
     """Run directories in the order of their names, with a title and the directory above them.
 
     `missing`: jobs of a sweep that were planned and have no directory.
@@ -32,7 +32,7 @@ class Found:
     missing: Sequence[LeftOut] = ()
 
 
-def find_runs(paths: Sequence[Path], outputs: Path = Path("outputs")) -> Found:
+def find_runs(paths: Sequence[Path], outputs: Path = Path("outputs")) -> FoundRuns:
     """Every run at or under `paths`; without any, those of the newest sweep under `outputs`.
 
     Where there is no sweep, it is the directory that holds the newest run. Raises ValueError
@@ -53,7 +53,7 @@ def find_runs(paths: Sequence[Path], outputs: Path = Path("outputs")) -> Found:
     root = paths[0] if len(paths) == 1 else Path(os.path.commonpath(resolved))
     unique = {path.resolve(): path for path in reversed(found)}
     runs = [path for path in found if unique[path.resolve()] == path]
-    return Found(title, root, runs, [each for path in paths for each in _never_started(path)])
+    return FoundRuns(title, root, runs, [each for path in paths for each in _never_started(path)])
 
 
 def is_sweep(path: Path) -> bool:

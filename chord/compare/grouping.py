@@ -7,10 +7,11 @@ from dataclasses import replace
 
 from chord.compare.contents import read_alike
 from chord.compare.labels import group_key, label, of_one_group, value_text, varied
-from chord.compare.model import Comparison, Estimate, Group, LeftOut, Run
+from chord.compare.model import Comparison, LeftOut, Run, RunGroup
 from chord.compare.notes import notes
 from chord.compare.statistics import differences, mean_interval
-from chord.recorder import FAILED, FINISHED, RUNNING
+from chord.evaluation.statistics import Estimate
+from chord.run.recorder import FAILED, FINISHED, RUNNING
 
 METRICS = (
     "target_accuracy",
@@ -141,13 +142,13 @@ def _tested(run: Run) -> bool:
 
 def _group(
     runs: Sequence[Run], settings: Mapping[str, object], metrics: Sequence[str], seeds: list[int]
-) -> Group:
+) -> RunGroup:
     """With the validation's twin of each test metric, which the best validation is held against."""
     twins = [f"val/{name.partition('/')[2]}" for name in metrics]
     wanted = dict.fromkeys([*metrics, *twins, BALANCE])
     times = [run.seconds for run in runs if run.seconds is not None]
     counted = [run.tokens for run in runs if run.tokens]
-    return Group(
+    return RunGroup(
         label=label(settings),
         varied=settings,
         runs=runs,
@@ -170,7 +171,7 @@ def _estimates(
     return {name: mean_interval(values) for name, values in found.items() if values}
 
 
-def _lacking(groups: Sequence[Group], metrics: Sequence[str]) -> list[LeftOut]:
+def _lacking(groups: Sequence[RunGroup], metrics: Sequence[str]) -> list[LeftOut]:
     """Scores that runs lack: a mean is over the runs that have it, a group without it has none."""
     found = []
     for split in dict.fromkeys(name.partition("/")[0] for name in metrics):
@@ -188,7 +189,7 @@ def _lacking(groups: Sequence[Group], metrics: Sequence[str]) -> list[LeftOut]:
     return found
 
 
-def _lacking_one(group: Group, name: str) -> list[LeftOut]:
+def _lacking_one(group: RunGroup, name: str) -> list[LeftOut]:
     reason = "not among the last scores, or no finite number below 1e30"
     if name not in group.final:
         return [LeftOut(what=f"{name} of {group.label}", reason=reason)]
@@ -199,7 +200,7 @@ def _lacking_one(group: Group, name: str) -> list[LeftOut]:
     ]
 
 
-def _baseline(groups: Sequence[Group], wanted: str | None) -> str | None:
+def _baseline(groups: Sequence[RunGroup], wanted: str | None) -> str | None:
     """The label of the group that differences are taken against; None where there is but one."""
     if wanted is None:
         if len(groups) < 2:
@@ -216,7 +217,7 @@ def _baseline(groups: Sequence[Group], wanted: str | None) -> str | None:
     raise ValueError(f"--baseline {wanted}: no group is called so; there are {labels}")
 
 
-def _fits(group: Group, wanted: str) -> bool:
+def _fits(group: RunGroup, wanted: str) -> bool:
     """Whether `schedule=cosine steps=60` holds of a group; a word without = is a preset."""
     first = group.runs[0]
     known = {**first.settings, **first.choices}
@@ -228,8 +229,8 @@ def _fits(group: Group, wanted: str) -> bool:
 
 
 def _with_differences(
-    groups: Sequence[Group], baseline: str | None, metrics: Sequence[str]
-) -> list[Group]:
+    groups: Sequence[RunGroup], baseline: str | None, metrics: Sequence[str]
+) -> list[RunGroup]:
     if baseline is None:
         return list(groups)
     by_metric = {}

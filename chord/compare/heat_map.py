@@ -10,8 +10,9 @@ from matplotlib.figure import Figure
 
 from chord.compare.canvas import cut, panels, set_title
 from chord.compare.maps import Map, find_maps
-from chord.compare.model import Comparison, Estimate
+from chord.compare.model import Comparison
 from chord.compare.terminal import estimate_text, is_share
+from chord.evaluation.statistics import Estimate
 
 CELLS = 20  # rows and columns at most
 WIDE = 6  # columns from which panels stand one above the other

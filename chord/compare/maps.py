@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from itertools import combinations
 
 from chord.compare.labels import group_key, label, values_of
-from chord.compare.model import Group
+from chord.compare.model import RunGroup
 
 AXES = ("schedule", "weighting")
 MOST = 6  # maps of one further setting
@@ -23,7 +23,7 @@ class Map:
     """
 
     title: str
-    cells: Mapping[tuple[str, str], Group]
+    cells: Mapping[tuple[str, str], RunGroup]
 
     @property
     def schedules(self) -> list[str]:
@@ -46,7 +46,7 @@ class Map:
         return shared and 2 * len(self.cells) >= len(sets) * len(self.weightings)
 
 
-def find_maps(groups: Sequence[Group]) -> tuple[list[Map], str | None]:
+def find_maps(groups: Sequence[RunGroup]) -> tuple[list[Map], str | None]:
     """The maps, and what is not in them or why there is none.
 
     One where all that groups differ in is part of schedule and weighting; one for each value of a
@@ -81,12 +81,12 @@ def find_maps(groups: Sequence[Group]) -> tuple[list[Map], str | None]:
     return found, note if without else None
 
 
-def _pair(group: Group) -> tuple[str, str]:
+def _pair(group: RunGroup) -> tuple[str, str]:
     choices = group.runs[0].choices
     return choices.get(AXES[0], "-"), choices.get(AXES[1], "-")
 
 
-def _row(group: Group) -> Row:
+def _row(group: RunGroup) -> Row:
     """All that the group is told by, as text; of schedule and weighting the option."""
     run = group.runs[0]
     known = {name: repr(value) for name, value in values_of(run).items()}
@@ -118,8 +118,8 @@ def _further(rows: Sequence[Row], differing: Sequence[str], names: Sequence[str]
     return min(counts, key=lambda name: counts[name], default=None)
 
 
-def _split(groups: Sequence[Group], name: str) -> list[Map]:
-    parts: dict[str, dict[tuple[str, str], Group]] = {}
+def _split(groups: Sequence[RunGroup], name: str) -> list[Map]:
+    parts: dict[str, dict[tuple[str, str], RunGroup]] = {}
     for group in groups:
         title = label({name: values_of(group.runs[0]).get(name)})
         parts.setdefault(title, {})[_pair(group)] = group

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from chord.evaluation.statistics import Estimate
+
 
 @dataclass(frozen=True, kw_only=True)
 class Curve:
@@ -15,7 +17,7 @@ class Curve:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Answer:
+class ShownAnswer:
     """What a model answered to a held-out problem, greedily."""
 
     problem: str
@@ -53,23 +55,13 @@ class Run:
     best: Mapping[str, float]
     best_step: int | None
     curves: Mapping[str, Curve]
-    answers: Sequence[Answer] = ()
-    base_answers: Sequence[Answer] = ()
+    answers: Sequence[ShownAnswer] = ()
+    base_answers: Sequence[ShownAnswer] = ()
     seconds: float | None = None
     tokens: Mapping[str, float] = field(default_factory=dict)
     error: str | None = None
     overrides: Sequence[str] = ()
     contents: Mapping[str, str | None] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Estimate:
-    """A mean over n seeds with its 95 % interval; with one seed the interval is the line."""
-
-    mean: float
-    low: float
-    high: float
-    n: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,7 +74,7 @@ class Difference:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Group:
+class RunGroup:
     """Runs that differ by nothing but the seed.
 
     `label`: what tells the group from the others (`schedule=cosine weighting=phi`); `varied`: the
@@ -120,7 +112,7 @@ class Comparison:
 
     title: str
     metrics: Sequence[str]
-    groups: Sequence[Group]
+    groups: Sequence[RunGroup]
     baseline: str | None
     base: Mapping[str, float]
     left_out: Sequence[LeftOut]

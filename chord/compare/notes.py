@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 
 from chord.compare.contents import contents_note, unknown_note
-from chord.compare.model import Group, Run
+from chord.compare.model import Run, RunGroup
 from chord.compare.statistics import BOOTSTRAP_FROM
 
 # Settings that decide what a score means: other problems, another verifier, another base.
@@ -17,7 +17,7 @@ _TRAINING = ("evaluation.every", "reward.format_coef", "data.pairing", "data.exp
              "data.expert_pairs")  # fmt: skip
 
 
-def notes(groups: Sequence[Group], metrics: Sequence[str], base: str | None) -> list[str]:
+def notes(groups: Sequence[RunGroup], metrics: Sequence[str], base: str | None) -> list[str]:
     """One sentence each; `base` is the note on models that do not agree, if there is one."""
     runs = [run for group in groups for run in group.runs]
     found = [
@@ -50,7 +50,7 @@ def _seeds(runs: Sequence[Run]) -> str:
     )
 
 
-def _intervals(groups: Sequence[Group]) -> str | None:
+def _intervals(groups: Sequence[RunGroup]) -> str | None:
     sizes = {len(group.runs) for group in groups}
     parts = []
     if any(1 < size < BOOTSTRAP_FROM for size in sizes):
@@ -64,7 +64,7 @@ def _intervals(groups: Sequence[Group]) -> str | None:
     return f"{text}; {single}" if text else single
 
 
-def _pairs(groups: Sequence[Group]) -> str | None:
+def _pairs(groups: Sequence[RunGroup]) -> str | None:
     if not any(group.differences for group in groups) and len(groups) < 2:
         return None
     return (
@@ -106,7 +106,7 @@ def _versions(runs: Sequence[Run]) -> str | None:
     return f"runs were made with mixed versions: {'; '.join(mixed)}" if mixed else None
 
 
-def _measured(groups: Sequence[Group]) -> str | None:
+def _measured(groups: Sequence[RunGroup]) -> str | None:
     found = _differing([group.runs[0] for group in groups], _MEASURE)
     differing = [key for key in found if key not in _TRAINING]
     if not differing:
@@ -123,7 +123,7 @@ def _splits(metrics: Sequence[str]) -> str | None:
     return None
 
 
-def _chosen(groups: Sequence[Group]) -> str | None:
+def _chosen(groups: Sequence[RunGroup]) -> str | None:
     if not any(group.best for group in groups):
         return None
     return (

@@ -30,9 +30,10 @@ from chord.compare.canvas import (
     tidy,
 )
 from chord.compare.heat_map import heat_map
-from chord.compare.model import Comparison, Estimate, Group, Run
-from chord.compare.statistics import mean_interval, t_quantile
-from chord.plots import smooth
+from chord.compare.model import Comparison, Run, RunGroup
+from chord.compare.statistics import mean_interval
+from chord.evaluation.statistics import Estimate, t_quantile
+from chord.run.plots import smooth
 
 LINES, POINTS = 8, 24  # how many groups a picture holds and stays readable
 PANELS = {
@@ -135,7 +136,7 @@ def curves(comparison: Comparison) -> tuple[Figure | None, str | None]:
 
 def alphas(comparison: Comparison) -> tuple[Figure | None, str | None]:
     """alpha over the run; groups whose alpha is the same are one line."""
-    found: dict[bytes, tuple[Band, list[Group]]] = {}
+    found: dict[bytes, tuple[Band, list[RunGroup]]] = {}
     for group in comparison.groups:
         line = band(group.runs, "alpha")
         if line is not None:
@@ -157,7 +158,7 @@ def alphas(comparison: Comparison) -> tuple[Figure | None, str | None]:
     return figure, note
 
 
-def _together(groups: Sequence[Group]) -> str:
+def _together(groups: Sequence[RunGroup]) -> str:
     """Their labels, as many as a legend can hold: `hpt, luffy and 6 more`."""
     named = cut(groups[0].label)
     for count, group in enumerate(groups[1:], start=1):

@@ -11,11 +11,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from chord.compare.model import Answer, LeftOut, Run
+from chord.compare.model import LeftOut, Run, ShownAnswer
 from chord.compare.record import Record, is_count, numbered, stride
 from chord.compare.settings import flat_settings, read_choices, recorded_choices
-from chord.identity.histories import histories, newer_format, version_histories
-from chord.recorder import (
+from chord.io.reading import parse_json, read_bytes, read_json, read_lines, read_yaml
+from chord.run.identity.histories import histories, newer_format, version_histories
+from chord.run.recorder import (
     EVALUATIONS,
     FAILED,
     FINISHED,
@@ -26,7 +27,6 @@ from chord.recorder import (
     TIMINGS,
     read_status,
 )
-from chord.untrusted import parse_json, read_bytes, read_json, read_lines, read_yaml
 
 STATES = (FINISHED, FAILED, INTERRUPTED, RUNNING)
 # The file that each sum is taken over.
@@ -199,16 +199,16 @@ def _partial(path: Path, record: Record, steps: int) -> list[LeftOut]:
 
 def _answers(
     path: Path, split: str
-) -> tuple[tuple[Answer, ...], tuple[Answer, ...], list[LeftOut]]:
+) -> tuple[tuple[ShownAnswer, ...], tuple[ShownAnswer, ...], list[LeftOut]]:
     """Base's and trained model's answers to the problems of `split`; runs of old have none."""
     if not path.exists():
         return (), (), []
-    base: list[Answer] = []
-    trained: list[Answer] = []
+    base: list[ShownAnswer] = []
+    trained: list[ShownAnswer] = []
 
     def use(row: Mapping[str, Any]) -> str | None:
         try:
-            asked = Answer(
+            asked = ShownAnswer(
                 problem=str(row["problem"]), expert=str(row["expert"]), text="", right=False
             )
             before = replace(asked, text=str(row["base"]), right=bool(row["base_right"]))

@@ -6,9 +6,9 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from chord.identity.histories import course
-from chord.identity.lengths import length_text
-from chord.identity.settings import NO_NUMBER, telling
+from chord.run.identity.histories import course
+from chord.run.identity.lengths import length_text
+from chord.run.identity.settings import NO_NUMBER, telling
 
 # What tells no group from another beside what makes no other run: the seeds of a group (that of
 # schedule=gradient_ratio follows the run's), threads (which only round differently), and how often

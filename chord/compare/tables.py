@@ -7,7 +7,7 @@ import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from chord.compare.model import Comparison, Group, Run
+from chord.compare.model import Comparison, Run, RunGroup
 
 # A spreadsheet takes a cell that opens with one of these for a formula.
 FORMULA = ("=", "+", "-", "@", "\t", "\r")
@@ -90,7 +90,7 @@ def _run_row(run: Run, group: str) -> Cells:
     }
 
 
-def _group_row(comparison: Comparison, group: Group, metric: str) -> Cells:
+def _group_row(comparison: Comparison, group: RunGroup, metric: str) -> Cells:
     final, best = group.final[metric], group.best.get(metric)
     difference = group.differences.get(metric)
     tested = difference is not None and difference.estimate.n > 1

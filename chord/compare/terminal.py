@@ -9,8 +9,9 @@ from rich.console import Console
 from rich.text import Text
 
 from chord.compare.layout import Row, print_table
-from chord.compare.model import Comparison, Estimate, Group
-from chord.summary import measures, visible
+from chord.compare.model import Comparison, RunGroup
+from chord.evaluation.statistics import Estimate
+from chord.run.summary import measures, visible
 
 ROWS = 40
 LEFT_OUT = 15
@@ -89,7 +90,7 @@ def _repeats(comparison: Comparison, name: str, names: Sequence[str]) -> bool:
 
 
 def _print_scores(
-    console: Console, comparison: Comparison, groups: Sequence[Group], metrics: Sequence[str]
+    console: Console, comparison: Comparison, groups: Sequence[RunGroup], metrics: Sequence[str]
 ) -> None:
     split = metrics[0].partition("/")[0]
     unit = " in %" if all(is_share(name) for name in metrics) else ""
@@ -114,7 +115,7 @@ def _print_scores(
 
 
 def _print_differences(
-    console: Console, comparison: Comparison, groups: Sequence[Group], metrics: Sequence[str]
+    console: Console, comparison: Comparison, groups: Sequence[RunGroup], metrics: Sequence[str]
 ) -> None:
     title = visible(f"minus {comparison.baseline}: paired over common seeds, Holm's p")
     rows = [
@@ -125,7 +126,7 @@ def _print_differences(
     print_table(console, title, [_heading_of(name) for name in metrics], rows)
 
 
-def _difference(group: Group, metric: str) -> Text:
+def _difference(group: RunGroup, metric: str) -> Text:
     """With its p, and the number of pairs where that isn't the group's number of seeds."""
     difference = group.differences.get(metric)
     if difference is None:
@@ -139,7 +140,7 @@ def _difference(group: Group, metric: str) -> Text:
     return Text(f"{sign}{text}" + (f"\n{below}" if below else ""), style="bold" if found else "")
 
 
-def _print_costs(console: Console, groups: Sequence[Group]) -> None:
+def _print_costs(console: Console, groups: Sequence[RunGroup]) -> None:
     title = Text("best validation (by balance at .5) against the last, in %; cost of a run")
     header = ["best at\nstep", "target\nbest / last", "retained\nbest / last", "seconds",
               "tokens\nSFT / RL"]  # fmt: skip
@@ -154,19 +155,19 @@ def _print_costs(console: Console, groups: Sequence[Group]) -> None:
     print_table(console, title, header, rows)
 
 
-def _best(group: Group, metric: str) -> str:
+def _best(group: RunGroup, metric: str) -> str:
     pair = (group.best.get(metric), group.final.get(metric))
     return " / ".join("-" if each is None else f"{100 * each.mean:.1f}" for each in pair)
 
 
-def _tokens(group: Group) -> str:
+def _tokens(group: RunGroup) -> str:
     """Of both branches; one that never ran has none, but where none is known nothing is."""
     if not group.tokens:
         return "-"
     return " / ".join(_thousands(group.tokens.get(branch, 0.0)) for branch in ("sft", "rl"))
 
 
-def _label(group: Group, comparison: Comparison) -> Text:
+def _label(group: RunGroup, comparison: Comparison) -> Text:
     mark = " (baseline)" if group.label == comparison.baseline else ""
     return visible(group.label).append(mark, style="dim")
 

@@ -13,11 +13,11 @@ from typing import Any
 from chord.compare.model import LeftOut, Run
 from chord.compare.record import Record, is_count, scores, stride
 from chord.compare.settings import flat_settings, recorded_choices
-from chord.exits import first_line
-from chord.identity.histories import histories, version_histories
-from chord.recorder import FAILED, FINISHED, INTERRUPTED, RUNNING
+from chord.errors import first_line
+from chord.io.reading import parse_json
+from chord.run.identity.histories import histories, version_histories
+from chord.run.recorder import FAILED, FINISHED, INTERRUPTED, RUNNING
 from chord.tracking.wandb import connect
-from chord.untrusted import parse_json
 
 # Of W&B's states, those that are not ours by another name; any other is one of a stopped run.
 _STATES = {"finished": FINISHED, "failed": FAILED, "running": RUNNING}

@@ -20,11 +20,11 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from chord.exits import readable_errors, say
-from chord.untrusted import printable
+from chord.io.printing import readable_errors, say
+from chord.io.reading import printable
 
 if TYPE_CHECKING:
-    from chord.dashboard.specification import Request
+    from chord.dashboard.specification import PanelRequest
 
 FOLDER = Path("outputs") / "dashboard"
 
@@ -73,9 +73,9 @@ def run(options: argparse.Namespace) -> Iterator[str]:
 
     Raises ValueError where nothing can be built, and where an account is refused something.
     """
-    from chord.dashboard.specification import Request, specification
+    from chord.dashboard.specification import PanelRequest, specification
 
-    request = Request(
+    request = PanelRequest(
         address=options.address,
         sweep=options.sweep,
         schedules=options.schedule,
@@ -115,12 +115,12 @@ def _write(out: Path, content: dict[str, Any]) -> None:
         raise ValueError(f"--out {out}: can't be written ({error.strerror})") from error
 
 
-def _file_name(request: Request) -> str:
+def _file_name(request: PanelRequest) -> str:
     names = (request.entity, request.project, request.sweep or "")
     return re.sub(r"[^\w.-]", "_", "_".join(filter(None, names)))
 
 
-def _instead(request: Request) -> list[str]:
+def _instead(request: PanelRequest) -> list[str]:
     """What can be done without an account, and what with one."""
     from chord.tracking.base import command, shown
 

@@ -7,15 +7,14 @@ import os
 from collections.abc import Iterator
 from typing import Any
 
-from chord.config import suggest
-from chord.dashboard.specification import Request, Spec
-from chord.exits import first_line
+from chord.dashboard.specification import PanelRequest, Spec
+from chord.errors import first_line, suggest
 from chord.tracking.wandb import INIT_SECONDS, connect
 
 NAMED = 200  # runs whose groups are named where the one asked for is unknown
 
 
-def publish(request: Request, spec: Spec, made: Any) -> Iterator[str]:
+def publish(request: PanelRequest, spec: Spec, made: Any) -> Iterator[str]:
     """Save the workspace `made` and the report of `spec`, and say where each is.
 
     Raises ValueError, in one line, without a project or the sweep, or where W&B refuses or does
@@ -35,7 +34,7 @@ def publish(request: Request, spec: Spec, made: Any) -> Iterator[str]:
         raise ValueError(f"{request.address}: {first_line(error)}") from error
 
 
-def _check(api: Any, request: Request) -> None:
+def _check(api: Any, request: PanelRequest) -> None:
     """Raise ValueError where there is no such project, or no run of the sweep in it."""
     name = request.sweep
     which = {"$or": [{"sweep": name}, {"group": name}]} if name else {}

@@ -13,10 +13,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from chord import plugins
-from chord.config import CONF_DIR, TrainConfig, suggest
+from chord.config import plugins
+from chord.config.location import CONF_DIR
+from chord.config.registry import SCHEMAS, SECOND
+from chord.config.root import TrainConfig
 from chord.dashboard.sections import COLUMNS, SECTIONS, Chart
-from chord.registry import SCHEMAS, SECOND
+from chord.errors import suggest
 
 VERSION = 1
 STEP = "step"
@@ -28,7 +30,7 @@ Spec = dict[str, Any]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Request:
+class PanelRequest:
     """What was asked for on the command line.
 
     Raises ValueError, in one line, for an address, option or setting that can't be meant.
@@ -70,7 +72,7 @@ def options(group: str) -> list[str]:
     return sorted({path.stem for place in places for path in (place / group).glob("*.yaml")})
 
 
-def specification(request: Request) -> Spec:
+def specification(request: PanelRequest) -> Spec:
     """The dashboard that was asked for."""
     return {
         "version": VERSION,
@@ -93,14 +95,14 @@ def specification(request: Request) -> Spec:
     }
 
 
-def _title(request: Request) -> str:
+def _title(request: PanelRequest) -> str:
     """W&B takes neither signs such as = nor more than 128 characters."""
     text = f"chord {request.sweep or ''}"
     plain = "".join(" " if unicodedata.category(sign)[0] in "SC" else sign for sign in text)
     return " ".join(plain.split())[:128]
 
 
-def _run_sets(request: Request) -> list[Spec]:
+def _run_sets(request: PanelRequest) -> list[Spec]:
     """The runs, cut by the schedules and weightings that were named."""
     sweep = [{"keys": ["group", "sweep"], "in": [request.sweep]}] if request.sweep else []
     named = (request.schedules, request.weightings)
@@ -121,7 +123,7 @@ def _run_sets(request: Request) -> list[Spec]:
     ]
 
 
-def _group_by(request: Request) -> list[str]:
+def _group_by(request: PanelRequest) -> list[str]:
     """The runs of a group are equal but for the seed, as far as its names tell."""
     sweep = [] if request.sweep else ["group"]
     named = [f"{OPTIONS}.{group}" for group in _SPLIT]

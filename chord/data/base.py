@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from chord.data.batch import Pair, Problem, Tokenizer, whole_length
+from chord.data.skills import Skill
+from chord.errors import check_choice
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from chord.retained import Skill
 
 PAIRINGS = ("separate", "paired", "all")
 SPLITS = ("validation", "test")
@@ -43,8 +44,7 @@ class DataConfig(ABC):
         for name in ("expert_pairs", "expert_batch", "preview"):
             if (getattr(self, name) or 0) < 0:
                 raise ValueError(f"data.{name}={getattr(self, name)}: must be at least 0")
-        if self.pairing not in PAIRINGS:
-            raise ValueError(f"data.pairing={self.pairing}: must be one of {', '.join(PAIRINGS)}")
+        check_choice("data.pairing", self.pairing, PAIRINGS)
 
     @property
     def held_out_sizes(self) -> Mapping[str, int]:

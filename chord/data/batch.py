@@ -214,7 +214,7 @@ def micro_batches(
     """
     import torch
 
-    from chord.distributed import all_max
+    from chord.distributed.collectives import all_max
 
     found = pieces(tokens, size, together=together)
     most = int(all_max(torch.tensor(len(found)))) if size > 0 else 1
@@ -253,3 +253,15 @@ def collate_pairs(pairs: Sequence[Pair], tokenizer: Tokenizer) -> TokenBatch:
         pad_id=tokenizer.pad_id,
         written=[written for _, written in responses],
     )
+
+
+def left_pad(prompts: Sequence[Sequence[int]], *, pad_id: int) -> tuple[Tensor, Tensor | None]:
+    """Return tokens (B, L) and their mask, None where all prompts are of one length."""
+    import torch
+
+    width = max(map(len, prompts))
+    tokens = torch.tensor([[pad_id] * (width - len(p)) + list(p) for p in prompts])
+    lengths = torch.tensor([len(p) for p in prompts])
+    if bool((lengths == width).all()):
+        return tokens, None
+    return tokens, torch.arange(width) >= width - lengths[:, None]

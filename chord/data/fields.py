@@ -7,9 +7,9 @@ from decimal import Decimal
 from typing import Any
 
 from chord.data.batch import Problem, Turn
+from chord.data.columns import Columns
 from chord.data.files import Row
 from chord.data.split import key_of, number_of
-from chord.data.text import Columns
 
 _EXACT = 2**53
 """From here on floating-point numbers leave whole numbers out."""

@@ -15,8 +15,8 @@ from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
-from chord.exits import first_line
-from chord.untrusted import LINE, DeepError, opened, parse_json, read_lines
+from chord.errors import first_line
+from chord.io.reading import LINE, DeepError, opened, parse_json, read_lines
 
 Row = dict[str, Any]
 LINES = (".jsonl", ".ndjson", ".json")

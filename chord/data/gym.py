@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 from chord.data.base import SPLITS
 from chord.data.batch import Tokenizer
-from chord.data.text import Columns, TextConfig
-from chord.exits import first_line
+from chord.data.columns import Columns
+from chord.data.text import TextConfig
+from chord.errors import first_line
 
 if TYPE_CHECKING:
     from chord.data.corpus import Corpus
@@ -121,7 +122,7 @@ def _row(task: str, entry: dict[str, Any]) -> Row:
 
 
 def _entries(task: str, size: int, seed: int, settings: dict[str, Any], setting: str) -> Any:
-    from chord.config import suggest
+    from chord.errors import suggest
 
     try:
         import reasoning_gym

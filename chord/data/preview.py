@@ -10,7 +10,7 @@ from rich.text import Text
 
 from chord.data.base import Data
 from chord.data.batch import Pair, Problem
-from chord.untrusted import printable
+from chord.io.reading import printable
 
 COUNTS = "green"
 """The colour of what is imitated."""

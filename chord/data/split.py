@@ -33,7 +33,7 @@ def number_of(text: str) -> int:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Shares:
+class SplitShares:
     """Shares of the hash space: validation holds its low end, test its high end.
 
     A problem stays where it is when others are added, and when the share of another part changes.

@@ -27,6 +27,7 @@ from chord.data.tasks import (
     make_problem,
 )
 from chord.data.tokenizer import CharTokenizer
+from chord.errors import check_choice
 
 HELD_OUT = {"validation": 500, "test": 1000}
 """Target problems of the two held-out splits."""
@@ -66,8 +67,7 @@ class TestbedConfig(DataConfig):
     """How the expert answers: in steps, the tens first, or directly as the base does."""
 
     def __post_init__(self) -> None:
-        if self.manner not in MANNERS:
-            raise ValueError(f"data.manner={self.manner}: must be one of {', '.join(MANNERS)}")
+        check_choice("data.manner", self.manner, MANNERS)
         _check_range("data.min_first", self.min_first, FIRST[0], FIRST[1])
         _check_range("data.max_first", self.max_first, self.min_first, FIRST[1])
         _check_range("data.min_second", self.min_second, SECOND[0], SECOND[1])

@@ -4,38 +4,12 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 from chord.data.base import SPLITS, DataConfig
-from chord.data.batch import Tokenizer
-
-if TYPE_CHECKING:
-    from chord.data.corpus import Corpus
+from chord.data.columns import Columns
+from chord.errors import check_choice
 
 OVERLONG = ("error", "drop")
-
-
-@dataclass(kw_only=True)
-class Columns:
-    """The names of the fields; those that a row has not are not read.
-
-    One field may be `answer` and `response`: a worked solution that ends in its result.
-    """
-
-    problem: str = "problem"
-    answer: str = "answer"
-    response: str = "response"
-    messages: str = "messages"
-    id: str = "id"
-
-    def __post_init__(self) -> None:
-        for name, column in vars(self).items():
-            same = {other for other, named in vars(self).items() if named == column}
-            if not column or not (len(same) == 1 or same == {"answer", "response"}):
-                raise ValueError(
-                    f"data.columns.{name}={column}: must name a field, another one than the rest; "
-                    "answer and response alone may be the same"
-                )
 
 
 @dataclass(kw_only=True)
@@ -76,8 +50,7 @@ class TextConfig(DataConfig):
             )
         if "{problem}" not in self.prompt_template:
             raise ValueError(f"data.prompt_template={self.prompt_template}: must hold {{problem}}")
-        if self.overlong not in OVERLONG:
-            raise ValueError(f"data.overlong={self.overlong}: must be one of {', '.join(OVERLONG)}")
+        check_choice("data.overlong", self.overlong, OVERLONG)
         try:
             re.compile(self.expert_style or "")
         except re.error as error:
@@ -95,35 +68,3 @@ class TextConfig(DataConfig):
     @property
     def lacks_experts(self) -> str | None:
         return super().lacks_experts or (None if self.expert else "data.expert=null")
-
-
-@dataclass(kw_only=True)
-class FilesConfig(TextConfig):
-    """Problems and expert answers from files of the user's: JSON lines, Parquet, Arrow."""
-
-    problems: str
-
-    def files(self) -> dict[str, str]:
-        named = {name: getattr(self, name) for name in SPLITS if self.share(name) is None}
-        expert = {"expert": self.expert} if self.expert else {}
-        found = {"problems": self.problems, **expert, **named}
-        return {f"data.{name}": path for name, path in found.items()}
-
-    def build(self, tokenizer: Tokenizer) -> Corpus:
-        """Read the files once, to know what is in them; `ValueError` names file, line, field."""
-        from chord.data.corpus import Corpus
-        from chord.data.fields import Fields
-        from chord.data.files import open_rows
-        from chord.data.tables import Experts, Problems
-
-        fields = Fields(columns=self.columns, template=self.prompt_template)
-        problems = Problems(open_rows("data.problems", self.problems), fields)
-        experts = None
-        if self.expert:
-            experts = Experts(open_rows("data.expert", self.expert), fields, problems)
-        files = {
-            split: Problems(open_rows(f"data.{split}", getattr(self, split)), fields)
-            for split in SPLITS
-            if self.share(split) is None
-        }
-        return Corpus(self, tokenizer, problems, experts, files)

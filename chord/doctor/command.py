@@ -14,7 +14,7 @@ from pathlib import Path
 
 from chord.doctor.environment import environment
 from chord.doctor.finding import NOTE, OK, WRONG, Finding
-from chord.exits import ERROR, readable_errors, say
+from chord.io.printing import ERROR, readable_errors, say
 
 MARKS = {OK: "ok", NOTE: "note", WRONG: "WRONG"}
 

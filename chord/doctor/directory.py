@@ -6,14 +6,16 @@ import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from chord.checkpoint import CHECKPOINT, read_checkpoint
-from chord.config import ConfigError, parse, register
-from chord.directory.lock import writer
+from chord.config.composing import register
+from chord.config.overrides import typed
+from chord.config.parse import parse
 from chord.doctor.finding import NOTE, OK, WRONG, Finding
-from chord.exits import first_line
-from chord.identity.histories import changed, difference
-from chord.overrides import typed
-from chord.recorder import (
+from chord.errors import ConfigError, first_line
+from chord.io.contents import changed, difference
+from chord.run.checkpoint import CHECKPOINT, read_checkpoint
+from chord.run.directory import RunDirectory, holds_run, open_run, reading, versions
+from chord.run.lock import writer
+from chord.run.recorder import (
     EVALUATIONS,
     FINISHED,
     METRICS,
@@ -22,7 +24,6 @@ from chord.recorder import (
     read_rows,
     read_status,
 )
-from chord.run import RunDirectory, holds_run, open_run, reading, versions
 
 DAMAGED = (
     "take the file from a backup, or train the run again: .hydra/overrides.yaml has its command"
@@ -87,8 +88,9 @@ def packages(run: RunDirectory) -> Iterator[Finding]:
 
 def files(run: RunDirectory) -> Iterator[Finding]:
     """The files that the configuration names: whether they are unchanged."""
-    from chord.config import TrainConfig, schema_names
-    from chord.identity.contents import contents
+    from chord.config.root import TrainConfig
+    from chord.config.schemas import schema_names
+    from chord.run.identity.contents import contents
 
     try:
         with reading(run.path):

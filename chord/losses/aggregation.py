@@ -15,6 +15,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from chord.errors import check_choice
+
 if TYPE_CHECKING:
     from torch import Tensor
 
@@ -96,7 +98,4 @@ def mix(alpha: float, sft: Tensor | None, rl: Tensor | None) -> Tensor:
 
 
 def _check(aggregation: str) -> None:
-    if aggregation not in AGGREGATIONS:
-        raise ValueError(
-            f"objective.aggregation={aggregation}: must be one of {', '.join(AGGREGATIONS)}"
-        )
+    check_choice("objective.aggregation", aggregation, AGGREGATIONS)

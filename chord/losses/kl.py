@@ -11,6 +11,8 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from chord.errors import check_choice
+
 if TYPE_CHECKING:
     from torch import Tensor
 
@@ -44,10 +46,10 @@ class Kl:
     def __post_init__(self) -> None:
         if not (self.coef >= 0 and math.isfinite(self.coef)):
             raise ValueError(f"objective.kl.coef={self.coef}: must be a number >= 0")
-        _check_choice("to", self.to, MODELS)
-        _check_choice("estimator", self.estimator, ESTIMATORS)
-        _check_choice("direction", self.direction, DIRECTIONS)
-        _check_choice("where", self.where, PLACES)
+        check_choice("objective.kl.to", self.to, MODELS)
+        check_choice("objective.kl.estimator", self.estimator, ESTIMATORS)
+        check_choice("objective.kl.direction", self.direction, DIRECTIONS)
+        check_choice("objective.kl.where", self.where, PLACES)
         if self.coef == 0:
             return  # a sweep may go through 0, and what is not measured can't be measured wrongly
         if self.estimator == "k1" and self.where == "loss":
@@ -110,7 +112,7 @@ def kl_exact(logits: Tensor, ref_logits: Tensor, *, direction: str = "from_polic
     pi = (.5, .5), ref = (.75, .25): from_policy .5 ln(2/3) + .5 ln 2 = .14384, to_policy
     .75 ln 1.5 + .25 ln .5 = .13081.
     """
-    _check_choice("direction", direction, DIRECTIONS)
+    check_choice("objective.kl.direction", direction, DIRECTIONS)
     first, second = logits.log_softmax(dim=-1), ref_logits.log_softmax(dim=-1)
     if direction == "to_policy":
         first, second = second, first
@@ -118,8 +120,3 @@ def kl_exact(logits: Tensor, ref_logits: Tensor, *, direction: str = "from_polic
     # A token that `first` cannot emit adds 0, whatever `second` says: 0 (-inf - x) would be NaN.
     gap = (first - second).masked_fill(probabilities == 0, 0.0)
     return (probabilities * gap).sum(dim=-1)
-
-
-def _check_choice(name: str, value: str, allowed: tuple[str, ...]) -> None:
-    if value not in allowed:
-        raise ValueError(f"objective.kl.{name}={value}: must be one of {', '.join(allowed)}")

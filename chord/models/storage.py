@@ -12,12 +12,12 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from chord.directory.whole import whole_file
-from chord.exits import first_line
+from chord.errors import first_line
+from chord.io.reading import parse_json
+from chord.io.writing import whole_file
 from chord.models.base import Shape
 from chord.models.config import TransformerConfig
 from chord.models.transformer import Transformer
-from chord.untrusted import parse_json
 
 # One header entry only: the format does not order its entries, and equal weights must give equal
 # files.

@@ -18,12 +18,12 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from chord.data.batch import TokenBatch
+from chord.io.reading import parse_json
 from chord.losses.distillation import TeacherTokens, keep_likeliest
 from chord.models.policy import Policy
 from chord.models.scoring import score
 from chord.models.sharing import own_batches
 from chord.models.storage import write_tensors
-from chord.untrusted import parse_json
 
 _ENTRY = "chord_teacher"
 FORMAT = 2

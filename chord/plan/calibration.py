@@ -8,23 +8,25 @@ from contextlib import closing
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from chord.build import build_models, check_models, evaluate_as, open_data
-from chord.checkpoint import StepLoader
-from chord.checks import check_training
-from chord.config import config_errors
+from chord.config.consistency import check_training
 from chord.data.batch import TokenBatch, collate_pairs
-from chord.distributed import part_of
-from chord.evaluation import AMOUNTS, PARTS, SAMPLES
-from chord.imitation import open_cache
-from chord.module import ChordModule
-from chord.rollout.engines import open_engine
-from chord.together import ending_together
+from chord.distributed.collectives import part_of
+from chord.errors import config_errors
+from chord.evaluation.report import SAMPLES
+from chord.evaluation.settings import AMOUNTS, PARTS
+from chord.rollout.engines import Engine
+from chord.run.build import build_models, check_models, evaluate_as, open_data
+from chord.run.checkpoint import StepLoader
+from chord.run.together import ending_together
+from chord.step.demonstrations import open_cache
+from chord.step.engine import open_engine
+from chord.step.module import ChordModule
 
 if TYPE_CHECKING:
-    from chord.config import TrainConfig
+    from chord.config.root import TrainConfig
     from chord.data.base import Data
-    from chord.evaluation import Evaluation
-    from chord.gradients import Models
+    from chord.evaluation.settings import Evaluation
+    from chord.models.models import Models
 
 # The first step allocates memory and fills caches.
 WARM_UP = 1
@@ -69,15 +71,15 @@ def calibrate(config: TrainConfig, steps: int, *, began: float) -> Calibration:
         check_models(config, models, data)
         with config_errors():
             models.cache = open_cache(config, data)
-            models.engine = open_engine(config, data, models.policy)
-        with closing(models.engine):
-            return _calibrate(config, steps, data, models, began)
+            engine = open_engine(config, data, models.policy)
+        with closing(engine):
+            return _calibrate(config, steps, data, models, engine, began)
 
 
 def _calibrate(
-    config: TrainConfig, steps: int, data: Data, models: Models, began: float
+    config: TrainConfig, steps: int, data: Data, models: Models, engine: Engine, began: float
 ) -> Calibration:
-    module = ChordModule(config, data, models)
+    module = ChordModule(config, data, models, engine)
     seen: list[Mapping[str, Any]] = []
     plans: list[Any] = []
     starts: list[float] = []

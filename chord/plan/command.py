@@ -17,11 +17,11 @@ from functools import partial
 from math import ceil
 from typing import TYPE_CHECKING
 
-from chord.exits import readable_errors
-from chord.launch import leads
+from chord.distributed.launch import leads
+from chord.io.printing import readable_errors
 
 if TYPE_CHECKING:
-    from chord.config import TrainConfig
+    from chord.config.root import TrainConfig
     from chord.plan.calibration import Calibration
     from chord.plan.duration import Duration
     from chord.plan.memory import Part
@@ -48,7 +48,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 @dataclass
-class Estimate:
+class Requirements:
     """Bytes by part, and the time by how long answers are."""
 
     parts: list[Part]
@@ -57,8 +57,8 @@ class Estimate:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Entry point of `chord-plan`."""
-    from chord.cli import EXPECTED, stop
-    from chord.config import composed, register
+    from chord.config.composing import composed, register
+    from chord.config.messages import EXPECTED, stop
 
     began = time.perf_counter()
     options = parser().parse_args(arguments)
@@ -69,13 +69,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
             register()
             config = composed(options.settings)
             found = estimate(config, options.steps, began=began)
-            if leads(config.trainer):
+            if leads(config.trainer.strategy):
                 show(found, config)
         except EXPECTED as error:
             stop(error)
 
 
-def estimate(config: TrainConfig, steps: int, *, began: float) -> Estimate:
+def estimate(config: TrainConfig, steps: int, *, began: float) -> Requirements:
     """Memory and time of the configured run, whose start `began` then."""
     import torch
 
@@ -88,7 +88,7 @@ def estimate(config: TrainConfig, steps: int, *, began: float) -> Estimate:
     found = calibrate(config, steps, began=began)
     validation = answers(found.data, config.evaluation, "val")
     last = answers(found.data, config.evaluation, "test" if config.evaluation.test else "val")
-    return Estimate(
+    return Requirements(
         [memory.Part(LIBRARIES, libraries), *sizes(config, found, last)],
         times(config, found, validation, last),
     )
@@ -136,7 +136,7 @@ def resident() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
-def show(found: Estimate, config: TrainConfig) -> None:
+def show(found: Requirements, config: TrainConfig) -> None:
     """Two tables on the terminal."""
     from rich.console import Console
     from rich.table import Table

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from chord.plan.memory import computed
 
 if TYPE_CHECKING:
-    from chord.config import TrainConfig
+    from chord.config.root import TrainConfig
     from chord.data.batch import TokenBatch
     from chord.plan.calibration import Calibration
 

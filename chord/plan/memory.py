@@ -18,8 +18,8 @@ from chord.models.scoring import PIECE, score
 from chord.models.sharing import own_batches, share_prompts
 
 if TYPE_CHECKING:
-    from chord.config import TrainConfig
-    from chord.gradients import Models
+    from chord.config.root import TrainConfig
+    from chord.models.models import Models
     from chord.models.policy import Policy
 
 ALWAYS, SAMPLING, TRAINING, EVALUATION = "always", "sampling", "training", "evaluation"

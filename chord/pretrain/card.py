@@ -42,7 +42,7 @@ _LIMITS = """## Limits
 
 def write_card(to: Path, recipes: Sequence[Recipe], work: Path) -> str:
     """Write `to`/README.md for the models just made, and return its table of scores."""
-    from chord.pretrain.command import checkpoint_name, scores_path
+    from chord.pretrain.recipe import checkpoint_name, scores_path
 
     rows: list[tuple[Recipe, str, dict[str, Any]]] = []
     for recipe in recipes:

@@ -11,10 +11,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from chord.directory.lock import held
-from chord.directory.whole import write_atomically
-from chord.exits import say, tell, writable_streams
-from chord.models.tiny import ASSETS, SEEDS, base_name
+from chord.io.printing import say, tell, writable_streams
+from chord.io.writing import write_atomically
+from chord.models.tiny import ASSETS, SEEDS
+from chord.pretrain.recipe import checkpoint_name, scores_path
+from chord.run.lock import held
 
 if TYPE_CHECKING:
     from chord.pretrain.recipe import Recipe
@@ -88,11 +89,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def checkpoint_name(recipe: Recipe) -> str:
-    """The file of a model."""
-    return base_name(recipe.seed) if recipe.name == "base" else f"{recipe.name}.safetensors"
-
-
 def _build(recipe: Recipe, to: Path, work: Path, fresh: bool) -> None:
     """Pre-train, ship and score one model; its numbers go to `work` for the card."""
     import torch
@@ -112,8 +108,3 @@ def _build(recipe: Recipe, to: Path, work: Path, fresh: bool) -> None:
         "scores": scores(model, "test", limit=recipe.scored_problems),
     }
     write_atomically(scores_path(recipe, work), json.dumps(numbers, indent=1).encode() + b"\n")
-
-
-def scores_path(recipe: Recipe, work: Path) -> Path:
-    """Where a model's curve and scores wait for the card."""
-    return work / f"{recipe.name}-{recipe.seed}.json"

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from chord.data.tasks import ALPHABET
 from chord.models.config import TransformerConfig
+from chord.models.tiny import base_name
 from chord.pretrain.mixture import Mixture
 
 
@@ -84,3 +86,13 @@ def micro(recipe: Recipe) -> Recipe:
         validation_every=4,
         scored_problems=4,
     )
+
+
+def checkpoint_name(recipe: Recipe) -> str:
+    """The file of a model."""
+    return base_name(recipe.seed) if recipe.name == "base" else f"{recipe.name}.safetensors"
+
+
+def scores_path(recipe: Recipe, work: Path) -> Path:
+    """Where a model's curve and scores wait for the card."""
+    return work / f"{recipe.name}-{recipe.seed}.json"

@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from chord.data.batch import TokenBatch
-from chord.directory.whole import whole_file
+from chord.io.writing import whole_file
 from chord.models.storage import save_policy
 from chord.models.transformer import Transformer
 from chord.pretrain.mixture import Document, buckets, tokens_of

@@ -12,12 +12,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from chord.exits import readable_errors, say
+from chord.io.printing import readable_errors, say
 
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from chord.replay.cause import RowTrace
+    from chord.step.nonfinite.cause import RowTrace
 
 
 def parser() -> argparse.ArgumentParser:
@@ -51,12 +51,12 @@ def replay(path: Path, *, everything: bool = False, trust: bool = False) -> None
     import torch
     from rich.console import Console
 
-    from chord.build import build_data, build_models, check_models
-    from chord.checkpoint import load_weights
-    from chord.imitation import open_cache
-    from chord.replay.cause import find_cause
-    from chord.replay.step import load_step
-    from chord.run import configuration
+    from chord.run.build import build_data, build_models, check_models
+    from chord.run.checkpoint import load_weights
+    from chord.run.directory import configuration
+    from chord.step.demonstrations import open_cache
+    from chord.step.nonfinite.cause import find_cause
+    from chord.step.nonfinite.saved import load_step
 
     step, weights = load_step(path)
     config = configuration(path, trust=trust)

@@ -12,8 +12,8 @@ from numbers import Real
 from typing import Any, ClassVar
 
 from chord.data.batch import Problem
-from chord.exits import say
-from chord.untrusted import printable
+from chord.io.printing import say
+from chord.io.reading import printable
 
 
 @dataclass(frozen=True)

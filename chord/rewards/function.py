@@ -10,8 +10,8 @@ from importlib import import_module
 from typing import Any, ClassVar
 
 from chord.data.batch import Problem
-from chord.identity.modules import module_file
 from chord.rewards.isolated import Isolated
+from chord.rewards.modules import module_file
 
 GIVEN = ("problem", "prompt", "answer", "details", "response")
 """What a function can ask for, by the names of its parameters."""

@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from chord.data.batch import Problem
-from chord.identity.histories import Contents, changed, difference
-from chord.identity.modules import module_content
+from chord.errors import check_choice
+from chord.io.contents import Contents, changed, difference
 from chord.rewards.base import ChangedCodeError, Grade, Reward, ScorerError
+from chord.rewards.modules import module_content
 
 if TYPE_CHECKING:
     from chord.rewards.workers import Pool
@@ -59,10 +60,7 @@ class Isolated(Reward):
         if self.memory is not None and not self.memory >= 0.5:
             raise ValueError(f"reward.memory={self.memory}: must be at least 0.5, in GB, or null")
 
-        if self.on_failures not in ON_FAILURES:
-            raise ValueError(
-                f"reward.on_failures={self.on_failures}: must be one of {', '.join(ON_FAILURES)}"
-            )
+        check_choice("reward.on_failures", self.on_failures, ON_FAILURES)
 
     def load(self) -> None:
         """Import what `score` needs, in the worker, outside the time limit.

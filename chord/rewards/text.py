@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from chord.data.batch import Problem
+from chord.errors import check_choice
 from chord.rewards.answers import known_answer, readings, stated_answer
 from chord.rewards.base import Reward
 
@@ -58,8 +59,7 @@ def _unix(text: str) -> str:
 
 def check_part(part: str) -> None:
     """Raise ValueError for a part that there is not."""
-    if part not in PARTS:
-        raise ValueError(f"reward.part={part}: must be one of {', '.join(PARTS)}")
+    check_choice("reward.part", part, PARTS)
 
 
 def part_of(response: str, part: str, answer: str) -> str:

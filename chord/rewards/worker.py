@@ -19,8 +19,8 @@ import traceback
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
+from chord.distributed.signals import SIGNALS
 from chord.rewards.base import Grade, grade_one
-from chord.signals import SIGNALS
 
 # Seconds after which it looks whether the run still lives, where it was not told.
 _LOOK = 5.0

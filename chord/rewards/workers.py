@@ -30,10 +30,10 @@ from typing import Any
 
 import chord
 from chord.data.batch import Problem
-from chord.identity.modules import search_path
+from chord.io.reading import parse_json
 from chord.rewards.base import Grade
+from chord.rewards.modules import search_path
 from chord.rewards.worker import LENGTH, Hello
-from chord.untrusted import parse_json
 
 # Seconds that a worker may take to import what its reward needs.
 START = 120.0

@@ -1,6 +1,6 @@
 """The policy answers problems: the settings, the random numbers, and batched sampling."""
 
-from chord.rollout.config import RolloutConfig
 from chord.rollout.sampling import Samples, draw_uniforms, sample
+from chord.rollout.settings import RolloutConfig
 
 __all__ = ["RolloutConfig", "Samples", "draw_uniforms", "sample"]

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from chord.data.batch import Problem
-from chord.distributed import all_rows, rank
+from chord.distributed.collectives import all_rows, rank
 from chord.losses import group_signal
 from chord.rewards import Grade
 from chord.rollout.prefix import Given, Stage

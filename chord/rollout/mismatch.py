@@ -6,18 +6,13 @@ another distribution: answers come from q where the gradient is taken as if they
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from chord.distributed import all_max, all_sum
+from chord.distributed.collectives import all_max, all_sum
 from chord.losses.kl import LOG_RATIO_LIMIT
-
-if TYPE_CHECKING:
-    from chord.gradients import Tokens
-    from chord.metrics import Rollouts
 
 
 def truncated_weights(logprobs: Tensor, sampler_logprobs: Tensor, *, cap: float) -> Tensor:
@@ -60,19 +55,6 @@ def compare(
         "rollout/correction_capped": held / max(1, count),
     }
     return Mismatch(metrics, weights)
-
-
-def first_seen(rollouts: Rollouts, seen: Tokens) -> Rollouts:
-    """The rollouts after their first update, whose pass saw `seen`.
-
-    That pass gives the log-probabilities that further updates are compared with, and, where nothing
-    was compared before it, the mismatch to what sampled.
-    """
-    rows = replace(rollouts.rows, old_logprobs=seen.table)
-    metrics = rollouts.mismatch
-    if not metrics and seen.sampled:
-        metrics = mismatch_metrics(torch.cat(seen.logprobs), torch.cat(seen.sampled))
-    return replace(rollouts, rows=rows, mismatch=metrics)
 
 
 def mismatch_metrics(logprobs: Tensor, sampler_logprobs: Tensor) -> dict[str, float]:

@@ -8,8 +8,7 @@ import torch
 from torch import Tensor
 
 from chord.data.batch import Problem
-from chord.distributed import all_rows
-from chord.metrics import group_metrics
+from chord.distributed.collectives import all_rows
 
 
 @dataclass
@@ -61,3 +60,14 @@ class Observed:
             **({"rollout/entropy": float(entropies.mean())} if entropies.numel() else {}),
             **group_metrics(scores),
         }
+
+
+def group_metrics(scores: Tensor, *, prefix: str = "rollout") -> dict[str, float]:
+    """Shares of groups in which all answers, or none, are right: their scores carry no signal.
+
+    scores (P problems, K answers) in [0, 1]. For ((1, 1), (0, 1)): all right .5, all wrong 0.
+    """
+    return {
+        f"{prefix}/all_right": float((scores >= 1).all(dim=1).double().mean()),
+        f"{prefix}/all_wrong": float((scores <= 0).all(dim=1).double().mean()),
+    }

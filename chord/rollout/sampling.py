@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from chord.data.batch import left_pad
 from chord.rollout.choice import Sampler
 
 if TYPE_CHECKING:
@@ -222,18 +223,6 @@ def fill_holes(alive: Tensor) -> Tensor:
     rows = torch.arange(count, device=alive.device)
     rows[~alive[:count]] = alive[count:].nonzero()[:, 0] + count
     return rows
-
-
-def left_pad(prompts: Sequence[Sequence[int]], *, pad_id: int) -> tuple[Tensor, Tensor | None]:
-    """Return tokens (B, L) and their mask, None where all prompts are of one length."""
-    import torch
-
-    width = max(map(len, prompts))
-    tokens = torch.tensor([[pad_id] * (width - len(p)) + list(p) for p in prompts])
-    lengths = torch.tensor([len(p) for p in prompts])
-    if bool((lengths == width).all()):
-        return tokens, None
-    return tokens, torch.arange(width) >= width - lengths[:, None]
 
 
 @contextmanager

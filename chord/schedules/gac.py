@@ -35,7 +35,7 @@ class Gac(Controller):
         clip(blend best + (1 - blend) prior(step), low, high)
 
     with prior `WarmupDecay(peak, valley, warmup, decay)`; it starts at the prior, clipped. Where
-    all three are 0, best is `balance`. What is measured (see `chord.feedback`):
+    all three are 0, best is `balance`. What is measured (see `chord.step.feedback`):
 
     - s_r^2 `advantage_variance`: population variance of the advantages of the policy's own answers
       to all problems drawn, one a sequence.

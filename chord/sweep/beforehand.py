@@ -9,14 +9,15 @@ from __future__ import annotations
 import shutil
 from contextlib import closing
 
-from chord.checks import (
+from chord.config.consistency import (
     check_training,
     imitates_experts,
     overlap_report,
     reads_teacher,
     refused_at_first,
 )
-from chord.config import ConfigError, TrainConfig
+from chord.config.root import TrainConfig
+from chord.errors import ConfigError
 from chord.sweep.launchers import LOCAL
 from chord.sweep.points import Point, for_each
 
@@ -75,8 +76,8 @@ def check_run(config: TrainConfig) -> None:
         for setting, path in config.data.files().items():
             open_rows(setting, path)
         return
-    from chord.build import build_data, check_shapes
-    from chord.imitation import open_cache
+    from chord.run.build import build_data, check_shapes
+    from chord.step.demonstrations import open_cache
 
     with closing(build_data(config)) as data:
         overlap_report(data)

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from chord.config import ConfigError
+from chord.errors import ConfigError
 from chord.sweep.launchers import LOCAL, SERIAL
 from chord.sweep.points import Point
 

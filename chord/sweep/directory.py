@@ -16,18 +16,18 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from chord.config import ConfigError, config_errors
-from chord.directory.lock import writer
-from chord.directory.whole import write_atomically
-from chord.exits import say
-from chord.identity.contents import contents, refuse_changed
-from chord.identity.histories import changed
-from chord.overrides import given, setting
-from chord.recorder import FINISHED, STATUS, read_status
-from chord.run import equal_versions, holds_run, versions
+from chord.config.overrides import given, setting
+from chord.errors import ConfigError, config_errors
+from chord.io.contents import changed
+from chord.io.printing import say
+from chord.io.reading import read_json, refuse_links
+from chord.io.writing import write_atomically
+from chord.run.directory import equal_versions, holds_run, versions
+from chord.run.identity.contents import contents, refuse_changed
+from chord.run.lock import writer
+from chord.run.recorder import FINISHED, STATUS, read_status
 from chord.sweep.points import Point
 from chord.tracking.base import shown
-from chord.untrusted import read_json, refuse_links
 
 SWEEP = "sweep.json"
 OUTPUTS = Path("outputs")

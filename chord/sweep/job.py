@@ -16,26 +16,30 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
-from chord import cli
-from chord.config import ConfigError, TrainConfig, parse, schema_names
-from chord.directory.lock import held
-from chord.exits import say, writable_streams
-from chord.identity.contents import contents, refuse_changed
-from chord.identity.frozen import literal
-from chord.launch import leads
-from chord.recorder import FAILED, read_status
-from chord.run import RunDirectory, holds_run, open_run, resume_run, writes
-from chord.signals import Signals
+from chord.config.composing import register_options
+from chord.config.messages import EXPECTED, stop
+from chord.config.parse import parse
+from chord.config.root import TrainConfig
+from chord.config.schemas import schema_names
+from chord.config.trust.code import check_composed
+from chord.distributed.launch import leads
+from chord.distributed.signals import Signals
+from chord.errors import ConfigError
+from chord.io.printing import say, writable_streams
+from chord.run.directory import RunDirectory, holds_run, open_run, resume_run, writes
+from chord.run.identity.contents import contents, refuse_changed
+from chord.run.identity.frozen import literal
+from chord.run.lock import held
+from chord.run.recorder import FAILED, read_status
+from chord.run.status import fingerprint, reason, record, recorded, stored_metric
 from chord.sweep.devices import take_gpu
 from chord.sweep.directory import is_finished, known_contents, read_sweep
 from chord.sweep.launchers import SERIAL
 from chord.sweep.points import OF_THE_SWEEP, typed
-from chord.sweep.status import fingerprint, reason, record, recorded, stored_metric
 from chord.tracking.wandb import LONGEST_TAG
-from chord.trust.code import check_composed
 
 # A launcher's process has imported nothing else of ours when it composes a job.
-cli.register_options()
+register_options()
 
 OUTPUT = "output.txt"
 TAGGED = ("schedule", "weighting", "objective")
@@ -53,9 +57,9 @@ def run_job(cfg: DictConfig) -> float:
         return _sweep_job(cfg)
     try:
         return _single(cfg)
-    except cli.EXPECTED as error:
+    except EXPECTED as error:
         # Hydra would add a line of its own.
-        cli.stop(error)
+        stop(error)
 
 
 def refuse_resume_settings(cfg: DictConfig) -> None:
@@ -86,7 +90,7 @@ def chosen(choices: Any) -> dict[str, str]:
 
 
 def _single(cfg: DictConfig) -> float:
-    from chord.train import train
+    from chord.run.training import train
 
     refuse_sweep_settings(cfg)
     refuse_resume_settings(cfg)
@@ -131,7 +135,7 @@ def _sweep_job(cfg: DictConfig) -> float:
                     take_gpu(Path(job.sweep.dir))
                 return _train(cfg, path, number, label)
             except Exception as error:
-                if not isinstance(error, cli.EXPECTED):
+                if not isinstance(error, EXPECTED):
                     # The place of a traceback is the job's own log.
                     logging.getLogger(__name__).info("the job failed", exc_info=True)
                 raise JobError(reason(error)) from None
@@ -156,13 +160,13 @@ def _place(path: Path, sweep: Path) -> tuple[int, str]:
 
 
 def _train(cfg: DictConfig, path: Path, number: int, label: str) -> float:
-    from chord.train import train_unrecorded
+    from chord.run.training import train_unrecorded
 
     run = _directory(cfg, path, label)
     run.sweep, run.job = HydraConfig.get().sweep.dir, number
     with Signals() as signals, ExitStack() as stack:
         # Its own directory is held already.
-        leader = leads(run.config.trainer)
+        leader = leads(run.config.trainer.strategy)
         if leader and run.path.resolve() != path.resolve():
             try:
                 stack.enter_context(held(run.path, "resume"))

@@ -16,17 +16,17 @@ from hydra.core.utils import JobReturn, JobStatus
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf, read_write
 
-from chord.config import ConfigError
-from chord.directory.lock import held
-from chord.exits import say
-from chord.overrides import setting, typed
-from chord.recorder import FAILED, INTERRUPTED, RUNNING, STATUS, read_status
-from chord.signals import SIGNALS
+from chord.config.overrides import setting, typed
+from chord.distributed.signals import SIGNALS
+from chord.errors import ConfigError
+from chord.io.printing import say
+from chord.run.lock import held
+from chord.run.recorder import FAILED, INTERRUPTED, RUNNING, STATUS, read_status
+from chord.run.status import reason, write_status
 from chord.sweep.devices import gpus_each, shared_gpus, told
 from chord.sweep.directory import is_finished
 from chord.sweep.launchers import all_awaited, launcher_name, parts, prepared
 from chord.sweep.points import Point
-from chord.sweep.status import reason, write_status
 from chord.sweep.table import print_table, status_of
 from chord.tracking.base import near
 

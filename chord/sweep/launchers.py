@@ -14,13 +14,8 @@ T = TypeVar("T")
 SERIAL = "BasicLauncher"
 LOCAL = (SERIAL, "JoblibLauncher", "LocalLauncher")
 """The launchers whose jobs run on this machine."""
-EXTRAS = {
-    "joblib": "joblib",
-    "submitit_local": "submitit",
-    "submitit_slurm": "submitit",
-    "ray": "ray",
-}
-"""The extra of this package that brings each launcher."""
+
+
 CLUSTER = 8  # jobs that a search chooses together where there is room for all of them
 WEEK = 7 * 24 * 60  # minutes; the launcher's own hour would end many a run
 

@@ -14,10 +14,13 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
-from chord.cli import EXPECTED, one_line
-from chord.config import ConfigError, TrainConfig, parse, schema_names
-from chord.sweep.status import fingerprint
-from chord.trust.code import check_composed
+from chord.config.messages import EXPECTED, one_line
+from chord.config.parse import parse
+from chord.config.root import TrainConfig
+from chord.config.schemas import schema_names
+from chord.config.trust.code import check_composed
+from chord.errors import ConfigError
+from chord.run.status import fingerprint
 
 J = TypeVar("J")
 R = TypeVar("R")

@@ -18,19 +18,20 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
-from chord.config import ConfigError
-from chord.exits import first_line
-from chord.recorder import FAILED, FINISHED
+from chord.config.search import SearchConfig
+from chord.errors import ConfigError, first_line
+from chord.run.recorder import FAILED, FINISHED
+from chord.run.status import stored_metric
 from chord.sweep.beforehand import check_beforehand
 from chord.sweep.devices import shared_gpus
 from chord.sweep.directory import read_sweep, refuse_shared, refuse_strangers, write_sweep
 from chord.sweep.jobs import Jobs
 from chord.sweep.launchers import at_a_time, launcher_name
+from chord.sweep.opening import finished, its_directory, resuming, skipping
 from chord.sweep.points import Point, check_points
 from chord.sweep.space import (
     Choice,
     Range,
-    SearchConfig,
     Space,
     choose,
     corners,
@@ -38,8 +39,6 @@ from chord.sweep.space import (
     read_settings,
     typed_number,
 )
-from chord.sweep.status import stored_metric
-from chord.sweep.sweeper import finished, its_directory, resuming, skipping
 from chord.sweep.table import status_of
 
 JOB, DIRECTORY, VARIED = "job", "sweep", "varied"

@@ -10,11 +10,11 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from chord.recorder import FAILED, FINISHED, INTERRUPTED, RUNNING, read_status
+from chord.io.reading import printable
+from chord.run.recorder import FAILED, FINISHED, INTERRUPTED, RUNNING, read_status
+from chord.run.status import stored_metric
 from chord.sweep.directory import name_of
 from chord.sweep.points import Point
-from chord.sweep.status import stored_metric
-from chord.untrusted import printable
 
 STYLES = {FINISHED: "green", FAILED: "red", INTERRUPTED: "yellow", RUNNING: "yellow"}
 COLUMNS = 5  # settings that have a column each; more of them share one

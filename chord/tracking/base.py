@@ -77,7 +77,7 @@ def near(path: Path) -> Path:
 
 
 def shown(path: Path) -> str:
-    """`path` as one would type it here, in a shell; a setting's is `chord.overrides.typed`."""
+    """`path` as one would type it in a shell; for settings see `chord.config.overrides.typed`."""
     return shlex.quote(str(near(path)))
 
 

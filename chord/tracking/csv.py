@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from chord.directory.whole import write_atomically
+from chord.io.writing import write_atomically
 from chord.tracking.base import Tracker, Tracking, numbers, shown
 
 

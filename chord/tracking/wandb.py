@@ -18,10 +18,10 @@ from typing import Any
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
-from chord.exits import first_line
+from chord.errors import check_choice, first_line
 from chord.tracking.base import Tracker, Tracking, command, numbers, shown
+from chord.tracking.server import refuse_settings_here
 from chord.tracking.upload import Upload, read_upload
-from chord.trust.server import refuse_settings_here
 
 MODES = ("auto", "online", "offline")
 PROBE_SECONDS = 2.0
@@ -52,8 +52,7 @@ class WandbTracking(Tracking):
     mode: str = "auto"
 
     def __post_init__(self) -> None:
-        if self.mode not in MODES:
-            raise ValueError(f"tracking.mode={self.mode}: must be one of {', '.join(MODES)}")
+        check_choice("tracking.mode", self.mode, MODES)
         if self.project == "":
             raise ValueError("tracking.project='': must not be empty")
         if self.project and (len(self.project) > 128 or set(self.project) & set("/\\#?%:")):

@@ -7,6 +7,7 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
+from chord.errors import check_choice
 from chord.weightings.stats import TokenStats, weight_mean
 
 if TYPE_CHECKING:
@@ -74,8 +75,8 @@ class Weighting(ABC):
     apply_to: str = "sft"
 
     def __post_init__(self) -> None:
-        check_choice("normalize", self.normalize, NORMALIZE)
-        check_choice("apply_to", self.apply_to, APPLY_TO)
+        check_choice("weighting.normalize", self.normalize, NORMALIZE)
+        check_choice("weighting.apply_to", self.apply_to, APPLY_TO)
 
     @property
     def needs_teacher(self) -> bool:
@@ -153,13 +154,6 @@ class Weighting(ABC):
                 f" to a token with p = {p:.3g} (row {place[0]}); a weight must be finite and at "
                 "least 0"
             )
-
-
-def check_choice(name: str, value: object, allowed: tuple[object, ...]) -> None:
-    """Raise ValueError for a setting that is none of the allowed values."""
-    if value not in allowed:
-        names = ", ".join(str(choice) for choice in allowed)
-        raise ValueError(f"weighting.{name}={value}: must be one of {names}")
 
 
 def check_range(

@@ -6,7 +6,8 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from chord.weightings.base import Weighting, WeightInputs, check_choice, check_range
+from chord.errors import check_choice
+from chord.weightings.base import Weighting, WeightInputs, check_range
 from chord.weightings.stats import row_mean
 
 if TYPE_CHECKING:
@@ -97,8 +98,8 @@ class Srft(Weighting):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_choice("sign", self.sign, (-1, 1))
-        check_choice("level", self.level, ("token", "sequence"))
+        check_choice("weighting.sign", self.sign, (-1, 1))
+        check_choice("weighting.level", self.level, ("token", "sequence"))
 
     @property
     def note(self) -> str | None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from chord.weightings.base import Weighting, WeightInputs, check_choice
+from chord.errors import check_choice
+from chord.weightings.base import Weighting, WeightInputs
 from chord.weightings.stats import TokenStats
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ class _ExpertWeighting(Weighting):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_choice("expert", self.expert, EXPERTS)
+        check_choice("weighting.expert", self.expert, EXPERTS)
 
     @property
     def needs_teacher(self) -> bool:

@@ -9,7 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from chord.weightings.base import Weighting, WeightInputs, check_choice, check_range
+from chord.errors import check_choice
+from chord.weightings.base import Weighting, WeightInputs, check_range
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -59,7 +60,7 @@ class ImportanceClip(Weighting):
     def __post_init__(self) -> None:
         super().__post_init__()
         check_range("bound", self.bound, 0, 1, open_low=True)
-        check_choice("above", self.above, ("drop", "cap"))
+        check_choice("weighting.above", self.above, ("drop", "cap"))
 
     def raw(self, at: WeightInputs) -> Tensor:
         return at.p.where(at.p <= self.bound, 0.0 if self.above == "drop" else self.bound)
@@ -154,7 +155,7 @@ class Threshold(Weighting):
     def __post_init__(self) -> None:
         super().__post_init__()
         check_range("bound", self.bound, 0, 1)
-        check_choice("side", self.side, ("above", "below"))
+        check_choice("weighting.side", self.side, ("above", "below"))
 
     def raw(self, at: WeightInputs) -> Tensor:
         kept = at.p >= self.bound if self.side == "above" else at.p <= self.bound

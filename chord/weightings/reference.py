@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from chord.weightings.base import Weighting, WeightInputs, check_choice, check_range
+from chord.errors import check_choice
+from chord.weightings.base import Weighting, WeightInputs, check_range
 from chord.weightings.stats import row_mean
 
 if TYPE_CHECKING:
@@ -36,7 +37,7 @@ class Iw(Weighting):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_choice("level", self.level, tuple(LEVELS))
+        check_choice("weighting.level", self.level, tuple(LEVELS))
         scale, low, high = self._form()
         check_range("scale", scale, 0, open_low=True)
         check_range("low", low, 0)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from chord.compare.statistics import t_interval
+from chord.evaluation.statistics import t_interval
 from experiments.tables import (
     SCORES,
     Row,

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from chord.compare.model import Estimate
+from chord.evaluation.statistics import Estimate
 from experiments.tables import (
     LEVEL,
     Paired,

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from chord.compare.statistics import t_interval
+from chord.evaluation.statistics import t_interval
 from experiments.tables import (
     SCORES,
     Row,

@@ -17,23 +17,23 @@ from typing import Any
 
 import torch
 
-from chord.gradients import ExpertRows, Tokens
+from chord.step.rows import ExpertRows, TokenLog
 
 
-def by_own_tokens(add_gradient: Callable[..., Tokens]) -> Callable[..., Tokens]:
+def by_own_tokens(add_gradient: Callable[..., TokenLog]) -> Callable[..., TokenLog]:
     """`add_sft_gradient` or `add_rl_gradient`, called for each piece as if it were the step."""
 
     def add(
         models: Any, rows: Any, *rest: Any, share: float, micro_batch: int, **options: Any
-    ) -> Tokens:
+    ) -> TokenLog:
         pieces = torch.arange(rows.tokens.mask.shape[0]).split(micro_batch)
-        seen = Tokens()
+        seen = TokenLog()
         for index in pieces:
             part = add_gradient(
                 models, select(rows, index), *rest, share=share / len(pieces), **options
             )
             part.loss /= len(pieces)
-            for name in (field.name for field in fields(Tokens)):
+            for name in (field.name for field in fields(TokenLog)):
                 so_far, found = getattr(seen, name), getattr(part, name)
                 if name == "sums":
                     found = {key: so_far.get(key, 0.0) + value for key, value in found.items()}
@@ -54,7 +54,8 @@ def select(rows: Any, index: torch.Tensor) -> Any:
 
 def main() -> None:
     """Put the bug in, then train as the command line says."""
-    from chord import module, train
+    from chord import train
+    from chord.step import module
 
     for name in ("add_sft_gradient", "add_rl_gradient"):
         setattr(module, name, by_own_tokens(getattr(module, name)))

@@ -12,8 +12,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 
-from chord.compare.model import Estimate
-from chord.compare.statistics import t_interval
+from chord.evaluation.statistics import Estimate, t_interval
 from experiments.tables import (
     Paired,
     Row,

@@ -9,8 +9,9 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from chord.build import build_models
-from chord.config import TrainConfig, schema_names
+from chord.config.root import TrainConfig
+from chord.config.schemas import schema_names
+from chord.run.build import build_models
 from pairs import running
 from pairs.bed import PairsData
 from pairs.reference import Reference

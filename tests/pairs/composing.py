@@ -10,9 +10,12 @@ from typing import Any
 from conftest import SMALL, compose_config
 from omegaconf import DictConfig, OmegaConf
 
-from chord.checks import check_training
-from chord.config import CONF_DIR, TrainConfig, config_errors, parse
-from chord.registry import SCHEMAS
+from chord.config.consistency import check_training
+from chord.config.location import CONF_DIR
+from chord.config.parse import parse
+from chord.config.registry import SCHEMAS
+from chord.config.root import TrainConfig
+from chord.errors import config_errors
 from pairs.factors import FACTORS, Row
 
 BASE = (

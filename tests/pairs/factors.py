@@ -6,7 +6,7 @@ as they are typed; `own` types nothing, so that an option's own value counts.
 
 from __future__ import annotations
 
-from chord.config import CONF_DIR
+from chord.config.location import CONF_DIR
 
 Levels = dict[str, tuple[str, ...]]
 Row = dict[str, str]

@@ -17,18 +17,18 @@ import torch.distributed as dist
 from lightning.pytorch import Callback, seed_everything
 from omegaconf import DictConfig
 
-from chord.build import build_models
-from chord.checkpoint import (
+from chord.config.root import TrainConfig
+from chord.run.build import build_models
+from chord.run.checkpoint import (
     CHECKPOINT,
     Checkpointing,
     load_weights,
     read_checkpoint,
     restore_random_states,
 )
-from chord.config import TrainConfig
-from chord.fit import StepLoader
-from chord.module import ChordModule
-from chord.run import RunDirectory, open_run
+from chord.run.directory import RunDirectory, open_run
+from chord.run.loop import StepLoader
+from chord.step.module import ChordModule
 from pairs.bed import PairsData
 from pairs.reference.rollouts import Sampled
 from pairs.reference.step import Recorded, Update
@@ -48,7 +48,7 @@ class Watch(Callback):
         self.parameters = list(pl_module.policy.parameters())
         for number, optimizer in enumerate(trainer.optimizers):
             self.watch(number, optimizer)
-        engine = pl_module.models.engine
+        engine = pl_module.engine
         sample = engine.sample
 
         def watched(policy: Any, prompts: Any, **given: Any) -> Any:

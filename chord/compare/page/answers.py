@@ -6,13 +6,13 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from chord.compare.model import Answer, Group
+from chord.compare.model import RunGroup, ShownAnswer
 from chord.compare.page.text import cut
 
 CHARACTERS = 2_500_000  # of all answers together, as they stand in the file
 
 
-def sample_answers(groups: Sequence[Group]) -> dict[str, Any]:
+def sample_answers(groups: Sequence[RunGroup]) -> dict[str, Any]:
     """`problems` with the expert's and the base models' answers, and `answers` of each group.
 
     A group answers as the first of its runs that has answers. Problems are taken in the order in
@@ -42,9 +42,9 @@ def sample_answers(groups: Sequence[Group]) -> dict[str, Any]:
     return {"problems": problems, "answers": answers, "problemsLeftOut": total - len(problems)}
 
 
-def _by_problem(answers: Sequence[Answer]) -> dict[tuple[str, str], Answer]:
+def _by_problem(answers: Sequence[ShownAnswer]) -> dict[tuple[str, str], ShownAnswer]:
     return {(answer.problem, answer.expert): answer for answer in answers}
 
 
-def _said(answer: Answer) -> tuple[str, bool]:
+def _said(answer: ShownAnswer) -> tuple[str, bool]:
     return cut(answer.text), bool(answer.right)

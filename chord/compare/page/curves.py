@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 from scipy.special import stdtrit
 
-from chord.compare.model import Curve, Group, Run
+from chord.compare.model import Curve, Run, RunGroup
 from chord.compare.record import LARGEST
-from chord.compare.statistics import LEVEL
-from chord.recorder import FINISHED
+from chord.evaluation.statistics import LEVEL
+from chord.run.recorder import FINISHED
 
 METRICS = 8
 POINTS = 200
@@ -26,7 +26,7 @@ GAP = 65535
 Array = np.ndarray[Any, np.dtype[Any]]
 
 
-def pack(groups: Sequence[Group]) -> dict[str, Any]:
+def pack(groups: Sequence[RunGroup]) -> dict[str, Any]:
     """The curves of up to `METRICS` metrics.
 
     `grids`: the different lists of steps. `metrics`: each with a `name` and, for every group, null
@@ -53,7 +53,7 @@ def pack(groups: Sequence[Group]) -> dict[str, Any]:
     return {"grids": [list(grid) for grid in grids], "metrics": metrics, "others": names[METRICS:]}
 
 
-def _drawn(group: Group, name: str) -> list[Run]:
+def _drawn(group: RunGroup, name: str) -> list[Run]:
     """Runs that recorded the metric; those that did not finish only where none has."""
     runs = [run for run in group.runs if name in run.curves]
     return [run for run in runs if run.status == FINISHED] or runs

@@ -11,11 +11,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from chord.compare.labels import Key, group_key
-from chord.compare.model import Comparison, Difference, Estimate, Group, Run
+from chord.compare.model import Comparison, Difference, Run, RunGroup
 from chord.compare.page.answers import sample_answers
 from chord.compare.page.curves import pack
 from chord.compare.page.text import cut, shown
-from chord.recorder import FINISHED
+from chord.evaluation.statistics import Estimate
+from chord.run.recorder import FINISHED
 
 HIGHER = re.compile(r"accuracy|reward|score|retained|balance|mean\d")
 LOWER = re.compile(r"loss|nll|no_eos|all_wrong|perplexity")
@@ -60,12 +61,12 @@ def _metric(name: str) -> dict[str, Any]:
     return {"name": name, "better": better}
 
 
-def _key(group: Group) -> Key | None:
+def _key(group: RunGroup) -> Key | None:
     return group_key(group.runs[0]) if group.runs else None
 
 
 def _group(
-    group: Group, unfinished: Sequence[Run], metrics: Sequence[str], best: Sequence[str]
+    group: RunGroup, unfinished: Sequence[Run], metrics: Sequence[str], best: Sequence[str]
 ) -> dict[str, Any]:
     """With the runs that would belong to it if they had finished, which count for no number."""
     runs = [_run(run, metrics, counted=run.status == FINISHED) for run in group.runs]
@@ -96,7 +97,7 @@ def _run(run: Run, metrics: Sequence[str], *, counted: bool) -> dict[str, Any]:
     }
 
 
-def _options(groups: Sequence[Group]) -> list[dict[str, Any]]:
+def _options(groups: Sequence[RunGroup]) -> list[dict[str, Any]]:
     """Options by which groups can be told apart: what varied, then choices that differ.
 
     `strategy`: whether it is one of a config group, which has settings of its own.
@@ -115,7 +116,7 @@ def _options(groups: Sequence[Group]) -> list[dict[str, Any]]:
     return [column for column in table if len(column["values"]) > 1]
 
 
-def _settings(groups: Sequence[Group]) -> list[dict[str, Any]]:
+def _settings(groups: Sequence[RunGroup]) -> list[dict[str, Any]]:
     """Choices, settings and versions that are not the same in all groups."""
     rows: list[dict[str, object]] = []
     names: dict[str, None] = {}
@@ -140,14 +141,14 @@ def _column(name: str, cells: Sequence[object]) -> dict[str, Any]:
     return {"name": name, "values": values, "of": [index[text] for text in texts]}
 
 
-def _versions(groups: Sequence[Group]) -> list[list[str]]:
+def _versions(groups: Sequence[RunGroup]) -> list[list[str]]:
     """Versions that all runs agree on."""
     runs = [run.versions.items() for group in groups for run in group.runs]
     first = runs[0] if runs else ()
     return [[name, value] for name, value in first if all((name, value) in run for run in runs)]
 
 
-def _leading(group: Group) -> Run | None:
+def _leading(group: RunGroup) -> Run | None:
     finished = [run for run in group.runs if run.status == FINISHED]
     return next(iter([*finished, *group.runs]), None)
 

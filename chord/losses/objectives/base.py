@@ -7,6 +7,7 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar
 
+from chord.errors import check_choice
 from chord.losses.aggregation import AGGREGATIONS
 from chord.losses.kl import LOG_RATIO_LIMIT, Kl
 
@@ -45,9 +46,9 @@ class Objective(ABC):
     kl: Kl = field(default_factory=Kl)
 
     def __post_init__(self) -> None:
-        _check_choice("aggregation", self.aggregation, AGGREGATIONS)
+        check_choice("objective.aggregation", self.aggregation, AGGREGATIONS)
         check_number("entropy_coef", self.entropy_coef, least=0)
-        _check_choice("overlong", self.overlong, OVERLONG)
+        check_choice("objective.overlong", self.overlong, OVERLONG)
         if self.resample < 0:
             raise ValueError(f"objective.resample={self.resample}: must be a whole number >= 0")
 
@@ -120,8 +121,3 @@ def check_number(name: str, value: float, *, least: float) -> None:
     """Refuse what is no finite number >= `least`."""
     if not (value >= least and math.isfinite(value)):
         raise ValueError(f"objective.{name}={value}: must be a number >= {least:g}")
-
-
-def _check_choice(name: str, value: str, allowed: tuple[str, ...]) -> None:
-    if value not in allowed:
-        raise ValueError(f"objective.{name}={value}: must be one of {', '.join(allowed)}")

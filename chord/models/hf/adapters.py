@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING, Any
 
 from torch import nn
 
-from chord.exits import first_line
+from chord.errors import first_line
 from chord.models.hf.quiet import quiet
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-    from chord.models.hf.config import Lora
+    from chord.models.hf.settings import Lora
 
 
 def adapt(model: PreTrainedModel, lora: Lora) -> nn.Module:

@@ -17,8 +17,9 @@ import torch
 from safetensors import safe_open
 from torch import nn
 
-from chord.exits import first_line, say
-from chord.identity.hashes import cache_directory, file_hash
+from chord.errors import first_line
+from chord.io.hashes import cache_directory, file_hash
+from chord.io.printing import say
 from chord.models.base import Shape
 from chord.models.hf.adapters import adapt
 from chord.models.hf.library import transformers
@@ -31,7 +32,7 @@ from chord.models.hf.trial import try_out
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-    from chord.models.hf.config import HFModel, HFTeacher
+    from chord.models.hf.settings import HFSettings
 
 NO_CODE: dict[str, Any] = {"trust_remote_code": False}
 """Never run a model's own Python files; unasked, transformers would put the question."""
@@ -84,7 +85,7 @@ def answers(place: str, revision: str | None) -> bool:
     return True
 
 
-def load_tokenizer(config: HFModel) -> LanguageTokenizer:
+def load_tokenizer(config: HFSettings) -> LanguageTokenizer:
     """The tokenizer of `model.path`; ValueError in one line where there is none that fits."""
     inner, size, stops = _tokenizer(resolve("model.path", config.path, config.revision))
     return LanguageTokenizer(
@@ -113,7 +114,7 @@ def load_shape(
     return Shape(vocab_size=size, context=_room(settings, context))
 
 
-def load_policy(config: HFModel) -> HFPolicy:
+def load_policy(config: HFSettings) -> HFPolicy:
     """The policy, with new adapters where there are to be any."""
     if config.compile:
         _check_compiler()
@@ -143,22 +144,28 @@ def _check_compiler() -> None:
         )
 
 
-def load_teacher(config: HFTeacher) -> HFPolicy:
+def load_teacher(path: str, *, revision: str | None, dtype: str, attention: str) -> HFPolicy:
     """The teacher, frozen."""
-    source = resolve("teacher.path", config.path, config.revision)
-    model = _load(source, config.dtype, config.attention)
+    source = resolve("teacher.path", path, revision)
+    model = _load(source, dtype, attention)
     shares = try_out(model, source.setting, samples=False)
     policy = HFPolicy(model, context=_room(model.config), shares=shares)
     return policy.requires_grad_(False)
 
 
-def fit_teacher(config: HFTeacher, model: HFPolicy | Shape, tokenizer: LanguageTokenizer) -> None:
+def fit_teacher(
+    path: str,
+    model: HFPolicy | Shape,
+    tokenizer: LanguageTokenizer,
+    *,
+    revision: str | None = None,
+) -> None:
     """Cut the teacher's logits to as many as the policy has; they are of the same tokens.
 
     Layers are padded differently in models of one tokenizer. Raises ValueError where the teacher
     has another one, or fewer logits.
     """
-    source = resolve("teacher.path", config.path, config.revision)
+    source = resolve("teacher.path", path, revision)
     inner, _, stops = _tokenizer(source)
     difference = tokenizer.difference(inner, stops)
     if difference is not None:

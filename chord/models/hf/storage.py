@@ -5,30 +5,31 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from chord.directory.whole import whole_directory
-from chord.exits import first_line
+from chord.errors import first_line
+from chord.io.writing import whole_directory
 from chord.models.hf.loading import load_policy
 from chord.models.hf.policy import HFPolicy
 from chord.models.hf.quiet import quiet
 
 if TYPE_CHECKING:
-    from chord.models.hf.config import HFModel
+    from chord.models.hf.settings import HFSettings
+    from chord.models.hf.tokenizer import LanguageTokenizer
     from chord.models.policy import Policy
 
 
-def save(config: HFModel, policy: Policy, directory: Path) -> None:
+def save(policy: Policy, tokenizer: LanguageTokenizer, directory: Path) -> None:
     """Write weights, or adapters, and the tokenizer; all of it or nothing."""
     assert isinstance(policy, HFPolicy)
     with whole_directory(directory) as partial:
-        write(policy.model, config.tokenizer().inner, partial)
+        write(policy.model, tokenizer.inner, partial)
 
 
-def export(config: HFModel, policy: Policy, directory: Path) -> None:
+def export(policy: Policy, tokenizer: LanguageTokenizer, directory: Path) -> None:
     """Write a model that needs neither this package nor its adapters."""
     assert isinstance(policy, HFPolicy)
     model: Any = policy.model
     whole = model.merge_and_unload() if policy.adapted else model
-    write(whole, config.tokenizer().inner, directory)
+    write(whole, tokenizer.inner, directory)
 
 
 def write(model: Any, tokenizer: Any, directory: Path) -> None:
@@ -38,7 +39,7 @@ def write(model: Any, tokenizer: Any, directory: Path) -> None:
         tokenizer.save_pretrained(directory)
 
 
-def load(config: HFModel, directory: Path) -> HFPolicy:
+def load(config: HFSettings, directory: Path) -> HFPolicy:
     """The model that `save` wrote; adapters are put into the model they were trained on.
 
     Raises ValueError where the directory can't be read.

@@ -11,9 +11,8 @@ from dataclasses import dataclass, field, replace
 from itertools import pairwise, takewhile
 from typing import Any
 
-from chord.config import ConfigError
 from chord.data.batch import Pair, Problem, Turn
-from chord.exits import first_line
+from chord.errors import ConfigError, first_line
 
 
 @dataclass

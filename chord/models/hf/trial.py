@@ -14,11 +14,10 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from chord.data.batch import TokenBatch, collate
-from chord.exits import first_line
+from chord.data.batch import TokenBatch, collate, left_pad
+from chord.errors import first_line
 from chord.models.hf.policy import HFPolicy
 from chord.models.sharing import share_prompts
-from chord.rollout.sampling import left_pad
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from chord.exits import first_line
+from chord.errors import first_line
 from chord.rollout.sampling import Samples, check_lengths, evaluating, sample
 
 if TYPE_CHECKING:
@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from chord.data.batch import Tokenizer
     from chord.models.base import ModelConfig
     from chord.models.policy import Policy
-    from chord.rollout.config import RolloutConfig
     from chord.rollout.sampling import Uniforms
+    from chord.rollout.settings import RolloutConfig
 
 
 APART = 0.5

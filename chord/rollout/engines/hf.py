@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from chord.data.batch import left_pad
 from chord.rollout.choice import Sampler
 from chord.rollout.engines.base import Draft, Foreign, Request
-from chord.rollout.sampling import evaluating, left_pad
+from chord.rollout.sampling import evaluating
 
 try:
     from transformers import GenerationConfig, LogitsProcessorList, StoppingCriteriaList

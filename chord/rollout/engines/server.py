@@ -17,12 +17,12 @@ from typing import TYPE_CHECKING, Any
 
 import torch.distributed as dist
 
-from chord.distributed import rank, world_size
-from chord.exits import first_line
+from chord.distributed.collectives import rank, world_size
+from chord.errors import first_line
+from chord.io.reading import parse_json, read_json
 from chord.models.hf.merged import merged_weights
 from chord.rollout.engines.base import Draft, Foreign, Request
 from chord.rollout.engines.vllm import logprobs_mode
-from chord.untrusted import parse_json, read_json
 
 if TYPE_CHECKING:
     from chord.models.policy import Policy

@@ -8,8 +8,8 @@ import tempfile
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from chord.distributed import rank, world_size
-from chord.exits import first_line
+from chord.distributed.collectives import rank, world_size
+from chord.errors import first_line
 from chord.models.hf.merged import merged_weights
 from chord.rollout.engines.base import Draft, Foreign, Request
 

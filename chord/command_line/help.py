@@ -1,0 +1,66 @@
+"""`--help` of the commands of Hydra, read off the files under `conf/`."""
+
+from __future__ import annotations
+
+import argparse
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from chord.config.location import CONF_DIR
+from chord.config.messages import GROUP_ORDER, first_comment, option_files
+
+_FOOTERS = {
+    "train": (
+        "* marks the default of a group. Set a value inside a group: schedule.peak=0.5. Run every",
+        "combination of values: python -m chord.train -m schedule=linear,cosine seed=0,1,2. Print",
+        "the composed configuration without running: --cfg job --resolve. Hydra's own flags:",
+        "--hydra-help.",
+    ),
+    "evaluate": (
+        "* marks the default of a group. Set a value inside a group: evaluation.test_problems=200.",
+        "Print the composed configuration without running: --cfg job --resolve. Hydra's own flags:",
+        "--hydra-help.",
+    ),
+}
+
+
+def help_text(config_name: str, own: Sequence[Path] = ()) -> str:
+    """Every group and its options, read off the files under `conf/`: a line each.
+
+    Those of plugins and of directories given with `--config-dir` (`own`) follow.
+    """
+    root = CONF_DIR / f"{config_name}.yaml"
+    lines = root.read_text(encoding="utf-8").splitlines()
+    chosen = dict(re.findall(r"^ +- (\w+): (\S+)", "\n".join(lines), re.M))
+    out = [
+        lines[0].removeprefix("# "),
+        "",
+        f"usage: python -m chord.{config_name} [GROUP=OPTION ...]",
+    ]
+    out[-1] += " [SETTING=VALUE ...]"
+    out += ["", "Settings (value shown: the default)"]
+    for line in lines:
+        setting = re.match(r"^(\w+): (.*?)\s+# (.*)$", line)
+        if setting and setting[1] not in ("defaults", "hydra"):
+            out.append(f"  {setting[1] + '=' + setting[2]:<22} {setting[3]}")
+    for group in (g for g in GROUP_ORDER if g in chosen):
+        default = chosen[group]
+        default = chosen.get(default[2:-1], default) if default.startswith("${") else default
+        out += ["", f"{group}="]
+        for option, origin in option_files(group, own):
+            mark = "*" if option.stem == default else " "
+            out.append(f"{mark} {option.stem:<18} {first_comment(option)}{origin}")
+    second = re.findall(r"^ +- (\w+)@(\w+): (\S+) # (.*)$", "\n".join(lines), re.M)
+    if second:
+        out += ["", "Groups that are chosen from a second time"]
+    out += [f"  {f'{group}@{name}={now}':<30} {what}" for group, name, now, what in second]
+    out += ["", *_FOOTERS[config_name]]
+    return "\n".join(out)
+
+
+def config_dirs(arguments: Sequence[str]) -> list[Path]:
+    """The directories given with `--config-dir DIR`, `--config-dir=DIR` or `-cd DIR`."""
+    flags = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    flags.add_argument("--config-dir", "-cd", action="append", type=Path, default=[])
+    return list(flags.parse_known_args(arguments)[0].config_dir)

@@ -1,0 +1,79 @@
+"""What Hydra composes a configuration from: schemas, plugins, and the files under `conf/`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, suppress
+from typing import Any
+
+import hydra
+from hydra.core.config_store import ConfigStore
+from omegaconf import OmegaConf
+
+from chord.config.location import _AT_LEAST_1_4, CONF_DIR, VERSION_BASE
+from chord.config.parse import parse
+from chord.config.registry import SCHEMAS
+from chord.config.root import ROOTS, TrainConfig
+from chord.errors import ConfigError
+
+
+def register() -> None:
+    """Store every schema in Hydra's ConfigStore, in groups of their own (`schema/...`).
+
+    Then the installed plugins add theirs; `ConfigError` names one that can't be loaded. From here
+    on files are checked by where Hydra reads them from (`chord.config.trust.files`).
+    The two resolvers let a resumed run go on in its own directory, where Hydra must not write its
+    `.hydra` files a second time.
+    """
+    # Each name is deprecated in the omegaconf that comes with the other Hydra.
+    name = "register_resolver" if _AT_LEAST_1_4 else "register_new_resolver"
+    add_resolver = getattr(OmegaConf, name)
+    add_resolver("chord_run_dir", lambda resume, new: resume or new, replace=True)
+    add_resolver("chord_subdir", lambda resume: None if resume else ".hydra", replace=True)
+    store = ConfigStore.instance()
+    # Every command registers; Hydra 1.4 wants to be told that it may replace what is there.
+    again: dict[str, Any] = {"replace": True} if _AT_LEAST_1_4 else {}
+    for name, root in ROOTS.items():
+        store.store(group="schema", name=name, node=root, **again)
+    for group, options in SCHEMAS.items():
+        for name, schema in options.items():
+            store.store(group=f"schema/{group}", name=name, node=schema, **again)
+    from chord.config.search import SweeperConfig
+
+    store.store(group="hydra/sweeper", name="chord", node=SweeperConfig, **again)
+    from chord.config.plugins import load
+    from chord.config.trust.composing import guard
+
+    guard()
+    load()
+
+
+def register_options() -> None:
+    """`register()` for a module that is a command, or that a launcher's process imports.
+
+    What is wrong with a plugin is said when the command is launched.
+    """
+    with suppress(ConfigError):
+        register()
+
+
+def reading_conf() -> AbstractContextManager[None]:
+    """Where Hydra's `compose` reads `conf/`, as a command does."""
+    return hydra.initialize_config_dir(config_dir=str(CONF_DIR), **VERSION_BASE)
+
+
+def composed(settings: Sequence[str]) -> TrainConfig:
+    """The checked configuration of what is typed for `chord.train`, as other commands take it.
+
+    Raises what composing raises, and `ConfigError`.
+    """
+    from omegaconf import flag_override
+
+    from chord.config.trust.code import check_composed
+
+    with reading_conf():
+        cfg = hydra.compose("train", list(settings), return_hydra_config=True)
+    check_composed(cfg, cfg.hydra)
+    with flag_override(cfg, ["struct", "readonly"], False):
+        del cfg["hydra"]
+    return parse(cfg, TrainConfig)

@@ -1,0 +1,28 @@
+"""The names of the fields of a row."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(kw_only=True)
+class Columns:
+    """The names of the fields; those that a row has not are not read.
+
+    One field may be `answer` and `response`: a worked solution that ends in its result.
+    """
+
+    problem: str = "problem"
+    answer: str = "answer"
+    response: str = "response"
+    messages: str = "messages"
+    id: str = "id"
+
+    def __post_init__(self) -> None:
+        for name, column in vars(self).items():
+            same = {other for other, named in vars(self).items() if named == column}
+            if not column or not (len(same) == 1 or same == {"answer", "response"}):
+                raise ValueError(
+                    f"data.columns.{name}={column}: must name a field, another one than the rest; "
+                    "answer and response alone may be the same"
+                )

@@ -1,0 +1,126 @@
+"""Skills that are to be kept, for any data: tasks and files whose accuracy is measured too.
+
+`evaluation.retained=[chain_sum, facts.jsonl]` adds `retained/chain_sum` and `retained/facts` to
+every evaluation, so that forgetting is a number.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from chord.data.base import SPLITS
+from chord.data.batch import Problem
+from chord.data.columns import Columns
+from chord.data.fields import Fields
+from chord.data.files import LINES, open_rows
+from chord.data.gym import questions
+from chord.data.skills import Skill
+from chord.data.split import SplitShares
+from chord.data.tables import Lazy, Problems
+from chord.rewards import Numeric, ReasoningGym, Reward, Text
+from chord.rewards.answers import known_answer
+from chord.rewards.numbers import only_number
+
+if TYPE_CHECKING:
+    from chord.data.base import Data
+    from chord.evaluation.settings import Evaluation
+
+SETTING = "evaluation.retained"
+_RESERVED = ("mean", "min")
+_NUMBER = re.compile(r"[-+.,\d]+")
+# Far from each other and from the seeds of training data: neighbours share their questions.
+_SEEDS = {"validation": 10**8, "test": 2 * 10**8}
+
+
+@dataclass(kw_only=True)
+class Match(Reward):
+    """Right where the last number is the answer's, or, of other answers, where the text is."""
+
+    def score(self, problem: Problem, response: str) -> float:
+        """1.0 for the same number, or the same text in any case; 0.0 otherwise."""
+        right = known_answer(problem.answer).strip()
+        if _NUMBER.fullmatch(right) and only_number(right) is not None:
+            return Numeric().score(problem, response)
+        return Text(ignore_case=True).score(problem, response)
+
+
+def retained_skills(evaluation: Evaluation, data: Data, columns: Columns) -> list[Skill]:
+    """The skills of `evaluation.retained`; none of their problems is trained on.
+
+    Raises ValueError naming the entry that is neither a task nor a file, has the name of another
+    skill, or has problems that are trained on.
+    """
+    taken = {*_RESERVED, *data.retained("validation")}
+    skills = []
+    for source in evaluation.retained:
+        name = name_of(source)
+        if name in taken:
+            raise ValueError(f"{SETTING}={source}: there is a skill {name} already")
+        taken.add(name)
+        if is_file(source):
+            problems = _of_file(source, data, columns)
+            skills.append(Skill(name, problems, Match()))
+        else:
+            skills.append(Skill(name, _of_task(source, evaluation, data), ReasoningGym()))
+    return skills
+
+
+def is_file(source: str) -> bool:
+    """Whether an entry is a file, by its suffix or because it is there; tasks are not."""
+    path = Path(source)
+    return source.startswith("hub://") or path.suffix in (*LINES, ".parquet") or path.exists()
+
+
+def retained_files(evaluation: Evaluation) -> dict[str, str]:
+    """The files of `evaluation.retained`, by setting and skill."""
+    return {f"{SETTING}.{name_of(path)}": path for path in evaluation.retained if is_file(path)}
+
+
+def name_of(source: str) -> str:
+    """What a skill is called: a task by its name, a file by its own without the suffix."""
+    return re.sub(r"[^\w.-]+", "_", Path(source).stem) if is_file(source) else source
+
+
+def _of_file(source: str, data: Data, columns: Columns) -> dict[str, Lazy[Problem]]:
+    """Half of the problems for each split, by their hash."""
+    problems = Problems(open_rows(SETTING, source), Fields(columns=columns))
+    keys = problems.keys[problems.first]
+    if shared := int(data.trains_on(keys).sum()):
+        raise ValueError(
+            f"{SETTING}={source}: {shared} of its problems are trained on; there must be none"
+        )
+    halves = SplitShares(validation=0.5, test=0.5)
+    parts = {split: problems.first[halves.within(split, keys)] for split in SPLITS}
+    for split, rows in parts.items():
+        if len(rows) == 0:
+            raise ValueError(
+                f"{SETTING}={source}: has too few problems, {len(keys)}; none is left for {split}"
+            )
+    return {split: Lazy(rows, problems.problem) for split, rows in parts.items()}
+
+
+def _of_task(task: str, evaluation: Evaluation, data: Data) -> dict[str, list[Problem]]:
+    """As many questions as are asked for, or as there are, none in both splits."""
+    wanted = {"validation": evaluation.val_retained, "test": evaluation.test_retained}
+    seen: set[int] = set()
+    parts: dict[str, list[Problem]] = {}
+    for split, seed in _SEEDS.items():
+        rows = questions(task, wanted[split], seed=seed, setting=SETTING, fewer=True)
+        found = [Fields(columns=Columns()).problem(row) for row in rows]
+        known = data.trains_on(np.array([problem.key for problem in found], dtype=np.int64))
+        parts[split] = [
+            problem
+            for problem, trained in zip(found, known, strict=True)
+            if not trained and problem.key not in seen
+        ]
+        seen |= {problem.key for problem in parts[split]}
+        if not parts[split]:
+            raise ValueError(
+                f"{SETTING}={task}: all of its questions are trained on, or too few for two splits"
+            )
+    return parts

@@ -1,0 +1,114 @@
+"""How a command ends that isn't Hydra's: its exit codes, and errors that fit one line."""
+
+from __future__ import annotations
+
+import io
+import os
+import signal
+import sys
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING, Any, cast
+
+from chord.io.reading import printable
+
+if TYPE_CHECKING:
+    from _typeshed import ReadableBuffer
+
+# 1 for what can't be done as it was asked for, 130 for Ctrl-C as shells have it.
+ERROR, INTERRUPTED = 1, 130
+FULL, OURS = "HYDRA_FULL_ERROR", "CHORD_SET_HYDRA_FULL_ERROR"
+
+
+def wants_traceback() -> bool:
+    """Whether the user has asked for tracebacks, with `HYDRA_FULL_ERROR=1`."""
+    return os.environ.get(FULL) == "1" and OURS not in os.environ
+
+
+def let_hydra_raise() -> None:
+    """Have Hydra let exceptions through, without its own hint in place of their cause.
+
+    Processes that this one starts can tell that the user hasn't asked for it.
+    """
+    if not wants_traceback():
+        os.environ |= {FULL: "1", OURS: "1"}
+
+
+def writable_streams() -> None:
+    """Let streams that can't hold every character, as those of a Latin-1 terminal, replace it."""
+    for stream in (sys.stdout, sys.stderr):
+        # A stream that somebody has put there may be of another kind.
+        if isinstance(stream, io.TextIOWrapper) and stream.errors in ("strict", "surrogateescape"):
+            stream.reconfigure(errors="replace")
+
+
+def lasting_streams() -> None:
+    """Let what is printed be lost where nobody can take it, as in a pipe to `head` or on a full
+    disk: what a run finds is in its directory."""
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        # Those that Python has opened; somebody else's are of another kind.
+        if type(stream) is io.TextIOWrapper and type(stream.buffer) in (
+            io.BufferedWriter,
+            io.FileIO,
+        ):
+            _first.append(stream)  # alive: it would close what it wrote to
+            setattr(sys, name, lasting(stream))
+
+
+def lasting(stream: io.TextIOWrapper) -> io.TextIOWrapper:
+    """A stream to the same place that writes nothing where that can't be written."""
+    with suppress(OSError):
+        stream.flush()
+    raw = _Lasting(stream.fileno(), "w", closefd=False)
+    # With PYTHONUNBUFFERED there is no buffer.
+    unbuffered = isinstance(stream.buffer, io.FileIO)
+    return io.TextIOWrapper(
+        cast("Any", raw) if unbuffered else io.BufferedWriter(raw),
+        stream.encoding,
+        stream.errors,
+        line_buffering=stream.line_buffering,
+        write_through=stream.write_through,
+    )
+
+
+class _Lasting(io.FileIO):
+    def write(self, content: ReadableBuffer, /) -> int:
+        try:
+            return super().write(content)
+        except OSError:
+            return len(memoryview(content))
+
+
+_first: list[io.TextIOWrapper] = []
+
+
+def say(
+    *texts: object, sep: str = " ", end: str = "\n", file: Any = None, flush: bool = False
+) -> None:
+    """`print`, which a terminal does not obey, whoever wrote the texts: see `printable`."""
+    shown = (printable(str(text), keep="\n\t") for text in texts)
+    print(*shown, sep=sep, end=end, file=file, flush=flush)
+
+
+def tell(error: BaseException, line: str) -> None:
+    """Say in one line what is wrong, below the traceback for whoever has asked for it."""
+    if wants_traceback():
+        say("".join(traceback.format_exception(error)), file=sys.stderr)
+    say(printable(line), file=sys.stderr)
+
+
+@contextmanager
+def readable_errors() -> Iterator[None]:
+    """End the process in one line where the block raises ValueError, OSError, or is stopped."""
+    writable_streams()
+    try:
+        yield
+    except (ValueError, OSError) as error:
+        tell(error, " ".join(str(error).split()))
+        sys.exit(ERROR)
+    except KeyboardInterrupt:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+        say("interrupted", file=sys.stderr)
+        sys.exit(INTERRUPTED)

@@ -1,0 +1,86 @@
+"""What a pre-trained language model is loaded with."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from chord.errors import check_choice
+from chord.models.base import ModelConfig
+from chord.models.hf.source import find, place_of
+
+DTYPES = ("float32", "bfloat16", "float16")
+
+
+ATTENTION = ("auto", "sdpa", "eager", "flash_attention_2")
+
+
+@dataclass(kw_only=True)
+class Lora:
+    """Low-rank adapters (arXiv 2106.09685): W + alpha / rank * B A, of which A and B are trained.
+
+    `targets`: endings of the names of the linear layers that get one; empty for all of them but
+    the head. There is no dropout: rollouts and ratios must see one and the same policy.
+    """
+
+    rank: int = 0
+    """Rank of the adapters; 0 trains all weights."""
+    alpha: float = 32.0
+    targets: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        if self.rank < 0:
+            raise ValueError(f"model.lora.rank={self.rank}: must be at least 0")
+        if self.alpha <= 0:
+            raise ValueError(f"model.lora.alpha={self.alpha}: must be greater than 0")
+
+
+def check_settings(group: str, path: str, dtype: str, attention: str) -> None:
+    """Raise ValueError for what no model can be loaded with."""
+    find(f"{group}.path", path)
+    check_choice(f"{group}.dtype", dtype, DTYPES)
+    check_choice(f"{group}.attention", attention, ATTENTION)
+
+
+@dataclass(kw_only=True)
+class HFSettings(ModelConfig):
+    """The settings of a causal language model of transformers.
+
+    `path`: a directory, a .gguf file, a hub id such as Qwen/Qwen2.5-1.5B-Instruct, or
+    pkg://PACKAGE/FILE for a file inside an installed Python package.
+    """
+
+    path: str
+    revision: str | None = None
+    """Branch, tag or commit, for a hub id."""
+    dtype: str = "float32"
+    """What the weights are kept in, float32 where they are trained; adapters always are."""
+    attention: str = "auto"
+    gradient_checkpointing: bool = False
+    """Compute each layer again in the backward: less memory, a third more time."""
+    compile: bool = False
+    """torch.compile the layers for training and scoring; sampling is as it is without."""
+    chat: bool = True
+    """Write prompts with the tokenizer's chat template; false: as plain text."""
+    system: str | None = None
+    """A system turn in front of every conversation that has none."""
+    context: int | None = None
+    """The longest sequence; by default what the model was made for."""
+    lora: Lora = field(default_factory=Lora)
+
+    def __post_init__(self) -> None:
+        check_settings("model", self.path, self.dtype, self.attention)
+        if self.context is not None and self.context < 2:
+            raise ValueError(f"model.context={self.context}: must be at least 2")
+        if self.system is not None and not self.chat:
+            raise ValueError("model.system: needs model.chat=true; plain prompts have no turns")
+
+    def files(self) -> dict[str, str]:
+        return {"model.path": place_of(self.path, self.revision)}
+
+    def check_trained(self) -> None:
+        if self.dtype != "float32" and not self.lora.rank:
+            raise ValueError(
+                f"model.dtype={self.dtype}: weights of half precision lose optimizer steps to "
+                "rounding; train adapters beside them (model.lora.rank=16), or use "
+                "model.dtype=float32, with trainer.precision=bf16-mixed to compute in bfloat16"
+            )

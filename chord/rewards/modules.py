@@ -1,0 +1,163 @@
+"""A module and the modules of the user's own that it imports, found without importing any.
+
+The import statements are read off the source, wherever in it they stand. Left out are the standard
+library, chord, and what is installed in `site-packages`, unless the module itself is: of its own
+package all that it imports counts.
+"""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import importlib
+import os
+import pkgutil
+import sys
+import sysconfig
+import warnings
+from collections.abc import Iterator
+from importlib.machinery import ModuleSpec, PathFinder
+from pathlib import Path
+
+from chord.io.contents import Content
+from chord.io.hashes import file_hash
+
+_INSTALLED = {"site-packages", "dist-packages"}
+_LIBRARY = tuple(Path(sysconfig.get_path(name)) for name in ("stdlib", "platstdlib"))
+_EVERY = "*"
+
+
+def search_path() -> list[str]:
+    """Where modules of the user's are looked for; also where the command is a script, whose path
+    the current directory is not on."""
+    return [path or os.getcwd() for path in [*sys.path, ""]]
+
+
+def module_file(module: str) -> str | None:
+    """The file of a module, which is not imported, nor are the packages around it."""
+    found = _spec(module)
+    return found.origin if found is not None and found.has_location else None
+
+
+def module_content(module: str) -> Content | None:
+    """The hash of a module and of what it imports, in the form of `chord.io.contents`.
+
+    None where it isn't there. Of several modules the hash is made of their names and hashes, which
+    are under `modules`.
+    """
+    try:
+        files = local_modules(module)
+        hashes = {name: file_hash(file) for name, file in sorted(files.items())}
+        size = sum(file.stat().st_size for file in files.values())
+    except OSError:
+        return None
+    if module not in files:
+        return None
+    content: Content = {"path": str(files[module]), "sha256": hashes[module], "bytes": size}
+    if len(files) > 1:
+        lines = "".join(f"{digest}  {name}\n" for name, digest in hashes.items())
+        content["sha256"] = hashlib.sha256(lines.encode()).hexdigest()
+        content["modules"] = hashes
+    return content
+
+
+def local_modules(module: str) -> dict[str, Path]:
+    """The files of a module and of the local modules that it imports, and those, by name.
+
+    With `a.b` goes `a`, which is run first. A file with an error in its syntax is among them; what
+    it would import is not known.
+    """
+    importlib.invalidate_caches()
+    own, found, seen, waiting = _top(module), {}, set[str](), [module]
+    while waiting:
+        name = waiting.pop()
+        if name in seen:
+            continue
+        seen.add(name)
+        package, _, last = name.rpartition(".")
+        if package:
+            waiting.append(package)
+        if last == _EVERY:
+            waiting += [f"{package}.{each}" for each in _within(package, own)]
+            continue
+        spec = _spec(name)
+        if spec is None or not (_top(name) == own or _is_local(_top(name))):
+            continue
+        if spec.origin is not None and spec.has_location:
+            found[name] = Path(spec.origin)
+            if found[name].suffix == ".py":
+                around = name if spec.submodule_search_locations is not None else package
+                waiting += _imports(found[name], around)
+    return found
+
+
+def _top(module: str) -> str:
+    return module.partition(".")[0]
+
+
+def _spec(module: str) -> ModuleSpec | None:
+    """How a module would be loaded."""
+    places, found = search_path(), None
+    for name in module.split("."):
+        # By its last name: with the whole one a namespace would ask for its parent, which is not
+        # imported.
+        found = PathFinder.find_spec(name, places)
+        if found is None:
+            return None
+        places = list(found.submodule_search_locations or [])
+    return found
+
+
+def _within(package: str, own: str) -> list[str]:
+    """The modules of a local package."""
+    spec = _spec(package)
+    if spec is None or not (_top(package) == own or _is_local(_top(package))):
+        return []
+    return [each.name for each in pkgutil.iter_modules(spec.submodule_search_locations or [])]
+
+
+def _is_local(top: str) -> bool:
+    """Whether a module is the user's own: neither Python's, nor chord's, nor installed."""
+    spec = _spec(top)
+    if spec is None or top == "chord" or top in sys.builtin_module_names:
+        return False
+    places = [
+        Path(place) for place in [spec.origin, *(spec.submodule_search_locations or [])] if place
+    ]
+    return not any(
+        _INSTALLED & set(place.parts) or any(place.is_relative_to(each) for each in _LIBRARY)
+        for place in places
+    )
+
+
+def _imports(file: Path, package: str) -> Iterator[str]:
+    """What a module of `package` imports, by whole names; of `from a import b` also `a.b`."""
+    try:
+        with warnings.catch_warnings(action="ignore"):
+            tree = ast.parse(file.read_bytes())
+    except (OSError, SyntaxError, ValueError, RecursionError, MemoryError):
+        return
+    for node in ast.walk(tree):
+        match node:
+            case ast.Import(names=names):
+                yield from (each.name for each in names)
+            case ast.ImportFrom(module=name, names=names, level=level):
+                base = _absolute("." * level + (name or ""), package)
+                yield base
+                yield from (f"{base}.{each.name}" for each in names)
+            case ast.Call(
+                func=ast.Name(id="import_module" | "__import__")
+                | ast.Attribute(attr="import_module"),
+                args=[ast.Constant(value=str(name)), *_],
+            ):
+                yield _absolute(name, package)
+
+
+def _absolute(name: str, package: str) -> str:
+    """`..a` in the package `p.q` is `p.a`."""
+    bare = name.lstrip(".")
+    level = len(name) - len(bare)
+    if not level:
+        return name
+    around = package.split(".")
+    return ".".join([*around[: len(around) - level + 1], *([bare] if bare else [])])

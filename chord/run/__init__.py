@@ -1,0 +1,1 @@
+"""A run: its data and models, its directory, the loop over its train steps."""

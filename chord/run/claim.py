@@ -1,0 +1,60 @@
+"""The run directory is claimed before Hydra writes into it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from hydra.experimental.callback import Callback
+from omegaconf import DictConfig, OmegaConf, open_dict, read_write
+
+from chord.config.messages import EXPECTED, stop
+from chord.run.directory import refuse_a_second_run, writes
+from chord.run.lock import claim, claim_new
+
+NOW = "${now:"
+
+
+class ClaimDirectory(Callback):
+    """Hydra's callback: a run has a directory of its own, and nobody else writes into it."""
+
+    def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
+        """Hold the directory of the run that is composed, or end the process in one line."""
+        try:
+            with read_write(config), open_dict(config):
+                if writes(config, list(config.hydra.overrides.task)):
+                    _claim(config)
+                else:
+                    _write_nothing(config)
+        except EXPECTED as error:
+            # Hydra would make a warning of it.
+            stop(error)
+
+
+def is_fresh(config: DictConfig, kind: str) -> bool:
+    """Whether the directory of a `run` or `sweep` is named after the time, so that two commands of
+    the same second have to be told apart."""
+    directories = OmegaConf.to_container(config.hydra[kind], resolve=False)
+    assert isinstance(directories, dict)
+    return NOW in str(directories["dir"])
+
+
+def _claim(config: DictConfig) -> None:
+    path = Path(config.hydra.run.dir)
+    if config.resume is not None:
+        claim(path, "resume")
+    elif is_fresh(config, "run"):
+        config.hydra.run.dir = str(claim_new(path, "hydra.run.dir"))
+    else:
+        claim(path, "hydra.run.dir")
+        refuse_a_second_run(path)
+
+
+def _write_nothing(config: DictConfig) -> None:
+    """The directory of a run of several processes is the first one's."""
+    if config.resume is None:
+        config.hydra.run.dir = "."
+    config.hydra.output_subdir = None
+    handlers = config.hydra.job_logging.get("handlers") or {}
+    handlers.pop("file", None)
+    config.hydra.job_logging.root.handlers = list(handlers)

@@ -1,0 +1,227 @@
+"""What a run achieved, on the terminal: base against trained, and answers side by side."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rich.box import HORIZONTALS
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from chord.evaluation.settings import PARTS
+from chord.io.reading import printable
+from chord.rewards import FAILURES
+from chord.tracking.base import shown
+
+if TYPE_CHECKING:
+    from chord.data.base import Data
+    from chord.evaluation.report import Report
+
+HIGHER, LOWER, NEITHER = 1, -1, 0  # what is better
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sample:
+    """One target problem with the expert's and both models' greedy answers."""
+
+    problem: str
+    expert: str
+    base: str
+    base_right: bool
+    trained: str
+    trained_right: bool
+
+
+def side_by_side(
+    data: Data, split: str, base: Report, trained: Report, count: int = 6
+) -> list[Sample]:
+    """The first `count` target problems with the expert's and both models' greedy answers.
+
+    Those come first to which an expert's answer is held out.
+    """
+    answers = list(zip(base.answers, trained.answers, strict=True))
+    pairs = data.held_out_pairs(PARTS[split])[: len(answers)]
+    experts = {pair.problem.key: pair.response for pair in reversed(pairs)}
+    answers.sort(key=lambda both: both[0].problem.key not in experts)
+    return [
+        Sample(
+            problem=before.problem.prompt,
+            expert=experts.get(before.problem.key, ""),
+            base=before.text,
+            base_right=before.score >= 1,
+            trained=after.text,
+            trained_right=after.score >= 1,
+        )
+        for before, after in answers[:count]
+    ]
+
+
+def gains(base: Report, trained: Report) -> list[float]:
+    """Of each target problem, the trained model's greedy score less the base's."""
+    answers = zip(base.answers, trained.answers, strict=True)
+    return [after.score - before.score for before, after in answers]
+
+
+@dataclass(frozen=True)
+class Measure:
+    """A line of the table: a share, shown in percent, or a plain number."""
+
+    key: str
+    label: str
+    better: int = HIGHER
+    share: bool = True
+
+
+def measures(keys: Iterable[str], alpha: float | None = None) -> list[Measure]:
+    """The table's lines, in order; one for each retained skill among `keys`."""
+    prefix = "retained/"
+    skills = sorted(
+        key for key in keys if key.startswith(prefix) and key[len(prefix) :] not in ("mean", "min")
+    )
+    now = "current alpha" if alpha is None else f"alpha {alpha:.3g}"
+    return [
+        Measure("target_accuracy", "target: greedy pass@1"),
+        Measure("target_mean4", "target: mean@4 at temperature 1"),
+        Measure("rl_reward", "target: mean verifier score (rl_reward)"),
+        Measure("retained/mean", "retained skills: mean"),
+        Measure("retained/min", "retained skills: minimum"),
+        *(Measure(key, f"  {key[len(prefix) :]}") for key in skills),
+        Measure("sft_accuracy", "expert tokens predicted (sft_accuracy)"),
+        Measure("expert_nll", "expert tokens: nll", LOWER, share=False),
+        Measure("expert_style", "answers in the expert's manner", NEITHER),
+        Measure("balance", f"balance at {now}"),
+        Measure("balance_at_0.5", "balance at 0.5"),
+    ]
+
+
+def print_summary(
+    console: Console,
+    base: Mapping[str, float],
+    trained: Mapping[str, float],
+    samples: Sequence[Sample],
+    run_dir: str | Path,
+    *,
+    split: str,
+    alpha: float,
+    gained: Sequence[float] = (),
+    warnings: Sequence[str] = (),
+) -> None:
+    """Print the comparison, the samples, and where everything lies.
+
+    `base` and `trained` are evaluation metrics of `split`; `alpha` is the SFT share that `balance`
+    was taken at; `gained` are the gains on the target problems, `warnings` what was said before.
+    Model text is shown as it is, never read as markup.
+    """
+    console.print()
+    console.print(_comparison(base, trained, split, alpha))
+    if len(gained) > 1:
+        console.print(Text(_gain(gained)), soft_wrap=True)
+    if samples:
+        console.print()
+        console.print(_answers(samples))
+    console.print()
+    lines = [*warnings, *_failures("base", base), *_failures("trained", trained)]
+    lines.append(f"run directory: {shown(Path(run_dir))}")
+    picture = Path(run_dir) / "curves.png"
+    if picture.exists():
+        lines.append(f"curves: {shown(picture)}")
+    for line in lines:
+        # Whole lines: a path that was broken in two can't be copied.
+        console.print(Text(printable(line)), soft_wrap=True)
+
+
+def _gain(gained: Sequence[float]) -> str:
+    """The mean gain with its interval; of the problems, as there is one run."""
+    from chord.evaluation.statistics import t_interval
+
+    found = t_interval(gained)
+    mean, low, high = (100 * value for value in (found.mean, found.low, found.high))
+    return (
+        f"target, greedy: {mean:+.1f} points, {low:+.1f} to {high:+.1f} (95 %, paired over "
+        f"{len(gained)} problems; another seed may gain more or less)"
+    )
+
+
+def _failures(model: str, metrics: Mapping[str, float]) -> list[str]:
+    """A line where answers have no score of their own."""
+    timeouts, errors = (int(metrics.get(name, 0)) for name in FAILURES)
+    if not timeouts + errors:
+        return []
+    return [
+        f"{model}: answers that count as wrong because their scorer failed: {timeouts + errors}, "
+        f"of them {timeouts} that took too long"
+    ]
+
+
+def _comparison(
+    base: Mapping[str, float], trained: Mapping[str, float], split: str, alpha: float
+) -> Table:
+    table = Table(title=f"{split} split", title_justify="left", title_style="bold")
+    table.add_column("")
+    for name in ("base", "trained", "change"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for measure in measures({**base, **trained}, alpha):
+        before = base.get(measure.key, math.nan)
+        after = trained.get(measure.key, math.nan)
+        cells = [_value(measure, before), _value(measure, after)]
+        table.add_row(measure.label, *cells, _change(measure, before, after))
+    return table
+
+
+def _value(measure: Measure, value: float) -> str:
+    if not math.isfinite(value):
+        return "-"
+    return f"{100 * value:.1f} %" if measure.share else f"{value:.4f}"
+
+
+def _change(measure: Measure, before: float, after: float) -> Text:
+    """The difference (of shares: in points), green where better, red and so called where worse."""
+    if not (math.isfinite(before) and math.isfinite(after)):
+        return Text("-", style="dim")
+    text = f"{100 * (after - before):+.1f}" if measure.share else f"{after - before:+.4f}"
+    if float(text) == 0:
+        return Text("0", style="dim")
+    if measure.better == NEITHER:
+        return Text(text)
+    if (after > before) == (measure.better == HIGHER):
+        return Text(text, style="green")
+    return Text(f"worse {text}", style="red")
+
+
+def _answers(samples: Sequence[Sample]) -> Table:
+    # The marks have columns of their own, or a long answer would leave its mark alone on a line.
+    table = Table(
+        title="sample answers",
+        title_justify="left",
+        title_style="bold",
+        box=HORIZONTALS,
+        show_lines=True,
+        pad_edge=False,
+    )
+    for name in ("problem", "expert", "", "base", "", "trained"):
+        table.add_column(name, overflow="fold")
+    for sample in samples:
+        table.add_row(
+            visible(sample.problem),
+            visible(sample.expert),
+            _mark(sample.base_right),
+            visible(sample.base),
+            _mark(sample.trained_right),
+            visible(sample.trained),
+        )
+    return table
+
+
+def _mark(right: bool) -> Text:
+    return Text("✓", style="bold green") if right else Text("✗", style="bold red")
+
+
+def visible(text: str) -> Text:
+    """Any text of a model as printable text: control characters are written out, nothing is read
+    as markup or as a terminal command."""
+    return Text(printable(text)) if text else Text("(empty)", style="dim")

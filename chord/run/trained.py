@@ -1,0 +1,46 @@
+"""The model that a run has trained, and the alpha that it ended with."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from chord.config.root import TrainConfig
+from chord.run.recorder import FINISHED, read_status
+
+if TYPE_CHECKING:
+    from chord.models.policy import Policy
+
+
+def last_alpha(path: Path, config: TrainConfig) -> float:
+    """Alpha at the end of the run; of a controller, whatever it was in the last step on record."""
+    from chord.run.recorder import METRICS, read_rows
+
+    rows = read_rows(path / METRICS) if config.schedule.needs else []
+    return float(rows[-1]["alpha"]) if rows else config.schedule(config.steps - 1)
+
+
+def ended(path: Path) -> bool:
+    """Whether the final model in a run directory is that of the run as it is.
+
+    A run that was lengthened, and interrupted then, still has that of its former end.
+    """
+    return read_status(path).get("status") in (FINISHED, None)
+
+
+def trained_model(path: Path, config: TrainConfig) -> Policy:
+    """The model of a run: the final one, or that of its last checkpoint if it was interrupted.
+
+    Raises ValueError where there is neither, or it can't be read.
+    """
+    from chord.run.checkpoint import load_weights, read_checkpoint
+
+    policy = config.model.load(path) if ended(path) else None
+    if policy is not None:
+        return policy
+    weights = read_checkpoint(path, "run").weights
+    if weights is None:
+        raise ValueError(f"run={path}: holds neither a final model nor a checkpoint yet")
+    policy = config.model.build()
+    load_weights(policy, weights, f"run={path}")
+    return policy

@@ -1,0 +1,1 @@
+"""Schedules and weightings as curves: `python -m chord.show schedule=linear,cosine`."""

@@ -1,0 +1,5 @@
+"""`python -m chord.show`."""
+
+from chord.show.command import main
+
+main()

@@ -1,0 +1,208 @@
+"""Draw a schedule or a weighting before training: `python -m chord.show schedule=cosine`.
+
+Takes the options and settings of chord.train, and draws several values with commas side by side.
+A schedule is drawn as alpha over the run. A weighting is drawn as the weight of an expert token
+over p, the policy's probability of that token. Without settings, the defaults of both are drawn.
+
+  python -m chord.show
+  python -m chord.show schedule=warmup_decay schedule.decay=50
+  python -m chord.show schedule=linear,cosine,chord_mu steps=300
+  python -m chord.show weighting=phi,importance,uniform --png weights.png
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import re
+import sys
+import textwrap
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from chord.io.printing import say, writable_streams
+from chord.show.panels import schedule_panel, weighting_panel
+from chord.show.terminal import Panel, draw, letter, style
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
+
+    from chord.config.root import TrainConfig
+
+GROUPS = ("schedule", "weighting")
+WIDEST = 120
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    options = argparse.ArgumentParser(
+        prog="python -m chord.show",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    options.add_argument("--png", type=Path, metavar="FILE", help="also write a picture")
+    options.add_argument(
+        "--config-dir", type=Path, metavar="DIR", help="a directory with options of your own"
+    )
+    for name, default, what in (
+        ("teacher", 1.0, "the teacher's probability of the expert's token"),
+        ("reference", 0.5, "p of the model that the run starts from"),
+        ("signal", 0.0, "the signal n of the expert's answer"),
+    ):
+        options.add_argument(
+            f"--{name}", type=_share, default=default, metavar="X",
+            help=f"{what}, for weightings that read it (default: {default:g})",
+        )  # fmt: skip
+    options.add_argument("settings", nargs="*", help="as for chord.train: GROUP=OPTION[,OPTION]")
+    return options
+
+
+def _share(text: str) -> float:
+    value = float(text)
+    if not 0 <= value <= 1:
+        raise argparse.ArgumentTypeError(f"{text}: must be within [0, 1]")
+    return value
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Entry point of `chord-show`."""
+    from chord.config.messages import EXPECTED, stop
+
+    options = parser().parse_intermixed_args(arguments)
+    writable_streams()
+    try:
+        drawn = panels(options)
+        from rich.console import Console
+
+        show(drawn, Console(highlight=False))
+        if options.png is not None:
+            write_picture(drawn, options.png)
+    except (*EXPECTED, ValueError) as error:
+        stop(error)
+
+
+def panels(options: argparse.Namespace) -> list[Panel]:
+    """What is to be drawn: a panel for each group that the settings speak of."""
+    keys = [re.split(r"[.=@]", setting.lstrip("+~"))[0] for setting in options.settings]
+    wanted = [group for group in GROUPS if group in keys] or list(GROUPS)
+    found = []
+    for group in wanted:
+        other = [name for name in GROUPS if name != group]
+        own = [s for s, key in zip(options.settings, keys, strict=True) if key not in other]
+        configs = composed(group, own, options.config_dir)
+        make = schedule_panel if group == "schedule" else weighting_panel
+        found.append(make(configs, options))
+    return found
+
+
+def composed(
+    group: str, settings: Sequence[str], config_dir: Path | None
+) -> list[tuple[str, TrainConfig]]:
+    """The checked configuration of every combination, with the name of its line."""
+    from hydra import compose
+    from hydra.core.override_parser.types import Quote, QuotedString
+    from omegaconf import flag_override
+
+    from chord.config.composing import reading_conf, register
+    from chord.config.parse import parse
+    from chord.config.root import TrainConfig
+    from chord.config.trust.code import check_composed
+
+    register()
+    own = []
+    if config_dir is not None:
+        place = QuotedString(text=f"file://{config_dir.resolve()}", quote=Quote.single)
+        own = [f"hydra.searchpath=[{place.with_quotes()}]"]
+    found = []
+    with reading_conf():
+        for name, overrides in combinations(group, settings, config_dir):
+            cfg = compose("train", [*own, *overrides], return_hydra_config=True)
+            check_composed(cfg, cfg.hydra, settings)
+            chosen = cfg.hydra.runtime.choices[group]
+            with flag_override(cfg, ["struct", "readonly"], False):
+                del cfg["hydra"]
+            found.append((name or chosen, parse(cfg, TrainConfig)))
+    return found
+
+
+def combinations(
+    group: str, settings: Sequence[str], config_dir: Path | None = None
+) -> list[tuple[str, list[str]]]:
+    """Every combination of the values given with commas, with what tells it from the others.
+
+    schedule=linear,cosine gives ("linear", ["schedule=linear"]) and ("cosine", ...).
+    """
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+    from hydra.core.override_parser.types import Glob
+
+    from chord.config.messages import option_files
+
+    choices: list[list[tuple[str, str]]] = []
+    for override in OverridesParser.create().parse_overrides(list(settings)):
+        key = override.get_key_element()
+        if not override.is_sweep_override():
+            choices.append([("", override.input_line or "")])
+            continue
+        given: object = override.value()
+        if isinstance(given, Glob):
+            own = [] if config_dir is None else [config_dir]
+            values = given.filter([path.stem for path, _ in option_files(key, own)])
+        else:
+            values = list(override.sweep_string_iterator())
+        short = key.lstrip("+~").removeprefix(f"{group}.")
+        choices.append([(v if key == group else f"{short}={v}", f"{key}={v}") for v in values])
+    return [
+        (" ".join(name for name, _ in each if name), [setting for _, setting in each])
+        for each in itertools.product(*choices)
+    ]
+
+
+def show(drawn: Sequence[Panel], console: Console) -> None:
+    """Plot, numbers and notes of each panel."""
+    from rich.text import Text
+
+    width = min(console.width, WIDEST)
+    for panel in drawn:
+        console.print(Text(panel.title, style="bold"), soft_wrap=True)
+        if panel.lines:
+            for text in draw(panel, width=width, height=13 if len(drawn) == 1 else 9):
+                console.print(text, soft_wrap=True)
+            console.print(numbers(panel))
+        for note in panel.notes:
+            for part in textwrap.wrap(note, width - 2):
+                console.print(Text(f"  {part}", style="dim"), soft_wrap=True)
+        if panel is not drawn[-1]:
+            console.print()
+
+
+def numbers(panel: Panel) -> Table:
+    """The values of each line at a few steps, or a few p."""
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, pad_edge=False, padding=(0, 1), header_style="")
+    table.add_column("step" if panel.whole else "p", overflow="ellipsis", no_wrap=True)
+    for x in panel.at:
+        table.add_column(f"{x:g}", justify="right", no_wrap=True)
+    for index, line in enumerate(panel.lines):
+        name = f"{letter(index)} {line.name}" if len(panel.lines) > 1 else line.name
+        cells = [f"{line.at(x):.3f}" if x <= line.x[-1] else "" for x in panel.at]
+        table.add_row(Text(name, style=style(index)), *cells)
+    return table
+
+
+def write_picture(drawn: Sequence[Panel], path: Path) -> None:
+    """The panels as a PNG; raises ValueError where it can't be written."""
+    from chord.show.plots import plot_panels
+
+    try:
+        plot_panels(drawn, path)
+    except OSError as error:
+        raise ValueError(f"--png={path}: can't be written ({error.strerror})") from error
+    say(f"picture: {path}")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,84 @@
+"""How a sweep begins: alone in its directory, and without the jobs that are finished already."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from chord.config import overrides
+from chord.errors import ConfigError
+from chord.run.claim import is_fresh
+from chord.run.lock import claim_new, held
+from chord.sweep.directory import (
+    equal_run,
+    finished_runs,
+    holds_sweep,
+    name_of,
+    refuse_at_work,
+    refuse_linked,
+    refuse_linked_jobs,
+    take_over,
+)
+from chord.sweep.jobs import Jobs
+from chord.sweep.points import Point
+
+
+def resuming(own: Mapping[str, str]) -> bool:
+    """Whether a sweep goes on that is there."""
+    return own.get("resume_sweep", "null") != "null"
+
+
+def skipping(own: Mapping[str, str]) -> bool:
+    """Whether finished runs elsewhere count."""
+    return own.get("skip_finished", "").lower() == "true"
+
+
+@contextmanager
+def its_directory(
+    jobs: Jobs, own: Mapping[str, str], points: Sequence[Point] = ()
+) -> Iterator[None]:
+    """Within, the sweep has a directory, into which no other sweep writes.
+
+    Raises `ConfigError` where another sweep is in it, or at it, or a link where it would write:
+    also in a directory of `points`, as far as they are known. And where a job of a sweep that was
+    killed still goes on.
+    """
+    setting = "resume_sweep" if resuming(own) else "hydra.sweep.dir"
+    if is_fresh(jobs.config, "sweep"):
+        jobs.move(claim_new(jobs.directory, setting))
+    with held(jobs.directory, setting):
+        if not resuming(own):
+            # It may have come and gone in between.
+            refuse_a_second_sweep(jobs.directory)
+        refuse_linked(jobs.directory, setting)
+        refuse_linked_jobs(jobs.directory, points, setting)
+        if resuming(own):
+            refuse_at_work(jobs.directory)
+        yield
+
+
+def refuse_a_second_sweep(path: Path) -> None:
+    """Raise `ConfigError` where a new sweep would be written over another."""
+    if holds_sweep(path):
+        raise ConfigError(
+            f"hydra.sweep.dir={path}: already holds a sweep; "
+            f"{overrides.typed('resume_sweep', path)} goes on with it"
+        )
+
+
+def finished(jobs: Jobs, points: Sequence[Point], *, skip: bool) -> dict[int, str]:
+    """Which jobs are finished already, by number, and where.
+
+    With `skip` a job counts as finished where an equal run is; its directory is then a link.
+    """
+    notes = {}
+    earlier = finished_runs() if skip else {}
+    for point in points:
+        path = jobs.path(point)
+        if jobs.is_finished(point):
+            notes[point.number] = "finished before"
+        elif not path.exists() and (equal := equal_run(point, earlier.get(point.fingerprint, []))):
+            take_over(path, equal)
+            notes[point.number] = f"not run: equal to {name_of(equal)}"
+    return notes
