@@ -12,6 +12,7 @@ from conftest import compose_config
 from hydra.errors import HydraException
 from omegaconf.errors import OmegaConfBaseException
 
+from chord.config.composing import composed
 from chord.config.location import CONF_DIR
 from chord.config.messages import one_line
 from chord.config.parse import parse
@@ -232,3 +233,16 @@ def test_an_option_named_like_its_class_has_the_defaults_of_the_class(
     for item in fields(config):
         if item.default is not MISSING and (group, item.name) not in CHOSEN:
             assert getattr(config, item.name) == item.default, f"{group}.{item.name}"
+
+
+def test_what_takes_no_step_goes_on_with_no_run() -> None:
+    with pytest.raises(
+        ConfigError, match=r"^resume=outputs/x: only chord.train goes on with a run"
+    ):
+        composed(["resume=outputs/x"])
+
+
+@pytest.mark.parametrize("setting", ["model.path", "teacher.path"])
+def test_an_empty_path_is_no_choice_of_the_shipped_model(setting: str) -> None:
+    with pytest.raises(ConfigError, match=rf"^{setting}=: must name a checkpoint, or be null"):
+        composed([f"{setting}="])

@@ -195,3 +195,10 @@ def test_a_schedule_is_shown_and_a_typo_named_without_torch(tmp_path: Path) -> N
     done = run("-c", LIGHT, "chord.show", "weighting=phy", cwd=tmp_path)
     assert (done.returncode, done.stdout) == (1, "imported:\n")
     assert "weighting=phy: no such option; did you mean 'phi'?" in done.stderr
+
+
+def test_no_run_is_shown_that_goes_on(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        main(["resume=outputs/x", "schedule=linear"])
+    assert stopped.value.code == 1
+    assert capsys.readouterr().err.startswith("error: resume=outputs/x: only chord.train goes on")

@@ -45,6 +45,8 @@ JSONL = ["data=jsonl", "data.problems=none.jsonl", "schedule=rl_only"]
         (["seed=0,1", "trainer=fsdp"], "trainer.strategy=fsdp: starts the command"),
         (["seed=0", "sweep_metric=test/rl_reward"], "sweep_metric=test/rl_reward: settings are"),
         (["seed=0", "sweep_metric=val/reward"], "sweep_metric=val/reward: must be a metric of the"),
+        (["schedule=glob(zzz)", "seed=0,1"], "schedule=glob(zzz): stands for no value"),
+        (["seed=0,1", "model.path="], "model.path=: must name a checkpoint"),
         (["schedule.final=interval(0,1)"], "schedule.final=interval(0,1): is a range to search"),
         (["rollout.max_new_tokens=12,9999"], "rollout.max_new_tokens=9999: must be at most"),
         (["seed=0,1", "model.path=none"], "model.path=none: checkpoint none: no such file"),

@@ -76,4 +76,15 @@ def composed(settings: Sequence[str]) -> TrainConfig:
     check_composed(cfg, cfg.hydra)
     with flag_override(cfg, ["struct", "readonly"], False):
         del cfg["hydra"]
-    return parse(cfg, TrainConfig)
+    config = parse(cfg, TrainConfig)
+    refuse_resume(config)
+    return config
+
+
+def refuse_resume(config: TrainConfig) -> None:
+    """Raise `ConfigError` where a command that takes no step is to go on with a run."""
+    if config.resume is not None:
+        raise ConfigError(
+            f"resume={config.resume}: only chord.train goes on with a run; leave it out, and "
+            "give the run's own settings"
+        )

@@ -41,6 +41,7 @@ class Tiny(ModelConfig):
     pretraining_seed: int
 
     def __post_init__(self) -> None:
+        refuse_empty("model.path", self.path)
         if self.pretraining_seed not in SEEDS:
             allowed = ", ".join(map(str, SEEDS))
             raise ValueError(
@@ -103,6 +104,9 @@ class TinyTeacher(Teacher):
 
     path: str | None
 
+    def __post_init__(self) -> None:
+        refuse_empty("teacher.path", self.path)
+
     def files(self) -> dict[str, str]:
         return {"teacher.path": self.path or str(ASSETS / "teacher.safetensors")}
 
@@ -113,6 +117,12 @@ class TinyTeacher(Teacher):
     def shape(self) -> Shape:
         """As the checkpoint's header has it."""
         return _shape("teacher.path", self.path, ASSETS / "teacher.safetensors")
+
+
+def refuse_empty(setting: str, path: str | None) -> None:
+    """Raise ValueError for an empty path, as a shell makes of a variable that is not set."""
+    if path == "":
+        raise ValueError(f"{setting}=: must name a checkpoint, or be null for the shipped one")
 
 
 def _load(setting: str, path: str | None, shipped: Path) -> Transformer:

@@ -105,7 +105,7 @@ def composed(
     from hydra.core.override_parser.types import Quote, QuotedString
     from omegaconf import flag_override
 
-    from chord.config.composing import reading_conf, register
+    from chord.config.composing import reading_conf, refuse_resume, register
     from chord.config.parse import parse
     from chord.config.root import TrainConfig
     from chord.config.trust.code import check_composed
@@ -123,7 +123,9 @@ def composed(
             chosen = cfg.hydra.runtime.choices[group]
             with flag_override(cfg, ["struct", "readonly"], False):
                 del cfg["hydra"]
-            found.append((name or chosen, parse(cfg, TrainConfig)))
+            config = parse(cfg, TrainConfig)
+            refuse_resume(config)
+            found.append((name or chosen, config))
     return found
 
 

@@ -76,6 +76,8 @@ def grid(arguments: Sequence[str], loader: ConfigLoader) -> list[list[str]]:
             choices[key] = [f"{key}={override.get_value_element_as_str()}"]
         elif override.is_discrete_sweep():
             choices[key] = [f"{key}={value}" for value in override.sweep_string_iterator()]
+            if not choices[key]:
+                raise ConfigError(f"{override.input_line}: stands for no value, so for no job")
         else:
             raise ConfigError(
                 f"{override.input_line}: is a range to search, not a list of values; use "
