@@ -52,10 +52,10 @@ def test_a_perfect_model_in_the_experts_manner_scores_one(
         max_new_tokens: int,
         rows_at_a_time: int,
         samples: int | None = None,
-    ) -> list[evaluation.Answer]:
+    ) -> list[evaluation.ScoredAnswer]:
         texts = [worked(p) if p.skill == "target" else p.answer for p in problems]
         return [
-            evaluation.Answer(p, text, verifier.score(p, text), [0.0])
+            evaluation.ScoredAnswer(p, text, verifier.score(p, text), [0.0])
             for p, text in zip(problems, texts, strict=True)
             for _ in range(samples or 1)
         ]
