@@ -37,7 +37,7 @@ def graph(package: Path) -> dict[str, set[str]]:
         edges[module] = set()
         for name in imported(path):
             target = name if name in known else name.rpartition(".")[0]
-            if target in known and target != module:
+            if target in known:
                 edges[module].add(target)
     return edges
 

@@ -9,8 +9,6 @@ from chord.config.overrides import setting
 from chord.distributed.launch import started_by_the_first
 
 RUN_DIR = "hydra.run.dir="
-
-
 NOTHING_WRITTEN = (
     "hydra.output_subdir=null",
     "~hydra.job_logging.handlers.file",

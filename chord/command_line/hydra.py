@@ -13,8 +13,8 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from chord.command_line.help import config_dirs, help_text
-from chord.config.composing import register
 from chord.config.messages import EXPECTED, stop
+from chord.config.plugins import load
 from chord.distributed.launch import first
 from chord.errors import ConfigError
 from chord.io.printing import INTERRUPTED, let_hydra_raise, say, writable_streams
@@ -34,7 +34,7 @@ def launch(
     """
     writable_streams()
     try:
-        register()
+        load()  # the command's module has registered what could be
     except ConfigError as error:
         stop(error)
     if any(flag in sys.argv[1:] for flag in ("--help", "-h")):

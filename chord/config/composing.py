@@ -8,12 +8,16 @@ from typing import Any
 
 import hydra
 from hydra.core.config_store import ConfigStore
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf, flag_override
 
 from chord.config.location import _AT_LEAST_1_4, CONF_DIR, VERSION_BASE
 from chord.config.parse import parse
+from chord.config.plugins import load
 from chord.config.registry import SCHEMAS
 from chord.config.root import ROOTS, TrainConfig
+from chord.config.search import SweeperConfig
+from chord.config.trust.code import check_composed
+from chord.config.trust.composing import guard
 from chord.errors import ConfigError
 
 
@@ -38,12 +42,7 @@ def register() -> None:
     for group, options in SCHEMAS.items():
         for name, schema in options.items():
             store.store(group=f"schema/{group}", name=name, node=schema, **again)
-    from chord.config.search import SweeperConfig
-
     store.store(group="hydra/sweeper", name="chord", node=SweeperConfig, **again)
-    from chord.config.plugins import load
-    from chord.config.trust.composing import guard
-
     guard()
     load()
 
@@ -67,24 +66,22 @@ def composed(settings: Sequence[str]) -> TrainConfig:
 
     Raises what composing raises, and `ConfigError`.
     """
-    from omegaconf import flag_override
-
-    from chord.config.trust.code import check_composed
-
     with reading_conf():
-        cfg = hydra.compose("train", list(settings), return_hydra_config=True)
-    check_composed(cfg, cfg.hydra)
+        return checked(hydra.compose("train", list(settings), return_hydra_config=True), settings)
+
+
+def checked(cfg: DictConfig, typed: Sequence[str]) -> TrainConfig:
+    """The checked configuration that was composed, with Hydra's own node, of what was `typed`.
+
+    Raises `ConfigError`, also for `resume`: the commands that ask take no step.
+    """
+    check_composed(cfg, cfg.hydra, typed)
     with flag_override(cfg, ["struct", "readonly"], False):
         del cfg["hydra"]
     config = parse(cfg, TrainConfig)
-    refuse_resume(config)
-    return config
-
-
-def refuse_resume(config: TrainConfig) -> None:
-    """Raise `ConfigError` where a command that takes no step is to go on with a run."""
     if config.resume is not None:
         raise ConfigError(
             f"resume={config.resume}: only chord.train goes on with a run; leave it out, and "
             "give the run's own settings"
         )
+    return config

@@ -7,6 +7,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from chord.errors import check_choice
+
 if TYPE_CHECKING:
     import torch
 
@@ -43,8 +45,7 @@ class AdamW:
             )
         if self.warmup < 0:
             raise ValueError(f"optimizer.warmup={self.warmup}: must be at least 0 steps")
-        if self.decay not in ("constant", "cosine"):
-            raise ValueError(f"optimizer.decay={self.decay}: must be one of constant, cosine")
+        check_choice("optimizer.decay", self.decay, ("constant", "cosine"))
 
     def factor(self, step: int, length: int | None = None) -> float:
         """The learning rate at a step of a phase, as a share of `lr`: 1 past the warm-up.

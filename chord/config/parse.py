@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 
 from omegaconf import DictConfig, OmegaConf
 
+from chord.config.consistency import check
 from chord.config.registry import SECOND
 from chord.config.root import EvaluateConfig, TrainConfig
 from chord.config.schemas import _parts
@@ -41,8 +42,6 @@ def parse(cfg: DictConfig, root: type[T]) -> T:
         raise ConfigError(_of_setting(cfg, str(error))) from error
     assert isinstance(config, root)
     if isinstance(config, TrainConfig):
-        from chord.config.consistency import check
-
         check(config)
     return config
 

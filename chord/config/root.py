@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from chord.config.optimizer import AdamW
 from chord.config.trainer import TrainerConfig
 from chord.data.base import DataConfig
+from chord.errors import check_choice
 from chord.evaluation.settings import Evaluation, check_metric
 from chord.losses import Objective
 from chord.losses.advantages import Advantage
@@ -87,8 +88,7 @@ class EvaluateConfig:
     evaluation: Evaluation
 
     def __post_init__(self) -> None:
-        if self.split not in ("val", "test"):
-            raise ValueError(f"split={self.split}: must be one of val, test")
+        check_choice("split", self.split, ("val", "test"))
         if self.threads is not None:
             check_threads(self.threads)
 

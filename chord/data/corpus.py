@@ -19,6 +19,8 @@ from chord.data.text import TextConfig
 
 LONGEST = 200
 """How many plain prompts, those with the most text, are made into tokens to find the longest."""
+SAMPLE = 1000
+"""How many texts the statistics are of."""
 
 
 class Corpus(Data):
@@ -291,10 +293,6 @@ class Corpus(Data):
 
 def _no_pair(row: int) -> Pair:
     raise AssertionError("there is no expert")
-
-
-SAMPLE = 1000
-"""How many texts the statistics are of."""
 
 
 def sift(corpus: Corpus, room: Room) -> list[str]:

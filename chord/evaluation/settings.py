@@ -6,6 +6,26 @@ import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+AMOUNTS = ("val_problems", "val_retained", "test_problems", "test_retained", "pairs")
+METRICS = (
+    "target_accuracy",
+    "target_mean4",
+    "rl_reward",
+    "expert_style",
+    "entropy",
+    "retained/mean",
+    "retained/min",
+    "sft_accuracy",
+    "expert_nll",
+    "balance",
+    "balance_at_0.5",
+)
+"""What an evaluation gives, as far as the data allow; with `retained/SKILL` for each skill."""
+OF_EXPERTS = METRICS[-4:]
+"""What is measured on held-out expert answers, where there are any."""
+# The short names of files and dashboards, and those of the data.
+PARTS = {"val": "validation", "test": "test"}
+
 
 @dataclass(kw_only=True)
 class Evaluation:
@@ -44,33 +64,6 @@ class Evaluation:
             if getattr(self, name) > most:
                 value = getattr(self, name)
                 raise ValueError(f"evaluation.{name}={value}: must be within [1, {most}]")
-
-
-AMOUNTS = ("val_problems", "val_retained", "test_problems", "test_retained", "pairs")
-
-
-METRICS = (
-    "target_accuracy",
-    "target_mean4",
-    "rl_reward",
-    "expert_style",
-    "entropy",
-    "retained/mean",
-    "retained/min",
-    "sft_accuracy",
-    "expert_nll",
-    "balance",
-    "balance_at_0.5",
-)
-"""What an evaluation gives, as far as the data allow; with `retained/SKILL` for each skill."""
-
-
-OF_EXPERTS = METRICS[-4:]
-"""What is measured on held-out expert answers, where there are any."""
-
-
-# The short names of files and dashboards, and those of the data.
-PARTS = {"val": "validation", "test": "test"}
 
 
 def check_metric(name: str) -> None:

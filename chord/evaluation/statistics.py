@@ -10,6 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import stdtrit
 
+LEVEL = 0.95
+Values = NDArray[np.float64]
+
 
 @dataclass(frozen=True, kw_only=True)
 class Estimate:
@@ -19,12 +22,6 @@ class Estimate:
     low: float
     high: float
     n: int
-
-
-LEVEL = 0.95
-
-
-Values = NDArray[np.float64]
 
 
 def t_interval(values: Sequence[float]) -> Estimate:

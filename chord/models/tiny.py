@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from chord.data.tasks import ALPHABET
 from chord.data.tokenizer import CharTokenizer
+from chord.errors import check_choice
 from chord.models.base import ModelConfig, Shape, Teacher
 
 if TYPE_CHECKING:
@@ -42,11 +43,7 @@ class Tiny(ModelConfig):
 
     def __post_init__(self) -> None:
         refuse_empty("model.path", self.path)
-        if self.pretraining_seed not in SEEDS:
-            allowed = ", ".join(map(str, SEEDS))
-            raise ValueError(
-                f"model.pretraining_seed={self.pretraining_seed}: must be one of {allowed}"
-            )
+        check_choice("model.pretraining_seed", self.pretraining_seed, SEEDS)
         if self.path is not None and self.pretraining_seed != SEEDS[0]:
             raise ValueError(
                 f"model.pretraining_seed={self.pretraining_seed}: chooses a shipped base, but "

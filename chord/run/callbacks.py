@@ -47,8 +47,8 @@ class Recording(Callback):
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        record = _record(pl_module)
-        if record is None or not trainer.is_global_zero:
+        record = _record(trainer, pl_module)
+        if record is None:
             return
         # Once for both, so that the tracker gets what the files hold.
         metrics, timings = plain(record.metrics), plain(record.timings)
@@ -66,8 +66,8 @@ class HealthChecks(Callback):
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        record = _record(pl_module)
-        if record is None or not trainer.is_global_zero:
+        record = _record(trainer, pl_module)
+        if record is None:
             return
         for line in self.health.see({"step": record.step, **plain(record.metrics)}):
             # Above the live lines, if there are any: they catch what is printed.
@@ -105,8 +105,8 @@ class Progress(Callback):
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        record = _record(pl_module)
-        if record is None or not trainer.is_global_zero:
+        record = _record(trainer, pl_module)
+        if record is None:
             return
         if self._before is None:
             self._before = record.step
@@ -166,10 +166,11 @@ class Progress(Callback):
             self._live = None
 
 
-def _record(pl_module: LightningModule) -> StepRecord | None:
+def _record(trainer: Trainer, pl_module: LightningModule) -> StepRecord | None:
+    """What the step has left, on the first rank alone."""
     record = getattr(pl_module, "record", None)
     assert record is None or isinstance(record, StepRecord)
-    return record
+    return record if trainer.is_global_zero else None
 
 
 def _shown(metrics: Mapping[str, Any]) -> Iterator[str]:

@@ -103,12 +103,8 @@ def composed(
     """The checked configuration of every combination, with the name of its line."""
     from hydra import compose
     from hydra.core.override_parser.types import Quote, QuotedString
-    from omegaconf import flag_override
 
-    from chord.config.composing import reading_conf, refuse_resume, register
-    from chord.config.parse import parse
-    from chord.config.root import TrainConfig
-    from chord.config.trust.code import check_composed
+    from chord.config.composing import checked, reading_conf, register
 
     register()
     own = []
@@ -119,13 +115,8 @@ def composed(
     with reading_conf():
         for name, overrides in combinations(group, settings, config_dir):
             cfg = compose("train", [*own, *overrides], return_hydra_config=True)
-            check_composed(cfg, cfg.hydra, settings)
             chosen = cfg.hydra.runtime.choices[group]
-            with flag_override(cfg, ["struct", "readonly"], False):
-                del cfg["hydra"]
-            config = parse(cfg, TrainConfig)
-            refuse_resume(config)
-            found.append((name or chosen, config))
+            found.append((name or chosen, checked(cfg, settings)))
     return found
 
 

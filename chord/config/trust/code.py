@@ -17,9 +17,12 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
 from chord.config.location import CONF_DIR
+from chord.config.plugins import owners
 from chord.config.trust.composing import FROM_ELSEWHERE
 from chord.config.trust.files import is_foreign
 from chord.errors import ConfigError
+from chord.rewards import Function
+from chord.rollout import RolloutConfig
 
 PACKAGED = "pkg://"
 PLACES = {
@@ -36,10 +39,6 @@ def entrusted(cfg: DictConfig) -> dict[str, str]:
     what vLLM is given beside numbers (it takes names of classes), and options of plugins, by the
     name of their schema. And where prompts and weights go: `rollout.server` and its directory.
     """
-    from chord.config.plugins import owners
-    from chord.rewards import Function
-    from chord.rollout import RolloutConfig
-
     of_plugins, below = owners(), list(nodes(cfg))
     values = {path: value for path, _, value in below}
     found = {path: of_plugins[kind][0] for path, kind, _ in below if kind in of_plugins}
@@ -113,8 +112,6 @@ def check_composed(cfg: DictConfig, hydra: Any, typed: Sequence[str] | None = No
 
 def plugin_options(cfg: DictConfig) -> dict[str, set[str]]:
     """For each setting that holds a plugin's option: the options that the plugin has files for."""
-    from chord.config.plugins import owners
-
     found = {}
     for path, kind, _ in nodes(cfg):
         if kind in owners():

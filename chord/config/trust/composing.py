@@ -19,6 +19,7 @@ from hydra.core.object_type import ObjectType
 from hydra.plugins.config_source import ConfigResult
 from omegaconf import DictConfig, OmegaConf
 
+from chord.config.search import SearchConfig
 from chord.config.trust.files import (
     COMMAND_LINE,
     check,
@@ -98,8 +99,6 @@ def check_whole(composed: DictConfig, own: DictConfig) -> None:
 
 def _kept(cfg: DictConfig) -> dict[str, list[Any]]:
     """The values, unresolved, of the settings that no file from elsewhere has a say in."""
-    from chord.config.search import SearchConfig
-
     free = {field.name for field in fields(SearchConfig)} - {"storage"}
     tree = {name: cfg._get_node(name) for name in ("hydra", *COMMAND_LINE) if name in cfg}
     content = OmegaConf.to_container(OmegaConf.create(tree), resolve=False, enum_to_str=True)
@@ -128,6 +127,4 @@ def guard() -> None:
         return result
 
     ConfigRepository.load_config = load_config  # type: ignore[method-assign]
-    from chord.config.trust.composing import guard_composing
-
     guard_composing()

@@ -22,6 +22,8 @@ from hydra.plugins.config_source import ConfigResult, ConfigSource
 from omegaconf import OmegaConf
 
 from chord.config.location import CONF_DIR
+from chord.config.plugins import folders
+from chord.config.search import SearchConfig
 from chord.errors import ConfigError
 from chord.io.reading import check_yaml
 
@@ -60,8 +62,6 @@ def is_foreign(source: str, config_path: str = "") -> bool:
 
 def own_folders() -> list[Path]:
     """Where the files of options lie that are chord's or a plugin's."""
-    from chord.config.plugins import folders
-
     return [
         path.resolve() for path in (CONF_DIR, *(p for some in folders().values() for p in some))
     ]
@@ -163,8 +163,6 @@ def leaves(node: object, path: str = "") -> Iterator[tuple[str, object]]:
 
 def check_hydra(file: str, node: object) -> None:
     """Of `hydra` a search is allowed: the settings of its sweeper but where results are sent."""
-    from chord.config.search import SearchConfig
-
     settings = _mapping(file, "hydra", node)
     others = {name: value for name, value in settings.items() if name != "sweeper"}
     if others:
