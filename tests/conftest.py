@@ -5,7 +5,10 @@ The configuration is shrunk until a run takes a fraction of a second; the regist
 
 from __future__ import annotations
 
+import logging
 import os
+import signal
+import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -17,12 +20,15 @@ from omegaconf import DictConfig
 from chord.config.composing import reading_conf, register
 from chord.config.parse import parse
 from chord.config.root import TrainConfig
+from chord.distributed.signals import SIGNALS
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 # Not the user's own.
 _state = tempfile.TemporaryDirectory(prefix="chord-state-")
 os.environ["CHORD_STATE"] = _state.name
 register()
+PHASE = "PYTEST_CURRENT_TEST"
+"""A variable in which pytest itself says which test is on, and whether it is being taken down."""
 
 SMALL = [
     "steps=2",
@@ -48,6 +54,30 @@ def compose_config(*overrides: str, name: str = "train") -> DictConfig:
     """The real configuration with overrides, as Hydra composes it on the command line."""
     with reading_conf():
         return compose(name, overrides=list(overrides))
+
+
+@pytest.fixture(autouse=True)
+def process_as_it_was() -> Iterator[None]:
+    """What a command changes in its process, which ends with it, is put back after each test."""
+    handlers = {number: signal.getsignal(number) for number in SIGNALS}
+    environment, directory = dict(os.environ), os.getcwd()
+    arguments, hook = list(sys.argv), sys.excepthook
+    logs, level = list(logging.root.handlers), logging.root.level
+    yield
+    for number, handler in handlers.items():
+        signal.signal(number, handler)
+    for name in set(os.environ) - set(environment):
+        del os.environ[name]
+    os.environ.update(environment | {PHASE: os.environ[PHASE]})
+    os.chdir(directory)
+    sys.argv[:], sys.excepthook = arguments, hook
+    for added in set(logging.root.handlers) - set(logs):
+        added.close()
+    logging.root.handlers[:] = logs
+    logging.root.setLevel(level)
+    if (torch := sys.modules.get("torch")) is not None:
+        torch.set_num_threads(1)
+        torch.use_deterministic_algorithms(False)
 
 
 @pytest.fixture(scope="session")
