@@ -23,7 +23,7 @@ SCORES = {
     "test/target_mean4": "target mean@4",
     "test/retained/mean": "retained mean",
     "test/retained/min": "retained min",
-    "test/expert_style": "expert's manner",
+    "test/expert_style": "expert's style",
 }
 # Those of them that differences are tested in.
 COMPARED = ("test/target_accuracy", "test/target_mean4", "test/retained/mean")

@@ -21,7 +21,7 @@ PANELS = {
     "val/target_accuracy": ("target, greedy, %", 100),
     "val/target_mean4": ("reward: target at temperature 1, %", 100),
     "val/retained/mean": ("retained skills, mean, %", 100),
-    "val/expert_style": ("samples in the expert's manner, %", 100),
+    "val/expert_style": ("samples in the expert's style, %", 100),
     "val/entropy": ("entropy of the samples, nats per token", 1),
     "val/expert_nll": ("expert's answers: nll, nats per token", 1),
 }

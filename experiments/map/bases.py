@@ -1,11 +1,11 @@
-"""Bases that use the expert's manner more or less often: the first axis of the map.
+"""Bases that use the expert's response style more or less often: the first axis of the map.
 
     python experiments/map/bases.py    # outputs/map/bases/*.safetensors and bases.csv
 
-Each shipped base is trained on for a short while, on the mixture of its own pre-training in which
-only the split of target problems between the two manners differs. That moves how often the model
-picks the manner, and leaves what it can do in each of them nearly where it was. What each of them
-scores on every size is measured, and the map is drawn from what was measured.
+Each shipped base is trained further for a short while on its own pre-training mixture, with only
+the split of the target problems between the two response styles changed. That changes how often the
+model uses each style, but hardly how good it is in it. Every base is scored on every problem size,
+and the map is drawn from these scores.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ HERE = Path(__file__).parent
 OUT = HERE.parent.parent / "outputs" / "map" / "bases"
 SEEDS = (0, 1, 2)
 SHARES = (0.005, 0.03, 0.15, 0.5)
-"""Of the target problems, those that are worked out."""
+"""Shares of worked-out target problems."""
 STEPS = 500
 RATE = 5e-4
 SIZES = {
@@ -28,7 +28,7 @@ SIZES = {
     "default": ((3000, 9999), (13, 99)),
     "large": ((5000, 9999), (41, 99)),
 }
-"""Ranges of the operands: the second axis, how reliable the manner is."""
+"""Ranges of the operands: the second axis, how reliable the model is in the style."""
 
 
 def name(seed: int, share: float) -> str:
@@ -37,7 +37,7 @@ def name(seed: int, share: float) -> str:
 
 
 def make(seed: int, share: float) -> list[dict[str, object]]:
-    """Train one base on and score it on every size; nothing is done again."""
+    """Train one base further and score it on every size; what exists is not made again."""
     import torch
 
     from chord.data.testbed import Sizes, TestbedConfig

@@ -15,7 +15,7 @@ files() { # those of a pre-training seed, with commas
 all="model.path=$(files 0),$(files 1),$(files 2)"
 methods=experiment=sft,rl,sft_then_rl,chord_mu
 sweep outputs/map/default "$methods" "${seeds[@]}" "$all"
-# Easier and harder problems move the reliability at one and the same manner.
+# Easier and harder problems change the reliability and leave the response style as it is.
 of_one="model.path=$(files 0)"
 sweep outputs/map/small "$methods" "${seeds[@]}" "$of_one" data.min_first=1000 data.min_second=11 data.max_second=29
 sweep outputs/map/large "$methods" "${seeds[@]}" "$of_one" data.min_first=5000 data.min_second=41

@@ -31,7 +31,7 @@ def main() -> None:
 
 
 def draw_map(found: Sequence[Place]) -> None:
-    """A disc at each base in the colour of the leader, a ring in those of what is near it."""
+    """A disc at each base in the leader's colour, and a ring for the methods close to it."""
     figure, (axes,) = panels(8.6, 7, 1, 1)
     axes.set_xscale("log")
     axes.set_xlim(0.0035, 0.9)
@@ -55,8 +55,8 @@ def draw_map(found: Sequence[Place]) -> None:
             ha="right" if left else "left",
             fontsize=7.5,
         )
-    axes.set_xlabel("how often: share of the base's samples in the expert's manner")
-    axes.set_ylabel("how reliable: share of these that are right")
+    axes.set_xlabel("how often: share of the base's samples in the expert's style")
+    axes.set_ylabel("how reliable: share of those samples that are right")
     share_axis(axes)
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:.0f} %"))
     tidy(axes, steps=False)
@@ -66,8 +66,8 @@ def draw_map(found: Sequence[Place]) -> None:
     ]
     legend(figure, handles, columns=4)
     axes.set_title(
-        "Disc: the highest mean@4. Ring: not told apart from it (p ≥ .05, Holm) and within "
-        f"{100 * NEAR:.0f} points.\nBeside: points ahead of the second highest, 95 % interval. "
+        "Disc: the leader in mean@4. Ring: not significantly behind it (p ≥ .05, Holm) and within "
+        f"{100 * NEAR:.0f} points.\nText: lead over the second highest in points, 95 % interval. "
         "Grey: 95 % intervals of the base's two shares.",
         fontsize=9,
     )
@@ -128,13 +128,13 @@ def draw_methods(found: Sequence[Place]) -> None:
             if row == 0:
                 rights = [100 * place.right.mean for place in own]
                 axes.set_title(
-                    f"base {seed}: {min(rights):.0f}-{max(rights):.0f} % right in the manner"
+                    f"base {seed}: {min(rights):.0f}-{max(rights):.0f} % right in the style"
                     if max(rights)
-                    else f"base {seed}: none right in the manner",
+                    else f"base {seed}: none right in the style",
                     fontsize=10,
                 )
             else:
-                axes.set_xlabel("base's samples in the expert's manner")
+                axes.set_xlabel("base's samples in the expert's style")
         level(grid[row * len(seeds) : (row + 1) * len(seeds)], found, score)
     handles = [
         Line2D([], [], color=color, linestyle=dashes, marker=marker, label=name)

@@ -30,7 +30,7 @@ from experiments.tables import (
 HERE = Path(__file__).parent
 METHODS = ("rl", "sft", "sft_then_rl", "chord_mu")
 SCORE, RETAINED = "test/target_mean4", "test/retained/mean"
-# Points behind the leader within which one that is not told apart from it is drawn beside it.
+# A method not significantly behind the leader is drawn beside it within this distance.
 NEAR = 0.05
 # 500 validation problems, 16 samples each: what the shares of bases.csv are shares of.
 SAMPLES = 8000
@@ -40,9 +40,9 @@ SIZES = {"1000": "small", "3000": "default", "5000": "large"}
 
 @dataclass(frozen=True, kw_only=True)
 class Place:
-    """A base on problems of one size, and what came of it.
+    """A base on problems of one size, and the runs from it.
 
-    `share`: of the base's samples, those in the expert's manner; `right`: of these, the right
+    `share`: of the base's samples, those in the expert's style; `right`: of these, the right
     ones, `hits` of them; `ahead`: the method with the highest mean, minus each other method.
     """
 
@@ -61,12 +61,12 @@ class Place:
 
     @property
     def open(self) -> Mapping[str, Estimate]:
-        """The leads on methods that can't be told apart from the leader."""
+        """The leads over methods that are not significantly behind the leader."""
         return {name: each.estimate for name, each in self.ahead.items() if not sure(each)}
 
     @property
     def near(self) -> list[str]:
-        """Those of them that are also near in the mean: a wide interval alone is no closeness."""
+        """Those whose mean is also close to the leader's: a wide interval alone is not enough."""
         return [name for name, lead in self.open.items() if lead.mean <= NEAR]
 
     @property
@@ -80,12 +80,12 @@ class Place:
 
 
 def sure(difference: Paired) -> bool:
-    """Whether a difference holds up in its family; without a test (no spread at all) it does."""
+    """Whether a difference is significant in its family; one without any spread counts as such."""
     return not difference.p_holm >= LEVEL
 
 
 def places() -> list[Place]:
-    """Every base and size of which all methods have runs; Holm's correction over all of them."""
+    """Every base and size for which all methods have runs; Holm's correction over all of them."""
     scored = {(row["seed"], row["share"], row["size"]): row for row in read(HERE / "bases.csv")}
     groups = {}
     for found, rows in grouped(read(HERE / "runs.csv"), base_of).items():
@@ -105,16 +105,16 @@ def places() -> list[Place]:
     for found, runs in groups.items():
         row = scored[found]
         first = leader(runs)
-        # Both shares are rounded to four places, which leaves one count each.
-        manner = round(SAMPLES * float(row["manner"]))
-        hits = round(manner * float(row["manner_right"]))
+        # The shares have four decimals, which is enough to recover the counts.
+        styled = round(SAMPLES * float(row["manner"]))
+        hits = round(styled * float(row["manner_right"]))
         ahead = {n: tested[repr((found, n))] for n in METHODS if n != first}
         result.append(
             Place(
                 seed=int(row["seed"]),
                 size=row["size"],
-                share=wilson(manner, SAMPLES),
-                right=wilson(hits, manner),
+                share=wilson(styled, SAMPLES),
+                right=wilson(hits, styled),
                 hits=hits,
                 runs=runs,
                 ahead=dict(sorted(ahead.items(), key=lambda item: item[1].estimate.mean)),
@@ -136,14 +136,14 @@ def base_of(row: Row) -> tuple[str, str, str]:
 
 
 def main() -> None:
-    """Target and retained skills at every place, who leads, and where the lead is smaller."""
+    """Target and retained skills at every place, the leaders, and where the lead is smaller."""
     found = places()
     print("target mean@4\n")
     markdown(
         [
-            *("base", "sizes", "in the manner", "right there", "base: target mean@4"),
+            *("base", "size", "in the style", "right in it", "base: target mean@4"),
             *(f"`{method}`" for method in METHODS),
-            *("highest", "next, points behind", "not told apart, points behind"),
+            *("leader", "second, points behind", "not significantly behind, points"),
         ],
         [[*base(place), *scores(place, SCORE), *said(place)] for place in found],
     )
@@ -152,7 +152,7 @@ def main() -> None:
     print(f"retained mean; * p < .05 by Holm over {len(lost)} differences of CHORD-mu\n")
     markdown(
         [
-            *("base", "sizes", "in the manner", "base: retained mean"),
+            *("base", "size", "in the style", "base: retained mean"),
             *(f"`{method}`" for method in METHODS),
             *(f"`chord_mu` - `{method}`" for method in versus),
         ],
@@ -165,7 +165,7 @@ def main() -> None:
             for number, place in enumerate(found)
         ],
     )
-    print("CHORD-mu's lead on SFT-then-RL, minus that where the manner is most common\n")
+    print("CHORD-mu's lead over SFT-then-RL, minus its lead where the style is most common\n")
     for each in corrected(shrinking(found)):
         print(f"{each.name}: {signed(each.estimate)} (p {chance(each.p_holm)})")
 
@@ -184,13 +184,13 @@ def base(place: Place) -> list[str]:
 
 
 def scores(place: Place, score: str) -> list[str]:
-    """The base's and the methods'."""
+    """The scores of the base and of the methods."""
     first = float(place.runs[METHODS[0]][0][f"base/{score}"])
     return [f"{100 * first:.1f}", *(percent(estimate(place.runs[m], score)) for m in METHODS)]
 
 
 def said(place: Place) -> list[str]:
-    """Who has the highest mean, the distance of the next, and of those not told apart."""
+    """The leader, its lead over the second, and over methods not significantly behind it."""
     name, second = next(iter(place.ahead.items()))
     return [
         f"`{place.leader}`",
@@ -215,7 +215,7 @@ def forgotten(
 
 
 def shrinking(found: Sequence[Place]) -> list[tuple[str, dict[int, float], dict[int, float]]]:
-    """CHORD-mu's lead on SFT-then-RL, and the same of the base that uses the manner most."""
+    """CHORD-mu's lead over SFT-then-RL, at each base and at the one that uses the style most."""
     pairs = []
     led = [place for place in found if place.leader == "chord_mu"]
     for (seed, size), own in grouped(led, lambda place: (place.seed, place.size)).items():
@@ -234,7 +234,7 @@ def lead(place: Place) -> dict[int, float]:
 
 
 def starred(found: Paired) -> str:
-    """A difference, with a mark where it holds up in its family."""
+    """A difference, with a mark if it is significant in its family."""
     return signed(found.estimate) + "*" * sure(found)
 
 

@@ -1,4 +1,4 @@
-"""runs.csv -> methods.png: every preset's target, retained skills and manner.
+"""runs.csv -> methods.png: every preset's target, retained skills and response style.
 
 python -m experiments.methods.plot
 """
@@ -16,7 +16,7 @@ HERE = Path(__file__).parent
 SHOWN = {
     "test/target_accuracy": ("target, greedy, %", 23.2),
     "test/retained/mean": ("retained skills, mean, %", 98.6),
-    "test/expert_style": ("samples in the expert's manner, %", 2.5),
+    "test/expert_style": ("samples in the expert's style, %", 2.5),
 }
 
 

@@ -18,7 +18,7 @@ HERE = Path(__file__).parent
 SHOWN = {
     "test/target_mean4": "target, mean@4, %",
     "test/retained/mean": "retained skills, mean, %",
-    "test/expert_style": "samples in the expert's manner, %",
+    "test/expert_style": "samples in the expert's style, %",
 }
 # Black is right; from there down to the smallest piece.
 LOOKS = {"64": ("#000000", "o"), "8": ("#0072B2", "s"), "1": ("#D55E00", "^")}

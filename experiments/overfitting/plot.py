@@ -29,7 +29,7 @@ DASHES: Mapping[float, Any] = {1e-4: "--", 1e-3: "-"}
 
 
 def main() -> None:
-    """A column for each manner, a line for each number of pairs and rate."""
+    """A column for each response style, a line for each number of pairs and rate."""
     cells = cells_of(read(HERE / "runs.csv"))
     curves = read(HERE / "curves.csv")
     figure, grid = panels(11, 10, len(ROWS), len(MANNERS))

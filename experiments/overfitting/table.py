@@ -29,7 +29,7 @@ from experiments.tables import (
 HERE = Path(__file__).parent
 REWARD, RETAINED, NLL = "val/target_mean4", "val/retained/mean", "val/expert_nll"
 GREEDY = "val/target_accuracy"
-# From the base's own manner to the one that it has never seen.
+# From the base's own response style to the one that it has never seen.
 MANNERS = ("direct", "worked", "tens_first")
 LAST = 120
 EARLY = 30
@@ -76,7 +76,7 @@ def main() -> None:
         for name, values in changes(each).items()
     ]
     tested = {each.name: each for each in corrected(pairs)}
-    header = ["manner", "lr", "pairs", "lowest at", "shift", "highest at", "readapt"]
+    header = ["style", "lr", "pairs", "lowest at", "shift", "highest at", "readapt"]
     header += ["end - highest", "nll lowest at", "nll: end - lowest"]
     table = []
     for cell, each in found.items():
@@ -119,11 +119,11 @@ def ends(cells: Mapping[Cell, Sequence[Row]], curves: Sequence[Row]) -> None:
             ]
         )
     print("after the last step, validation, %\n")
-    markdown(["manner", "lr", "pairs", "greedy", "mean@4", "retained mean"], table)
+    markdown(["style", "lr", "pairs", "greedy", "mean@4", "retained mean"], table)
 
 
 def across(found: Mapping[Cell, Phases]) -> None:
-    """Shifts from manner to manner, and ends from 128 to 512 pairs; their own family for Holm."""
+    """Shifts from style to style, and ends from 128 to 512 pairs; their own family for Holm."""
     shifts = {
         cell: {seed: low - start[seed] for seed, low in lowest.items()}
         for cell, each in found.items()
