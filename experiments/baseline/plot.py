@@ -23,7 +23,7 @@ PANELS = {
     "val/retained/mean": ("retained skills, mean, %", 100),
     "val/expert_style": ("samples in the expert's style, %", 100),
     "val/entropy": ("entropy of the samples, nats per token", 1),
-    "val/expert_nll": ("expert's answers: nll, nats per token", 1),
+    "val/expert_nll": ("expert's responses: nll, nats per token", 1),
 }
 
 

@@ -21,7 +21,7 @@ HERE = Path(__file__).parent
 ROWS = {
     "val/target_mean4": ("target, mean@4, %", 100),
     "val/target_accuracy": ("target, greedy, %", 100),
-    "val/expert_nll": ("expert's answers: nll, nats per token", 1),
+    "val/expert_nll": ("expert's responses: nll, nats per token", 1),
     "val/retained/mean": ("retained skills, mean, %", 100),
 }
 COLORS = {32: "#D55E00", 128: "#0072B2", 512: "#009E73"}
