@@ -137,19 +137,38 @@ def test_a_place_that_cannot_be_written_into_is_said_before_anything_is_read(
     assert capsys.readouterr().err == f"--out {tmp_path}: {reason}\n"
 
 
-@pytest.mark.parametrize("cell", ["=1+1", "+1", "-1", "@sum", "\tx", "\rx"])
+@pytest.mark.parametrize(
+    "cell",
+    [
+        "=1+1",
+        "+1",
+        "-1",
+        "@sum",
+        "\tx",
+        "\rx",
+        "\nx",
+        " =1+1",
+        "\u00a0@x",
+        "＝1+1",
+        "＋1",
+        "－1",
+        "＠x",
+    ],
+)
 def test_a_text_that_a_spreadsheet_would_compute_is_quoted(cell: str) -> None:
     assert guarded(cell) == "'" + cell
     assert guarded(-0.5) == -0.5
     assert guarded("a=1") == "a=1"
+    assert guarded(" a") == " a"
 
 
 def test_names_with_formulas_are_quoted_in_every_table(tmp_path: Path) -> None:
-    runs = [make_run(choices={"experiment": each}, name=each) for each in ("=cmd()", "@x")]
+    runs = [make_run(choices={"experiment": each}, name=each) for each in ("=cmd()", " @x")]
     write_tables(compare(runs), tmp_path)
-    assert [row["group"] for row in rows(tmp_path / "runs.csv")] == ["'=cmd()", "'@x"]
-    assert [row["name"] for row in rows(tmp_path / "runs.csv")] == ["'=cmd()", "'@x"]
+    assert [row["group"] for row in rows(tmp_path / "runs.csv")] == ["'=cmd()", "' @x"]
+    assert [row["name"] for row in rows(tmp_path / "runs.csv")] == ["'=cmd()", "' @x"]
     assert rows(tmp_path / "groups.csv")[0]["varied/experiment"] == "'=cmd()"
+    assert float(rows(tmp_path / "runs.csv")[0]["test/target_accuracy"]) == 0.5
 
 
 def test_parquet_holds_numbers_as_numbers(tmp_path: Path) -> None:

@@ -9,8 +9,9 @@ from pathlib import Path
 
 from chord.compare.model import Comparison, Run, RunGroup
 
-# A spreadsheet takes a cell that opens with one of these for a formula.
-FORMULA = ("=", "+", "-", "@", "\t", "\r")
+# A spreadsheet takes a cell that opens with one of these for a formula, or does so after it has
+# dropped white space in front.
+FORMULA = ("=", "+", "-", "@", "＝", "＋", "－", "＠", "\t", "\r", "\n")
 
 Cells = Mapping[str, object]
 
@@ -64,7 +65,7 @@ def guarded(cell: object) -> object:
     """
     if isinstance(cell, float) and math.isnan(cell):
         return ""
-    if isinstance(cell, str) and cell.startswith(FORMULA):
+    if isinstance(cell, str) and (cell.startswith(FORMULA) or cell.lstrip().startswith(FORMULA)):
         return "'" + cell
     return cell
 
