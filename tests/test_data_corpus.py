@@ -175,7 +175,7 @@ def test_repeated_rows_are_left_out_and_counted(tmp_path: Path) -> None:
     text = "\n".join(data.report())
     assert "p.jsonl: 4 repeat an earlier problem and are left out, 1 of them with another" in text
     assert "e.jsonl: 82 answers; " in text
-    assert "; 1 repeated and left out, 0 to problems that p.jsonl has not" in text
+    assert "; 1 repeated and left out, 0 to problems that are not in p.jsonl" in text
     assert sum(map(len, parts(data).values())) == 200
     # Two answers to one problem are two pairs.
     answers = sum(len(data.held_out_pairs(split)) for split in SPLITS) + len(data.expert_pairs)

@@ -147,8 +147,8 @@ def test_a_number_is_read_as_it_is_written_or_refused(tmp_path: Path) -> None:
     for written in ("1e30", "-9007199254740993.0", "9007199254740992.0"):
         path.write_text(f'{{"problem": "1", "answer": {written}}}')
         assert refusal(lambda: corpus(path)) == (
-            f"p.jsonl line 1: field answer is {float(written)}, which is no exact number; write it "
-            "as text"
+            f"p.jsonl line 1: field answer is {float(written)}, which is not an exact number; "
+            "write it as text"
         )
     table = tmp_path / "p.parquet"
     for value in (1e30, float("nan"), float("-inf")):
@@ -156,7 +156,7 @@ def test_a_number_is_read_as_it_is_written_or_refused(tmp_path: Path) -> None:
         parquet.write_table(pyarrow.Table.from_pylist(rows), table)
         said = refusal(lambda: corpus(table))
         assert said.startswith(
-            f"p.parquet row 2: field answer is {value}, which is no exact number"
+            f"p.parquet row 2: field answer is {value}, which is not an exact number"
         )
 
 
@@ -191,7 +191,7 @@ def test_a_wrong_field_of_a_problem_is_named(tmp_path: Path, row: dict[str, obje
     ("row", "message"),
     [
         ({"prompt": "2+2?", "completion": "4"}, "field response or messages is missing; there are"),
-        ({"response": "4"}, "has none of the fields problem, messages, id, so no problem that it"),
+        ({"response": "4"}, "has none of the fields problem, messages, id, so it names no problem"),
         ({"problem": "2+2?", "response": ["4"]}, "field response is a list, must be text"),
         ({"problem": "2+2?", "response": ""}, "field response is empty, must be text"),
         ({"id": 99, "response": "4"}, "field id is that of no problem of p.jsonl"),

@@ -100,9 +100,7 @@ def test_conversations_count_the_assistants_tokens_alone(
         run(problems, "schedule=sft_only", f"data.problems={problems}.jsonl", "data.expert=c.jsonl")
         rows = read_rows(Path(problems) / METRICS)
         assert [row["tokens/sft"] for row in rows] == [3 * tokens] * 2
-    said_of = (
-        "c.jsonl: 80 answer a later turn of the user, as c.jsonl asks it; the assistant's turns"
-    )
+    said_of = "c.jsonl: 80 continue a conversation that is a problem of c.jsonl; the assistant's"
     assert capsys.readouterr().out.count(said_of) == 1
 
 

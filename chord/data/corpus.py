@@ -187,12 +187,12 @@ class Corpus(Data):
             lines.append(
                 f"{experts.rows.name}: {len(experts.rows)} answers; {len(self.expert_pairs)} for "
                 f"training, {', '.join(sizes)}; {repeated} repeated and left out, {absent} to "
-                f"problems that {problems.rows.name} has not"
+                f"problems that are not in {problems.rows.name}"
             )
             if experts.later:
                 lines.append(
-                    f"{experts.rows.name}: {experts.later} answer a later turn of the user, as "
-                    f"{problems.rows.name} asks it; the assistant's turns before are not imitated"
+                    f"{experts.rows.name}: {experts.later} continue a conversation that is a problem "
+                    f"of {problems.rows.name}; the assistant's turns in that problem are not imitated"
                 )
         return [*lines, *self._faults, statistics(self)]
 

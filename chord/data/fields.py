@@ -146,7 +146,7 @@ class Fields:
         if isinstance(value, float):
             if not abs(value) < _EXACT:
                 raise FieldError(
-                    f"field {name} is {value}, which is no exact number; write it as text"
+                    f"field {name} is {value}, which is not an exact number; write it as text"
                 )
             value = int(value) if value.is_integer() else value
         return str(value)

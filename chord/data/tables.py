@@ -146,8 +146,8 @@ class Experts:
         if problem is None and known is None:
             names = self.fields.columns
             raise FieldError(
-                f"has none of the fields {names.problem}, {names.messages}, {names.id}, so no "
-                f"problem that it answers; there are: {', '.join(row)} (data.columns names fields)"
+                f"has none of the fields {names.problem}, {names.messages}, {names.id}, so it "
+                f"names no problem; there are: {', '.join(row)} (data.columns names fields)"
             )
         size = UNKNOWN if turns else len(response.encode())
         text = "\0".join([response, *(turn.content for turn in turns)])
