@@ -191,8 +191,9 @@ class Corpus(Data):
             )
             if experts.later:
                 lines.append(
-                    f"{experts.rows.name}: {experts.later} continue a conversation that is a problem "
-                    f"of {problems.rows.name}; the assistant's turns in that problem are not imitated"
+                    f"{experts.rows.name}: {experts.later} continue a conversation that is a "
+                    f"problem of {problems.rows.name}; the assistant's turns in that problem are "
+                    "not imitated"
                 )
         return [*lines, *self._faults, statistics(self)]
 
