@@ -19,13 +19,15 @@ from hydra.core.plugins import Plugins
 from hydra.plugins.launcher import Launcher
 from sweeps import Command, command, small
 
+from chord.compare.finding import find_runs
 from chord.config.composing import reading_conf
 from chord.errors import ConfigError
 from chord.pretrain.command import main as pretrain
 from chord.run.claim import ClaimDirectory
-from chord.run.directory import RunDirectory
+from chord.run.directory import RunDirectory, refuse_a_second_run
 from chord.run.lock import LOCK, Hold, held
 from chord.run.recorder import Recorder, read_rows
+from chord.sweep.directory import write_sweep
 
 __all__ = ["command", "let_go"]
 
@@ -344,3 +346,34 @@ def test_who_leads_a_resumed_run_is_asked_of_its_own_trainer(
     assert not claims("resume=alone", "trainer=fsdp")
     monkeypatch.setenv(number, "0")
     assert claims("resume=both")
+
+
+@pytest.mark.parametrize("place", ["r/sub", "r/checkpoints", "link/a/b", "r/${now:%H}", "."])
+def test_no_run_is_placed_inside_another_or_around_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], place: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    RunDirectory(Path("r"), compose_config(), "r").write()
+    Path("link").symlink_to("r")
+    before = sorted(tmp_path.rglob("*"))
+    with reading_conf():
+        config = compose("train", [f"hydra.run.dir={place}"], return_hydra_config=True)
+    with pytest.raises(SystemExit):
+        ClaimDirectory().on_run_start(config=config)
+    said = capsys.readouterr().err
+    assert said.startswith("error: hydra.run.dir=")
+    inner = "the directory r in it is a run's; give a directory without runs"
+    outer = f"lies within the directory of a run, {tmp_path / 'r'}; give a directory outside it"
+    assert (inner if place == "." else outer) in said
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_a_run_beside_the_jobs_of_a_sweep_is_none_of_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_sweep(Path("s"), [], "m", [])
+    RunDirectory(Path("s/0"), compose_config(), "r").write()
+    refuse_a_second_run(Path("s/x"))
+    RunDirectory(Path("s/x"), compose_config(), "r").write()
+    assert find_runs([Path("s")]).runs == [Path("s/0"), Path("s/x")]

@@ -21,6 +21,7 @@ from chord.config.composing import reading_conf, register
 from chord.config.parse import parse
 from chord.config.root import TrainConfig
 from chord.errors import ConfigError
+from chord.run.directory import RunDirectory
 from chord.run.lock import held
 from chord.run.status import fingerprint
 from chord.sweep import beforehand
@@ -210,6 +211,24 @@ def test_what_lies_in_a_jobs_directory_is_compared_with_the_job(command: Command
     assert command.status("s/0") == before
     assert command("-m", "seed=3", "steps=1", "hydra.sweep.dir=s") == 0
     assert "finished before" in command.out
+
+
+@pytest.mark.parametrize(
+    ("place", "subdir"), [("r", "0"), ("r/sub", "0"), ("s/0/x", "0"), ("link/a", "0"), ("s", "0/b")]
+)
+def test_no_sweep_is_placed_in_the_directory_of_a_run(
+    command: Command, place: str, subdir: str
+) -> None:
+    for run in ("r", "s/0"):
+        RunDirectory(command.where / run, compose_config(), run).write()
+    (command.where / "link").symlink_to("r")
+    before = sorted(command.where.rglob("*"))
+    sub = f"hydra.sweep.subdir={subdir}/${{hydra.job.num}}"
+    assert command("-m", "seed=0,1", f"hydra.sweep.dir={place}", sub) == 1
+    assert command.err.startswith(f"error: hydra.sweep.dir={place}: ")
+    outer = command.where / ("s/0" if place.startswith("s") else "r")
+    assert f"lies within the directory of a run, {outer}; give a directory" in command.err
+    assert sorted(command.where.rglob("*")) == before
 
 
 def test_what_differs_is_what_not_all_jobs_have_alike() -> None:

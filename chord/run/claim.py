@@ -9,7 +9,7 @@ from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
 from chord.config.messages import EXPECTED, stop
-from chord.run.directory import refuse_a_second_run, writes
+from chord.run.directory import refuse_a_second_run, refuse_within_a_run, writes
 from chord.run.lock import claim, claim_new
 
 NOW = "${now:"
@@ -44,9 +44,12 @@ def _claim(config: DictConfig) -> None:
     if config.resume is not None:
         claim(path, "resume")
     elif is_fresh(config, "run"):
+        refuse_within_a_run(path, f"hydra.run.dir={path}:")
         config.hydra.run.dir = str(claim_new(path, "hydra.run.dir"))
     else:
+        refuse_a_second_run(path)
         claim(path, "hydra.run.dir")
+        # One may have come and gone in between.
         refuse_a_second_run(path)
 
 

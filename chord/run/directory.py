@@ -200,10 +200,24 @@ def holds_run(path: Path) -> bool:
 
 
 def refuse_a_second_run(path: Path) -> None:
-    """Raise `ConfigError` where a new run would be written over another."""
+    """Raise `ConfigError` where a new run would be written over another, into it or around it."""
     if holds_run(path):
         raise ConfigError(
             f"hydra.run.dir={path}: already holds a run; {typed('resume', path)} goes on with it"
+        )
+    refuse_within_a_run(path, f"hydra.run.dir={path}:")
+    if inner := next(path.rglob("run.json"), None):
+        raise ConfigError(
+            f"hydra.run.dir={path}: the directory {inner.parent} in it is a run's; give a "
+            "directory without runs"
+        )
+
+
+def refuse_within_a_run(path: Path, named: str) -> None:
+    """Raise `ConfigError` that begins with `named` where a new directory would lie in a run's."""
+    if outer := next(filter(holds_run, path.resolve().parents), None):
+        raise ConfigError(
+            f"{named} lies within the directory of a run, {outer}; give a directory outside it"
         )
 
 

@@ -22,7 +22,7 @@ from chord.io.contents import changed
 from chord.io.printing import say
 from chord.io.reading import read_json, refuse_links
 from chord.io.writing import write_atomically
-from chord.run.directory import equal_versions, holds_run, versions
+from chord.run.directory import equal_versions, holds_run, refuse_within_a_run, versions
 from chord.run.identity.contents import contents, refuse_changed
 from chord.run.lock import writer
 from chord.run.recorder import FINISHED, STATUS, read_status
@@ -198,7 +198,9 @@ def refuse_strangers(sweep: Path, points: Sequence[Point]) -> None:
     for point in points:
         path = sweep / point.directory
         known = read_status(path).get("fingerprint") if holds_run(path) else None
-        if known is not None and known != point.fingerprint:
+        if known is None:
+            refuse_within_a_run(path, f"hydra.sweep.dir={sweep}: {point.directory}")
+        elif known != point.fingerprint:
             raise ConfigError(
                 f"hydra.sweep.dir={sweep}: {point.directory} holds a run of another configuration "
                 f"than job {point.number}; give another directory, or move that run away"

@@ -9,6 +9,7 @@ from pathlib import Path
 from chord.config import overrides
 from chord.errors import ConfigError
 from chord.run.claim import is_fresh
+from chord.run.directory import holds_run, refuse_within_a_run
 from chord.run.lock import claim_new, held
 from chord.sweep.directory import (
     equal_run,
@@ -40,16 +41,20 @@ def its_directory(
 ) -> Iterator[None]:
     """Within, the sweep has a directory, into which no other sweep writes.
 
-    Raises `ConfigError` where another sweep is in it, or at it, or a link where it would write:
+    Raises `ConfigError` where a run or another sweep is in it, or at it, or it lies within a run's
+    directory, or there is a link where it would write:
     also in a directory of `points`, as far as they are known. And where a job of a sweep that was
     killed still goes on.
     """
     setting = "resume_sweep" if resuming(own) else "hydra.sweep.dir"
+    refuse_within_a_run(jobs.directory, f"{setting}={jobs.directory}:")
     if is_fresh(jobs.config, "sweep"):
         jobs.move(claim_new(jobs.directory, setting))
+    elif not resuming(own):
+        refuse_a_second_sweep(jobs.directory)
     with held(jobs.directory, setting):
         if not resuming(own):
-            # It may have come and gone in between.
+            # Another may have come and gone in between.
             refuse_a_second_sweep(jobs.directory)
         refuse_linked(jobs.directory, setting)
         refuse_linked_jobs(jobs.directory, points, setting)
@@ -59,11 +64,15 @@ def its_directory(
 
 
 def refuse_a_second_sweep(path: Path) -> None:
-    """Raise `ConfigError` where a new sweep would be written over another."""
+    """Raise `ConfigError` where a new sweep would be written over another, or over a run."""
     if holds_sweep(path):
         raise ConfigError(
             f"hydra.sweep.dir={path}: already holds a sweep; "
             f"{overrides.typed('resume_sweep', path)} goes on with it"
+        )
+    if holds_run(path):
+        raise ConfigError(
+            f"hydra.sweep.dir={path}: is the directory of a run; give a directory without a run"
         )
 
 
