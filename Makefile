@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup train test test-all test-faults lint format docs clean
+.PHONY: help setup train test test-all test-faults lint format docs docs-tables clean
 
 help: ## show this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-11s %s\n", $$1, $$2}'
@@ -44,6 +44,9 @@ format: $(STAMP) ## apply ruff's fixes and formatting
 docs: $(STAMP) ## build the site into site/
 	$(BIN)/pip install --quiet $(PIP_ARGS) --constraint constraints.txt --editable '.[docs]'
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
+docs-tables: $(STAMP) ## rewrite the lists and tables that follow from the options
+	$(BIN)/python docs/tables.py
 
 clean: ## remove caches and builds (never outputs/)
 	rm -rf build dist site .pytest_cache .ruff_cache .mypy_cache .hypothesis

@@ -14,128 +14,13 @@ from typing import TYPE_CHECKING, Any
 from chord.io.moved import find_moved_modules
 
 if TYPE_CHECKING:
-    from chord.losses import (
-        Cispo,
-        Grpo,
-        Gspo,
-        Kl,
-        Objective,
-        Reinforce,
-        aggregate,
-        denominator,
-        group_signal,
-        kl_estimate,
-        kl_exact,
-        mix,
-        sft_loss,
-        token_entropy,
-        unified_objective,
-    )
-    from chord.losses.advantages import Advantage, compute_advantages
-    from chord.schedules import (
-        Constant,
-        Controller,
-        Cosine,
-        EntropyTarget,
-        Exponential,
-        Feedback,
-        Gac,
-        GradientRatio,
-        Linear,
-        Periodic,
-        Phase,
-        RewardGap,
-        Schedule,
-        Step,
-        WarmupDecay,
-    )
-    from chord.weightings import (
-        Adaptive,
-        Entropy,
-        Focal,
-        Importance,
-        ImportanceClip,
-        Iw,
-        Luffy,
-        Margin,
-        Phi,
-        Power,
-        RlPlus,
-        Srft,
-        Threshold,
-        TokenStats,
-        TopEntropy,
-        TopKEntropy,
-        TrustRegion,
-        Uniform,
-        Weighting,
-        WeightInputs,
-        minmax_signal,
-        token_logprobs,
-        token_stats,
-        weight_mean,
-    )
+    from chord.losses import *
+    from chord.losses.advantages import Advantage as Advantage
+    from chord.losses.advantages import compute_advantages as compute_advantages
+    from chord.schedules import *
+    from chord.weightings import *
 
 __version__ = "0.1.0"
-
-__all__ = [
-    "Adaptive",
-    "Advantage",
-    "Cispo",
-    "Constant",
-    "Controller",
-    "Cosine",
-    "Entropy",
-    "EntropyTarget",
-    "Exponential",
-    "Feedback",
-    "Focal",
-    "Gac",
-    "GradientRatio",
-    "Grpo",
-    "Gspo",
-    "Importance",
-    "ImportanceClip",
-    "Iw",
-    "Kl",
-    "Linear",
-    "Luffy",
-    "Margin",
-    "Objective",
-    "Periodic",
-    "Phase",
-    "Phi",
-    "Power",
-    "Reinforce",
-    "RewardGap",
-    "RlPlus",
-    "Schedule",
-    "Srft",
-    "Step",
-    "Threshold",
-    "TokenStats",
-    "TopEntropy",
-    "TopKEntropy",
-    "TrustRegion",
-    "Uniform",
-    "WarmupDecay",
-    "WeightInputs",
-    "Weighting",
-    "aggregate",
-    "compute_advantages",
-    "denominator",
-    "group_signal",
-    "kl_estimate",
-    "kl_exact",
-    "minmax_signal",
-    "mix",
-    "sft_loss",
-    "token_entropy",
-    "token_logprobs",
-    "token_stats",
-    "unified_objective",
-    "weight_mean",
-]
 
 
 def _runs_a_command() -> bool:
@@ -159,17 +44,22 @@ if _runs_a_command():
     sys.excepthook = _in_one_line
 find_moved_modules()
 
-_HOMES = ("schedules", "weightings", "losses", "losses.advantages")
+
+def __getattr__(name: str) -> Any:
+    if name == "__all__":
+        return sorted(_exported())
+    if name.startswith("_") or name not in (homes := _exported()):
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(homes[name]), name)
 
 
-def __getattr__(name: str) -> object:
-    if name in __all__:
-        for home in _HOMES:
-            module = import_module(f"{__name__}.{home}")
-            if hasattr(module, name):
-                return getattr(module, name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+def _exported() -> dict[str, str]:
+    """Where each public name of the mathematics is imported from."""
+    homes = [f"{__name__}.{home}" for home in ("schedules", "weightings", "losses")]
+    found = {name: home for home in homes for name in import_module(home).__all__}
+    advantages = f"{__name__}.losses.advantages"
+    return found | {"Advantage": advantages, "compute_advantages": advantages}
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+    return sorted({*globals(), *_exported()})

@@ -9,12 +9,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from omegaconf import DictConfig, OmegaConf
+
 from chord.config.location import CONF_DIR
 from chord.config.messages import GROUP_ORDER, first_comment
+from chord.config.registry import SCHEMAS
 
 MARKER = "<!-- options -->"
 NOTEBOOK = "<!-- notebook -->"
-_BASE = re.compile(r"^defaults: \[(\w+), _self_\]$", re.MULTILINE)
+_BASE = re.compile(r"^defaults: \[(\w+), .*_self_\]$", re.MULTILINE)
+_SCHEMA = re.compile(r"^defaults: \[/schema/(\w+)/(\w+)@_here_, .*_self_\]$", re.MULTILINE)
 _LINE = re.compile(r"^( *)([a-z_]\w*):(?: +(?!#)(.*?))?(?: +# (.*))?$")
 
 
@@ -71,6 +75,29 @@ def settings(path: Path, prefix: str = "") -> list[Setting]:
     return found
 
 
+def _of_class(path: Path, group: str, own: list[Setting]) -> list[Setting]:
+    """The settings that a YAML file leaves to its class, whose defaults they have."""
+    schema = _SCHEMA.search(path.read_text())
+    if schema is None:
+        return []
+    named = {setting.name for setting in own}
+    values = _flat(OmegaConf.structured(SCHEMAS[schema[1]][schema[2]]), group)
+    return [Setting(name, value, "") for name, value in values.items() if name not in named]
+
+
+def _flat(node: DictConfig, prefix: str) -> dict[str, str]:
+    """The values of a node as YAML has them, nested ones by their full names."""
+    found: dict[str, str] = {}
+    for key in node:
+        name = f"{prefix}.{key}"
+        value = "???" if OmegaConf.is_missing(node, key) else node[key]
+        if isinstance(value, DictConfig) and value:
+            found |= _flat(value, name)
+        else:
+            found[name] = value if isinstance(value, str) else json.dumps(value, default=dict)
+    return found
+
+
 def _group(group: str) -> str:
     default = defaults().get(group)
     paths = sorted((CONF_DIR / group).glob("*.yaml"))
@@ -81,7 +108,7 @@ def _group(group: str) -> str:
         if group in ("experiment", "hparams_search"):
             body = path.read_text().splitlines()[2:]
             parts.append("\n".join(["```yaml", *body, "```"]))
-        elif rows := settings(path, group):
+        elif rows := [*(own := settings(path, group)), *_of_class(path, group, own)]:
             parts.append(_table(rows, said))
         if base := _BASE.search(path.read_text()):
             parts.append(f"The rest as `{group}={base[1]}`.")

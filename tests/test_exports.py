@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import importlib
 import subprocess
 import sys
 from pathlib import Path
@@ -11,18 +12,27 @@ import pytest
 
 import chord
 
+HOMES = ("chord.schedules", "chord.weightings", "chord.losses")
 
-def test_every_public_name_can_be_imported():
-    for name in chord.__all__:
-        assert getattr(chord, name).__name__ == name
+
+def test_every_public_name_is_that_of_its_folder():
+    for home in HOMES:
+        module = importlib.import_module(home)
+        assert set(module.__all__) <= set(chord.__all__)
+        assert all(getattr(chord, name) is getattr(module, name) for name in module.__all__)
     assert set(chord.__all__) <= set(dir(chord))
 
 
 def test_type_checkers_see_the_same_names():
     tree = ast.parse(Path(chord.__file__).read_text())
     block = next(node for node in tree.body if isinstance(node, ast.If))
-    names = {alias.name for node in block.body for alias in node.names}
-    assert names == set(chord.__all__)
+    seen: dict[str, set[str]] = {}
+    for node in block.body:
+        seen.setdefault(node.module, set()).update(alias.name for alias in node.names)
+    assert {home for home, names in seen.items() if names == {"*"}} == set(HOMES)
+    listed = {name for home in HOMES for name in importlib.import_module(home).__all__}
+    others = [names for home, names in seen.items() if home not in HOMES]
+    assert set(chord.__all__) == listed.union(*others)
 
 
 def test_an_unknown_name_is_an_attribute_error():

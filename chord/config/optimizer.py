@@ -21,6 +21,8 @@ class AdamW:
     steps, then constant, or a half cosine to 0 at the end of the run.
     """
 
+    option = "adamw"
+
     lr: float
     beta1: float
     beta2: float

@@ -1,129 +1,66 @@
-"""The registry: every option of every config group, by the name its schema has.
+"""The registry: every option of every config group, gathered from the classes themselves.
 
-Each is one dataclass: its fields are the schema, its `__post_init__` checks ranges. The YAML files
-under `conf/` hold the values.
+An option is one dataclass that names itself, `option = "cosine"`, and inherits from the type that
+`TrainConfig` gives its group. Its fields are the schema, its `__post_init__` checks ranges. The
+YAML files under `conf/` hold the values.
 """
 
 from __future__ import annotations
 
-from chord.config.optimizer import AdamW
-from chord.config.trainer import TrainerConfig
-from chord.data.gym import GymConfig
-from chord.data.jsonl import FilesConfig
-from chord.data.testbed import TestbedConfig
-from chord.evaluation.settings import Evaluation
-from chord.losses import Cispo, Grpo, Gspo, Reinforce
-from chord.losses.advantages import Advantage, SrftAdvantage
-from chord.losses.targets import Jsd, ReverseKl, Soft, Tokens
-from chord.models.base import NoTeacher
-from chord.models.hf.config import HFModel, HFTeacher
-from chord.models.tiny import Tiny, TinyTeacher
-from chord.rewards import (
-    Format,
-    Function,
-    Length,
-    Math,
-    Numeric,
-    ReasoningGym,
-    Text,
-    Verifier,
-    Weighted,
-)
-from chord.rollout import RolloutConfig
-from chord.schedules import (
-    Constant,
-    Cosine,
-    EntropyTarget,
-    Exponential,
-    Gac,
-    GradientRatio,
-    Linear,
-    Periodic,
-    RewardGap,
-    Step,
-    WarmupDecay,
-)
-from chord.schedules.gates import AllWrongBuffer, NoGate, SolveRate
-from chord.schedules.mixes import Additive, Convex
-from chord.tracking import CsvTracking, NoTracking, WandbTracking
-from chord.weightings import (
-    Adaptive,
-    Entropy,
-    Focal,
-    Importance,
-    ImportanceClip,
-    Iw,
-    Luffy,
-    Margin,
-    Phi,
-    Power,
-    RlPlus,
-    Srft,
-    Threshold,
-    TopEntropy,
-    TopKEntropy,
-    TrustRegion,
-    Uniform,
-)
+import pkgutil
+from collections.abc import Iterator
+from importlib import import_module
+from inspect import isclass
+from types import ModuleType
+from typing import get_type_hints
 
-SCHEMAS: dict[str, dict[str, type]] = {
-    "schedule": {
-        "constant": Constant,
-        "linear": Linear,
-        "cosine": Cosine,
-        "exponential": Exponential,
-        "warmup_decay": WarmupDecay,
-        "step": Step,
-        "periodic": Periodic,
-        "reward_gap": RewardGap,
-        "entropy": EntropyTarget,
-        "gac": Gac,
-        "gradient_ratio": GradientRatio,
-    },
-    "weighting": {
-        "uniform": Uniform,
-        "adaptive": Adaptive,
-        "entropy": Entropy,
-        "margin": Margin,
-        "phi": Phi,
-        "importance": Importance,
-        "importance_clip": ImportanceClip,
-        "focal": Focal,
-        "power": Power,
-        "threshold": Threshold,
-        "luffy": Luffy,
-        "trust_region": TrustRegion,
-        "rlplus": RlPlus,
-        "top_entropy": TopEntropy,
-        "top_k_entropy": TopKEntropy,
-        "srft": Srft,
-        "iw": Iw,
-    },
-    "objective": {"grpo": Grpo, "reinforce": Reinforce, "gspo": Gspo, "cispo": Cispo},
-    "advantage": {"advantage": Advantage, "srft": SrftAdvantage},
-    "gate": {"none": NoGate, "solve_rate": SolveRate, "all_wrong_buffer": AllWrongBuffer},
-    "mix": {"convex": Convex, "additive": Additive},
-    "target": {"tokens": Tokens, "soft": Soft, "reverse_kl": ReverseKl, "jsd": Jsd},
-    "rollout": {"native": RolloutConfig},
-    "reward": {
-        "exact": Verifier,
-        "text": Text,
-        "numeric": Numeric,
-        "math": Math,
-        "reasoning_gym": ReasoningGym,
-        "format": Format,
-        "length": Length,
-        "weighted": Weighted,
-        "function": Function,
-    },
-    "data": {"testbed": TestbedConfig, "jsonl": FilesConfig, "reasoning_gym": GymConfig},
-    "model": {"tiny": Tiny, "hf": HFModel},
-    "teacher": {"none": NoTeacher, "tiny": TinyTeacher, "hf": HFTeacher},
-    "optimizer": {"adamw": AdamW},
-    "trainer": {"trainer": TrainerConfig},
-    "evaluation": {"evaluation": Evaluation},
-    "tracking": {"wandb": WandbTracking, "csv": CsvTracking, "off": NoTracking},
-}
+from chord.config.root import TrainConfig
 
 SECOND = {"off_policy": "weighting", "sft_optimizer": "optimizer"}
 """Settings that hold a second option of a group, chosen as `weighting@off_policy=luffy`."""
+
+# Where options are looked for: packages with all their modules, and single modules of those that
+# hold torch's own classes beside them, which `--help` must not load.
+HOMES = (
+    "chord.schedules",
+    "chord.weightings",
+    "chord.losses",
+    "chord.rollout.settings",
+    "chord.rewards",
+    "chord.data",
+    "chord.models.base",
+    "chord.models.tiny",
+    "chord.models.hf.config",
+    "chord.config.optimizer",
+    "chord.config.trainer",
+    "chord.evaluation.settings",
+    "chord.tracking",
+)
+
+
+def _modules() -> Iterator[ModuleType]:
+    for name in HOMES:
+        home = import_module(name)
+        yield home
+        for found in pkgutil.walk_packages(getattr(home, "__path__", ()), f"{name}."):
+            yield import_module(found.name)
+
+
+def _gather() -> dict[str, dict[str, type]]:
+    hints = get_type_hints(TrainConfig)
+    bases = {
+        name: hint
+        for name, hint in hints.items()
+        if isclass(hint) and hint.__module__.startswith("chord.") and name not in SECOND
+    }
+    gathered: dict[str, dict[str, type]] = {group: {} for group in bases}
+    for module in _modules():
+        for kind in vars(module).values():
+            if isclass(kind) and kind.__module__ == module.__name__ and "option" in vars(kind):
+                group = next(group for group, base in bases.items() if issubclass(kind, base))
+                assert kind.option not in gathered[group], f"{group}={kind.option} stands twice"
+                gathered[group][kind.option] = kind
+    return gathered
+
+
+SCHEMAS: dict[str, dict[str, type]] = _gather()

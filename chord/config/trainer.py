@@ -75,6 +75,8 @@ class TrainerConfig:
     `extra` is passed to Lightning's Trainer as it is.
     """
 
+    option = "trainer"
+
     accelerator: str
     devices: int
     strategy: str = "auto"

@@ -29,6 +29,8 @@ class GymConfig(TextConfig):
     otherwise the bare answer.
     """
 
+    option = "reasoning_gym"
+
     task: str
     task_config: dict[str, Any] = field(default_factory=dict)
     """Settings of the task, as reasoning-gym names them."""

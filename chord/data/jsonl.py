@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 class FilesConfig(TextConfig):
     """Problems and expert answers from files of the user's: JSON lines, Parquet, Arrow."""
 
+    option = "jsonl"
+
     problems: str
 
     def files(self) -> dict[str, str]:

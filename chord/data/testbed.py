@@ -55,6 +55,8 @@ class TestbedConfig(DataConfig):
     Raises ValueError naming the setting, its value and what is allowed.
     """
 
+    option = "testbed"
+
     __test__ = False  # pytest takes classes named Test... for test cases
 
     min_first: int = 3000

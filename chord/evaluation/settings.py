@@ -36,6 +36,8 @@ class Evaluation:
     Four answers at temperature 1 to each target problem give mean@4, the rest is greedy.
     """
 
+    option = "evaluation"
+
     every: int
     test: bool
     val_problems: int

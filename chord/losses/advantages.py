@@ -38,6 +38,8 @@ class Advantage:
     unknown name.
     """
 
+    option = "advantage"
+
     reads_scores: ClassVar[bool] = False
     """Whether it asks which answers are right: it is then called with the verifier's `scores`."""
 
@@ -84,6 +86,8 @@ class SrftAdvantage(Advantage):
 
     Scores (1, 0) of own answers, H = ln 2 both: (.2, -1), also where the rewards are (.95, .15).
     """
+
+    option = "srft"
 
     reads_scores: ClassVar[bool] = True
 

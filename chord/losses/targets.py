@@ -70,6 +70,8 @@ class Target(ABC):
 class Tokens(Target):
     """-log p of the expert's token: SFT. For p = .5: ln 2 = .69315."""
 
+    option = "tokens"
+
     needs_teacher: ClassVar[bool] = False
 
     def token_losses(
@@ -110,6 +112,8 @@ class Soft(_Distilled):
     Raises ValueError for a temperature <= 0, or a cache at another temperature than 1.
     """
 
+    option = "soft"
+
     cache: str | None = None
 
     def __post_init__(self) -> None:
@@ -144,6 +148,8 @@ class ReverseKl(_Distilled):
     P = (.5, .5), Q = (.75, .25), exact: .14384; sampled, y = 0: A = ln 1.5, loss ln 1.5 ln 2.
     Raises ValueError for an unknown estimator or a temperature <= 0.
     """
+
+    option = "reverse_kl"
 
     estimator: str = "sampled"
 
@@ -186,6 +192,8 @@ class Jsd(_Distilled):
     a widely used implementation (TRL). Q = (.75, .25), P = (.5, .5): .03382 at temperature 1.
     Raises ValueError for beta outside (0, 1) or `own` outside [0, 1].
     """
+
+    option = "jsd"
 
     temperature: float = 0.9
     beta: float = 0.5

@@ -102,3 +102,5 @@ class Teacher:
 @dataclass(kw_only=True)
 class NoTeacher(Teacher):
     """No teacher: weightings and KL terms that need one are refused."""
+
+    option = "none"

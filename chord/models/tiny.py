@@ -38,6 +38,8 @@ class Tiny(ModelConfig):
     are good at the same skills but not at the same part of the target, as their card says.
     """
 
+    option = "tiny"
+
     path: str | None
     pretraining_seed: int
 
@@ -98,6 +100,8 @@ class Tiny(ModelConfig):
 @dataclass(kw_only=True)
 class TinyTeacher(Teacher):
     """The test bed's teacher, which works in the expert's manner."""
+
+    option = "tiny"
 
     path: str | None
 

@@ -43,6 +43,8 @@ class Verifier(Reward):
     Raises ValueError where the coefficient is outside [0, 1].
     """
 
+    option = "exact"
+
     fallible: ClassVar[bool] = False
 
     format_coef: float = 0.0

@@ -73,6 +73,8 @@ class Math(Isolated):
     https://github.com/huggingface/Math-Verify
     """
 
+    option = "math"
+
     def load(self) -> None:
         """Import math-verify, and let sympy's parser evaluate nothing but arithmetic."""
         if find_spec("math_verify") is None:

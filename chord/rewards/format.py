@@ -17,6 +17,8 @@ class Format(Isolated):
     worker processes: some expressions take for ever on some texts.
     """
 
+    option = "format"
+
     pattern: str = "<think>.*</think>\\s*<answer>.*</answer>"
 
     def __post_init__(self) -> None:

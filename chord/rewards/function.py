@@ -25,6 +25,8 @@ class Function(Isolated):
     `def score(problem, response)` with the whole `chord.data.batch.Problem`.
     """
 
+    option = "function"
+
     function: str
 
     _loaded: ClassVar[tuple[Callable[..., Any], tuple[str, ...]] | None] = None

@@ -20,6 +20,8 @@ class Length(Grader):
     45 tokens earn -.5.
     """
 
+    option = "length"
+
     fallible: ClassVar[bool] = False
 
     hard: int

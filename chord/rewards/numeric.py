@@ -25,6 +25,8 @@ class Numeric(Reward):
     that two whole numbers must be equal.
     """
 
+    option = "numeric"
+
     tolerance: float = ROUNDING
     """Relative to the answer. Above 1e-6 it holds for whole numbers too, which else are exact."""
 

@@ -22,6 +22,8 @@ class ReasoningGym(Isolated):
     so the stated answer is taken out first.
     """
 
+    option = "reasoning_gym"
+
     threshold: float | None = 1.0
     """What the scorer must give for a 1, less is 0; null: its own value, with partial credit."""
     part: str = "stated"

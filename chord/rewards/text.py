@@ -23,6 +23,8 @@ class Text(Reward):
     are the same on all systems. An empty response is no answer.
     """
 
+    option = "text"
+
     fallible: ClassVar[bool] = False
 
     part: str = "stated"

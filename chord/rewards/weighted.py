@@ -17,6 +17,8 @@ class Weighted(Grader):
     1 and -.5 and the weights 1 and .2 give .9.
     """
 
+    option = "weighted"
+
     parts: dict[str, Grader] = field(default_factory=dict)
     """Rewards by names of one's own."""
     weights: dict[str, float]

@@ -23,6 +23,8 @@ class RolloutConfig:
     Raises ValueError naming ``rollout.<field>``; warns where top_p or top_k cuts the distribution.
     """
 
+    option = "native"
+
     problems: int = 24
     """Problems in a train step."""
     group_size: int = 8

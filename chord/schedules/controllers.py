@@ -35,6 +35,8 @@ class RewardGap(Controller):
     give alphas .5, .2 and 0.
     """
 
+    option = "reward_gap"
+
     needs: ClassVar[frozenset[str]] = frozenset({"reward"})
 
     tau: float = 0.5
@@ -69,6 +71,8 @@ class EntropyTarget(Controller):
     shares, and for `initial` outside them. From .5 with rate .1 and target 1, entropies .4 and 2
     give alphas .56 and .46.
     """
+
+    option = "entropy"
 
     needs: ClassVar[frozenset[str]] = frozenset({"entropy"})
 
@@ -121,6 +125,8 @@ class GradientRatio(Controller):
     the run below 1 and a number of steps from 1 on, at least one. Raises ValueError naming the
     setting that is out of range. G_0 = 2 and G = 1 at gamma 1 give P = 1/3.
     """
+
+    option = "gradient_ratio"
 
     needs: ClassVar[frozenset[str]] = frozenset({"sft_grad_norm"})
 

@@ -53,6 +53,8 @@ class Gac(Controller):
     setting that is out of range. D^2 = 1, s_s^2 = 2, s_r^2 = 1 give best = 1.5/4 = .375.
     """
 
+    option = "gac"
+
     needs: ClassVar[frozenset[str]] = frozenset({"advantage_variance", "nll_variance", "gap"})
 
     balance: float = 0.5

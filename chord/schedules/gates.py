@@ -56,6 +56,8 @@ class Gate(ABC):
 class NoGate(Gate):
     """g = 0: alpha alone decides."""
 
+    option = "none"
+
     needs_experts: ClassVar[bool] = False
 
     def judge(self, scores: Tensor) -> Tensor:
@@ -86,6 +88,8 @@ class SolveRate(Gate):
     others left the branch. Raises ValueError for gamma outside [0, 1].
     """
 
+    option = "solve_rate"
+
     gamma: float = 0.0
     soft: bool = False
 
@@ -115,6 +119,8 @@ class AllWrongBuffer(Gate):
     the newest; and the waiting list is meant to be saved. As there, at most one SFT step a step:
     what is left over goes on waiting. Raises ValueError for a size below 1.
     """
+
+    option = "all_wrong_buffer"
 
     imitates_judged: ClassVar[bool] = False
 

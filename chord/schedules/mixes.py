@@ -35,6 +35,8 @@ class Convex(Mix):
     `Convex()(0.25)` is (.25, .75).
     """
 
+    option = "convex"
+
     def __call__(self, alpha: float) -> Shares:
         return Shares(alpha, 1 - alpha)
 
@@ -48,6 +50,8 @@ class Additive(Mix):
     Raises ValueError for a coefficient that is not a number >= 0.
     `Additive(coef=0.5)(1.0)` is (.5, 1).
     """
+
+    option = "additive"
 
     coef: float = 1.0
 

@@ -45,6 +45,8 @@ class Step(Schedule):
     `Step(switch_step=0.5, total_steps=100)(49) == 1.0`, at 50 it is 0.0.
     """
 
+    option = "step"
+
     jumps: ClassVar[bool] = True
 
     switch_step: float = 0.5
@@ -70,6 +72,8 @@ class Periodic(Schedule):
 
     Raises ValueError for period < 1. With period 4: 0, 0, 0, 1, 0, 0, 0, 1, ...
     """
+
+    option = "periodic"
 
     jumps: ClassVar[bool] = True
 

@@ -25,6 +25,8 @@ class Constant(Schedule):
     Raises ValueError for a value outside [0, 1]. `Constant(value=0.1)(7) == 0.1`.
     """
 
+    option = "constant"
+
     value: float = 0.1
 
     def __post_init__(self) -> None:
@@ -67,6 +69,8 @@ class Linear(_Ramp):
     `Linear(initial=1.0, final=0.2, total_steps=200)(100) == 0.6`.
     """
 
+    option = "linear"
+
     def _initial_share(self, q: float) -> float:
         return 1.0 - q
 
@@ -79,6 +83,8 @@ class Cosine(_Ramp):
     `Cosine(initial=1.0, final=0.2, total_steps=200)(50)` is .6 + .4 cos(pi/4) = .88284.
     """
 
+    option = "cosine"
+
     def _initial_share(self, q: float) -> float:
         return 0.5 * (1.0 + math.cos(math.pi * q))
 
@@ -90,6 +96,8 @@ class Exponential(_Ramp):
     It ends at final + (initial - final) e^-5, not at `final`: 1.0 -> 0.2 stops at .20539.
     Raises ValueError for ends outside [0, 1] or total_steps < 1.
     """
+
+    option = "exponential"
 
     def _initial_share(self, q: float) -> float:
         return math.exp(-5.0 * q)
@@ -111,6 +119,8 @@ class WarmupDecay(Schedule):
     never seen. Raises ValueError naming the setting that is out of range.
     `WarmupDecay(decay=200, total_steps=1500)(100) == 0.475`.
     """
+
+    option = "warmup_decay"
 
     peak: float = 0.9
     valley: float = 0.05

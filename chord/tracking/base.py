@@ -25,6 +25,8 @@ class Tracking:
 class NoTracking(Tracking):
     """The run directory only."""
 
+    option = "off"
+
 
 class Tracker:
     """Receives rows and drops them; base of the trackers that keep them.

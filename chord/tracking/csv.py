@@ -17,6 +17,8 @@ from chord.tracking.base import Tracker, Tracking, numbers, shown
 class CsvTracking(Tracking):
     """`metrics.csv`, one line for each step, and `summary.csv`, both in the run directory."""
 
+    option = "csv"
+
 
 class CsvTracker(Tracker):
     """One line for each step, kept complete after every row; new columns are added as they come."""

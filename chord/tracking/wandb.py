@@ -43,6 +43,8 @@ class WandbTracking(Tracking):
     WANDB_RUN_GROUP, WANDB_NAME, WANDB_TAGS, WANDB_NOTES.
     """
 
+    option = "wandb"
+
     project: str | None = None
     entity: str | None = None
     group: str | None = None

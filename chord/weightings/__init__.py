@@ -12,16 +12,8 @@ entropy in nats, Q the expert's distribution (a teacher's softmax), V the size o
 from __future__ import annotations
 
 from chord.weightings.base import Weighting, WeightInputs
-from chord.weightings.entropy import (
-    Entropy,
-    Srft,
-    TopEntropy,
-    TopKEntropy,
-)
-from chord.weightings.expert import (
-    Adaptive,
-    Margin,
-)
+from chord.weightings.entropy import Entropy, Srft, TopEntropy, TopKEntropy
+from chord.weightings.expert import Adaptive, Margin
 from chord.weightings.probability import (
     Focal,
     Importance,

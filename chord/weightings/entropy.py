@@ -22,6 +22,8 @@ class Entropy(Weighting):
     P = (.5, .5) over two tokens gives 1, (1, 0) gives 0.
     """
 
+    option = "entropy"
+
     def raw(self, at: WeightInputs) -> Tensor:
         return at.policy.relative_entropy
 
@@ -37,6 +39,8 @@ class TopEntropy(Weighting):
     one and the same, but for rounding, which differs from cut to cut of a step. Raises ValueError
     for rho outside (0, 1]. Entropies (.1, .6, .3, .6) and rho .25 give (0, 1, 0, 0).
     """
+
+    option = "top_entropy"
 
     ranks_tokens: ClassVar[bool] = True
 
@@ -62,6 +66,8 @@ class TopKEntropy(Weighting):
     reach .9986; ours is 1 for equal probabilities whatever K is. Raises ValueError for
     k < 2, a < 0, or statistics without `top_k`. V = 2, P = (.9, .1): .4690.
     """
+
+    option = "top_k_entropy"
 
     k: int = 20
     a: float = 1.0
@@ -92,6 +98,8 @@ class Srft(Weighting):
     the row's tokens, or with `level=token` that of each token. Raises ValueError for another sign
     or level. P = (.5, .5) everywhere: .5, with sign 1 it is 2.
     """
+
+    option = "srft"
 
     sign: int = -1
     level: str = "sequence"

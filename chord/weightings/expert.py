@@ -55,6 +55,8 @@ class Adaptive(_ExpertWeighting):
     Q gives 1 at n = 0 and .5 at n = 1.
     """
 
+    option = "adaptive"
+
     needs_signal: ClassVar[bool] = True
     one_hot_formula: ClassVar[str] = "1 - n / 2"
 
@@ -76,6 +78,8 @@ class Margin(_ExpertWeighting):
     From the unified objective. With `expert=one_hot` max Q is 1 and w = 1 - max P. max Q = .9,
     max P = .6 give .3; the other way round 0.
     """
+
+    option = "margin"
 
     one_hot_formula: ClassVar[str] = "1 - max P"
 

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 class Uniform(Weighting):
     """w = 1: plain SFT."""
 
+    option = "uniform"
+
     def raw(self, at: WeightInputs) -> Tensor:
         return at.p.new_ones(at.p.shape)
 
@@ -30,6 +32,8 @@ class Phi(Weighting):
 
     p = .01 / .1 / .5 / .9 give .0099 / .09 / .25 / .09.
     """
+
+    option = "phi"
 
     def raw(self, at: WeightInputs) -> Tensor:
         return at.p * (1.0 - at.p)
@@ -42,6 +46,8 @@ class Importance(Weighting):
     arXiv 2508.11408, eq. 4; also known as DFT (2508.05629). p = .1 gives .1.
     """
 
+    option = "importance"
+
     def raw(self, at: WeightInputs) -> Tensor:
         return at.p
 
@@ -53,6 +59,8 @@ class ImportanceClip(Weighting):
     arXiv 2508.11408, appendix B.2, bound .4; the paper does not say which of the two it means.
     Raises ValueError for a bound outside (0, 1]. p = .25 gives .25; p = .5 gives 0, with `cap` .4.
     """
+
+    option = "importance_clip"
 
     bound: float = 0.4
     above: str = "drop"
@@ -74,6 +82,8 @@ class Focal(Weighting):
     section 3.2). Raises ValueError for gamma < 0. p = .1 gives .81, p = .9 gives .01.
     """
 
+    option = "focal"
+
     gamma: float = 2.0
 
     def __post_init__(self) -> None:
@@ -92,6 +102,8 @@ class Luffy(Weighting):
     public code has the same f ("p_div_p_0.1"). Of LUFFY this is the weight alone, without the
     advantage. Raises ValueError for gamma <= 0. gamma .1: p = .1 gives .25, p = .5 gives .1389.
     """
+
+    option = "luffy"
 
     gamma: float = 0.1
 
@@ -112,6 +124,8 @@ class TrustRegion(Weighting):
     gives .1, p = .5 gives 1.
     """
 
+    option = "trust_region"
+
     a: float = 0.1
 
     def __post_init__(self) -> None:
@@ -129,6 +143,8 @@ class Power(Weighting):
     arXiv 2510.00526: the loss (1 - p^q) / q of its general family (in its public code
     "GeneralFamily"). The default .5 is ours. Raises ValueError for q < 0. q = .5: p = .01 gives .1.
     """
+
+    option = "power"
 
     q: float = 0.5
 
@@ -148,6 +164,8 @@ class Threshold(Weighting):
     code, which also keeps the bound itself); the default bound .2 is ours. Raises ValueError for a
     bound outside [0, 1]. p = .1 gives 0, p = .5 gives 1.
     """
+
+    option = "threshold"
 
     bound: float = 0.2
     side: str = "above"
@@ -171,6 +189,8 @@ class RlPlus(Weighting):
     gamma .5 of its public code (commit eb4aa4d). The group's advantage is left out. p = .5 gives
     .5657.
     """
+
+    option = "rlplus"
 
     def raw(self, at: WeightInputs) -> Tensor:
         return 2.0 * at.p * (1.0 - at.p).sqrt() / (1.5 * at.p + 0.5)

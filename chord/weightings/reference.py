@@ -28,6 +28,8 @@ class Iw(Weighting):
     p = .3, p_ref = .2: 1.5. Two such tokens as a sequence: 2.25.
     """
 
+    option = "iw"
+
     needs_reference: ClassVar[bool] = True
 
     level: str = "token"

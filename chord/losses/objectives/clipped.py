@@ -64,6 +64,8 @@ class Grpo(Clipped):
     5, and 3 with dual_clip=3 or delta=3.
     """
 
+    option = "grpo"
+
     dual_clip: float | None = None
     delta: float | None = None
 
@@ -117,6 +119,8 @@ class Gspo(Clipped):
     Two tokens with log-ratios .1 and .3, A = 1, wide clips: s = e^.2 = 1.22140, loss -1.22140,
     gradient -.61070 on each. With the clips of the paper: loss -1.0004, no gradient.
     """
+
+    option = "gspo"
 
     aggregation: str = "sequence"
     clip_low: float = 3e-4

@@ -26,6 +26,8 @@ class Reinforce(Objective):
     p = .5, A = 2: loss 2 ln 2 = 1.38629, gradient -2 with respect to log p.
     """
 
+    option = "reinforce"
+
     on_policy: ClassVar[bool] = True
 
     def token_losses(
@@ -48,6 +50,8 @@ class Cispo(Objective):
     Raises ValueError for ratio_max < 1, which would scale down even unchanged tokens.
     r = 1.5, A = 2, p = .5: loss 3 ln 2 = 2.07944, gradient -3; r = 5, ratio_max 2: gradient -4.
     """
+
+    option = "cispo"
 
     ratio_max: float = 2.0
 

@@ -27,6 +27,8 @@ SAVED = "model"
 class HFModel(HFSettings):
     """Any causal language model of transformers; `HFSettings` has its settings."""
 
+    option = "hf"
+
     def tokenizer(self) -> LanguageTokenizer:
         """The model's own tokenizer, with its chat template."""
         from chord.models.hf.loading import load_tokenizer
@@ -81,6 +83,8 @@ class HFModel(HFSettings):
 @dataclass(kw_only=True)
 class HFTeacher(Teacher):
     """A second language model of the same tokenizer as the policy's."""
+
+    option = "hf"
 
     path: str
     revision: str | None = None
