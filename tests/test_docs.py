@@ -240,7 +240,7 @@ def test_the_api_page_names_modules_and_members_that_exist() -> None:
         for member in re.findall(r"members: \[(.*?)\]", options):
             assert not [m for m in member.split(", ") if not hasattr(module, m)], name
     homes = {getattr(chord, name).__module__ for name in chord.__all__}
-    assert homes <= {name for name, _ in shown}
+    assert homes - {"builtins"} <= {name for name, _ in shown}  # an alias of a dict has that
 
 
 def test_every_page_is_in_the_navigation() -> None:
