@@ -2,7 +2,7 @@ r"""What stands beside a number: whether that leaves it a number of its own, and
 
 Behind a number may stand a word of two letters or more (`5 apples`, `5-year`) that is neither a
 number, nor a scale, nor a part, nor the name of a function or a constant; one of the letters in
-`_LETTERS`, behind a space (`5 m`); and one of `_GLUED` without one (`5kg`). Any other letter may be
+`LETTERS`, behind a space (`5 m`); and one of `GLUED` without one (`5kg`). Any other letter may be
 a factor. A scale, a part or a calculation counts behind a comma or a line's end as well.
 """
 
@@ -11,9 +11,27 @@ from __future__ import annotations
 import re
 import unicodedata
 
-_CURRENCIES = "USD|EUR|GBP|JPY|CNY|RMB|INR|CHF|CAD|AUD|NZD|SEK|NOK|DKK|KRW|BRL|MXN|RUB|PLN|TRY|ZAR"
+from chord.rewards.clause import is_wide, stands_alone, takes
+from chord.rewards.words import (
+    CHANGED,
+    CONSTANTS,
+    COUNT,
+    COUNTED,
+    CURRENCIES,
+    FUNCTIONS,
+    GLUED,
+    LETTER,
+    LETTERS,
+    NOT_BEHIND,
+    NUMERAL,
+    PARTS,
+    SCALE,
+    SCALES,
+    is_unit_word,
+)
+
 _SIGN = re.compile(
-    rf"([-+]?)((?:[A-Z]{{1,3}})?[$€£¥₹¢][ \u00a0]?|(?:{_CURRENCIES})[ \u00a0]|)([-+]?)\Z"
+    rf"([-+]?)((?:[A-Z]{{1,3}})?[$€£¥₹¢][ \u00a0]?|(?:{CURRENCIES})[ \u00a0]|)([-+]?)\Z"
 )
 # What may stand directly before a number, and what brackets or sets it.
 _SAFE = "=;&~≈→⇒⟹⟶➔➜∴•◦‣▪●✓✔✅\"'“”„‘«»。、；！？"
@@ -26,70 +44,21 @@ _MARKUP = "$*_`~"
 _CLOSING = "$*_`~)}]\"'”’"
 
 
-def _words(text: str) -> tuple[str, ...]:
-    return tuple(text.split())
-
-
-_SCALES = _words(
-    "hundred thousand million billion trillion quadrillion quintillion sextillion septillion "
-    "milliard billiard lakh lac crore myriad dozen gross score mil mill mln mio mn bil bln bn mrd "
-    "tril trn tn googol"
-)
-_COUNTS = _words(
-    "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen "
-    "fifteen sixteen seventeen eighteen nineteen twenty thirty forty fifty sixty seventy eighty "
-    "ninety"
-)
-_PARTS = _words(
-    "half third quarter fourth fifth sixth seventh eighth ninth tenth eleventh twelfth thirteenth "
-    "fourteenth fifteenth sixteenth seventeenth eighteenth nineteenth twentieth thirtieth fortieth "
-    "fiftieth sixtieth seventieth eightieth ninetieth hundredth thousandth millionth billionth"
-)
-_FUNCTIONS = _words(
-    "sin cos tan cot sec csc arcsin arccos arctan asin acos atan sinh cosh tanh log ln lg lb exp "
-    "sqrt cbrt root abs mod modulo det gcd lcm min max floor ceil factorial"
-)
-_CONSTANTS = _words(
-    "pi tau phi theta alpha beta gamma delta epsilon zeta eta kappa lambda mu nu xi rho sigma "
-    "omega psi chi inf infty infinity"
-)
-_CALCULATED = _words("plus minus over divided multiplied squared cubed raised choose")
-_CHANGED = _words("squared cubed doubled tripled halved repeating recurring")
-# Behind a number these are units first.
-_UNITS_TOO = {"sec", "min", "max"}
-_NOT_BEHIND = (
-    {*_SCALES, *(f"{each}s" for each in _SCALES), *_PARTS, *(f"{each}s" for each in _PARTS)}
-    | {"halves", *_FUNCTIONS, *_CONSTANTS, *_CALCULATED, *_CHANGED}
-) - _UNITS_TOO
-_LETTERS = frozenset("mgshlLAVWJNCF")
-"""Units of one letter. Not among them: k, K, M, B, T, which are scales, and t, d, b, n, which are
-variables as well."""
-_GLUED = frozenset(
-    _words(
-        "km cm dm mm kg mg ml mL cl dl kl ms hr hrs min mins sec secs lb lbs ft in oz yd mi mph "
-        "kph kmh bps rpm Hz kHz MHz GHz kB KB MB GB TB kW MW kWh kJ kN kPa Pa kcal cal am pm AM PM "
-        "st nd rd th px pt pts yr yrs ppm USD EUR GBP µm μm"
-    )
-)
-_LETTER = r"[^\W\d_]"
-_NUMERAL = rf"(?:{'|'.join([*_COUNTS, *_SCALES, 'half'])})"
-_COUNT = rf"(?:{'|'.join(_COUNTS)})"
-# A number in letters, but for the first part of a word: 5 ten-dollar bills.
-_COUNTED = re.compile(rf"{_COUNT}\b(?!-(?!{_COUNT}\b){_LETTER})", re.IGNORECASE)
-_VARIABLE = rf"[$*_`( ]{{0,4}}{_LETTER}\b(?! {_LETTER}{{2}}|['’]|\.{_LETTER})"
-# Words that are more than a scale (a gross income) are none on their own.
-_SCALE = rf"(?:{'|'.join(each for each in _SCALES if each not in ('gross', 'score'))})"
+_VARIABLE = rf"[$*_`( ]{{0,4}}{LETTER}\b(?! {LETTER}{{2}}|['’]|\.{LETTER})"
 # A line that begins so goes on with the line before: with a small letter, a scale, or a sign that
 # marks no item of a list.
 _WRAPPED = re.compile(
     r"[ \u00a0]{0,40}\n\s*(?=(?:[$`_({ ]|\*{1,3}(?! )){0,9}"
-    rf"(?:[a-z]{{2}}|a |(?i:{_SCALE})s?\b(?! of\b)"
+    rf"(?:[a-z]{{2}}|a |(?i:{SCALE})s?\b(?! of\b)"
     r"|(?:[A-Za-z]|[万萬亿億百十千兆만억천조백])[^\w\n]*(?:\n|\Z))"
     r"|\\(?:times|cdot|div|pm|mp|[lc]?dots|pi)(?![a-zA-Z])|[\^±∓×÷⋅√π²³]"
     r"|[-+*/] ?[A-Za-z][^\w\n]*(?:\n|\Z))"
 )
 _GAP = re.compile(r"[)\]}{\"'”’“»*_`$~ \u00a0-]{0,40}")
-_WORD = re.compile(rf"{_LETTER}+")
+_WORD = re.compile(rf"{LETTER}+")
+_BEYOND = "(?:more|less|fewer|greater|larger|smaller|higher|lower|above|below|under|over|up|beyond)"
+_NUMBER_WORD = rf"(?:{COUNT}s?|{SCALE}s?|half)"
+_BASE = "(?:base|radix|binary|octal|hex(?:adecimal)?|ternary)"
 # Behind a number, these make another of it: a scale, or an operator with what it takes.
 _GOES_ON = re.compile(
     r"[)\]}{\"'”’“»*_`$~ \u00a0]{0,40}"
@@ -98,34 +67,48 @@ _GOES_ON = re.compile(
     r"|[)\]}]{0,9} ?\\|[)\]}\"'*_`$]{0,9}[ \u00a0]?[<>]="
     r"|[)\]}]{0,9}\(|[)\]}*$`]{0,9}\+|\*{1,2}[\w(]|_\w"
     r"|[)\]}*_`$]{0,9} [+*/<>] [\w(\\]|<[A-Za-z](?:[\s.,$)]|\Z)"
-    rf"|[)\]}}*_`$]{{0,9}} ?\( ?(?:{'|'.join([*_SCALES, *_CHANGED])})s?\b"
-    rf"|[)\]}}*_`$]{{0,9}} ?\( ?{_LETTER} ?[-+*/^]"
-    rf"|[)\]}}*_`$]{{0,9}} ?: ?{_LETTER}\b(?! {_LETTER})"
-    rf"|[)\]}}*_`$]{{0,9}} ?- ?\( ?{_LETTER}\b"
+    rf"|[)\]}}*_`$]{{0,9}} ?\( ?(?:(?:in )?{_BASE}|mod|{'|'.join([*SCALES, *CHANGED])})s?\b"
+    rf"|[)\]}}*_`$]{{0,9}} ?\( ?{LETTER} ?[-+*/^]"
+    rf"|[)\]}}*_`$]{{0,9}} ?: ?{LETTER}\b(?! {LETTER})"
+    rf"|[)\]}}*_`$]{{0,9}} ?- ?\( ?{LETTER}\b"
     r"|[)\]}*_`$ -]{0,9}(?:st|nd|rd|th)[)\]}*_`$]{0,9}[ -](?:[a-z]{1,20} )?(?:roots?|powers?)\b"
     r"|[)\]}*_`$]{0,9} (?:square|cube|cubic) roots?\b"
-    rf"|[)\]}}*_`$]{{0,9}} ?(?:%|percent) of {_VARIABLE}",
+    rf"|[)\]}}*_`$]{{0,9}} ?% of (?:{_VARIABLE}|{NUMERAL}\b)"
+    rf"|[)\]}}*_`$]{{0,9}} ?percent of {_VARIABLE}",
     re.IGNORECASE,
 )
 # Behind the end of a clause; behind that of a sentence a capital begins another one.
 _RESUMED = re.compile(
     r"[)\]}\"'”’“»*_`$ \u00a0]{0,40}(?:[,;—、]|[.:!?…。]{1,3}(?!\s*(?-i:[A-Z])))"
-    rf"[\"'*_`$({{ \u00a0]{{0,9}}(?:{_SCALE}(?:\b|s\b(?! of\b))|(?:{'|'.join(_CHANGED)})\b"
-    rf"|and (?:an?|{_NUMERAL}) (?:{'|'.join(_PARTS)})s?\b(?! of\b)"
+    rf"[\"'*_`$({{ \u00a0]{{0,9}}(?:{SCALE}(?:\b|s\b(?! of\b))|(?:{'|'.join(CHANGED)})\b"
+    rf"|(?:(?:and|or) )?{COUNT}\b(?! of\b|-(?!{COUNT}\b){LETTER})"
+    rf"|or {_BEYOND}\b|at (?:least|most)\b"
+    rf"|and (?:an?|{NUMERAL}) (?:{'|'.join(PARTS)})s?\b(?! of\b)"
     rf"|(?:(?:divided|multiplied) by|raised to)\b|(?:plus|minus|over|times|choose) {_VARIABLE})",
     re.IGNORECASE,
 )
 _DIVIDED = re.compile(r"[)\]}*_`$]{0,9} ?/")
-_PER = re.compile(rf"[)\]}}*_`$]{{0,9}}/({_LETTER}{{2,}})")
+_PER = re.compile(rf"[)\]}}*_`$]{{0,9}}/({LETTER}{{2,}})")
 _SHORT_WORD = re.compile(r"[aAI] [A-Za-z]{2}|[A-Za-z]\.[A-Za-z]\.")  # 5 a day, 5 p.m.
 _MORE = "(?:more|less|fewer|greater|larger|smaller|higher|lower)"
 _CONTINUED = re.compile(
     r"(?:and|or|to|over|by|point|times|through) (?:(?:an?|the) )?"
-    rf"(?:{_NUMERAL}|{'|'.join([*_PARTS, *_CONSTANTS])})s?\b"
+    rf"(?:{NUMERAL}|{'|'.join([*PARTS, *CONSTANTS])})s?\b"
     rf"|(?:and|or|(?:up )?to|(?:out )?of|over|by|per|through|thru|{_MORE} than) {_VARIABLE}"
     r"|(?:to|through|thru) (?:[b-z]\b(?!['’])|[-+$( ]{0,3}[∞\\])"
-    rf"|to the {_LETTER}|per mill?e?\b|per (?:hundred|thousand|million)\b"
-    rf"|times (?:{_LETTER}\b(?! {_LETTER}{{2}})|[(\\$])",
+    rf"|to the {LETTER}|per mill?e?\b|per (?:hundred|thousand|million)\b"
+    rf"|times (?:{LETTER}\b(?! {LETTER}{{2}})|[(\\$])",
+    re.IGNORECASE,
+)
+# A second number in words, behind up to two words of a unit, and bounds.
+_UNIT = rf"(?:(?!of\b|to\b|in\b){LETTER}{{2,20}},? ){{0,2}}"
+_COMPOUND = re.compile(
+    rf"{_UNIT}(?:(?:and|or|&|plus|minus|less|to|till?|until|past|by|over|times|through) )?"
+    rf"(?:(?:an?|the) (?={_NUMBER_WORD}))?{_NUMBER_WORD}\b(?! of\b|-(?!{COUNT}\b){LETTER})"
+    rf"|(?:percent )?(?:(?:out )?of|in|per|from|with|than|every)(?: every)? (?:an? )?"
+    rf"{_NUMBER_WORD}\b"
+    rf"|{_UNIT}(?:at (?:least|most)|(?:and|or) {_BEYOND}|(?:max|min)imum|below)\b"
+    rf"|or (?!so\b|thereabouts\b)|{LETTER}{{2,20}}ed by\b|(?:in )?{_BASE}\b",
     re.IGNORECASE,
 )
 _VARIABLES = re.compile(r"(?!by\b)[a-cx-z]{2}\b")
@@ -135,30 +118,11 @@ _OPERATORS = frozenset(["+", "*", "**", "/", "^", "×", "÷", "·", "⋅", "∙"
 _OPERAND_AND_OPERATOR = re.compile(r"(?:[\w)\]}|][+/^×÷·⋅∙±-]|[\d)]\*|[0-9][eE][-+]?)\Z")
 _OPERATOR_AT_END = re.compile(
     r"[\w)\]}$] (?:[+*/^]|\*\*)\Z|(?:\A|[ =:([{$])-\Z|[\w)\]}][+/^]\Z|[×÷·⋅∙√∛∜±∓]\Z"
-    rf"|\\(?:times|cdot|div|pm|mp|{'|'.join(_FUNCTIONS)})\Z"
+    rf"|\\(?:times|cdot|div|pm|mp|{'|'.join(FUNCTIONS)})\Z"
 )
-_NUMBERED = re.compile(rf"(?:[0-9]|(?<![\w'’]){_COUNT})\Z", re.IGNORECASE)
-_CALLED = re.compile(
-    rf"(?<![A-Za-z])(?:{'|'.join([*_FUNCTIONS, *_CALCULATED])}|negative"
-    r"|times|not|twice|double|triple|half|(?:is|was|are|were|does|do)n['t]{1,2})(?:[₀-₉]{1,9}|⁻¹|_\w{1,9}|_\{\w{1,9}\})?\Z",
-    re.IGNORECASE,
-)
-# What is done with a number that follows, in words, and ranges and shares that end with it.
-_DONE_WITH = re.compile(
-    r"\b(?:roots?|log|logarithm|sine|cosine|tangent|square|cube|power|reciprocal|inverse|opposite"
-    rf"|negative|factorial|double|triple|(?:{'|'.join(_PARTS)})s?) of\Z"
-    r"|\b(?:(?:divided|multiplied) by|raised to|to the(?: power(?: of)?)?)\Z"
-    rf"|(?:\d[{re.escape(_CLOSING)}]{{0,6}}|\b{_NUMERAL}) "
-    r"(?:(?:up )?to|through|thru|in|per|by|of|out of|point|x|X|:|~)\Z"
-    rf"|\b(?!gross|score)(?:{'|'.join(_SCALES)})s?(?: and)?\Z",
-    re.IGNORECASE,
-)
-# Up from a variable: n to 5. But what is set to 5 is 5.
-_UP_FROM = re.compile(
-    r"(?P<set>\b(?:set|chang|round|rais|reduc|increas|decreas|equat|assign)\w{0,8} [$*_`(]{0,4})?"
-    rf"(?<![\w'’]){_LETTER}[{re.escape(_CLOSING)}]{{0,6}} (?:(?:up )?to|through|thru|per)\Z",
-    re.IGNORECASE,
-)
+# A quantity at the end of a line, `5 hours`, or one with a comma, may have its other part below.
+_MORE_BELOW = re.compile(rf"\d(?: ?{LETTER}{{1,20}}[,;]?|[,;])\Z")
+_NUMBERED = re.compile(rf"(?:[0-9]|(?<![\w'’]){COUNT})\Z", re.IGNORECASE)
 _LABEL = re.compile(
     r"\b(?:answer|case|day|item|line|no|part|problem|q|question|round|step|week|year)\.? \d+:\Z",
     re.IGNORECASE,
@@ -177,7 +141,7 @@ def goes_on(after: str) -> bool:
         return True
     if _DIVIDED.match(line):
         unit = _PER.match(line)
-        return unit is None or unit[1].lower() in _NOT_BEHIND
+        return unit is None or unit[1].lower() in NOT_BEHIND
     gap = _GAP.match(line)
     assert gap is not None, "it matches nothing, too"
     if _operates(line[gap.end() :]):
@@ -199,12 +163,12 @@ def _is_unit(word: str, gap: str, rest: str) -> bool:
     if rest[len(word) : len(word) + 1] in ("(", "^"):
         return False
     if not set(gap) & set(" \u00a0~-"):
-        return word in _GLUED
+        return word in GLUED
     if len(word) == 1:
-        return bool(_SHORT_WORD.match(rest)) or (word in _LETTERS and "-" not in gap)
-    if word.lower() in _NOT_BEHIND or _COUNTED.match(rest) or _VARIABLES.match(rest):
+        return bool(_SHORT_WORD.match(rest)) or (word in LETTERS and "-" not in gap)
+    if not is_unit_word(word) or COUNTED.match(rest) or _VARIABLES.match(rest):
         return False
-    return _CONTINUED.match(rest) is None
+    return not (_CONTINUED.match(rest) or _COMPOUND.match(rest))
 
 
 def sign_of(before: str, core: str) -> str | None:
@@ -215,7 +179,7 @@ def sign_of(before: str, core: str) -> str | None:
     assert match is not None, "it matches nothing, too"
     sign, rest = match[1] or match[3], line[: match.start()]
     bare = rest.rstrip(_OPEN)
-    if match[1] and match[3]:
+    if (match[1] and match[3]) or not stands_alone(rest, core):
         return None
     if not bare.strip():
         return None if _is_open(above.rstrip()) else sign
@@ -252,18 +216,15 @@ def _sign_behind(before: str, core: str, sign: str, *, between: str) -> str | No
         _compares(words)
         or _operates(word[-1:])
         or word[-1:] in tuple("√∛∜±∓")
-        or re.fullmatch(rf"-{_LETTER}+", word)
+        or re.fullmatch(rf"-{LETTER}+", word)
     ):
-        return None
-    bare = words.rstrip(_CLOSING)
-    if _is_done_with(bare) or _DONE_WITH.search(words):
         return None
     if re.search(r"\d:\Z", word) and not _LABEL.search(words):
         return None
     opened = word.rstrip(_MARKUP)
     if sign and _OPERAND.search(opened):
         return None
-    if re.search(rf"(?:\A|[^\w'’.]){_LETTER}\Z", f" {opened}") and opened[-1:] not in tuple("aAI"):
+    if re.search(rf"(?:\A|[^\w'’.]){LETTER}\Z", f" {opened}") and opened[-1:] not in tuple("aAI"):
         return None if (not between or between[-1] == "(") and not is_wide(opened[-1]) else sign
     if re.search(r"[0-9]\)?\Z", opened) and "(" in between:
         return None  # a product
@@ -275,22 +236,12 @@ def _sign_behind(before: str, core: str, sign: str, *, between: str) -> str | No
 def _is_open(above: str) -> bool:
     """Whether the text up to a line's end takes what follows: `2 *`, `x >`, `minus`, `half of`."""
     line = above.rpartition("\n")[2].replace("\u00a0", " ")
-    bare = line.rstrip(_CLOSING)
     return bool(
         _OPERATOR_AT_END.search(line)
         or _compares(line)
         or _operates(line[-1:])
-        or _is_done_with(bare)
-    )
-
-
-def _is_done_with(before: str) -> bool:
-    """Whether words at the end of a text do something with the number that follows."""
-    up_from = _UP_FROM.search(before)
-    return bool(
-        _CALLED.search(before)
-        or _DONE_WITH.search(before)
-        or (up_from is not None and not up_from["set"])
+        or _MORE_BELOW.search(line)
+        or (line[-1:] != "." and takes(line))
     )
 
 
@@ -304,12 +255,6 @@ def _opens(before: str) -> bool:
     if before[-1] in "([{":
         return not before[:-1] or before[-2] in f" {_MINUS_AFTER}"
     return not _compares(before)
-
-
-def is_wide(character: str) -> bool:
-    """Letters of scripts that put no space between words."""
-    code = ord(character)
-    return character.isalpha() and code >= 0x2E80 and not 0x1D400 <= code < 0x1D800
 
 
 def in_brackets(before: str, after: str) -> bool:
@@ -334,5 +279,5 @@ def _holds_more(outside: str, before: str, after: str) -> bool:
     pieces = re.split("[,;|]", f"{before} 0 {after}")
     if len(pieces) == 1 or _KEY.search(before):
         return False
-    said = [set(map(str.lower, _SAID.findall(piece))) - _NOT_BEHIND for piece in pieces]
+    said = [set(map(str.lower, _SAID.findall(piece))) - NOT_BEHIND for piece in pieces]
     return any(not (words or " 0 " in piece) for piece, words in zip(pieces, said, strict=True))

@@ -31,6 +31,7 @@ from fractions import Fraction
 from typing import NamedTuple
 
 from chord.rewards.beside import goes_on, in_brackets, sign_of
+from chord.rewards.clause import exclaims
 
 _MINUS = "\u2010\u2011\u2012\u2013\u02d7\u2212\u2796\ufe63\uff0d"
 _MIXED = "\x1f"
@@ -70,6 +71,7 @@ _CORE = re.compile(
 )
 # Behind a decimal: digits that are not written. Behind a whole number it is a pause.
 _AND_SO_ON = re.compile(r"[)\]}*_`$ \u00a0]{0,9}(?:\.{2}|[…‥⋯])")
+_SHOUTED = re.compile(r"[)\]}*_`$\"'”’ \u00a0]{0,9}!")
 _WIDEST = 1000  # more characters than any number has
 _LATEX = (
     (
@@ -86,10 +88,11 @@ _LATEX = (
     (
         re.compile(
             r"\\(?:boxed|fbox|text[a-z]*|math[a-z]+|left|right|displaystyle|quad|qquad|bf|rm|it|"
-            r"[bB]igg?[lr]?|large|Large)(?![a-zA-Z])|\\[()\[\]:;\\ ]"
+            r"[bB]igg?[lr]?|large|Large)(?![a-zA-Z])|\\[\[\]:;\\ ]"
         ),
         " ",
     ),
+    (re.compile(r"\\[()]"), "$"),
 )
 
 
@@ -103,7 +106,7 @@ class Found(NamedTuple):
 def last_number(text: str) -> Fraction | None:
     """The number that a text ends with; None where what holds its last digit is no number.
 
-    >>> last_number("It costs $1,234.50, or -1/2 of that")
+    >>> last_number("It costs $1,234.50, and we have -1/2 of that")
     Fraction(-1, 2)
     >>> last_number("at 12:30") is None
     True
@@ -147,6 +150,8 @@ def _last(text: str) -> Found | None:
         return None
     start = end - len(core[0])
     before = text[max(0, start - _WIDEST) : start]
+    if _SHOUTED.match(after) and not exclaims(before, after):
+        return None
     value, sign = _value(core), sign_of(before, core[0])
     if value is None or sign is None or in_brackets(before, after):
         return None

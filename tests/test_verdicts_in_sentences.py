@@ -1,0 +1,157 @@
+"""Of what a sentence says with several quantities, or of one that is changed, no number is read."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+
+import pytest
+from faults import drawn
+from hypothesis import given
+from hypothesis import strategies as st
+
+from chord.rewards.numbers import last_number, only_number
+
+pytestmark = pytest.mark.faults
+
+fuzzed = drawn(few=150, full=20_000)
+
+NONE = {
+    "quantities in two parts": """
+        5 and 3/4|5 & 1/2|five and 1/2|5 plus 1/2|1 hour 30 minutes|1 hour, 30 minutes|5h 30min
+        an hour and 30 minutes|an hour 30 minutes|half an hour and 5 minutes|5 hours thirty minutes
+        5 hours and a half|5 feet 3 inches|5 feet three inches|5 ft. 3 in.|5' 3"|5° 30'|5 lbs., 3 oz
+        $5 and 30 cents|5 dollars and thirty cents|2 dollars 50|2 tens and 5 ones|5 tens|5 fives
+        **5** hours **30** minutes|$5$ hours $30$ minutes|It takes 5 hours 30 minutes.
+        The trip takes 5 hours⏎30 minutes.|5 hours and⏎30 minutes|5 hours,⏎30 minutes""",
+    "other bases": """
+        101 in base 2|101 base 2|101 (base 2)|5 (base 7)|5 (base seven)|101 in base two|101 binary
+        101 (binary)|101 in binary|17 hexadecimal|5 in octal|5 (mod 7)|5 mod 7|5_7""",
+    "remainders": """
+        3 remainder 5|3 r. 5|3 r 5|3 R5|3, remainder 5|3 with a remainder of 5|3 remainder: 5
+        Quotient: 3, Remainder: 5|3 remainder five|3 with remainder five""",
+    "arithmetic in words": """
+        the sum of 2 and 5|product of 2 and 5|the difference between 2 and 5|10 decreased by 5
+        10 increased by 5|10 less 5|10 take away 5|subtract 5|5 less than ten|three more than 5
+        5 increased by ten|5 followed by six zeros|thrice 5|quadruple 5|5 quadrupled|a third of 5
+        5 percent of 20|20% of 5|5% of twenty|5 percent of twenty|1 in every 5|one in every 5
+        5 in ten|3 for every 5|5 to the third|the 3rd of 5|added to 5|five point 5|half past 5""",
+    "signs in words": """
+        negation of 5|neg 5|neg. 5|neg: 5|minus: 5|minus, 5|negative: 5|minus (5)|negative $5
+        the additive inverse of 5|5 below zero|5 degrees below zero|not 5|not equal to 5|can't be 5
+        is never 5|minus:⏎5|plus or minus 5""",
+    "scales": """
+        5 decillion|5 zillion|5 nonillions|5 giga|5 mega|5 kilo|5 milli|5 nano|5 permille|5 grand
+        5 MM|5 twenty-fifths|a hundred 5|a dozen and 5""",
+    "alternatives and lists": """
+        5 or 6|either 5 or 6|5, or 6|5 or six|5 or x|five or 6|x or 5|5 and 6|5, 6|5; 6|5, 6 and 7
+        5, six|five, 6|five (6)|x, 5|5 but 6|5 vs 6|5 then 6|5 | 6
+        5 apples and 6 pears|5 boys, 6 girls
+        x = 5 or x = 6|x is 5 or x is 6|x = 5, y = 6|$x = 5$ and $y = 6$|5 and⏎6|5,⏎6""",
+    "bounds": """
+        less than 5|more than 5|no more than about 5|greater than or equal to 5|at least 5|at most 5
+        at least $5|up to 5|as many as 5|under 5|over 5|exceeds 5|within 5|almost 5|a minimum of 5
+        max 5|5 or more|5, or more|5 apples or fewer|5 and up|5 at least|at least⏎5""",
+    "ranges, ratios and parts of a whole": """
+        between 5 and 6|from 5 to 6|5 to six|5 apples to 6|the ratio of 5 to 6|5 is to 6|3 of the 5
+        20 dollars in 3 days|It earned 20 dollars in 3 days.|two by 5""",
+    "factorials": r"""
+        5!|n = 5!|5! ways|There are 5! ways.|The answer is $5!$.|The answer is \(5!\)|\boxed{5!}
+        The answer is (5)!|Answer: 5!""",
+    "dates and labels": """
+        May 5|July 4|quarter to 5|5 minutes to six|by step 5|see equation 5|No. 5""",
+    "scripts without spaces": """
+        5小时30分钟|5或6|5到6|至少5|不是5|超过5|负5|5和6""",
+}  # fmt: skip
+
+
+def cases(kind: str) -> list[str]:
+    lines = [line.strip() for line in NONE[kind].strip().split("\n")]
+    texts = [text for line in lines for text in line.replace(" | ", "¦").split("|")]
+    return [text.replace("¦", " | ").replace("⏎", "\n") for text in texts]
+
+
+@pytest.mark.parametrize("kind", NONE)
+def test_what_is_more_than_one_number_gives_none(kind: str) -> None:
+    read = {text: last_number(text) for text in cases(kind)}
+    assert read == dict.fromkeys(read)
+    assert {text for text in read if only_number(text) is not None} == set()
+
+
+CONNECTED = [
+    " and ", " or ", ", ", "; ", " & ", " hours ", " feet, ", " ft. ", " remainder ", " r. ",
+    " to ", " in base ", " (base ", " out of ", " in every ", " decreased by ", " dollars and ",
+    " times ",
+    " percent of ", " apples, or ", " then ", " less ", " than ", " but not ", " / 2 + ",
+]  # fmt: skip
+BEFORE = ["", "The answer is ", "It takes ", "x = ", "So: ", "**Answer:** "]
+BEHIND = ["", ".", " minutes", " minutes.", "**", ")"]
+
+
+@fuzzed
+@given(
+    st.sampled_from(BEFORE),
+    st.integers(0, 99),
+    st.sampled_from(CONNECTED),
+    st.integers(0, 99),
+    st.sampled_from(BEHIND),
+)
+def test_two_numbers_without_a_statement_between_them_give_none(
+    before: str, first: int, connected: str, last: int, behind: str
+) -> None:
+    text = f"{before}{first}{connected}{last}{behind}"
+    assert last_number(text) is None, text
+
+
+ORDINARY = r"""
+    The answer is 72 apples.|72
+    #### 1,234|1234
+    x = 5|5
+    50%|50
+    She makes 9 * 2 = $<<9*2=18>>18 every day at the market.|18
+    Therefore, Janet makes $18 every day.|18
+    After 3 days, he has 20 apples.|20
+    In 3 hours she walked 20 miles.|20
+    The total cost for 3 shirts would be $60.|60
+    - Cost of 3 shirts: $60|60
+    Each of the 3 friends gets 4 slices.|4
+    He needs a total of 25 boxes.|25
+    2x = 24, so x = 12|12
+    2x = 24, x = 12|12
+    The area comes to 15 square meters.|15
+    It adds up to 15.|15
+    The expression simplifies to 15.|15
+    The sum of 2 and 5 is 7.|7
+    10 decreased by 5 is 5|5
+    20% of 50 is 10.|10
+    The minimum is 5.|5
+    Max: 5|5
+    Time (min): 5|5
+    There are 5 more boys than girls.|5
+    She earned $42 per week.|42
+    The train travels at 60 miles per hour.|60
+    She finished in 14 days.|14
+    about 14|14
+    approximately $14|14
+    The number is twenty-five (25).|25
+    The answer is 7!|7
+    The answer is **7**!|7
+    He pays $7! That is all.|7
+    He will need 5 buses to carry the students.|5
+    He pays 5 times.|5
+    Since 3 of them left, there are 2 remaining.|2
+    Step 1: 3 + 4 = 7⏎Step 2: 7 * 2 = 14|14
+    1. Add: 3 + 4 = 7⏎2. Double it: 7 * 2 = 14|14
+    Hence $x=5$ cm.|5
+    \( x = 5 \)|5
+    x_1 = 5|5
+    The probability is $\frac{1}{6}$.|1/6
+    所以一共有5个苹果。|5
+    小明吃了3个，还剩5个|5
+    答えは5です|5
+"""
+
+
+@pytest.mark.parametrize("line", [line.strip() for line in ORDINARY.strip().split("\n")])
+def test_an_ordinary_answer_is_read(line: str) -> None:
+    text, _, value = line.rpartition("|")
+    assert last_number(text.replace("⏎", "\n")) == Fraction(value)
