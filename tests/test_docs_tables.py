@@ -59,7 +59,7 @@ def test_a_missing_row_says_what_the_yaml_file_says(tables: ModuleType) -> None:
     rows = tables.named("mix", header, [["`convex`", "kept", "", ""], ["`gone`", "", "", ""]])
     assert rows[0] == ["`convex`", "kept", "", ""]
     assert rows[1][0] == "`additive`"
-    assert rows[1][1] == "coef alpha SFT + RL: imitation as an auxiliary loss"
+    assert rows[1][1] == "coef alpha SFT + RL: SFT as an auxiliary loss"
     assert rows[1][2] == "coef 1.0"
     assert [row[0] for row in rows] == ["`convex`", "`additive`", "`srft`"]
 
