@@ -1,7 +1,7 @@
-"""Losses: the two branches, how they are averaged and mixed, and the pull towards another model.
+"""Losses of the two branches, how they are averaged and mixed, and KL penalties.
 
-`aggregation` sums token losses over the whole optimizer step, `objectives` holds the RL losses,
-`kl` the penalty terms, `unified` the printed formula of the unified objective.
+`aggregation` sums token losses over the whole optimizer step, `objectives` has the RL losses, `kl`
+the penalty terms, and `unified` the unified objective as it is usually printed.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""Advantages: rewards of groups of answers -> how much better than expected each answer was.
+"""Advantages: from the rewards of groups of responses to how much better than expected each was.
 
-Statistics are taken in float64 over exactly the rewards given. `batch` therefore means the whole
-train step only if the caller gathers the rewards of all ranks first and slices the result.
+Statistics are computed in float64 over exactly the given rewards. `batch` therefore means the whole
+train step only if the caller first gathers the rewards of all ranks, and then slices the result.
 """
 
 from __future__ import annotations
@@ -22,18 +22,19 @@ EPSILON = 1e-6
 
 @dataclass(kw_only=True)
 class Advantage:
-    """A = (R - baseline) / (scale + 1e-6), statistics over the answer's group or the whole batch.
+    """A = (R - baseline) / (scale + 1e-6), with statistics over the response's group or the batch.
 
-    `baseline`: `group` or `batch` mean, `none`; `on_policy`, the mean of the group's members that
-    the policy sampled, where an expert's answer is among them (`all`, another name of `group`,
-    counts it in: LUFFY, 2504.14945); or `rloo`, the mean of the *other* answers of the
-    group, R - mean of others = K / (K - 1) (R - mean) (arXiv 2402.14740, section 2.3).
-    `scale`: the standard deviation of the rewards over the `group` or the `batch`, `none`, or
-    `whiten`, that of the values left by the baseline, over the batch (arXiv 2501.03262, v9, eq. 7).
+    `baseline`: the mean over the `group` or the `batch`, or `none`. If an expert's response is in
+    the group, `on_policy` is the mean over the members that the policy sampled, and `all`, another
+    name of `group`, includes the expert's (LUFFY, arXiv 2504.14945). `rloo` is the mean over the
+    *other* members of the group: R - mean of others = K / (K - 1) (R - mean) (arXiv 2402.14740,
+    section 2.3).
+    `scale`: the standard deviation of the rewards over the `group` or the `batch`, or `none`;
+    `whiten` is that of the centred values over the batch (arXiv 2501.03262, v9, eq. 7).
 
-    `baseline=group, scale=group` is GRPO's (arXiv 2402.03300, section 4.1.2; 2508.11408, section
-    2), without the scale Dr. GRPO's (2503.20783), `batch, none` plain REINFORCE with the batch
-    mean, `group, whiten` REINFORCE++'s with baseline, `batch, batch` its other one without.
+    `baseline=group, scale=group` is GRPO (arXiv 2402.03300, section 4.1.2; 2508.11408, section 2);
+    `group, none` is Dr. GRPO (2503.20783); `batch, none` is plain REINFORCE with the batch mean;
+    `group, whiten` is REINFORCE++ with baseline, and `batch, batch` its version without.
     `compute_advantages` has the shapes, errors and a worked value. Raises ValueError for an
     unknown name.
     """
@@ -41,7 +42,7 @@ class Advantage:
     option = "advantage"
 
     reads_scores: ClassVar[bool] = False
-    """Whether it asks which answers are right: it is then called with the verifier's `scores`."""
+    """Whether it needs to know which responses are right; it then receives the `scores`."""
 
     baseline: str = "group"
     scale: str = "group"
@@ -58,15 +59,15 @@ class Advantage:
     ) -> Tensor:
         """Advantages (P, K) of rewards (P, K).
 
-        `own` (P, K) bool: the answers that the policy sampled, None for all; `entropy` (P, K): mean
-        entropy in nats of each answer's sampled tokens, for `SrftAdvantage`.
+        `own` (P, K) bool: the responses that the policy sampled; None if it sampled all.
+        `entropy` (P, K): mean entropy in nats over each response's tokens, for `SrftAdvantage`.
         """
         return compute_advantages(rewards, baseline=self.baseline, scale=self.scale, own=own)
 
     def penalty(self, penalty: Tensor, *, own: Tensor | None = None) -> Tensor:
-        """What a penalty (P, K) on the answers, such as a KL, lowers their advantages by.
+        """How much a penalty (P, K) on the responses, such as a KL, lowers their advantages.
 
-        It is centred by the baseline and divided by no spread: see `centred_penalty`.
+        The penalty is centred by the baseline and not divided by any spread: see `centred_penalty`.
         """
         whitened = self.baseline == "none" and self.scale == "whiten"
         return centred_penalty(penalty, baseline="batch" if whitened else self.baseline, own=own)
@@ -74,17 +75,17 @@ class Advantage:
 
 @dataclass(kw_only=True)
 class SrftAdvantage(Advantage):
-    """SRFT's signals: coef e^H for a right answer of the policy, -1 for a wrong one.
+    """SRFT: A = coef e^H for a right response of the policy, -1 for a wrong one.
 
     The self-exploration term of SRFT (arXiv 2506.19767, eq. 12, coef .1) is coef sg(e^H) NLL of
     right samples plus log pi of wrong ones, which is REINFORCE with these advantages; H is the mean
-    entropy of the answer's tokens. The expert's answer in a group has R - group mean, as LUFFY's
-    code has it; eq. 7 divides by the group's std. Right is a score of 1 or more, whatever the
-    reward adds to it or takes off it. Not verified against the authors' code (fyqqyf/SRFT, not
-    read), but against a re-implementation (Unify-Post-Training, commit ae332f5). Raises ValueError
-    for a coefficient below 0.
+    entropy over the response's tokens. An expert's response in the group has A = R - group mean, as
+    in LUFFY's code, whereas eq. 7 also divides by the group's std. A response is right if its score
+    is 1 or more, whatever else the reward adds or subtracts. Checked against a re-implementation
+    (Unify-Post-Training, commit ae332f5), not against the authors' code (fyqqyf/SRFT, not read).
+    Raises ValueError for a coefficient below 0.
 
-    Scores (1, 0) of own answers, H = ln 2 both: (.2, -1), also where the rewards are (.95, .15).
+    Scores (1, 0) of two own responses with H = ln 2 give (.2, -1), even for rewards (.95, .15).
     """
 
     option = "srft"
@@ -108,7 +109,7 @@ class SrftAdvantage(Advantage):
         entropy: Tensor | None = None,
         scores: Tensor | None = None,
     ) -> Tensor:
-        """Advantages (P, K); `scores` (P, K) are the verifier's, None where the rewards are."""
+        """Advantages (P, K); `scores` (P, K) are the verifier's, or None if the rewards are."""
         assert entropy is not None, "advantage=srft reads the answers' entropies"
         right = (rewards if scores is None else scores).detach() >= 1
         signed = (self.coef * entropy.double().exp()).where(right, -1.0)
@@ -125,16 +126,16 @@ def compute_advantages(
     own: Tensor | None = None,
     epsilon: float = EPSILON,
 ) -> Tensor:
-    """Centre rewards (P problems, K answers) by their baseline and divide by std + epsilon.
+    """Centre rewards (P problems, K responses) by their baseline and divide by std + epsilon.
 
-    The standard deviation is the unbiased one. A set (group or batch) whose largest value *equals*
-    its smallest one gives A = 0 by comparison: in floating point eight rewards of 1/3 need not
-    have the mean 1/3, and dividing what is left by epsilon would turn rounding into a signal.
-    `whiten` gives the centred values the mean 0 and the standard deviation 1 over the batch. Those
-    of a group have the mean 0 already; subtracting its rounding would give a signal to groups
-    without any. Returns (P, K) in the dtype of floating rewards, float64 otherwise.
+    The standard deviation is the unbiased one. If the largest value of a set (group or batch)
+    *equals* its smallest, A is exactly 0: in floating point, eight rewards of 1/3 need not have the
+    mean 1/3, and dividing the remainder by epsilon would turn rounding into a signal. `whiten`
+    gives the centred values mean 0 and standard deviation 1 over the batch. Values centred by group
+    have mean 0 already; subtracting their rounded mean would give groups without a signal one.
+    Returns (P, K) in the dtype of floating-point rewards, float64 otherwise.
 
-    Raises ValueError for a group of one where the group is compared with itself.
+    Raises ValueError for a group of one if the group is compared with itself.
     Rewards (1, 0, 0, 0) with both over the group give (1.5, -.5, -.5, -.5) up to the epsilon: mean
     .25, unbiased std sqrt(.75 / 3) = .5. With `on_policy, none` and the first one an expert's:
     (1, 0, 0, 0). With `rloo, none`: (1, -1/3, -1/3, -1/3).
@@ -168,13 +169,14 @@ def compute_advantages(
 
 
 def centred_penalty(penalty: Tensor, *, baseline: str, own: Tensor | None = None) -> Tensor:
-    """Penalties (P, K) less their mean over the group or the batch, for A = (R - b) / s - these.
+    """Penalties (P, K) minus their mean over the group or the batch: c in A = (R - b) / s - c.
 
-    They are not divided by the spread of the rewards, nor by their own: a coefficient then counts
-    alike in every group, also where all rewards are equal. Baselines as in `Advantage`; what the
-    policy has not sampled (`own` false) has no penalty and is in no mean. Returns (P, K), float64.
+    They are not divided by the spread of the rewards, nor by their own spread, so a coefficient has
+    the same effect in every group, even if all rewards are equal. Baselines are as in `Advantage`.
+    Responses that the policy did not sample (`own` False) have no penalty and count in no mean.
+    Returns (P, K) in float64.
 
-    (2, 0) with the group's mean: (1, -1); with `rloo`, less the mean of the others: (2, -2).
+    (2, 0) gives (1, -1) with the group's mean, and (2, -2) with `rloo`, the mean of the others.
     """
     values = penalty.detach().double()
     own = values.new_ones(values.shape).bool() if own is None else own
@@ -190,7 +192,7 @@ def centred_penalty(penalty: Tensor, *, baseline: str, own: Tensor | None = None
 
 
 def _sets(values: Tensor, over: str) -> Tensor:
-    """One row for each set of rewards that is compared with itself."""
+    """One row for each set of rewards that are compared with each other."""
     return values if over == "group" else values.reshape(1, -1)
 
 
@@ -207,7 +209,7 @@ def _centred(values: Tensor, *, over: str) -> Tensor:
 
 
 def _centred_by_own(values: Tensor, own: Tensor) -> Tensor:
-    """Values less the mean of their group's own members; those are 0 where they are all equal."""
+    """Values minus the mean over their group's own members; exactly 0 if those are all equal."""
     count = own.sum(dim=1, keepdim=True)
     mean = values.masked_fill(~own, 0.0).sum(dim=1, keepdim=True) / count.clamp(min=1)
     low = values.masked_fill(~own, math.inf).amin(dim=1, keepdim=True)

@@ -1,14 +1,13 @@
-"""From token losses to one number, the same for every way to cut the step into pieces.
+"""From token losses to one number that does not depend on how the step is cut into pieces.
 
 Each branch is divided by its own count over *all* micro-batches and ranks of the optimizer step:
 
     total = sum over pieces and ranks of denominator(mask, ...)
     loss of a piece = aggregate(values, mask, ..., total=total)
 
-and the gradients of the pieces are added up. A framework that averages gradients over ranks has to
-be given loss * ranks. Averaging the means of two pieces instead, with responses of 10 and 2 tokens
-in one and 3 and 1 in the other, gives their tokens the weights 1/24 and 1/8 where all should have
-1/16.
+and the gradients of the pieces are added. A framework that averages gradients over ranks needs loss
+* ranks. Averaging the means of two pieces instead, with responses of 10 and 2 tokens in one and of
+3 and 1 in the other, gives their tokens the weights 1/24 and 1/8, where all should have 1/16.
 """
 
 from __future__ import annotations
@@ -26,11 +25,11 @@ AGGREGATIONS = ("token", "sequence", "constant")
 def denominator(
     mask: Tensor, *, aggregation: str = "token", max_length: int | None = None
 ) -> Tensor:
-    """This piece's share of the count that `aggregate` divides by: an integer scalar to be summed.
+    """This piece's part of the count that `aggregate` divides by: an integer scalar to be summed.
 
     mask (..., T) bool. `token`: the number of True; `sequence`: the number of rows with any True;
-    `constant`: rows times `max_length`, the longest response the run allows.
-    Rows of lengths 10 and 2 out of 12: 12 tokens, 2 sequences, 24 for the constant.
+    `constant`: rows times `max_length`, the longest response that the run allows.
+    Rows of lengths 10 and 2 with max_length 12: 12 tokens, 2 sequences, 24 for the constant.
     """
     _check(aggregation)
     if aggregation == "token":
@@ -46,10 +45,10 @@ def aggregate(
 ) -> Tensor:
     """This piece's part of the step's loss; values and mask (..., T), result a scalar.
 
-    `token` and `constant`: sum over unmasked tokens / total; `sequence`: sum over rows of their
-    mean token / total. `total` is `denominator` summed over the whole optimizer step. A total of 0
-    gives 0 with a valid backward: gradients are zero, not missing. What stands outside the mask is
-    never read, not even a NaN.
+    `token` and `constant`: the sum over the tokens in the mask / total; `sequence`: the sum over
+    rows of their mean over tokens / total. `total` is `denominator` summed over the whole optimizer
+    step. A total of 0 gives 0 with a valid backward pass: gradients are zero, not missing. Values
+    outside the mask are never read, not even NaN.
 
     values 1 on rows of lengths 10 and 2, total 16 tokens: .75.
     """
@@ -76,14 +75,14 @@ def sft_loss(logprobs: Tensor, weights: Tensor, mask: Tensor, *, total: Tensor |
 def weighted_loss(
     losses: Tensor, weights: Tensor, mask: Tensor, *, total: Tensor | float
 ) -> Tensor:
-    """sum(sg(w) l) / total over token losses l, whatever is imitated; shapes as in `sft_loss`."""
+    """sum(sg(w) l) / total over the token losses l of any target; shapes as in `sft_loss`."""
     return aggregate(weights.detach() * losses, mask, aggregation="token", total=total)
 
 
 def mix(alpha: float, sft: Tensor | None, rl: Tensor | None) -> Tensor:
-    """alpha * sft + (1 - alpha) * rl (arXiv 2508.11408, eq. 3), alpha the SFT share in [0, 1].
+    """alpha * sft + (1 - alpha) * rl (arXiv 2508.11408, eq. 3), with alpha in [0, 1].
 
-    None stands for a branch that was skipped, which only a share of 0 allows.
+    None stands for a branch that was skipped, which is allowed only if its share is 0.
     `mix(0.25, 2.0, 4.0) == 3.5`.
     """
     assert 0 <= alpha <= 1, f"alpha={alpha} is no share"

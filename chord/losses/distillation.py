@@ -1,8 +1,9 @@
-"""Losses against a teacher's whole distribution, exact or known only on its K likeliest tokens.
+"""Divergences from a teacher's distribution, over the whole vocabulary or its K likeliest tokens.
 
-A truncated distribution keeps the mass it cuts off as one last entry, so both models are compared
-on K + 1 events. Merging events can only lower a divergence (data processing inequality): what is
-computed is a lower bound of the full one, equal to it where the rest holds one token or none.
+A truncated distribution keeps the probability of all other tokens as one last entry, so both models
+are compared on K + 1 events. Merging events can only lower a divergence (data processing
+inequality), so the result is a lower bound of the full divergence, and equal to it if the rest is
+one token or none.
 """
 
 from __future__ import annotations
@@ -17,23 +18,23 @@ if TYPE_CHECKING:
 
 @dataclass
 class TeacherTokens:
-    """A teacher's log-probabilities at N tokens.
+    """A teacher's next-token log-probabilities at N positions.
 
-    `ids` None: `logprobs` is (..., V). Otherwise `ids` (..., K) are its likeliest tokens and
-    `logprobs` (..., K + 1) theirs, the last one of all the others together; it is (..., K) where
-    K = V and there are no others.
+    If `ids` is None, `logprobs` is (..., V). Otherwise `ids` (..., K) are the likeliest tokens and
+    `logprobs` (..., K + 1) their log-probabilities, with that of all other tokens together as the
+    last entry; it is (..., K) if K = V, as there are no others.
     """
 
     logprobs: Tensor
     ids: Tensor | None = None
 
     def __getitem__(self, index: Any) -> TeacherTokens:
-        """Both tables at the same places."""
+        """Both tensors at the same index."""
         return TeacherTokens(self.logprobs[index], None if self.ids is None else self.ids[index])
 
 
 def keep_likeliest(logprobs: Tensor, k: int) -> TeacherTokens:
-    """The K likeliest tokens of (..., V) log-probabilities; K = V where there are not more.
+    """The K likeliest tokens of (..., V) log-probabilities; K is at most V.
 
     For P = (.5, .3, .2) and k = 1: ids (0), log-probabilities (ln .5, ln .5).
     """
@@ -43,9 +44,10 @@ def keep_likeliest(logprobs: Tensor, k: int) -> TeacherTokens:
 
 
 def merge_rest(logprobs: Tensor, ids: Tensor) -> Tensor:
-    """Log-probabilities (..., V) of `ids` (..., K), and behind them that of all other tokens.
+    """The log-probabilities of `ids` (..., K), followed by that of all other tokens together.
 
-    (..., K) -> (..., K + 1), or (..., K) where K = V. P = (.5, .3, .2), ids (1): (ln .3, ln .7).
+    logprobs (..., V) -> (..., K + 1), or (..., K) if K = V. P = (.5, .3, .2), ids (1):
+    (ln .3, ln .7).
     """
     import torch
 
@@ -59,7 +61,7 @@ def merge_rest(logprobs: Tensor, ids: Tensor) -> Tensor:
 def divergence(first: Tensor, second: Tensor) -> Tensor:
     """KL(first || second) = sum p (log p - log q) of log-probabilities over the last dimension.
 
-    An event that `first` cannot have adds 0, whatever `second` says of it.
+    An event with probability 0 under `first` adds 0, whatever `second` is.
     (.5, .5) against (.75, .25): .5 ln(2/3) + .5 ln 2 = .14384.
     """
     p = first.exp()
@@ -67,11 +69,11 @@ def divergence(first: Tensor, second: Tensor) -> Tensor:
 
 
 def jensen_shannon(teacher: Tensor, student: Tensor, *, beta: float) -> Tensor:
-    """beta KL(Q || M) + (1 - beta) KL(P || M), M = beta Q + (1 - beta) P, Q the teacher.
+    """beta KL(Q || M) + (1 - beta) KL(P || M), with M = beta Q + (1 - beta) P and Q the teacher.
 
-    The generalised Jensen-Shannon divergence of GKD (arXiv 2306.13649, eq. 1) of log-probabilities
-    (..., V). Over beta it tends to KL(Q || P) as beta -> 0, over 1 - beta to KL(P || Q) as
-    beta -> 1. Raises ValueError for beta outside (0, 1).
+    The generalised Jensen-Shannon divergence of GKD (arXiv 2306.13649, eq. 1), from
+    log-probabilities (..., V). Divided by beta it tends to KL(Q || P) as beta -> 0; divided by
+    1 - beta, to KL(P || Q) as beta -> 1. Raises ValueError for beta outside (0, 1).
 
     Q = (1, 0), P = (0, 1), beta = .5: ln 2 = .69315. Q = (.75, .25), P = (.5, .5), beta = .5:
     M = (.625, .375), .5 (.75 ln 1.2 + .25 ln(2/3)) + .5 (.5 ln .8 + .5 ln(4/3)) = .03382.

@@ -1,8 +1,8 @@
-"""KL terms between the policy pi and another model, per token given its prefix.
+"""KL terms between the policy pi and another model, for each token given its prefix.
 
-Samples come from pi. Of the estimators only k2 has the gradient of KL(pi || ref) when it is used as
-a loss: the gradient of k1 has mean zero and that of k3 is the gradient of KL(ref || pi). For the KL
-of whole sequences k1 goes into the reward. Hence `where`, and k1 is refused in the loss.
+Samples come from pi. Used as a loss, only the estimator k2 has the gradient of KL(pi || ref): the
+gradient of k1 has mean zero, and that of k3 is the gradient of KL(ref || pi). For the KL of whole
+sequences, k1 goes into the reward. Hence the setting `where`, and hence k1 is refused in the loss.
 """
 
 from __future__ import annotations
@@ -25,14 +25,15 @@ LOG_RATIO_LIMIT = 20.0
 
 @dataclass(kw_only=True)
 class Kl:
-    """A KL penalty on the policy's own samples: how much, to whom, measured how, paid where.
+    """A KL penalty on the policy's own samples.
 
-    `coef` 0 switches it off. `to`: the frozen starting point (`reference`) or the `teacher`.
-    `estimator`: k1, k2, k3 from the log-probabilities of the sampled tokens, or `exact` over the
-    vocabulary. `direction`: `from_policy` is KL(pi || other), `to_policy` is KL(other || pi) and
-    needs `exact`. `where`: added to the token losses, or subtracted from the answer's reward.
+    `coef`: its weight; 0 switches it off. `to`: the other model, the `reference` (a frozen copy of
+    the base) or the `teacher`. `estimator`: k1, k2 or k3 from the log-probabilities of the sampled
+    tokens, or `exact` over the vocabulary. `direction`: `from_policy` is KL(pi || other),
+    `to_policy` is KL(other || pi) and needs `exact`. `where`: added to the token losses (`loss`),
+    or subtracted from the response's `reward`.
 
-    Raises ValueError naming the setting; for what goes together only where `coef` is above 0. The
+    Raises ValueError naming the setting; combinations are checked only if `coef` is above 0. The
     unified objective's intended term is
     `Kl(coef=0.1, to="teacher", estimator="exact", direction="to_policy", where="loss")`.
     """
@@ -51,7 +52,7 @@ class Kl:
         check_choice("objective.kl.direction", self.direction, DIRECTIONS)
         check_choice("objective.kl.where", self.where, PLACES)
         if self.coef == 0:
-            return  # a sweep may go through 0, and what is not measured can't be measured wrongly
+            return  # a sweep may include 0, and without a penalty no combination is wrong
         if self.estimator == "k1" and self.where == "loss":
             raise ValueError(
                 "objective.kl.estimator=k1: its gradient as a loss is zero; "
@@ -65,7 +66,7 @@ class Kl:
 
     @property
     def in_reward(self) -> bool:
-        """Whether rewards are lowered by it."""
+        """Whether the penalty is subtracted from the rewards."""
         return self.coef > 0 and self.where == "reward"
 
     @property
@@ -74,10 +75,10 @@ class Kl:
         return self.estimator == "exact"
 
     def __call__(self, policy: Tensor, other: Tensor) -> Tensor:
-        """KL of each token (..., T), not yet times `coef`, from logits or token log-probabilities.
+        """KL of each token (..., T), without `coef`, from logits or token log-probabilities.
 
-        Attached to `policy` where it is a loss, detached where it goes into the reward; `other` is
-        always a constant. Padding has to be masked by the caller.
+        It has a gradient to `policy` as a loss, and none in the reward; `other` is always a
+        constant. The caller has to mask padding.
         """
         other = other.detach()
         if self.where == "reward":
@@ -88,11 +89,11 @@ class Kl:
 
 
 def kl_estimate(logprobs: Tensor, ref_logprobs: Tensor, *, estimator: str) -> Tensor:
-    """Estimate of KL(pi || ref) from tokens sampled from pi; all tensors of one shape.
+    """Estimate of KL(pi || ref) from tokens sampled from pi; all tensors have the same shape.
 
-    With l = log pi - log ref: k1 = l, unbiased but of either sign; k2 = l^2 / 2, biased, with the
-    right gradient; k3 = exp(-l) - 1 + l, unbiased and >= 0, with the gradient of KL(ref || pi)
-    (http://joschu.net/blog/kl-approx.html). l is clamped to [-20, 20].
+    With l = log pi - log ref: k1 = l is unbiased but can be negative; k2 = l^2 / 2 is biased but
+    has the right gradient; k3 = exp(-l) - 1 + l is unbiased and >= 0, with the gradient of KL(ref
+    || pi) (http://joschu.net/blog/kl-approx.html). l is clamped to [-20, 20].
 
     pi = .5, ref = .25, l = ln 2: k1 = .69315, k2 = .24023, k3 = .5 - 1 + .69315 = .19315.
     """
@@ -117,6 +118,6 @@ def kl_exact(logits: Tensor, ref_logits: Tensor, *, direction: str = "from_polic
     if direction == "to_policy":
         first, second = second, first
     probabilities = first.exp()
-    # A token that `first` cannot emit adds 0, whatever `second` says: 0 (-inf - x) would be NaN.
+    # A token with probability 0 under `first` adds 0, whatever `second` is: 0 (-inf - x) is NaN.
     gap = (first - second).masked_fill(probabilities == 0, 0.0)
     return (probabilities * gap).sum(dim=-1)

@@ -1,7 +1,7 @@
-"""Targets: what the imitation branch imitates, the expert's tokens or a teacher's distribution.
+"""Targets: what the SFT branch imitates, the expert's tokens or a teacher's distribution.
 
-A target gives each token of the branch a loss, which the weighting then scales. `source` says on
-whose answers: the expert's, or the policy's own samples of the step, which is on-policy
+A target gives each token of the branch a loss, which the weighting then scales. The tokens are
+those of expert responses, or of the policy's own samples in the step, which is on-policy
 distillation. P is the policy's distribution at a token, Q the teacher's.
 """
 
@@ -25,42 +25,42 @@ ESTIMATORS = ("sampled", "exact")
 
 @dataclass(kw_only=True)
 class Target(ABC):
-    """A rule for the loss of each token of the imitation branch."""
+    """A rule for the loss of each token of the SFT branch."""
 
     needs_teacher: ClassVar[bool] = True
 
     @property
     def cache_path(self) -> str | None:
-        """The file that holds the teacher's distributions, None to ask the teacher itself."""
+        """The file that holds the teacher's distributions; None to run the teacher itself."""
         return None
 
     def on_own_samples(self, seed: int, step: int) -> bool:
-        """Whether this step imitates on the policy's own samples, else on the expert's answers."""
+        """Whether this step uses the policy's own samples; otherwise it uses expert responses."""
         return False
 
     @property
     def own_share(self) -> float:
-        """The share of steps on own samples: 0 never, 1 always."""
+        """The share of steps that use own samples: 0 never, 1 always."""
         return 0.0
 
     @property
     def on_policy(self) -> bool:
-        """Whether its loss on own samples is right only where the policy as it is sampled them."""
+        """Whether its loss on own samples is right only if the current policy sampled them."""
         return False
 
     @abstractmethod
     def token_losses(
         self, logits: Tensor, logprobs: Tensor, targets: Tensor, teacher: TeacherTokens | None
     ) -> Tensor:
-        """Losses (N,) from the policy's logits (N, V) and the tokens that stand there (N,).
+        """Losses (N,) from the policy's logits (N, V) and the tokens at their positions (N,).
 
-        `logprobs` (N,) are log p of those tokens at temperature 1, with gradient like the logits.
-        `teacher`: what `read` made of the teacher's logits there, or the cache's tables; constants.
-        None for a target without `needs_teacher`.
+        `logprobs` (N,) are log p of those tokens at temperature 1; like the logits, they have a
+        gradient. `teacher`: the result of `read` on the teacher's logits at these positions, or the
+        cache's entries, as constants; None for a target without `needs_teacher`.
         """
 
     def read(self, teacher_logits: Tensor) -> TeacherTokens:
-        """The teacher's log-probabilities, as `token_losses` takes them, from its logits (N, V)."""
+        """The teacher's log-probabilities for `token_losses`, from its logits (N, V)."""
         from chord.losses.distillation import TeacherTokens
 
         return TeacherTokens(teacher_logits.log_softmax(dim=-1))
@@ -82,7 +82,7 @@ class Tokens(Target):
 
 @dataclass(kw_only=True)
 class _Distilled(Target):
-    """What targets with a teacher share: the temperature of both."""
+    """What targets with a teacher share: the temperature of both models."""
 
     temperature: float = 1.0
 
@@ -94,7 +94,7 @@ class _Distilled(Target):
         return super().read(teacher_logits / self.temperature)
 
     def _student(self, logits: Tensor, teacher: TeacherTokens) -> Tensor:
-        """The policy's log-probabilities of the events that the teacher's stand for."""
+        """The policy's log-probabilities of the same events as the teacher's."""
         from chord.losses.distillation import merge_rest
 
         logprobs = (logits / self.temperature).log_softmax(dim=-1)
@@ -103,13 +103,13 @@ class _Distilled(Target):
 
 @dataclass(kw_only=True)
 class Soft(_Distilled):
-    """KL(Q || P), forward, on the expert's answers: word-level distillation (arXiv 1606.07947).
+    """KL(Q || P), forward, on expert responses: word-level distillation (arXiv 1606.07947).
 
     Its gradient with respect to the logits is P - Q. The teacher's entropy, a constant, is
-    subtracted, so 0 is reached where P = Q. Q = (.75, .25), P = (.5, .5): .13081.
-    `cache`: a file of `python -m chord.cache_teacher`, which holds Q's likeliest tokens at
-    temperature 1 on the expert's answers; None asks the teacher at every step.
-    Raises ValueError for a temperature <= 0, or a cache at another temperature than 1.
+    subtracted, so the loss is 0 if P = Q. Q = (.75, .25), P = (.5, .5): .13081.
+    `cache`: a file made by `python -m chord.cache_teacher`, which holds Q's likeliest tokens at
+    temperature 1 on the expert responses; None runs the teacher in every step.
+    Raises ValueError for a temperature <= 0, or for a cache with a temperature other than 1.
     """
 
     option = "soft"
@@ -144,7 +144,7 @@ class ReverseKl(_Distilled):
     `sampled`: -A log p with the detached advantage A = log Q(y) - log P(y) of the sampled token,
     whose expected gradient is that of KL(P || Q) at each token given its prefix (Thinking Machines
     Lab, "On-Policy Distillation", 2025; MiniLLM, arXiv 2306.08543, without the reward of later
-    tokens). It is for one update on each batch. `exact`: the sum over the vocabulary.
+    tokens). It is valid for one update per batch only. `exact`: the sum over the vocabulary.
     P = (.5, .5), Q = (.75, .25), exact: .14384; sampled, y = 0: A = ln 1.5, loss ln 1.5 ln 2.
     Raises ValueError for an unknown estimator or a temperature <= 0.
     """
@@ -187,9 +187,9 @@ class ReverseKl(_Distilled):
 class Jsd(_Distilled):
     """beta KL(Q || M) + (1 - beta) KL(P || M), M = beta Q + (1 - beta) P: GKD (arXiv 2306.13649).
 
-    A step is on the policy's own samples with probability `own` (lambda in the paper), drawn from
-    (seed, step), else on the expert's answers. The defaults .5, .5 and temperature .9 are those of
-    a widely used implementation (TRL). Q = (.75, .25), P = (.5, .5): .03382 at temperature 1.
+    A step uses the policy's own samples with probability `own` (lambda in the paper), drawn from
+    (seed, step), and expert responses otherwise. The defaults .5, .5 and temperature .9 are those
+    of a widely used implementation (TRL). Q = (.75, .25), P = (.5, .5): .03382 at temperature 1.
     Raises ValueError for beta outside (0, 1) or `own` outside [0, 1].
     """
 

@@ -1,8 +1,8 @@
-"""The unified objective as it is usually printed, kept to be compared with, not to train with.
+"""The unified objective as it is usually printed: for comparison, not for training.
 
-It is a widely copied description of the method and not the paper's. Its RL branch has no gradient
-from the rewards: they are added as constants. What it means to say, log-probability times advantage
-with a KL penalty against drift, is `Reinforce` with
+It is a widely copied description of the method, not the paper's own. Its RL branch has no gradient
+from the rewards, because they are added as constants. The intended loss, log-probability times
+advantage with a KL penalty against drift, is `Reinforce` with
 `Kl(coef=0.1, to="teacher", estimator="exact", direction="to_policy")`.
 """
 
@@ -28,10 +28,11 @@ def unified_objective(
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """alpha mean(w CE(argmax Q)) + (1 - alpha) mean(w (-reward + kl_coef KL(Q || P))).
 
-    logits P and expert_logits Q (B, T, V); rewards (B, T), or (B,) for all tokens of a row; weights
-    (B, T), None for 1, always detached; means over all B T positions, there is no mask. Returns the
-    total and the metrics `sft_loss`, `rl_loss`, `total_loss`. Unlike the printed one it is finite
-    for logits hundreds apart.
+    P are the probabilities of logits (B, T, V), Q those of expert_logits (B, T, V). rewards are (B,
+    T), or (B,) for all tokens of a row. weights are (B, T), or None for 1, and always detached.
+    Means are over all B T positions; there is no mask. Returns the total and the metrics
+    `sft_loss`, `rl_loss` and `total_loss`. Unlike the printed formula, it is finite for logits
+    hundreds apart.
 
     One position, V = 2, P = (.5, .5), Q = (.75, .25), reward 1, alpha .5: sft ln 2 = .69315,
     rl -1 + .1 * .13081 = -.98692, total -.14688.

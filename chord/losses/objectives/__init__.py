@@ -1,9 +1,9 @@
 """RL objectives: a loss for every token of the policy's own samples.
 
-They return token losses, still to be averaged by `aggregate`, and metrics that are *sums* over the
-unmasked tokens, so that pieces and ranks can be added up before dividing by the token count.
-`base` holds what all have, `clipped` the surrogates with a clipped ratio, `reinforce` the losses
-with the gradient of the log-probability.
+They return token losses, which `aggregate` then averages, and metrics that are *sums* over the
+tokens in the mask, so that pieces and ranks can be added before dividing by the token count. `base`
+has what all objectives share, `clipped` the surrogates with a clipped ratio, and `reinforce` the
+losses with the gradient of the log-probability.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Surrogates that stop learning from a token, or an answer, whose probability has moved enough."""
+"""Surrogates that stop learning from a token or response once its probability has moved enough."""
 
 from __future__ import annotations
 
@@ -46,18 +46,18 @@ class Clipped(Objective):
 class Grpo(Clipped):
     """-min(r A, clip(r, 1 - clip_low, 1 + clip_high) A), r = exp(clamp(log p - log p_old, +-20)).
 
-    The clipped surrogate of GRPO (arXiv 2402.03300, eq. 3, which averages over answers, adds k3 and
-    gives no clip; 2508.11408, eq. 2, over tokens and without KL). With one update per batch r = 1:
-    the gradient is REINFORCE's. Metrics: `ratio`, `approx_kl` (k3 of KL(old || policy)),
-    `clip_fraction` (tokens whose clipped term is the smaller one).
+    The clipped surrogate of GRPO (arXiv 2402.03300, eq. 3, which averages over responses, adds k3
+    and gives no value for the clip; 2508.11408, eq. 2, over tokens and without KL). With one update
+    per batch r = 1 and the gradient is that of REINFORCE. Metrics: `ratio`, `approx_kl` (k3 of
+    KL(old || policy)), `clip_fraction` (tokens whose clipped term is the smaller one).
 
-    For A < 0 this grows with r without limit. Two published options stop it; a capped token has no
-    gradient. `dual_clip` = c: the surrogate is max(min(r A, clip(r) A), c A) where A < 0 (arXiv
-    1912.09729, dual-clip PPO; c = 3 in verl), with the metric `dual_clip_fraction`. `delta`: r in
-    the first term is held at most at delta (arXiv 2505.07291, section 4.1, delta 4 beside a clip of
-    .2; TRL's option of that name). For one and the same bound they are one function, because
-    delta > 1 + clip_high never acts where A > 0. Giving both is refused: the larger one would do
-    nothing.
+    For A < 0, the loss grows with r without limit. Two published options bound it; a token at the
+    bound has no gradient. `dual_clip` = c: the surrogate is max(min(r A, clip(r) A), c A) where A <
+    0 (arXiv 1912.09729, dual-clip PPO; c = 3 in verl), with the metric `dual_clip_fraction`.
+    `delta`: r in the first term is at most delta (arXiv 2505.07291, section 4.1, delta 4 with a
+    clip of .2; TRL's option of that name). With equal bounds, both are the same function, because
+    delta > 1 + clip_high has no effect where A > 0. Giving both is refused, because the larger one
+    would have no effect.
 
     Raises ValueError for clips as in `Clipped`, dual_clip <= 1, delta <= 1 + clip_high.
     r = 1.5, clip .2: loss -1.2 for A = 1 (clipped, no gradient), 1.5 for A = -1; r = 5, A = -1:
@@ -106,14 +106,15 @@ class Grpo(Clipped):
 
 @dataclass(kw_only=True)
 class Gspo(Clipped):
-    """-min(s A, clip(s, 1 - clip_low, 1 + clip_high) A) with one ratio s for a whole answer.
+    """-min(s A, clip(s, 1 - clip_low, 1 + clip_high) A) with one ratio s for a whole response.
 
-    s = exp(mean over the answer's tokens of log p - log p_old), the exponent held within +-20, and
-    the mean over answers: GSPO (arXiv 2507.18071, eq. 5 and 7; clips 3e-4 and 4e-4, section 5.1).
-    The gradient flows through s to all tokens of the answer, -s A / length each, so an answer is
-    clipped as a whole. Every token carries its answer's loss, so `aggregation=sequence`, the
-    paper's, is the mean over answers. With advantages (B, T) each token's own A meets the answer's
-    s, and the gradient is that of their mean; the paper's GSPO-token is another loss there.
+    s = exp(mean over the response's tokens of log p - log p_old), with the exponent clamped to
+    +-20: GSPO (arXiv 2507.18071, eq. 5 and 7; clips 3e-4 and 4e-4, section 5.1). The gradient flows
+    through s to all tokens of the response, -s A / length each, so a response is clipped as a
+    whole. Every token carries its response's loss, so `aggregation=sequence`, as in the paper, is
+    the mean over responses. With advantages (B, T), each token's own A is multiplied by the
+    response's s, and the gradient is that of their mean; the paper's GSPO-token is a different loss
+    in that case.
 
     Metrics as in `Grpo`, `ratio` and `clip_fraction` those of s, counted by tokens.
     Two tokens with log-ratios .1 and .3, A = 1, wide clips: s = e^.2 = 1.22140, loss -1.22140,

@@ -1,4 +1,4 @@
-"""Losses that are log-probability times a constant: every token learns, none is clipped away."""
+"""Losses that are a constant times the log-probability: every token learns, none is clipped."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ if TYPE_CHECKING:
 
 @dataclass(kw_only=True)
 class Reinforce(Objective):
-    """-A log p (Williams, 1992): no ratio and no clip, so for one update on each batch.
+    """-A log p (Williams, 1992), without ratio and clip, so valid for one update per batch only.
 
-    Metrics: `ratio` and `approx_kl` as in `Grpo`, to show how far the samples have aged.
+    Metrics: `ratio` and `approx_kl` as in `Grpo`, which show how stale the samples are.
     p = .5, A = 2: loss 2 ln 2 = 1.38629, gradient -2 with respect to log p.
     """
 
@@ -40,12 +40,12 @@ class Reinforce(Objective):
 
 @dataclass(kw_only=True)
 class Cispo(Objective):
-    """-sg(min(r, ratio_max)) A log p: the ratio is capped and held constant, no token is dropped.
+    """-sg(min(r, ratio_max)) A log p: the ratio is capped and detached, and no token is dropped.
 
-    CISPO (arXiv 2506.13585, eq. 4 and 5, without the lower bound, which is not used there either;
-    token mean). The paper does not print its bound, and others differ (1.2 in verl, 5 in TRL for
-    ScaleRL); 2 is ours. Metrics: as in `Grpo`; `clip_fraction` counts the tokens whose ratio was
-    capped.
+    CISPO (arXiv 2506.13585, eq. 4 and 5, with the token mean and without the lower bound, which the
+    paper does not use either). The paper does not give its bound, and implementations differ (1.2
+    in verl, 5 in TRL for ScaleRL); 2 is chord's choice. Metrics as in `Grpo`; `clip_fraction`
+    counts the tokens whose ratio was capped.
 
     Raises ValueError for ratio_max < 1, which would scale down even unchanged tokens.
     r = 1.5, A = 2, p = .5: loss 3 ln 2 = 2.07944, gradient -3; r = 5, ratio_max 2: gradient -4.
