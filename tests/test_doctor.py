@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shlex
 import shutil
 import tempfile
@@ -20,10 +21,10 @@ from chord.doctor.command import main
 from chord.doctor.directory import directory
 from chord.doctor.finding import NOTE, OK, WRONG, Finding
 from chord.run.checkpoint import CHECKPOINT
-from chord.run.directory import RunDirectory
+from chord.run.directory import RunDirectory, open_run
 from chord.run.lock import held
 from chord.run.recorder import METRICS, RUNNING
-from chord.run.training import train
+from chord.run.training import tell_lost, train
 
 Usage = namedtuple("Usage", "total used free")
 
@@ -194,6 +195,79 @@ def test_rows_that_are_missing_or_double_are_wrong(run: Path) -> None:
     (run / METRICS).write_text("".join([*lines, lines[0]]))
     (found,) = wrong(run)
     assert found.what == "metrics.jsonl has steps twice"
+
+
+LINES = {
+    "metrics.jsonl": "metrics.jsonl lacks 1 of 2 steps: 1",
+    "timings.jsonl": "timings.jsonl lacks 1 of 2 steps: 1",
+    "evaluations.jsonl": "evaluations.jsonl lacks the last evaluation of the trained model on test",
+    "completions.jsonl": "completions.jsonl lacks 1 of 2 steps with answers: 1",
+}
+
+
+@pytest.mark.parametrize("name", LINES)
+@pytest.mark.parametrize("cut", [True, False])
+def test_rows_that_a_finished_run_has_lost_are_wrong(run: Path, name: str, cut: bool) -> None:
+    lines = (run / name).read_bytes().splitlines(keepends=True)
+    (run / name).write_bytes(b"".join([*lines[:-1], lines[-1][:9] if cut else b""]))
+    found = {finding.what for finding in wrong(run)}
+    assert found == {LINES[name], *[f"{name} ends in the middle of a row"] * cut}
+    # It is in the way of nothing.
+    assert directory(run)[-1].what == "all 2 train steps are done"
+
+
+def test_a_run_that_is_resumed_says_what_it_has_lost(
+    run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    opened = open_run(run)
+    tell_lost(opened, 2)
+    assert capsys.readouterr().err == ""
+    for name in ("metrics.jsonl", "completions.jsonl"):
+        lines = (run / name).read_text().splitlines(keepends=True)
+        (run / name).write_text("".join(lines[:-1]))
+    (run / "timings.jsonl").unlink()
+    tell_lost(opened, 2)
+    assert capsys.readouterr().err.splitlines() == [
+        f"warning: resume={run}: metrics.jsonl lacks 1 of 2 steps: 1",
+        f"warning: resume={run}: timings.jsonl lacks 2 of 2 steps: 0, 1",
+    ]
+    tell_lost(opened, 0)
+    assert "has no checkpoint; the run begins again at its first step" in capsys.readouterr().err
+
+
+def test_evaluations_on_the_way_that_are_lost_are_wrong(run: Path) -> None:
+    config = json.loads((run / "run.json").read_text())["config"]
+    rewrite(run / "run.json", config=config | {"evaluation": config["evaluation"] | {"every": 1}})
+    (found,) = wrong(run)
+    assert found.what.startswith("evaluations.jsonl lacks 1 of 2 evaluations, after steps: 1")
+    assert "backup" in found.remedy
+
+
+@pytest.mark.parametrize("checkpoint", [True, False])
+@pytest.mark.parametrize("size", [None, 0, 1000])
+def test_a_final_model_that_is_gone_or_cut_is_wrong_with_how_to_make_it_again(
+    run: Path, size: int | None, checkpoint: bool
+) -> None:
+    if size is None:
+        (run / "model.safetensors").unlink()
+    else:
+        os.truncate(run / "model.safetensors", size)
+    if not checkpoint:
+        (run / CHECKPOINT).unlink()
+    (found,) = wrong(run)
+    assert "model.safetensors" in found.what
+    assert ("made again from the last checkpoint" in found.remedy) == checkpoint
+    assert ("or train the run again" in found.remedy) == (not checkpoint)
+
+
+def test_a_finished_run_without_checkpoints_is_done_and_can_not_be_made_longer(run: Path) -> None:
+    (run / CHECKPOINT).unlink()
+    found = directory(run)
+    assert wrong(run) == []
+    assert Finding(NOTE, "has no checkpoint: it can't be made longer") in found
+    assert found[-1] == Finding(OK, "all 2 train steps are done")
+    (run / METRICS).unlink()
+    assert [each.what for each in wrong(run)] == ["metrics.jsonl lacks 2 of 2 steps: 0, 1"]
 
 
 def test_a_damaged_checkpoint_is_wrong_and_none_is_a_note(run: Path) -> None:

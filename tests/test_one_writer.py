@@ -201,7 +201,7 @@ def test_rows_that_somebody_else_takes_or_adds_stop_the_run(
     assert command("resume=r", own=False) == 0
     # The last checkpoint was that after 2 steps of 5, or that after all.
     taken = 5 if change == "removed after the last" else 2
-    lacks = f"lacks the rows of {taken} of the {taken} steps"
+    lacks = f"lacks {taken} of {taken} steps: 0, 1"
     assert f"warning: resume=r: metrics.jsonl {lacks}" in command.err
     assert [row["step"] for row in read_rows(metrics)] == [*range(taken, 5)]
 

@@ -3,31 +3,22 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 
 from chord.config.composing import register
 from chord.config.overrides import typed
-from chord.config.parse import parse
+from chord.config.root import TrainConfig
+from chord.config.schemas import schema_names
 from chord.doctor.finding import NOTE, OK, WRONG, Finding
-from chord.errors import ConfigError, first_line
+from chord.doctor.records import DAMAGED, results, rows, unreadable
+from chord.errors import first_line
 from chord.io.contents import changed, difference
 from chord.run.checkpoint import CHECKPOINT, read_checkpoint
-from chord.run.directory import RunDirectory, holds_run, open_run, reading, versions
+from chord.run.directory import RunDirectory, holds_run, open_run, versions
+from chord.run.identity.contents import contents
 from chord.run.lock import writer
-from chord.run.recorder import (
-    EVALUATIONS,
-    FINISHED,
-    METRICS,
-    RUNNING,
-    TIMINGS,
-    read_rows,
-    read_status,
-)
-
-DAMAGED = (
-    "take the file from a backup, or train the run again: .hydra/overrides.yaml has its command"
-)
+from chord.run.recorder import FINISHED, RUNNING, read_status
 
 
 def directory(path: Path, *, trust: bool = False) -> list[Finding]:
@@ -46,12 +37,30 @@ def directory(path: Path, *, trust: bool = False) -> list[Finding]:
         return [Finding(WRONG, str(error), "" if "trust" in str(error) else DAMAGED)]
     found += whose(path)
     found += packages(run)
-    found += files(run)
-    completed, checkpoint = saved(path)
+    try:
+        config: TrainConfig | None = run.checked()
+    except ValueError as error:
+        config = None
+        found.append(Finding(WRONG, f"its configuration is refused here: {error}"))
+    found += [] if config is None else files(run, config)
+    completed, checkpoint = saved(run)
     found += checkpoint
-    found += rows(path, completed)
-    found += how_to_go_on(run, completed, found)
+    broken = list(unreadable(path))
+    found += broken
+    # What is lost is in nobody's way.
+    open_ways = not any(finding.mark == WRONG for finding in found)
+    # A number of steps that is refused may be of any size.
+    if config is not None and not broken:
+        found += rows(run, config, completed)
+        if is_finished(path):
+            found += results(run, config, completed)
+    found += how_to_go_on(run, completed, open_ways=open_ways)
     return found
+
+
+def is_finished(path: Path) -> bool:
+    """Whether the run got to its end."""
+    return read_status(path).get("status") == FINISHED
 
 
 def whose(path: Path) -> Iterator[Finding]:
@@ -86,18 +95,9 @@ def packages(run: RunDirectory) -> Iterator[Finding]:
         yield Finding(OK, "the installed versions are those that the run was made with")
 
 
-def files(run: RunDirectory) -> Iterator[Finding]:
+def files(run: RunDirectory, config: TrainConfig) -> Iterator[Finding]:
     """The files that the configuration names: whether they are unchanged."""
-    from chord.config.root import TrainConfig
-    from chord.config.schemas import schema_names
-    from chord.run.identity.contents import contents
-
-    try:
-        with reading(run.path):
-            now = contents(parse(run.config, TrainConfig), schema_names(run.config))
-    except ConfigError as error:
-        yield Finding(WRONG, f"its configuration is refused here: {error}")
-        return
+    now = contents(config, schema_names(run.config))
     if not run.contents:
         yield Finding(NOTE, "has no hashes of its files: an earlier version made it")
         return
@@ -115,11 +115,13 @@ def files(run: RunDirectory) -> Iterator[Finding]:
         yield Finding(OK, f"unchanged files: {', '.join(run.contents)}")
 
 
-def saved(path: Path) -> tuple[int | None, list[Finding]]:
+def saved(run: RunDirectory) -> tuple[int | None, list[Finding]]:
     """Completed train steps of the last checkpoint (None where it is damaged), and what of it."""
-    file = path / CHECKPOINT
+    path, file = run.path, run.path / CHECKPOINT
     if not file.exists():
-        return 0, [Finding(NOTE, "has no checkpoint yet: the run begins again")]
+        if is_finished(path):
+            return 0, [Finding(NOTE, "has no checkpoint: it can't be made longer")]
+        return 0, [Finding(NOTE, "has no checkpoint: resumed, the run begins at its first step")]
     try:
         completed = read_checkpoint(path).completed
     except ValueError as error:
@@ -134,50 +136,18 @@ def saved(path: Path) -> tuple[int | None, list[Finding]]:
     return completed, [Finding(OK, what)]
 
 
-def rows(path: Path, completed: int | None) -> Iterator[Finding]:
-    """Whether the rows on record are those of the steps up to the checkpoint, each once."""
-    counts = []
-    for name in (METRICS, TIMINGS, EVALUATIONS):
-        try:
-            found = read_rows(path / name)
-        except (ValueError, OSError) as error:
-            yield Finding(WRONG, str(error), "take the file from a backup, or delete that line")
-            continue
-        counts.append(f"{len(found)} in {name}")
-        if name != EVALUATIONS and completed is not None:
-            yield from steps(name, [row.get("step") for row in found], completed)
-    if counts:
-        yield Finding(OK, f"rows: {', '.join(counts)}")
-
-
-def steps(name: str, found: Sequence[object], completed: int) -> Iterator[Finding]:
-    """What is missing from, or twice in, the rows of a file that has one for each train step."""
-    missing = sorted(set(range(completed)) - {step for step in found if isinstance(step, int)})
-    if missing:
-        shown = ", ".join(map(str, missing[:5])) + (", ..." if len(missing) > 5 else "")
-        yield Finding(
-            WRONG,
-            f"{name} lacks {len(missing)} of {completed} steps: {shown}",
-            "they can't be made again from the checkpoint; take the file from a backup",
-        )
-    if len(found) > len(set(map(repr, found))):
-        yield Finding(WRONG, f"{name} has steps twice", "two processes wrote into the run")
-
-
-def how_to_go_on(
-    run: RunDirectory, completed: int | None, found: Sequence[Finding]
-) -> Iterator[Finding]:
+def how_to_go_on(run: RunDirectory, completed: int | None, *, open_ways: bool) -> Iterator[Finding]:
     """The command that goes on with the run, if nothing found so far is in the way."""
     planned, command = int(run.config.steps), f"python -m chord.train {typed('resume', run.path)}"
-    if any(finding.mark == WRONG for finding in found) or completed is None:
+    if not open_ways or completed is None:
         yield Finding(NOTE, "can't be resumed until what is wrong has been fixed")
     elif writer(run.path) is not None:
         yield Finding(NOTE, "can't be resumed while another process writes it")
+    elif is_finished(run.path):
+        longer = f"to make it longer: {command} steps=N" if completed else ""
+        yield Finding(OK, f"all {planned} train steps are done", longer)
     elif completed < planned:
         what = f"can be resumed: {planned - completed} of {planned} train steps are left"
         yield Finding(OK, what, command)
-    elif read_status(run.path).get("status") == FINISHED:
-        longer = f"to make it longer: {command} steps=N"
-        yield Finding(OK, f"all {planned} train steps are done", longer)
     else:
         yield Finding(OK, "can be resumed: its last evaluation is left", command)

@@ -69,6 +69,10 @@ class ModelConfig(ABC):
         """
         raise ValueError(f"rollout.engine: {type(self).__name__} is not a model of transformers")
 
+    def place(self, run: Path) -> Path | None:
+        """Where `save` writes its safetensors file, or a directory of such; None: not known."""
+        return None
+
     @abstractmethod
     def load(self, run: Path) -> Policy | None:
         """The trained model of a run directory, None where there is none; ValueError as above."""

@@ -73,7 +73,10 @@ class Tiny(ModelConfig):
         from chord.models.transformer import Transformer
 
         assert isinstance(policy, Transformer)
-        save_policy(policy, run / MODEL, notes)
+        save_policy(policy, self.place(run), notes)
+
+    def place(self, run: Path) -> Path:
+        return run / MODEL
 
     def export(self, policy: Policy, directory: Path) -> None:
         """Write it as a Llama, which `model=hf model.chat=false` reads."""
@@ -94,7 +97,7 @@ class Tiny(ModelConfig):
         """Read `model.safetensors` of the run directory."""
         from chord.models.storage import load_policy
 
-        return load_policy(run / MODEL) if (run / MODEL).exists() else None
+        return load_policy(self.place(run)) if self.place(run).exists() else None
 
 
 @dataclass(kw_only=True)

@@ -128,21 +128,15 @@ class Recorder:
             if not self._left[name].is_there(path):
                 raise TamperedError(path, self.run_dir, ", without the rows it lacks")
 
-    def lacking(self, step: int) -> int:
-        """How many of the first `step` train steps have no row."""
-        return step - len({row["step"] for row in self._metrics()} & set(range(step)))
-
     def history(self) -> list[Row]:
         """All rows in the order a tracker must receive them: the evaluation after t steps, then
         train step t with its timings."""
         evaluations = read_rows(self.run_dir / EVALUATIONS)
         timings = {row["step"]: row for row in read_rows(self.run_dir / TIMINGS)}
-        steps = [{**row, **timings.get(row["step"], {})} for row in self._metrics()]
+        metrics = read_rows(self.run_dir / METRICS)
+        steps = [{**row, **timings.get(row["step"], {})} for row in metrics]
         # sorted() is stable, so at equal steps the evaluations stay first.
         return sorted([*evaluations, *steps], key=lambda row: int(row["step"]))
-
-    def _metrics(self) -> list[Row]:
-        return read_rows(self.run_dir / METRICS)
 
     def _append(self, name: str, rows: Sequence[Mapping[str, Any]]) -> None:
         if not rows:

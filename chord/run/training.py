@@ -19,9 +19,11 @@ from chord.io.printing import say
 from chord.io.reading import printable
 from chord.io.writing import remove_partials
 from chord.run.directory import RunDirectory, refuse_a_second_run
+from chord.run.gaps import gaps
 from chord.run.identity.contents import contents, read_from_hub, refuse_changed
 from chord.run.identity.histories import VERSION
 from chord.run.lock import held
+from chord.run.recorder import METRICS, read_rows
 from chord.run.status import begin, recorded
 
 if TYPE_CHECKING:
@@ -194,13 +196,18 @@ def write(run: RunDirectory, recorder: Recorder, completed: int, now: Contents) 
     # A kill in between leaves a run that is not finished, whichever of its lengths is on record.
     begin(run)
     run.write()
+    if run.config.resume is not None:
+        tell_lost(run, completed)
     recorder.truncate(completed)
-    if lacking := recorder.lacking(completed):
-        say(
-            f"warning: resume={run.path}: metrics.jsonl lacks the rows of {lacking} of the "
-            f"{completed} steps that were taken",
-            file=sys.stderr,
-        )
+
+
+def tell_lost(run: RunDirectory, completed: int) -> None:
+    """Say what of the steps before those that a resumed run takes is not on record any more."""
+    lost = list(gaps(run.path, run.config, completed))
+    if not completed and read_rows(run.path / METRICS):
+        lost = ["has no checkpoint; the run begins again at its first step"]
+    for each in lost:
+        say(f"warning: resume={run.path}: {each}", file=sys.stderr)
 
 
 def note_changed_meanwhile(config: TrainConfig, run: RunDirectory) -> None:

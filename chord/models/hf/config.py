@@ -58,7 +58,10 @@ class HFModel(HFSettings):
         """Write `model/` into the run directory: the weights, or with LoRA the adapters alone."""
         from chord.models.hf.storage import save
 
-        save(policy, self.tokenizer(), run / SAVED)
+        save(policy, self.tokenizer(), self.place(run))
+
+    def place(self, run: Path) -> Path:
+        return run / SAVED
 
     def export(self, policy: Policy, directory: Path) -> None:
         """Write weights, into which adapters are merged, and the tokenizer."""
@@ -77,7 +80,7 @@ class HFModel(HFSettings):
         """Read `model/` of the run directory."""
         from chord.models.hf.storage import load
 
-        return load(self, run / SAVED) if (run / SAVED).is_dir() else None
+        return load(self, self.place(run)) if self.place(run).is_dir() else None
 
 
 @dataclass(kw_only=True)

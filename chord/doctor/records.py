@@ -1,0 +1,101 @@
+"""What the files of a run say that a step, an evaluation or the end of the run left, and lack."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from safetensors import SafetensorError, safe_open
+
+from chord.config.overrides import typed
+from chord.config.root import TrainConfig
+from chord.doctor.finding import OK, WRONG, Finding
+from chord.errors import first_line
+from chord.io.reading import opened
+from chord.run.directory import RunDirectory
+from chord.run.gaps import gaps, reports_lacking
+from chord.run.recorder import (
+    APPENDED,
+    EVALUATIONS,
+    FINISHED,
+    METRICS,
+    SAMPLES,
+    TIMINGS,
+    read_rows,
+    read_status,
+)
+
+DAMAGED = (
+    "take the file from a backup, or train the run again: .hydra/overrides.yaml has its command"
+)
+LOST = "they can't be made again from the checkpoint; take the file from a backup"
+AT_THE_END = (SAMPLES, "curves.png")
+
+
+def unreadable(path: Path) -> Iterator[Finding]:
+    """The files of rows that can't be read, which a run that goes on would stop at."""
+    for name in APPENDED:
+        try:
+            read_rows(path / name)
+        except (ValueError, OSError) as error:
+            yield Finding(WRONG, str(error), "take the file from a backup, or delete that line")
+
+
+def rows(run: RunDirectory, config: TrainConfig, completed: int | None) -> Iterator[Finding]:
+    """Whether the rows on record are those of the steps up to the checkpoint, each once.
+
+    Of a run that has finished, those of all its steps.
+    """
+    path, finished = run.path, read_status(run.path).get("status") == FINISHED
+    taken = config.steps if finished else min(completed or 0, config.steps)
+    for sentence in gaps(path, config, taken):
+        yield Finding(WRONG, sentence, LOST)
+    counts = []
+    for name in (METRICS, TIMINGS, EVALUATIONS):
+        found = read_rows(path / name)
+        counts.append(f"{len(found)} in {name}")
+        known = [(row.get("step"), row.get("split"), row.get("model")) for row in found]
+        if len(known) > len(set(map(repr, known))):
+            what = "evaluations" if name == EVALUATIONS else "steps"
+            yield Finding(WRONG, f"{name} has {what} twice", "two processes wrote into the run")
+    for name in APPENDED if finished else ():
+        if cut_off(path / name):
+            yield Finding(WRONG, f"{name} ends in the middle of a row", LOST)
+    yield Finding(OK, f"rows: {', '.join(counts)}")
+
+
+def cut_off(file: Path) -> bool:
+    """Whether the last row of a file isn't whole, as a kill leaves it, or a copy that was cut."""
+    if not file.exists() or not file.stat().st_size:
+        return False
+    with opened(file) as content:
+        content.seek(-1, os.SEEK_END)
+        return content.read() != b"\n"
+
+
+def results(run: RunDirectory, config: TrainConfig, completed: int | None) -> Iterator[Finding]:
+    """What a run that has finished should have left at its end, and hasn't, or not whole."""
+    command = f"python -m chord.train {typed('resume', run.path)}"
+    can = completed == config.steps
+    again = f"made again from the last checkpoint by: {command}" if can else DAMAGED
+    for lacking in reports_lacking(run.path, config):
+        yield Finding(WRONG, f"{EVALUATIONS} lacks the last evaluation {lacking}", again)
+    for name in AT_THE_END:
+        if not (run.path / name).exists():
+            yield Finding(WRONG, f"{name} is missing", again)
+    place = config.model.place(run.path)
+    if place is None:
+        return
+    files = sorted(place.glob("*.safetensors")) if place.is_dir() else [place]
+    if not files or not place.exists():
+        yield Finding(WRONG, f"{place.name}, the trained model, is missing", again)
+        return
+    for file in files:
+        try:
+            # It compares the file's size with its header; no weights are read.
+            with safe_open(file, framework="pt"):
+                pass
+        except (SafetensorError, OSError) as error:
+            what = f"{file.relative_to(run.path)} can't be read ({first_line(error)})"
+            yield Finding(WRONG, what, again)
