@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import sys
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +14,13 @@ from sweeps import Command, command
 
 from chord.data.batch import Problem
 from chord.doctor.directory import directory
+from chord.doctor.finding import WRONG
 from chord.io.contents import difference
 from chord.rewards import Function, Numeric, Weighted
 from chord.rewards.base import ChangedCodeError
 from chord.rewards.modules import local_modules, module_content
+from chord.rewards.workers import module_places
+from chord.run.directory import configuration
 from chord.step.module import ChordModule
 
 __all__ = ["command"]
@@ -144,6 +148,40 @@ def test_a_helper_of_a_reward_function_that_has_changed_is_said_and_refused(
     assert "not run" not in command.out
     allowed = "allow_changed=[reward.function]"
     assert command("resume=outputs/one", "steps=2", allowed, own=False) == 0, command.err
+
+
+@pytest.mark.faults
+def test_a_run_takes_its_reward_function_from_where_it_was_started(
+    command: Command, tmp_path_factory: pytest.TempPathFactory, capsys: pytest.CaptureFixture[str]
+) -> None:
+    home, elsewhere = command.where, tmp_path_factory.mktemp("elsewhere")
+    write(home, of_the_run=SOURCE, scored_by=HELPER)
+    write(elsewhere, of_the_run="raise SystemExit('another one')", scored_by=OTHER)
+    words = ["reward=function", "reward.function=of_the_run:score", "steps=1"]
+    assert command(*words, "hydra.run.dir=r") == 0, command.err
+    command.where = elsewhere
+    assert command(f"resume={home}/r", "steps=2", own=False) == 0, command.err
+    command.monkeypatch.chdir(elsewhere)
+    reward = configuration(home / "r").reward
+    assert capsys.readouterr().err == ""
+    with closing(reward):
+        assert [each.score for each in reward.graded([PROBLEM] * 2, ["4", "5"], [1, 1])] == [1, 0]
+    assert not [each for each in directory(home / "r") if each.mark == WRONG]
+
+
+def test_parts_look_where_the_whole_reward_does(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(tmp_path / "here", of_a_part="")
+    write(tmp_path / "there", of_a_part="x = 1")
+    monkeypatch.chdir(tmp_path / "here")
+    reward = Weighted(parts={"a": Function(function="of_a_part:f")}, weights={"a": 1.0}, score="a")
+    for place in ("here", "there"):
+        file = str(tmp_path / place / "of_a_part.py")
+        assert reward.files() == {"reward.parts.a.function": file}
+        assert reward.contents()["reward.parts.a.function"]["path"] == file
+        assert module_places(reward.parts["a"]).index(str(tmp_path / place)) >= 0
+        reward.look_first_in(str(tmp_path / "there"))
 
 
 def end_workers(reward: Function) -> None:

@@ -12,8 +12,10 @@ from numbers import Real
 from typing import Any, ClassVar
 
 from chord.data.batch import Problem
+from chord.io.contents import Contents
 from chord.io.printing import say
 from chord.io.reading import printable
+from chord.rewards.modules import module_content
 
 
 @dataclass(frozen=True)
@@ -96,6 +98,17 @@ class Grader(ABC):
     fallible: ClassVar[bool] = True
     """Whether a grade can be a failure; where it can, metrics and evaluations count them."""
     _warned: ClassVar[bool] = False
+    _before: ClassVar[str | None] = None
+    """Where its modules are looked for before the current directory: see `look_first_in`."""
+
+    def look_first_in(self, directory: str) -> None:
+        """Look for its modules where the run was started, if that is elsewhere."""
+        self._before = directory  # type: ignore[misc]  # of this object alone
+
+    def contents(self) -> Contents:
+        """What its modules and those that they import hold, as far as they are found."""
+        found = {name: module_content(each, self._before) for name, each in self.modules().items()}
+        return {name: content for name, content in found.items() if content is not None}
 
     def files(self) -> Mapping[str, str]:
         """The files that decide a score, by the settings that name them."""

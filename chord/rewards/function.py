@@ -40,7 +40,7 @@ class Function(Isolated):
 
     def files(self) -> dict[str, str]:
         (module,) = self.modules().values()
-        place = module_file(module)
+        place = module_file(module, self._before)
         return {} if place is None else {"reward.function": place}
 
     def modules(self) -> dict[str, str]:

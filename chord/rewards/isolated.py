@@ -95,9 +95,8 @@ class Isolated(Reward):
     def code(self) -> Contents:
         """What the source is that a worker would import, by the settings that name it."""
         module = type(self).__module__
-        own = {} if module.startswith("chord.") else {"reward": module}
-        found = {name: module_content(each) for name, each in {**own, **self.modules()}.items()}
-        return {name: content for name, content in found.items() if content is not None}
+        own = None if module.startswith("chord.") else module_content(module)
+        return self.contents() if own is None else {"reward": own, **self.contents()}
 
     def refuse_changed_code(self) -> None:
         """Raise ChangedCodeError where that is not what it was at the first worker's start."""

@@ -27,26 +27,34 @@ _LIBRARY = tuple(Path(sysconfig.get_path(name)) for name in ("stdlib", "platstdl
 _EVERY = "*"
 
 
-def search_path() -> list[str]:
+def search_path(before: str | None = None) -> list[str]:
     """Where modules of the user's are looked for; also where the command is a script, whose path
-    the current directory is not on."""
-    return [path or os.getcwd() for path in [*sys.path, ""]]
+    the current directory is not on.
+
+    `before`: a directory in which they are looked for before the current one.
+    """
+    here, found = os.getcwd(), []
+    for path in [*sys.path, ""]:
+        if before is not None and path in ("", here):
+            found.append(before)
+        found.append(path or here)
+    return found
 
 
-def module_file(module: str) -> str | None:
+def module_file(module: str, before: str | None = None) -> str | None:
     """The file of a module, which is not imported, nor are the packages around it."""
-    found = _spec(module)
+    found = _spec(module, search_path(before))
     return found.origin if found is not None and found.has_location else None
 
 
-def module_content(module: str) -> Content | None:
+def module_content(module: str, before: str | None = None) -> Content | None:
     """The hash of a module and of what it imports, in the form of `chord.io.contents`.
 
     None where it isn't there. Of several modules the hash is made of their names and hashes, which
     are under `modules`.
     """
     try:
-        files = local_modules(module)
+        files = local_modules(module, before)
         hashes = {name: file_hash(file) for name, file in sorted(files.items())}
         size = sum(file.stat().st_size for file in files.values())
     except OSError:
@@ -61,13 +69,14 @@ def module_content(module: str) -> Content | None:
     return content
 
 
-def local_modules(module: str) -> dict[str, Path]:
+def local_modules(module: str, before: str | None = None) -> dict[str, Path]:
     """The files of a module and of the local modules that it imports, and those, by name.
 
     With `a.b` goes `a`, which is run first. A file with an error in its syntax is among them; what
     it would import is not known.
     """
     importlib.invalidate_caches()
+    places = search_path(before)
     own, found, seen, waiting = _top(module), {}, set[str](), [module]
     while waiting:
         name = waiting.pop()
@@ -78,10 +87,10 @@ def local_modules(module: str) -> dict[str, Path]:
         if package:
             waiting.append(package)
         if last == _EVERY:
-            waiting += [f"{package}.{each}" for each in _within(package, own)]
+            waiting += [f"{package}.{each}" for each in _within(package, own, places)]
             continue
-        spec = _spec(name)
-        if spec is None or not (_top(name) == own or _is_local(_top(name))):
+        spec = _spec(name, places)
+        if spec is None or not (_top(name) == own or _is_local(_top(name), places)):
             continue
         if spec.origin is not None and spec.has_location:
             found[name] = Path(spec.origin)
@@ -95,9 +104,9 @@ def _top(module: str) -> str:
     return module.partition(".")[0]
 
 
-def _spec(module: str) -> ModuleSpec | None:
+def _spec(module: str, places: list[str]) -> ModuleSpec | None:
     """How a module would be loaded."""
-    places, found = search_path(), None
+    found = None
     for name in module.split("."):
         # By its last name: with the whole one a namespace would ask for its parent, which is not
         # imported.
@@ -108,25 +117,25 @@ def _spec(module: str) -> ModuleSpec | None:
     return found
 
 
-def _within(package: str, own: str) -> list[str]:
+def _within(package: str, own: str, places: list[str]) -> list[str]:
     """The modules of a local package."""
-    spec = _spec(package)
-    if spec is None or not (_top(package) == own or _is_local(_top(package))):
+    spec = _spec(package, places)
+    if spec is None or not (_top(package) == own or _is_local(_top(package), places)):
         return []
     return [each.name for each in pkgutil.iter_modules(spec.submodule_search_locations or [])]
 
 
-def _is_local(top: str) -> bool:
+def _is_local(top: str, places: list[str]) -> bool:
     """Whether a module is the user's own: neither Python's, nor chord's, nor installed."""
-    spec = _spec(top)
+    spec = _spec(top, places)
     if spec is None or top == "chord" or top in sys.builtin_module_names:
         return False
-    places = [
+    files = [
         Path(place) for place in [spec.origin, *(spec.submodule_search_locations or [])] if place
     ]
     return not any(
         _INSTALLED & set(place.parts) or any(place.is_relative_to(each) for each in _LIBRARY)
-        for place in places
+        for place in files
     )
 
 

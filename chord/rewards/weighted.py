@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from chord.data.batch import Problem
+from chord.io.contents import Contents
 from chord.rewards.base import ChangedCodeError, Failure, Grade, Grader, ScorerError
 
 
@@ -40,6 +41,17 @@ class Weighted(Grader):
                 raise ValueError(f"reward.weights.{name}={weight}: must be a finite number")
         if self.score not in self.parts:
             raise ValueError(f"reward.score={self.score}: must be one of the parts {known}")
+
+    def look_first_in(self, directory: str) -> None:
+        for part in self.parts.values():
+            part.look_first_in(directory)
+
+    def contents(self) -> Contents:
+        return {
+            _of_part(setting, name): content
+            for name, part in self.parts.items()
+            for setting, content in part.contents().items()
+        }
 
     def files(self) -> dict[str, str]:
         return {

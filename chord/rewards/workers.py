@@ -196,10 +196,10 @@ def _marked(mark: str) -> list[int]:
 
 
 def module_places(reward: Any) -> list[str]:
-    """Where a worker looks for modules, once it has started: in the current directory only for a
-    reward whose code may be there."""
+    """Where a worker looks for modules, once it has started: in the current directory, and the one
+    where the run was started, only for a reward whose code may be there."""
     if reward.modules() or not type(reward).__module__.startswith("chord."):
-        return search_path()
+        return search_path(reward._before)
     here, own = Path.cwd(), Path(chord.__file__).parent.parent
     return [place for place in search_path() if Path(place) != here or here == own]
 

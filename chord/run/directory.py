@@ -113,9 +113,12 @@ class RunDirectory:
         self.expressions |= calls
 
     def checked(self) -> TrainConfig:
-        """The checked configuration, whose files are found from every directory."""
+        """The checked configuration, whose files and modules are found from every directory."""
         with nullcontext() if self.config.resume is None else reading(self.path):
-            return parse(_located(self.config, self.started_in), TrainConfig)
+            config = parse(_located(self.config, self.started_in), TrainConfig)
+        if self.started_in != Path.cwd():
+            config.reward.look_first_in(str(self.started_in))
+        return config
 
     def of_length(self, steps: int) -> RunDirectory:
         """The same run with another number of steps."""

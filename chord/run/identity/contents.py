@@ -17,7 +17,6 @@ from chord.config.registry import SECOND
 from chord.errors import ConfigError, suggest
 from chord.io.contents import Content, Contents, changed, difference
 from chord.io.hashes import hash_of
-from chord.rewards.modules import module_content
 
 if TYPE_CHECKING:
     from chord.config.root import TrainConfig
@@ -35,7 +34,7 @@ def contents(config: TrainConfig, schemas: Mapping[str, str]) -> Contents:
     names them.
     """
     found = {setting: content_of(path) for setting, path in named_files(config).items()}
-    found |= {name: module_content(module) for name, module in config.reward.modules().items()}
+    found |= config.reward.contents()
     found |= {f"plugin {name}": content_of(path) for name, path in plugin_files(schemas).items()}
     return {setting: content for setting, content in found.items() if content is not None}
 
