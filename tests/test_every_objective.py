@@ -1,6 +1,6 @@
 """What every objective of the registry has to satisfy, whatever its formula.
 
-Each has its rows in `tests/objectives.py`; one without fails the first test.
+Each has its row in `tests/rows/objectives.py`; one without fails the first test.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from objectives import FROZEN, LOOPS, VARIANTS, loop, name_of
+from rows.objectives import ROWS, loop, name_of
 from steps import gradient, on_two_ranks, response_logits
 from test_gradients import models, rollouts
 from torch import Tensor
@@ -29,13 +29,13 @@ from chord.weightings import Uniform
 AGGREGATIONS = ("token", "sequence", "constant")
 ALL = [
     pytest.param(objective, id=f"{name}-{index}")
-    for name, variants in VARIANTS.items()
-    for index, objective in enumerate(variants)
+    for name, row in ROWS.items()
+    for index, objective in enumerate(row.variants)
 ]
 EVERY_AGGREGATION = [
     pytest.param(replace(objective, aggregation=aggregation), id=f"{name}-{index}-{aggregation}")
-    for name, variants in VARIANTS.items()
-    for index, objective in enumerate(variants)
+    for name, row in ROWS.items()
+    for index, objective in enumerate(row.variants)
     for aggregation in AGGREGATIONS
 ]
 
@@ -53,8 +53,8 @@ def sample() -> tuple[Tensor, Tensor, Tensor, Tensor]:
 
 
 def test_every_registered_objective_is_tried_here() -> None:
-    assert set(VARIANTS) == set(LOOPS) == set(SCHEMAS["objective"])
-    assert all(name_of(each) == name for name, variants in VARIANTS.items() for each in variants)
+    assert ROWS.keys() == SCHEMAS["objective"].keys(), "add a row to tests/rows/objectives.py"
+    assert all(name_of(each) == name for name, row in ROWS.items() for each in row.variants)
 
 
 @pytest.mark.parametrize("objective", ALL)
@@ -82,7 +82,7 @@ def test_gradients_are_those_of_finite_differences(objective: Objective) -> None
     def attached(logprobs: Tensor) -> Tensor:
         return averaged(objective.token_losses(logprobs, old, advantages, mask)[0])
 
-    freeze = FROZEN.get(name_of(objective))
+    freeze = ROWS[name_of(objective)].frozen
     constant = freeze(objective, at, old, advantages) if freeze else None
     smooth = attached if constant is None else (lambda logprobs: averaged(constant(logprobs)))
     here = at.clone().requires_grad_()
@@ -206,7 +206,7 @@ def test_any_cut_into_micro_batches_gives_the_same_gradient(
 
 
 def cases() -> list[Objective]:
-    last = [variants[-1] for variants in VARIANTS.values()]
+    last = [row.variants[-1] for row in ROWS.values()]
     return [
         with_terms(replace(objective, aggregation=aggregation))
         for objective, aggregation in product(last, AGGREGATIONS)

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 import torch
+from rows.weightings import RULES
 from steps import gradient, on_two_ranks
 from torch import Tensor
-from vectors import RULES
 
 from chord.data.batch import TokenBatch, collate
 from chord.losses import Grpo, Kl, Objective, Reinforce

@@ -8,8 +8,8 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from rows.weightings import RULES, largest
 from strategies import masks, quick, reals, shares, tensors
-from vectors import RULES, largest
 
 from chord.losses import aggregate, denominator, mix, sft_loss
 from chord.schedules import (

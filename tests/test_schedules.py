@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import math
+from dataclasses import asdict
 
 import pytest
+from rows.schedules import OPEN_LOOPS, ROWS
 from vectors import cases
 
+from chord.config.registry import SCHEMAS
 from chord.schedules import (
     Constant,
+    Controller,
     Cosine,
     Exponential,
     Feedback,
     Linear,
     Periodic,
     Phase,
-    Schedule,
     Step,
     WarmupDecay,
     resolve_length,
@@ -47,12 +50,32 @@ def test_ramps_reproduce_the_original_description(case):
         assert abs(schedule(step) - alpha) <= 1e-12
 
 
-def test_ramps_at_a_quarter_of_the_run():
-    # q = 50/200 = 1/4. linear: 1 - .8/4 = .8. cosine: .2 + .8 (1 + cos(pi/4))/2 = .6 + .4/sqrt(2).
-    # exponential: .2 + .8 e^(-5/4).
-    assert Linear(total_steps=200)(50) == pytest.approx(0.8, abs=1e-15)
-    assert Cosine(total_steps=200)(50) == pytest.approx(0.6 + 0.4 / math.sqrt(2), abs=1e-15)
-    assert Exponential(total_steps=200)(50) == pytest.approx(0.2 + 0.8 * math.exp(-1.25), abs=1e-15)
+def test_every_schedule_of_the_registry_has_a_row() -> None:
+    assert ROWS.keys() == SCHEMAS["schedule"].keys(), "add a row to tests/rows/schedules.py"
+    for name, schema in SCHEMAS["schedule"].items():
+        row = ROWS[name]
+        assert {type(schedule) for schedule, _ in row.tried} == {schema}
+        assert (row.plain is None) == issubclass(schema, Controller)
+        assert row.plain is None or all(alphas for _, alphas in row.tried), name
+
+
+@pytest.mark.parametrize(
+    ("schedule", "alphas"),
+    [pytest.param(*each, id=repr(each[0])) for row in ROWS.values() for each in row.tried],
+)
+def test_the_table_of_values(schedule, alphas):
+    for step, alpha in alphas.items():
+        assert schedule(step) == pytest.approx(alpha, abs=1e-15), step
+
+
+@pytest.mark.parametrize("schedule", OPEN_LOOPS, ids=repr)
+def test_the_plain_formula_has_the_same_values_and_alpha_is_a_share(schedule):
+    name = next(name for name, schema in SCHEMAS["schedule"].items() if schema is type(schedule))
+    for step in range(250):
+        alpha = schedule(step)
+        assert isinstance(alpha, float)
+        assert 0 <= alpha <= 1
+        assert ROWS[name].plain(asdict(schedule), step, 200) == pytest.approx(alpha, abs=1e-14)
 
 
 @pytest.mark.parametrize("ramp", [Linear, Cosine])
@@ -65,10 +88,6 @@ def test_the_last_update_stops_one_step_short_of_final(ramp):
 def test_the_exponential_never_reaches_final():
     schedule = Exponential(initial=1.0, final=0.2, total_steps=10)
     assert schedule(10) == schedule(99) == pytest.approx(0.2 + 0.8 * math.exp(-5), abs=1e-15)
-
-
-def test_constant_is_a_tenth_by_default_at_every_step():
-    assert {Constant()(step) for step in (0, 1, 10**6)} == {0.1}
 
 
 def test_chord_mu_is_the_default_of_warmup_decay():
@@ -141,9 +160,7 @@ def test_periodic_imitates_in_the_last_of_every_period_steps():
 
 
 def test_an_open_loop_waits_for_nothing_and_remembers_nothing():
-    open_loops: list[Schedule] = [Constant(), Periodic()]
-    open_loops += [kind(total_steps=9) for kind in (Linear, Cosine, Exponential, WarmupDecay, Step)]
-    for schedule in open_loops:
+    for schedule in OPEN_LOOPS:
         assert not schedule.needs
         assert not schedule.needs_rollouts
         assert schedule.observe(schedule.start(), 3, Feedback(reward=0.5)) == schedule.start() == {}

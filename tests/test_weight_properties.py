@@ -7,7 +7,8 @@ import math
 
 import pytest
 import torch
-from vectors import RULES, f64, largest, stats_of, weight
+from rows.weightings import RULES, largest
+from vectors import f64, stats_of, weight
 
 from chord.losses import sft_loss
 from chord.weightings import Phi, TokenStats, Weighting, minmax_signal, token_logprobs, token_stats

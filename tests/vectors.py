@@ -8,28 +8,7 @@ from typing import Any
 
 import torch
 
-from chord.weightings import (
-    Adaptive,
-    Entropy,
-    Focal,
-    Importance,
-    ImportanceClip,
-    Iw,
-    Luffy,
-    Margin,
-    Phi,
-    Power,
-    RlPlus,
-    Srft,
-    Threshold,
-    TokenStats,
-    TopEntropy,
-    TopKEntropy,
-    TrustRegion,
-    Uniform,
-    Weighting,
-    token_stats,
-)
+from chord.weightings import TokenStats, Weighting, token_stats
 
 GOLDEN = Path(__file__).parent / "golden"
 
@@ -54,35 +33,6 @@ MODES = {
     "seq-mean-token-sum": ("token", len),
     "seq-mean-token-sum-norm": ("constant", lambda mask: mask.shape[-1]),
 }
-
-# Each rule of the registry with settings of every kind; the first one is the default.
-WEIGHTINGS: dict[str, list[Weighting]] = {
-    "uniform": [Uniform()],
-    "phi": [Phi()],
-    "importance": [Importance()],
-    "entropy": [Entropy()],
-    "margin": [Margin(), Margin(expert="one_hot")],
-    "adaptive": [Adaptive(), Adaptive(expert="one_hot")],
-    "importance_clip": [ImportanceClip(), ImportanceClip(above="cap")],
-    "focal": [Focal(), Focal(gamma=0.5)],
-    "power": [Power(), Power(q=0), Power(q=10)],
-    "threshold": [Threshold(), Threshold(side="below")],
-    "luffy": [Luffy()],
-    "trust_region": [TrustRegion()],
-    "rlplus": [RlPlus()],
-    "top_entropy": [TopEntropy(), TopEntropy(rho=1)],
-    "top_k_entropy": [TopKEntropy(), TopKEntropy(k=2), TopKEntropy(a=0.5)],
-    "srft": [Srft(), Srft(sign=1), Srft(level="token")],
-    "iw": [Iw(), Iw(level="sequence"), Iw(high=3.0)],
-}
-RULES = [rule for rules in WEIGHTINGS.values() for rule in rules]
-
-
-def largest(rule: Weighting, vocabulary: int) -> float:
-    """The largest weight that a rule may give before `normalize`."""
-    if isinstance(rule, Iw):
-        return 16 if rule.level == "sequence" else rule.high or 1.8
-    return vocabulary if isinstance(rule, Srft) and rule.sign == 1 else 1
 
 
 def stats_of(*probabilities: float, top_k: int | None = None) -> TokenStats:

@@ -6,6 +6,10 @@ as they are typed; `own` types nothing, so that an option's own value counts.
 
 from __future__ import annotations
 
+import re
+
+from rows import schedules, weightings
+
 from chord.config.location import CONF_DIR
 
 Levels = dict[str, tuple[str, ...]]
@@ -65,6 +69,32 @@ ELSEWHERE = {
 }
 
 
+# Schemas that the reference has a formula for, where it is not in the option's row.
+FORMULAS = {
+    "schedule": {"reward_gap", "entropy", "gac", "gradient_ratio"},
+    "weighting": {"srft", "top_entropy", "iw", "margin", "adaptive"},
+    "objective": {"grpo", "reinforce", "gspo", "cispo"},
+    "target": {"tokens", "soft", "reverse_kl", "jsd"},
+    "gate": {"none", "solve_rate", "all_wrong_buffer"},
+    "mix": {"convex", "additive"},
+    "advantage": {"advantage", "srft"},
+}
+FORMULAS["schedule"] |= {name for name, row in schedules.ROWS.items() if row.plain}
+FORMULAS["weighting"] |= {name for name, row in weightings.ROWS.items() if row.plain}
+
+
+def schema_of(group: str, option: str) -> str:
+    """The name of an option's schema, also of one that starts from another."""
+    text = (CONF_DIR / group / f"{option}.yaml").read_text()
+    found = re.search(r"^defaults: \[(/schema/\w+/)?([\w+]+)", text, re.M)
+    assert found, f"{group}={option} does not start from a schema"
+    return found[2] if found[1] else schema_of(group, found[2])
+
+
+def has_formula(group: str, option: str) -> bool:
+    return group not in FORMULAS or schema_of(group, option) in FORMULAS[group]
+
+
 def options(group: str) -> list[str]:
     return sorted(path.stem for path in (CONF_DIR / group).glob("*.yaml"))
 
@@ -74,7 +104,7 @@ def levels(group: str, at: str = "") -> Levels:
     found = {
         name: (f"{group}{at}={name}", *STIRRED.get(f"{group}={name}", ()))
         for name in options(group)
-        if f"{group}={name}" not in ELSEWHERE
+        if f"{group}={name}" not in ELSEWHERE and has_formula(group, name)
     }
     return found if at else found | VARIANTS.get(group, {})
 

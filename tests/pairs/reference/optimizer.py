@@ -6,9 +6,8 @@ import math
 from typing import Any
 
 import torch
+from rows.schedules import switch
 from torch import Tensor
-
-from pairs.reference.schedules import switch
 
 Settings = dict[str, Any]
 

@@ -9,11 +9,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
+from rows.schedules import half_cosine, length
 
 from pairs.reference.advantages import advantages
 from pairs.reference.look import Line, Models, mean, minmax
 from pairs.reference.losses import kl
-from pairs.reference.schedules import half_cosine, length
 
 Settings = dict[str, Any]
 

@@ -5,32 +5,12 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from rows.schedules import ROWS, length, warmup_decay
+
 Settings = dict[str, Any]
 State = dict[str, float]
 
 OF_ROLLOUTS = ("reward_gap", "entropy", "gac")
-
-
-def length(value: float, steps: int) -> float:
-    """A share of the run below 1, a number of steps from 1 on."""
-    return round(value * steps, 9) if value < 1 else float(value)
-
-
-def half_cosine(high: float, low: float, q: float) -> float:
-    return low + (high - low) * (1 + math.cos(math.pi * min(q, 1.0))) / 2
-
-
-def warmup_decay(s: Settings, step: int, steps: int) -> float:
-    warmup, decay = length(s["warmup"], steps), length(s["decay"], steps)
-    if step < warmup:
-        return float(s["peak"] * step / warmup)
-    if step < warmup + decay:
-        return half_cosine(s["peak"], s["valley"], (step - warmup) / decay)
-    return float(s["valley"])
-
-
-def switch(s: Settings, steps: int) -> int:
-    return math.ceil(min(length(s["switch_step"], steps), steps))
 
 
 def warm(s: Settings, steps: int) -> int:
@@ -71,21 +51,8 @@ def observe(name: str, s: Settings, state: State, step: int, steps: int, seen: S
 
 def alpha_of(name: str, s: Settings, step: int, steps: int, state: State) -> float | None:
     """None where it is drawn: 0 or 1."""
-    q = min(step / steps, 1.0)
-    if name == "constant":
-        return float(s["value"])
-    if name == "linear":
-        return float(s["initial"] + (s["final"] - s["initial"]) * q)
-    if name == "cosine":
-        return half_cosine(s["initial"], s["final"], q)
-    if name == "exponential":
-        return float(s["final"] + (s["initial"] - s["final"]) * math.exp(-5 * q))
-    if name == "warmup_decay":
-        return warmup_decay(s, step, steps)
-    if name == "step":
-        return float(step < switch(s, steps))
-    if name == "periodic":
-        return float(step % s["period"] == s["period"] - 1)
+    if (plain := ROWS[name].plain) is not None:
+        return float(plain(s, step, steps))
     if name == "reward_gap":
         return min(1.0, max(0.0, s["tau"] - state["reward"]))
     if name in ("entropy", "gac"):

@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
+from rows.weightings import ROWS
 
-from pairs.reference.look import Line, Models, Token, entropy_of, mean, number
+from pairs.reference.look import Line, Models, Token, mean, number
 
 Settings = dict[str, Any]
 
@@ -55,35 +56,10 @@ def _raw(
     there: list[Any],
 ) -> float:
     token, size = tokens[place], len(tokens[place].distribution)
-    p = token.p
-    if name == "uniform":
-        return 1.0
-    if name == "phi":
-        return p * (1 - p)
-    if name == "importance":
-        return p
-    if name == "importance_clip":
-        return p if p <= rule["bound"] else {"drop": 0.0, "cap": rule["bound"]}[rule["above"]]
-    if name == "focal":
-        return float((1 - p) ** rule["gamma"])
-    if name == "power":
-        return float(p ** rule["q"])
-    if name == "threshold":
-        return float(p >= rule["bound"] if rule["side"] == "above" else p <= rule["bound"])
-    if name == "luffy":
-        return float(rule["gamma"] * p / (p + rule["gamma"]) ** 2)
-    if name == "trust_region":
-        return min(1.0, p / rule["a"])
-    if name == "rlplus":
-        return 2 * p * math.sqrt(1 - p) / (1.5 * p + 0.5)
-    if name == "entropy":
-        return token.entropy / math.log(size)
+    if (plain := ROWS[name].plain) is not None:
+        return plain(rule, token)
     if name == "top_entropy":
         return 0.0
-    if name == "top_k_entropy":
-        largest = sorted(token.distribution, reverse=True)[: rule["k"]]
-        spread = entropy_of([each / sum(largest) for each in largest])
-        return float((spread / math.log(len(largest))) ** rule["a"])
     if name == "srft":
         spread = token.entropy
         if rule["level"] == "sequence":
