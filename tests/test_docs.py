@@ -16,6 +16,7 @@ from conftest import compose_config
 from hydra.errors import HydraException
 from omegaconf.errors import OmegaConfBaseException
 from pages import PAGES, ROOT, TEXTS, blocks, code, commands, hooks, jobs, table, text
+from rows.weightings import PROBABILITIES, Row
 from vectors import stats_of, weight
 
 import chord
@@ -254,40 +255,24 @@ def guide(language: str, words: str) -> str:
     return next(block for block in found if words in block)
 
 
-def test_the_schedule_of_the_contributing_guide_works(tmp_path: Path) -> None:
-    # The registry row is the one edit that can't be made from outside: the class is tried alone.
-    source, option = (guide(language, "awtooth") for language in ("python", "yaml"))
-    names: dict[str, object] = {}
-    head = "from dataclasses import dataclass\nfrom chord.schedules import Schedule, State\n"
-    exec(head + source, names)
-    schedule = names["Sawtooth"](period=4)  # type: ignore[operator]
-    assert [schedule(step) for step in range(8)] == [1, 0.75, 0.5, 0.25, 1, 0.75, 0.5, 0.25]
-    assert "/schema/schedule/sawtooth@_here_" in option
-    with pytest.raises(ValueError, match=r"schedule\.period=0: must be at least 1"):
-        names["Sawtooth"](period=0)  # type: ignore[operator]
-
-
-def test_the_weighting_of_the_contributing_guide_works(
+def test_the_option_of_the_contributing_guide_works(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # All of it but the line that is typed into the registry.
     source = guide("python", "class Band")
     assert len(source.splitlines()) <= 25
     names: dict[str, object] = {"__name__": "chord.weightings.probability"}
     family = (ROOT / "chord" / "weightings" / "probability.py").read_text()
     exec(compile(family + source, "probability.py", "exec", dont_inherit=True), names)
     band: type[Weighting] = names["Band"]  # type: ignore[assignment]
-    monkeypatch.setitem(SCHEMAS["weighting"], "band", band)
+    monkeypatch.setitem(SCHEMAS["weighting"], band.option, band)  # type: ignore[attr-defined]
     register()
     (tmp_path / "weighting").mkdir()
     (tmp_path / "weighting" / "band.yaml").write_text(guide("yaml", "weighting/band@"))
     overrides = [f"hydra.searchpath=[file://{tmp_path}]", "weighting=band", "weighting.high=.95"]
     config = parse(compose_config(*overrides), TrainConfig)
     assert config.weighting == band(high=0.95)  # type: ignore[call-arg]
-    row = guide("python", "VALUES").replace("    ...\n", "")
-    exec(row, names)
-    rule, expected = names["VALUES"]["band"]  # type: ignore[index]
-    values = [weight(rule, stats_of(p)) for p in (0.001, 0.01, 0.1, 0.5, 0.9, 0.99)]
-    assert values == expected
+    row: Row = eval("{" + guide("python", '"band": Row') + "}", names | {"Row": Row})["band"]
+    for rule, expected in row.tried:
+        assert [weight(rule, stats_of(p)) for p in PROBABILITIES] == expected
     with pytest.raises(ValueError, match=r"^weighting\.high=0\.01: must be .* at least 0\.05"):
         band(high=0.01)  # type: ignore[call-arg]

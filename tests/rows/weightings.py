@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any, NamedTuple
-
-from pairs.reference.look import Token, entropy_of
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from chord.weightings import (
     Adaptive,
@@ -28,6 +26,9 @@ from chord.weightings import (
     Uniform,
     Weighting,
 )
+
+if TYPE_CHECKING:
+    from pairs.reference.look import Token  # which reads these rows
 
 PROBABILITIES = (0.001, 0.01, 0.1, 0.5, 0.9, 0.99)
 Settings = dict[str, Any]
@@ -54,7 +55,8 @@ def bounded(s: Settings, token: Token) -> float:
 
 def top_k(s: Settings, token: Token) -> float:
     largest = sorted(token.distribution, reverse=True)[: s["k"]]
-    entropy = entropy_of([each / sum(largest) for each in largest])
+    shares = [each / sum(largest) for each in largest]
+    entropy = -sum(share * math.log(share) for share in shares if share > 0)
     return float((entropy / math.log(len(largest))) ** s["a"])
 
 
