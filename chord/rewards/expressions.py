@@ -14,11 +14,13 @@ from unicodedata import normalize
 from chord.data.batch import Problem
 from chord.rewards.answers import known_answer, last_box, result_line, stated_answer
 from chord.rewards.isolated import Isolated
+from chord.rewards.numbers import last_number, only_number
+from chord.rewards.words import SCALE
 
 _LATEX = re.compile(r"\$|\\[(\[]|\\boxed")
 # Numbers, one-letter variables, operators and the names of functions: no prose.
 _PLAIN = re.compile(
-    r"(?:[\d.,+\-*/^=<>!()\[\]{}|\s%]|\\[a-zA-Z]+"
+    r"(?:[\d.,+\-*/^=<>!()\[\]{}|\s%]|\\[a-zA-Z]+|\\[{}]"
     r"|(?<![A-Za-z])(?:[A-Za-z]|sqrt|sin|cos|tan|log|ln|exp|pi|infty)(?![A-Za-z]))+"
 )
 # Behind a sign of equality math-verify takes 3,686 for two numbers.
@@ -30,6 +32,8 @@ _PLAIN_SIGNS = str.maketrans(
     {
         **dict.fromkeys("\u2010\u2011\u2012\u2013\u2212\ufe63\uff0d", "-"),
         **{chr(0xFF10 + digit): str(digit) for digit in range(10)},
+        "±": r"\pm ",
+        "∓": r"\mp ",
     }
 )
 _VULGAR = re.compile("[¼½¾⅐-⅞↉]")
@@ -48,18 +52,34 @@ _POWER = re.compile(r"(?<=[\w)])\*\*(?=[\w(])")
 _SPACED = re.compile(r"(?<=[0-9])\\[,!](?=[0-9]{3}(?![0-9]))")
 # What changes the value beside it, and math-verify leaves out: both have it, or neither has.
 _BOTH = (
-    re.compile(r"\b(?:hundred|thousand|million|billion|trillion|dozen)s?\b", re.IGNORECASE),
+    re.compile(rf"\b(?:{SCALE}s?|[a-z]+illi(?:on|ard)s?)\b", re.IGNORECASE),
     re.compile(r"\b(?:minus|negative)\b", re.IGNORECASE),
-    re.compile(r"[0-9]_|[₀-₉]"),
+    re.compile(r"‰|\\permil"),
+)
+# What both have alike: the base of a number, and the brackets of a set, a tuple or an interval.
+_BASE = re.compile(r"[0-9](?:_[{(]*(?:\\text\{)?([0-9a-z]+)|([₀-₉]+))|\bbase[ -]([0-9a-z]+)", re.I)
+_BRACKETS = re.compile(r"\A\s*(?:\\left)?\\?([{(\[]).*,.*([)}\]])[\s.]*\Z", re.DOTALL)
+# Units that differ by a power of ten only; other units are left out.
+_UNIT = re.compile(
+    r"[0-9](?:[\s~}]|\\[ ,;]|\\(?:text|mathrm)\{)*([kcdmnµμ]?[mglL])(?:\^?\{?[23²³])?(?![A-Za-z])"
 )
 # What a response may have only where the answer has it.
 _ADDED = (
-    re.compile(r"±|\\[pm][mp](?![a-zA-Z])"),
-    re.compile(r"[<>≤≥≠]|\\(?:neq?|leq?|geq?|lt|gt)(?![a-zA-Z])"),
+    re.compile(r"\\[pm][mp](?![a-zA-Z])"),
+    re.compile(r"[<>≤≥≠]|\\(?:neq?|leq?|geq?|lt|gt|not|notin|propto)(?![a-zA-Z])"),
     re.compile(r"\\[bp]?mod(?![a-zA-Z])|\bmod\b"),
-    re.compile(r"[-+*/^][\s$.]*\Z"),
+    re.compile(r"(?:[-+*/^]|\\(?:times|cdot|div))[\s$.]*\Z"),
+    re.compile(r"[0-9]\s?:\s?[0-9]"),
+    re.compile(r"\.[0-9]+\s?\$?(?:\.{2}|…|\\[lc]?dots)"),
     _VULGAR,  # behind what is no whole number: 0.5½
 )
+_ALTERNATIVE = re.compile(
+    r"[0-9a-z)}]\$?,?\s{0,3}(?:\\text\{)?\s{0,3}or\b\s{0,3}\}?\s{0,3}\$?(?:[a-z]\s{0,3}=\s{0,3})?(?!so\b)[-0-9\\a-z]",
+    re.IGNORECASE,
+)
+_SETS_TEXT = re.compile(r"\\(?:text|mathrm|textbf|mathbf)\s?\{([^{}]*)\}")
+# A number among words: no formula.
+_PROSE = re.compile(r"[^\\^_+*=<>!{}]*[A-Za-z][^\\^_+*=<>!{}]*")
 _WORD = 12  # characters of a word before a formula
 _LONE = re.compile(r"\\?[A-Za-z]{1,20}(?:\([^()=]*\))?|\|[A-Za-z]\|")
 
@@ -115,7 +135,8 @@ _DECIMALS = 12
 
 def _typeset(text: str) -> str:
     """The text with ASCII digits and minus signs, and with powers and fractions as they read it."""
-    text = _SPACED.sub("", text.translate(_PLAIN_SIGNS).replace("\\$", ""))
+    text = text.translate(_PLAIN_SIGNS).replace("\\$", "").replace("\\%", "%")
+    text = _SPACED.sub("", re.sub(r"\\not\s?=", r"\\ne ", text))
     text = _PART.sub(_fraction, text)
     return _POWER.sub("^", _RAISED.sub(lambda found: f"^{{{normalize('NFKC', found[0])}}}", text))
 
@@ -148,6 +169,12 @@ def _differs(piece: str, answer: str) -> bool:
         return True
     if any(bool(sign.search(value)) != bool(sign.search(answer)) for sign in _BOTH):
         return True
+    if _bases(value) != _bases(answer) or _is_another_kind(value, answer):
+        return True
+    if _ALTERNATIVE.search(piece) and only_number(answer) is not None:
+        return True
+    if "=" not in piece and _reads_another(piece, answer):
+        return True
     left, equation, _ = piece.partition("=")
     if not equation or "=" in answer or not (_PLAIN.fullmatch(piece) and "," not in piece):
         return False
@@ -155,6 +182,29 @@ def _differs(piece: str, answer: str) -> bool:
     left = re.sub(r"_(?:\w|\{[^{}]*\})|\s|\$", "", left)
     letters = re.search(r"[A-Za-z]", re.sub(r"\\[a-zA-Z]+", "", left))
     return letters is not None and _LONE.fullmatch(left) is None
+
+
+def _bases(text: str) -> list[str]:
+    """The bases that the numbers of a text are said to have."""
+    return [normalize("NFKC", "".join(each)).lower() for each in _BASE.findall(text)]
+
+
+def _is_another_kind(value: str, answer: str) -> bool:
+    """Whether one is a set and the other a tuple, or one in metres and the other in kilometres."""
+    for kind in (_BRACKETS, _UNIT):
+        stated, known = (kind.search(text.strip(" $")) for text in (value, answer))
+        if stated and known and stated.groups() != known.groups():
+            return True
+    return False
+
+
+def _reads_another(piece: str, answer: str) -> bool:
+    """Whether words around a number make another one of it than the answer, as `numeric` reads."""
+    said = _SETS_TEXT.sub(r"\1", piece).replace("$", "")
+    known = only_number(answer)
+    if known is None or not _PROSE.fullmatch(said) or re.search("%|percent", said + answer):
+        return False
+    return last_number(said) != known
 
 
 @lru_cache(maxsize=256)
