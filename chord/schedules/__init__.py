@@ -1,12 +1,12 @@
-"""Schedules: train step -> alpha, the share of imitation in the loss.
+"""Schedules: train step -> alpha, the share of SFT in the loss.
 
-`alpha` is the SFT share: 1 is pure imitation, 0 is pure RL. The paper (arXiv 2508.11408) calls it
-mu. A schedule counts *train steps* (one optimizer step on one batch of each active stream) from 0.
-With `q = min(step / total_steps, 1)` the first update sees q = 0 and the last one
-q = (total_steps - 1) / total_steps: `final` itself is reached only past the end of the run.
+alpha = 1 is pure SFT, alpha = 0 is pure RL. The paper (arXiv 2508.11408) calls it mu. Train steps
+(one batch of each active branch) are counted from 0. With `q = min(step / total_steps, 1)`, the
+first step sees q = 0 and the last one q = (total_steps - 1) / total_steps, so `final` itself is
+reached only past the end of the run.
 
-Most schedules are a function of the step alone. A *controller* also reads what the run shows, and
-keeps what it remembers in a state of its own.
+Most schedules are a function of the step alone. A *controller* also reads measurements of the run,
+and keeps its memory in a separate state.
 """
 
 from chord.schedules.base import Controller, Feedback, Schedule, State, resolve_length

@@ -1,4 +1,4 @@
-"""What all schedules share: alpha of a train step, and what a controller may see of the run."""
+"""What all schedules share: alpha for a train step, and what a controller can see of the run."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ State = dict[str, float]
 
 @dataclass(kw_only=True)
 class Feedback:
-    """What a step tells a controller before its alpha is chosen, over all ranks.
+    """What a controller can read before the step's alpha is chosen, computed over all ranks.
 
-    A field that the controller does not need, or that nothing has shown yet, is None.
+    A field is None if the controller does not need it, or if it has not been measured yet.
 
-    Of the rollouts it tells of the policy's own answers to all problems drawn for the step,
-    whatever is trained on.
+    Fields about rollouts describe the policy's own responses to all problems drawn for the step,
+    whether or not they are trained on.
 
-    - `reward`: their mean reward, with the format term and the KL penalty where those are on.
-    - `entropy`: mean over their tokens of the entropy, in nats, of the distribution
-      each came from. That is the policy's at the sampling temperature: at T = 1 only where
+    - `reward`: their mean reward, with the format term and the KL penalty if those are on.
+    - `entropy`: mean over their tokens of the entropy, in nats, of the distribution that the token
+      was sampled from. That is the policy's at the sampling temperature: at T = 1 only if
       `rollout.temperature` is 1.
     - `sft_grad_norm`: norm of the gradient of the SFT loss, not scaled by alpha, at the last
-      update that had one, which lies before this step. Under a gate it is that of the gated
-      loss, in which each row has its own share.
-    - `advantage_variance`, `nll_variance`, `gap`: what `gac` reads, see there.
+      update before this step that had one. With a gate it is that of the gated loss, in which
+      each row has its own share.
+    - `advantage_variance`, `nll_variance`, `gap`: read by `gac`, which explains them.
     """
 
     reward: float | None = None
@@ -39,7 +39,7 @@ class Feedback:
     gap: float | None = None
 
     def read(self, name: str) -> float:
-        """The field `name`, which the caller has declared among its needs."""
+        """The field `name`, which the caller has listed in `needs`."""
         value = getattr(self, name)
         assert value is not None, f"{name} was not measured"
         return float(value)
@@ -54,19 +54,19 @@ OF_EXPERTS = frozenset({"nll_variance", "gap"})
 
 @dataclass(kw_only=True)
 class Schedule(ABC):
-    """Maps a train step (int >= 0) to alpha in [0, 1]; 1 is pure imitation, 0 is pure RL."""
+    """Maps a train step (int >= 0) to alpha in [0, 1]; 1 is pure SFT, 0 is pure RL."""
 
     needs: ClassVar[frozenset[str]] = frozenset()
-    """The fields of `Feedback` that it reads: none in an open loop."""
+    """The fields of `Feedback` that it reads; empty for an open-loop schedule."""
     jumps: ClassVar[bool] = False
-    """Whether alpha leaps from one value to another, with none between them."""
+    """Whether alpha jumps from one value to another, without values in between."""
 
     @abstractmethod
     def __call__(self, step: int, state: State | None = None) -> float:
-        """Alpha of train step `step`, counted from 0; defined beyond the end of the run too.
+        """Alpha of train step `step`, counted from 0; also defined past the end of the run.
 
-        `state` is what `observe` made of the feedback up to and with this step; only controllers
-        look at it, and take None for `start()`.
+        `state` is the result of `observe` on the feedback up to and including this step. Only
+        controllers read it; None stands for `start()`.
         """
 
     @property
@@ -83,43 +83,43 @@ class Schedule(ABC):
         return {}
 
     def observe(self, state: State, step: int, feedback: Feedback) -> State:
-        """The state with this step's feedback taken in, as a new dict; called once a step."""
+        """The state updated with this step's feedback, as a new dict; called once per step."""
         return state
 
     def bounds(self, steps: int) -> tuple[float, float]:
-        """The lowest and the highest alpha it may take in a run of `steps`."""
+        """The lowest and the highest alpha that it can take in a run of `steps`."""
         alphas = set(self.values(steps))
         return min(alphas), max(alphas)
 
     def values(self, steps: int) -> Iterable[float]:
-        """Each alpha of a run of `steps`, one at a time: whoever looks for one may stop there."""
+        """Each alpha of a run of `steps`, as an iterator, so that a search can stop early."""
         return (self(step) for step in range(steps))
 
 
 @dataclass(kw_only=True)
 class Controller(Schedule):
-    """A schedule in a closed loop: alpha depends on what the run has shown so far.
+    """A closed-loop schedule: alpha depends on measurements of the run so far.
 
-    All of its memory is in the state that it is handed: the same state and feedback give the same
-    alpha, in a resumed run too.
+    All of its memory is in the state that it is given: the same state and feedback give the same
+    alpha, also in a resumed run.
     """
 
     @abstractmethod
     def observe(self, state: State, step: int, feedback: Feedback) -> State:
-        """The state with this step's feedback taken in, as a new dict; called once a step."""
+        """The state updated with this step's feedback, as a new dict; called once per step."""
 
     @abstractmethod
     def bounds(self, steps: int) -> tuple[float, float]:
         """The range of alpha, whatever the feedback."""
 
     def values(self, steps: int) -> Iterable[float]:
-        """Values that stand for all that alpha may have: the ends of its range and the middle."""
+        """Representative values of alpha: the ends of its range and the middle."""
         low, high = self.bounds(steps)
         return [low, (low + high) / 2, high]
 
 
 def value_of(state: Mapping[str, float], name: str, *, otherwise: float) -> float:
-    """An entry of a state that may not be there yet."""
+    """The entry `name` of a state, or `otherwise` if it is not there yet."""
     return float(state.get(name, otherwise))
 
 
@@ -129,24 +129,24 @@ def clip(value: float, low: float, high: float) -> float:
 
 
 def blend(low: float, high: float, share: float) -> float:
-    """low + (high - low) share, kept inside [0, 1] against rounding."""
+    """low + (high - low) share, clipped to [0, 1] because of rounding."""
     return clip(low + (high - low) * share, 0.0, 1.0)
 
 
 def check_share(name: str, value: float) -> None:
-    """Refuse what is not within [0, 1]."""
+    """Raise ValueError unless the value is within [0, 1]."""
     if not 0 <= value <= 1:
         raise ValueError(f"schedule.{name}={value}: must be within [0, 1]")
 
 
 def check_fraction(name: str, value: float) -> None:
-    """Refuse what is not within [0, 1)."""
+    """Raise ValueError unless the value is within [0, 1)."""
     if not 0 <= value < 1:
         raise ValueError(f"schedule.{name}={value}: must be within [0, 1)")
 
 
 def check_range(low: float, high: float) -> None:
-    """Refuse ends that are no shares, or the wrong way round."""
+    """Raise ValueError unless 0 <= low <= high <= 1."""
     check_share("low", low)
     check_share("high", high)
     if low > high:
@@ -154,13 +154,13 @@ def check_range(low: float, high: float) -> None:
 
 
 def check_total(total_steps: int) -> None:
-    """Refuse a run without steps."""
+    """Raise ValueError for a run without steps."""
     if not total_steps >= 1:
         raise ValueError(f"schedule.total_steps={total_steps}: must be at least 1")
 
 
 def check_length(name: str, value: float) -> None:
-    """Refuse what is neither a share of the run nor a number of steps."""
+    """Raise ValueError unless the value is a share of the run or a number of steps."""
     if not (0 <= value < 1 or (math.isfinite(value) and value >= 1 and value == int(value))):
         raise ValueError(
             f"schedule.{name}={value}: must be a share of the run in [0, 1) "
@@ -169,10 +169,10 @@ def check_length(name: str, value: float) -> None:
 
 
 def resolve_length(value: float, total_steps: int) -> float:
-    """Length in steps of a setting that is a share of the run below 1 and a step count from 1 on.
+    """The length in steps of a setting: below 1 it is a share of the run, from 1 on a step count.
 
     `1` and `1.0` both mean one step; the whole run is written as its number of steps. A share is
-    not rounded to whole steps, so a curve has the same shape in 100 and in 10,000 of them.
+    not rounded to whole steps, so a curve has the same shape over 100 and over 10,000 steps.
     `resolve_length(0.3, 100) == 30.0`, `resolve_length(30, 100) == 30.0`.
     """
     # .07 * 100 is 7.000000000000001, which must not cost a step.

@@ -1,4 +1,4 @@
-"""Schedules in a closed loop: alpha follows what the run shows."""
+"""Closed-loop schedules: alpha follows measurements of the run."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ from chord.schedules.base import (
 
 @dataclass(kw_only=True)
 class RewardGap(Controller):
-    """alpha = clip(tau - reward, 0, 1): imitation makes up for what the rollouts do not reach.
+    """alpha = clip(tau - reward, 0, 1): the less reward the rollouts get, the more SFT.
 
-    `reward` is the mean of this step's rollouts, or with `ema` = d > 0 their exponential moving
+    `reward` is the mean over this step's rollouts, or with `ema` = d > 0 an exponential moving
     average m <- d m + (1 - d) reward, which starts at the first step's reward. From CHORD (arXiv
     2508.11408, appendix B.1: tau .5 and .7, on tool use), which does not bound alpha by 1; the
-    average is ours. Not verified against code. Where nothing has been observed yet, alpha is tau.
-    Raises ValueError for tau outside [0, 1] or ema outside [0, 1). Rewards 0, .3 and .8 at tau .5
-    give alphas .5, .2 and 0.
+    average is chord's addition. Not checked against code. Before the first observation, alpha is
+    tau. Raises ValueError for tau outside [0, 1] or ema outside [0, 1). Rewards 0, .3 and .8 at tau
+    .5 give alphas .5, .2 and 0.
     """
 
     option = "reward_gap"
@@ -55,21 +55,21 @@ class RewardGap(Controller):
         return clip(self.tau - value_of(state or {}, "reward", otherwise=0.0), 0.0, 1.0)
 
     def bounds(self, steps: int) -> tuple[float, float]:
-        # A KL penalty can take the reward below 0, and alpha above tau.
+        # A KL penalty can lower the reward below 0, and so raise alpha above tau.
         return 0.0, 1.0
 
 
 @dataclass(kw_only=True)
 class EntropyTarget(Controller):
-    """alpha <- clip(alpha + rate (target - H), low, high), from `initial`: hold the entropy.
+    """alpha <- clip(alpha + rate (target - H), low, high), from `initial`: keeps H near the target.
 
-    H is the mean entropy, in nats a token, of the distributions that this step's rollouts were
-    sampled from: at T = 1 only where `rollout.temperature` is 1. Plain imitation of the expert
-    raises the entropy (arXiv 2508.11408, section 3.3), where RL lowers it, so alpha rises while the
-    rollouts are more certain than wished. An integrating controller of our own; what is clipped is
-    not made up for later. Raises ValueError for a negative rate or target, for ends that are no
-    shares, and for `initial` outside them. From .5 with rate .1 and target 1, entropies .4 and 2
-    give alphas .56 and .46.
+    H is the mean entropy, in nats per token, of the distributions that this step's rollouts were
+    sampled from: at T = 1 only if `rollout.temperature` is 1. Unweighted SFT raises the entropy
+    (arXiv 2508.11408, section 3.3), whereas RL lowers it, so alpha rises while the rollouts have
+    less entropy than the target. This integrating controller is chord's own; clipped changes are
+    not made up for later. Raises ValueError for a negative rate or target, for bounds outside
+    [0, 1], and for `initial` outside the bounds. From .5 with rate .1 and target 1, entropies .4
+    and 2 give alphas .56 and .46.
     """
 
     option = "entropy"
@@ -109,21 +109,21 @@ class EntropyTarget(Controller):
 
 @dataclass(kw_only=True)
 class GradientRatio(Controller):
-    """SASR (arXiv 2505.13026): imitate the more, the larger the SFT gradient still is.
+    """SASR (arXiv 2505.13026): the larger the SFT gradient still is, the more SFT.
 
-    The first `warmup` is SFT alone and ends with a gradient norm G_0. From then on
+    The warm-up has SFT only and ends with a gradient norm G_0. From then on
 
         P(SFT) = G / (G + gamma G_0)
 
-    with G the norm of the last step that had an SFT branch, and each step is SFT with probability P
-    and RL otherwise (`draw`; it depends on `seed` and the step alone), or has alpha = P
-    (`draw=false`, ours: the mean of the draws). Norms are those of the SFT loss of the step, with
-    its weights, before clipping; 0 over 0 counts as 0.
+    where G is the norm in the last step that had an SFT branch. With `draw`, each step is SFT with
+    probability P and RL otherwise, drawn from `seed` and the step alone. With `draw=false`, which
+    is chord's addition, alpha = P, the mean of the draws. Norms are those of the step's SFT loss,
+    with its weights, before clipping; 0 / 0 counts as 0.
 
-    Follows the paper's algorithm as two third parties wrote it down; not verified against the
-    authors' code, which was not found, and the paper's gamma was not seen. `warmup` is a share of
-    the run below 1 and a number of steps from 1 on, at least one. Raises ValueError naming the
-    setting that is out of range. G_0 = 2 and G = 1 at gamma 1 give P = 1/3.
+    Follows the paper's algorithm as described by two third parties; the authors' code was not
+    found, and the paper's gamma was not seen. Below 1, `warmup` is a share of the run, from 1 on a
+    number of steps, and at least one step. Raises ValueError naming the setting that is out of
+    range. G_0 = 2 and G = 1 at gamma 1 give P = 1/3.
     """
 
     option = "gradient_ratio"
@@ -168,7 +168,7 @@ class GradientRatio(Controller):
         probability = self.probability(state or {})
         if not self.draw:
             return probability
-        # A text is hashed the same on every machine and version.
+        # A string seeds the same on every machine and version.
         return float(random.Random(f"sft or rl {self.seed} {step}").random() < probability)
 
     def bounds(self, steps: int) -> tuple[float, float]:
@@ -177,5 +177,5 @@ class GradientRatio(Controller):
     def values(self, steps: int) -> Iterable[float]:
         if steps <= self.switch:
             return [1.0]
-        # A draw takes one branch or the other.
+        # Each draw takes one branch or the other.
         return [0.0, 1.0] if self.draw else super().values(steps)

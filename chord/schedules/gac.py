@@ -20,37 +20,38 @@ from chord.schedules.ramps import WarmupDecay
 
 @dataclass(kw_only=True)
 class Gac(Controller):
-    """GAC (arXiv 2605.26184): the mix with the smallest bound on its gradient's mean squared error.
+    """GAC (arXiv 2605.26184): the alpha that minimises a bound on the gradient's squared error.
 
-    A mixed gradient alpha g_s + (1 - alpha) g_r that is meant to be `balance` g_s + (1 - balance)
-    g_r has variance alpha^2 s_s^2 + (1 - alpha)^2 s_r^2 and bias (alpha - balance)^2 D^2, whose sum
-    is smallest at
+    A mixed gradient alpha g_s + (1 - alpha) g_r that stands for `balance` g_s + (1 - balance) g_r
+    has variance alpha^2 s_s^2 + (1 - alpha)^2 s_r^2 and squared bias (alpha - balance)^2 D^2. Their
+    sum is smallest at
 
         best = (balance D^2 + s_r^2) / (D^2 + s_s^2 + s_r^2)
 
-    Every `every` steps, at those that it divides, the three are measured on this step's rows of all
-    ranks and taken into averages m <- ema m + (1 - ema) x, which start at the first measurement.
+    At each step that is a multiple of `every`, the three statistics are measured on this step's
+    rows of all ranks and averaged, m <- ema m + (1 - ema) x, starting at the first measurement.
     Then alpha moves by at most `cap` towards
 
         clip(blend best + (1 - blend) prior(step), low, high)
 
-    with prior `WarmupDecay(peak, valley, warmup, decay)`; it starts at the prior, clipped. Where
-    all three are 0, best is `balance`. What is measured (see `chord.step.feedback`):
+    where the prior is `WarmupDecay(peak, valley, warmup, decay)`. alpha starts at the clipped
+    prior. If all three are 0, best is `balance`. The statistics are (see `chord.step.feedback`):
 
-    - s_r^2 `advantage_variance`: population variance of the advantages of the policy's own answers
-      to all problems drawn, one a sequence.
-    - s_s^2 `nll_variance`: the same of the expert sequences' mean -log p a token at T = 1, without
-      the share `trim` of them at each end.
+    - s_r^2 `advantage_variance`: population variance over the advantages of the policy's own
+      responses to all problems drawn, one for each response.
+    - s_s^2 `nll_variance`: population variance over the expert responses' mean -log p per token at
+      T = 1, without the share `trim` of responses at each end.
     - D^2 `gap`: mean of (w - A)^2 over all pairs of an expert token, with its weight w, and a
-      rollout token, with its advantage A: what -grad log p is multiplied by in either branch.
+      rollout token, with its advantage A: the factors of -grad log p in the two branches.
 
     Checked against the authors' controller (huyuelin/GAC): `best`, both variances, the averages of
-    the statistics, the blend, the prior's form and the defaults are the same. Departs: there alpha
-    starts at .5; `best` is averaged with alpha once more, with the weight `ema`, before the blend;
-    alpha moves at every step; a KL target can steer `balance`; and D^2 is the mean over answers of
-    (p (1 - p))^2 on expert tokens and (p (1 - p) - A)^2 on own ones, without pairs. That the
-    prior's 200 and 800 steps are .2 and .8 of a run is our reading. Raises ValueError naming the
-    setting that is out of range. D^2 = 1, s_s^2 = 2, s_r^2 = 1 give best = 1.5/4 = .375.
+    the statistics, the blend, the prior's form and the defaults are the same. In the authors' code,
+    however, alpha starts at .5; `best` is averaged with alpha once more, with weight `ema`, before
+    the blend; alpha moves in every step; a KL target can adjust `balance`; and D^2 is, without
+    pairs, the mean over responses of (p (1 - p))^2 on expert tokens and (p (1 - p) - A)^2 on own
+    ones. That the prior's 200 and 800 steps are .2 and .8 of a run is our interpretation. Raises
+    ValueError naming the setting that is out of range. D^2 = 1, s_s^2 = 2, s_r^2 = 1 give
+    best = 1.5/4 = .375.
     """
 
     option = "gac"
@@ -85,7 +86,7 @@ class Gac(Controller):
         self.prior(0)
 
     def prior(self, step: int) -> float:
-        """Alpha of the schedule that it is blended with."""
+        """Alpha of the prior at a step."""
         ramp = WarmupDecay(
             peak=self.peak,
             valley=self.valley,

@@ -1,13 +1,13 @@
-"""Gates: which problems of a step are learned from their expert's answer instead of by RL.
+"""Gates: rules for which problems of a step are learned by SFT on the expert's response, not by RL.
 
-A gate judges each problem drawn for a step by the scores of the policy's own answers to it. Its g
-in [0, 1] takes alpha's place there:
+A gate judges each problem drawn for a step by the scores of the policy's own responses to it. Its
+value g in [0, 1] takes the place of alpha for that problem:
 
     loss = sum_i g_i (w nll)_i / N_sft + sum_i (1 - g_i) rl_i / N_rl
 
-with N_sft the tokens of the experts' answers to all problems drawn and N_rl those of all groups
-trained on, gated or not. A gate is a pure function of scores; what it remembers is in a state that
-it is handed, problem keys alone.
+N_sft counts the tokens of the expert responses to all problems drawn, and N_rl those of all groups
+trained on, gated or not. A gate is a pure function of scores; its memory is a separate state, which
+holds problem keys only.
 """
 
 from __future__ import annotations
@@ -27,17 +27,17 @@ Keys = list[int]
 class Gate(ABC):
     """Judges the problems of a step by the scores of their rollouts, (P, K) in [0, 1].
 
-    A rollout is right where its score is 1 (or more), wrong where it is 0 (or less).
+    A rollout is right if its score is 1 or more, and wrong if it is 0 or less.
     """
 
     needs_experts: ClassVar[bool] = True
-    """Whether every RL problem must have an expert's answer: `data.pairing=paired`."""
+    """Whether every RL problem must have an expert response: `data.pairing=paired`."""
     imitates_judged: ClassVar[bool] = True
-    """Whether the judged problems are the step's SFT rows; those of a buffer come later."""
+    """Whether the judged problems are this step's SFT rows; with a buffer, they come later."""
 
     @abstractmethod
     def judge(self, scores: Tensor) -> Tensor:
-        """g of each problem (P,): 1 is imitation alone, 0 RL alone; in the scores' dtype."""
+        """g of each problem (P,): 1 is SFT only, 0 is RL only; in the scores' dtype."""
 
     def start(self) -> Keys:
         """The state before the first step: no problem is waiting."""
@@ -46,8 +46,8 @@ class Gate(ABC):
     def add(self, state: Sequence[int], keys: Sequence[int], scores: Tensor) -> tuple[Keys, Keys]:
         """The state after a step, and the keys of the problems that leave it for an SFT step.
 
-        `keys` (P,) names the problems whose scores (P, K) are given: those of all ranks, in rank
-        order, so that all ranks hold the same state. Nothing is changed in place.
+        `keys` (P,) identify the problems with these scores (P, K), from all ranks in rank order, so
+        that all ranks have the same state. Nothing is changed in place.
         """
         return list(state), []
 
@@ -64,28 +64,29 @@ class NoGate(Gate):
         return scores.new_zeros(scores.shape[0])
 
 
-# Powers of two of HPT's soft coefficients: sft 2^-s, RL 2^(s-4), for s of 8 rollouts right.
+# HPT's soft coefficients: 2^-s for SFT and 2^(s-4) for RL, if s of 8 rollouts are right.
 _SOFT_GROUP, _SOFT_END = 8, 4
 
 
 @dataclass(kw_only=True)
 class SolveRate(Gate):
-    """g = 1 where at most the share `gamma` of the rollouts is right, else 0.
+    """g = 1 if at most the share `gamma` of the rollouts is right, else 0.
 
-    HPT (arXiv 2509.04419), gamma 0 or 2/8; checked against its code (`switch_gate`, a number of 8
-    rollouts there). With gamma 0 it is SuperRL (arXiv 2506.01096, v2): SFT where every rollout
-    failed.
+    HPT (arXiv 2509.04419), gamma 0 or 2/8; checked against its code (`switch_gate`, which is a
+    number out of 8 rollouts). With gamma 0 it is SuperRL (arXiv 2506.01096, v2): SFT if every
+    rollout failed.
 
-    `soft=True` falls from 1 to 0 over the solve rates above gamma. It follows the table `soft_type`
-    2 of HPT's code, which no published run uses and whose place in the paper was not found: for s
-    of 8 right, SFT gets 2^-s and RL 2^(s-4), but RL alone from s = 4 on and SFT alone at s = 0.
-    They do not add to 1 there; here they are divided by their sum, and s = 8 times the solve rate:
+    With `soft=True`, g falls from 1 to 0 over the solve rates above gamma. This follows `soft_type`
+    2 of HPT's code, which no published run uses and which was not found in the paper. There, if s
+    of 8 rollouts are right, SFT gets 2^-s and RL 2^(s-4), except for RL only from s = 4 on and SFT
+    only at s = 0. These do not add up to 1; here they are divided by their sum, with s = 8 times
+    the solve rate:
 
         g = 1 / (1 + 4^(s-2))   for 0 < s < 4,   1 at s = 0,   0 from s = 4 on
 
-    Solve rates 0, 1/8, 2/8, 3/8, 4/8 give g = 1, .8, .5, .2, 0. Departs from the code in the
-    count N of the loss, which is that of all rows, so that a problem does not weigh more because
-    others left the branch. Raises ValueError for gamma outside [0, 1].
+    Solve rates 0, 1/8, 2/8, 3/8, 4/8 give g = 1, .8, .5, .2, 0. Unlike in HPT's code, the loss is
+    divided by the count N of all rows, so that a problem does not weigh more because others left
+    the branch. Raises ValueError for gamma outside [0, 1].
     """
 
     option = "solve_rate"
@@ -111,13 +112,14 @@ class SolveRate(Gate):
 
 @dataclass(kw_only=True)
 class AllWrongBuffer(Gate):
-    """Problems that no rollout solved wait until `size` are there, then make one SFT step.
+    """Problems that no rollout solved are collected; `size` of them make one SFT step.
 
-    ReLIFT (arXiv 2506.07527), size 128; checked against its code. g is 0: the waiting problems stay
-    in RL, where a group without a right answer has no advantage anyway. Departs from the code in
-    three ways: a problem waits once, however often it failed; the oldest `size` leave first, not
-    the newest; and the waiting list is meant to be saved. As there, at most one SFT step a step:
-    what is left over goes on waiting. Raises ValueError for a size below 1.
+    ReLIFT (arXiv 2506.07527), size 128; checked against its code. g is 0: the collected problems
+    stay in RL, where a group without a right response has no advantage anyway. There are three
+    differences from the code: a problem is collected once, however often it failed; the oldest
+    `size` leave first, not the newest; and the list is saved in checkpoints. As in the code, a
+    train step has at most one SFT step, and the remaining problems stay in the list. Raises
+    ValueError for a size below 1.
     """
 
     option = "all_wrong_buffer"

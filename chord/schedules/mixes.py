@@ -1,7 +1,7 @@
-"""Mixes: alpha -> how much of each branch's gradient is taken.
+"""Mixes: from alpha to the shares of the two branches.
 
-`convex` is CHORD's. `additive` leaves RL whole and adds imitation, as PPO-ptx and other methods
-with an auxiliary likelihood term do.
+`convex` is CHORD's. `additive` keeps the whole RL loss and adds SFT to it, as PPO-ptx and other
+methods with an auxiliary likelihood term do.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 
 class Shares(NamedTuple):
-    """Factors of the two branches' losses; a branch with 0 is not computed."""
+    """Factors of the two branches' losses; a branch with factor 0 is not computed."""
 
     sft: float
     rl: float
@@ -21,7 +21,7 @@ class Shares(NamedTuple):
 
 @dataclass(kw_only=True)
 class Mix(ABC):
-    """A rule for the shares of the two branches, given alpha in [0, 1], the schedule's value."""
+    """A rule for the shares of the two branches, given the schedule's alpha in [0, 1]."""
 
     @abstractmethod
     def __call__(self, alpha: float) -> Shares:
@@ -43,10 +43,10 @@ class Convex(Mix):
 
 @dataclass(kw_only=True)
 class Additive(Mix):
-    """coef alpha SFT + RL: RL whole but for what a gate takes from it, imitation added to it.
+    """coef alpha SFT + RL: SFT is added to the whole RL loss (a gate still takes its part of RL).
 
-    With alpha = 1 throughout this is PPO-ptx's form (Ouyang et al. 2022, arXiv 2203.02155, eq. 2),
-    whose second term is the likelihood of other data times a coefficient.
+    With alpha = 1 throughout, this is the form of PPO-ptx (Ouyang et al. 2022, arXiv 2203.02155,
+    eq. 2), whose second term is the likelihood of other data times a coefficient.
     Raises ValueError for a coefficient that is not a number >= 0.
     `Additive(coef=0.5)(1.0)` is (.5, 1).
     """

@@ -1,4 +1,4 @@
-"""Schedules that do one thing at a time: imitation in some steps, RL in the others."""
+"""Schedules with one branch at a time: SFT in some steps, RL in the others."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from chord.schedules.base import Schedule, State, check_length, check_total, res
 
 @dataclass(kw_only=True)
 class Phase:
-    """What else changes when `Step` goes from imitation to RL.
+    """What else changes when `Step` switches from SFT to RL.
 
-    `lr`: the two peak learning rates [sft, rl], absolute values; None takes the optimizer's own for
-    RL and `sft_factor` times it for SFT. `reset_optimizer`: whether the optimizer's state is
-    dropped at the switch, as it would be if RL were a second run. Raises ValueError for rates or a
-    factor that are not positive.
+    `lr`: the two peak learning rates [sft, rl], as absolute values; None takes the optimizer's rate
+    for RL and `sft_factor` times it for SFT. `reset_optimizer`: whether the optimizer's state is
+    dropped at the switch, as if RL were a second run. Raises ValueError for rates or a factor that
+    are not positive.
     """
 
     lr: list[float] | None = None
@@ -38,9 +38,9 @@ class Phase:
 class Step(Schedule):
     """alpha = 1 before `switch_step`, 0 from it on: SFT, then RL.
 
-    `switch_step` is a share of the run below 1 and a whole number of steps from 1 on (0: RL from
-    the start). A share that falls between two steps switches at the later one. `phase` gives each
-    part its own learning rate and a fresh optimizer, without which this is no fair baseline.
+    Below 1, `switch_step` is a share of the run (0: RL from the start); from 1 on, it is a whole
+    number of steps. A share that falls between two steps switches at the later one. `phase` gives
+    each part its own learning rate and a fresh optimizer, which a fair baseline needs.
     Raises ValueError naming the setting that is out of range.
     `Step(switch_step=0.5, total_steps=100)(49) == 1.0`, at 50 it is 0.0.
     """
@@ -59,7 +59,7 @@ class Step(Schedule):
 
     @property
     def switch(self) -> int:
-        """The first step of RL, the run's length if there is none."""
+        """The first step of RL, or the run's length if there is none."""
         return math.ceil(min(resolve_length(self.switch_step, self.total_steps), self.total_steps))
 
     def __call__(self, step: int, state: State | None = None) -> float:

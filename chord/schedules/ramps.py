@@ -1,4 +1,4 @@
-"""Schedules that go from one alpha to another along a curve, whatever the run shows."""
+"""Open-loop schedules that go from one alpha to another along a curve."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class Constant(Schedule):
 
 @dataclass(kw_only=True)
 class _Ramp(Schedule):
-    """What linear, cosine and exponential share: two ends and the length of the run."""
+    """What linear, cosine and exponential share: start and end values, and the run's length."""
 
     initial: float = 1.0
     final: float = 0.2
@@ -114,9 +114,9 @@ class WarmupDecay(Schedule):
         s < W + D:  valley + (peak - valley) (1 + cos(pi (s - W) / D)) / 2
         else:       valley
 
-    `warmup` and `decay` are shares of the run below 1 and whole numbers of steps from 1 on: `1` and
-    `1.0` both mean one step. They may reach beyond the end of the run. With both 0 the peak is
-    never seen. Raises ValueError naming the setting that is out of range.
+    Below 1, `warmup` and `decay` are shares of the run; from 1 on, they are whole numbers of steps:
+    `1` and `1.0` both mean one step. They can extend past the end of the run. If both are 0, alpha
+    is never at the peak. Raises ValueError naming the setting that is out of range.
     `WarmupDecay(decay=200, total_steps=1500)(100) == 0.475`.
     """
 

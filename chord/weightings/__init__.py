@@ -1,12 +1,12 @@
 """Token weights: how strongly each expert token is imitated.
 
 A weight is a detached number w >= 0 for each token, at most 1 before `normalize` unless the rule
-says otherwise. It scales the token's negative log-likelihood and never carries a gradient: with
-one, phi = p(1 - p) would have the effective weight p(1 - p) + p(1 - 2p) ln p, negative below
-p = .2356, and unlearn rare tokens.
+says otherwise. It scales the token's negative log-likelihood and never has a gradient: with one,
+phi = p (1 - p) would have the effective weight p (1 - p) + p (1 - 2p) ln p, which is negative below
+p = .2356 and would unlearn rare tokens.
 
-In the formulas p is the policy's probability of the target token, P its distribution there, H an
-entropy in nats, Q the expert's distribution (a teacher's softmax), V the size of the vocabulary.
+In the formulas, p is the policy's probability of the target token, P its distribution there, H an
+entropy in nats, Q the expert's distribution (a teacher's softmax), and V the vocabulary size.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The frame around every rule for token weights: masking, normalisation, and no gradient."""
+"""What every token weighting shares: masking, normalisation, and no gradient."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ APPLY_TO = ("sft", "both")
 
 
 class WeightError(ValueError):
-    """A rule gave a weight that is negative or not a number."""
+    """A weighting gave a weight that is negative or not finite."""
 
 
 @dataclass(kw_only=True)
 class WeightInputs:
-    """What a rule is given at the targets of some rows, (B, T); it is read without gradient.
+    """The inputs of a rule at the targets of some rows, each (B, T) and read without gradient.
 
-    `mask` is True on the tokens that count; elsewhere the other tables may hold anything. `expert`,
-    `reference` (log p of the target under the frozen reference model) and `signal` (in [0, 1], one
-    for each row or one for each token) are there for rules that say that they need them.
+    `mask` is True on the tokens that count; elsewhere the other tensors can hold anything.
+    `expert`, `reference` (log p of the target under the frozen reference) and `signal` (in [0, 1],
+    one for each row or one for each token) are given to rules that declare that they need them.
     """
 
     policy: TokenStats
@@ -43,7 +43,7 @@ class WeightInputs:
 
     @property
     def finite(self) -> Tensor:
-        """Where all that the models say of a token is finite, (B, T) bool."""
+        """Where all models' statistics of a token are finite, (B, T) bool."""
         tables = [self.policy.logprobs, self.policy.entropy, self.policy.max_prob]
         if self.expert is not None:
             tables += [self.expert.logprobs, self.expert.entropy, self.expert.max_prob]
@@ -59,15 +59,15 @@ class WeightInputs:
 class Weighting(ABC):
     """A rule for token weights: a dataclass of its settings with a method `raw`.
 
-    `normalize`: `none`, or `mean1` to divide by the mean over all unmasked expert tokens of the
-    optimizer step, so that two rules push equally hard in total. `apply_to`: `sft`, or `both` to
-    scale the RL term too, by the same function of the model's own tokens.
+    `normalize`: `none`, or `mean1` to divide by the mean over all expert tokens of the optimizer
+    step, so that any two rules have the same total weight. `apply_to`: `sft`, or `both` to scale
+    the RL term as well, by the same function of the policy's own tokens.
     """
 
     needs_signal: ClassVar[bool] = False
-    """Whether the rule reads the verifier's score of the answer."""
+    """Whether the rule reads the verifier's score of the response."""
     needs_reference: ClassVar[bool] = False
-    """Whether the rule reads the frozen model that the run started from."""
+    """Whether the rule reads the reference, a frozen copy of the base."""
     ranks_tokens: ClassVar[bool] = False
     """Whether a token's weight depends on the other tokens of the step."""
 
@@ -85,7 +85,7 @@ class Weighting(ABC):
 
     @property
     def top_k(self) -> int | None:
-        """The K of `TokenStats.top_k_entropy`, where the rule reads it."""
+        """The K of `TokenStats.top_k_entropy`, if the rule reads it."""
         return None
 
     @property
@@ -116,20 +116,20 @@ class Weighting(ABC):
         `expert`: the teacher's statistics at the same positions, for rules with `needs_teacher`.
         `reference`: log p of the targets under the reference model, for rules with
         `needs_reference`. `signal`: (...) one value in [0, 1] for each row, or one for each token,
-        for rules with `needs_signal`. Where the rule `uses_step`, the statistics are taken over
-        this call's tokens, which is right only if they are all tokens of the optimizer step on
-        all ranks (`StepWeights` sees to that). A mean of 0 leaves the weights at 0.
+        for rules with `needs_signal`. If the rule `uses_step`, its statistics are taken over this
+        call's tokens, which is right only if these are all tokens of the optimizer step on all
+        ranks (`StepWeights` ensures that). A mean of 0 leaves the weights at 0.
 
-        Raises ValueError when a needed input is missing, `WeightError` for a weight below 0, or one
-        that is not finite where the models are.
-        `Phi(normalize="mean1")` on p = .5 and .9: raw .25 and .09, mean .17, weights 1.47 and .53.
+        Raises ValueError if a needed input is missing, and `WeightError` for a weight below 0 or
+        one that is not finite although the models' statistics are. `Phi(normalize="mean1")` on p =
+        .5 and .9: raw .25 and .09, mean .17, weights 1.47 and .53.
         """
         import torch
 
         at = WeightInputs(
             policy=policy, mask=mask, expert=expert, reference=reference, signal=signal
         )
-        # The one place where weights lose their gradient, for every rule.
+        # Every rule's weights are detached here, and only here.
         with torch.no_grad():
             weights = self.raw(at).masked_fill(~mask, 0.0)
             self._check(weights, at)
@@ -139,12 +139,12 @@ class Weighting(ABC):
             return weights / mean.masked_fill(mean <= 0, math.inf)
 
     def _check(self, weights: Tensor, at: WeightInputs) -> None:
-        """An expert token of negative weight would be unlearned, and NaN spreads to every one."""
+        """A token with a negative weight would be unlearned, and NaN spreads to every parameter."""
         # Comparisons with NaN are False.
         wrong = (~(weights >= 0) | weights.isinf()) & at.mask
         if not bool(wrong.any()):
             return
-        # What comes of a model that is not finite is not the rule's fault: the step names it.
+        # If a model's statistics are not finite, the rule is not at fault: the step reports those.
         wrong &= at.finite
         if bool(wrong.any()):
             place = wrong.nonzero()[0].tolist()

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @dataclass(kw_only=True)
 class Entropy(Weighting):
-    """w = H(P) / ln V: strong where the policy is unsure; from the unified objective.
+    """w = H(P) / ln V: large where the policy is uncertain; from the unified objective.
 
     CHORD's "entropy norm" (arXiv 2508.11408, appendix B.2) is proportional to H as well.
     P = (.5, .5) over two tokens gives 1, (1, 0) gives 0.
@@ -33,11 +33,12 @@ class TopEntropy(Weighting):
     """w = 1 on the share `rho` of the step's tokens with the highest entropy, else 0.
 
     CHORD's "entropy top" (arXiv 2508.11408, appendix B.2, rho .05) and Prefix-RFT's choice of
-    prefix tokens (2507.01679, rho .2; its code ranks those of a micro-batch). ceil(rho N) of the
-    step's N tokens on all ranks; of entropies that are equal to five decimals the earlier row, then
-    the earlier token wins, which is our choice. The first tokens of a group's answers, say, have
-    one and the same, but for rounding, which differs from cut to cut of a step. Raises ValueError
-    for rho outside (0, 1]. Entropies (.1, .6, .3, .6) and rho .25 give (0, 1, 0, 0).
+    prefix tokens (2507.01679, rho .2; its code ranks the tokens of a micro-batch). Chooses ceil(rho
+    N) of the step's N tokens on all ranks. If entropies are equal to five decimals, the earlier
+    row, then the earlier token is chosen, which is chord's rule: the first tokens of a group's
+    responses, for example, have equal entropies except for rounding, which depends on how the step
+    is cut. Raises ValueError for rho outside (0, 1]. Entropies (.1, .6, .3, .6) and rho .25 give
+    (0, 1, 0, 0).
     """
 
     option = "top_entropy"
@@ -52,7 +53,7 @@ class TopEntropy(Weighting):
 
     def raw(self, at: WeightInputs) -> Tensor:
         entropy = (at.policy.entropy * 1e5).round().masked_fill(~at.mask, -math.inf).flatten()
-        # A hair less, or .07 * 100 = 7.000000000000001 would take an eighth token.
+        # Slightly less: .07 * 100 = 7.000000000000001 would choose an eighth token.
         count = math.ceil(self.rho * int(at.mask.sum()) - 1e-9)
         chosen = entropy.argsort(descending=True, stable=True)[:count]
         return entropy.new_zeros(entropy.shape).index_fill(0, chosen, 1.0).reshape(at.mask.shape)
@@ -62,9 +63,9 @@ class TopEntropy(Weighting):
 class TopKEntropy(Weighting):
     """w = (H_K / ln K)^a with the entropy H_K of the K = min(k, V) likeliest tokens, renormalised.
 
-    EAFT (arXiv 2601.02151, eq. 3) with k = 20 and a = 1. It divides by 3, about ln 20, where w may
-    reach .9986; ours is 1 for equal probabilities whatever K is. Raises ValueError for
-    k < 2, a < 0, or statistics without `top_k`. V = 2, P = (.9, .1): .4690.
+    EAFT (arXiv 2601.02151, eq. 3) with k = 20 and a = 1. The paper divides by 3, which is about
+    ln 20, so that w is at most .9986; here w is 1 for equal probabilities, whatever K is. Raises
+    ValueError for k < 2, a < 0, or statistics without `top_k`. V = 2, P = (.9, .1): .4690.
     """
 
     option = "top_k_entropy"
@@ -90,13 +91,13 @@ class TopKEntropy(Weighting):
 
 @dataclass(kw_only=True)
 class Srft(Weighting):
-    """w = exp(sign H): SRFT, with sign -1 strong where the policy is sure.
+    """w = exp(sign H): SRFT; with sign -1, large where the policy is certain.
 
-    arXiv 2506.19767, eq. 8, has sg(e^-H) on demonstrations, times .5, which here is left to alpha.
-    Its public code (fyqqyf/SRFT) is reported by two readers to have e^+H, hence the setting; with
-    sign 1 w exceeds 1 (up to V). Not verified against the authors' code. H is the mean of H(P) over
-    the row's tokens, or with `level=token` that of each token. Raises ValueError for another sign
-    or level. P = (.5, .5) everywhere: .5, with sign 1 it is 2.
+    arXiv 2506.19767, eq. 8, has sg(e^-H) on demonstrations, times .5, which is left to alpha here.
+    Two readers report that its public code (fyqqyf/SRFT) has e^+H, hence the setting; with sign 1,
+    w exceeds 1 (up to V). Not checked against the authors' code. H is the mean of H(P) over the
+    row's tokens, or with `level=token` that of each token. Raises ValueError for another sign or
+    level. P = (.5, .5) everywhere gives .5, and with sign 1 it gives 2.
     """
 
     option = "srft"

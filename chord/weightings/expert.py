@@ -1,4 +1,4 @@
-"""Weights that compare with an expert: a teacher's distribution, or all mass on the target."""
+"""Weights that compare the policy with an expert: a teacher, or certainty about the target."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ EXPERTS = ("teacher", "one_hot")
 
 @dataclass(kw_only=True)
 class _ExpertWeighting(Weighting):
-    """`expert`: `teacher`, or `one_hot` for an expert that is certain of its token."""
+    """`expert`: `teacher`, or `one_hot` for an expert that is certain of its own token."""
 
     one_hot_formula: ClassVar[str]
 
@@ -48,11 +48,11 @@ class _ExpertWeighting(Weighting):
 
 @dataclass(kw_only=True)
 class Adaptive(_ExpertWeighting):
-    """w = (1 - H(Q) / ln V) (1 - n / 2): strong where the expert is sure and the signal is low.
+    """w = (1 - H(Q) / ln V) (1 - n / 2): large where the expert is certain and the signal is low.
 
     From the unified objective. `signal` is n = `minmax_signal` of the verifier's score of the
-    expert's answer. With `expert=one_hot` H(Q) is 0 and w = 1 - n / 2. A uniform Q gives 0; a sure
-    Q gives 1 at n = 0 and .5 at n = 1.
+    expert's response. With `expert=one_hot`, H(Q) is 0 and w = 1 - n / 2. A uniform Q gives 0; a
+    certain Q gives 1 at n = 0 and .5 at n = 1.
     """
 
     option = "adaptive"
@@ -73,10 +73,10 @@ class Adaptive(_ExpertWeighting):
 
 @dataclass(kw_only=True)
 class Margin(_ExpertWeighting):
-    """w = clip(max Q - max P, 0, 1): strong where the expert is surer than the policy.
+    """w = clip(max Q - max P, 0, 1): large where the expert is more certain than the policy.
 
-    From the unified objective. With `expert=one_hot` max Q is 1 and w = 1 - max P. max Q = .9,
-    max P = .6 give .3; the other way round 0.
+    From the unified objective. With `expert=one_hot`, max Q is 1 and w = 1 - max P. max Q = .9 and
+    max P = .6 give .3; max Q = .6 and max P = .9 give 0.
     """
 
     option = "margin"

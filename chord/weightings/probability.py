@@ -1,7 +1,7 @@
 """Weights that are a function of p, the policy's probability of the target token.
 
-Where a paper states a loss f(p) instead of a weight, w is -df / d(log p), taken as a constant: the
-same gradient at every step, without the part that an optimizer would get by differentiating w.
+If a paper gives a loss f(p) instead of a weight, w is -df / d(log p), detached: its loss has the
+same gradient as f(p).
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class Uniform(Weighting):
 
 @dataclass(kw_only=True)
 class Phi(Weighting):
-    """w = p (1 - p): CHORD-phi (arXiv 2508.11408, eqs. 5-6), small for both sure and hopeless p.
+    """w = p (1 - p): CHORD-phi (arXiv 2508.11408, eqs. 5-6), small for p near 0 and near 1.
 
     p = .01 / .1 / .5 / .9 give .0099 / .09 / .25 / .09.
     """
@@ -41,7 +41,7 @@ class Phi(Weighting):
 
 @dataclass(kw_only=True)
 class Importance(Weighting):
-    """w = p: SFT-IS, the expert's probability of its own token taken as 1.
+    """w = p: SFT-IS, which takes the expert's probability of its own token as 1.
 
     arXiv 2508.11408, eq. 4; also known as DFT (2508.05629). p = .1 gives .1.
     """
@@ -54,10 +54,11 @@ class Importance(Weighting):
 
 @dataclass(kw_only=True)
 class ImportanceClip(Weighting):
-    """w = p where p <= bound, above it 0 (`drop`) or the bound (`cap`): CHORD's "IS clip".
+    """w = p if p <= bound, else 0 (`drop`) or the bound (`cap`): CHORD's "IS clip".
 
     arXiv 2508.11408, appendix B.2, bound .4; the paper does not say which of the two it means.
-    Raises ValueError for a bound outside (0, 1]. p = .25 gives .25; p = .5 gives 0, with `cap` .4.
+    Raises ValueError for a bound outside (0, 1]. p = .25 gives .25; p = .5 gives 0, or .4 with
+    `cap`.
     """
 
     option = "importance_clip"
@@ -76,7 +77,7 @@ class ImportanceClip(Weighting):
 
 @dataclass(kw_only=True)
 class Focal(Weighting):
-    """w = (1 - p)^gamma: CHORD's focal variant, strong where the token is improbable.
+    """w = (1 - p)^gamma: CHORD's focal variant, large where the token is improbable.
 
     arXiv 2508.11408, appendix B.2, which gives no gamma; 2 is that of the focal loss (1708.02002,
     section 3.2). Raises ValueError for gamma < 0. p = .1 gives .81, p = .9 gives .01.
@@ -99,8 +100,8 @@ class Luffy(Weighting):
     """w = gamma p / (p + gamma)^2, at most 1/4, reached at p = gamma: LUFFY's policy shaping.
 
     arXiv 2504.14945, section 3.2 (2.3 in v1): -f(p) with f(p) = p / (p + gamma) replaces log p; its
-    public code has the same f ("p_div_p_0.1"). Of LUFFY this is the weight alone, without the
-    advantage. Raises ValueError for gamma <= 0. gamma .1: p = .1 gives .25, p = .5 gives .1389.
+    public code has the same f ("p_div_p_0.1"). This is only LUFFY's weight, without the advantage.
+    Raises ValueError for gamma <= 0. gamma .1: p = .1 gives .25, p = .5 gives .1389.
     """
 
     option = "luffy"
@@ -117,9 +118,9 @@ class Luffy(Weighting):
 
 @dataclass(kw_only=True)
 class TrustRegion(Weighting):
-    """w = min(1, p / a): TRAPO's TrSFT, plain SFT for p >= a and weaker below.
+    """w = min(1, p / a): TRAPO's TrSFT, unweighted SFT for p >= a and a smaller weight below.
 
-    arXiv 2512.17636 (TrSFT); its public code has p / max(p, .1), the denominator held constant
+    arXiv 2512.17636 (TrSFT); its public code has p / max(p, .1) with a detached denominator
     ("clip_low"), which is this weight. Raises ValueError for a outside (0, 1]. a = .1: p = .01
     gives .1, p = .5 gives 1.
     """
@@ -138,10 +139,10 @@ class TrustRegion(Weighting):
 
 @dataclass(kw_only=True)
 class Power(Weighting):
-    """w = p^q: from plain SFT (q = 0) over `importance` (q = 1) to ever surer tokens.
+    """w = p^q: unweighted SFT at q = 0, `importance` at q = 1; larger q favours likelier tokens.
 
-    arXiv 2510.00526: the loss (1 - p^q) / q of its general family (in its public code
-    "GeneralFamily"). The default .5 is ours. Raises ValueError for q < 0. q = .5: p = .01 gives .1.
+    arXiv 2510.00526: the loss (1 - p^q) / q of its general family ("GeneralFamily" in its public
+    code). The default .5 is chord's. Raises ValueError for q < 0. q = .5: p = .01 gives .1.
     """
 
     option = "power"
@@ -161,8 +162,8 @@ class Threshold(Weighting):
     """w = 1 where p >= bound (`side=above`) or p <= bound (`side=below`), else 0.
 
     arXiv 2510.00526, thresholded log-likelihood ("OnlyTopLogP" and "OnlyBottomLogP" in its public
-    code, which also keeps the bound itself); the default bound .2 is ours. Raises ValueError for a
-    bound outside [0, 1]. p = .1 gives 0, p = .5 gives 1.
+    code, which also includes the bound itself); the default bound .2 is chord's. Raises ValueError
+    for a bound outside [0, 1]. p = .1 gives 0, p = .5 gives 1.
     """
 
     option = "threshold"
@@ -182,12 +183,12 @@ class Threshold(Weighting):
 
 @dataclass(kw_only=True)
 class RlPlus(Weighting):
-    """w = 2 p sqrt(1 - p) / (1.5 p + .5): RL-PLUS, small for both sure and hopeless tokens.
+    """w = 2 p sqrt(1 - p) / (1.5 p + .5): RL-PLUS, small for p near 0 and near 1.
 
     arXiv 2508.00222: the ratio 2 p / (p_old + (p_old + 1) / 2) of its multiple importance sampling
-    at p_old = p, times the sqrt(1 - p) of its exploration-based advantage, (1 - p)^gamma with the
-    gamma .5 of its public code (commit eb4aa4d). The group's advantage is left out. p = .5 gives
-    .5657.
+    at p_old = p, times sqrt(1 - p) from its exploration-based advantage, which is (1 - p)^gamma
+    with gamma .5 in its public code (commit eb4aa4d). The group's advantage is not part of the
+    weight. p = .5 gives .5657.
     """
 
     option = "rlplus"

@@ -1,4 +1,4 @@
-"""Weights that compare with the frozen reference model, the one that the run started from."""
+"""Weights that compare the policy with the reference, a frozen copy of the base."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from chord.weightings.stats import row_mean
 if TYPE_CHECKING:
     from torch import Tensor
 
-# Of each level: the factor before the log ratio, the lowest and the highest weight.
+# For each level: the factor of the log ratio, the lowest and the highest weight.
 LEVELS = {"token": (1.0, 0.2, 1.8), "sequence": (2.0, 0.0, 16.0)}
 
 
@@ -20,12 +20,12 @@ LEVELS = {"token": (1.0, 0.2, 1.8), "sequence": (2.0, 0.0, 16.0)}
 class Iw(Weighting):
     """w = clip(exp(scale (log p - log p_ref)), low, high): iw-SFT, with `level=token`.
 
-    arXiv 2507.12856 and its public code, both forms: per token with scale 1 within [.2, 1.8], or
-    `level=sequence`, one weight for a row from the mean of log p - log p_ref over its tokens, with
-    scale 2 within [0, 16] (the code's default; its trainer passes 1). w exceeds 1 where the policy
-    has learnt a token. Our reference is the model at the start of the run. Raises ValueError for a
-    scale <= 0, bounds that are not 0 <= low <= high, or where the reference is missing.
-    p = .3, p_ref = .2: 1.5. Two such tokens as a sequence: 2.25.
+    Both forms of arXiv 2507.12856 and its public code: per token, with scale 1 within [.2, 1.8]; or
+    with `level=sequence`, one weight for a row from the mean of log p - log p_ref over its tokens,
+    with scale 2 within [0, 16] (the code's default; its trainer passes 1). w exceeds 1 for tokens
+    that the policy has learned. The reference is the model at the start of the run. Raises
+    ValueError for a scale <= 0, bounds that are not 0 <= low <= high, or a missing reference. p =
+    .3, p_ref = .2: 1.5. Two such tokens as a sequence: 2.25.
     """
 
     option = "iw"

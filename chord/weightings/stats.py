@@ -1,4 +1,4 @@
-"""What a weighting reads about a model at each token, and statistics over tokens."""
+"""Statistics of a model at each token, which weightings read, and statistics over tokens."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ if TYPE_CHECKING:
 
 @dataclass
 class TokenStats:
-    """What a weighting may read about one model at each token, shape (..., T).
+    """Statistics of one model at each token, shape (..., T).
 
-    `logprobs`: log p of the target token, the only one that carries a gradient; `entropy`: of the
-    whole distribution, in nats; `max_prob`: the largest probability in it; `vocab_size`: V;
-    `top_k_entropy`: entropy of its K largest probabilities, scaled to sum to 1, where asked for.
+    `logprobs`: log p of the target token, the only field with a gradient; `entropy`: of the whole
+    distribution, in nats; `max_prob`: its largest probability; `vocab_size`: V; `top_k_entropy`:
+    entropy of its K largest probabilities, scaled to sum to 1, if requested.
     """
 
     logprobs: Tensor
@@ -27,7 +27,7 @@ class TokenStats:
 
     @property
     def relative_entropy(self) -> Tensor:
-        """Entropy over its largest possible value ln V, in [0, 1]."""
+        """Entropy divided by its largest possible value ln V, in [0, 1]."""
         return (self.entropy / math.log(max(self.vocab_size, 2))).clamp(0.0, 1.0)
 
 
