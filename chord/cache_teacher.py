@@ -16,6 +16,7 @@ from pathlib import Path
 
 from chord.config.overrides import typed
 from chord.io.printing import say, tell, writable_streams
+from chord.io.writing import refuse_unwritable
 
 
 def parser() -> argparse.ArgumentParser:
@@ -40,6 +41,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         if options.k < 1:
             raise ValueError(f"--k={options.k}: must be at least 1")
+        refuse_unwritable(options.to, f"--to={options.to}")
         say(cache_teacher(options.to, options.k, options.settings))
     except (*EXPECTED, ValueError) as error:
         tell(error, f"error: {one_line(error)}")

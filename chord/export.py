@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from chord.io.printing import readable_errors, say
-from chord.io.writing import whole_directory
+from chord.io.writing import refuse_unwritable, whole_directory
 
 
 def parser() -> argparse.ArgumentParser:
@@ -53,6 +53,7 @@ def export_run(run: Path, directory: Path, *, trust: bool = False) -> None:
         raise ValueError(f"--to {directory}: exists already; name a new directory")
     register()
     config = configuration(run, trust=trust)
+    refuse_unwritable(directory, f"--to {directory}")
     policy = trained_model(run, config)
     with whole_directory(directory) as partial:
         config.model.export(policy, partial)

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 from chord.config.overrides import typed
 from chord.io.printing import say, tell, writable_streams
+from chord.io.writing import refuse_unwritable
 
 if TYPE_CHECKING:
     from chord.config.root import TrainConfig
@@ -66,6 +67,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 raise ValueError(f"--{name}={value}: must be at least 1")
         if options.to.suffix != ".jsonl":
             raise ValueError(f"--to={options.to}: must end in .jsonl")
+        refuse_unwritable(options.to, f"--to={options.to}")
         say(make_expert(options.to, options.settings, options.n, options.k, options.keep))
     except (*EXPECTED, ValueError) as error:
         tell(error, f"error: {one_line(error)}")

@@ -20,7 +20,7 @@ from chord.distributed.launch import SURE, first
 from chord.errors import ConfigError, config_errors
 from chord.io.printing import lasting_streams
 from chord.io.reading import refuse_links
-from chord.run.directory import holds_run, refuse_a_second_run
+from chord.run.directory import refuse_a_second_run, require_run
 from chord.run.training import train
 from chord.sweep.directory import in_its_directory
 from chord.sweep.job import run_job
@@ -58,8 +58,7 @@ def refuse_directories(arguments: list[str]) -> None:
     if resume != "null":
         if new is not None:
             raise ConfigError(f"hydra.run.dir={new}: a resumed run goes on in its own directory")
-        if not holds_run(Path(resume)):
-            raise ConfigError(f"resume={resume}: is not a run directory (it holds no run.json)")
+        require_run(Path(resume), f"resume={resume}")
         with config_errors():
             refuse_links(Path(resume), f"resume={resume}")
             refuse_linked_record(Path(resume))

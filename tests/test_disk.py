@@ -21,6 +21,7 @@ from safetensors.torch import load_file, save_file
 from sweeps import Command, command
 from test_sweep import contents
 
+from chord.cache_teacher import main as cache_teacher
 from chord.io.writing import (
     UnwrittenError,
     gone,
@@ -30,6 +31,8 @@ from chord.io.writing import (
     write_atomically,
     write_in_place,
 )
+from chord.make_expert import main as make_expert
+from chord.pretrain.command import main as pretrain
 from chord.run.checkpoint import CHECKPOINT, read_checkpoint
 from chord.run.recorder import Recorder, read_rows
 
@@ -312,3 +315,22 @@ def test_a_disk_that_is_full_at_any_byte_leaves_a_run_that_goes_on(
     assert contents(cut) == contents(whole)
     assert len(read_rows(cut / "metrics.jsonl")) == 5
     assert load_file(cut / "model.safetensors").keys()
+
+
+@pytest.mark.parametrize(
+    ("main", "arguments"),
+    [
+        (cache_teacher, ["--to", "/proc/x.safetensors"]),
+        (make_expert, ["--to", "/proc/x.jsonl"]),
+        (pretrain, ["--micro", "--to", "/proc/x"]),
+        (pretrain, ["--micro", "--work", "/proc/x"]),
+    ],
+)
+def test_a_place_that_can_not_be_written_is_named_before_work_starts(
+    main: Any, arguments: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(arguments) == 1
+    *_, name, place = arguments
+    said = capsys.readouterr().err
+    assert f"{name}={place}: can't be written (" in said
+    assert said.endswith("; name a place in a directory that can be written into\n")

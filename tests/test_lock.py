@@ -11,13 +11,14 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from holding import US, elsewhere, kill, let_go
 
 from chord.errors import ConfigError
-from chord.run.lock import LOCK, OWNER, claim, claim_new, held, writer
+from chord.run.lock import LOCK, OWNER, Hold, claim, claim_new, held, writer
 
 __all__ = ["let_go"]
 
@@ -132,3 +133,12 @@ def test_without_locks_a_file_stands_for_its_owner(
         f"x={tmp_path}: is in use by process {gone.pid} on elsewhere, since 2026-01-31 12:00:00; "
         f"wait until it has ended, or end it; if it has ended, delete {tmp_path}/{OWNER}"
     )
+
+
+@pytest.mark.parametrize("take", [Hold, claim_new])
+def test_a_place_where_no_directory_can_be_made_is_named_with_its_setting(
+    tmp_path: Path, take: Callable[[Path, str], object]
+) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(ConfigError, match=r"^x=.*/file/d: can't be written \(Not a directory\); "):
+        take(tmp_path / "file" / "d", "x")

@@ -249,11 +249,17 @@ def test_of_a_step_the_trained_weights_are_kept_and_the_rate(
 def test_a_run_without_such_a_step_says_so(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with pytest.raises(SystemExit) as stopped:
-        replay([str(tmp_path)])
-    assert stopped.value.code == 1
-    said = capsys.readouterr().err
-    assert said == f"{tmp_path}: holds no step whose gradient was not finite ({FILE})\n"
+    for path, said in (
+        (tmp_path / "none", "no such directory; give the directory of a run"),
+        (tmp_path, "is not a run directory (it holds no run.json)"),
+        (tmp_path, f"holds no step whose gradient was not finite ({FILE})"),
+    ):
+        with pytest.raises(SystemExit) as stopped:
+            replay([str(path)])
+        assert stopped.value.code == 1
+        assert capsys.readouterr().err == f"{path}: {said}\n"
+        if "run.json" in said:
+            (tmp_path / "run.json").write_text("{}")
     (tmp_path / FILE).parent.mkdir()
     (tmp_path / FILE).write_bytes(b"nothing")
     with pytest.raises(ValueError, match=r"step\.safetensors: can't be read"):

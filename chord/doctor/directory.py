@@ -12,10 +12,10 @@ from chord.config.root import TrainConfig
 from chord.config.schemas import schema_names
 from chord.doctor.finding import NOTE, OK, WRONG, Finding
 from chord.doctor.records import DAMAGED, results, rows, unreadable
-from chord.errors import first_line
+from chord.errors import ConfigError, first_line
 from chord.io.contents import changed, difference
 from chord.run.checkpoint import CHECKPOINT, read_checkpoint
-from chord.run.directory import RunDirectory, holds_run, open_run, versions
+from chord.run.directory import RunDirectory, open_run, require_run, versions
 from chord.run.identity.contents import contents
 from chord.run.lock import writer
 from chord.run.recorder import FINISHED, RUNNING, read_status
@@ -26,10 +26,11 @@ def directory(path: Path, *, trust: bool = False) -> list[Finding]:
 
     `trust`: the run may name code to import though it is not of this user's making.
     """
-    if not holds_run(path):
-        what = f"{path} is not a run directory: it holds no run.json"
-        return [Finding(WRONG, what, "a run writes one at its start; train one first")]
     found: list[Finding] = []
+    try:
+        require_run(path, str(path))
+    except ConfigError as error:
+        return [Finding(WRONG, str(error), "a run writes one at its start; train one first")]
     try:
         register()
         run = open_run(path, trust=trust)

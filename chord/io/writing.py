@@ -88,6 +88,23 @@ def whole_directory(directory: Path) -> Iterator[Path]:
             shutil.rmtree(path, ignore_errors=True)
 
 
+def refuse_unwritable(path: Path, named: str) -> None:
+    """Raise ValueError that begins with `named` where no file or directory can be put at `path`.
+
+    The directory that it would be in is made.
+    """
+    probe = _beside(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise ValueError(
+            f"{named}: can't be written ({error.strerror}); name a place in a directory that can "
+            "be written into"
+        ) from error
+
+
 def remove_partials(directory: Path) -> None:
     """Remove what a killed process left in a directory that nobody else writes into."""
     for path in (*directory.glob(f"*{PARTIAL}"), *directory.glob(f".*{PARTIAL}")):

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from chord.io.printing import say, tell, writable_streams
-from chord.io.writing import write_atomically
+from chord.io.writing import refuse_unwritable, write_atomically
 from chord.models.tiny import ASSETS, SEEDS
 from chord.pretrain.recipe import checkpoint_name, scores_path
 from chord.run.lock import held
@@ -77,6 +77,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     context = multiprocessing.get_context("spawn")
     jobs = [(recipe, options.to, options.work, options.fresh) for recipe in recipes]
     try:
+        for name in ("to", "work"):
+            place = getattr(options, name)
+            refuse_unwritable(place / "any", f"--{name}={place}")
         with held(options.work, "--work"), context.Pool(min(2, len(jobs))) as pool:
             pool.starmap(_build, jobs, chunksize=1)
     except ValueError as error:

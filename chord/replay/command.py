@@ -53,11 +53,12 @@ def replay(path: Path, *, everything: bool = False, trust: bool = False) -> None
 
     from chord.run.build import build_data, build_models, check_models
     from chord.run.checkpoint import load_weights
-    from chord.run.directory import configuration
+    from chord.run.directory import configuration, require_run
     from chord.step.demonstrations import open_cache
     from chord.step.nonfinite.cause import find_cause
     from chord.step.nonfinite.saved import load_step
 
+    require_run(path, str(path))
     step, weights = load_step(path)
     config = configuration(path, trust=trust)
     torch.set_num_threads(config.threads)

@@ -202,6 +202,14 @@ def holds_run(path: Path) -> bool:
     return (path / "run.json").is_file()
 
 
+def require_run(path: Path, named: str) -> None:
+    """Raise `ConfigError` that begins with `named` unless a directory is a run's."""
+    if not path.is_dir():
+        raise ConfigError(f"{named}: no such directory; give the directory of a run")
+    if not holds_run(path):
+        raise ConfigError(f"{named}: is not a run directory (it holds no run.json)")
+
+
 def refuse_a_second_run(path: Path) -> None:
     """Raise `ConfigError` where a new run would be written over another, into it or around it."""
     if holds_run(path):
@@ -230,8 +238,7 @@ def open_run(path: Path, *, trust: bool = False) -> RunDirectory:
     Raises `ConfigError` where it isn't one; and where it names code to import or a server, or
     reads the environment, unless this user's chord has made it or `trust` is true.
     """
-    if not holds_run(path):
-        raise ConfigError(f"{path}: is not a run directory (it holds no run.json)")
+    require_run(path, str(path))
     try:
         known = read_json(path / "run.json")
         refuse_newer(path, known)

@@ -45,8 +45,9 @@ class Hold:
         self.directory = directory
         self._made: Path | None = None
         self._new = not directory.exists()
-        directory.mkdir(parents=True, exist_ok=True)
-        self._handle = _opened(directory, setting)
+        with _place_named(directory, setting):
+            directory.mkdir(parents=True, exist_ok=True)
+            self._handle = _opened(directory, setting)
         try:
             if _locked(self._handle):
                 os.ftruncate(self._handle, 0)
@@ -100,12 +101,14 @@ def claim_new(directory: Path, setting: str) -> Path:
 
     `12-00-00`, or where that is there already `12-00-00-2`, and so on.
     """
-    directory.parent.mkdir(parents=True, exist_ok=True)
+    with _place_named(directory, setting):
+        directory.parent.mkdir(parents=True, exist_ok=True)
     suffix = "_sweep" if directory.name.endswith("_sweep") else ""
     stem, number, path = directory.name.removesuffix(suffix), 1, directory
     while True:
         try:
-            path.mkdir()
+            with _place_named(path, setting):
+                path.mkdir()
         except FileExistsError:
             number += 1
             path = directory.with_name(f"{stem}-{number}{suffix}")
@@ -135,6 +138,20 @@ def writer(directory: Path) -> str | None:
 def refusal(directory: Path, setting: str, file: Path) -> str:
     """Why this process may not write, in a sentence."""
     return f"{setting}={directory}: is in use by {_who(file)}; wait until it has ended, or end it"
+
+
+@contextmanager
+def _place_named(directory: Path, setting: str) -> Iterator[None]:
+    """Raise `ConfigError` with the `setting` where a directory can't be made or written into."""
+    try:
+        yield
+    except FileExistsError:
+        raise
+    except OSError as error:
+        raise ConfigError(
+            f"{setting}={directory}: can't be written ({error.strerror}); give a directory that "
+            "can be written into"
+        ) from error
 
 
 def _who(file: Path) -> str:
