@@ -1,1 +1,1 @@
-"""One train step: what it imitates, what it samples, both losses, one update."""
+"""One train step: its SFT rows, its rollouts, both losses, and its update."""

@@ -1,4 +1,4 @@
-"""From a step's groups to the rows it trains on, and to what it shows of the policy."""
+"""From a step's groups to the rows that it trains on, and to what it shows of the policy."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 
 class Assembly:
-    """Makes the `Rollouts` of a step from its groups, once all answers are there and graded."""
+    """Makes the `Rollouts` of a step from its groups, once all responses are sampled and graded."""
 
     def __init__(self, config: TrainConfig, data: Data, models: Models, engine: Engine) -> None:
         self.config = config
@@ -37,9 +37,9 @@ class Assembly:
         self.engine = engine
 
     def __call__(self, groups: Sequence[Group], drawn: Sequence[Sequence[Group]]) -> Rollouts:
-        """Rows for the RL branch, problem by problem, with what the step shows of the policy.
+        """Rows for the RL branch, problem by problem, and what the step shows of the policy.
 
-        `groups` are trained on, of those that the rounds have `drawn`.
+        `drawn` are the groups of all rounds; `groups` are those of them that are trained on.
         """
         config, everyone = self.config, [group for round in drawn for group in round]
         self.penalise(everyone)
@@ -71,7 +71,7 @@ class Assembly:
         )
 
     def rows(self, groups: Sequence[Group], answers: Sequence[Answer]) -> RolloutRows:
-        """Their tokens, which of them are the expert's, and how probable the sampler found them."""
+        """The groups' tokens, which ones are the expert's, and the sampler's log-probabilities."""
         tokens, expert = self.collated(groups, answers)
         mask = tokens.mask if expert is None else tokens.mask & ~expert
         nothing = torch.zeros(0, dtype=self.models.dtype)
@@ -89,9 +89,9 @@ class Assembly:
         )
 
     def order(self, groups: Sequence[Group]) -> Tensor:
-        """Where each answer stands in the whole step: round by round, as `Batch` takes groups.
+        """The place of each response in the whole step, round by round, as `Batch` takes groups.
 
-        Those whose scores are equal come last.
+        Groups whose scores are all equal come last.
         """
         rounds = 1 + self.config.objective.resample
         places = [g.redraw + (0 if rounds == 1 or g.told_apart else rounds) for g in groups]
@@ -101,7 +101,7 @@ class Assembly:
     def collated(
         self, groups: Sequence[Group], answers: Sequence[Answer]
     ) -> tuple[TokenBatch, Tensor | None]:
-        """Tokens of answers, as many to each group, and which are the expert's, None for none."""
+        """Tokens of responses, equally many per group, and which are the expert's (None: none)."""
         count = len(answers) // max(1, len(groups))
         tokens = collate(
             [group.prompt for group in groups for _ in range(count)],
@@ -115,7 +115,7 @@ class Assembly:
         return tokens, tokens.mask & (tokens.mask.cumsum(dim=1) <= given[:, None])
 
     def penalise(self, groups: Sequence[Group]) -> None:
-        """Lower rewards by the KL of the policy's own tokens, where it goes into the reward."""
+        """Lower the rewards by the KL of the policy's own tokens, if it goes into the reward."""
         kl = self.config.objective.kl
         if not kl.in_reward:
             return
@@ -134,7 +134,7 @@ class Assembly:
             answer.penalty = value
 
     def mean_kl(self, answers: Sequence[Answer]) -> float | None:
-        """Mean KL of a token trained on, of all ranks, where it goes into the reward."""
+        """Mean KL over the tokens trained on, on all ranks, if the KL goes into the reward."""
         kl = self.config.objective.kl
         if not kl.in_reward:
             return None
@@ -144,11 +144,11 @@ class Assembly:
         return float(total / kl.coef / max(1, tokens))
 
     def observed(self, groups: Sequence[Group]) -> Observed:
-        """The policy's own answers to all problems drawn."""
+        """The policy's own responses to all problems drawn."""
         seen = [group for group in groups if group.own]
         own = [group.own for group in seen]
         size = self.config.rollout.unaided
-        # An advantage is one among the members of a group, also where some are not the policy's.
+        # Advantages compare all members of a group, including those that are not the policy's.
         members = [group.aside or group.answers for group in seen]
         scores, rewards, advantages = (table[:, :size] for table in self.graded(members))
         device, dtype = rewards.device, self.models.dtype
@@ -175,10 +175,11 @@ class Assembly:
         )
 
     def mismatch(self, rows: RolloutRows, answers: Sequence[Answer]) -> Mismatch:
-        """How far the policy is from what sampled, where that has to be known before the update.
+        """The mismatch between policy and sampler, if it has to be known before the update.
 
-        Another engine's answers have been scored by the policy when they came. The policy's own are
-        scored here if they are to be corrected; else the training pass tells how far they are.
+        The responses of another engine were scored by the policy when they arrived. The policy's
+        own are scored here if they are to be corrected; otherwise the training pass measures the
+        mismatch.
         """
         config, mask = self.config.rollout, rows.own().tokens.mask
         assert rows.sampler_logprobs is not None
@@ -202,9 +203,9 @@ class Assembly:
         )
 
     def graded(self, groups: Sequence[Sequence[Answer]]) -> tuple[Tensor, Tensor, Tensor]:
-        """Scores, rewards and advantages (P, K) of the answers of our groups.
+        """Scores, rewards and advantages (P, K) of the responses in this rank's groups.
 
-        Statistics over the batch are taken over all ranks' groups.
+        Statistics over the batch are taken over the groups of all ranks.
         """
         advantage, device = self.config.advantage, self.models.policy.device
         answers = [answer for members in groups for answer in members]

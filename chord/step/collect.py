@@ -1,4 +1,4 @@
-"""A step's rollouts: the policy answers problems, a verifier scores, advantages follow."""
+"""A step's rollouts: the policy responds to problems, and a verifier scores the responses."""
 
 from __future__ import annotations
 
@@ -25,15 +25,15 @@ if TYPE_CHECKING:
     from chord.data.base import Data
     from chord.rollout.sampling import Uniforms
 
-# Samples of later rounds are numbered from here on, or a problem that is drawn again would get the
-# same answers.
+# Samples of later rounds are numbered from here on; otherwise a problem that is drawn again would
+# get the same responses.
 _ROUND = 1_000_000
 
 
 class Collector:
-    """Answers each problem of a step `group_size` times, as the rollout settings say.
+    """Samples `group_size` responses to each problem of a step, as the rollout settings say.
 
-    Each rank answers its share of a step's problems, which may be none.
+    Each rank samples for its share of the step's problems, which may be none.
     """
 
     def __init__(
@@ -48,10 +48,10 @@ class Collector:
     def __call__(self, step: int) -> Rollouts:
         """The rollouts of a train step, with their advantages.
 
-        With `objective.resample` groups whose scores differ fill the batch, until it is full or the
-        rounds are over. Places that are left go to groups whose rewards differ by other terms,
-        which a KL in the reward lets all of them do; where no group at all has a signal, the last
-        round stands for the step. All that were drawn are observed.
+        With `objective.resample`, groups whose scores differ fill the batch until it is full or no
+        round is left. Remaining places go to groups whose rewards differ through other terms; with
+        a KL in the reward, these are all groups. If no group has a signal, the step consists of the
+        last round. All groups that were drawn are observed.
         """
         rounds = 1 + self.config.objective.resample
         batch, drawn = Batch(self.config.rollout.problems), list[list[Group]]()
@@ -67,21 +67,21 @@ class Collector:
         return self.assemble(kept, drawn)
 
     def teaches(self, group: Group) -> bool:
-        """Whether a group whose scores are equal has a signal all the same."""
+        """Whether a group has a signal although its scores are equal."""
         return self.config.objective.kl.in_reward or group.rewarded_apart
 
     def observes(self, step: int) -> bool:
-        """Whether a schedule or a gate asks what the policy answers by itself."""
+        """Whether a schedule or a gate reads the policy's responses without a prefix."""
         asked = self.config.schedule.needs_at(step) & OF_ROLLOUTS
         return bool(asked) or self.config.gate.needs_experts
 
     def round(self, step: int, redraw: int) -> list[Group]:
-        """Our groups of newly drawn problems, sampled stage by stage and scored."""
+        """This rank's groups of newly drawn problems, sampled stage by stage and scored."""
         if redraw == 0:
             self.engine.sync(self.models.policy)
         config, seed, tokenizer = self.config.rollout, self.config.seed, self.data.tokenizer
         own = config.group_size - config.expert_in_group
-        # A further round goes on where the last one stopped drawing.
+        # Each further round continues drawing where the last one stopped.
         drawn = self.data.problems(step, seed, (redraw + 1) * config.problems)
         everyones = drawn[redraw * config.problems :]
         numbers = part_of(range(len(everyones)))
@@ -100,7 +100,7 @@ class Collector:
         ]
         if not groups:
             return []
-        # A problem that another rank has, too, goes on counting samples there.
+        # If another rank has the same problem too, the numbering of samples continues there.
         uniforms = draw_uniforms(
             seed,
             step,
@@ -121,9 +121,10 @@ class Collector:
         return groups
 
     def ask_aside(self, groups: Sequence[Group], uniforms: Uniforms) -> None:
-        """Where all of a group's answers start from a prefix, sample as many without one.
+        """For groups in which all responses have a prefix, sample as many without one.
 
-        They are those that the policy would give without prefixes, from the same random numbers.
+        These are the responses that the policy would give without prefixes, from the same random
+        numbers.
         """
         helped = [number for number, group in enumerate(groups) if not group.own]
         if not helped:
@@ -135,9 +136,9 @@ class Collector:
             groups[number].aside = group.answers
 
     def sample(self, groups: Sequence[Group], number: int, uniforms: Uniforms) -> None:
-        """Add a stage's answers to each group; `uniforms` (groups, answers, longest answer)."""
+        """Add a stage's responses to each group; `uniforms` is (groups, responses, tokens)."""
         config, tokenizer = self.config.rollout, self.data.tokenizer
-        # The last end token is left to the policy.
+        # The last end token is left for the policy to write.
         lengths = [g.stages[number].length(g.expert.count - 1, g.solved) for g in groups]
         given = [g.expert.first(length) for g, length in zip(groups, lengths, strict=True)]
         count = groups[0].stages[number].count
@@ -170,7 +171,7 @@ class Collector:
         self.add([group for group in groups for _ in range(count)], answers)
 
     def expert_answer(self, group: Group) -> Answer:
-        """The whole of the expert's answer, with its end token."""
+        """The whole expert response, with its end token."""
         nothing = torch.zeros(0, dtype=self.models.dtype)
         text = self.data.pair_with(group.problem.key).response
         return Answer(
@@ -186,7 +187,7 @@ class Collector:
         )
 
     def add(self, groups: Sequence[Group], answers: Sequence[Answer]) -> None:
-        """Grade an answer to each of `groups`, and add it."""
+        """Grade one response for each of `groups`, and add it."""
         grades = self.config.reward.grade(
             [group.problem for group in groups],
             [answer.text for answer in answers],

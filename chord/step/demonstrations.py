@@ -1,4 +1,4 @@
-"""The rows of a step that are imitated: the expert stream, a gate's problems, or own samples."""
+"""The SFT rows of a step: from the expert stream, a gate's problems, or the policy's samples."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ if TYPE_CHECKING:
 
 
 def open_cache(config: TrainConfig, data: Data) -> TeacherCache | None:
-    """The target's cache, checked against the data; None where the target has none.
+    """The target's cache, checked against the data; None if the target has none.
 
-    Raises ValueError where it can't be read or lacks some of the expert pairs.
+    Raises ValueError if it can't be read or lacks some of the expert demonstrations.
     """
     if config.target.cache_path is None:
         return None
@@ -34,7 +34,7 @@ def open_cache(config: TrainConfig, data: Data) -> TeacherCache | None:
 
 
 class Imitation:
-    """Makes `ExpertRows` of a step where the policy is."""
+    """Makes the `ExpertRows` of a step, on the policy's device."""
 
     def __init__(self, config: TrainConfig, data: Data, models: Models) -> None:
         self.config = config
@@ -44,18 +44,18 @@ class Imitation:
         self.cache = models.cache
 
     def stream(self, step: int) -> ExpertRows:
-        """The next batch of the expert stream."""
+        """This step's batch of the expert stream."""
         return self.of(self.pairs(step))
 
     def pairs(self, step: int) -> list[Pair]:
-        """This rank's expert pairs of a step."""
+        """This rank's expert demonstrations of a step."""
         pairs = self.data.pairs(step, self.config.seed, self.config.data.expert_batch)
         return list(part_of(pairs))
 
     def of(
         self, pairs: Sequence[Pair], share: Tensor | None = None, order: Tensor | None = None
     ) -> ExpertRows:
-        """Rows of some pairs, each with its share (B,) of the loss and its place in the step."""
+        """Rows of some demonstrations, each with its share (B,) of the loss and its place."""
         dtype, device = self.policy.dtype, self.policy.device
         tokens = collate_pairs(pairs, self.data.tokenizer).to(device)
         return ExpertRows(
@@ -67,9 +67,9 @@ class Imitation:
         )
 
     def _signal(self, pairs: Sequence[Pair], tokens: TokenBatch) -> Tensor:
-        """n (B,) by the verifier's scores of the expert's answers; 0 where no weighting reads it.
+        """n (B,) from the verifier's scores of the expert responses; 0 if no weighting reads it.
 
-        Where the right answer is not known, the expert's counts as right.
+        If the right answer is not known, the expert's response counts as right.
         """
         scores = torch.ones(len(pairs), dtype=torch.float64)
         if not self.config.weighting.needs_signal:

@@ -1,4 +1,4 @@
-"""Opening what answers a step's problems, as the configuration names it."""
+"""Opening the engine that generates a step's rollouts, as configured."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 def open_engine(config: TrainConfig, data: Data, policy: Policy) -> Engine:
     """The engine of `rollout.engine`, with the policy's weights; `Engine.close` ends it.
 
-    One that does not start is closed here. One that joins the run's processes is started when they
-    are there, by `join`. Raises ValueError in one line for what is not installed or not
-    there, or runs another model.
+    An engine that fails to start is closed here. One that joins the run's processes is started
+    later, by `join`, when these exist. Raises a one-line ValueError if something is not installed
+    or not found, or if the engine runs another model.
     """
     rollout = config.rollout
     if rollout.engine == "native":
@@ -34,16 +34,16 @@ def open_engine(config: TrainConfig, data: Data, policy: Policy) -> Engine:
         return engine
     with ExitStack() as stack:
         stack.callback(engine.close)
-        # The others' answers come after their first step's weights.
+        # The others respond only after receiving the weights of their first step.
         start_engine(engine, data, policy, answering=leads(config.trainer.strategy))
         stack.pop_all()
     return engine
 
 
 def join(engine: Engine, config: TrainConfig, data: Data, policy: Policy) -> None:
-    """Start an engine that joins the run's processes, once they are there.
+    """Start an engine that joins the run's processes, once these exist.
 
-    Raises `ConfigError` where it can't run the model.
+    Raises `ConfigError` if it can't run the model.
     """
     from chord.distributed.strategies import whole
     from chord.errors import config_errors
@@ -54,19 +54,19 @@ def join(engine: Engine, config: TrainConfig, data: Data, policy: Policy) -> Non
 
 
 def joins(config: TrainConfig) -> bool:
-    """Whether each of several processes has an engine of its own, for its share of the answers."""
+    """Whether each of several processes has its own engine, for its share of the responses."""
     rollout = config.rollout
     alone = config.trainer.processes == 1
     return rollout.engine == "vllm" and rollout.server is None and not alone
 
 
 def start_engine(engine: Engine, data: Data, policy: Policy, *, answering: bool = True) -> None:
-    """Make it ready; where it is `answering`, give it the weights and let it answer once."""
+    """Make the engine ready; if it is `answering`, send it the weights and sample one response."""
     assert isinstance(engine, Foreign)
-    # A prefix may leave no room for the one token that every answer has.
+    # A prefix might leave no room for the one token that every response has.
     longest = data.longest_prompt + engine.config.max_new_tokens + 1
     if engine.config.prefix != "none":
-        # Or be longer than any answer of the policy: as long as the expert's but for its end.
+        # It can be longer than any rollout: as long as the expert's response without its end token.
         longest = max(longest, data.longest_pair)
     engine.start(policy, longest=longest)
     if answering:
@@ -75,7 +75,7 @@ def start_engine(engine: Engine, data: Data, policy: Policy, *, answering: bool 
 
 
 def foreign(rollout: RolloutConfig) -> type[Foreign]:
-    """The class of an engine that is not the policy."""
+    """The class of an engine other than the policy itself."""
     if rollout.engine == "hf":
         from chord.rollout.engines.hf import Generate
 

@@ -1,4 +1,4 @@
-"""What a step shows a controller, measured over all ranks before alpha is chosen."""
+"""The feedback that a step gives a controller, measured over all ranks before alpha is chosen."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from chord.weightings import Weighting, minmax_signal
 
 @dataclass
 class ExpertScores:
-    """The policy on a step's expert rows: mean -log p of each (B,), weight of each token (N,)."""
+    """The policy on a step's expert rows: mean -log p per row (B,), weight per token (N,)."""
 
     nll: Tensor
     weights: Tensor
@@ -30,7 +30,7 @@ class ExpertScores:
 def score_experts(
     models: Models, rows: ExpertRows, weighting: Weighting, *, micro_batch: int = 0
 ) -> ExpertScores:
-    """Run the policy over the expert rows as the SFT branch would, but for the gradient."""
+    """Run the policy over the expert rows as the SFT branch would, but without gradient."""
     seen = add_sft_gradient(
         models,
         rows,
@@ -57,11 +57,11 @@ def measure(
     experts: ExpertScores | None = None,
     sft_grad_norm: float | None = None,
 ) -> Feedback:
-    """What `schedule` reads at this step; rollouts and experts must be there where they are read.
+    """What `schedule` reads at this step; `rollouts` and `experts` must be given if they are read.
 
-    Of the rollouts it reads the policy's own answers to all problems drawn, `rollouts.observed`,
-    whatever is trained on. Values of single rows and tokens are gathered from all ranks, and only
-    then summed up.
+    Of the rollouts, it reads the policy's own responses to all problems drawn, `rollouts.observed`,
+    whatever is trained on. Values of single rows and tokens are first gathered from all ranks, and
+    then summed.
     """
     needs, feedback = schedule.needs_at(step), Feedback()
     if "sft_grad_norm" in needs:
@@ -84,9 +84,9 @@ def measure(
 
 
 def step_signal(scores: Tensor) -> Tensor:
-    """Scores (B,) to n in [0, 1] by the smallest and largest of the whole step, on all ranks."""
+    """Scores (B,) to n in [0, 1], by the smallest and largest score of the step on all ranks."""
     magnitude = scores.abs()
-    # A rank without rows takes part in the comparison, and decides nothing.
+    # A rank without rows takes part in the communication, without effect on the result.
     low = magnitude.min() if scores.numel() else scores.new_tensor(math.inf)
     high = magnitude.max() if scores.numel() else scores.new_tensor(-math.inf)
     return minmax_signal(scores, low=all_min(low), high=all_max(high))
@@ -98,18 +98,18 @@ def gathered(values: Tensor) -> Tensor:
 
 
 def trimmed_variance(values: Tensor, *, trim: float = 0.0) -> float:
-    """Population variance of (N,) without the floor(trim N) smallest and as many of the largest.
+    """Population variance of (N,) without the floor(trim N) smallest and as many largest values.
 
-    0 where nothing is left. For (9, 1, 3, 5, -20) and trim .2: 1, 3, 5 with mean 3, so 8/3.
+    0 if nothing is left. For (9, 1, 3, 5, -20) and trim .2: 1, 3, 5 with mean 3, so 8/3.
     """
-    # .3 * 10 is 2.9999999999999996, which must not keep one more.
+    # .3 * 10 is 2.9999999999999996, which must not keep one more value.
     cut = int(trim * values.numel() + 1e-9)
     kept = values.double().sort().values[cut : values.numel() - cut]
     return float(kept.var(correction=0)) if kept.numel() else 0.0
 
 
 def mean_squared_gap(first: Tensor, second: Tensor) -> float:
-    """Mean of (a - b)^2 over all pairs of a in `first` (N,) and b in `second` (M,); 0 without any.
+    """Mean of (a - b)^2 over all pairs of a in `first` (N,) and b in `second` (M,); 0 if none.
 
     It is (mean a - mean b)^2 + var a + var b. For (0, 1) and (1, 1, 4): the pairs' gaps are 1, 1,
     4, 0, 0, 3, so (1 + 1 + 16 + 9) / 6 = 4.5.
@@ -124,7 +124,7 @@ def mean_squared_gap(first: Tensor, second: Tensor) -> float:
 def gradient_norm(gradients: list[Tensor], *, sharded: bool = False) -> float:
     """The norm of a gradient given by parameter: 5 for (3,) and (4,).
 
-    `sharded`: each rank has a part of each.
+    `sharded`: each rank has a part of each gradient.
     """
     squares = torch.stack([g.detach().double().square().sum() for g in gradients]).sum()
     return math.sqrt(all_sum(squares) if sharded else squares)

@@ -1,4 +1,4 @@
-"""The learning rates of a step, over both phases of SFT-then-RL and both optimizers."""
+"""The learning rates of a step, for both phases of SFT-then-RL and both optimizers."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ if TYPE_CHECKING:
 
 
 def set_rates(config: TrainConfig, step: int, optimizers: Sequence[LightningOptimizer]) -> float:
-    """Set a step's learning rates; at the switch of phases, forget the first optimizer's state.
+    """Set a step's learning rates; at the switch of phases, reset the first optimizer's state.
 
-    Returns the first optimizer's.
+    Returns the first optimizer's rate.
     """
     rates, fresh = learning_rates(config, step)
     if fresh:
@@ -28,10 +28,10 @@ def set_rates(config: TrainConfig, step: int, optimizers: Sequence[LightningOpti
 
 
 def learning_rates(config: TrainConfig, step: int) -> tuple[list[float], bool]:
-    """Rates of the policy's optimizer and of the SFT branch's own, if it has one.
+    """The rates of the policy's optimizer and of the SFT branch's own optimizer, if it has one.
 
-    And whether the policy's optimizer starts anew at this step: at the switch of two phases each of
-    which has its warm-up and decay.
+    And whether the policy's optimizer is reset at this step: at the switch between two phases, each
+    with its own warm-up and decay.
     """
     schedule, rate, fresh = config.schedule, config.optimizer.lr, False
     since, length = step, config.steps

@@ -1,4 +1,4 @@
-"""Numbers for the log, from what a step saw: plain functions of detached tensors."""
+"""Metrics from what a step saw: plain functions of detached tensors."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from torch import Tensor
 from chord.distributed.collectives import all_sum
 from chord.step.rows import TokenLog
 
-# By the policy's probability of the expert's token: hopeless, rare, unsure, likely, known.
+# By the policy's probability of the expert's token: hopeless, rare, uncertain, likely, known.
 BUCKETS = (0.0, 0.01, 0.1, 0.5, 0.9, 1.0)
 
 
 def weight_metrics(weights: Tensor, probabilities: Tensor) -> dict[str, float]:
-    """Mean weight, its mean by probability bucket, and the effective sample size's share.
+    """The mean weight, the mean weight by probability bucket, and the effective sample size.
 
-    weights and probabilities (N,). ess = (sum w)^2 / (N sum w^2), in (0, 1]: 1 where all weights
-    are equal (Kish, 1965). An empty bucket is absent. For weights (1, 3): mean 2, ess .8.
+    weights and probabilities (N,). ess = (sum w)^2 / (N sum w^2), in (0, 1]: 1 if all weights are
+    equal (Kish, 1965). Empty buckets are absent. For weights (1, 3): mean 2, ess .8.
     """
     if weights.numel() == 0:
         return {}
@@ -41,8 +41,8 @@ def gradient_metrics(
     """Norms of the two branches' gradients, each with its share, and their cosine.
 
     Lists of tensors, one for each parameter; `sharded`: each rank has a part of each. For (3, 4)
-    and (4, 3): norms 5 and 5, cosine .96. A gradient of zero has no direction: the cosine is
-    absent.
+    and (4, 3): norms 5 and 5, cosine .96. If a gradient is zero, it has no direction and the cosine
+    is absent.
     """
     a = torch.cat([g.detach().flatten().double() for g in sft])
     b = torch.cat([g.detach().flatten().double() for g in rl])
@@ -59,9 +59,9 @@ def branch_metrics(
 ) -> dict[str, float]:
     """Losses, weights and token statistics of the branches over all ranks.
 
-    A skipped branch is absent, not 0.
-    `own`: the tokens imitated are the policy's own samples, and say nothing about the expert's.
-    An RL branch without a token, all answers being cut off and masked, has a loss and no means.
+    A skipped branch is absent, not 0. `own`: the SFT branch is on the policy's own samples, which
+    say nothing about the expert's tokens. An RL branch without any token, because all rollouts are
+    cut off and masked, has a loss but no means.
     """
     metrics = {"loss/total": 0.0}
     if sft is not None:

@@ -1,7 +1,7 @@
 """The training step: the only place where schedule, data, rollouts, weights and losses meet.
 
-It departs from the papers' codes in one respect that matters: each branch is divided by its own
-token count over the whole optimizer step, however that is cut into micro-batches and ranks.
+It differs from the papers' code in one important respect: each branch is divided by its own token
+count over the whole optimizer step, however that is cut into micro-batches and ranks.
 """
 
 from __future__ import annotations
@@ -45,8 +45,8 @@ if TYPE_CHECKING:
 class ChordModule(LightningModule):
     """loss = alpha * SFT + (1 - alpha) * RL, one clipped optimizer step at a time.
 
-    The batch that Lightning hands over is the train step's number; the data of a step are a pure
-    function of (seed, step), so that a resumed run sees the same.
+    The batch that Lightning passes is the train step's number. The data of a step are a pure
+    function of (seed, step), so a resumed run sees the same data.
     """
 
     def __init__(
@@ -64,7 +64,7 @@ class ChordModule(LightningModule):
         self.data = data
         self.policy = models.policy
         self.first_step = first_step
-        # Held in a list, so that frozen models are neither trained nor saved in checkpoints.
+        # Kept in a list, so that frozen models are neither trained nor saved in checkpoints.
         self._models = [models]
         self.collect = Collector(config, data, models, engine)
         self.engine = self.collect.engine
@@ -72,36 +72,37 @@ class ChordModule(LightningModule):
         self.record: StepRecord | None = None
         self.schedule_state = config.schedule.start()
         self.gate_state = config.gate.start()
-        # Of the last update that had an SFT branch; None until one has.
+        # From the last update that had an SFT branch; None before the first.
         self.sft_grad_norm: float | None = None
         self.guard = Guard(config)
         self.metrics: dict[str, float] = {}
-        # Checkpoints leave out what is frozen: it is where the run found it.
+        # Checkpoints leave out frozen weights, which remain where the run loaded them from.
         self.strict_loading = len(self.trainable()) == len(list(self.policy.parameters()))
 
     @property
     def models(self) -> Models:
-        """The policy with the frozen models beside it."""
+        """The policy and the frozen models."""
         return self._models[0]
 
     def configure_optimizers(self) -> list[torch.optim.Optimizer]:
-        """The policy's optimizer, and the SFT branch's own if any; steps set their rates."""
+        """The policy's optimizer, and the SFT branch's own if it has one; steps set their rates."""
         settings = [self.config.optimizer, self.config.sft_optimizer]
         return [s.build(self.trainable()) for s in settings if s is not None]
 
     def trainable(self) -> list[torch.nn.Parameter]:
-        """The policy's parameters but for frozen ones, such as those below adapters."""
+        """The policy's parameters without frozen ones, such as those below adapters."""
         return [parameter for parameter in self.policy.parameters() if parameter.requires_grad]
 
     def configure_model(self) -> None:
-        """Shard the policy where the strategy wants it."""
+        """Shard the policy if the strategy requires it."""
         if self.config.trainer.strategy == "fsdp":
             assert self.device_mesh is not None
             shard(self.policy, self.policy.layers(), self.device_mesh["data_parallel"])
 
     def on_fit_start(self) -> None:
-        """The frozen models follow the policy to its device."""
-        # Lightning shares out all processors; another number of threads rounds differently.
+        """Move the frozen models to the policy's device."""
+        # Lightning divides all cores among processes; a different number of threads changes
+        # rounding.
         torch.set_num_threads(self.config.threads)
         for model in (self.models.teacher, self.models.reference):
             if model is not None:
@@ -109,17 +110,17 @@ class ChordModule(LightningModule):
         join(self.engine, self.config, self.data, self.policy)
 
     def on_fit_end(self) -> None:
-        """A sharded policy is put together again as long as all processes are there."""
+        """Reassemble a sharded policy while all processes still exist."""
         if self.sharded:
             put_together(self.config, self.models)
             self.policy = self.models.policy
 
     def on_train_start(self) -> None:
-        """Dropout stays off throughout: rollouts and ratios must see one and the same policy."""
+        """Keep dropout off throughout: rollouts and ratios must see the same policy."""
         self.policy.eval()
 
     def training_step(self, batch: int, batch_idx: int) -> None:
-        """One train step: rollouts and expert pairs, then `updates` optimizer steps on them."""
+        """One train step: rollouts and expert demonstrations, then `updates` optimizer steps."""
         step, started = int(batch), time.perf_counter()
         plan = self.plan(step)
         sampled = time.perf_counter()
@@ -140,7 +141,7 @@ class ChordModule(LightningModule):
                 self.metrics["rollout/rounds"] = float(plan.rollouts.rounds)
             every = self.config.trainer.completions_every
             if every and step % every == 0:
-                # All answers to the first two problems.
+                # All responses to the first two problems.
                 completions = plan.rollouts.completions(2 * self.config.rollout.group_size)
         took = time.perf_counter() - started
         tokens = sum(self.metrics.get(f"tokens/{branch}", 0.0) for branch in ("sft", "rl"))
@@ -156,7 +157,7 @@ class ChordModule(LightningModule):
         )
 
     def plan(self, step: int) -> Plan:
-        """Which branches the step has, on which rows, with which shares."""
+        """The branches of the step, with their rows and shares."""
         config = self.config
         rollouts = None
         if config.schedule.needs_rollouts or config.gate.needs_experts:
@@ -184,7 +185,7 @@ class ChordModule(LightningModule):
         return Plan(alpha, shares, experts, rollouts)
 
     def observe(self, step: int, rollouts: Rollouts | None) -> None:
-        """Hand the step's feedback to the schedule, if it reads any."""
+        """Give the step's feedback to the schedule, if it reads any."""
         schedule, experts = self.config.schedule, None
         if schedule.needs_at(step) & OF_EXPERTS:
             experts = score_experts(
@@ -199,7 +200,7 @@ class ChordModule(LightningModule):
         self.schedule_state = schedule.observe(self.schedule_state, step, feedback)
 
     def alpha(self, step: int) -> float:
-        """Alpha of a step as things stand; beyond the run that of its last step."""
+        """Alpha of a step, given the present state; past the end, that of the last step."""
         return float(self.config.schedule(min(step, self.config.steps - 1), self.schedule_state))
 
     def set_learning_rates(self, step: int) -> float:
@@ -224,13 +225,13 @@ class ChordModule(LightningModule):
         self.zero_gradients()
         sft = self.add_sft(plan)
         if sft is not None:
-            # Lightning counts the optimizer steps it is told of, and each update is one.
+            # Lightning counts the optimizer steps that it sees, and each update is one.
             clip = self.config.sft_optimizer.clip_norm
             seconds += self.take_step(step, plan, others[0], clip, name="sft", counted=rl is None)
         return sft, rl, seconds
 
     def add_gradients(self, step: int, plan: Plan) -> tuple[TokenLog | None, TokenLog | None]:
-        """Both branches' gradients into the parameters; every n steps they are compared."""
+        """Add both branches' gradients to the parameters; every n steps, compare them."""
         self.zero_gradients()
         sft = self.add_sft(plan)
         every = self.config.trainer.diagnostics_every
@@ -245,7 +246,7 @@ class ChordModule(LightningModule):
         return sft, rl
 
     def add_sft(self, plan: Plan) -> TokenLog | None:
-        """The SFT branch's gradient, None where it is skipped."""
+        """The SFT branch's gradient; None if it is skipped."""
         if plan.experts is None:
             return None
         seen = add_sft_gradient(
@@ -260,12 +261,12 @@ class ChordModule(LightningModule):
         if "sft_grad_norm" in self.config.schedule.needs:
             # Before the RL branch is added, and without the branch's share.
             norm = gradient_norm(self.gradients(), sharded=self.sharded) / plan.shares.sft
-            # One that is not finite leaves no trace in the controller, if the step is left out.
+            # A non-finite one leaves no trace in the controller if the step is skipped.
             self.sft_grad_norm = norm if math.isfinite(norm) else self.sft_grad_norm
         return seen
 
     def add_rl(self, plan: Plan) -> TokenLog | None:
-        """The RL branch's gradient, None where it is skipped."""
+        """The RL branch's gradient; None if it is skipped."""
         if plan.rollouts is None or plan.shares.rl == 0:
             return None
         rollout = self.config.rollout
@@ -310,7 +311,7 @@ class ChordModule(LightningModule):
         return seconds
 
     def zero_gradients(self) -> None:
-        """Zeros, not None: a skipped branch adds nothing to every parameter."""
+        """Set zeros, not None: a skipped branch adds 0 to every parameter."""
         for parameter in self.trainable():
             parameter.grad = torch.zeros_like(parameter)
 

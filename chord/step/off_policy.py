@@ -1,4 +1,4 @@
-"""The expert's tokens inside groups: whole answers among the rollouts, and prefixes of them."""
+"""The expert's tokens inside groups: whole responses among the rollouts, and prefixes of them."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from chord.step.weights import StepWeights
 
 
 class ExpertTokens:
-    """The losses of the expert's tokens of a step, a micro-batch at a time.
+    """The losses of a step's expert tokens inside groups, one micro-batch at a time.
 
-    p is taken at temperature 1, as everywhere for tokens the policy has not sampled. The gradient
-    of -A sg(w) log p is that of LUFFY's -A p / (p + gamma) for `luffy`, and of RL-PLUS' ratio for
-    `rlplus`, with A the row's advantage; only the value shown differs.
+    p is at temperature 1, as always for tokens that the policy did not sample. With A the row's
+    advantage, the gradient of -A sg(w) log p is that of LUFFY's -A p / (p + gamma) for `luffy`, and
+    that of RL-PLUS' ratio for `rlplus`; only the logged value of the loss differs.
     """
 
     def __init__(
@@ -47,7 +47,7 @@ class ExpertTokens:
     def losses(self, index: Tensor, piece: RolloutRows, scored: Scored) -> Tensor:
         """-A sg(w) log p (b, t) of one micro-batch, 0 on all other tokens.
 
-        `scored` are all response tokens of the piece, the policy's own among them.
+        `scored` are all response tokens of the micro-batch, including the policy's own.
         """
         weighted, mask = self._weighted(index, piece, scored)
         advantages = piece.advantages.detach().to(weighted.dtype)
@@ -62,7 +62,7 @@ class ExpertTokens:
         return self.settings.coef * aggregate(losses, mask, total=self._total)
 
     def _weighted(self, index: Tensor, piece: RolloutRows, scored: Scored) -> tuple[Tensor, Tensor]:
-        """sg(w) log p of the expert's tokens (M,), and where they stand (b, t)."""
+        """sg(w) log p of the expert's tokens (M,), and their positions (b, t)."""
         assert piece.expert is not None, "a micro-batch keeps the rows' mask of expert tokens"
         mask = piece.tokens.mask & piece.expert
         stats = scored[mask[piece.tokens.mask]].stats(

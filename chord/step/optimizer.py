@@ -31,9 +31,9 @@ def take_step(
     """Clip the gradient's norm and take a step; returns the norm for the log, the seconds, and
     whether the step was taken.
 
-    `name` is that of a second optimizer; `counted`: whether Lightning is told of the step.
-    `not_finite` is called where the norm is not finite, and raises or has the step left out. All
-    ranks have the same norm, and so do the same.
+    `name` is that of a second optimizer; `counted`: whether Lightning counts the step.
+    `not_finite` is called if the norm is not finite; it raises, or the step is skipped. All ranks
+    have the same norm, so all do the same.
     """
     began = time.perf_counter()
     average_gradients(parameters)
@@ -45,7 +45,7 @@ def take_step(
     else:
         not_finite(optimizer.optimizer)
         if counted:
-            # Lightning counts optimizer steps, and the run is as long as it was.
+            # Lightning counts optimizer steps; a skipped one must not make the run longer.
             optimizer._on_before_step()
             optimizer._on_after_step()
     key = f"grad/{name}_norm" if name else "grad/norm"

@@ -1,4 +1,4 @@
-"""What a train step consists of, once its rollouts have been seen."""
+"""What a train step consists of, decided after its rollouts."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from chord.step.rows import ExpertRows
 class Plan:
     """The two branches of a step with their shares; a branch that is None is skipped.
 
-    `own`: the rows to imitate a teacher on are the policy's own samples, not the expert's answers.
+    `own`: the SFT branch's rows are the policy's own samples, not expert responses.
     """
 
     alpha: float
@@ -35,15 +35,16 @@ class Plan:
 def gated(
     plan: Plan, gate: Gate, state: Keys, mix: Mix, imitation: Imitation, step: int
 ) -> tuple[Plan, Keys]:
-    """The plan of a step under a gate, and the gate's new state.
+    """The plan of a step with a gate, and the gate's new state.
 
-    Every problem drawn for the step is judged, by the policy's own answers, also one whose group is
-    not trained on (`objective.resample`). Groups that are have the share 1 - g, whatever the mix,
-    whose coefficient scales what is imitated. Each judged
-    problem's own pair is imitated with the share g; problems that a buffer releases make up those
-    rows instead, dealt out to the ranks. Rows of the expert stream, which no gate judges, have the
-    share alpha and take nothing from RL. All expert rows are divided by one count, all rollouts by
-    another, whatever their shares: the count does not jump where every g of a step is 0.
+    Every problem drawn for the step is judged by the policy's own responses, even if its group is
+    not trained on (`objective.resample`). Groups that are trained on have the share 1 - g in RL,
+    whatever the mix; the mix's coefficient scales only SFT. The expert response to each judged
+    problem has the share g in SFT; with a buffer, the problems that it releases take the place of
+    those rows and are distributed over the ranks. Rows of the expert stream, which no gate judges,
+    have the share alpha and take nothing from RL. All expert rows are divided by one count and all
+    rollouts by another, whatever their shares, so the count does not jump if every g of a step is
+    0.
     """
     rollouts = plan.rollouts
     assert rollouts is not None, "a gate judges rollouts"
@@ -80,7 +81,7 @@ def gated(
 
 
 def _everyones(seen: Observed) -> tuple[list[int], Tensor]:
-    """Keys and scores of all ranks' problems, in the order in which one process draws them."""
+    """Keys and scores of all ranks' problems, in the order in which one process would draw them."""
     keys, _ = all_rows(torch.tensor([problem.key for problem in seen.problems], dtype=torch.int64))
     scores, _ = all_rows(seen.scores)
     order = all_rows(seen.rounds)[0].argsort(stable=True)

@@ -1,4 +1,4 @@
-"""In which precision the models are, and how a sharded policy is put together again."""
+"""The precision of the models, and the reassembly of a sharded policy."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def put_together(config: TrainConfig, models: Models) -> None:
-    """Make a sharded policy a whole one in main memory; the shards' memory is given back."""
+    """Reassemble a sharded policy in main memory, and free the memory of the shards."""
     from chord.distributed.strategies import free, whole_weights
 
     weights = whole_weights(models.policy)
@@ -22,12 +22,12 @@ def put_together(config: TrainConfig, models: Models) -> None:
     policy.load_state_dict(weights)
     models.policy = policy.eval()
     if models.reference is not None and not list(models.reference.parameters()):
-        # Without weights of its own it shows the policy.
+        # Without weights of its own, it shows those of the policy.
         models.reference = config.model.reference(policy)
 
 
 def in_precision(model: Policy, config: TrainConfig) -> None:
-    """Weights in double precision where the trainer computes in it, and only there."""
+    """Convert the weights to double precision if the trainer computes in it."""
     import torch
 
     double = config.trainer.precision == "64-true"

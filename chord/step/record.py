@@ -1,4 +1,4 @@
-"""What a step leaves for those that show or store it."""
+"""What a step leaves for loggers, callbacks and files."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from typing import Any
 
 @dataclass(frozen=True, kw_only=True)
 class StepRecord:
-    """What a module leaves behind after a train step, for whoever shows or stores it.
+    """What a module leaves after a train step, for loggers, callbacks and files.
 
-    `step` counts from 0; `metrics` are deterministic numbers, `timings` wall-clock ones.
+    `step` counts from 0; `metrics` are deterministic numbers, `timings` are wall-clock seconds.
     """
 
     step: int

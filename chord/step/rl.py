@@ -1,4 +1,4 @@
-"""The RL branch: the policy's own answers, and what experts put into their groups."""
+"""The RL branch: the policy's own rollouts, and the expert's tokens inside their groups."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ def add_rl_gradient(
     micro_batch: int = 0,
     backward: Backward = Tensor.backward,
 ) -> TokenLog:
-    """Add the gradient of `share *` the objective over the step's rollouts, with all its terms.
+    """Add the gradient of `share` times the objective over the step's rollouts, with all its terms.
 
-    What an expert wrote in them is left to `off_policy`: it never enters the objective, the KL
-    term or the entropy bonus, whose tokens must be samples of the policy.
+    Tokens that an expert wrote are left to `off_policy`. They never enter the objective, the KL
+    term or the entropy bonus, all of which need tokens that the policy sampled.
 
-    In the first update on the rows, which have no `old_logprobs` yet, this pass gives them: each
-    ratio is exactly 1, whatever the precision and however the rows are cut. They are left in
-    `TokenLog.table`, for further updates on the same rows.
+    In the first update on the rows, which have no `old_logprobs` yet, this pass computes them, so
+    each ratio is exactly 1, whatever the precision and however the rows are cut. They are left in
+    `TokenLog.table` for further updates on the same rows.
     """
     seen, off_policy = TokenLog(), off_policy or OffPolicy()
     if rows.old_logprobs is None:
@@ -105,7 +105,7 @@ def add_rl_gradient(
 
 
 def _learnable(rows: RolloutRows, objective: Objective) -> Tensor:
-    """The rows that count: taken out before counting, masked answers leave every aggregation."""
+    """The rows that count: masked responses are removed before counting, for every aggregation."""
     if objective.overlong == "keep":
         return torch.arange(len(rows.advantages), device=rows.advantages.device)
     assert rows.finished is not None, "objective.overlong=mask needs to know what was cut off"

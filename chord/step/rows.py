@@ -1,4 +1,4 @@
-"""What the branches are computed from, and what they leave for the log."""
+"""The inputs of the branches, and what they leave for the log."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ Backward = Callable[[Tensor], None]
 
 @dataclass
 class ExpertRows:
-    """The rows of a step that are imitated, B of them.
+    """The B rows of a step's SFT branch.
 
-    `order` (B,): where a row stands in the whole step, equal ones by rank; None: by rank alone.
-    `signal` (B,): each row's in [0, 1], for adaptive weights. `share` (B,): a gate's factor on each
-    row's loss, not on the count it is divided by; None for 1. `teacher`: the teacher's tables for
-    these rows, (B, T, K), from a cache.
+    `order` (B,): the place of each row in the whole step, with ties in rank order; None: in rank
+    order only. `signal` (B,): each row's signal in [0, 1], for adaptive weights. `share` (B,): a
+    gate's factor of each row's loss, but not of the count that it is divided by; None for 1.
+    `teacher`: the teacher's tables for these rows, (B, T, K), from a cache.
     """
 
     tokens: TokenBatch
@@ -40,11 +40,11 @@ class ExpertRows:
 
 @dataclass(kw_only=True)
 class OffPolicy:
-    """What is done with the expert's tokens inside groups.
+    """The loss of the expert's tokens inside groups.
 
-    `loss`: `advantage` is -A sg(w) log p on each, counted with the policy's own tokens; `nll` is
-    `coef` times the mean over them of -sg(w) log p, whatever A, counted apart; `none` leaves them
-    out. log p and w are taken at temperature 1.
+    `loss`: `advantage` is -A sg(w) log p for each, counted together with the policy's own tokens;
+    `nll` is `coef` times the mean over them of -sg(w) log p, whatever A is, with a count of its
+    own; `none` leaves them out. log p and w are at temperature 1.
     """
 
     loss: str = "advantage"
@@ -54,10 +54,10 @@ class OffPolicy:
 
 @dataclass
 class TokenLog:
-    """What the micro-batches saw, one entry for each unmasked token, all detached.
+    """What the micro-batches saw, one entry for each token in the mask, all detached.
 
-    `table` (B, T): log-probabilities of the rows' own tokens, where a later update on the same rows
-    is to be compared with this one.
+    `table` (B, T): log-probabilities of the rows' own tokens, if later updates on the same rows are
+    to be compared with this one.
     """
 
     loss: float = 0.0
@@ -72,7 +72,7 @@ class TokenLog:
     sums: dict[str, float] = field(default_factory=dict)
 
     def add(self, name: str, value: Tensor) -> None:
-        """Add to the sum of that name."""
+        """Add to the sum with this name."""
         self.sums[name] = self.sums.get(name, 0.0) + float(value)
 
     def of_all_ranks(self) -> TokenLog:
@@ -92,8 +92,8 @@ class TokenLog:
 def first_seen(rollouts: Rollouts, seen: TokenLog) -> Rollouts:
     """The rollouts after their first update, whose pass saw `seen`.
 
-    That pass gives the log-probabilities that further updates are compared with, and, where nothing
-    was compared before it, the mismatch to what sampled.
+    That pass gives the log-probabilities that further updates are compared with and, if it was not
+    measured before, the mismatch with the sampler.
     """
     rows = replace(rollouts.rows, old_logprobs=seen.table)
     metrics = rollouts.mismatch

@@ -1,4 +1,4 @@
-"""The SFT branch: weighted imitation of the expert's tokens, or of a teacher's distribution."""
+"""The SFT branch: a weighted loss on the expert's tokens, or on a teacher's distribution."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ def add_sft_gradient(
     micro_batch: int = 0,
     backward: Backward = Tensor.backward,
 ) -> TokenLog:
-    """Add the gradient of `share * sum(g w l) / N`, N the tokens of all rows of the whole step.
+    """Add the gradient of `share * sum(g w l) / N`, with N all tokens of the step's rows.
 
-    l is the target's loss of a token, -log p of the expert's where none is given; w its weight,
-    without gradient; g its row's share.
+    l is the target's loss of a token, or -log p of the expert's token if there is no target; w is
+    the token's weight, without gradient; g is the share of its row.
     """
     seen, target = TokenLog(), target or ExpertTokens()
     total = all_sum(denominator(rows.tokens.mask))
@@ -65,7 +65,7 @@ def add_sft_gradient(
 
 
 def _of_row(values: Tensor, batch: TokenBatch) -> Tensor:
-    """Each response token's value (N,) of its row's (B,)."""
+    """For each response token (N,), the value of its row, from values (B,)."""
     return values[:, None].expand(batch.mask.shape)[batch.mask]
 
 
@@ -73,9 +73,9 @@ def _of_row(values: Tensor, batch: TokenBatch) -> Tensor:
 def _tables(
     models: Models, rows: ExpertRows, target: Target, index: Tensor, batch: TokenBatch
 ) -> tuple[Tensor, ...]:
-    """What the teacher says at the response tokens, (N, ...): cached tables, or its features.
+    """The teacher at the response tokens, (N, ...): cached tables, or the teacher's features.
 
-    Its logits, like the policy's, are too large to be kept.
+    Its logits, like the policy's, are too large to keep.
     """
     if not target.needs_teacher:
         return ()
@@ -90,7 +90,7 @@ def _tables(
 def _read(
     models: Models, rows: ExpertRows, target: Target, tables: tuple[Tensor, ...]
 ) -> TeacherTokens | None:
-    """The teacher's log-probabilities from a piece of `_tables`."""
+    """The teacher's log-probabilities, from a piece of `_tables`."""
     if not tables or rows.teacher is not None:
         return TeacherTokens(*tables) if tables else None
     assert models.teacher is not None, "this target needs a teacher"

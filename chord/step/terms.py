@@ -1,4 +1,4 @@
-"""What is read of the policy at its own tokens: log-probabilities, KL, entropy, statistics."""
+"""Quantities of the policy at its own tokens: log-probabilities, KL, entropy, statistics."""
 
 from __future__ import annotations
 
@@ -34,8 +34,8 @@ class TokenValues:
 class Terms:
     """`Terms(models, objective, temperature=T)(scored, batch)`: the values of a micro-batch.
 
-    The terms are those of the objective beside its own loss: coef * KL where it is a loss, and
-    the entropy bonus, both at the sampling temperature.
+    The terms are those that an objective has besides its own loss: coef * KL if the KL is a loss,
+    and the entropy bonus, both at the sampling temperature.
     """
 
     def __init__(self, models: Models, objective: Objective, *, temperature: float) -> None:
@@ -49,7 +49,7 @@ class Terms:
     def __call__(
         self, scored: Scored, batch: TokenBatch, *, top_k: int | None = None
     ) -> TokenValues:
-        """Values of the response tokens of `batch`, whose features are `scored`."""
+        """Values at the response tokens of `batch`, whose features are `scored`."""
         others = () if self.kl is None else (self.kl.other(batch),)
         size = 3 if top_k is None else 4
 
@@ -73,7 +73,7 @@ class Terms:
         return TokenValues(logprobs, added, stats, kl, entropy)
 
     def record(self, values: TokenValues, seen: TokenLog) -> None:
-        """Keep for the log what the values are, without gradient."""
+        """Keep the values, without gradient, for the log."""
         seen.logprobs.append(values.logprobs.detach())
         seen.entropy.append(values.stats.entropy)
         if values.kl is not None:
@@ -94,7 +94,7 @@ class KlToOther:
 
     @torch.no_grad()
     def other(self, batch: TokenBatch) -> Tensor:
-        """What is kept of the other model: its log-probabilities (N,), or features (N, width)."""
+        """What is kept from the other model: its log-probabilities (N,), or features (N, width)."""
         scored = score(self.model, batch)
         if self.settings.needs_logits:
             return scored.features
@@ -113,7 +113,7 @@ class KlToOther:
 def kl_in_reward(
     models: Models, tokens: TokenBatch, kl: Kl, *, temperature: float, micro_batch: int = 0
 ) -> Tensor:
-    """`coef *` the KL summed over each whole response (B,): what its reward is lowered by."""
+    """`coef` times the KL summed over each whole response (B,), which its reward is lowered by."""
     to_other = KlToOther(models, kl, temperature=temperature)
     penalty = torch.zeros(tokens.mask.shape[0], dtype=torch.float64, device=tokens.mask.device)
 
@@ -133,7 +133,7 @@ def kl_in_reward(
 def own_logprobs(
     models: Models, rows: RolloutRows, *, temperature: float, micro_batch: int = 0
 ) -> Tensor:
-    """Log-probabilities (B, T) of the policy's own tokens, cut as the training pass cuts them."""
+    """Log-probabilities (B, T) of the policy's own tokens, in the training pass's pieces."""
     own = rows.own().tokens
     table = torch.zeros(own.mask.shape, dtype=models.dtype, device=own.mask.device)
     for index in policy_batches(models.policy, rows.tokens, micro_batch):

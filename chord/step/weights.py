@@ -1,7 +1,7 @@
 """The weights of a step's tokens, however the step is cut into micro-batches and ranks.
 
-No micro-batch knows the others' tokens. A rule that needs them (a mean, a ranking) is given the
-statistics of the whole step first, in a pass of its own.
+No micro-batch knows the tokens of the others. For a rule that needs them (a mean, a ranking), the
+statistics of the whole step are collected first, in a separate pass.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ if TYPE_CHECKING:
 class StepWeights:
     """`StepWeights(...)(index, stats)`: the weights of a micro-batch's response tokens (N,).
 
-    `tokens` and `signal` (B,) are all of this rank's rows; `index` are the rows of the micro-batch
-    and `stats` the policy's statistics of their response tokens, in the order of the mask. A rule
-    that `uses_step` is applied once, to the rows of all ranks by their `order` (B,), equal ones in
-    rank order: as one rank would have them, which decides between tokens that tie. A step that is
-    one micro-batch on one rank needs no pass for that.
+    `tokens` and `signal` (B,) are those of all of this rank's rows; `index` are the rows of the
+    micro-batch and `stats` the policy's statistics at their response tokens, in the order of the
+    mask. A rule that `uses_step` is applied once, to the rows of all ranks sorted by `order` (B,),
+    with ties in rank order. This is the order on a single rank, which decides between tokens that
+    tie. A step that is one micro-batch on one rank needs no separate pass.
     """
 
     def __init__(
@@ -53,7 +53,7 @@ class StepWeights:
         batch = self.tokens.select(index)
         if self._of_step is not None:
             return self._of_step[index, : batch.mask.shape[1]][batch.mask]
-        # Rows in their own order, so that ties between tokens are broken as in a cut step.
+        # In the rows' own order, so that ties between tokens are broken as in a step that is cut.
         order = index.argsort()
         table = self._table(batch, stats)[order]
         weights = self._weigh(table, batch.mask[order], self.signal[index][order])
@@ -61,7 +61,7 @@ class StepWeights:
 
     @torch.no_grad()
     def _weigh_step(self, micro_batch: int) -> Tensor:
-        """Weights (B, T) of our rows, by the statistics of all micro-batches and ranks."""
+        """Weights (B, T) of this rank's rows, from statistics of all micro-batches and ranks."""
         mask = self.tokens.mask
         parts = []
         for index in micro_batches(self.tokens, micro_batch):
@@ -85,7 +85,7 @@ class StepWeights:
 
     @torch.no_grad()
     def _table(self, batch: TokenBatch, stats: TokenStats) -> Tensor:
-        """Everything the rule reads but the signal, (b, t, S), 0 outside the response."""
+        """Everything that the rule reads except the signal, (b, t, S), 0 outside the response."""
         columns = [column.detach() for column in pack(stats)]
         targets = batch.targets[batch.mask]
         if self.weighting.needs_teacher:

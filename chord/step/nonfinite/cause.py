@@ -1,7 +1,7 @@
-"""Where the first number that is not finite appears in a train step: branch, tensor, row.
+"""Where the first non-finite number of a train step appears: branch, tensor, row.
 
-The step is taken again, a row at a time, from the rows and weights as they are. Nothing of this is
-computed in a step whose gradient is finite.
+The step is repeated one row at a time, from the present rows and weights. None of this is computed
+in a step with a finite gradient.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 Backward = Callable[[Tensor], None]
 SFT, RL = "SFT", "RL"
 LARGE = 1e6
-"""No weight of a model that works is as large."""
+"""No working model has a weight this large."""
 INPUTS = {
     "advantages": "the advantage",
     "old_logprobs": "the log-probability before the first update",
@@ -44,9 +44,9 @@ INPUTS = {
 
 @dataclass
 class RowTrace:
-    """A row of a branch: its tokens, loss and the norm of its gradient; what is wrong, if anything.
+    """A row of a branch: its tokens, loss and gradient norm, and what is wrong, if anything.
 
-    `norm` is None where no gradient was taken.
+    `norm` is None if no gradient was computed.
     """
 
     branch: str
@@ -60,11 +60,11 @@ class RowTrace:
 def find_cause(
     models: Models, config: TrainConfig, step: SavedStep, *, gradients: bool = True
 ) -> tuple[str, list[RowTrace]]:
-    """What is not finite first, in a few words, and every row's numbers.
+    """A short description of what becomes non-finite first, and the numbers of every row.
 
-    Looked for in this order: weights of the models, what the rows bring, log-probabilities, token
-    weights, a row's loss, its gradient, the sum of the gradients, their norm. `gradients`: whether
-    they can be taken here. The trained parameters' gradients are overwritten.
+    Checked in this order: the models' weights, the rows' inputs, log-probabilities, token weights,
+    each row's loss, its gradient, the sum of the gradients, their norm. `gradients`: whether
+    gradients can be computed here. The trained parameters' gradients are overwritten.
     """
     for who, model in (
         ("policy", models.policy), ("teacher", models.teacher), ("reference", models.reference)
@@ -100,7 +100,7 @@ def bad_weight(model: nn.Module) -> str:
 
 
 def large_weight(model: nn.Module) -> str:
-    """The largest weight, where it is so large that products of weights may overflow."""
+    """The largest weight, if it is so large that products of weights can overflow."""
     sizes = {
         name: float(tensor.detach().abs().max())
         for name, tensor in model.state_dict().items()
@@ -113,7 +113,7 @@ def large_weight(model: nn.Module) -> str:
 
 
 def bad_state(optimizer: torch.optim.Optimizer, names: Mapping[int, str]) -> str:
-    """The first number of an optimizer's state that is not finite; `names` by a parameter's id."""
+    """The first non-finite number in an optimizer's state; `names` are keyed by parameter id."""
     for parameter, state in optimizer.state.items():
         for name, value in state.items():
             if isinstance(value, Tensor) and not bool(torch.isfinite(value).all()):
@@ -122,7 +122,7 @@ def bad_state(optimizer: torch.optim.Optimizer, names: Mapping[int, str]) -> str
 
 
 def _bad_input(rows: Any) -> str:
-    """What the rows bring with them: advantages, old log-probabilities, shares, ..."""
+    """The first non-finite input of the rows: advantages, old log-probabilities, shares, ..."""
     for name, said in INPUTS.items():
         values = getattr(rows, name, None)
         if values is None:
@@ -142,7 +142,7 @@ def _bad_input(rows: Any) -> str:
 
 
 def _token(tokens: TokenBatch, row: int, column: int) -> int:
-    """The number of a column among its row's response tokens."""
+    """The index of a column among its row's response tokens."""
     return int(tokens.mask[row, :column].sum())
 
 
@@ -167,7 +167,7 @@ def _rl(
     models: Models, config: TrainConfig, step: SavedStep, rows: RolloutRows, gradients: bool
 ) -> Iterator[RowTrace]:
     rollout = config.rollout
-    # As the branch orders them: masked answers are taken out before.
+    # In the branch's order: masked responses were removed before.
     kept = torch.arange(rows.tokens.mask.shape[0])
     if config.objective.overlong != "keep" and rows.finished is not None:
         kept = rows.finished.nonzero().squeeze(1).cpu()
@@ -196,7 +196,7 @@ def _branch(
     gradients: bool,
     add: Callable[[Backward], TokenLog],
 ) -> list[RowTrace]:
-    """Every row of a branch, in their order; `add` calls back once for each of `order`."""
+    """Every row of a branch, in order; `add` calls back once for each of `order`."""
     losses: list[tuple[float, float | None, str]] = []
 
     def backward(loss: Tensor) -> None:
@@ -228,7 +228,7 @@ def _branch(
 
 
 def _norm(policy: nn.Module) -> tuple[float, str]:
-    """The norm of the gradient in double precision, and the first weight where it is not finite."""
+    """The gradient's norm in float64, and the first weight whose gradient is not finite."""
     square = 0.0
     for name, parameter in policy.named_parameters():
         if parameter.grad is None:
@@ -249,7 +249,7 @@ def _bad(parts: Sequence[Tensor], at: int, what: str) -> str:
 
 @torch.no_grad()
 def _bad_logprobs(models: Models, tokens: TokenBatch, row: int) -> str:
-    """Whose log-probability of a response token of this row is not finite, if anyone's."""
+    """The model whose log-probability of a token of this row is not finite, if there is one."""
     batch = tokens.select(slice(row, row + 1))
     for who, model in (
         ("policy", models.policy), ("teacher", models.teacher), ("reference", models.reference)

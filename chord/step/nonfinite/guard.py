@@ -1,4 +1,4 @@
-"""What a run does where a gradient is not finite: name the cause, keep the step, stop or go on."""
+"""What a run does if a gradient is not finite: report the cause, save the step, stop or skip it."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ if TYPE_CHECKING:
 class Guard:
     """`guard(models, plan, step, name, optimizer)` at a gradient that is not finite.
 
-    All ranks call it, as the norm is that of all of them. `skipped` counts the steps in a row that
-    were left out, of each optimizer by its name; it is a part of the checkpoint.
+    All ranks call it, because the norm is over all of them. `skipped` counts the skipped steps in a
+    row, for each optimizer by its name; it is part of the checkpoint.
     """
 
     def __init__(self, config: TrainConfig, run_dir: Path | None = None) -> None:
@@ -41,11 +41,11 @@ class Guard:
     def __call__(
         self, models: Models, plan: Plan, step: int, name: str, optimizer: torch.optim.Optimizer
     ) -> None:
-        """Return where the optimizer step is to be left out; raises `DivergedError` elsewhere."""
+        """Return if the optimizer step is to be skipped; otherwise raise `DivergedError`."""
         trainer = self.config.trainer
         count = self.skipped[name] = self.skipped.get(name, 0) + 1
         stop = trainer.on_nonfinite == "stop"
-        # What follows repeats itself; the first one of a row of skips tells.
+        # Later skips in a row usually have the same cause, so only the first one is reported.
         cause = self._cause(models, plan, step, optimizer) if stop or count == 1 else ""
         which = f"{name}_optimizer: " if name else ""
         if stop:
@@ -62,7 +62,7 @@ class Guard:
             say(f"warning: {which}step {step} is left out: {cause}", file=sys.stderr)
 
     def count(self, name: str, taken: bool, metrics: dict[str, float]) -> None:
-        """After each optimizer step: where steps may be left out, how many of the step's were."""
+        """After each optimizer step, if steps can be skipped: count the skipped ones."""
         if taken:
             self.skipped[name] = 0
         if self.config.trainer.on_nonfinite == "skip":
@@ -71,7 +71,7 @@ class Guard:
     def _cause(
         self, models: Models, plan: Plan, step: int, optimizer: torch.optim.Optimizer
     ) -> str:
-        """What was found, and what was kept of it; the first rank looks, the others wait."""
+        """The cause, and where the step was saved; the first rank looks, the others wait."""
         kept = of_plan(step, plan)
         sharded = whole_weights(models.policy) if _sharded(models) else None
         with whole(models.policy) if sharded is not None else nullcontext():

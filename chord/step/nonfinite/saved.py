@@ -1,4 +1,4 @@
-"""What a train step is computed from, and the file it is kept in: tensors and plain values only."""
+"""The inputs of a train step, and the file they are saved in: tensors and plain values only."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ _ENTRY = "chord.step"
 
 @dataclass
 class SavedStep:
-    """Train step `number`: the rows of both branches with their shares, None for a skipped one.
+    """Train step `number`: the rows of both branches with their shares; None if skipped.
 
-    `facts` are plain values beside them, among them the `cause` that was found.
+    `facts` are further plain values, including the `cause` that was found.
     """
 
     number: int
@@ -47,12 +47,12 @@ def of_plan(number: int, plan: Plan) -> SavedStep:
     return SavedStep(number, shares, _of_all(plan.experts), _of_all(rl))
 
 
-# What values raise that no run has written.
+# The errors raised by values that no run has written.
 _MISFITS = (TypeError, AttributeError, OverflowError, RuntimeError)
 
 
 def save_step(run_dir: Path, step: SavedStep, weights: Mapping[str, Tensor]) -> None:
-    """Write rows and the policy's trained `weights`, in place of a step that was kept before."""
+    """Write the rows and the policy's trained `weights`; replaces a step that was saved before."""
     tensors = {f"weights/{name}": tensor for name, tensor in weights.items()}
     for branch, rows in (("sft", step.sft), ("rl", step.rl)):
         tensors |= {f"{branch}/{name}": tensor for name, tensor in _tensors(rows).items()}
@@ -65,9 +65,9 @@ def save_step(run_dir: Path, step: SavedStep, weights: Mapping[str, Tensor]) -> 
 
 
 def load_step(run_dir: Path) -> tuple[SavedStep, dict[str, Tensor]]:
-    """What `save_step` has written.
+    """Read what `save_step` wrote.
 
-    Raises ValueError where there is none, or it can't be read.
+    Raises ValueError if there is none, or if it can't be read.
     """
     path = run_dir / FILE
     if not path.is_file():
@@ -90,7 +90,7 @@ def load_step(run_dir: Path) -> tuple[SavedStep, dict[str, Tensor]]:
 
 
 def _tensors(rows: Any) -> dict[str, Tensor]:
-    """The tensors of a dataclass and of those in it, by their names."""
+    """The tensors of a dataclass and of the dataclasses inside it, by name."""
     found: dict[str, Tensor] = {}
     for each in fields(rows) if rows is not None else ():
         value = getattr(rows, each.name)
@@ -126,7 +126,7 @@ def _of_all(rows: Any) -> Any:
         return None
     tensors = {}
     for name, tensor in _tensors(rows).items():
-        # What is sent are numbers.
+        # Only numbers can be sent.
         flag = tensor.dtype == torch.bool
         everyone, _ = all_rows(tensor.to(torch.uint8) if flag else tensor)
         tensors[name] = everyone.bool() if flag else everyone
