@@ -103,17 +103,21 @@ def claim_new(directory: Path, setting: str) -> Path:
     """
     with _place_named(directory, setting):
         directory.parent.mkdir(parents=True, exist_ok=True)
+        path = _made_anew(directory)
+    claim(path, setting)
+    return path
+
+
+def _made_anew(directory: Path) -> Path:
     suffix = "_sweep" if directory.name.endswith("_sweep") else ""
     stem, number, path = directory.name.removesuffix(suffix), 1, directory
     while True:
         try:
-            with _place_named(path, setting):
-                path.mkdir()
+            path.mkdir()
         except FileExistsError:
             number += 1
             path = directory.with_name(f"{stem}-{number}{suffix}")
         else:
-            claim(path, setting)
             return path
 
 
@@ -145,8 +149,6 @@ def _place_named(directory: Path, setting: str) -> Iterator[None]:
     """Raise `ConfigError` with the `setting` where a directory can't be made or written into."""
     try:
         yield
-    except FileExistsError:
-        raise
     except OSError as error:
         raise ConfigError(
             f"{setting}={directory}: can't be written ({error.strerror}); give a directory that "
