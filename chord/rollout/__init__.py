@@ -1,4 +1,4 @@
-"""The policy answers problems: the settings, the random numbers, and batched sampling."""
+"""Rollouts: their settings, their random numbers, and batched sampling."""
 
 from chord.rollout.sampling import Samples, draw_uniforms, sample
 from chord.rollout.settings import RolloutConfig

@@ -14,7 +14,7 @@ class Sampler:
     """Turns logits into tokens."""
 
     stops: Tensor
-    """The tokens that end an answer."""
+    """The tokens that end a response."""
     temperature: float
     top_k: int
     top_p: float
@@ -24,7 +24,7 @@ class Sampler:
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Return token, log-probability and entropy of each row, (R,), from logits (R, V).
 
-        The last one is the entropy at temperature 1.
+        The entropy is at temperature 1.
         """
         at_one = None
         if self.temperature != 1:
@@ -54,15 +54,15 @@ def inverse_cdf(probs: Tensor, uniforms: Tensor) -> Tensor:
     probs [.2, .3, .5] and u = .2 give 1.
     """
     cumulative = probs.double().cumsum(dim=-1)
-    # Divided by itself the last entry is exactly 1, so a uniform below 1 always finds an index.
+    # Divided by itself, the last entry is exactly 1, so a uniform below 1 always finds an index.
     cumulative = cumulative / cumulative[:, -1:]
     return (cumulative <= uniforms[:, None]).sum(dim=-1)
 
 
 def truncate(probs: Tensor, *, top_k: int = 0, top_p: float = 1.0) -> Tensor:
-    """Set to 0 what is outside the k most probable tokens or the smallest set of mass top_p.
+    """Set probabilities outside the k likeliest tokens, or the smallest set of mass top_p, to 0.
 
-    Tokens as probable as the last one kept are kept too. The result is not renormalised.
+    Tokens that are as probable as the last one kept are kept too. The result is not renormalised.
     """
     if 0 < top_k < probs.shape[-1]:
         least = probs.topk(top_k, dim=-1).values[:, -1:]

@@ -1,4 +1,4 @@
-"""A problem's answers: what an expert gave, what the policy sampled, how each was graded."""
+"""The responses to a problem: the expert's part, the policy's part, and the grade of each."""
 
 from __future__ import annotations
 
@@ -18,68 +18,68 @@ from chord.rollout.prefix import Given, Stage
 
 @dataclass(eq=False)
 class Answer:
-    """A member of a group: what the expert gave of it, then what the policy sampled.
+    """A member of a group: the part that an expert wrote, then the part that the policy sampled.
 
-    `text` is what is graded: of several turns the last.
+    `text` is the part that is graded: the last turn if there are several.
     """
 
     given: Given
     sampled: list[int]
     logprobs: Tensor
-    """As the policy has them; while it samples, if it has answered itself."""
+    """The policy's; if the policy itself was the sampler, those at sampling time."""
     entropies: Tensor
-    """Of the distribution each token was sampled from."""
+    """Entropies of the distribution that each token was sampled from."""
     entropies_at_one: Tensor
     """The same at temperature 1."""
     finished: bool
     text: str
     sampler_logprobs: Tensor
-    """As whatever sampled the tokens has them."""
+    """The sampler's."""
     grade: Grade | None = None
-    """Once it was graded."""
+    """None until it is graded."""
     styled: bool | None = None
-    """Whether it is in the expert's manner; None where the data can't tell."""
+    """Whether it is in the expert's style; None if the data can't tell."""
     prefix: str = ""
-    """What of the text the expert gave."""
+    """The part of the text that the expert wrote."""
     penalty: float = 0.0
-    """What its reward is lowered by: a KL, where that goes into the reward."""
+    """How much its reward is lowered: a KL, if that goes into the reward."""
 
     @property
     def length(self) -> int:
-        """Its tokens, those of others' turns left out."""
+        """The number of its tokens, without those of other speakers' turns."""
         return self.given.count + len(self.sampled)
 
     @property
     def graded(self) -> Grade:
-        """Its grade, which every answer of a group has."""
+        """Its grade; every member of a finished group has one."""
         assert self.grade is not None, "an answer joins its group when it is graded"
         return self.grade
 
 
 @dataclass(eq=False)
 class Group:
-    """A problem and its answers so far."""
+    """A problem and the responses to it so far."""
 
     problem: Problem
     prompt: list[int]
     expert: Given
-    """The expert's answer with its end token; empty where none is read."""
+    """The expert's response with its end token; empty if none is read."""
     stages: list[Stage]
     redraw: int = 0
     """Which of the step's rounds drew it."""
     answers: list[Answer] = field(default_factory=list)
     aside: list[Answer] = field(default_factory=list)
-    """The policy's answers without an expert's help, sampled because all of `answers` have some."""
+    """The policy's responses without a prefix, sampled because all of `answers` have one."""
 
     @property
     def solved(self) -> float:
-        """The mean score of the answers so far."""
+        """The mean score of the responses so far."""
         return sum(answer.graded.score for answer in self.answers) / max(1, len(self.answers))
 
     @property
     def own(self) -> list[Answer]:
-        """What the policy answers by itself: no expert's answer, none that starts from a part of
-        one. Its first answers, of every problem as many; none where all of them have a prefix.
+        """The policy's own responses, neither the expert's nor with a prefix: the first responses
+        of the group, equally many for every problem; none if all of them have a prefix.
         """
         plain = takewhile(lambda stage: stage.share == 0, self.stages)
         first = sum(stage.count for stage in plain)
@@ -104,16 +104,16 @@ def _differ(values: Sequence[float]) -> bool:
 
 
 class Batch:
-    """The groups that a step trains on: the first ones, of all ranks, up to a number.
+    """The groups that a step trains on: the first ones of all ranks, up to a number.
 
-    Those of a call of `add` count in rank order, behind those of the calls before.
+    Groups of one call of `add` count in rank order, after those of earlier calls.
     """
 
     def __init__(self, wanted: int) -> None:
         self.wanted = wanted
         self.kept: list[Group] = []
         self.count = 0
-        """Of all ranks, with those that found no place."""
+        """The number of groups of all ranks, including those without a place."""
 
     @property
     def full(self) -> bool:
@@ -121,7 +121,7 @@ class Batch:
         return self.count >= self.wanted
 
     def add(self, groups: Sequence[Group]) -> None:
-        """Take ours of the next groups as far as there is a place for them."""
+        """Take this rank's groups among the next ones, as far as there are places."""
         counts = all_rows(torch.tensor([len(groups)]))[0].tolist()
         self.kept += groups[: max(0, self.wanted - self.count - sum(counts[: rank()]))]
         self.count += sum(counts)

@@ -1,7 +1,7 @@
-"""The difference between the policy that is trained and the engine that sampled.
+"""The mismatch between the policy that is trained and the engine that sampled.
 
-Both hold the same weights, but another code, another precision or another order of sums gives
-another distribution: answers come from q where the gradient is taken as if they came from p.
+Both have the same weights, but different code, precision or order of summation gives a different
+distribution: responses are sampled from q, while the gradient is computed as if from p.
 """
 
 from __future__ import annotations
@@ -16,16 +16,16 @@ from chord.losses.kl import LOG_RATIO_LIMIT
 
 
 def truncated_weights(logprobs: Tensor, sampler_logprobs: Tensor, *, cap: float) -> Tensor:
-    """w = min(p / q, cap) of each sampled token, without gradient; shapes alike.
+    """w = min(p / q, cap) of each sampled token, without gradient; all tensors have one shape.
 
-    p is the policy's probability before its first update on the answers, q the engine's, both of
-    the whole distribution at the sampling temperature. Truncated importance sampling (Ionides,
-    2008, doi 10.1198/106186008X320456), of each token by itself as in Yao et al. (2025), "Your
+    p is the policy's probability before its first update on the responses and q the engine's, both
+    of the whole distribution at the sampling temperature. This is truncated importance sampling
+    (Ionides, 2008, doi 10.1198/106186008X320456), token by token as in Yao et al. (2025), "Your
     efficient RL framework secretly brings you off-policy RL training"; a cap of 2 is common. The
-    cap trades bias for variance: without it E_q[w f] = E_p[f] for the next token, given the tokens
-    before it, whose own distribution stays q's.
+    cap trades bias for variance: without it, E_q[w f] = E_p[f] for the next token, given the tokens
+    before it, whose own distribution is still q's.
 
-    ln p = -1 and ln q = -1.5: e^.5 = 1.64872; q = p / 4: 4, held at a cap of 2.
+    ln p = -1 and ln q = -1.5 give e^.5 = 1.64872; q = p / 4 gives 4, or 2 with a cap of 2.
     """
     ratios = (logprobs - sampler_logprobs).detach().clamp(-LOG_RATIO_LIMIT, LOG_RATIO_LIMIT)
     return ratios.exp().clamp(max=cap)
@@ -33,7 +33,7 @@ def truncated_weights(logprobs: Tensor, sampler_logprobs: Tensor, *, cap: float)
 
 @dataclass
 class Mismatch:
-    """A step's: its metrics, and the weights (N,) of its tokens where they are to be corrected."""
+    """A step's mismatch: its metrics, and its tokens' weights (N,) if they are to be corrected."""
 
     metrics: dict[str, float]
     weights: Tensor | None
@@ -42,7 +42,7 @@ class Mismatch:
 def compare(
     logprobs: Tensor, sampler_logprobs: Tensor, *, threshold: float, cap: float
 ) -> Mismatch:
-    """Measure the step's mismatch; from a mean |d| of `threshold` on it is corrected."""
+    """Measure the step's mismatch, and correct it if the mean |d| is at least `threshold`."""
     metrics = mismatch_metrics(logprobs, sampler_logprobs)
     if metrics.get("rollout/mismatch_mean", 0.0) < threshold:
         return Mismatch(metrics, None)
@@ -58,10 +58,10 @@ def compare(
 
 
 def mismatch_metrics(logprobs: Tensor, sampler_logprobs: Tensor) -> dict[str, float]:
-    """How far log p is from log q (N,) at the sampled tokens of all ranks.
+    """The differences between log p and log q (N,) at the sampled tokens of all ranks.
 
     With d = ln p - ln q: mean and largest |d|, the mean ratio e^d, whose expectation is 1, and the
-    mean of e^d - 1 - d, an estimate of KL(q || p). Without a token there is nothing to say.
+    mean of e^d - 1 - d, an estimate of KL(q || p). Empty if there are no tokens.
     For d = (ln 2, 0): .34657, .69315, 1.5, .15343.
     """
     logs = (logprobs - sampler_logprobs).detach().double()

@@ -1,4 +1,4 @@
-"""What a step shows of the policy, whatever it is trained on: its own answers to all problems."""
+"""The policy's own responses to all problems of a step, whatever the step trains on."""
 
 from __future__ import annotations
 
@@ -13,35 +13,35 @@ from chord.distributed.collectives import all_rows
 
 @dataclass
 class Observed:
-    """The policy's own answers to the problems drawn for a step: M problems, K answers to each.
+    """The policy's own responses to the problems drawn for a step: M problems, K responses each.
 
-    None has a word of an expert's in it, and no problem is left out because its answers carry no
-    signal. Schedules, gates and the metrics `rollout/*` read these. M is 0 where all answers start
-    from an expert's prefix and nobody has asked for others.
+    None contains anything that an expert wrote, and no problem is left out because its group has no
+    signal. Schedules, gates and the metrics `rollout/*` read these. M is 0 if all rollouts have an
+    expert prefix and no schedule or gate needs others.
     """
 
     problems: list[Problem]
     rounds: Tensor
-    """(M,) which of the step's rounds drew each."""
+    """(M,) the round of the step that drew each problem."""
     scores: Tensor
-    """(M, K) the verifier's."""
+    """(M, K) the verifier's scores."""
     rewards: Tensor
-    """(M, K) with terms for form and length, and a KL penalty where that goes into the reward."""
+    """(M, K) with terms for form and length, and a KL penalty if that goes into the reward."""
     advantages: Tensor
-    """(M, K) among all answers of the group, and of all drawn ones where the rule says `batch`."""
+    """(M, K) relative to all responses of the group, or to all drawn ones for `batch`."""
     lengths: Tensor
     """(M, K) in tokens."""
     finished: Tensor
     """(M, K) bool."""
     styled: Tensor
-    """(M, K) 1 in the expert's manner, 0 not, NaN where the data can't tell."""
+    """(M, K) 1 in the expert's style, 0 not, NaN if the data can't tell."""
     entropies: Tensor
-    """(tokens,) of the distribution each was sampled from, at the sampling temperature."""
+    """(tokens,) of the distribution that each was sampled from, at the sampling temperature."""
     entropies_at_one: Tensor
     """(tokens,) the same at temperature 1."""
 
     def metrics(self) -> dict[str, float]:
-        """Means over all ranks; nothing where nothing was observed."""
+        """Means over all ranks; empty if nothing was observed."""
         columns = (self.rewards, self.scores, self.lengths, self.finished, self.styled)
         # (M, K, 5), of every rank's problems
         table = all_rows(torch.stack([column.double() for column in columns], dim=-1))[0]
@@ -63,9 +63,9 @@ class Observed:
 
 
 def group_metrics(scores: Tensor, *, prefix: str = "rollout") -> dict[str, float]:
-    """Shares of groups in which all answers, or none, are right: their scores carry no signal.
+    """Shares of groups in which all responses, or none, are right: their scores have no signal.
 
-    scores (P problems, K answers) in [0, 1]. For ((1, 1), (0, 1)): all right .5, all wrong 0.
+    scores (P problems, K responses) in [0, 1]. For ((1, 1), (0, 1)): all right .5, all wrong 0.
     """
     return {
         f"{prefix}/all_right": float((scores >= 1).all(dim=1).double().mean()),

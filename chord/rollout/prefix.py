@@ -1,7 +1,7 @@
-"""Expert prefixes: how much of the expert's answer a rollout starts from.
+"""Expert prefixes: how much of the expert's response a rollout continues.
 
-A group is sampled in *stages*, one after the other; each gives its rows the same share of the
-expert's answer. One stage with a share of 0 is plain sampling.
+A group is sampled in *stages*, one after the other; each stage gives its rows the same share of the
+expert's response. One stage with a share of 0 is plain sampling.
 """
 
 from __future__ import annotations
@@ -13,17 +13,17 @@ from dataclasses import dataclass, field
 
 KINDS = ("none", "binomial", "uniform", "staged")
 PIECES = 5
-"""An answer is cut into as many pieces by `binomial`."""
+"""The number of pieces into which `binomial` cuts a response."""
 STAGES: Sequence[tuple[float, float | None]] = ((0.0, None), (0.25, 0.5), (0.5, 4 / 6), (1.0, 1.0))
-"""`staged`: share of the answer, and the mean score below which it is given."""
+"""`staged`: the share of the response, and the mean score below which it is given."""
 
 
 @dataclass(frozen=True)
 class Given:
-    """What stands in an answer before the policy writes: an expert's answer, or a part of it.
+    """The part of a response before the policy writes: an expert's response, or a prefix of it.
 
-    `written`: which of the tokens are the expert's. In an answer of several turns the turns of
-    others, and what the chat template puts around them, stand between.
+    `written`: which of the tokens are the expert's. In a response of several turns, the others are
+    the turns of other speakers and what the chat template puts around them.
     """
 
     tokens: list[int] = field(default_factory=list)
@@ -31,14 +31,15 @@ class Given:
 
     @property
     def count(self) -> int:
-        """How many tokens the expert wrote."""
+        """The number of tokens that the expert wrote."""
         return sum(self.written)
 
     def first(self, count: int) -> Given:
-        """The expert's first `count` tokens, and others' turns behind them up to its next token.
+        """The expert's first `count` tokens, and other speakers' turns up to its next token.
 
-        So it never ends inside the turn of another. Of 5, 1, 8, 9, 6, 1, with 8 and 9 another's,
-        the first two are 5, 1, 8, 9: the policy goes on where the expert does, before 6.
+        So it never ends inside another speaker's turn. Of 5, 1, 8, 9, 6, 1, where 8 and 9 are not
+        the expert's, the first two are 5, 1, 8, 9: the policy continues where the expert does,
+        before 6.
         """
         places = [place for place, own in enumerate(self.written) if own]
         end = places[count] if count < len(places) else len(self.tokens)
@@ -46,16 +47,16 @@ class Given:
 
     @property
     def turn(self) -> list[int]:
-        """The tokens of the last turn: what the policy goes on from, and is graded with."""
+        """The tokens of the last turn, which the policy continues and is graded with."""
         others = [place for place, own in enumerate(self.written) if not own]
         return self.tokens[others[-1] + 1 :] if others else self.tokens
 
 
 @dataclass(frozen=True)
 class Stage:
-    """`count` answers to each problem that start from `share` of the expert's answer.
+    """`count` rollouts for each problem that continue `share` of the expert's response.
 
-    `only_below`: the problem's mean score so far at which it no longer gets the prefix; None: it
+    `only_below`: the problem gets the prefix only if its mean score so far is below this; None: it
     always does.
     """
 
@@ -64,14 +65,14 @@ class Stage:
     only_below: float | None = None
 
     def length(self, answer: int, solved: float) -> int:
-        """How many of the `answer` tokens that an expert wrote, given the mean score of earlier
-        stages.
+        """The prefix's length, of the `answer` tokens that the expert wrote, given the mean score
+        of earlier stages.
 
-        `Stage(2, .25, only_below=.5).length(10, .4) == 2`, with .5 solved it is 0.
+        `Stage(2, .25, only_below=.5).length(10, .4) == 2`; with a mean score of .5 it is 0.
         """
         if self.only_below is not None and solved >= self.only_below:
             return 0
-        # .6 * 5 must be 3 however it rounds.
+        # .6 * 5 must be 3 despite rounding.
         return math.floor(self.share * answer + 1e-9)
 
 
@@ -79,10 +80,10 @@ class Stage:
 class Prefixes:
     """A rule for the stages of a problem's group, given the train step.
 
-    `binomial` (UFT, arXiv 2505.16984): all answers start from Binomial(5, p_t) fifths.
-    `uniform` (Prefix-RFT, 2507.01679): the last `samples` answers start from a share drawn from
-    U(p_t, `initial`). p_t falls by a half cosine from `initial` to `final` over the first `until`
-    steps; then `binomial` gives no prefix, `uniform` goes on with `final`. `staged` (TRAPO,
+    `binomial` (UFT, arXiv 2505.16984): all rollouts continue Binomial(5, p_t) fifths. `uniform`
+    (Prefix-RFT, 2507.01679): the last `samples` rollouts continue a share drawn from U(p_t,
+    `initial`). p_t falls along a half cosine from `initial` to `final` over the first `until`
+    steps; after that, `binomial` gives no prefix, and `uniform` keeps `final`. `staged` (TRAPO,
     2512.17636): see `staged`.
     """
 
@@ -98,9 +99,9 @@ class Prefixes:
         return self.final + (self.initial - self.final) * 0.5 * (1.0 + math.cos(math.pi * q))
 
     def unaided(self, group_size: int) -> int:
-        """How many answers show what the policy does by itself, of a group that has such answers.
+        """The number of rollouts without a prefix, in a group that has such rollouts.
 
-        They are the first ones. Where `binomial` gives a prefix at all, a group has none of them.
+        They come first. If `binomial` gives a group a prefix at all, the group has none of them.
         """
         if self.kind == "uniform":
             return group_size - self.samples
@@ -122,12 +123,14 @@ class Prefixes:
 
 
 def staged(group_size: int) -> list[Stage]:
-    """TRAPO's micro-groups: half without a prefix, a quarter from 25 %, an eighth each from 50 %
-    and from all of the expert's answer, as long as too few of the earlier answers are right.
+    """TRAPO's micro-groups, which get longer prefixes as long as too few rollouts are right.
 
-    A group of 8 is 4, 2, 1, 1; the prefix is given below 2 right of 4, 4 of 6, and 7 of 7 (their
-    public code, commit 982cb8f, `mix_vllm_rollout.py`). Other sizes are cut in the same
-    proportions, the first stage takes what is left. Needs at least four answers.
+    Half of the group has no prefix, a quarter has 25 % of the expert's response, and an eighth each
+    has 50 % and all of it.
+
+    A group of 8 is cut into 4, 2, 1, 1; a prefix is given if fewer than 2 of 4, 4 of 6, and 7 of 7
+    are right (public code, commit 982cb8f, `mix_vllm_rollout.py`). Other sizes are cut in the same
+    proportions, and the first stage takes the remainder. Needs at least four rollouts.
     """
     assert group_size >= len(STAGES), f"a group of {group_size} has no four stages"
     counts = [max(1, round(group_size * share)) for share in (1 / 4, 1 / 8, 1 / 8)]

@@ -1,4 +1,4 @@
-"""What a step's rollouts were: the rows that are trained on, and what the policy did by itself."""
+"""A step's rollouts: the rows that are trained on, and the policy's own responses."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ def failure_metrics(failures: Sequence[Failure | None]) -> dict[str, float]:
 
 @dataclass
 class Rollouts:
-    """The answers that a step trains on, problem by problem, N = P * K; scores and rewards (P, K).
+    """The N = P * K responses that a step trains on, by problem; scores and rewards are (P, K).
 
-    `scores` are the verifier's, `rewards` what the advantages are made of: with a format term and
-    a KL penalty where those are on. Some of them may be an expert's, or start from a part of an
-    expert's; groups without a signal may have been replaced. What the policy does by itself is in
+    `scores` are the verifier's. `rewards` are what the advantages are computed from, with a format
+    term and a KL penalty if those are on. Some responses may be an expert's or continue an expert
+    prefix, and groups without a signal may have been replaced. The policy's own responses are in
     `observed`.
     """
 
@@ -45,19 +45,19 @@ class Rollouts:
     rewards: Tensor
     observed: Observed
     places: list[int]
-    """(P,) which of our problems drawn for the step each group's is."""
+    """(P,) the index of each group's problem among those drawn for the step on this rank."""
     first: list[Group]
-    """Our groups of the first round, trained on or not: what is shown as examples."""
+    """This rank's groups of the first round, trained on or not: shown as examples."""
     selected: bool = False
-    """Whether what is trained on may be other than what is observed."""
+    """Whether what is trained on can differ from what is observed."""
     kl: float | None = None
-    """Mean per token, where it is a part of the reward."""
+    """Mean per token, if it is part of the reward."""
     rounds: int = 1
-    """How many rounds of problems it took, with `objective.resample`."""
+    """The number of rounds of problems, with `objective.resample`."""
     failures: Sequence[Failure | None] | None = None
-    """Why an answer could not be scored; None where that can't happen."""
+    """Why responses could not be scored; None if that can't happen."""
     mismatch: dict[str, float] = field(default_factory=dict)
-    """How far the policy is from what sampled."""
+    """The mismatch between the policy and the sampler."""
 
     @property
     def group_problems(self) -> list[Problem]:
@@ -65,7 +65,7 @@ class Rollouts:
         return self.problems[:: self.scores.shape[1]]
 
     def metrics(self) -> dict[str, float]:
-        """What the policy does, and beside it what is trained on where that may differ."""
+        """Metrics of what the policy does, and of what is trained on, if the two can differ."""
         return {
             **self.observed.metrics(),
             **(self._trained() if self.selected else {}),
@@ -87,7 +87,7 @@ class Rollouts:
         }
 
     def completions(self, count: int) -> list[dict[str, Any]]:
-        """The first `count` answers of all ranks, with all that decided their gradient."""
+        """The first `count` responses of all ranks, with everything that decides their gradient."""
         size, shown = self.scores.shape[1], []
         for number, group in enumerate(self.first):
             place = self.places.index(number) if number in self.places else None

@@ -1,4 +1,4 @@
-"""The answers of a step as tensors, row by row."""
+"""The responses of a step as tensors, row by row."""
 
 from __future__ import annotations
 
@@ -11,17 +11,23 @@ from chord.data.batch import TokenBatch
 
 @dataclass
 class RolloutRows:
-    """The answers of a step's groups, B of them: the policy's own, and what experts put in.
+    """The B responses of a step's groups: the policy's own, and what experts wrote in them.
 
-    `old_logprobs` (B, T) of the policy's own tokens before its first update on them, at the
-    sampling temperature; None in that update, whose own pass stands for them, so that every ratio
-    is 1. `sampler_logprobs` (B, T): as whatever sampled the tokens had them, at the same
-    temperature; None where nothing is to be compared with them. `advantages` and `signal` (B,);
-    `finished` (B,) bool, false for an answer that was cut off, which `objective.overlong=mask`
-    reads. `share` (B,): a gate's factor on each row's loss, not on the count it is divided by; None
-    for 1. `expert` (B, T) bool: response tokens that the expert wrote, whole answers or prefixes;
-    None where there are none. `correction` (B, T): what the objective's loss of each token is
-    multiplied by, as another engine sampled it; None for 1. `order` (B,) as in `ExpertRows`.
+    - `old_logprobs` (B, T): of the policy's own tokens before its first update on them, at the
+      sampling temperature; None in that update, whose own pass provides them, so that every ratio
+      is 1.
+    - `sampler_logprobs` (B, T): those of the sampler, at the same temperature; None if nothing is
+      to be compared with them.
+    - `advantages` and `signal` (B,).
+    - `finished` (B,) bool: False for a response that was cut off; `objective.overlong=mask` reads
+    it.
+    - `share` (B,): a gate's factor of each row's loss, not of the count that it is divided by; None
+      for 1.
+    - `expert` (B, T) bool: tokens that the expert wrote, in whole responses or prefixes; None if
+      there are none.
+    - `correction` (B, T): factor of the objective's loss of each token, because another engine
+      sampled it; None for 1.
+    - `order` (B,): as in `ExpertRows`.
     """
 
     tokens: TokenBatch
@@ -36,7 +42,7 @@ class RolloutRows:
     order: Tensor | None = None
 
     def select(self, index: Tensor) -> RolloutRows:
-        """Return the given rows, trimmed to the longest of them."""
+        """The given rows, trimmed to the longest of them."""
         tokens = self.tokens.select(index)
         width = tokens.mask.shape[1]
 
@@ -57,7 +63,7 @@ class RolloutRows:
         )
 
     def own(self) -> RolloutRows:
-        """The same rows where only the policy's own tokens count."""
+        """The same rows, with only the policy's own tokens in the mask."""
         if self.expert is None:
             return self
         return replace(self, tokens=self.tokens.within(~self.expert), expert=None)

@@ -1,7 +1,7 @@
 """Batched sampling with a key-value cache.
 
 A prompt is computed once for its whole group, a sequence that ends leaves the batch at once, and
-each row draws from random numbers of its own, so that what else is in the batch cannot change it.
+each row has its own random numbers, so that the rest of the batch cannot change it.
 """
 
 from __future__ import annotations
@@ -27,20 +27,20 @@ if TYPE_CHECKING:
 
 @dataclass
 class Samples:
-    """Answers in prompt-major order: row ``p * group_size + k`` is answer k to prompt p."""
+    """Responses in prompt-major order: row ``p * group_size + k`` is response k to prompt p."""
 
     responses: list[list[int]]
-    """Sampled tokens, the end token included where it was reached."""
+    """Sampled tokens, including the end token if it was reached."""
     logprobs: Tensor
     """(N,) log-probability of each token at logits / temperature, row after row."""
     entropies: Tensor
-    """(N,) entropy in nats of the distribution each token came from, at the same temperature."""
+    """(N,) entropy in nats of each token's sampling distribution, at the same temperature."""
     entropies_at_one: Tensor
     """(N,) the same at temperature 1."""
     finished: list[bool]
-    """False where an answer was cut at max_new_tokens."""
+    """False if a response was cut off at max_new_tokens."""
     sampler_logprobs: Tensor | None = None
-    """(N,) the same log-probabilities as the engine has them, where it is not the policy."""
+    """(N,) the engine's log-probabilities, if the engine is not the policy."""
 
 
 def draw_uniforms(
@@ -54,9 +54,9 @@ def draw_uniforms(
 ) -> Uniforms:
     """Return the random numbers of a batch, (len(keys) * group_size, max_new_tokens), in [0, 1).
 
-    Each row is seeded by (seed, step, problem key, number of the sample) alone. A problem that
-    stands in the batch twice goes on counting samples, or its two groups would be the same; the
-    count starts at `first`.
+    Each row is seeded by (seed, step, problem key, number of the sample) alone. If a problem is in
+    the batch twice, its samples are numbered consecutively, as its two groups would otherwise be
+    identical; numbers start at `first`.
     """
     import numpy as np
 
@@ -86,24 +86,23 @@ def sample(
     rows_at_a_time: int = 256,
     limits: Sequence[int] | None = None,
 ) -> Samples:
-    """Answer each prompt ``group_size`` times.
+    """Sample ``group_size`` responses to each prompt.
 
-    A token is the first whose cumulative probability exceeds the row's next uniform, or with
-    ``greedy`` the most probable one. Log-probabilities and entropies are those of the whole
-    distribution at logits / temperature also under top_k and top_p: the ratio to the trained
-    policy is then 1 before its first update, and the bias of the truncation is in the choice of
-    samples only.
+    Each token is the first one whose cumulative probability exceeds the row's next uniform, or with
+    ``greedy`` the most probable one. Even with top_k and top_p, log-probabilities and entropies are
+    those of the whole distribution at logits / temperature: the ratio to the trained policy is then
+    1 before its first update, and truncation biases only the choice of samples.
 
     Args:
         uniforms: (len(prompts) * group_size, at least max_new_tokens), see `draw_uniforms`.
-        stop_ids: the tokens that end an answer.
-        pad_id: fills the left of shorter prompts; hidden from attention, so any id will do.
-        limits: for each prompt the length at which its answers are cut, 1 to max_new_tokens.
-        rows_at_a_time: answers computed at once, of one prompt too. Samples do not depend on it
-            but for ties within floating-point error.
+        stop_ids: the tokens that end a response. pad_id: pads shorter prompts on the left; masked
+        from attention, so any id will do. limits: for each prompt, the length at which its
+        responses are cut off, 1 to max_new_tokens. rows_at_a_time: responses computed at once, even
+        for one prompt. Samples do not depend on it,
+            except for ties within floating-point error.
 
-    The policy is put in evaluation mode and back; nothing carries a gradient. Raises ValueError
-    where a prompt is empty or prompt and answer do not fit into the policy's context.
+    The policy is put into evaluation mode and back; nothing has a gradient. Raises ValueError if a
+    prompt is empty, or if prompt and response do not fit into the policy's context.
     """
     import torch
 
@@ -145,7 +144,7 @@ def sample(
 
 @dataclass
 class _Table:
-    """Where rows write their tokens, whatever place in the batch they have at the time."""
+    """The tensors that rows write their tokens into, wherever they are in the batch at the time."""
 
     tokens: Tensor
     logprobs: Tensor
@@ -178,7 +177,7 @@ def _generate(
     table: _Table,
     sampler: Sampler,
 ) -> None:
-    """Answer one chunk: row r of the expanded prompts is written to row ``places[r]``.
+    """Sample one chunk: row r of the expanded prompts is written to row ``places[r]``.
 
     A row's entry in ``table.lengths`` is its limit until its end is known.
     """
@@ -186,7 +185,7 @@ def _generate(
 
     max_new_tokens = int(table.lengths[places].max())
     group_size = len(places) // len(prompts)
-    # The last token of an answer is never fed back.
+    # The last token of a response is never fed back.
     cache = policy.new_cache(len(prompts), prompts.shape[1] + max_new_tokens - 1)
     features = policy.hidden(prompts, attention_mask, cache=cache)[:, -1]
     features = features.repeat_interleave(group_size, dim=0)
@@ -213,9 +212,9 @@ def _generate(
 
 
 def fill_holes(alive: Tensor) -> Tensor:
-    """Return the rows that stay, (n,), those beyond n moved into the places of rows that leave.
+    """Return the n rows that stay, (n,), with those beyond n moved into the places of leaving rows.
 
-    Few rows change place, so few are copied. Worked value: [no, yes, no, yes] gives [3, 1].
+    Few rows change places, so few are copied. Worked value: [no, yes, no, yes] gives [3, 1].
     """
     import torch
 
@@ -227,7 +226,7 @@ def fill_holes(alive: Tensor) -> Tensor:
 
 @contextmanager
 def evaluating(policy: nn.Module) -> Iterator[None]:
-    """Turn dropout and the like off within, and restore each module's own mode after."""
+    """Context in evaluation mode (no dropout); restores each module's own mode afterwards."""
     modes = [(module, module.training) for module in policy.modules()]
     policy.eval()
     try:
@@ -238,7 +237,7 @@ def evaluating(policy: nn.Module) -> Iterator[None]:
 
 
 def _chunks(prompts: Sequence[Sequence[int]], size: int) -> Iterator[list[int]]:
-    """Yield the numbers of prompts to compute together, of like lengths: little is padded."""
+    """Yield the indices of prompts to compute together, of similar lengths to save padding."""
     order = sorted(range(len(prompts)), key=lambda index: len(prompts[index]))
     for start in range(0, len(order), size):
         yield order[start : start + size]
@@ -247,7 +246,7 @@ def _chunks(prompts: Sequence[Sequence[int]], size: int) -> Iterator[list[int]]:
 def check_lengths(
     prompts: Sequence[Sequence[int]], limits: Sequence[int], max_new_tokens: int, context: int
 ) -> None:
-    """Raise ValueError where a prompt is empty, or it and its answer do not fit the context."""
+    """Raise ValueError if a prompt is empty, or if prompt and response do not fit the context."""
     if not all(prompts):
         raise ValueError("a prompt is empty: it must hold at least one token")
     assert all(1 <= limit <= max_new_tokens for limit in limits), "a limit is out of range"

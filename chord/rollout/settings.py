@@ -1,4 +1,4 @@
-"""The rollout group: how many answers a train step samples, and how."""
+"""The rollout settings: how many rollouts a train step samples, and how."""
 
 from __future__ import annotations
 
@@ -18,9 +18,10 @@ PREFIX_LOSSES = ("none", "nll", "advantage")
 
 @dataclass(kw_only=True)
 class RolloutConfig:
-    """How many answers are sampled in a train step, and how.
+    """How many rollouts are sampled in a train step, and how.
 
-    Raises ValueError naming ``rollout.<field>``; warns where top_p or top_k cuts the distribution.
+    Raises ValueError naming ``rollout.<field>``; warns if top_p or top_k truncates the
+    distribution.
     """
 
     option = "native"
@@ -28,50 +29,50 @@ class RolloutConfig:
     problems: int = 24
     """Problems in a train step."""
     group_size: int = 8
-    """Answers to each problem; a group of one has no relative advantage."""
+    """Rollouts for each problem; a group of one has no relative advantage."""
     temperature: float = 1.0
     top_p: float = 1.0
-    """Share of probability sampled from; 1 is all of it."""
+    """Probability mass that is sampled from; 1 is all of it."""
     top_k: int = 0
-    """Number of tokens sampled from; 0 is all of them."""
+    """Number of likeliest tokens that are sampled from; 0 is all tokens."""
     max_new_tokens: int = 64
-    """Length at which an answer without an end token is cut."""
+    """Length in tokens at which a rollout without an end token is cut off."""
     rows_at_a_time: int = 256
-    """Answers computed at once, in evaluations too; they do not depend on it, memory does."""
+    """Responses computed at once, also in evaluations; it affects memory, not the responses."""
     updates: int = 1
-    """Optimizer updates made on one batch of answers."""
+    """Optimizer updates on one batch of rollouts."""
     expert_in_group: int = 0
-    """Members of each group that are the expert's answer (LUFFY, arXiv 2504.14945)."""
+    """Members of each group that are the expert's response (LUFFY, arXiv 2504.14945)."""
     prefix: str = "none"
-    """Which answers start from a part of the expert's: none, binomial, uniform or staged."""
+    """Which rollouts continue an expert prefix: none, binomial, uniform or staged."""
     prefix_initial: float = 0.95
-    """Share p_t of the expert's answer at the first step."""
+    """Share p_t of the expert's response in the first step."""
     prefix_final: float = 0.05
-    """And once `prefix_until` is over."""
+    """Share p_t after `prefix_until`."""
     prefix_until: float = 0.6
-    """Length of the half cosine between them: a share of the run below 1, steps from 1 on."""
+    """Length of the half cosine between them: below 1 a share of the run, from 1 on steps."""
     prefix_samples: int = 1
-    """Answers in a group that start from a prefix, for `uniform`."""
+    """Rollouts of a group that have a prefix, for `uniform`."""
     prefix_loss: str = "none"
-    """On the prefix: none; nll; or advantage, that of the answer it belongs to."""
+    """Loss on prefix tokens: none; nll; or advantage, that of their rollout."""
     prefix_coef: float = 1.0
-    """What `nll` is multiplied by; it is averaged over the step's prefix tokens."""
+    """Factor of `nll`, which is averaged over the step's prefix tokens."""
     engine: str = "native"
-    """What answers: the policy itself, transformers' generate (hf), or vllm."""
+    """What generates rollouts: the policy itself, transformers' generate (hf), or vllm."""
     server: str | None = None
-    """Address of a vLLM server, http://HOST:PORT; without one vLLM runs in this process."""
+    """Address of a vLLM server, http://HOST:PORT; None: vLLM runs in this process."""
     server_directory: str | None = None
-    """Where weights for the server are written, seen by it; None: in a temporary directory."""
+    """Where weights for the server are written and read by it; None: a temporary directory."""
     vllm: dict[str, Any] = field(default_factory=dict)
     """Further arguments of vllm.LLM, such as gpu_memory_utilization."""
     correction_threshold: float = 0.001
-    """Mean |log p - log q| of a step, p the policy's and q the engine's, from which its tokens are
-    weighted by p / q; 0 always, inf never."""
+    """The mean |log p - log q| of a step from which on its tokens are weighted by p / q, with p the
+    policy's and q the engine's probability; 0: always, inf: never."""
     correction_cap: float = 2.0
     """Largest such weight."""
     correct_native: bool = False
-    """Weight tokens so, too, where the policy itself has sampled: in bfloat16 its sampling with a
-    cache gives other probabilities than its training pass."""
+    """Also weight tokens that the policy itself sampled: in bfloat16, sampling with a cache gives
+    different probabilities than the training pass."""
     total_steps: int = 1
 
     def __post_init__(self) -> None:
@@ -173,22 +174,22 @@ class RolloutConfig:
 
     @property
     def needs_expert_answers(self) -> bool:
-        """Whether the RL problems must come with an expert's answer."""
+        """Whether the RL problems must come with an expert response."""
         return self.expert_in_group > 0 or self.prefix != "none"
 
     @property
     def unaided(self) -> int:
-        """How many answers of a group, its first ones, may have been given without an expert."""
+        """How many rollouts of a group, its first ones, can be without the expert's help."""
         return self.prefixes.unaided(self.group_size - self.expert_in_group)
 
     @property
     def off_policy_loss(self) -> str:
-        """What is done with the expert's tokens in the groups: advantage, nll or none."""
+        """The loss on the expert's tokens inside groups: advantage, nll or none."""
         return self.prefix_loss if self.prefix != "none" else "advantage"
 
     @property
     def prefixes(self) -> Prefixes:
-        """The rule for the parts of the expert's answers that rollouts start from."""
+        """The rule for the expert prefixes that rollouts continue."""
         return Prefixes(
             kind=self.prefix,
             initial=self.prefix_initial,

@@ -1,4 +1,4 @@
-"""What answers a step's problems: the policy itself, or an engine that is given its weights."""
+"""Engines that generate rollouts: the policy itself, or another one that receives its weights."""
 
 from chord.rollout.engines.base import Engine, Foreign, Native
 

@@ -1,4 +1,4 @@
-"""What every engine has: the policy's weights are handed over, prompts are answered."""
+"""What every engine does: receive the policy's weights, and respond to prompts."""
 
 from __future__ import annotations
 
@@ -21,25 +21,25 @@ if TYPE_CHECKING:
 
 
 APART = 0.5
-"""Nats a token, many times what half precision makes of one model."""
+"""Nats per token, many times the difference that half precision makes for a model."""
 
 
 @dataclass
 class Request:
-    """One answer to be sampled: its prompt, its longest length, and its row of random numbers."""
+    """One response to be sampled: its prompt, its longest length, and its row of random numbers."""
 
     prompt: list[int]
     limit: int
     number: int
-    """Of the answer among those asked for together."""
+    """The index of the response among those requested together."""
     seed: int
-    """Of this answer alone: of its row's first number, so of (seed, step, problem, sample)."""
+    """From its row's first random number, and so from (seed, step, problem, sample) alone."""
 
 
 @dataclass
 class Draft:
-    """What an engine has sampled, the end token included, and the log-probability of each token
-    in the whole distribution at the sampling temperature.
+    """What an engine sampled, including the end token, and each token's log-probability in the
+    whole distribution at the sampling temperature.
     """
 
     tokens: list[int]
@@ -48,14 +48,14 @@ class Draft:
 
 
 class Engine(ABC):
-    """Answers prompts as the rollout settings say."""
+    """Generates responses to prompts, as the rollout settings say."""
 
     def __init__(self, config: RolloutConfig, tokenizer: Tokenizer) -> None:
         self.config = config
         self.tokenizer = tokenizer
 
     def sync(self, policy: Policy) -> None:
-        """Take the policy's weights as they are now; to be called before each step's answers."""
+        """Take the policy's present weights; to be called before each step's rollouts."""
         return
 
     @abstractmethod
@@ -68,18 +68,18 @@ class Engine(ABC):
         limits: Sequence[int],
         uniforms: Uniforms,
     ) -> Samples:
-        """`group_size` answers to each prompt, each no longer than the prompt's limit.
+        """`group_size` responses to each prompt, each at most as long as the prompt's limit.
 
         `uniforms` (prompts * group_size, at least the longest limit), see `draw_uniforms`.
         """
 
     def close(self) -> None:
-        """End what was started."""
+        """Stop everything that was started."""
         return
 
 
 class Native(Engine):
-    """The policy answers itself."""
+    """The policy itself generates."""
 
     def sample(
         self,
@@ -108,7 +108,7 @@ class Native(Engine):
 
 
 class Foreign(Engine):
-    """Another program answers; the policy itself then says how probable it finds the answers."""
+    """Another program generates; the policy then computes its own log-probabilities."""
 
     def __init__(
         self,
@@ -123,20 +123,20 @@ class Foreign(Engine):
         self.micro_batch = micro_batch
 
     def check(self) -> None:
-        """Raises ValueError in one line for what is not installed here, or set wrongly."""
+        """Raise a one-line ValueError if something is not installed here, or set wrongly."""
         return
 
     def start(self, policy: Policy, *, longest: int) -> None:
-        """Make it ready for the policy's weights, and sequences of at most `longest` tokens.
+        """Make it ready for the policy's weights, and for sequences of at most `longest` tokens.
 
-        Raises ValueError in one line where that can't be.
+        Raises a one-line ValueError if that is impossible.
         """
         return
 
     def probe(self, policy: Policy) -> None:
-        """Answer once: ValueError where that fails, or the answer's probabilities are others.
+        """Generate one response: ValueError if that fails, or if its probabilities are different.
 
-        An engine may take a model's weights and yet compute something else.
+        An engine can accept a model's weights and still compute something else.
         """
         import numpy as np
 
@@ -160,7 +160,7 @@ class Foreign(Engine):
     def generate(
         self, policy: Policy, requests: Sequence[Request], uniforms: Uniforms
     ) -> list[Draft]:
-        """An answer to each request."""
+        """A response to each request."""
 
     def sample(
         self,

@@ -1,7 +1,7 @@
-"""Answers from `generate` of transformers: other code to hold the native sampler against.
+"""Responses from transformers' `generate`: independent code to compare the native sampler with.
 
-It draws from the same random numbers in the same way as the native sampler, row by row: what it
-samples differs by rounding alone.
+It uses the same random numbers in the same way as the native sampler, row by row, so that samples
+differ only through rounding.
 """
 
 from __future__ import annotations
@@ -33,12 +33,12 @@ if TYPE_CHECKING:
 
 
 class Generate(Foreign):
-    """`generate`, with our choice of tokens."""
+    """`generate`, with chord's choice of tokens."""
 
     causal: PreTrainedModel | None = None
 
     def sync(self, policy: Policy) -> None:
-        """A model of transformers answers itself; another one is converted."""
+        """A transformers model generates by itself; any other one is converted."""
         self.causal = self.model.causal(policy)
 
     def generate(
@@ -88,7 +88,7 @@ class Generate(Foreign):
 
 
 class Chooser:
-    """Chooses each row's next token in the native way, and keeps what was chosen."""
+    """Chooses each row's next token as the native sampler does, and keeps the choices."""
 
     def __init__(self, sampler: Sampler, uniforms: Tensor, limits: Tensor) -> None:
         self.sampler = sampler
@@ -98,8 +98,8 @@ class Chooser:
         self.logprobs: list[Tensor] = []
 
     def __call__(self, input_ids: Tensor, logits: Tensor) -> Tensor:
-        """Scores of which the chosen token's is the largest."""
-        # Generate may go one step further than it keeps.
+        """Scores in which the chosen token has the largest one."""
+        # Generate may take one more step than it keeps.
         column = min(len(self.tokens), self.uniforms.shape[1] - 1)
         tokens, logprobs, *_ = self.sampler(logits, self.uniforms[:, column])
         self.tokens.append(tokens)
@@ -107,15 +107,15 @@ class Chooser:
         return torch.zeros_like(logits).scatter(1, tokens[:, None], 1.0)
 
     def stop(self, input_ids: Tensor, scores: Any, **_: Any) -> Tensor:
-        """Which rows are done, (B,) bool."""
+        """Which rows have ended, (B,) bool."""
         ended = torch.isin(self.tokens[-1], self.sampler.stops)
         return ended | (self.limits <= len(self.tokens))
 
     def drafts(self) -> list[Draft]:
-        """What was sampled, each row up to its end."""
+        """The sampled tokens, each row up to its end."""
         tokens, logprobs = torch.stack(self.tokens, dim=1), torch.stack(self.logprobs, dim=1)
         ends = torch.isin(tokens, self.sampler.stops)
-        # One column more, so that a row without an end has its first behind the last token.
+        # One more column, so that a row without an end token has its end after the last one.
         first = torch.cat([ends, torch.ones_like(ends[:, :1])], dim=1).int().argmax(dim=1) + 1
         lengths = first.minimum(self.limits).tolist()
         finished = (first <= self.limits).tolist()
@@ -125,7 +125,7 @@ class Chooser:
 
 @contextmanager
 def _without_own_settings(causal: Any) -> Iterator[None]:
-    """Penalties and the like that come with a model would change the distribution."""
+    """Drop a model's own generation settings, such as penalties: they change the distribution."""
     own = causal.generation_config
     causal.generation_config = GenerationConfig()
     try:

@@ -1,4 +1,4 @@
-"""Answers from a vLLM server, which reads the weights from a directory."""
+"""Responses from a vLLM server, which reads the weights from a directory."""
 
 from __future__ import annotations
 
@@ -29,20 +29,20 @@ if TYPE_CHECKING:
     from chord.rollout.sampling import Uniforms
 
 REQUESTS = 64
-"""Answers asked for at a time."""
+"""Responses requested at a time."""
 PATIENCE = 600.0
-"""Seconds in which a server answers or loads weights."""
+"""Seconds within which a server must reply or load weights."""
 LARGEST, CHUNK, REASON = 64 * 2**20, 2**16, 200
-"""Bytes of an answer, of what is read of it at a time, and of a refusal's reason."""
+"""Bytes of a reply, of what is read of it at a time, and of the reason for a refusal."""
 SHAPE = ("vocab_size", "hidden_size", "num_hidden_layers", "num_attention_heads")
-"""Entries of a model's configuration that the server's must share with the policy's."""
+"""Entries of a model's configuration that must be equal on the server and in the policy."""
 
 
 class Server(Foreign):
-    """`vllm serve MODEL` with VLLM_SERVER_DEV_MODE=1; `start` before anything else.
+    """`vllm serve MODEL` with VLLM_SERVER_DEV_MODE=1; call `start` before anything else.
 
-    It has to see what we write under the same path: one on another machine needs a
-    `server_directory` that both share.
+    The server has to see the files that chord writes under the same path: a server on another
+    machine needs a `server_directory` that both share.
     """
 
     name: str = ""
@@ -54,9 +54,9 @@ class Server(Foreign):
         return f"rollout.server={self.config.server}"
 
     def start(self, policy: Policy, *, longest: int) -> None:
-        """See that the server is there, may be given weights, and runs the policy's model.
+        """Check that the server is there, accepts weights, and runs the policy's model.
 
-        Raises ValueError in one line where that is not so.
+        Raises a one-line ValueError otherwise.
         """
         models = self.ask("/v1/models")
         with self.understood("/v1/models"):
@@ -104,7 +104,7 @@ class Server(Foreign):
             return list(pool.map(self.answer, requests))
 
     def answer(self, request: Request) -> Draft:
-        """One answer; each is asked for by itself, as each has a seed of its own."""
+        """One response; each is requested separately, because each has its own seed."""
         config = self.config
         found = self.ask(
             "/v1/completions",
@@ -154,7 +154,7 @@ class Server(Foreign):
         self.ask("/reset_prefix_cache", {})
 
     def ask(self, path: str, body: dict[str, Any] | None = None) -> Any:
-        """GET, or POST with a body; ValueError where the server is not there or refuses."""
+        """GET, or POST with a body; ValueError if the server is not there or refuses."""
         data = None if body is None else json.dumps(body).encode()
         request = urllib.request.Request(
             f"{str(self.config.server).rstrip('/')}{path}",
@@ -180,8 +180,8 @@ class Server(Foreign):
 
     @contextmanager
     def understood(self, path: str) -> Iterator[None]:
-        """Within, what the server has answered at `path` is taken apart; ValueError in one line
-        where it is not what vLLM answers."""
+        """Context in which the server's reply at `path` is parsed; a one-line ValueError
+        if it is not what vLLM replies."""
         try:
             yield
         except (LookupError, TypeError, AttributeError, ValueError, OverflowError) as error:
@@ -192,7 +192,7 @@ class Server(Foreign):
 
 
 def _body(response: HTTPResponse) -> bytes:
-    """All that a server says, within limits of size and time; OSError where it goes on."""
+    """The whole reply of a server, within limits of size and time; OSError beyond them."""
     parts, size, end = [], 0, time.monotonic() + PATIENCE
     while part := response.read1(CHUNK):
         parts.append(part)
@@ -205,11 +205,11 @@ def _body(response: HTTPResponse) -> bytes:
 
 
 class RefusedError(ValueError):
-    """The server is there and does not do what it is asked."""
+    """The server is there but refuses the request."""
 
 
 def new_directory(parent: str | None) -> Path:
-    """A directory for weights; ValueError in one line where none can be made in `parent`."""
+    """A directory for weights; a one-line ValueError if none can be made in `parent`."""
     try:
         made = Path(tempfile.mkdtemp(prefix="chord-weights-", dir=parent)).absolute()
     except OSError as error:
@@ -218,13 +218,13 @@ def new_directory(parent: str | None) -> Path:
             f"({first_line(error)})"
         ) from error
     if parent is not None:
-        # The server elsewhere may be another user's.
+        # A server elsewhere may belong to another user.
         made.chmod(0o755)
     return made
 
 
 def shape_at(path: str) -> dict[str, Any]:
-    """Sizes of the model in a directory; none where it is somewhere else."""
+    """Sizes of the model in a directory; empty if it is not in a directory."""
     file = Path(path) / "config.json"
     found = read_json(file) if file.is_file() else {}
     return {name: found[name] for name in SHAPE if name in found}

@@ -1,4 +1,4 @@
-"""Answers from vLLM in this process, which is handed the weights as they are in memory."""
+"""Responses from vLLM in this process, which receives the weights directly from memory."""
 
 from __future__ import annotations
 
@@ -18,25 +18,25 @@ if TYPE_CHECKING:
     from chord.rollout.sampling import Uniforms
 
 OURS = ("model", "load_format", "skip_tokenizer_init", "logprobs_mode", "generation_config")
-"""Arguments of vllm.LLM that are decided here."""
+"""Arguments of vllm.LLM that are set here."""
 ENVIRONMENT = {
-    # Weights are handed over as they are, which takes one address space.
+    # Weights are passed directly, which needs one address space.
     "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
     "VLLM_NO_USAGE_STATS": "1",
     "VLLM_LOGGING_LEVEL": "ERROR",
-    # Of the CPU build: gigabytes of keys and values, and no thread bound to a core.
+    # For the CPU build: gigabytes of keys and values, and no thread bound to a core.
     "VLLM_CPU_KVCACHE_SPACE": "1",
     "VLLM_CPU_OMP_THREADS_BIND": "nobind",
 }
 
 
 class Vllm(Foreign):
-    """`vllm.LLM`; `start` before anything else."""
+    """`vllm.LLM`; call `start` before anything else."""
 
     llm: Any = None
 
     def check(self) -> None:
-        """Raises ValueError where vLLM is not installed, or is told what is decided here."""
+        """Raise ValueError if vLLM is not installed, or if given an argument that is set here."""
         if importlib.util.find_spec("vllm") is None:
             raise ValueError(
                 "rollout=vllm: vLLM is not installed in this environment; install it, or name a "
@@ -49,8 +49,8 @@ class Vllm(Foreign):
     def start(self, policy: Policy, *, longest: int) -> None:
         """Build the engine without weights, for sequences of at most `longest` tokens.
 
-        Of several processes each has an engine of its own. Raises ValueError in one line where vLLM
-        can't run the model.
+        Each of several processes has its own engine. Raises a one-line ValueError if vLLM can't run
+        the model.
         """
         for name, value in ENVIRONMENT.items():
             os.environ.setdefault(name, value)
@@ -63,7 +63,7 @@ class Vllm(Foreign):
                 "disable_log_stats": True,
             }
             if world_size() > 1:
-                # It takes the processes as they are, numbered as torchrun numbers them.
+                # vLLM joins the existing processes, numbered as torchrun numbers them.
                 arguments["distributed_executor_backend"] = "external_launcher"
                 os.environ.setdefault("RANK", str(rank()))
                 os.environ.setdefault("LOCAL_RANK", os.environ.get("SLURM_LOCALID", "0"))
@@ -84,9 +84,9 @@ class Vllm(Foreign):
                 ) from error
 
     def sync(self, policy: Policy) -> None:
-        """Hand the weights over, adapters merged, and forget what was computed with the old."""
+        """Pass the weights to vLLM, adapters merged, and drop what was computed with old ones."""
         weights = merged_weights(self.model.causal(policy))
-        # Only this way do the processor-specific layouts of a backend follow.
+        # Only this way are the processor-specific layouts of a backend updated.
         self.llm.collective_rpc("reload_weights", kwargs={"weights_iterator": iter(weights)})
         self.llm.reset_prefix_cache()
 
@@ -125,12 +125,12 @@ class Vllm(Foreign):
         return drafts
 
     def close(self) -> None:
-        """Let go of the engine and its memory."""
+        """Release the engine and its memory."""
         self.llm = None
 
 
 def dtype_name(policy: Policy) -> str:
-    """What the engine computes in: the weights' own type, float32 where they are in float64."""
+    """The engine's data type: that of the weights, or float32 if they are in float64."""
     import torch
 
     dtype = next(policy.parameters()).dtype
@@ -138,5 +138,5 @@ def dtype_name(policy: Policy) -> str:
 
 
 def logprobs_mode(temperature: float) -> str:
-    """How vLLM is to report: at temperature 1 of the whole distribution whatever is cut off."""
+    """What vLLM reports: at temperature 1, log-probabilities of the untruncated distribution."""
     return "raw_logprobs" if temperature == 1 else "processed_logprobs"
