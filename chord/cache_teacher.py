@@ -10,50 +10,39 @@ from __future__ import annotations
 
 import argparse
 import shlex
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from chord.command_line.ending import Arguments, ending
 from chord.config.overrides import typed
-from chord.io.printing import say, tell, writable_streams
+from chord.errors import ConfigError
+from chord.io.printing import say
 from chord.io.writing import refuse_unwritable
 
 
 def parser() -> argparse.ArgumentParser:
     """The command line."""
-    options = argparse.ArgumentParser(
-        prog="python -m chord.cache_teacher",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    options = Arguments("cache_teacher", __doc__)
     options.add_argument("--to", type=Path, required=True, metavar="FILE", help="the file to write")
     options.add_argument("--k", type=int, default=8, help="likeliest tokens to keep (default: 8)")
     options.add_argument("settings", nargs="*", help="as for chord.train: data=..., teacher=...")
     return options
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Write the cache and say what the truncation leaves out; 1 and one line where it can't be."""
-    from chord.config.messages import EXPECTED, one_line
-
-    options = parser().parse_args(arguments)
-    writable_streams()
-    try:
-        if options.k < 1:
-            raise ValueError(f"--k={options.k}: must be at least 1")
-        refuse_unwritable(options.to, f"--to={options.to}")
-        say(cache_teacher(options.to, options.k, options.settings))
-    except (*EXPECTED, ValueError) as error:
-        tell(error, f"error: {one_line(error)}")
-        return 1
-    return 0
+@ending()
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Write the cache and say what the truncation leaves out."""
+    options = parser().parse_intermixed_args(arguments)
+    if options.k < 1:
+        raise ConfigError(f"--k={options.k}: must be at least 1")
+    refuse_unwritable(options.to, f"--to={options.to}")
+    say(cache_teacher(options.to, options.k, options.settings))
 
 
 def cache_teacher(path: Path, k: int, settings: Sequence[str]) -> str:
     """Score every expert pair of the configured data with its teacher; returns what to print."""
     from chord.config.composing import composed, register
     from chord.data.batch import collated
-    from chord.errors import ConfigError
     from chord.models.teacher_cache import write_cache
     from chord.run.build import build_data, placed
 
@@ -80,4 +69,4 @@ def cache_teacher(path: Path, k: int, settings: Sequence[str]) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -15,7 +15,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from chord.io.printing import readable_errors, say
+from chord.command_line.ending import Arguments, ending
+from chord.errors import ConfigError
+from chord.io.printing import say
 from chord.io.reading import printable
 
 LAYOUT = "\n\t"
@@ -28,11 +30,7 @@ if TYPE_CHECKING:
 
 def parser() -> argparse.ArgumentParser:
     """The command line."""
-    options = argparse.ArgumentParser(
-        prog="python -m chord.chat",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    options = Arguments("chat", __doc__)
     options.add_argument(
         "run", type=Path, nargs="?", metavar="RUN", help="a run directory (default: the newest)"
     )
@@ -75,7 +73,7 @@ class Speaker:
     def answer(self, line: str, number: int, options: argparse.Namespace) -> str:
         """Its turn after the user's `line`; the conversation goes on where it has turns.
 
-        Raises ValueError where prompt and answer do not fit into its context.
+        Raises ConfigError where prompt and answer do not fit into its context.
         """
         from chord.data.batch import Problem, Turn
         from chord.rollout import draw_uniforms, sample
@@ -105,25 +103,25 @@ class Speaker:
         return text if samples.finished[0] else f"{text} [cut at {longest} tokens]"
 
 
+@ending()
 def main(arguments: Sequence[str] | None = None) -> None:
     """Entry point of `chord-chat`."""
     options = parser().parse_args(arguments)
-    with readable_errors():
-        check(options)
-        with loaded(options) as speakers:
-            talk(speakers, lines(sys.stdin), options)
+    check(options)
+    with loaded(options) as speakers:
+        talk(speakers, lines(sys.stdin), options)
 
 
 def check(options: argparse.Namespace) -> None:
-    """Raise ValueError for numbers out of range."""
+    """Raise ConfigError for numbers out of range."""
     from chord.config.root import check_threads
 
     if options.temperature < 0:
-        raise ValueError(f"--temperature {options.temperature:g}: must be at least 0")
+        raise ConfigError(f"--temperature {options.temperature:g}: must be at least 0")
     if options.threads is not None:
         check_threads(options.threads)
     if options.max_new_tokens is not None and options.max_new_tokens < 1:
-        raise ValueError(f"--max-new-tokens {options.max_new_tokens}: must be at least 1")
+        raise ConfigError(f"--max-new-tokens {options.max_new_tokens}: must be at least 1")
 
 
 @contextmanager
@@ -169,7 +167,7 @@ def talk(speakers: list[Speaker], said: Iterable[str], options: argparse.Namespa
         for speaker in speakers:
             try:
                 text = speaker.answer(line, number, options)
-            except ValueError as error:
+            except ConfigError as error:
                 text = f"({error})"
             say(f"{speaker.name:>8}: {printable(text, keep=LAYOUT)}", flush=True)
 

@@ -8,14 +8,22 @@ from contextlib import contextmanager
 
 
 class ConfigError(ValueError):
-    """A configuration that can't be run, said in one line: setting, value, what is allowed."""
+    """A user's mistake, said in one line: setting, value, what is allowed.
+
+    Every command ends in that line; any other exception is a defect and keeps its traceback.
+    """
 
 
 @contextmanager
 def config_errors() -> Iterator[None]:
-    """What the block refuses as ValueError is the user's to mend."""
+    """What the block refuses as ValueError is the user's to mend.
+
+    For code that knows nothing of users, as the mathematics; put nothing else into the block.
+    """
     try:
         yield
+    except ConfigError:
+        raise
     except ValueError as error:
         raise ConfigError(str(error)) from error
 
@@ -34,11 +42,11 @@ def first_line(error: BaseException) -> str:
 
 
 def check_choice(setting: str, value: object, allowed: Iterable[object]) -> None:
-    """Raise ValueError for a value that is none of the allowed ones.
+    """Raise ConfigError for a value that is none of the allowed ones.
 
     `check_choice("mix", "sum", ("convex", "additive"))` says
     `mix=sum: must be one of convex, additive`.
     """
     allowed = list(allowed)
     if value not in allowed:
-        raise ValueError(f"{setting}={value}: must be one of {', '.join(map(str, allowed))}")
+        raise ConfigError(f"{setting}={value}: must be one of {', '.join(map(str, allowed))}")

@@ -5,16 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import hydra
 from omegaconf import DictConfig
 
 from chord.command_line.hydra import launch, one_line_errors
 from chord.config.composing import register_options
 from chord.config.consistency import check_amounts
-from chord.config.location import CONF_DIR, VERSION_BASE
 from chord.config.parse import parse
 from chord.config.root import EvaluateConfig
-from chord.errors import config_errors
 from chord.run.directory import configuration, newest_run
 from chord.run.trained import last_alpha, trained_model
 
@@ -29,7 +26,6 @@ def main() -> None:
     launch(_main, "evaluate")
 
 
-@hydra.main(config_path=str(CONF_DIR), config_name="evaluate", **VERSION_BASE)
 @one_line_errors
 def _main(cfg: DictConfig) -> float:
     config = parse(cfg, EvaluateConfig)
@@ -53,9 +49,8 @@ def evaluate_run(path: Path, config: EvaluateConfig) -> tuple[Report, Report]:
     torch.set_num_threads(config.threads or trained.threads)
     device = trained.trainer.device()
     with open_data(trained) as data:
-        with config_errors():
-            policy = trained_model(path, trained)
-            policies = (trained.model.reference(policy), policy)
+        policy = trained_model(path, trained)
+        policies = (trained.model.reference(policy), policy)
         fit_data(trained, data, policy)
         prepare_reward(trained, data)
         reports = []

@@ -11,17 +11,15 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from chord.io.printing import readable_errors, say
+from chord.command_line.ending import Arguments, ending
+from chord.errors import ConfigError
+from chord.io.printing import say
 from chord.io.writing import refuse_unwritable, whole_directory
 
 
 def parser() -> argparse.ArgumentParser:
     """The command line."""
-    options = argparse.ArgumentParser(
-        prog="python -m chord.export",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    options = Arguments("export", __doc__)
     options.add_argument("run", type=Path, metavar="RUN", help="a run directory")
     options.add_argument("--to", type=Path, required=True, metavar="DIR", help="the new directory")
     options.add_argument(
@@ -32,25 +30,25 @@ def parser() -> argparse.ArgumentParser:
     return options
 
 
+@ending()
 def main(arguments: Sequence[str] | None = None) -> None:
     """Entry point of `chord-export`."""
     options = parser().parse_args(arguments)
-    with readable_errors():
-        export_run(options.run, options.to, trust=options.trust)
-        say(f"{options.to}: written; AutoModelForCausalLM.from_pretrained({str(options.to)!r})")
+    export_run(options.run, options.to, trust=options.trust)
+    say(f"{options.to}: written; AutoModelForCausalLM.from_pretrained({str(options.to)!r})")
 
 
 def export_run(run: Path, directory: Path, *, trust: bool = False) -> None:
     """Write the model, all of it or nothing.
 
-    Raises ValueError where the run has no model, or something is in the way.
+    Raises ConfigError where the run has no model, or something is in the way.
     """
     from chord.config.composing import register
     from chord.run.directory import configuration
     from chord.run.trained import trained_model
 
     if directory.exists():
-        raise ValueError(f"--to {directory}: exists already; name a new directory")
+        raise ConfigError(f"--to {directory}: exists already; name a new directory")
     register()
     config = configuration(run, trust=trust)
     refuse_unwritable(directory, f"--to {directory}")

@@ -12,15 +12,16 @@ from __future__ import annotations
 
 import argparse
 import shlex
-import sys
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from chord.command_line.ending import Arguments, ending
 from chord.config.overrides import typed
-from chord.io.printing import say, tell, writable_streams
+from chord.errors import ConfigError
+from chord.io.printing import say
 from chord.io.writing import refuse_unwritable
 
 if TYPE_CHECKING:
@@ -36,11 +37,7 @@ _DEFAULTS = {"schedule": "rl_only", "teacher": "none", "tracking": "off"}
 
 def parser() -> argparse.ArgumentParser:
     """The command line."""
-    options = argparse.ArgumentParser(
-        prog="python -m chord.make_expert",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    options = Arguments("make_expert", __doc__)
     options.add_argument(
         "--to", type=Path, required=True, metavar="FILE", help="the .jsonl file to write"
     )
@@ -55,24 +52,17 @@ def parser() -> argparse.ArgumentParser:
     return options
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Write the file and say what is in it; 1 and one line where it can't be."""
-    from chord.config.messages import EXPECTED, one_line
-
-    options = parser().parse_args(arguments)
-    writable_streams()
-    try:
-        for name in ("n", "k", "keep"):
-            if (value := getattr(options, name)) is not None and value < 1:
-                raise ValueError(f"--{name}={value}: must be at least 1")
-        if options.to.suffix != ".jsonl":
-            raise ValueError(f"--to={options.to}: must end in .jsonl")
-        refuse_unwritable(options.to, f"--to={options.to}")
-        say(make_expert(options.to, options.settings, options.n, options.k, options.keep))
-    except (*EXPECTED, ValueError) as error:
-        tell(error, f"error: {one_line(error)}")
-        return 1
-    return 0
+@ending()
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Write the file and say what is in it."""
+    options = parser().parse_intermixed_args(arguments)
+    for name in ("n", "k", "keep"):
+        if (value := getattr(options, name)) is not None and value < 1:
+            raise ConfigError(f"--{name}={value}: must be at least 1")
+    if options.to.suffix != ".jsonl":
+        raise ConfigError(f"--to={options.to}: must end in .jsonl")
+    refuse_unwritable(options.to, f"--to={options.to}")
+    say(make_expert(options.to, options.settings, options.n, options.k, options.keep))
 
 
 @dataclass
@@ -147,7 +137,6 @@ def make_expert(path: Path, settings: Sequence[str], n: int | None, k: int, keep
 def _teacher(settings: Sequence[str]) -> Iterator[Demonstrator]:
     from chord.config.composing import composed, register
     from chord.data.corpus import Corpus
-    from chord.errors import ConfigError, config_errors
     from chord.run.build import check_answers, fit_data, open_data, placed, prepare_reward
     from chord.step.engine import open_engine
 
@@ -165,8 +154,7 @@ def _teacher(settings: Sequence[str]) -> Iterator[Demonstrator]:
             raise ConfigError(
                 "data: has an expert of its own; use data=jsonl or data=reasoning_gym"
             )
-        with config_errors():
-            policy = config.model.build()
+        policy = config.model.build()
         fit_data(config, data, policy)
         prepare_reward(config, data)
         check_answers(config, data)
@@ -194,7 +182,7 @@ def _begun(path: Path, data: Corpus) -> tuple[int, int]:
     last = int(written.keys[-1])
     place = data.place_of(last)
     if place is None:
-        raise ValueError(f"--to={path}: its last row is of a problem that the data have not")
+        raise ConfigError(f"--to={path}: its last row is of a problem that the data have not")
     return len(written.first), place + 1
 
 
@@ -216,4 +204,4 @@ def _row(teacher: Demonstrator, problem: Problem, text: str) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -7,17 +7,13 @@ a table, a picture.
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
-
-import hydra
 
 from chord.command_line.followers import follow
 from chord.command_line.hydra import launch
-from chord.config.location import CONF_DIR, VERSION_BASE
 from chord.config.overrides import given
 from chord.distributed.launch import SURE, first
-from chord.errors import ConfigError, config_errors
+from chord.errors import ConfigError
 from chord.io.printing import lasting_streams
 from chord.io.reading import refuse_links
 from chord.run.directory import refuse_a_second_run, require_run
@@ -32,20 +28,17 @@ __all__ = ["main", "train"]
 def main() -> None:
     """Entry point of `chord-train`."""
     lasting_streams()
-    task = hydra.main(config_path=str(CONF_DIR), config_name="train", **VERSION_BASE)(run_job)
     register_sweeper()
-    launch(task, "train", before=before)
+    launch(run_job, "train", before=before)
 
 
-def before() -> None:
-    """Check directories, and send a sweep that goes on into its own."""
+def before(arguments: list[str]) -> list[str]:
+    """Check directories, and send a sweep that goes on into its own: what Hydra is to read."""
     if not first():
         # The first process has checked, and may have made the directory by now.
-        if not first(SURE):
-            sys.argv[1:] = follow(sys.argv[1:])
-        return
-    refuse_directories(sys.argv[1:])
-    sys.argv[1:] = in_its_directory(sys.argv[1:])
+        return arguments if first(SURE) else follow(arguments)
+    refuse_directories(arguments)
+    return in_its_directory(arguments)
 
 
 def refuse_directories(arguments: list[str]) -> None:
@@ -59,20 +52,18 @@ def refuse_directories(arguments: list[str]) -> None:
         if new is not None:
             raise ConfigError(f"hydra.run.dir={new}: a resumed run goes on in its own directory")
         require_run(Path(resume), f"resume={resume}")
-        with config_errors():
-            refuse_links(Path(resume), f"resume={resume}")
-            refuse_linked_record(Path(resume))
+        refuse_links(Path(resume), f"resume={resume}")
+        refuse_linked_record(Path(resume))
     elif new is not None:
         refuse_a_second_run(Path(new))
-        with config_errors():
-            refuse_links(Path(new), f"hydra.run.dir={new}")
+        refuse_links(Path(new), f"hydra.run.dir={new}")
 
 
 def refuse_linked_record(run: Path) -> None:
-    """Raise ValueError where W&B's directory of the sweep that a run is of is a symbolic link."""
+    """Raise ConfigError where W&B's directory of the sweep that a run is of is a symbolic link."""
     shared = run.parent / "wandb"
     if (run.parent / "multirun.yaml").exists() and shared.is_symlink():
-        raise ValueError(
+        raise ConfigError(
             f"resume={run}: {shared}, which the jobs of its sweep share, is a symbolic link, "
             "through which other files would be written; put the directory itself in its place"
         )

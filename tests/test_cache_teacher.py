@@ -146,7 +146,7 @@ def test_a_missing_or_foreign_file_is_said_in_one_line(tmp_path, small_models):
 def test_the_command_writes_the_file_and_says_how_to_use_it(tmp_path, small_models, capsys):
     path = tmp_path / "deep" / "cache.safetensors"
     settings = ["data.expert_pairs=5", f"teacher.path={small_models}/teacher.safetensors"]
-    assert main(["--to", str(path), "--k", "4", *settings]) == 0
+    main(["--to", str(path), "--k", "4", *settings])
     assert len(TeacherCache.open(str(path)).spans) == 5
     out = capsys.readouterr().out
     assert "5 answers, 4 tokens each" in out
@@ -163,7 +163,8 @@ def test_the_command_writes_the_file_and_says_how_to_use_it(tmp_path, small_mode
     ],
 )
 def test_what_cannot_be_cached_is_said_in_one_line(tmp_path, capsys, arguments, message):
-    assert main(["--to", str(tmp_path / "cache.safetensors"), *arguments]) == 1
+    with pytest.raises(SystemExit, match="1"):
+        main(["--to", str(tmp_path / "cache.safetensors"), *arguments])
     error = capsys.readouterr().err
     assert message in error
     assert error.count("\n") == 1

@@ -103,7 +103,7 @@ def test_an_error_is_one_line(
         main(arguments)
     out, error = capsys.readouterr()
     assert (out, stopped.value.code) == ("", 1)
-    assert error.startswith(message)
+    assert error.startswith(f"error: {message}")
     assert error.count("\n") == 1
 
 
@@ -134,7 +134,7 @@ def test_a_place_that_cannot_be_written_into_is_said_before_anything_is_read(
     with pytest.raises(SystemExit):
         main([str(tmp_path / "missing"), "--out", str(tmp_path)])
     reason = "must be a directory that can be written into (no permission to write)"
-    assert capsys.readouterr().err == f"--out {tmp_path}: {reason}\n"
+    assert capsys.readouterr().err == f"error: --out {tmp_path}: {reason}\n"
 
 
 @pytest.mark.parametrize(
@@ -189,7 +189,7 @@ def test_parquet_without_its_package_is_one_line_and_writes_nothing(
     with pytest.raises(SystemExit):
         main([str(sweep), "--parquet"])
     error = capsys.readouterr().err
-    assert error == "--parquet: needs pyarrow, which is not installed: pip install pyarrow\n"
+    assert error == "error: --parquet: needs pyarrow, which is not installed: pip install pyarrow\n"
     assert not list((sweep / "comparison").glob("*.csv"))
 
 

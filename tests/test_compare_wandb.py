@@ -133,7 +133,7 @@ def test_no_project_and_no_run_are_one_line(
         logged_in.setenv("WANDB_BASE_URL", server.url)
         with pytest.raises(SystemExit):
             main(["--wandb", project])
-    assert capsys.readouterr().err == message + "\n"
+    assert capsys.readouterr().err == f"error: {message}" + "\n"
 
 
 def test_without_a_login_it_is_one_line_and_nothing_is_asked(
@@ -144,7 +144,7 @@ def test_without_a_login_it_is_one_line_and_nothing_is_asked(
         main(["--wandb", "me/chord"])
     out, err = capfd.readouterr()
     assert out == ""
-    assert err.startswith("--wandb me/chord: no API key found; run ")
+    assert err.startswith("error: --wandb me/chord: no API key found; run ")
     assert err.endswith("wandb login first\n")
 
 
@@ -154,7 +154,7 @@ def test_without_a_connection_it_is_one_line(
     logged_in.setenv("WANDB_BASE_URL", "http://127.0.0.1:9")
     with pytest.raises(SystemExit):
         main(["--wandb", "me/chord"])
-    expected = "--wandb me/chord: no connection to http://127.0.0.1:9\n"
+    expected = "error: --wandb me/chord: no connection to http://127.0.0.1:9\n"
     assert capfd.readouterr() == ("", expected)
 
 
@@ -167,4 +167,4 @@ def test_an_address_has_an_entity_and_a_project(address: str) -> None:
 def test_paths_beside_wandb_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         main([str(tmp_path), "--wandb", "me/chord"])
-    assert capsys.readouterr().err.startswith("--wandb: reads from W&B alone")
+    assert capsys.readouterr().err.startswith("error: --wandb: reads from W&B alone")

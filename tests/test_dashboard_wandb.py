@@ -55,7 +55,8 @@ def refused(capfd: pytest.CaptureFixture[str], *arguments: str) -> str:
     assert stop.value.code == 1
     error = capfd.readouterr().err
     assert error.count("\n") == 1
-    return error.rstrip()
+    assert error.startswith("error: ")
+    return error.rstrip().removeprefix("error: ")
 
 
 def sent(server: Server, mutation: str) -> dict[str, Any]:
@@ -218,7 +219,7 @@ def test_what_was_saved_before_an_error_is_said(
     out, err = capfd.readouterr()
     assert "W&B workspace: " in out
     assert "W&B report" not in out
-    assert err.startswith("me/chord: Run set 'all runs' project 'me/chord' not found.")
+    assert err.startswith("error: me/chord: Run set 'all runs' project 'me/chord' not found.")
     assert err.count("\n") == 1
 
 

@@ -18,7 +18,6 @@ from typing import Any, ClassVar
 import pytest
 import torch
 from conftest import compose_config
-from hydra.core.hydra_config import HydraConfig
 from omegaconf import OmegaConf
 
 from chord.command_line.hydra import launch
@@ -149,14 +148,12 @@ def test_a_defaults_list_that_leads_back_is_one_sentence(
     (tmp_path / "schedule").mkdir()
     for name, brings in (("rec", "other"), ("other", "rec")):
         (tmp_path / "schedule" / f"{name}.yaml").write_text(f"# mine\ndefaults: [{brings}]\n")
-    monkeypatch.setattr(sys, "argv", ["chord-train"])
-    # As before any command: what comes after composing is a defect of ours.
-    monkeypatch.setattr(HydraConfig.instance(), "cfg", None)
     monkeypatch.setenv("HYDRA_FULL_ERROR", "1")  # taken back at the end
     monkeypatch.delenv("HYDRA_FULL_ERROR")
     given = [f"hydra.searchpath=[file://{tmp_path}]", "schedule=rec"]
+    monkeypatch.setattr(sys, "argv", ["chord-train", *given])
     with pytest.raises(SystemExit):
-        launch(lambda: (compose_config(*given), None)[1], "train")
+        launch(lambda _: pytest.fail("ran"), "train")
     error = "the configuration: a defaults list leads back to the file that it is in"
     assert capsys.readouterr().err == f"error: {error}\n"
 

@@ -57,7 +57,7 @@ def rows(path: str) -> list[dict[str, str]]:
 
 
 def test_right_answers_become_an_experts_file(settings: list[str], knowing: list[str]) -> None:
-    assert main(["--to", "e.jsonl", *settings]) == 0
+    main(["--to", "e.jsonl", *settings])
     # 4 of 40 numbers end in 7; the template is no part of what is written.
     assert len(rows("e.jsonl")) == 36
     assert {row["problem"] for row in rows("e.jsonl")} <= {row["problem"] for row in ROWS}
@@ -68,12 +68,12 @@ def test_right_answers_become_an_experts_file(settings: list[str], knowing: list
 
 
 def test_a_file_is_gone_on_with_to_the_same_end(settings: list[str], knowing: list[str]) -> None:
-    assert main(["--to", "whole.jsonl", "--keep", "2", *settings]) == 0
-    assert main(["--to", "cut.jsonl", "--keep", "2", "--n", "10", *settings]) == 0
+    main(["--to", "whole.jsonl", "--keep", "2", *settings])
+    main(["--to", "cut.jsonl", "--keep", "2", "--n", "10", *settings])
     assert len({row["problem"] for row in rows("cut.jsonl")}) == 10
     with Path("cut.jsonl").open("ab") as file:
         file.write(b'{"problem": "was kil')
-    assert main(["--to", "cut.jsonl", "--keep", "2", *settings]) == 0
+    main(["--to", "cut.jsonl", "--keep", "2", *settings])
     assert Path("cut.jsonl").read_bytes() == Path("whole.jsonl").read_bytes()
 
 
@@ -83,7 +83,7 @@ def test_a_models_own_answers_are_graded_and_repeat(
     # Whatever came to its end is right.
     monkeypatch.setattr(Numeric, "score", lambda self, problem, response: float(bool(response)))
     for name in ("one.jsonl", "two.jsonl"):
-        assert main(["--to", name, "--k", "8", *settings, "rollout.temperature=2"]) == 0
+        main(["--to", name, "--k", "8", *settings, "rollout.temperature=2"])
     assert len(rows("one.jsonl")) > 3
     assert Path("one.jsonl").read_bytes() == Path("two.jsonl").read_bytes()
 
@@ -101,14 +101,15 @@ def test_the_engine_of_the_settings_answers(
 
     monkeypatch.setattr(Generate, "generate", seen)
     for name, *engine in (("own.jsonl",), ("hf.jsonl", "rollout=hf")):
-        assert main(["--to", name, *settings, *engine, "rollout.temperature=2"]) == 0
+        main(["--to", name, *settings, *engine, "rollout.temperature=2"])
     # One answer to see that it answers, then four to each of 40 problems, six problems at a time.
     assert asked == [1, *[24] * 6, 16]
     # It samples as the policy does.
     assert len(rows("own.jsonl")) > 3
     assert Path("hf.jsonl").read_bytes() == Path("own.jsonl").read_bytes()
     server = ["rollout=vllm", "rollout.server=http://127.0.0.1:9"]
-    assert main(["--to", "vllm.jsonl", *settings, *server]) == 1
+    with pytest.raises(SystemExit, match="1"):
+        main(["--to", "vllm.jsonl", *settings, *server])
     assert "rollout.server=http://127.0.0.1:9: no vLLM server answers" in capsys.readouterr().err
 
 
@@ -132,8 +133,8 @@ def test_it_answers_on_a_gpu_if_there_is_one(
 
     monkeypatch.setattr(Demonstrator, "right", seen)
     with simulated():
-        assert main(["--to", "e.jsonl", *settings]) == 0
-        assert main(["--to", "f.jsonl", *settings, "trainer=cpu"]) == 0
+        main(["--to", "e.jsonl", *settings])
+        main(["--to", "f.jsonl", *settings, "trainer=cpu"])
     assert set(places) == {DEVICE}
     assert asked == ["auto", "cpu"]
 
@@ -150,7 +151,8 @@ def test_it_answers_on_a_gpu_if_there_is_one(
 def test_what_is_wrong_is_said_in_one_line(
     words: list[str], message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main(words) == 1
+    with pytest.raises(SystemExit, match="1"):
+        main(words)
     assert capsys.readouterr().err.startswith(message)
 
 
@@ -158,7 +160,8 @@ def test_a_file_of_other_problems_is_refused(
     settings: list[str], knowing: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     write(Path("e.jsonl"), [{"problem": "another?", "answer": 1, "response": "1"}])
-    assert main(["--to", "e.jsonl", *settings]) == 1
+    with pytest.raises(SystemExit, match="1"):
+        main(["--to", "e.jsonl", *settings])
     assert "--to=e.jsonl: its last row is of a problem that the data have not" in (
         capsys.readouterr().err
     )

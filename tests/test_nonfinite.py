@@ -257,7 +257,7 @@ def test_a_run_without_such_a_step_says_so(
         with pytest.raises(SystemExit) as stopped:
             replay([str(path)])
         assert stopped.value.code == 1
-        assert capsys.readouterr().err == f"{path}: {said}\n"
+        assert capsys.readouterr().err == f"error: {path}: {said}\n"
         if "run.json" in said:
             (tmp_path / "run.json").write_text("{}")
     (tmp_path / FILE).parent.mkdir()

@@ -94,7 +94,7 @@ def test_hydras_way_of_running_a_pickle_is_closed(
 ) -> None:
     monkeypatch.setattr(sys, "argv", ["chord-train", "--experimental-rerun", "theirs.pickle"])
     with pytest.raises(SystemExit):
-        launch(lambda: pytest.fail("ran"), "train")
+        launch(lambda _: pytest.fail("ran"), "train")
     assert capsys.readouterr().err.startswith("error: --experimental-rerun: runs whatever is in")
 
 

@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 from sweeps import Command, command, small
 
-from chord.io.printing import lasting, readable_errors, writable_streams
+from chord.command_line.ending import ending
+from chord.io.printing import lasting, writable_streams
 from chord.show import command as show
 
 __all__ = ["command"]
@@ -55,7 +56,7 @@ def test_a_run_goes_through_and_leaves_its_metric(encoding: str, command: Comman
 
 @ENCODINGS
 def test_the_other_commands_replace_it_too(encoding: str) -> None:
-    with terminal(encoding) as written, readable_errors():
+    with terminal(encoding) as written, ending():
         print("a試b")
     assert written.getvalue() == b"a?b\n"
 

@@ -269,7 +269,7 @@ def test_every_command_that_reads_a_run_asks(
     ):
         with pytest.raises(SystemExit):
             command(arguments)
-        assert capsys.readouterr().err.startswith(NAMED)
+        assert capsys.readouterr().err.startswith(f"error: {NAMED}")
         # Past that there is no model.
         with pytest.raises(SystemExit):
             command([*arguments, "--trust"])

@@ -18,13 +18,13 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from chord.chat import talk
+from chord.command_line.ending import ending
 from chord.compare.command import main as compare
 from chord.compare.reading import read_run
 from chord.config.messages import stop
 from chord.data.batch import Problem
 from chord.data.files import JsonLines, open_rows
 from chord.errors import ConfigError
-from chord.io.printing import readable_errors
 from chord.io.reading import (
     DEPTH,
     FACTS,
@@ -341,7 +341,7 @@ def test_what_a_model_says_does_not_command_the_terminal(
 
         def answer(self, line: str, number: int, options: object) -> str:
             if number:
-                raise ValueError(ATTACK)
+                raise ConfigError(ATTACK)
             return f"first\nsecond{ATTACK}"
 
     talk([Model()], ["a", "b"], Namespace())  # type: ignore[list-item]
@@ -362,8 +362,8 @@ def test_what_files_and_scorers_say_does_not_command_the_terminal(
         )
     write_run(tmp_path / "sweep" / "three", taken=2, status=facts, overrides=[ATTACK])
     compare([str(tmp_path / "sweep"), "--no-page"])
-    with pytest.raises(SystemExit), readable_errors():
-        raise ValueError(ATTACK)
+    with pytest.raises(SystemExit), ending():
+        raise ConfigError(ATTACK)
     with pytest.raises(SystemExit):
         stop(ValueError(ATTACK))
     console = Console(force_terminal=False, width=200)

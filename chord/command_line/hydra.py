@@ -1,75 +1,87 @@
-"""Launching a command of Hydra's, whose errors fit one readable line."""
+"""Launching a command of Hydra's, which ends as every other command does."""
 
 from __future__ import annotations
 
 import functools
 import os
-import signal
 import sys
+from argparse import Namespace
 from collections.abc import Callable
+from typing import NoReturn
 
+from hydra import version
+from hydra._internal.utils import _run_hydra, get_args_parser
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
+from chord.command_line.ending import ending
 from chord.command_line.help import config_dirs, help_text
+from chord.config.location import CONF_DIR, VERSION_BASE
 from chord.config.messages import EXPECTED, stop
 from chord.config.plugins import load
-from chord.distributed.launch import first
 from chord.errors import ConfigError
-from chord.io.printing import INTERRUPTED, let_hydra_raise, say, writable_streams
+from chord.io.printing import let_hydra_raise, say
 
 UNPICKLES = "--experimental-rerun"
 """A flag of Hydra's."""
+MODES = ("run", "multirun", "cfg", "info", "shell_completion")
+"""Flags of Hydra's that exclude each other."""
 
 
 def launch(
-    task: Callable[[], None], config_name: str, *, before: Callable[[], None] = lambda: None
+    task: Callable[[DictConfig], float],
+    config_name: str,
+    *,
+    before: Callable[[list[str]], list[str]] = list,
 ) -> None:
-    """Run a `@hydra.main` function as a command.
+    """Run a task on the configuration that the command line composes.
 
-    Hydra's own handler hides the cause of an error behind a hint; with HYDRA_FULL_ERROR it lets
-    exceptions through, and they are said in one line here. A user who sets HYDRA_FULL_ERROR=1
-    gets the traceback as well. `before` checks what has to be right before Hydra makes a directory.
+    `before` checks what has to be right before Hydra makes a directory, and returns the arguments
+    that Hydra is to read. `hydra.main` would take them from `sys.argv`, and a wrong one would end
+    in argparse's usage.
     """
-    writable_streams()
-    try:
+    with ending(config_name):
         load()  # the command's module has registered what could be
-    except ConfigError as error:
-        stop(error)
-    if any(flag in sys.argv[1:] for flag in ("--help", "-h")):
-        say(help_text(config_name, config_dirs(sys.argv[1:])))
-        return
-    if any(word.startswith(UNPICKLES) for word in sys.argv[1:]):
-        stop(ConfigError(f"{UNPICKLES}: runs whatever is in its pickle; use resume=DIRECTORY"))
-    if "${" in os.getcwd():
-        stop(
-            ConfigError(
+        typed = sys.argv[1:]
+        if any(flag in typed for flag in ("--help", "-h")):
+            say(help_text(config_name, config_dirs(typed)))
+            return
+        if any(word.startswith(UNPICKLES) for word in typed):
+            raise ConfigError(f"{UNPICKLES}: runs whatever is in its pickle; use resume=DIRECTORY")
+        if "${" in os.getcwd():
+            raise ConfigError(
                 f"hydra.runtime.cwd={os.getcwd()}: Hydra takes the ${{ in it for a reference to a "
                 "setting; start the command in another directory"
             )
+        parser = get_args_parser()
+        parser.error = functools.partial(_mistake, config_name)  # type: ignore[method-assign]
+        arguments = parser.parse_intermixed_args(before(typed))
+        check_flags(arguments)
+        # Hydra's own handler would hide the cause of an error behind a hint.
+        let_hydra_raise()
+        if VERSION_BASE:
+            version.setbase(VERSION_BASE["version_base"])
+        _run_hydra(
+            args=arguments,
+            args_parser=parser,
+            task_function=task,
+            config_path=str(CONF_DIR),
+            config_name=config_name,
         )
-    let_hydra_raise()
-    try:
-        before()
-        task()
-    except EXPECTED as error:
-        stop(error, config_name)
-    except ValueError as error:
-        # Composing raises plain ones too (`model=null`); after it, one is a defect of ours.
-        if HydraConfig.initialized():
-            raise
-        stop(error, config_name)
-    except RecursionError:
-        if HydraConfig.initialized():
-            raise
-        stop(ConfigError("the configuration: a defaults list leads back to the file that it is in"))
-    except KeyboardInterrupt:
-        # Once more, while Python and its libraries close, ends it without a word.
-        signal.signal(signal.SIGINT, signal.SIG_DFL)
-        if first():
-            say("interrupted", file=sys.stderr)
-        sys.exit(INTERRUPTED)
+
+
+def _mistake(config_name: str, message: str) -> NoReturn:
+    raise ConfigError(f"{message}; see python -m chord.{config_name} --help")
+
+
+def check_flags(arguments: Namespace) -> None:
+    """Refuse flags of Hydra's that don't go together; raises `ConfigError`."""
+    given = [f"--{name}" for name in MODES if getattr(arguments, name)]
+    if len(given) > 1:
+        raise ConfigError(f"{' '.join(given)}: only one of them can be given")
+    if arguments.resolve and arguments.cfg is None:
+        raise ConfigError("--resolve: needs --cfg job")
 
 
 def one_line_errors(task: Callable[[DictConfig], float]) -> Callable[[DictConfig], float]:

@@ -19,7 +19,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from chord.io.printing import readable_errors
+from chord.command_line.ending import Arguments, ending
+from chord.errors import ConfigError
 from chord.io.reading import printable, refuse_links
 
 if TYPE_CHECKING:
@@ -30,11 +31,7 @@ FOLDER = "comparison"
 
 def parser() -> argparse.ArgumentParser:
     """The command line."""
-    options = argparse.ArgumentParser(
-        prog="python -m chord.compare",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    options = Arguments("compare", __doc__)
     options.add_argument("paths", nargs="*", type=Path, metavar="PATH", help="sweeps or runs")
     options.add_argument(
         "--baseline", metavar="GROUP",
@@ -58,15 +55,15 @@ def parser() -> argparse.ArgumentParser:
     return options
 
 
+@ending()
 def main(arguments: Sequence[str] | None = None) -> None:
     """Entry point of `chord-compare`."""
     options = parser().parse_args(arguments)
-    with readable_errors():
-        run(options)
+    run(options)
 
 
 def run(options: argparse.Namespace) -> Comparison:
-    """Read, compare, print, write. Raises ValueError where there is nothing to compare."""
+    """Read, compare, print, write. Raises ConfigError where there is nothing to compare."""
     from rich.console import Console
 
     from chord.compare.plots import write_plots
@@ -80,7 +77,7 @@ def run(options: argparse.Namespace) -> Comparison:
     out: Path = options.out or root / FOLDER
     make_directory(out, f"{out} (--out names another)")
     if out.is_symlink() and options.out is None:
-        raise ValueError(f"{out}: is a symbolic link; give --out another directory")
+        raise ConfigError(f"{out}: is a symbolic link; give --out another directory")
     refuse_links(out, str(out))
     console = Console(highlight=False)
     print_comparison(console, comparison)
@@ -100,7 +97,7 @@ def run(options: argparse.Namespace) -> Comparison:
 
 
 def make_directory(path: Path, named: str) -> None:
-    """Make a directory for files unless it is there; ValueError where that can't be done."""
+    """Make a directory for files unless it is there; ConfigError where that can't be done."""
     try:
         path.mkdir(parents=True, exist_ok=True)
         reason = None if os.access(path, os.W_OK | os.X_OK) else "no permission to write"
@@ -108,7 +105,7 @@ def make_directory(path: Path, named: str) -> None:
         is_file = isinstance(error, FileExistsError | NotADirectoryError)
         reason = "a file is in the way" if is_file else str(error.strerror).lower()
     if reason is not None:
-        raise ValueError(f"{named}: must be a directory that can be written into ({reason})")
+        raise ConfigError(f"{named}: must be a directory that can be written into ({reason})")
 
 
 def read(options: argparse.Namespace) -> tuple[Comparison, Path]:
@@ -119,7 +116,7 @@ def read(options: argparse.Namespace) -> tuple[Comparison, Path]:
 
     if options.wandb is not None:
         if options.paths:
-            raise ValueError("--wandb: reads from W&B alone; leave out the paths")
+            raise ConfigError("--wandb: reads from W&B alone; leave out the paths")
         from chord.compare.wandb_source import read_wandb
 
         title, runs, left_out = read_wandb(options.wandb)

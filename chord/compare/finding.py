@@ -9,6 +9,7 @@ from datetime import datetime
 from pathlib import Path
 
 from chord.compare.model import LeftOut
+from chord.errors import ConfigError
 from chord.io.reading import read_json
 
 # Any of these makes a directory a run's, however early that was stopped.
@@ -35,7 +36,7 @@ class FoundRuns:
 def find_runs(paths: Sequence[Path], outputs: Path = Path("outputs")) -> FoundRuns:
     """Every run at or under `paths`; without any, those of the newest sweep under `outputs`.
 
-    Where there is no sweep, it is the directory that holds the newest run. Raises ValueError
+    Where there is no sweep, it is the directory that holds the newest run. Raises ConfigError
     where a path does not exist or nothing holds a run.
     """
     if not paths:
@@ -43,10 +44,10 @@ def find_runs(paths: Sequence[Path], outputs: Path = Path("outputs")) -> FoundRu
     found: dict[Path, None] = {}
     for path in paths:
         if not path.is_dir():
-            raise ValueError(f"{path}: is not a directory")
+            raise ConfigError(f"{path}: is not a directory")
         own = _under(path)
         if not own:
-            raise ValueError(f"{path}: holds no run (a run's directory has a run.json)")
+            raise ConfigError(f"{path}: holds no run (a run's directory has a run.json)")
         found |= dict.fromkeys(own)
     resolved = [path.resolve() for path in paths]
     title = ", ".join(path.name for path in resolved[:3]) + (", ..." if resolved[3:] else "")
@@ -107,10 +108,10 @@ def _under(path: Path) -> list[Path]:
 
 def _newest(outputs: Path) -> Path:
     if not outputs.is_dir():
-        raise ValueError(f"{outputs}/: no such directory here; name a sweep or run directories")
+        raise ConfigError(f"{outputs}/: no such directory here; name a sweep or run directories")
     runs = _under(outputs)
     if not runs:
-        raise ValueError(f"{outputs}/: holds no run; train some first, or name directories")
+        raise ConfigError(f"{outputs}/: holds no run; train some first, or name directories")
     sweeps = {run.parent for run in runs if is_sweep(run.parent)}
     if sweeps:
         return max(sweeps, key=lambda sweep: (_sweep_time(sweep), sweep))

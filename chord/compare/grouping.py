@@ -10,6 +10,7 @@ from chord.compare.labels import group_key, label, of_one_group, value_text, var
 from chord.compare.model import Comparison, LeftOut, Run, RunGroup
 from chord.compare.notes import notes
 from chord.compare.statistics import differences, mean_interval
+from chord.errors import ConfigError
 from chord.evaluation.statistics import Estimate
 from chord.run.recorder import FAILED, FINISHED, RUNNING
 
@@ -37,18 +38,18 @@ def compare(
 
     `metrics` default to the test scores and, where runs have none, the validation's, each in a
     column of its own. `baseline` is a label or what it must hold (`schedule=cosine`). Raises
-    ValueError where no run is finished, no run has a metric, or `baseline` is not one group.
+    ConfigError where no run is finished, no run has a metric, or `baseline` is not one group.
     """
     usable, unusable = _usable(runs)
     parts, repeated = _parts(usable)
     excluded = [*left_out, *unusable, *repeated]
     if not parts:
-        raise ValueError(_nothing(runs, excluded))
+        raise ConfigError(_nothing(runs, excluded))
     names = tuple(dict.fromkeys(metrics)) or _default_metrics(usable)
     for name in names:
         if not any(name in run.final for run in usable):
             known = ", ".join(sorted({key for run in usable for key in run.final}))
-            raise ValueError(f"--metric {name}: no finished run has it; there are {known}")
+            raise ConfigError(f"--metric {name}: no finished run has it; there are {known}")
     seeds = sorted({run.seed for part in parts for run in part})
     groups = [
         _group(part, settings, names, seeds)
@@ -213,8 +214,8 @@ def _baseline(groups: Sequence[RunGroup], wanted: str | None) -> str | None:
         return fitting[0].label
     labels = "; ".join(group.label for group in (fitting or groups)[:20])
     if fitting:
-        raise ValueError(f"--baseline {wanted}: fits {len(fitting)} groups: {labels}")
-    raise ValueError(f"--baseline {wanted}: no group is called so; there are {labels}")
+        raise ConfigError(f"--baseline {wanted}: fits {len(fitting)} groups: {labels}")
+    raise ConfigError(f"--baseline {wanted}: no group is called so; there are {labels}")
 
 
 def _fits(group: RunGroup, wanted: str) -> bool:

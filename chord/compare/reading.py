@@ -14,6 +14,7 @@ from typing import Any
 from chord.compare.model import LeftOut, Run, ShownAnswer
 from chord.compare.record import Record, is_count, numbered, stride
 from chord.compare.settings import flat_settings, read_choices, recorded_choices
+from chord.errors import ConfigError
 from chord.io.reading import parse_json, read_bytes, read_json, read_lines, read_yaml
 from chord.run.identity.histories import histories, newer_format, version_histories
 from chord.run.recorder import (
@@ -55,7 +56,7 @@ def read_run(path: Path) -> tuple[Run | None, list[LeftOut]]:
     try:
         facts = read_json(path / "run.json")
         if (newer := newer_format(facts)) is not None:
-            raise ValueError(newer)
+            raise ConfigError(newer)
         config = _config(path / "config.yaml")
     except (OSError, ValueError) as reason:
         said = f"{_said(status, error)}; " if status else ""
@@ -125,13 +126,13 @@ def _complete(config: Mapping[str, Any], final: Mapping[str, float]) -> bool:
 
 
 def _config(path: Path) -> dict[str, Any]:
-    """The resolved configuration; ValueError unless it has `steps` and `seed`."""
+    """The resolved configuration; ConfigError unless it has `steps` and `seed`."""
     config = read_yaml(path)
     if not isinstance(config, dict):
-        raise ValueError(f"{path.name} is not a mapping")
+        raise ConfigError(f"{path.name} is not a mapping")
     for key in ("steps", "seed"):
         if not is_count(config.get(key)):
-            raise ValueError(f"{path.name} has no {key}")
+            raise ConfigError(f"{path.name} has no {key}")
     return config
 
 

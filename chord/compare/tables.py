@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from chord.compare.model import Comparison, Run, RunGroup
+from chord.errors import ConfigError
 
 # A spreadsheet takes a cell that opens with one of these for a formula, or does so after it has
 # dropped white space in front.
@@ -19,7 +20,7 @@ Cells = Mapping[str, object]
 def write_tables(comparison: Comparison, out: Path, *, parquet: bool = False) -> list[Path]:
     """Write the tables into `out` and return their paths.
 
-    Raises ValueError, before anything is written, where Parquet needs a package that isn't there.
+    Raises ConfigError, before anything is written, where Parquet needs a package that isn't there.
     """
     tables: dict[str, Sequence[Cells]] = {
         "runs": run_rows(comparison),
@@ -137,7 +138,7 @@ def _need_pyarrow() -> None:
     try:
         import pyarrow.parquet  # noqa: F401
     except ImportError:
-        raise ValueError(
+        raise ConfigError(
             "--parquet: needs pyarrow, which is not installed: pip install pyarrow"
         ) from None
 

@@ -13,7 +13,7 @@ from typing import Any
 from chord.compare.model import LeftOut, Run
 from chord.compare.record import Record, is_count, scores, stride
 from chord.compare.settings import flat_settings, recorded_choices
-from chord.errors import first_line
+from chord.errors import ConfigError, first_line
 from chord.io.reading import parse_json
 from chord.run.identity.histories import histories, version_histories
 from chord.run.recorder import FAILED, FINISHED, INTERRUPTED, RUNNING
@@ -27,11 +27,11 @@ ROWS = 100_000  # asked for; a server may send a sample
 def read_wandb(address: str) -> tuple[str, list[Run], list[LeftOut]]:
     """Title, runs and what was left out of `entity/project`, or of one sweep or group of it.
 
-    Raises ValueError, in one line, without a login, a connection, the project, or any run.
+    Raises ConfigError, in one line, without a login, a connection, the project, or any run.
     """
     parts = address.strip("/").split("/")
     if len(parts) not in (2, 3) or not all(parts):
-        raise ValueError(f"--wandb {address}: must be entity/project or entity/project/sweep")
+        raise ConfigError(f"--wandb {address}: must be entity/project or entity/project/sweep")
     entity, project, *group = parts
     filters = {"$or": [{"sweep": group[0]}, {"group": group[0]}]} if group else {}
     runs: list[Run] = []
@@ -45,9 +45,9 @@ def read_wandb(address: str) -> tuple[str, list[Run], list[LeftOut]]:
             runs += [run] if run is not None else []
     # Any: its client raises what its service, the network or the server happens to cause.
     except Exception as error:
-        raise ValueError(f"--wandb {address}: {first_line(error)}") from error
+        raise ConfigError(f"--wandb {address}: {first_line(error)}") from error
     if not runs and not left_out:
-        raise ValueError(f"--wandb {address}: holds no run")
+        raise ConfigError(f"--wandb {address}: holds no run")
     return address.strip("/"), runs, left_out
 
 

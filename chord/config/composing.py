@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, suppress
 from typing import Any
 
 import hydra
+from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra.core.config_store import ConfigStore
 from omegaconf import DictConfig, OmegaConf, flag_override
 
@@ -18,7 +20,7 @@ from chord.config.root import ROOTS, TrainConfig
 from chord.config.search import SweeperConfig
 from chord.config.trust.code import check_composed
 from chord.config.trust.composing import guard
-from chord.errors import ConfigError
+from chord.errors import ConfigError, config_errors
 
 
 def register() -> None:
@@ -44,7 +46,30 @@ def register() -> None:
             store.store(group=f"schema/{group}", name=name, node=schema, **again)
     store.store(group="hydra/sweeper", name="chord", node=SweeperConfig, **again)
     guard()
+    compose_or_refuse()
     load()
+
+
+def compose_or_refuse() -> None:
+    """Have Hydra's loader raise `ConfigError` where it raises ValueError or RecursionError itself.
+
+    Of `model=null`, for example, or of a defaults list that leads back to the file that it is in.
+    """
+    original = ConfigLoaderImpl.load_configuration
+    if hasattr(original, "__wrapped__"):
+        return
+
+    @functools.wraps(original)
+    def load_configuration(self: ConfigLoaderImpl, *args: Any, **settings: Any) -> DictConfig:
+        try:
+            with config_errors():
+                return original(self, *args, **settings)
+        except RecursionError as error:
+            raise ConfigError(
+                "the configuration: a defaults list leads back to the file that it is in"
+            ) from error
+
+    ConfigLoaderImpl.load_configuration = load_configuration  # type: ignore[method-assign]
 
 
 def register_options() -> None:

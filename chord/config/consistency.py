@@ -8,7 +8,7 @@ from chord.config.root import TrainConfig
 from chord.config.schemas import registered_name
 from chord.data.base import SPLITS, Data, DataConfig
 from chord.distributed.launch import first
-from chord.errors import ConfigError, config_errors
+from chord.errors import ConfigError
 from chord.evaluation.settings import Evaluation
 from chord.losses.targets import ReverseKl
 from chord.models.base import NoTeacher
@@ -27,12 +27,12 @@ def check(config: TrainConfig) -> None:
 
 
 def check_training(config: TrainConfig) -> None:
-    """Refuse what can be asked, but not trained, or not on this machine; raises ValueError."""
+    """Refuse what can be asked, but not trained, or not on this machine; raises ConfigError."""
     config.trainer.check_machine()
     config.model.check_trained()
     objection = refused_at_first(config)
     if objection is not None and config.resume is None:
-        raise ValueError(objection)
+        raise ConfigError(objection)
     if objection is not None and first():
         # A run that was begun when this was not refused may end as it began.
         warnings.warn(objection, stacklevel=2)
@@ -99,8 +99,7 @@ def unread(config: TrainConfig) -> dict[str, str]:
 
 def check_amounts(evaluation: Evaluation, data: DataConfig) -> None:
     """Refuse an evaluation on more than the data hold out."""
-    with config_errors():
-        evaluation.check_amounts(data.held_out_sizes)
+    evaluation.check_amounts(data.held_out_sizes)
 
 
 def may_imitate(config: TrainConfig) -> bool:

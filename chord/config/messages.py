@@ -19,7 +19,6 @@ from chord.config.registry import SCHEMAS, SECOND
 from chord.errors import ConfigError, first_line, suggest
 from chord.io.printing import ERROR, tell
 from chord.io.reading import SETTINGS, read_bytes
-from chord.rewards.base import ChangedCodeError, ScorerError
 
 EXTRAS = {
     "joblib": "joblib",
@@ -30,20 +29,14 @@ EXTRAS = {
 """The extra of this package that brings each launcher."""
 
 
-EXPECTED = (
-    ConfigError,
-    ScorerError,
-    ChangedCodeError,
-    HydraException,
-    OmegaConfBaseException,
-    YAMLError,
-    OSError,
-)
+EXPECTED = (ConfigError, HydraException, OmegaConfBaseException, YAMLError, OSError)
+"""What a user can mend. An `OSError` is of a disk, a file or a network, and names which."""
 
 
 def stop(error: BaseException, command: str = "train") -> NoReturn:
     """Say what is wrong in one line and exit."""
-    tell(error, f"error: {one_line(error, command)}")
+    line = re.sub(r"\s*\n\s*", " ", one_line(error, command))
+    tell(error, f"error: {line}")
     sys.exit(ERROR)
 
 
@@ -66,7 +59,7 @@ def one_line(error: BaseException, command: str = "train") -> str:
     if no_group:
         return f"{no_group[1]}: no such group{suggest(no_group[1], _groups(command))}"
     if isinstance(error, OSError) and error.filename:
-        return f"hydra.run.dir={error.filename}: can't be written ({error.strerror})"
+        return f"{error.filename}: {error.strerror}"
     return text
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from chord.errors import check_choice
+from chord.errors import ConfigError, check_choice
 
 if TYPE_CHECKING:
     import torch
@@ -37,16 +37,16 @@ class AdamW:
         for name in ("lr", "eps", "clip_norm"):
             if not 0 < getattr(self, name) < math.inf:
                 value = getattr(self, name)
-                raise ValueError(f"optimizer.{name}={value}: must be above 0 and finite")
+                raise ConfigError(f"optimizer.{name}={value}: must be above 0 and finite")
         for name in ("beta1", "beta2"):
             if not 0 <= getattr(self, name) < 1:
-                raise ValueError(f"optimizer.{name}={getattr(self, name)}: must be in [0, 1)")
+                raise ConfigError(f"optimizer.{name}={getattr(self, name)}: must be in [0, 1)")
         if not 0 <= self.weight_decay < math.inf:
-            raise ValueError(
+            raise ConfigError(
                 f"optimizer.weight_decay={self.weight_decay}: must be at least 0 and finite"
             )
         if self.warmup < 0:
-            raise ValueError(f"optimizer.warmup={self.warmup}: must be at least 0 steps")
+            raise ConfigError(f"optimizer.warmup={self.warmup}: must be at least 0 steps")
         check_choice("optimizer.decay", self.decay, ("constant", "cosine"))
 
     def factor(self, step: int, length: int | None = None) -> float:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from chord.config.optimizer import AdamW
 from chord.config.trainer import TrainerConfig
 from chord.data.base import DataConfig
-from chord.errors import check_choice
+from chord.errors import ConfigError, check_choice
 from chord.evaluation.settings import Evaluation, check_metric
 from chord.losses import Objective
 from chord.losses.advantages import Advantage
@@ -30,7 +30,7 @@ def check_threads(threads: int) -> None:
     """Refuse more threads than there are processors: torch would crash, or crawl."""
     most = os.cpu_count() or 1
     if not 1 <= threads <= most:
-        raise ValueError(f"threads={threads}: must be within [1, {most}] on this machine")
+        raise ConfigError(f"threads={threads}: must be within [1, {most}] on this machine")
 
 
 @dataclass(kw_only=True)
@@ -72,7 +72,7 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         if not 0 <= self.seed < MAX_SEED:
-            raise ValueError(f"seed={self.seed}: must be within [0, {MAX_SEED - 1}]")
+            raise ConfigError(f"seed={self.seed}: must be within [0, {MAX_SEED - 1}]")
         check_threads(self.threads)
         check_metric(self.sweep_metric)
 

@@ -9,7 +9,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from chord.errors import check_choice, first_line
+from chord.errors import ConfigError, check_choice, first_line
 from chord.io.printing import say
 
 if TYPE_CHECKING:
@@ -101,7 +101,7 @@ class TrainerConfig:
             given = f"trainer.{name}={getattr(self, name)}"
             if getattr(self, name) not in allowed:
                 hint = f"; {INSTEAD[given]}" if given in INSTEAD else ""
-                raise ValueError(f"{given}: must be one of {', '.join(allowed)}{hint}")
+                raise ConfigError(f"{given}: must be one of {', '.join(allowed)}{hint}")
         for name, least in (
             ("devices", 1),
             ("num_nodes", 1),
@@ -112,7 +112,7 @@ class TrainerConfig:
             ("skip_limit", 0),
         ):
             if getattr(self, name) < least:
-                raise ValueError(f"trainer.{name}={getattr(self, name)}: must be at least {least}")
+                raise ConfigError(f"trainer.{name}={getattr(self, name)}: must be at least {least}")
         for name in self.warn_off:
             check_choice("trainer.warn_off", name, WARNINGS)
         self._check_processes()
@@ -122,12 +122,12 @@ class TrainerConfig:
     def _check_processes(self) -> None:
         if self.processes > 1 and self.strategy == "auto":
             name = "devices" if self.devices > 1 else "num_nodes"
-            raise ValueError(
+            raise ConfigError(
                 f"trainer.{name}={getattr(self, name)}: several processes need trainer=ddp or "
                 "trainer=fsdp"
             )
         if self.processes == 1 and self.strategy == "fsdp":
-            raise ValueError(
+            raise ConfigError(
                 "trainer.strategy=fsdp: there is nothing to shard on one process; give "
                 "trainer.devices of at least 2, or trainer.strategy=auto"
             )
@@ -143,11 +143,11 @@ class TrainerConfig:
             if name not in known:
                 close = difflib.get_close_matches(str(name), known, n=1)
                 hint = f"; did you mean '{close[0]}'?" if close else ""
-                raise ValueError(
+                raise ConfigError(
                     f"trainer.extra.{name}={value}: Lightning's Trainer has no such argument{hint}"
                 )
             if name in DECIDED:
-                raise ValueError(
+                raise ConfigError(
                     f"trainer.extra.{name}={value}: is decided by the configuration's own settings"
                 )
 
@@ -157,19 +157,19 @@ class TrainerConfig:
         return self.devices * self.num_nodes
 
     def check_machine(self) -> None:
-        """Refuse what this machine hasn't got; raises ValueError."""
+        """Refuse what this machine hasn't got; raises ConfigError."""
         gpus = 0
         if self.accelerator != "cpu":
             import torch
 
             gpus = torch.cuda.device_count()
         if self.accelerator == "gpu" and not gpus:
-            raise ValueError(f"trainer.accelerator=gpu: {_NO_GPU}; use trainer.accelerator=cpu")
+            raise ConfigError(f"trainer.accelerator=gpu: {_NO_GPU}; use trainer.accelerator=cpu")
         self._check_slurm()
         there = gpus or os.cpu_count() or 1
         if self.devices > there:
             kind = "GPUs" if gpus else "processors"
-            raise ValueError(
+            raise ConfigError(
                 f"trainer.devices={self.devices}: must be at most {there}, the number of {kind} "
                 "of this machine"
             )
@@ -183,7 +183,7 @@ class TrainerConfig:
         told = "SLURM_NTASKS_PER_NODE" in os.environ or tasks == "1"
         if int(tasks) != self.processes or not told:
             given = " and no SLURM_NTASKS_PER_NODE" if int(tasks) == self.processes else ""
-            raise ValueError(
+            raise ConfigError(
                 f"trainer.devices={self.devices}: SLURM says that it starts {tasks} processes "
                 f"(SLURM_NTASKS={tasks}{given}); use srun --nodes={self.num_nodes} "
                 f"--ntasks-per-node={self.devices}, or unset SLURM_NTASKS to start them from here"
@@ -251,7 +251,7 @@ class TrainerConfig:
         try:
             return Trainer(**(arguments | self.extra))
         except (TypeError, ValueError) as error:
-            raise ValueError(f"trainer.extra={self.extra}: {first_line(error)}") from error
+            raise ConfigError(f"trainer.extra={self.extra}: {first_line(error)}") from error
 
     def _strategy(self) -> Any:
         if self.strategy == "auto":

@@ -20,7 +20,9 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from chord.io.printing import readable_errors, say
+from chord.command_line.ending import Arguments, ending
+from chord.errors import ConfigError
+from chord.io.printing import say
 from chord.io.reading import printable
 
 if TYPE_CHECKING:
@@ -31,11 +33,7 @@ FOLDER = Path("outputs") / "dashboard"
 
 def parser() -> argparse.ArgumentParser:
     """The command line."""
-    options = argparse.ArgumentParser(
-        prog="python -m chord.dashboard",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    options = Arguments("dashboard", __doc__)
     options.add_argument("address", metavar="ENTITY/PROJECT", help="the W&B project")
     options.add_argument(
         "--sweep", metavar="GROUP", help="show only the runs of this sweep or group (default: all)"
@@ -60,18 +58,18 @@ def parser() -> argparse.ArgumentParser:
     return options
 
 
+@ending()
 def main(arguments: Sequence[str] | None = None) -> None:
     """Entry point of `chord-dashboard`."""
     options = parser().parse_args(arguments)
-    with readable_errors():
-        for line in run(options):
-            say(printable(line))
+    for line in run(options):
+        say(printable(line))
 
 
 def run(options: argparse.Namespace) -> Iterator[str]:
     """Build, write, and save where that is possible, saying what was done line by line.
 
-    Raises ValueError where nothing can be built, and where an account is refused something.
+    Raises ConfigError where nothing can be built, and where an account is refused something.
     """
     from chord.dashboard.specification import PanelRequest, specification
 
@@ -83,7 +81,7 @@ def run(options: argparse.Namespace) -> Iterator[str]:
         by=options.by,
     )
     if importlib.util.find_spec("wandb_workspaces") is None:
-        raise ValueError(
+        raise ConfigError(
             "chord.dashboard: needs wandb-workspaces; pip install 'chord-posttraining[dashboard]'"
         )
     from chord.tracking.base import shown
@@ -112,7 +110,7 @@ def _write(out: Path, content: dict[str, Any]) -> None:
         out.parent.mkdir(parents=True, exist_ok=True)
         out.write_text(text, encoding="utf-8")
     except OSError as error:
-        raise ValueError(f"--out {out}: can't be written ({error.strerror})") from error
+        raise ConfigError(f"--out {out}: can't be written ({error.strerror})") from error
 
 
 def _file_name(request: PanelRequest) -> str:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from chord.dashboard.specification import PanelRequest, Spec
-from chord.errors import first_line, suggest
+from chord.errors import ConfigError, first_line, suggest
 from chord.tracking.wandb import INIT_SECONDS, connect
 
 NAMED = 200  # runs whose groups are named where the one asked for is unknown
@@ -17,7 +17,7 @@ NAMED = 200  # runs whose groups are named where the one asked for is unknown
 def publish(request: PanelRequest, spec: Spec, made: Any) -> Iterator[str]:
     """Save the workspace `made` and the report of `spec`, and say where each is.
 
-    Raises ValueError, in one line, without a project or the sweep, or where W&B refuses or does
+    Raises ConfigError, in one line, without a project or the sweep, or where W&B refuses or does
     not answer: each request has a time limit.
     """
     from chord.dashboard.report import report
@@ -31,11 +31,11 @@ def publish(request: PanelRequest, spec: Spec, made: Any) -> Iterator[str]:
         yield f"W&B report: {report(spec).save().url}"
     # Any: its client raises what its service, the network or the server happens to cause.
     except Exception as error:
-        raise ValueError(f"{request.address}: {first_line(error)}") from error
+        raise ConfigError(f"{request.address}: {first_line(error)}") from error
 
 
 def _check(api: Any, request: PanelRequest) -> None:
-    """Raise ValueError where there is no such project, or no run of the sweep in it."""
+    """Raise ConfigError where there is no such project, or no run of the sweep in it."""
     name = request.sweep
     which = {"$or": [{"sweep": name}, {"group": name}]} if name else {}
     if len(api.runs(request.address, filters=which)) or not name:
@@ -47,4 +47,4 @@ def _check(api: Any, request: PanelRequest) -> None:
         if found
     }
     hint = suggest(name, sorted(known)) if known else "; the project has none"
-    raise ValueError(f"--sweep {name}: no such sweep or group{hint}")
+    raise ConfigError(f"--sweep {name}: no such sweep or group{hint}")

@@ -18,7 +18,7 @@ from chord.config.location import CONF_DIR
 from chord.config.registry import SCHEMAS, SECOND
 from chord.config.root import TrainConfig
 from chord.dashboard.sections import COLUMNS, SECTIONS, Chart
-from chord.errors import suggest
+from chord.errors import ConfigError, suggest
 
 VERSION = 1
 STEP = "step"
@@ -33,7 +33,7 @@ Spec = dict[str, Any]
 class PanelRequest:
     """What was asked for on the command line.
 
-    Raises ValueError, in one line, for an address, option or setting that can't be meant.
+    Raises ConfigError, in one line, for an address, option or setting that can't be meant.
     """
 
     address: str
@@ -45,15 +45,15 @@ class PanelRequest:
     def __post_init__(self) -> None:
         parts = self.address.split("/")
         if len(parts) != 2 or not all(_NAME.fullmatch(part) for part in parts):
-            raise ValueError(f"{self.address}: must be entity/project")
+            raise ConfigError(f"{self.address}: must be entity/project")
         if self.sweep is not None and not self.sweep.strip():
-            raise ValueError("--sweep: must name a sweep or group")
+            raise ConfigError("--sweep: must name a sweep or group")
         plugins.load()
         for group, names in (("schedule", self.schedules), ("weighting", self.weightings)):
             known = options(group)
             for name in names:
                 if name not in known:
-                    raise ValueError(f"--{group} {name}: no such option{suggest(name, known)}")
+                    raise ConfigError(f"--{group} {name}: no such option{suggest(name, known)}")
         for name in self.by:
             _setting(name)
 
@@ -139,9 +139,9 @@ def _setting(name: str) -> str:
     head, *rest = name.split(".")
     settings = {field.name for field in dataclasses.fields(TrainConfig)}
     if name == "seed":
-        raise ValueError("--by seed: the runs of a group differ by the seed")
+        raise ConfigError("--by seed: the runs of a group differ by the seed")
     if head not in settings or (rest and not _has(head, rest[0])):
-        raise ValueError(f"--by {name}: no such group or setting")
+        raise ConfigError(f"--by {name}: no such group or setting")
     return f"config.{name}"
 
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from chord.data.batch import Pair, Problem, Tokenizer, whole_length
 from chord.data.skills import Skill
-from chord.errors import check_choice
+from chord.errors import ConfigError, check_choice
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -27,7 +27,7 @@ SPLITS = ("validation", "test")
 class DataConfig(ABC):
     """The settings of a data set, a dataclass; `build()` makes the data set.
 
-    Raises ValueError naming the setting, its value and what is allowed.
+    Raises ConfigError naming the setting, its value and what is allowed.
     """
 
     expert_pairs: int | None = 256
@@ -43,7 +43,7 @@ class DataConfig(ABC):
     def __post_init__(self) -> None:
         for name in ("expert_pairs", "expert_batch", "preview"):
             if (getattr(self, name) or 0) < 0:
-                raise ValueError(f"data.{name}={getattr(self, name)}: must be at least 0")
+                raise ConfigError(f"data.{name}={getattr(self, name)}: must be at least 0")
         check_choice("data.pairing", self.pairing, PAIRINGS)
 
     @property
@@ -72,7 +72,7 @@ class DataConfig(ABC):
     def build(self, tokenizer: Tokenizer) -> Data:
         """The data set with these settings, for a model with that tokenizer.
 
-        Raises ValueError where the tokenizer can't write its texts.
+        Raises ConfigError where the tokenizer can't write its texts.
         """
 
 
@@ -151,18 +151,18 @@ class Data(ABC):
     def fit(self, room: Room) -> None:
         """Make sure that prompts and answers fit the model's context.
 
-        Raises ValueError naming the setting that says how much is to fit.
+        Raises ConfigError naming the setting that says how much is to fit.
         """
         longest = self.longest_pair
         if longest > room.context:
-            raise ValueError(
+            raise ConfigError(
                 f"data.expert_pairs={len(self.expert_pairs)}: the longest has {longest} tokens, "
                 f"the model's context {room.context}"
             )
         most = room.context - self.longest_prompt
         for group, length in (("rollout", room.rollout), ("evaluation", room.evaluation)):
             if length > most:
-                raise ValueError(
+                raise ConfigError(
                     f"{group}.max_new_tokens={length}: must be at most {most}, the model's context "
                     "less the longest prompt"
                 )
@@ -170,14 +170,14 @@ class Data(ABC):
     def check(self, check: Callable[[Problem], None]) -> None:
         """Give `check` the problems that are known beforehand; here, those that are held out.
 
-        Raises ValueError, saying which it is, where `check` does.
+        Raises ConfigError, saying which it is, where `check` does.
         """
         for split in SPLITS:
             for number, problem in enumerate(self.held_out(split), start=1):
                 try:
                     check(problem)
                 except ValueError as error:
-                    raise ValueError(f"problem {number} of {split}: {error}") from error
+                    raise ConfigError(f"problem {number} of {split}: {error}") from error
 
     def report(self) -> list[str]:
         """Lines on what the data hold, for the start of a run."""

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from chord.errors import ConfigError
+
 
 @dataclass(kw_only=True)
 class Columns:
@@ -22,7 +24,7 @@ class Columns:
         for name, column in vars(self).items():
             same = {other for other, named in vars(self).items() if named == column}
             if not column or not (len(same) == 1 or same == {"answer", "response"}):
-                raise ValueError(
+                raise ConfigError(
                     f"data.columns.{name}={column}: must name a field, another one than the rest; "
                     "answer and response alone may be the same"
                 )

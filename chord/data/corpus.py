@@ -16,6 +16,7 @@ from chord.data.lengths import Checked, _answers, _prompts
 from chord.data.split import SplitShares
 from chord.data.tables import UNKNOWN, Experts, Lazy, Numbers, Problems
 from chord.data.text import TextConfig
+from chord.errors import ConfigError
 
 LONGEST = 200
 """How many plain prompts, those with the most text, are made into tokens to find the longest."""
@@ -30,7 +31,7 @@ class Corpus(Data):
     step's RL problems are distinct, drawn from `all` training problems, from those without an
     expert's answer (`separate`) or with one (`paired`).
 
-    Raises ValueError where a part is empty.
+    Raises ConfigError where a part is empty.
     """
 
     expert_pairs: Lazy[Pair]
@@ -155,7 +156,7 @@ class Corpus(Data):
     def check(self, check: Callable[[Problem], None]) -> None:
         """Give `check` every problem that is trained on or held out, in one pass over the files.
 
-        Raises ValueError, naming file and line, where `check` does.
+        Raises ConfigError, naming file and line, where `check` does.
         """
         parts = [(self.problem_rows, self.rl), *self.held_out_rows.values()]
         for problems in {id(table): table for table, _ in parts}.values():
@@ -167,7 +168,7 @@ class Corpus(Data):
                     try:
                         check(problems.fields.problem(row))
                     except ValueError as error:
-                        raise ValueError(f"{problems.rows.where(index)}: {error}") from error
+                        raise ConfigError(f"{problems.rows.where(index)}: {error}") from error
 
     def report(self) -> list[str]:
         """What the files hold, what is used of it, and what is not."""
@@ -221,7 +222,7 @@ class Corpus(Data):
         if len(self.files) == len(SPLITS):
             one, other = (self.files[split] for split in SPLITS)
             if shared := int(np.isin(one.keys, other.keys).sum()):
-                raise ValueError(
+                raise ConfigError(
                     f"data.test={self.config.test}: shares {shared} problems with "
                     f"data.validation={self.config.validation}; they must have none in common"
                 )
@@ -244,7 +245,7 @@ class Corpus(Data):
         problems = self.problem_rows
         rows = problems.first[self._in(split, problems.keys[problems.first])]
         if len(rows) == 0:
-            raise ValueError(
+            raise ConfigError(
                 f"data.{split}={getattr(self.config, split)}: none of the {len(problems.first)} "
                 f"problems of {problems.rows.name} falls into {split}; give a larger share, a "
                 "file, or more problems"
@@ -268,7 +269,7 @@ class Corpus(Data):
         if self.experts is None:
             rows = rows[:0]
         elif len(rows) == 0 or (wanted is not None and wanted > len(rows)):
-            raise ValueError(
+            raise ConfigError(
                 f"data.expert={self.config.expert}: has {len(rows)} answers to training problems; "
                 f"data.expert_pairs={'null' if wanted is None else wanted} asks for "
                 f"{'at least 1' if wanted is None else 'more'}"
@@ -285,7 +286,7 @@ class Corpus(Data):
         self.rl = self.train[{"all": has | True, "separate": ~has, "paired": has}[pairing]]
         if len(self.rl) == 0:
             which = {"separate": " without", "paired": " with"}.get(pairing, "")
-            raise ValueError(
+            raise ConfigError(
                 f"data.pairing={pairing}: {problems.rows.name} has no training problem"
                 f"{which and which + ' an expert answer'}; must be one of all, separate, paired, "
                 "where there are such problems"
@@ -299,18 +300,18 @@ def _no_pair(row: int) -> Pair:
 def sift(corpus: Corpus, room: Room) -> list[str]:
     """Take what does not fit out of a corpus, and say so; its parts are narrowed in place.
 
-    Raises ValueError with `data.overlong=error`, or where nothing is left of a part.
+    Raises ConfigError with `data.overlong=error`, or where nothing is left of a part.
     """
     faults = []
     for part, checked in _checks(corpus, room):
         if not checked.fault:
             continue
         if corpus.config.overlong == "error":
-            raise ValueError(
+            raise ConfigError(
                 f"data.overlong=error: {checked.fault}; data.overlong=drop leaves them out"
             )
         if len(checked.rows) == 0 and part != "held-out answers":
-            raise ValueError(f"data.overlong=drop: nothing is left; {checked.fault}")
+            raise ConfigError(f"data.overlong=drop: nothing is left; {checked.fault}")
         faults.append(f"left out: {checked.fault}")
     return faults
 

@@ -15,7 +15,7 @@ from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
-from chord.errors import first_line
+from chord.errors import ConfigError, first_line
 from chord.io.reading import LINE, DeepError, opened, parse_json, read_lines
 
 Row = dict[str, Any]
@@ -106,17 +106,17 @@ class JsonLines(Rows):
             if index == 0 and line.strip()[:1] == b"[" and not deep:
                 raise self._array() from error
             reason = str(error).partition(":")[0]
-            raise ValueError(
+            raise ConfigError(
                 f"{self.where(index)}: is not valid JSON ({reason}); each line must hold one object"
             ) from error
         if index == 0 and isinstance(row, list):
             raise self._array()
         if not isinstance(row, dict):
-            raise ValueError(f"{self.where(index)}: must be an object with named fields")
+            raise ConfigError(f"{self.where(index)}: must be an object with named fields")
         return row
 
-    def _array(self) -> ValueError:
-        return ValueError(
+    def _array(self) -> ConfigError:
+        return ConfigError(
             f"{self.where(0)}: begins a JSON array; write one object on each line, as "
             f"jq -c '.[]' {self.name} does"
         )
@@ -129,14 +129,14 @@ class Parquet(Rows):
         try:
             from pyarrow import ArrowException, parquet
         except ImportError as error:
-            raise ValueError(
+            raise ConfigError(
                 f"{path}: needs pyarrow; pip install 'chord-posttraining[parquet]'"
             ) from error
         self.name, self.path = path.name, path
         try:
             facts = parquet.read_metadata(path)
         except ArrowException as error:
-            raise ValueError(f"{path}: is no Parquet file that can be read") from error
+            raise ConfigError(f"{path}: is no Parquet file that can be read") from error
         sizes = [facts.row_group(group).num_rows for group in range(facts.num_row_groups)]
         self.starts: list[int] = [0, *accumulate(sizes)]
         self._kept: OrderedDict[int, Any] = OrderedDict()
@@ -177,16 +177,16 @@ class Arrow(Rows):
 def open_rows(setting: str, path: str) -> Rows:
     """The rows of a file by its suffix, of a directory of the datasets library, or of the hub.
 
-    `setting` is what a user typed the path for. Raises ValueError naming it where there is no such
+    `setting` is what a user typed the path for. Raises ConfigError naming it where there is no such
     source, it can't be read, or it holds no row.
     """
     try:
         rows = _open(path)
     except (OSError, ValueError) as error:
         reason = str(error).removeprefix(f"{path}: ")
-        raise ValueError(f"{setting}={path}: {reason}") from error
+        raise ConfigError(f"{setting}={path}: {reason}") from error
     if len(rows) == 0:
-        raise ValueError(f"{setting}={path}: holds no rows")
+        raise ConfigError(f"{setting}={path}: holds no rows")
     return rows
 
 
@@ -200,14 +200,14 @@ def _open(path: str) -> Rows:
         directory, _, split = str(place).rpartition(":")
         return _saved(Path(directory), split)
     if not place.exists():
-        raise ValueError("no such file")
+        raise ConfigError("no such file")
     if not place.is_file():
-        raise ValueError("is not a regular file")
+        raise ConfigError("is not a regular file")
     if place.suffix in LINES:
         return JsonLines(place)
     if place.suffix == ".parquet":
         return Parquet(place)
-    raise ValueError(
+    raise ConfigError(
         f"must end in {', '.join(LINES)} or .parquet, be a directory that the datasets library "
         "saved, or hub://OWNER/NAME"
     )
@@ -216,11 +216,11 @@ def _open(path: str) -> Rows:
 def _saved(place: Path, split: str) -> Rows:
     """A directory that `save_to_disk` wrote: one split, or several of which one is named."""
     if not ((place / "state.json").exists() or (place / "dataset_dict.json").exists()):
-        raise ValueError("no such file, nor a directory that the datasets library saved")
+        raise ConfigError("no such file, nor a directory that the datasets library saved")
     found = _datasets().load_from_disk(str(place))
     if hasattr(found, "keys"):
         if split not in found:
-            raise ValueError(f"has no split {split}; it has {', '.join(found)}")
+            raise ConfigError(f"has no split {split}; it has {', '.join(found)}")
         found = found[split]
     return Arrow(place.name, found)
 
@@ -228,12 +228,12 @@ def _saved(place: Path, split: str) -> Rows:
 def _hub(path: str) -> Rows:
     match = _HUB.fullmatch(path)
     if match is None:
-        raise ValueError("must be hub://OWNER/NAME, then /CONFIGURATION and :SPLIT if needed")
+        raise ConfigError("must be hub://OWNER/NAME, then /CONFIGURATION and :SPLIT if needed")
     datasets = _datasets()
     try:
         split = datasets.load_dataset(match[1], match[2], split=match[3] or "train")
     except Exception as error:  # the library raises many kinds
-        raise ValueError(f"can't be loaded ({first_line(error)})") from error
+        raise ConfigError(f"can't be loaded ({first_line(error)})") from error
     return Arrow(match[1], split)
 
 
@@ -241,7 +241,7 @@ def _datasets() -> Any:
     try:
         import datasets
     except ImportError as error:
-        raise ValueError(
+        raise ConfigError(
             "needs the datasets library; pip install 'chord-posttraining[datasets]'"
         ) from error
     return datasets

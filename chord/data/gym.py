@@ -9,7 +9,7 @@ from chord.data.base import SPLITS
 from chord.data.batch import Tokenizer
 from chord.data.columns import Columns
 from chord.data.text import TextConfig
-from chord.errors import first_line
+from chord.errors import ConfigError, first_line
 
 if TYPE_CHECKING:
     from chord.data.corpus import Corpus
@@ -42,10 +42,10 @@ class GymConfig(TextConfig):
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.size < 1:
-            raise ValueError(f"data.size={self.size}: must be at least 1")
+            raise ConfigError(f"data.size={self.size}: must be at least 1")
         for split in SPLITS:
             if self.share(split) is None:
-                raise ValueError(
+                raise ConfigError(
                     f"data.{split}={getattr(self, split)}: must be a share, between 0 and 1"
                 )
 
@@ -54,7 +54,7 @@ class GymConfig(TextConfig):
         return "data.expert_pairs=0" if self.expert_pairs == 0 else None
 
     def build(self, tokenizer: Tokenizer) -> Corpus:
-        """Make the questions; `ValueError` where the task is unknown or has fewer of them."""
+        """Make the questions; `ConfigError` where the task is unknown or has fewer of them."""
         from chord.data.corpus import Corpus
         from chord.data.fields import Fields
         from chord.data.files import Listed, Rows, open_rows
@@ -86,7 +86,7 @@ def questions(
     """`size` distinct questions of a task, as rows that hold the `task` and its `entry` too.
 
     Question i of a seed is question i - 1 of the next one, so other questions need a seed that is
-    far away. Raises ValueError, in the name of `setting`, where the task is unknown, refuses its
+    far away. Raises ConfigError, in the name of `setting`, where the task is unknown, refuses its
     settings, or has fewer distinct questions, unless `fewer` will do.
     """
     from chord.data.split import key_of
@@ -98,12 +98,12 @@ def questions(
         try:
             entry = entries[drawn]
         except Exception as error:  # a task raises what its author chose
-            raise ValueError(f"{_named(setting, task)}: fails ({first_line(error)})") from error
+            raise ConfigError(f"{_named(setting, task)}: fails ({first_line(error)})") from error
         drawn += 1
         if (key := key_of(entry["question"])) not in found:
             found[key], last = _row(task, entry), drawn
     if len(found) < size and not fewer:
-        raise ValueError(
+        raise ConfigError(
             f"{setting}.size={size}: {task} has {len(found)} distinct questions with these "
             f"settings ({drawn} were drawn); ask for at most that many"
         )
@@ -130,16 +130,16 @@ def _entries(task: str, size: int, seed: int, settings: dict[str, Any], setting:
         import reasoning_gym
         from reasoning_gym.factory import DATASETS
     except ImportError as error:
-        raise ValueError(
+        raise ConfigError(
             f"{_named(setting, task)}: needs reasoning-gym; "
             "pip install 'chord-posttraining[reasoning]'"
         ) from error
     if task not in DATASETS:
-        raise ValueError(f"{_named(setting, task)}: no such task{suggest(task, sorted(DATASETS))}")
+        raise ConfigError(f"{_named(setting, task)}: no such task{suggest(task, sorted(DATASETS))}")
     try:
         return reasoning_gym.create_dataset(task, size=size, seed=seed, **settings)
     except Exception as error:  # a task checks its settings as its author chose
-        raise ValueError(
+        raise ConfigError(
             f"{setting}.task_config={settings}: {task} refuses it ({first_line(error)})"
         ) from error
 

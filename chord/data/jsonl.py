@@ -28,7 +28,7 @@ class FilesConfig(TextConfig):
         return {f"data.{name}": path for name, path in found.items()}
 
     def build(self, tokenizer: Tokenizer) -> Corpus:
-        """Read the files once, to know what is in them; `ValueError` names file, line, field."""
+        """Read the files once, to know what is in them; `ConfigError` names file, line, field."""
         from chord.data.corpus import Corpus
         from chord.data.fields import Fields
         from chord.data.files import open_rows

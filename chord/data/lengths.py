@@ -14,6 +14,7 @@ import numpy as np
 from chord.data.batch import Problem, Tokenizer, whole_length
 from chord.data.files import Rows
 from chord.data.tables import Experts, Numbers, Problems
+from chord.errors import ConfigError
 
 _SLACK = 8  # tokens that a tokenizer may put around a text of its own accord
 
@@ -60,7 +61,7 @@ def _checked(
         try:
             lengths[row] = length(row)
         except ValueError as error:
-            raise ValueError(f"{source.where(row)}: {error}") from error
+            raise ConfigError(f"{source.where(row)}: {error}") from error
     long = [row for row, tokens in lengths.items() if tokens > most]
     if not long:
         return Checked(rows, "")

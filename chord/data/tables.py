@@ -13,6 +13,7 @@ from chord.data.batch import Pair, Problem
 from chord.data.fields import FieldError, Fields
 from chord.data.files import Row, Rows
 from chord.data.split import number_of
+from chord.errors import ConfigError
 
 Numbers = NDArray[np.int64]
 T = TypeVar("T")
@@ -49,7 +50,7 @@ class Lazy(Sequence[T], Generic[T]):
 class Problems:
     """The problems of a source, each with its key, its id and the bytes of its prompt.
 
-    Raises ValueError naming the row and the field where one can't be read.
+    Raises ConfigError naming the row and the field where one can't be read.
     """
 
     def __init__(self, rows: Rows, fields: Fields) -> None:
@@ -82,7 +83,7 @@ class Problems:
     def by_id(self) -> tuple[Numbers, Numbers]:
         """The ids that rows have, sorted, and their rows.
 
-        Raises ValueError where an id is that of two problems.
+        Raises ConfigError where an id is that of two problems.
         """
         rows = np.flatnonzero(self.ids >= 0)
         rows = rows[np.argsort(self.ids[rows], kind="stable")]
@@ -90,7 +91,7 @@ class Problems:
         for at in np.flatnonzero(ids[1:] == ids[:-1]):
             one, other = int(rows[at]), int(rows[at + 1])
             if self.keys[one] != self.keys[other]:
-                raise ValueError(
+                raise ConfigError(
                     f"{self.rows.where(other)}: field {self.fields.columns.id} is also that of "
                     f"another problem, {self.rows.where(one)}"
                 )
@@ -101,7 +102,7 @@ class Experts:
     """The expert answers of a source, each with the key and, where it is there, the problem's row.
 
     An answer belongs to the problem with its id, or else with its text; a conversation to the
-    longest problem that it goes on from. Raises ValueError naming the row and the field where one
+    longest problem that it goes on from. Raises ConfigError naming the row and the field where one
     can't be read, names no problem, or names two.
     """
 
@@ -170,14 +171,14 @@ class Experts:
         known, rows = problems.by_id() if (ids >= 0).any() else (ids[:0], ids[:0])
         by_id = np.where(ids >= 0, _find(known, rows, ids), -1)
         for index in np.flatnonzero((self.keys < 0) & (by_id < 0))[:1]:
-            raise ValueError(
+            raise ConfigError(
                 f"{self.rows.where(int(index))}: field {name} is that of no problem of "
                 f"{problems.rows.name}"
             )
         named = by_id >= 0
         wrong = named & (self.keys >= 0) & (self.keys != problems.keys[by_id])
         for index in np.flatnonzero(wrong)[:1]:
-            raise ValueError(
+            raise ConfigError(
                 f"{self.rows.where(int(index))}: field {name} is that of another problem, "
                 f"{problems.rows.where(int(by_id[index]))}; if the two "
                 "files are numbered apart, data.columns.id=none reads no id"
@@ -191,7 +192,7 @@ def located(rows: Rows, index: int, read: Callable[[Row], R], row: Row) -> R:
     try:
         return read(row)
     except FieldError as error:
-        raise ValueError(f"{rows.where(index)}: {error}") from None
+        raise ConfigError(f"{rows.where(index)}: {error}") from None
 
 
 def size_of(problem: Problem) -> int:

@@ -27,7 +27,7 @@ from chord.data.tasks import (
     make_problem,
 )
 from chord.data.tokenizer import CharTokenizer
-from chord.errors import check_choice
+from chord.errors import ConfigError, check_choice
 
 HELD_OUT = {"validation": 500, "test": 1000}
 """Target problems of the two held-out splits."""
@@ -52,7 +52,7 @@ class Sizes(NamedTuple):
 class TestbedConfig(DataConfig):
     """What the test bed offers to a run; `build()` makes the data set.
 
-    Raises ValueError naming the setting, its value and what is allowed.
+    Raises ConfigError naming the setting, its value and what is allowed.
     """
 
     option = "testbed"
@@ -76,7 +76,7 @@ class TestbedConfig(DataConfig):
         _check_range("data.max_second", self.max_second, self.min_second, SECOND[1])
         products = (self.max_first - self.min_first + 1) * (self.max_second - self.min_second + 1)
         if products < MIN_PRODUCTS:
-            raise ValueError(
+            raise ConfigError(
                 f"data.max_first={self.max_first}: leaves {products} products with the other "
                 f"ranges of operands; must leave at least {MIN_PRODUCTS}"
             )
@@ -111,7 +111,7 @@ class TestbedConfig(DataConfig):
 
 def _check_range(name: str, value: int, low: int, high: int) -> None:
     if not low <= value <= high:
-        raise ValueError(f"{name}={value}: must be within [{low}, {high}]")
+        raise ConfigError(f"{name}={value}: must be within [{low}, {high}]")
 
 
 class Testbed(Data):

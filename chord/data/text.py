@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from chord.data.base import SPLITS, DataConfig
 from chord.data.columns import Columns
-from chord.errors import check_choice
+from chord.errors import ConfigError, check_choice
 
 OVERLONG = ("error", "drop")
 
@@ -16,7 +16,7 @@ OVERLONG = ("error", "drop")
 class TextConfig(DataConfig):
     """What all data that are texts have in common.
 
-    Raises ValueError naming the setting, its value and what is allowed.
+    Raises ConfigError naming the setting, its value and what is allowed.
     """
 
     expert_pairs: int | None = None
@@ -40,21 +40,21 @@ class TextConfig(DataConfig):
         super().__post_init__()
         for split in SPLITS:
             if (share := self.share(split)) is not None and not 0 < share < 1:
-                raise ValueError(
+                raise ConfigError(
                     f"data.{split}={share:g}: must be a file or a share, between 0 and 1"
                 )
         if sum(self.share(split) or 0 for split in SPLITS) >= 1:
-            raise ValueError(
+            raise ConfigError(
                 f"data.validation={self.validation}: with data.test={self.test} nothing is left "
                 "for training; together they must be below 1"
             )
         if "{problem}" not in self.prompt_template:
-            raise ValueError(f"data.prompt_template={self.prompt_template}: must hold {{problem}}")
+            raise ConfigError(f"data.prompt_template={self.prompt_template}: must hold {{problem}}")
         check_choice("data.overlong", self.overlong, OVERLONG)
         try:
             re.compile(self.expert_style or "")
         except re.error as error:
-            raise ValueError(
+            raise ConfigError(
                 f"data.expert_style={self.expert_style}: is no regular expression ({error})"
             ) from error
 

@@ -6,6 +6,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from chord.errors import ConfigError
+
 if TYPE_CHECKING:
     from chord.data.batch import Pair, Problem
 
@@ -16,7 +18,7 @@ class CharTokenizer:
 
     Worked value: ``CharTokenizer("ab").encode("ba") == [3, 2]``.
 
-    Raises ValueError where the alphabet is empty or names a character twice.
+    Raises ConfigError where the alphabet is empty or names a character twice.
     """
 
     alphabet: str
@@ -26,11 +28,11 @@ class CharTokenizer:
 
     def __post_init__(self) -> None:
         if not self.alphabet:
-            raise ValueError("alphabet='': must hold at least one character")
+            raise ConfigError("alphabet='': must hold at least one character")
         ids = {char: index for index, char in enumerate(self.alphabet, start=2)}
         if len(ids) != len(self.alphabet):
             repeated = sorted(c for c in ids if self.alphabet.count(c) > 1)
-            raise ValueError(f"alphabet={self.alphabet!r}: repeats {''.join(repeated)!r}")
+            raise ConfigError(f"alphabet={self.alphabet!r}: repeats {''.join(repeated)!r}")
         object.__setattr__(self, "_ids", ids)
 
     @property
@@ -56,18 +58,18 @@ class CharTokenizer:
         return tokens, [True] * len(tokens)
 
     def encode(self, text: str) -> list[int]:
-        """Return one id per character, without an end token; ValueError on an unknown one."""
+        """Return one id per character, without an end token; ConfigError on an unknown one."""
         try:
             return [self._ids[char] for char in text]
         except KeyError as error:
-            raise ValueError(
+            raise ConfigError(
                 f"character {error.args[0]!r} of {text!r} is not in the alphabet {self.alphabet!r}"
             ) from None
 
     def decode(self, ids: Iterable[int]) -> str:
         """Return the text before the first end token, padding left out.
 
-        Raises ValueError on an id outside the vocabulary.
+        Raises ConfigError on an id outside the vocabulary.
         """
         chars: list[str] = []
         for token in ids:
@@ -77,6 +79,6 @@ class CharTokenizer:
             if token == self.pad_id:
                 continue
             if not 0 <= token < self.vocab_size:
-                raise ValueError(f"token id {token}: must be within [0, {self.vocab_size - 1}]")
+                raise ConfigError(f"token id {token}: must be within [0, {self.vocab_size - 1}]")
             chars.append(self.alphabet[token - 2])
         return "".join(chars)

@@ -12,20 +12,17 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from chord.command_line.ending import Arguments, ending
 from chord.doctor.environment import environment
 from chord.doctor.finding import NOTE, OK, WRONG, Finding
-from chord.io.printing import ERROR, readable_errors, say
+from chord.io.printing import ERROR, say
 
 MARKS = {OK: "ok", NOTE: "note", WRONG: "WRONG"}
 
 
 def parser() -> argparse.ArgumentParser:
     """The command line."""
-    options = argparse.ArgumentParser(
-        prog="python -m chord.doctor",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    options = Arguments("doctor", __doc__)
     options.add_argument(
         "run", type=Path, nargs="?", metavar="RUN", help="a run directory to check too"
     )
@@ -37,17 +34,17 @@ def parser() -> argparse.ArgumentParser:
     return options
 
 
+@ending()
 def main(arguments: Sequence[str] | None = None) -> None:
     """Entry point of `chord-doctor`."""
     options = parser().parse_args(arguments)
-    with readable_errors():
-        outputs = Path("outputs") if options.run is None else options.run.parent
-        found = {"this machine": environment(outputs)}
-        if options.run is not None:
-            from chord.doctor.directory import directory
+    outputs = Path("outputs") if options.run is None else options.run.parent
+    found = {"this machine": environment(outputs)}
+    if options.run is not None:
+        from chord.doctor.directory import directory
 
-            found[str(options.run)] = directory(options.run, trust=options.trust)
-        show(found)
+        found[str(options.run)] = directory(options.run, trust=options.trust)
+    show(found)
     if any(finding.mark == WRONG for findings in found.values() for finding in findings):
         sys.exit(ERROR)
 

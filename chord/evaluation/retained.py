@@ -22,6 +22,7 @@ from chord.data.gym import questions
 from chord.data.skills import Skill
 from chord.data.split import SplitShares
 from chord.data.tables import Lazy, Problems
+from chord.errors import ConfigError
 from chord.rewards import Numeric, ReasoningGym, Reward, Text
 from chord.rewards.answers import known_answer
 from chord.rewards.numbers import only_number
@@ -52,7 +53,7 @@ class Match(Reward):
 def retained_skills(evaluation: Evaluation, data: Data, columns: Columns) -> list[Skill]:
     """The skills of `evaluation.retained`; none of their problems is trained on.
 
-    Raises ValueError naming the entry that is neither a task nor a file, has the name of another
+    Raises ConfigError naming the entry that is neither a task nor a file, has the name of another
     skill, or has problems that are trained on.
     """
     taken = {*_RESERVED, *data.retained("validation")}
@@ -60,7 +61,7 @@ def retained_skills(evaluation: Evaluation, data: Data, columns: Columns) -> lis
     for source in evaluation.retained:
         name = name_of(source)
         if name in taken:
-            raise ValueError(f"{SETTING}={source}: there is a skill {name} already")
+            raise ConfigError(f"{SETTING}={source}: there is a skill {name} already")
         taken.add(name)
         if is_file(source):
             problems = _of_file(source, data, columns)
@@ -91,14 +92,14 @@ def _of_file(source: str, data: Data, columns: Columns) -> dict[str, Lazy[Proble
     problems = Problems(open_rows(SETTING, source), Fields(columns=columns))
     keys = problems.keys[problems.first]
     if shared := int(data.trains_on(keys).sum()):
-        raise ValueError(
+        raise ConfigError(
             f"{SETTING}={source}: {shared} of its problems are trained on; there must be none"
         )
     halves = SplitShares(validation=0.5, test=0.5)
     parts = {split: problems.first[halves.within(split, keys)] for split in SPLITS}
     for split, rows in parts.items():
         if len(rows) == 0:
-            raise ValueError(
+            raise ConfigError(
                 f"{SETTING}={source}: has too few problems, {len(keys)}; none is left for {split}"
             )
     return {split: Lazy(rows, problems.problem) for split, rows in parts.items()}
@@ -120,7 +121,7 @@ def _of_task(task: str, evaluation: Evaluation, data: Data) -> dict[str, list[Pr
         ]
         seen |= {problem.key for problem in parts[split]}
         if not parts[split]:
-            raise ValueError(
+            raise ConfigError(
                 f"{SETTING}={task}: all of its questions are trained on, or too few for two splits"
             )
     return parts

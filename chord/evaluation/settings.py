@@ -6,6 +6,8 @@ import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from chord.errors import ConfigError
+
 AMOUNTS = ("val_problems", "val_retained", "test_problems", "test_retained", "pairs")
 METRICS = (
     "target_accuracy",
@@ -51,32 +53,32 @@ class Evaluation:
 
     def __post_init__(self) -> None:
         if self.every < 0:
-            raise ValueError(f"evaluation.every={self.every}: must be at least 0")
+            raise ConfigError(f"evaluation.every={self.every}: must be at least 0")
         for name in (*AMOUNTS, "max_new_tokens"):
             if getattr(self, name) < 1:
-                raise ValueError(f"evaluation.{name}={getattr(self, name)}: must be at least 1")
+                raise ConfigError(f"evaluation.{name}={getattr(self, name)}: must be at least 1")
 
     def amounts(self, of: str) -> dict[str, int]:
         """How many `problems` or `retained` problems of a skill, by the data's names of splits."""
         return {part: getattr(self, f"{split}_{of}") for split, part in PARTS.items()}
 
     def check_amounts(self, held_out: Mapping[str, int]) -> None:
-        """Raise ValueError where more is asked for than the data hold out."""
+        """Raise ConfigError where more is asked for than the data hold out."""
         for name, most in held_out.items():
             if getattr(self, name) > most:
                 value = getattr(self, name)
-                raise ValueError(f"evaluation.{name}={value}: must be within [1, {most}]")
+                raise ConfigError(f"evaluation.{name}={value}: must be within [1, {most}]")
 
 
 def check_metric(name: str) -> None:
-    """Refuse what a sweep can't be judged by; raises ValueError."""
+    """Refuse what a sweep can't be judged by; raises ConfigError."""
     split, _, metric = name.partition("/")
     if split == "test":
-        raise ValueError(
+        raise ConfigError(
             f"sweep_metric={name}: settings are chosen on validation, the test split is read once; "
             f"use val/{metric}"
         )
     if split != "val" or not (metric in METRICS or metric.startswith("retained/")):
         close = difflib.get_close_matches(name, [f"val/{known}" for known in METRICS], n=1)
         hint = f"; did you mean {close[0]}?" if close else ""
-        raise ValueError(f"sweep_metric={name}: must be a metric of the validation{hint}")
+        raise ConfigError(f"sweep_metric={name}: must be a metric of the validation{hint}")

@@ -1,14 +1,12 @@
-"""How a command ends that isn't Hydra's: its exit codes, and errors that fit one line."""
+"""What a command prints, and the exit codes that it ends with."""
 
 from __future__ import annotations
 
 import io
 import os
-import signal
 import sys
 import traceback
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, cast
 
 from chord.io.reading import printable
@@ -97,18 +95,3 @@ def tell(error: BaseException, line: str) -> None:
     if wants_traceback():
         say("".join(traceback.format_exception(error)), file=sys.stderr)
     say(printable(line), file=sys.stderr)
-
-
-@contextmanager
-def readable_errors() -> Iterator[None]:
-    """End the process in one line where the block raises ValueError, OSError, or is stopped."""
-    writable_streams()
-    try:
-        yield
-    except (ValueError, OSError) as error:
-        tell(error, " ".join(str(error).split()))
-        sys.exit(ERROR)
-    except KeyboardInterrupt:
-        signal.signal(signal.SIGINT, signal.SIG_DFL)
-        say("interrupted", file=sys.stderr)
-        sys.exit(INTERRUPTED)

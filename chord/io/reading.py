@@ -21,6 +21,8 @@ from typing import Any
 import orjson
 import yaml
 
+from chord.errors import ConfigError
+
 FACTS = 16 * 2**20
 """Bytes of a JSON file that is read as a whole: `run.json`, `status.json`, `sweep.json`."""
 SETTINGS = 2**20
@@ -40,7 +42,7 @@ _JOINERS = "\u200c\u200d"
 
 
 def opened(path: Path) -> BufferedReader:
-    """A regular file, open for reading; ValueError for a pipe, a device or a directory.
+    """A regular file, open for reading; ConfigError for a pipe, a device or a directory.
 
     It never waits, as opening a pipe without a writer would.
     """
@@ -48,40 +50,40 @@ def opened(path: Path) -> BufferedReader:
     handle = os.open(path, flags)
     if not stat.S_ISREG(os.fstat(handle).st_mode):
         os.close(handle)
-        raise ValueError(f"{path.name} is not a regular file")
+        raise ConfigError(f"{path.name} is not a regular file")
     return open(handle, "rb")
 
 
 def read_bytes(path: Path, limit: int = FACTS) -> bytes:
-    """All of a regular file; ValueError where it is larger than `limit` bytes."""
+    """All of a regular file; ConfigError where it is larger than `limit` bytes."""
     with opened(path) as file:
         content = file.read(limit + 1)
     if len(content) > limit:
-        raise ValueError(f"{path.name} is larger than {_size(limit)}")
+        raise ConfigError(f"{path.name} is larger than {_size(limit)}")
     return content
 
 
 def read_lines(path: Path, limit: int = LINE) -> Iterator[bytes]:
-    """The lines of a regular file, with their ends; ValueError where one is longer than `limit`."""
+    """The lines of a regular file, with their ends; ConfigError where one exceeds `limit`."""
     with opened(path) as file:
         number = 0
         while line := file.readline(limit + 1):
             number += 1
             if len(line) > limit:
-                raise ValueError(f"{path.name} line {number}: is longer than {_size(limit)}")
+                raise ConfigError(f"{path.name} line {number}: is longer than {_size(limit)}")
             yield line
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """The JSON object that a file holds; ValueError, naming the file, where it holds none."""
+    """The JSON object that a file holds; ConfigError, naming the file, where it holds none."""
     content = read_bytes(path)
     try:
         value = parse_json(content)
     except ValueError as error:
         reason = error if isinstance(error, DeepError) else "not JSON"
-        raise ValueError(f"{path.name} can't be read ({reason})") from error
+        raise ConfigError(f"{path.name} can't be read ({reason})") from error
     if not isinstance(value, dict):
-        raise ValueError(f"{path.name} is not a JSON object")
+        raise ConfigError(f"{path.name} is not a JSON object")
     return value
 
 
@@ -132,7 +134,7 @@ def depth(value: Any) -> int:
 
 
 def read_yaml(path: Path) -> Any:
-    """What a YAML file holds; ValueError, naming the file, where it can't be read.
+    """What a YAML file holds; ConfigError, naming the file, where it can't be read.
 
     Aliases, by which a few lines unfold into gigabytes, and tags are refused: chord writes neither.
     """
@@ -142,8 +144,8 @@ def read_yaml(path: Path) -> Any:
         if trouble is None:
             return yaml.load(content, _Loader)
     except (yaml.YAMLError, ValueError) as error:
-        raise ValueError(f"{path.name} is not YAML") from error
-    raise ValueError(f"{path.name} can't be read ({trouble})")
+        raise ConfigError(f"{path.name} is not YAML") from error
+    raise ConfigError(f"{path.name} can't be read ({trouble})")
 
 
 def check_yaml(path: Path) -> None:
@@ -159,9 +161,9 @@ def check_yaml(path: Path) -> None:
                 trouble = "it must hold settings, as in NAME: VALUE"
     except (yaml.YAMLError, ValueError) as error:
         said = " ".join(str(getattr(error, "problem", None) or error).split())
-        raise ValueError(f"{path.name} is not YAML ({said})") from error
+        raise ConfigError(f"{path.name} is not YAML ({said})") from error
     if trouble is not None:
-        raise ValueError(f"{path.name} can't be read ({trouble})")
+        raise ConfigError(f"{path.name} can't be read ({trouble})")
 
 
 def _trouble(content: bytes) -> str | None:
@@ -184,7 +186,7 @@ def _trouble(content: bytes) -> str | None:
 
 
 def refuse_links(directory: Path, named: str, besides: Sequence[str] = ()) -> None:
-    """Raise ValueError where something in a directory to be written into is a symbolic link.
+    """Raise ConfigError where something in a directory to be written into is a symbolic link.
 
     The directory itself may be one, and so may entries of it that are looked at otherwise
     (`besides`). Of the directories within it, a run writes into `checkpoints` and `.hydra`; W&B's
@@ -193,7 +195,7 @@ def refuse_links(directory: Path, named: str, besides: Sequence[str] = ()) -> No
     for place in (directory, directory / "checkpoints", directory / ".hydra"):
         for entry in sorted(place.iterdir()) if place.is_dir() else ():
             if entry.is_symlink() and (place != directory or entry.name not in besides):
-                raise ValueError(
+                raise ConfigError(
                     f"{named}: {entry.relative_to(directory)} in it is a symbolic link, through "
                     "which another file would be written; put the file itself in its place"
                 )

@@ -15,11 +15,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from chord.errors import ConfigError
+
 PARTIAL = ".partial"
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO}
 
 
-class UnwrittenError(ValueError):
+class UnwrittenError(ConfigError):
     """A file that can't be written, for lack of space as a rule, and why."""
 
     def __init__(self, path: str, why: str) -> None:

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from chord.errors import ConfigError
+
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
@@ -29,24 +31,24 @@ class ModelConfig(ABC):
 
     @abstractmethod
     def tokenizer(self) -> Tokenizer:
-        """What makes tokens of texts for this model; ValueError in one line where it is missing."""
+        """What makes tokens of texts for this model; ConfigError where it is missing."""
 
     def files(self) -> Mapping[str, str]:
         """The files, directories and ids on a hub that `build` reads, by the settings."""
         return {}
 
     def check_trained(self) -> None:
-        """Raise ValueError for settings in which the model can answer, but not be trained."""
+        """Raise ConfigError for settings in which the model can answer, but not be trained."""
         return
 
     @abstractmethod
     def build(self) -> Policy:
-        """The model with its weights; ValueError in one line where they are missing or corrupt."""
+        """The model with its weights; ConfigError in one line where they are missing or corrupt."""
 
     def shape(self) -> Shape | None:
         """The sizes of what `build` makes, None where they are known from the weights alone.
 
-        Raises ValueError as `build` does.
+        Raises ConfigError as `build` does.
         """
         return None
 
@@ -65,9 +67,9 @@ class ModelConfig(ABC):
     def causal(self, policy: Policy) -> PreTrainedModel:
         """The policy as a model of transformers, with adapters in it; its own weights or a copy.
 
-        What engines answer with. Raises ValueError where there is none.
+        What engines answer with. Raises ConfigError where there is none.
         """
-        raise ValueError(f"rollout.engine: {type(self).__name__} is not a model of transformers")
+        raise ConfigError(f"rollout.engine: {type(self).__name__} is not a model of transformers")
 
     def place(self, run: Path) -> Path | None:
         """Where `save` writes its safetensors file, or a directory of such; None: not known."""
@@ -75,7 +77,7 @@ class ModelConfig(ABC):
 
     @abstractmethod
     def load(self, run: Path) -> Policy | None:
-        """The trained model of a run directory, None where there is none; ValueError as above."""
+        """The trained model of a run directory, None where there is none; ConfigError as above."""
 
 
 @dataclass(kw_only=True)
@@ -95,9 +97,9 @@ class Teacher:
         return None
 
     def fit(self, model: Policy | Shape, tokenizer: Tokenizer) -> None:
-        """Make the model's logits those of the policy's tokens; ValueError where they can't be."""
+        """Make the model's logits those of the policy's tokens; ConfigError where they can't be."""
         if model.vocab_size != tokenizer.vocab_size:
-            raise ValueError(
+            raise ConfigError(
                 f"teacher.path: the model has a vocabulary of {model.vocab_size}, the data one of "
                 f"{tokenizer.vocab_size}"
             )

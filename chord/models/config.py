@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from chord.errors import ConfigError
+
 
 @dataclass(kw_only=True)
 class TransformerConfig:
     """Sizes of a `Transformer`; the default is 0.81M parameters at 40 tokens of vocabulary.
 
-    Raises ValueError naming ``model.<field>``, its value and what is allowed.
+    Raises ConfigError naming ``model.<field>``, its value and what is allowed.
     """
 
     vocab_size: int
@@ -26,11 +28,11 @@ class TransformerConfig:
         for name in ("vocab_size", "width", "layers", "heads", "context", "mlp_ratio"):
             value = getattr(self, name)
             if value <= 0:
-                raise ValueError(f"model.{name}={value}: must be greater than 0")
+                raise ConfigError(f"model.{name}={value}: must be greater than 0")
         if self.rope_base <= 1:
-            raise ValueError(f"model.rope_base={self.rope_base}: must be greater than 1")
+            raise ConfigError(f"model.rope_base={self.rope_base}: must be greater than 1")
         if self.width % (2 * self.heads):
-            raise ValueError(
+            raise ConfigError(
                 f"model.width={self.width}: must be a multiple of 2 * heads = {2 * self.heads}"
             )
 

@@ -12,7 +12,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from chord.errors import first_line
+from chord.errors import ConfigError, first_line
 from chord.io.reading import parse_json
 from chord.io.writing import whole_file
 from chord.models.base import Shape
@@ -46,7 +46,7 @@ def write_tensors(path: Path, tensors: dict[str, Tensor], header: dict[str, str]
 def load_policy(path: str | Path) -> Transformer:
     """Return the policy saved at ``path``, in the dtype it was saved in.
 
-    Raises ValueError naming the path where it is missing, damaged or no policy.
+    Raises ConfigError naming the path where it is missing, damaged or no policy.
     """
     config = _read_header(path)["config"]
     try:
@@ -57,51 +57,51 @@ def load_policy(path: str | Path) -> Transformer:
         model.to(dtype=tensors["embedding.weight"].dtype)
         model.load_state_dict(tensors)
     except (SafetensorError, OSError, TypeError, ValueError, KeyError, RuntimeError) as error:
-        raise ValueError(f"checkpoint {path}: weights do not fit: {first_line(error)}") from None
+        raise ConfigError(f"checkpoint {path}: weights do not fit: {first_line(error)}") from None
     return model
 
 
 def _refuse_larger(sizes: TransformerConfig, tensors: dict[str, Tensor]) -> None:
-    """Raise ValueError where a model would be larger than its weights; it is not built for that."""
+    """Raise ConfigError where a model would be larger than its weights; it is not built."""
     if sizes.layers > len(tensors):
-        raise ValueError(f"the header has {sizes.layers} layers, the file {len(tensors)} tensors")
+        raise ConfigError(f"the header has {sizes.layers} layers, the file {len(tensors)} tensors")
     if sizes.context > _LONGEST:
-        raise ValueError(f"the header has a context of {sizes.context}, more than {_LONGEST}")
+        raise ConfigError(f"the header has a context of {sizes.context}, more than {_LONGEST}")
     with torch.device("meta"):
         wanted = Transformer(sizes).state_dict()
     for name, tensor in wanted.items():
         if name not in tensors or tensors[name].shape != tensor.shape:
-            raise ValueError(f"by the header {name} has the shape {list(tensor.shape)}")
+            raise ConfigError(f"by the header {name} has the shape {list(tensor.shape)}")
 
 
 def read_shape(path: str | Path) -> Shape:
-    """Return the sizes of the policy at ``path`` without its weights; ValueError as there."""
+    """Return the sizes of the policy at ``path`` without its weights; ConfigError as there."""
     config = _read_header(path)["config"]
     try:
         sizes = TransformerConfig(**config)
     except (TypeError, ValueError) as error:
-        raise ValueError(f"checkpoint {path}: weights do not fit: {first_line(error)}") from None
+        raise ConfigError(f"checkpoint {path}: weights do not fit: {first_line(error)}") from None
     return Shape(vocab_size=sizes.vocab_size, context=sizes.context)
 
 
 def read_metadata(path: str | Path) -> dict[str, Any]:
-    """Return the notes given to `save_policy`, without reading the weights; ValueError as there."""
+    """Return the notes given to `save_policy`, without reading weights; ConfigError as there."""
     metadata: dict[str, Any] = _read_header(path)["metadata"]
     return metadata
 
 
 def _read_header(path: str | Path) -> dict[str, Any]:
     if not Path(path).is_file():
-        raise ValueError(f"checkpoint {path}: no such file")
+        raise ConfigError(f"checkpoint {path}: no such file")
     try:
         with safe_open(path, framework="pt") as file:
             header = parse_json(file.metadata()[_ENTRY].encode())
     except (SafetensorError, OSError) as error:
-        raise ValueError(
+        raise ConfigError(
             f"checkpoint {path}: cannot be read as safetensors: {first_line(error)}"
         ) from None
     except (TypeError, KeyError, ValueError):
         header = None
     if not isinstance(header, dict) or not {"config", "metadata"} <= header.keys():
-        raise ValueError(f"checkpoint {path}: was not written by chord.models.storage.save_policy")
+        raise ConfigError(f"checkpoint {path}: was not written by chord.models.storage.save_policy")
     return header

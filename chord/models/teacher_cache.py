@@ -18,6 +18,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from chord.data.batch import TokenBatch
+from chord.errors import ConfigError
 from chord.io.reading import parse_json
 from chord.losses.distillation import TeacherTokens, keep_likeliest
 from chord.models.policy import Policy
@@ -94,10 +95,10 @@ class TeacherCache:
 
     @classmethod
     def open(cls, path: str) -> TeacherCache:
-        """Read the file; ValueError in one line where it is missing, damaged or another format."""
+        """Read the file; ConfigError in one line where it is missing, damaged or another format."""
         made = "make one with python -m chord.cache_teacher"
         if not Path(path).is_file():
-            raise ValueError(f"target.cache={path}: no such file; {made}")
+            raise ConfigError(f"target.cache={path}: no such file; {made}")
         try:
             with safe_open(path, framework="pt") as file:
                 header = parse_json(file.metadata()[_ENTRY].encode())
@@ -112,25 +113,25 @@ class TeacherCache:
             numbers = int(header["vocab_size"]), int(header.get("format", 1))
             return cls(path, *numbers, found["ids"].long(), found["logprobs"], spans)
         except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
-            raise ValueError(f"target.cache={path}: is no teacher cache; {made}") from error
+            raise ConfigError(f"target.cache={path}: is no teacher cache; {made}") from error
 
     def check(self, batches: Iterable[TokenBatch], vocab_size: int) -> None:
         """Refuse a cache that was made for other tokens or another vocabulary."""
         again = "make it again with python -m chord.cache_teacher"
         if self.format != FORMAT:
-            raise ValueError(
+            raise ConfigError(
                 f"target.cache={self.path}: has the format {self.format}, which is no longer read; "
                 f"{again}"
             )
         if self.vocab_size != vocab_size:
-            raise ValueError(
+            raise ConfigError(
                 f"target.cache={self.path}: holds a vocabulary of {self.vocab_size}, the data has "
                 f"{vocab_size}; {again}"
             )
         names = [name for tokens in batches for name in digests(tokens)]
         absent = sum(name not in self.spans for name in names)
         if absent:
-            raise ValueError(
+            raise ConfigError(
                 f"target.cache={self.path}: lacks {absent} of the {len(names)} expert pairs in "
                 f"this model's tokens; {again}"
             )

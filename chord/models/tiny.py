@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from chord.data.tasks import ALPHABET
 from chord.data.tokenizer import CharTokenizer
-from chord.errors import check_choice
+from chord.errors import ConfigError, check_choice
 from chord.models.base import ModelConfig, Shape, Teacher
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ class Tiny(ModelConfig):
         refuse_empty("model.path", self.path)
         check_choice("model.pretraining_seed", self.pretraining_seed, SEEDS)
         if self.path is not None and self.pretraining_seed != SEEDS[0]:
-            raise ValueError(
+            raise ConfigError(
                 f"model.pretraining_seed={self.pretraining_seed}: chooses a shipped base, but "
                 f"model.path={self.path} names another; give one of the two"
             )
@@ -60,7 +60,7 @@ class Tiny(ModelConfig):
         return CharTokenizer(ALPHABET)
 
     def build(self) -> Transformer:
-        """Load the checkpoint; `ValueError` in one line where it is missing or corrupt."""
+        """Load the checkpoint; `ConfigError` in one line where it is missing or corrupt."""
         return _load("model.path", self.path, ASSETS / base_name(self.pretraining_seed))
 
     def shape(self) -> Shape:
@@ -115,7 +115,7 @@ class TinyTeacher(Teacher):
         return {"teacher.path": self.path or str(ASSETS / "teacher.safetensors")}
 
     def build(self) -> Transformer:
-        """Load the checkpoint; `ValueError` in one line where it is missing or corrupt."""
+        """Load the checkpoint; `ConfigError` in one line where it is missing or corrupt."""
         return _load("teacher.path", self.path, ASSETS / "teacher.safetensors")
 
     def shape(self) -> Shape:
@@ -124,9 +124,9 @@ class TinyTeacher(Teacher):
 
 
 def refuse_empty(setting: str, path: str | None) -> None:
-    """Raise ValueError for an empty path, as a shell makes of a variable that is not set."""
+    """Raise ConfigError for an empty path, as a shell makes of a variable that is not set."""
     if path == "":
-        raise ValueError(f"{setting}=: must name a checkpoint, or be null for the shipped one")
+        raise ConfigError(f"{setting}=: must name a checkpoint, or be null for the shipped one")
 
 
 def _load(setting: str, path: str | None, shipped: Path) -> Transformer:
@@ -145,4 +145,4 @@ def _read(read: Callable[[Path], R], setting: str, path: str | None, shipped: Pa
     try:
         return read(Path(path) if path else shipped)
     except (ValueError, OSError) as error:
-        raise ValueError(f"{setting}={path or shipped}: {error}") from error
+        raise ConfigError(f"{setting}={path or shipped}: {error}") from error

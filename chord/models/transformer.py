@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from chord.errors import ConfigError
 from chord.models.cache import KVCache
 from chord.models.config import TransformerConfig
 from chord.models.policy import Cache, Policy, in_full
@@ -133,7 +134,7 @@ class Transformer(Policy):
                 meaningless but finite.
             cache: past keys and values, extended by this call.
 
-        Raises ValueError where the sequence is longer than ``model.context``.
+        Raises ConfigError where the sequence is longer than ``model.context``.
         """
         assert cache is None or isinstance(cache, KVCache), "a cache of another model"
         rotation, bias = self._positions(input_ids, attention_mask, cache)
@@ -168,7 +169,7 @@ class Transformer(Policy):
         # Padding takes slots, but no positions.
         longest = end if valid is None else int(valid.sum(dim=1).max())
         if longest > self.config.context:
-            raise ValueError(
+            raise ConfigError(
                 f"model.context={self.config.context}: a sequence of {longest} tokens does not fit"
             )
         rope = torch.view_as_complex(self.rope)

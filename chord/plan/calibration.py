@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 from chord.config.consistency import check_training
 from chord.data.batch import TokenBatch, collate_pairs
 from chord.distributed.collectives import part_of
-from chord.errors import config_errors
 from chord.evaluation.report import SAMPLES
 from chord.evaluation.settings import AMOUNTS, PARTS
 from chord.rollout.engines import Engine
@@ -63,15 +62,13 @@ def calibrate(config: TrainConfig, steps: int, *, began: float) -> Calibration:
     """
     from lightning.pytorch import seed_everything
 
-    with config_errors():
-        check_training(config)
+    check_training(config)
     seed_everything(config.seed, verbose=False)
     with open_data(config) as data:
         models = build_models(config)
         check_models(config, models, data)
-        with config_errors():
-            models.cache = open_cache(config, data)
-            engine = open_engine(config, data, models.policy)
+        models.cache = open_cache(config, data)
+        engine = open_engine(config, data, models.policy)
         with closing(engine):
             return _calibrate(config, steps, data, models, engine, began)
 

@@ -17,8 +17,9 @@ from functools import partial
 from math import ceil
 from typing import TYPE_CHECKING
 
+from chord.command_line.ending import Arguments, ending
 from chord.distributed.launch import leads
-from chord.io.printing import readable_errors
+from chord.errors import ConfigError
 
 if TYPE_CHECKING:
     from chord.config.root import TrainConfig
@@ -31,11 +32,7 @@ LIBRARIES = "Python and libraries"
 
 def parser() -> argparse.ArgumentParser:
     """The command line."""
-    options = argparse.ArgumentParser(
-        prog="python -m chord.plan",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    options = Arguments("plan", __doc__)
     options.add_argument(
         "--steps",
         type=int,
@@ -55,24 +52,20 @@ class Requirements:
     times: dict[str, Duration]
 
 
+@ending()
 def main(arguments: Sequence[str] | None = None) -> None:
     """Entry point of `chord-plan`."""
     from chord.config.composing import composed, register
-    from chord.config.messages import EXPECTED, stop
 
     began = time.perf_counter()
-    options = parser().parse_args(arguments)
-    with readable_errors():
-        if options.steps < 1:
-            raise ValueError(f"--steps {options.steps}: must be at least 1")
-        try:
-            register()
-            config = composed(options.settings)
-            found = estimate(config, options.steps, began=began)
-            if leads(config.trainer.strategy):
-                show(found, config)
-        except EXPECTED as error:
-            stop(error)
+    options = parser().parse_intermixed_args(arguments)
+    if options.steps < 1:
+        raise ConfigError(f"--steps {options.steps}: must be at least 1")
+    register()
+    config = composed(options.settings)
+    found = estimate(config, options.steps, began=began)
+    if leads(config.trainer.strategy):
+        show(found, config)
 
 
 def estimate(config: TrainConfig, steps: int, *, began: float) -> Requirements:

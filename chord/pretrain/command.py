@@ -11,7 +11,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from chord.io.printing import say, tell, writable_streams
+from chord.command_line.ending import Arguments, ending
+from chord.io.printing import say
 from chord.io.writing import refuse_unwritable, write_atomically
 from chord.models.tiny import ASSETS, SEEDS
 from chord.pretrain.recipe import checkpoint_name, scores_path
@@ -25,11 +26,7 @@ WORK = Path("outputs/pretrain")
 
 def parser() -> argparse.ArgumentParser:
     """The command line."""
-    options = argparse.ArgumentParser(
-        prog="python -m chord.pretrain",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    options = Arguments("pretrain", __doc__)
     options.add_argument(
         "--to",
         type=Path,
@@ -62,10 +59,14 @@ def parser() -> argparse.ArgumentParser:
     return options
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Pre-train what is asked for, two models at a time; exit code 1 where one fails."""
-    options = parser().parse_args(arguments)
-    writable_streams()
+@ending()
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Pre-train what is asked for, two models at a time."""
+    run(parser().parse_args(arguments))
+
+
+def run(options: argparse.Namespace) -> None:
+    """Pre-train and write the card; raises `ConfigError` where a state can't be gone on with."""
     from chord.pretrain.recipe import BASE, TEACHER, micro
 
     recipes = [replace(BASE, seed=seed) for seed in options.seeds] + [TEACHER]
@@ -76,20 +77,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     os.environ["OMP_NUM_THREADS"] = "1"
     context = multiprocessing.get_context("spawn")
     jobs = [(recipe, options.to, options.work, options.fresh) for recipe in recipes]
-    try:
-        for name in ("to", "work"):
-            place = getattr(options, name)
-            refuse_unwritable(place / "any", f"--{name}={place}")
-        with held(options.work, "--work"), context.Pool(min(2, len(jobs))) as pool:
-            pool.starmap(_build, jobs, chunksize=1)
-    except ValueError as error:
-        tell(error, str(error))
-        return 1
+    for name in ("to", "work"):
+        place = getattr(options, name)
+        refuse_unwritable(place / "any", f"--{name}={place}")
+    with held(options.work, "--work"), context.Pool(min(2, len(jobs))) as pool:
+        pool.starmap(_build, jobs, chunksize=1)
     if options.only is None:
         from chord.pretrain.card import write_card
 
         say(write_card(options.to, recipes, options.work))
-    return 0
 
 
 def _build(recipe: Recipe, to: Path, work: Path, fresh: bool) -> None:

@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from chord.data.batch import TokenBatch
+from chord.errors import ConfigError
 from chord.io.writing import whole_file
 from chord.models.storage import save_policy
 from chord.models.transformer import Transformer
@@ -83,7 +84,7 @@ def build_optimizers(model: Transformer, recipe: Recipe) -> list[torch.optim.Opt
     Half as many steps as AdamW alone needs for the same validation loss here.
     """
     if not hasattr(torch.optim, "Muon"):
-        raise ValueError(f"torch={torch.__version__}: pre-training needs 2.9 or later (Muon)")
+        raise ConfigError(f"torch={torch.__version__}: pre-training needs 2.9 or later (Muon)")
     matrices = [weight for weight in model.blocks.parameters() if weight.ndim == 2]
     chosen = {id(weight) for weight in matrices}
     others = [weight for weight in model.parameters() if id(weight) not in chosen]
@@ -174,7 +175,7 @@ def _restore(
 ) -> tuple[int, float]:
     state: dict[str, Any] = torch.load(path, weights_only=True)
     if state["recipe"] != _text(recipe):
-        raise ValueError(f"{path}: was left by another recipe; delete it or pass --fresh")
+        raise ConfigError(f"{path}: was left by another recipe; delete it or pass --fresh")
     model.load_state_dict(state["model"])
     for optimizer, saved in zip(optimizers, state["optimizers"], strict=True):
         optimizer.load_state_dict(saved)

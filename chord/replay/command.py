@@ -12,7 +12,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from chord.io.printing import readable_errors, say
+from chord.command_line.ending import Arguments, ending
+from chord.io.printing import say
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -22,11 +23,7 @@ if TYPE_CHECKING:
 
 def parser() -> argparse.ArgumentParser:
     """The command line."""
-    options = argparse.ArgumentParser(
-        prog="python -m chord.replay",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    options = Arguments("replay", __doc__)
     options.add_argument("run", type=Path, metavar="RUN", help="a run directory")
     options.add_argument(
         "--all", action="store_true", help="show every row, not only those that are not finite"
@@ -39,15 +36,15 @@ def parser() -> argparse.ArgumentParser:
     return options
 
 
+@ending()
 def main(arguments: Sequence[str] | None = None) -> None:
     """Entry point of `chord-replay`."""
     options = parser().parse_args(arguments)
-    with readable_errors():
-        replay(options.run, everything=options.all, trust=options.trust)
+    replay(options.run, everything=options.all, trust=options.trust)
 
 
 def replay(path: Path, *, everything: bool = False, trust: bool = False) -> None:
-    """Print the cause and the rows; raises ValueError where the run keeps no such step."""
+    """Print the cause and the rows; raises ConfigError where the run keeps no such step."""
     import torch
     from rich.console import Console
 

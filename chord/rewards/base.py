@@ -12,6 +12,7 @@ from numbers import Real
 from typing import Any, ClassVar
 
 from chord.data.batch import Problem
+from chord.errors import ConfigError
 from chord.io.contents import Contents
 from chord.io.printing import say
 from chord.io.reading import printable
@@ -58,7 +59,7 @@ class Grade:
         return cls(0.0, 0.0, Failure(reason, timed_out, traceback))
 
 
-class ScorerError(ValueError):
+class ScorerError(ConfigError):
     """A scorer that fails always. `setting`: the reward's, `facts`: the first failure in full."""
 
     def __init__(self, count: int, reason: str, facts: dict[str, Any]) -> None:
@@ -74,7 +75,7 @@ class ScorerError(ValueError):
         )
 
 
-class ChangedCodeError(ValueError):
+class ChangedCodeError(ConfigError):
     """A scorer whose source is not what it was when it began to score.
 
     `setting` names it, `what` says which file has changed and how.
@@ -179,7 +180,7 @@ class Grader(ABC):
     def prepare(self, problem: Problem) -> None:  # noqa: B027
         """Get ready, before the first step of a run, to grade problems such as this one.
 
-        Raises ValueError where that is impossible.
+        Raises ConfigError where that is impossible.
         """
 
     @property
@@ -190,7 +191,7 @@ class Grader(ABC):
     def check(self, problem: Problem) -> None:  # noqa: B027
         """Look at the known answer of each problem before the first step of a new run.
 
-        Raises ValueError where no response could be compared with it.
+        Raises ConfigError where no response could be compared with it.
         """
 
     def close(self) -> None:  # noqa: B027

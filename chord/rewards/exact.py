@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from chord.data.batch import Problem
+from chord.errors import ConfigError
 from chord.rewards.base import Reward
 
 _NUMBER = re.compile(r"[0-9]+")
@@ -40,7 +41,7 @@ class Verifier(Reward):
     The two stay apart: `score` is the verifier alone and is what `rl_reward` reports, `reward` is
     what the policy is trained on: score + format_coef * well_formed.
 
-    Raises ValueError where the coefficient is outside [0, 1].
+    Raises ConfigError where the coefficient is outside [0, 1].
     """
 
     option = "exact"
@@ -52,7 +53,7 @@ class Verifier(Reward):
 
     def __post_init__(self) -> None:
         if not 0 <= self.format_coef <= 1:
-            raise ValueError(f"reward.format_coef={self.format_coef}: must be within [0, 1]")
+            raise ConfigError(f"reward.format_coef={self.format_coef}: must be within [0, 1]")
 
     def score(self, problem: Problem, response: str) -> float:
         """1.0 if the final answer is the problem's answer, digit for digit, else 0.0.
@@ -64,9 +65,9 @@ class Verifier(Reward):
         return float(bool(_NUMBER.fullmatch(answer)) and answer == problem.answer)
 
     def check(self, problem: Problem) -> None:
-        """Raise ValueError where the known answer is not made of digits: nothing is right then."""
+        """Raise ConfigError where the known answer is not made of digits: nothing is right then."""
         if not _NUMBER.fullmatch(problem.answer):
-            raise ValueError(
+            raise ConfigError(
                 f"reward=exact: the answer {problem.answer!r:.60} of a problem is not made of "
                 "digits alone; use reward=numeric for other numbers, or reward=text"
             )

@@ -12,6 +12,7 @@ from typing import Any
 from unicodedata import normalize
 
 from chord.data.batch import Problem
+from chord.errors import ConfigError
 from chord.rewards.answers import known_answer, last_box, result_line, stated_answer
 from chord.rewards.isolated import Isolated
 from chord.rewards.numbers import last_number, only_number
@@ -98,7 +99,7 @@ class Math(Isolated):
     def load(self) -> None:
         """Import math-verify, and let sympy's parser evaluate nothing but arithmetic."""
         if find_spec("math_verify") is None:
-            raise ValueError("reward=math: needs pip install 'chord-posttraining[math]'")
+            raise ConfigError("reward=math: needs pip install 'chord-posttraining[math]'")
         from chord.rewards.guard import guard_sympy
 
         guard_sympy()
@@ -113,12 +114,12 @@ class Math(Isolated):
         return problem.answer, "0"
 
     def score(self, problem: Problem, response: str) -> float:
-        """1.0 for an equal expression, else 0.0; ValueError where the answer holds none."""
+        """1.0 for an equal expression, else 0.0; ConfigError where the answer holds none."""
         from math_verify import verify
 
         gold = _gold(problem.answer)
         if not gold:
-            raise ValueError(f"the answer {problem.answer!r:.60} of the problem is no expression")
+            raise ConfigError(f"the answer {problem.answer!r:.60} of the problem is no expression")
         response, answer = _typeset(response), _typeset(known_answer(problem.answer))
         if not response or _differs(_piece(response), answer):
             return 0.0

@@ -6,6 +6,7 @@ import re
 from dataclasses import dataclass
 
 from chord.data.batch import Problem
+from chord.errors import ConfigError
 from chord.rewards.isolated import Isolated
 
 
@@ -26,7 +27,7 @@ class Format(Isolated):
         try:
             re.compile(self.pattern, re.DOTALL)
         except re.error as error:
-            raise ValueError(f"reward.pattern={self.pattern}: {error}") from error
+            raise ConfigError(f"reward.pattern={self.pattern}: {error}") from error
 
     def score(self, problem: Problem, response: str) -> float:
         """1.0 for a match, else 0.0."""

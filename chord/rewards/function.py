@@ -10,6 +10,7 @@ from importlib import import_module
 from typing import Any, ClassVar
 
 from chord.data.batch import Problem
+from chord.errors import ConfigError
 from chord.rewards.isolated import Isolated
 from chord.rewards.modules import module_file
 
@@ -34,7 +35,7 @@ class Function(Isolated):
     def __post_init__(self) -> None:
         super().__post_init__()
         if not re.fullmatch(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*", self.function):
-            raise ValueError(
+            raise ConfigError(
                 f"reward.function={self.function}: must be package.module:name of a Python function"
             )
 
@@ -47,24 +48,24 @@ class Function(Isolated):
         return {"reward.function": self.function.partition(":")[0]}
 
     def load(self) -> None:
-        """Import the function; ValueError where it isn't there or asks for what there is not."""
+        """Import the function; ConfigError where it isn't there or asks for what there is not."""
         module, _, name = self.function.partition(":")
         try:
             found = getattr(import_module(module), name)
         except Exception as error:  # whatever foreign code raises
             said = " ".join(str(error).split())
-            raise ValueError(
+            raise ConfigError(
                 f"reward.function={self.function}: can't be imported "
                 f"({type(error).__name__}: {said})"
             ) from error
         if not callable(found):
-            raise ValueError(f"reward.function={self.function}: is no function")
+            raise ConfigError(f"reward.function={self.function}: is no function")
         parameters = inspect.signature(found).parameters.values()
         fixed = [p for p in parameters if p.kind not in (p.VAR_KEYWORD, p.VAR_POSITIONAL)]
         names = tuple(parameter.name for parameter in fixed if parameter.name in GIVEN)
         for parameter in fixed:
             if parameter.name not in names and parameter.default is parameter.empty:
-                raise ValueError(
+                raise ConfigError(
                     f"reward.function={self.function}: its parameter {parameter.name} must be one "
                     f"of {', '.join(GIVEN)}, or have a default"
                 )

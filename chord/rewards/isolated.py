@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from chord.data.batch import Problem
-from chord.errors import check_choice
+from chord.errors import ConfigError, check_choice
 from chord.io.contents import Contents, changed, difference
 from chord.rewards.base import ChangedCodeError, Grade, Reward, ScorerError
 from chord.rewards.modules import module_content
@@ -54,18 +54,18 @@ class Isolated(Reward):
 
     def __post_init__(self) -> None:
         if not 0 < self.timeout < float("inf"):
-            raise ValueError(f"reward.timeout={self.timeout}: must be above 0, in seconds")
+            raise ConfigError(f"reward.timeout={self.timeout}: must be above 0, in seconds")
         if self.workers < 1:
-            raise ValueError(f"reward.workers={self.workers}: must be at least 1")
+            raise ConfigError(f"reward.workers={self.workers}: must be at least 1")
         if self.memory is not None and not self.memory >= 0.5:
-            raise ValueError(f"reward.memory={self.memory}: must be at least 0.5, in GB, or null")
+            raise ConfigError(f"reward.memory={self.memory}: must be at least 0.5, in GB, or null")
 
         check_choice("reward.on_failures", self.on_failures, ON_FAILURES)
 
     def load(self) -> None:
         """Import what `score` needs, in the worker, outside the time limit.
 
-        Raises ValueError where that is impossible.
+        Raises ConfigError where that is impossible.
         """
 
     def harmless(self, problem: Problem) -> Sequence[str]:

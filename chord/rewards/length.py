@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import ClassVar
 
 from chord.data.batch import Problem
+from chord.errors import ConfigError
 from chord.rewards.base import Grade, Grader
 
 
@@ -31,9 +32,9 @@ class Length(Grader):
 
     def __post_init__(self) -> None:
         if self.hard < 1:
-            raise ValueError(f"reward.hard={self.hard}: must be at least 1")
+            raise ConfigError(f"reward.hard={self.hard}: must be at least 1")
         if not 0 <= self.soft < 1:
-            raise ValueError(f"reward.soft={self.soft}: must be within [0, 1)")
+            raise ConfigError(f"reward.soft={self.soft}: must be within [0, 1)")
 
     def graded(
         self, problems: Sequence[Problem], responses: Sequence[str], lengths: Sequence[int]

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 from chord.data.batch import Problem
+from chord.errors import ConfigError
 from chord.rewards.answers import known_answer
 from chord.rewards.base import Grade, Reward
 from chord.rewards.numbers import last_number, only_number
@@ -32,10 +33,10 @@ class Numeric(Reward):
 
     def __post_init__(self) -> None:
         if not 0 <= self.tolerance < 1:
-            raise ValueError(f"reward.tolerance={self.tolerance}: must be within [0, 1)")
+            raise ConfigError(f"reward.tolerance={self.tolerance}: must be within [0, 1)")
 
     def score(self, problem: Problem, response: str) -> float:
-        """1.0 if the last number is the answer's; ValueError where the answer is no number."""
+        """1.0 if the last number is the answer's; ConfigError where the answer is no number."""
         right, given = self._known(problem), last_number(response)
         if given is None:
             return 0.0
@@ -49,7 +50,7 @@ class Numeric(Reward):
     def _known(self, problem: Problem) -> Fraction:
         right = only_number(known_answer(problem.answer))
         if right is None:
-            raise ValueError(
+            raise ConfigError(
                 f"reward=numeric: the answer {problem.answer!r:.60} of a problem is not one number "
                 "in a documented form; use reward=text to compare texts"
             )
@@ -70,7 +71,7 @@ class Numeric(Reward):
         return grades
 
     def prepare(self, problem: Problem) -> None:
-        """Raise ValueError where the known answer is not one number."""
+        """Raise ConfigError where the known answer is not one number."""
         self.check(problem)
 
     def check(self, problem: Problem) -> None:

@@ -9,6 +9,7 @@ from importlib.util import find_spec
 from typing import Any
 
 from chord.data.batch import Problem
+from chord.errors import ConfigError
 from chord.rewards.isolated import Isolated
 from chord.rewards.text import check_part, part_of
 
@@ -33,12 +34,12 @@ class ReasoningGym(Isolated):
         super().__post_init__()
         check_part(self.part)
         if self.threshold is not None and not 0 < self.threshold <= 1:
-            raise ValueError(f"reward.threshold={self.threshold}: must be within (0, 1], or null")
+            raise ConfigError(f"reward.threshold={self.threshold}: must be within (0, 1], or null")
 
     def load(self) -> None:
         """Import reasoning-gym, and let its scorers evaluate nothing but arithmetic."""
         if find_spec("reasoning_gym") is None:
-            raise ValueError(
+            raise ConfigError(
                 "reward=reasoning_gym: needs pip install 'chord-posttraining[reasoning]'"
             )
         import reasoning_gym  # noqa: F401
@@ -53,9 +54,9 @@ class ReasoningGym(Isolated):
         return (problem.answer,)
 
     def prepare(self, problem: Problem) -> None:
-        """Raise ValueError where problems are of no task."""
+        """Raise ConfigError where problems are of no task."""
         if not _of_task(problem):
-            raise ValueError(
+            raise ConfigError(
                 "reward=reasoning_gym: the problems are of no task of it; use data=reasoning_gym, "
                 "or another reward"
             )
@@ -64,7 +65,7 @@ class ReasoningGym(Isolated):
     def score(self, problem: Problem, response: str) -> float:
         """What the task's scorer gives; an empty response gets 0."""
         if not _of_task(problem):
-            raise ValueError("the problem is of no task of reasoning-gym")
+            raise ConfigError("the problem is of no task of reasoning-gym")
         if not response:
             return 0.0
         said = part_of(response, self.part, problem.answer)

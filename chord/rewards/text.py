@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from chord.data.batch import Problem
-from chord.errors import check_choice
+from chord.errors import ConfigError, check_choice
 from chord.rewards.answers import known_answer, readings, stated_answer
 from chord.rewards.base import Reward
 
@@ -44,9 +44,9 @@ class Text(Reward):
         return float(not right.isdisjoint(map(self._compared, given)))
 
     def check(self, problem: Problem) -> None:
-        """Raise ValueError where the known answer is empty."""
+        """Raise ConfigError where the known answer is empty."""
         if not problem.answer.strip():
-            raise ValueError(
+            raise ConfigError(
                 "reward=text: the answer of a problem is empty, and no response is right"
             )
 
@@ -60,7 +60,7 @@ def _unix(text: str) -> str:
 
 
 def check_part(part: str) -> None:
-    """Raise ValueError for a part that there is not."""
+    """Raise ConfigError for a part that there is not."""
     check_choice("reward.part", part, PARTS)
 
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from chord.data.batch import Problem
+from chord.errors import ConfigError
 from chord.io.contents import Contents
 from chord.rewards.base import ChangedCodeError, Failure, Grade, Grader, ScorerError
 
@@ -30,17 +31,19 @@ class Weighted(Grader):
     def __post_init__(self) -> None:
         for name in self.parts:
             if name not in self.weights:
-                raise ValueError(f"reward.weights.{name}: has no value; each part needs a weight")
+                raise ConfigError(f"reward.weights.{name}: has no value; each part needs a weight")
             if isinstance(self.parts[name], Weighted):
-                raise ValueError(f"reward.parts.{name}: can't be a weighted reward itself")
+                raise ConfigError(f"reward.parts.{name}: can't be a weighted reward itself")
         known = ", ".join(self.parts)
         for name, weight in self.weights.items():
             if name not in self.parts:
-                raise ValueError(f"reward.weights.{name}={weight}: no such part; parts are {known}")
+                raise ConfigError(
+                    f"reward.weights.{name}={weight}: no such part; parts are {known}"
+                )
             if not abs(weight) < float("inf"):
-                raise ValueError(f"reward.weights.{name}={weight}: must be a finite number")
+                raise ConfigError(f"reward.weights.{name}={weight}: must be a finite number")
         if self.score not in self.parts:
-            raise ValueError(f"reward.score={self.score}: must be one of the parts {known}")
+            raise ConfigError(f"reward.score={self.score}: must be one of the parts {known}")
 
     def look_first_in(self, directory: str) -> None:
         for part in self.parts.values():
@@ -104,12 +107,12 @@ class Weighted(Grader):
         return None
 
     def prepare(self, problem: Problem) -> None:
-        """Each part; raises ValueError with the part's name."""
+        """Each part; raises ConfigError with the part's name."""
         for name, part in self.parts.items():
             try:
                 part.prepare(problem)
             except ValueError as error:
-                raise ValueError(f"reward.parts.{name}: {error}") from error
+                raise ConfigError(f"reward.parts.{name}: {error}") from error
 
     @property
     def checks(self) -> bool:
@@ -117,12 +120,12 @@ class Weighted(Grader):
         return any(part.checks for part in self.parts.values())
 
     def check(self, problem: Problem) -> None:
-        """Each part; raises ValueError with the part's name."""
+        """Each part; raises ConfigError with the part's name."""
         for name, part in self.parts.items():
             try:
                 part.check(problem)
             except ValueError as error:
-                raise ValueError(f"reward.parts.{name}: {error}") from error
+                raise ConfigError(f"reward.parts.{name}: {error}") from error
 
     def close(self) -> None:
         """Each part."""

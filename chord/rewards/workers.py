@@ -30,6 +30,7 @@ from typing import Any
 
 import chord
 from chord.data.batch import Problem
+from chord.errors import ConfigError
 from chord.io.reading import parse_json
 from chord.rewards.base import Grade
 from chord.rewards.modules import search_path
@@ -241,13 +242,13 @@ class Pool:
         self.close = weakref.finalize(self, _kill, self._workers, os.getpid())
 
     def start(self) -> None:
-        """Start a worker and wait until it can score; raises ValueError where it never can."""
+        """Start a worker and wait until it can score; raises ConfigError where it never can."""
         self.run([], ready=1)
 
     def run(self, tasks: Sequence[tuple[Problem, str]], *, ready: int = 0) -> list[Grade]:
         """Grades of (problem, response), in their order; returns when `ready` workers are too.
 
-        Raises ValueError where a worker can't load the reward.
+        Raises ConfigError where a worker can't load the reward.
         """
         # Of one that ended, or talked, since the last answer no answer should be lost.
         self._drop([worker for worker in self._workers if worker.ready and not worker.is_quiet()])
@@ -296,7 +297,7 @@ class Pool:
 
     def _late(self, worker: Worker) -> Grade:
         if not worker.ready:
-            raise ValueError(f"reward: a worker was not ready after {START:g} seconds")
+            raise ConfigError(f"reward: a worker was not ready after {START:g} seconds")
         # What it has started may hold its pipe open.
         ended = worker.process.poll() is not None
         how = worker.end() if ended else ""
@@ -313,7 +314,7 @@ class Pool:
         except (EOFError, NonsenseError) as error:
             how = worker.end() if isinstance(error, EOFError) else "it wrote into its pipe"
             if not worker.ready:
-                raise ValueError(f"reward: a worker could not start ({how})") from None
+                raise ConfigError(f"reward: a worker could not start ({how})") from None
             self._drop([worker])
             return Grade.failed(f"the scorer ended its process ({how})")
         if said is None:
@@ -321,7 +322,7 @@ class Pool:
         worker.deadline = math.inf
         if not worker.ready:
             if "error" in said:
-                raise ValueError(said["error"])
+                raise ConfigError(said["error"])
             worker.ready = True
             return None
         if "error" in said:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from chord.data.batch import left_pad
+from chord.errors import ConfigError
 from chord.rollout.choice import Sampler
 
 if TYPE_CHECKING:
@@ -101,7 +102,7 @@ def sample(
         for one prompt. Samples do not depend on it,
             except for ties within floating-point error.
 
-    The policy is put into evaluation mode and back; nothing has a gradient. Raises ValueError if a
+    The policy is put into evaluation mode and back; nothing has a gradient. Raises ConfigError if a
     prompt is empty, or if prompt and response do not fit into the policy's context.
     """
     import torch
@@ -246,13 +247,13 @@ def _chunks(prompts: Sequence[Sequence[int]], size: int) -> Iterator[list[int]]:
 def check_lengths(
     prompts: Sequence[Sequence[int]], limits: Sequence[int], max_new_tokens: int, context: int
 ) -> None:
-    """Raise ValueError if a prompt is empty, or if prompt and response do not fit the context."""
+    """Raise ConfigError if a prompt is empty, or if prompt and response do not fit the context."""
     if not all(prompts):
-        raise ValueError("a prompt is empty: it must hold at least one token")
+        raise ConfigError("a prompt is empty: it must hold at least one token")
     assert all(1 <= limit <= max_new_tokens for limit in limits), "a limit is out of range"
     for prompt, limit in zip(prompts, limits, strict=True):
         if len(prompt) + limit > context:
-            raise ValueError(
+            raise ConfigError(
                 f"rollout.max_new_tokens={limit}: with a prompt of {len(prompt)} tokens must fit "
                 f"into model.context={context}"
             )

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from chord.distributed.launch import first
-from chord.errors import check_choice
+from chord.errors import ConfigError, check_choice
 from chord.rollout.prefix import KINDS, STAGES, Prefixes
 from chord.schedules import resolve_length
 
@@ -20,7 +20,7 @@ PREFIX_LOSSES = ("none", "nll", "advantage")
 class RolloutConfig:
     """How many rollouts are sampled in a train step, and how.
 
-    Raises ValueError naming ``rollout.<field>``; warns if top_p or top_k truncates the
+    Raises ConfigError naming ``rollout.<field>``; warns if top_p or top_k truncates the
     distribution.
     """
 
@@ -86,11 +86,11 @@ class RolloutConfig:
         ):
             value = getattr(self, name)
             if value < least:
-                raise ValueError(f"rollout.{name}={value}: must be at least {least}")
+                raise ConfigError(f"rollout.{name}={value}: must be at least {least}")
         if not 0 < self.temperature < float("inf"):
-            raise ValueError(f"rollout.temperature={self.temperature}: must be greater than 0")
+            raise ConfigError(f"rollout.temperature={self.temperature}: must be greater than 0")
         if not 0 < self.top_p <= 1:
-            raise ValueError(f"rollout.top_p={self.top_p}: must be within (0, 1]")
+            raise ConfigError(f"rollout.top_p={self.top_p}: must be within (0, 1]")
         self._check_experts()
         self._check_engine()
         for name, off in (("top_p", 1.0), ("top_k", 0)):
@@ -111,24 +111,24 @@ class RolloutConfig:
         for name, least in (("expert_in_group", 0), ("prefix_samples", 1)):
             value = getattr(self, name)
             if not least <= value <= most:
-                raise ValueError(
+                raise ConfigError(
                     f"rollout.{name}={value}: must be within [{least}, {most}], so that a group "
                     "keeps an answer of the policy's own"
                 )
         for name in ("prefix_initial", "prefix_final"):
             if not 0 <= getattr(self, name) <= 1:
-                raise ValueError(f"rollout.{name}={getattr(self, name)}: must be within [0, 1]")
+                raise ConfigError(f"rollout.{name}={getattr(self, name)}: must be within [0, 1]")
         for name in ("prefix_until", "prefix_coef"):
             if not 0 <= getattr(self, name) < math.inf:
-                raise ValueError(f"rollout.{name}={getattr(self, name)}: must be a number >= 0")
+                raise ConfigError(f"rollout.{name}={getattr(self, name)}: must be a number >= 0")
         if self.prefix == "none":
             return
         if self.expert_in_group:
-            raise ValueError(
+            raise ConfigError(
                 f"rollout.prefix={self.prefix}: must be none with rollout.expert_in_group above 0"
             )
         if self.prefix == "staged" and self.group_size < len(STAGES):
-            raise ValueError(
+            raise ConfigError(
                 f"rollout.group_size={self.group_size}: must be at least {len(STAGES)} with "
                 "rollout.prefix=staged, an answer for each stage"
             )
@@ -136,38 +136,38 @@ class RolloutConfig:
     def _check_engine(self) -> None:
         check_choice("rollout.engine", self.engine, ENGINES)
         if not self.correction_threshold >= 0:
-            raise ValueError(
+            raise ConfigError(
                 f"rollout.correction_threshold={self.correction_threshold}: must be a number >= 0"
             )
         if self.correct_native and self.engine != "native":
-            raise ValueError(
+            raise ConfigError(
                 f"rollout.correct_native={self.correct_native}: needs rollout.engine=native; what "
                 f"{self.engine} samples is corrected by rollout.correction_threshold alone"
             )
         if not self.correction_cap >= 1:
-            raise ValueError(f"rollout.correction_cap={self.correction_cap}: must be at least 1")
+            raise ConfigError(f"rollout.correction_cap={self.correction_cap}: must be at least 1")
         for name, value in (("server", self.server), ("vllm", self.vllm)):
             if value and self.engine != "vllm":
-                raise ValueError(
+                raise ConfigError(
                     f"rollout.{name}={value}: needs rollout=vllm, not rollout.engine={self.engine}"
                 )
         if self.server is not None and not self.server.startswith(("http://", "https://")):
-            raise ValueError(
+            raise ConfigError(
                 f"rollout.server={self.server}: must be an address such as http://localhost:8000"
             )
         if self.server_directory is not None and self.server is None:
-            raise ValueError(
+            raise ConfigError(
                 f"rollout.server_directory={self.server_directory}: needs rollout.server, which "
                 "reads it"
             )
         if self.server is not None and self.vllm:
-            raise ValueError(
+            raise ConfigError(
                 f"rollout.vllm={self.vllm}: a server has its own arguments; give them where it is "
                 "started"
             )
         truncated = self.top_p < 1 or self.top_k > 0
         if self.engine == "vllm" and truncated and self.temperature != 1:
-            raise ValueError(
+            raise ConfigError(
                 f"rollout.temperature={self.temperature}: must be 1 where vLLM samples with top_p "
                 "or top_k, or it gives no log-probabilities of the whole distribution"
             )

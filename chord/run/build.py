@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from chord.config.consistency import check_experts, reads_reference, reads_teacher
 from chord.config.root import TrainConfig
-from chord.errors import ConfigError, config_errors
+from chord.errors import ConfigError
 from chord.step.precision import in_precision
 
 if TYPE_CHECKING:
@@ -25,9 +25,8 @@ if TYPE_CHECKING:
 
 def build_data(config: TrainConfig) -> Data:
     """The data, for the model's tokenizer; `ConfigError` where the two do not go together."""
-    with config_errors():
-        data = config.data.build(config.model.tokenizer())
-        data.skills = _retained(config, data)
+    data = config.data.build(config.model.tokenizer())
+    data.skills = _retained(config, data)
     check_experts(config, data)
     return data
 
@@ -69,16 +68,14 @@ def build_models(config: TrainConfig) -> Models:
 
 def prepare_reward(config: TrainConfig, data: Data) -> None:
     """Get the reward ready; `ConfigError` where it can't score such problems as the data have."""
-    with config_errors():
-        config.reward.prepare(data.held_out("validation")[0])
+    config.reward.prepare(data.held_out("validation")[0])
 
 
 def check_answers(config: TrainConfig, data: Data) -> None:
     """Let the reward look at all known answers; `ConfigError`, with the line, for one that no
     response can be compared with."""
     if config.reward.checks:
-        with config_errors():
-            data.check(config.reward.check)
+        data.check(config.reward.check)
 
 
 @contextmanager
@@ -133,8 +130,7 @@ def check_shapes(
             f"model.path: the model has a vocabulary of {policy.vocab_size}, the data one of {size}"
         )
     if teacher is not None:
-        with config_errors():
-            config.teacher.fit(teacher, data.tokenizer)
+        config.teacher.fit(teacher, data.tokenizer)
     fit_data(config, data, policy)
 
 
@@ -147,13 +143,11 @@ def fit_data(config: TrainConfig, data: Data, policy: Policy | Shape) -> None:
         rollout=config.rollout.max_new_tokens,
         evaluation=config.evaluation.max_new_tokens,
     )
-    with config_errors():
-        data.fit(room)
+    data.fit(room)
     amounts = config.evaluation.amounts("retained")
     for skill in data.skills:
         asked = [p for split, count in amounts.items() for p in skill.problems[split][:count]]
-        with config_errors():
-            longest = max(len(data.tokenizer.prompt(problem)) for problem in asked)
+        longest = max(len(data.tokenizer.prompt(problem)) for problem in asked)
         if longest + room.evaluation > room.context:
             raise ConfigError(
                 f"evaluation.retained: a prompt of {skill.name} has {longest} tokens, which leaves "

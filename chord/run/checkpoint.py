@@ -14,7 +14,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 
 from chord.distributed.signals import BrokenOff, Signals
-from chord.errors import first_line
+from chord.errors import ConfigError, first_line
 from chord.io.reading import opened
 from chord.io.writing import whole_file
 from chord.run.recorder import TamperedError
@@ -210,7 +210,7 @@ class Saved(NamedTuple):
 def read_checkpoint(run_dir: Path, setting: str = "resume") -> Saved:
     """What the last checkpoint of a run directory holds; `Saved()` without one.
 
-    Only tensors and plain values are read, so a checkpoint can't run code. Raises ValueError where
+    Only tensors and plain values are read, so a checkpoint can't run code. Raises ConfigError where
     the file is damaged.
     """
     if not (run_dir / CHECKPOINT).exists():
@@ -227,7 +227,7 @@ def read_checkpoint(run_dir: Path, setting: str = "resume") -> Saved:
             schedule=ours.get("schedule_state"),
         )
     except Exception as error:
-        raise ValueError(
+        raise ConfigError(
             f"{setting}={run_dir}: {CHECKPOINT} can't be read ({first_line(error)})"
         ) from error
 
@@ -236,7 +236,7 @@ def refuse_misfits(state: Mapping[str, Any]) -> None:
     """Raise, as it happens, where a checkpoint holds values that none of ours does."""
     ours = state["chord"]
     if ours["completed"] < 0:
-        raise ValueError(f"it has {ours['completed']} completed steps")
+        raise ConfigError(f"it has {ours['completed']} completed steps")
     before = random_states()
     try:
         restore_random_states(ours["random"])
@@ -255,14 +255,14 @@ def refuse_misfits(state: Mapping[str, Any]) -> None:
 
 
 def load_weights(policy: torch.nn.Module, weights: Mapping[str, torch.Tensor], origin: str) -> None:
-    """Load a checkpoint's weights; `ValueError` naming the `origin` where they aren't its own."""
+    """Load a checkpoint's weights; `ConfigError` naming the `origin` where they aren't its own."""
     try:
         lacks, foreign = policy.load_state_dict(weights, strict=False)
         fits = not foreign and set(lacks) <= frozen_names(policy)
     except RuntimeError:
         fits = False
     if not fits:
-        raise ValueError(f"{origin}: {CHECKPOINT} holds the weights of another model")
+        raise ConfigError(f"{origin}: {CHECKPOINT} holds the weights of another model")
 
 
 def frozen_names(module: torch.nn.Module) -> set[str]:

@@ -30,6 +30,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from chord.errors import ConfigError
 from chord.io.reading import parse_json, read_json, read_lines
 from chord.io.writing import UnwrittenError, full_disk_said, write_atomically
 
@@ -49,7 +50,7 @@ FORMAT = 2
 Row = dict[str, Any]
 
 
-class TamperedError(ValueError):
+class TamperedError(ConfigError):
     """Somebody else has changed a file of a run, or taken its directory away."""
 
     def __init__(self, path: Path, run_dir: Path, without: str = "") -> None:
@@ -167,7 +168,7 @@ def read_status(path: Path) -> dict[str, object]:
 def read_rows(path: str | Path) -> list[Row]:
     """Rows of a JSON lines file; none if it does not exist. A half-written last line is skipped.
 
-    Raises ValueError, naming file and line, where any other line is not a JSON object.
+    Raises ConfigError, naming file and line, where any other line is not a JSON object.
     """
     return [row for _, row in _lines(Path(path))]
 
@@ -184,7 +185,7 @@ def _lines(path: Path) -> Iterator[tuple[bytes, Row]]:
         except ValueError:
             row = None
         if not isinstance(row, dict):
-            raise ValueError(f"{path}, line {number}: not a JSON object")
+            raise ConfigError(f"{path}, line {number}: not a JSON object")
         yield line, row
 
 

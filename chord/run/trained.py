@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from chord.config.root import TrainConfig
+from chord.errors import ConfigError
 from chord.run.recorder import FINISHED, read_status
 
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ def ended(path: Path) -> bool:
 def trained_model(path: Path, config: TrainConfig) -> Policy:
     """The model of a run: the final one, or that of its last checkpoint if it was interrupted.
 
-    Raises ValueError where there is neither, or it can't be read.
+    Raises ConfigError where there is neither, or it can't be read.
     """
     from chord.run.checkpoint import load_weights, read_checkpoint
 
@@ -40,7 +41,7 @@ def trained_model(path: Path, config: TrainConfig) -> Policy:
         return policy
     weights = read_checkpoint(path, "run").weights
     if weights is None:
-        raise ValueError(f"run={path}: holds neither a final model nor a checkpoint yet")
+        raise ConfigError(f"run={path}: holds neither a final model nor a checkpoint yet")
     policy = config.model.build()
     load_weights(policy, weights, f"run={path}")
     return policy

@@ -13,7 +13,7 @@ from chord.config.root import TrainConfig
 from chord.config.schemas import schema_names
 from chord.distributed.launch import leads
 from chord.distributed.signals import Signals
-from chord.errors import ConfigError, config_errors
+from chord.errors import ConfigError
 from chord.io.contents import Contents, changed, difference
 from chord.io.printing import say
 from chord.io.reading import printable
@@ -84,24 +84,22 @@ def train_unrecorded(config: TrainConfig, run: RunDirectory, signals: Signals) -
     if leader:
         for directory in (run.path, run.path / CHECKPOINT.parent):
             remove_partials(directory)
-    with config_errors():
-        check_training(config)
-        now = checked_contents(config, run) if leader else {}
+    check_training(config)
+    now = checked_contents(config, run) if leader else {}
     seed_everything(config.seed, verbose=False)
     with ExitStack() as stack:
         data = stack.enter_context(open_data(config))
-        with config_errors():
-            saved, models = load(config, run, data)
-            completed = saved.completed
-            overlap = overlap_report(data)
-            engine = open_engine(config, data, models.policy)
-            stack.enter_context(closing(engine))
-            recorder, tracker = Recorder(run.path), Tracker()
-            if leader:
-                now |= read_from_hub(config, now)
-                refuse_changed(run.contents, now, config.allow_changed, since="the run began")
-                tell_length(config, run, saved)
-                write(run, recorder, completed, now)
+        saved, models = load(config, run, data)
+        completed = saved.completed
+        overlap = overlap_report(data)
+        engine = open_engine(config, data, models.policy)
+        stack.enter_context(closing(engine))
+        recorder, tracker = Recorder(run.path), Tracker()
+        if leader:
+            now |= read_from_hub(config, now)
+            refuse_changed(run.contents, now, config.allow_changed, since="the run began")
+            tell_length(config, run, saved)
+            write(run, recorder, completed, now)
         if leader:
             introduce(config, data, overlap)
             tracker = stack.enter_context(tracked(config, run, recorder))
@@ -118,7 +116,7 @@ def train_unrecorded(config: TrainConfig, run: RunDirectory, signals: Signals) -
 def load(config: TrainConfig, run: RunDirectory, data: Data) -> tuple[Saved, Models]:
     """What is known of the train steps that are done, and the models as they were after them.
 
-    Raises ValueError for what can't be read, or does not go together.
+    Raises ConfigError for what can't be read, or does not go together.
     """
     from chord.run.build import build_models, check_answers, check_models, prepare_reward
     from chord.run.checkpoint import Saved, load_weights, read_checkpoint
@@ -256,15 +254,14 @@ def tracked(config: TrainConfig, run: RunDirectory, recorder: Recorder) -> Itera
     if by_agent():
         # Over what a sweep of W&B has set under the same names, W&B keeps the sweep's.
         facts["settings"] = resolved
-    with config_errors():
-        tracker = open_tracker(
-            config.tracking,
-            run.path,
-            config=resolved | {"run": facts},
-            run_name=run.name,
-            run_id=run.tracker_id,
-            resume_rows=recorder.history(),
-        )
+    tracker = open_tracker(
+        config.tracking,
+        run.path,
+        config=resolved | {"run": facts},
+        run_name=run.name,
+        run_id=run.tracker_id,
+        resume_rows=recorder.history(),
+    )
     exit_code, goes_on = 1, True
     try:
         yield tracker

@@ -21,7 +21,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from chord.io.printing import say, writable_streams
+from chord.command_line.ending import Arguments, ending
+from chord.errors import ConfigError
+from chord.io.printing import say
 from chord.show.panels import schedule_panel, weighting_panel
 from chord.show.terminal import Panel, draw, letter, style
 
@@ -37,11 +39,7 @@ WIDEST = 120
 
 def parser() -> argparse.ArgumentParser:
     """The command line."""
-    options = argparse.ArgumentParser(
-        prog="python -m chord.show",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    options = Arguments("show", __doc__)
     options.add_argument("--png", type=Path, metavar="FILE", help="also write a picture")
     options.add_argument(
         "--config-dir", type=Path, metavar="DIR", help="a directory with options of your own"
@@ -66,21 +64,16 @@ def _share(text: str) -> float:
     return value
 
 
+@ending()
 def main(arguments: Sequence[str] | None = None) -> None:
     """Entry point of `chord-show`."""
-    from chord.config.messages import EXPECTED, stop
-
     options = parser().parse_intermixed_args(arguments)
-    writable_streams()
-    try:
-        drawn = panels(options)
-        from rich.console import Console
+    drawn = panels(options)
+    from rich.console import Console
 
-        show(drawn, Console(highlight=False))
-        if options.png is not None:
-            write_picture(drawn, options.png)
-    except (*EXPECTED, ValueError) as error:
-        stop(error)
+    show(drawn, Console(highlight=False))
+    if options.png is not None:
+        write_picture(drawn, options.png)
 
 
 def panels(options: argparse.Namespace) -> list[Panel]:
@@ -187,13 +180,13 @@ def numbers(panel: Panel) -> Table:
 
 
 def write_picture(drawn: Sequence[Panel], path: Path) -> None:
-    """The panels as a PNG; raises ValueError where it can't be written."""
+    """The panels as a PNG; raises ConfigError where it can't be written."""
     from chord.show.plots import plot_panels
 
     try:
         plot_panels(drawn, path)
     except OSError as error:
-        raise ValueError(f"--png={path}: can't be written ({error.strerror})") from error
+        raise ConfigError(f"--png={path}: can't be written ({error.strerror})") from error
     say(f"picture: {path}")
 
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 def open_cache(config: TrainConfig, data: Data) -> TeacherCache | None:
     """The target's cache, checked against the data; None if the target has none.
 
-    Raises ValueError if it can't be read or lacks some of the expert demonstrations.
+    Raises ConfigError if it can't be read or lacks some of the expert demonstrations.
     """
     if config.target.cache_path is None:
         return None

@@ -19,7 +19,7 @@ def open_engine(config: TrainConfig, data: Data, policy: Policy) -> Engine:
     """The engine of `rollout.engine`, with the policy's weights; `Engine.close` ends it.
 
     An engine that fails to start is closed here. One that joins the run's processes is started
-    later, by `join`, when these exist. Raises a one-line ValueError if something is not installed
+    later, by `join`, when these exist. Raises a one-line ConfigError if something is not installed
     or not found, or if the engine runs another model.
     """
     rollout = config.rollout
@@ -46,10 +46,9 @@ def join(engine: Engine, config: TrainConfig, data: Data, policy: Policy) -> Non
     Raises `ConfigError` if it can't run the model.
     """
     from chord.distributed.strategies import whole
-    from chord.errors import config_errors
 
     if joins(config):
-        with config_errors(), whole(policy):
+        with whole(policy):
             start_engine(engine, data, policy)
 
 

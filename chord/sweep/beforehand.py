@@ -65,7 +65,7 @@ def _looked_at(config: TrainConfig) -> str:
 def check_run(config: TrainConfig) -> None:
     """Check machine, files, and whether data and models go together, without reading weights.
 
-    Raises ValueError.
+    Raises ConfigError.
     """
     check_training(config)
     shape = config.model.shape()

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from chord.config.overrides import given, setting
-from chord.errors import ConfigError, config_errors
+from chord.errors import ConfigError
 from chord.io.contents import changed
 from chord.io.printing import say
 from chord.io.reading import read_json, refuse_links
@@ -72,10 +72,9 @@ def in_its_directory(arguments: Sequence[str]) -> list[str]:
         )
     if not holds_sweep(Path(path)):
         raise ConfigError(f"resume_sweep={path}: is not a sweep's directory (it holds no {SWEEP})")
-    with config_errors():
-        for job in sorted(Path(path).iterdir()):
-            if job.is_dir() and not job.is_symlink():
-                refuse_links(job, f"resume_sweep={path}: {job.name}")
+    for job in sorted(Path(path).iterdir()):
+        if job.is_dir() and not job.is_symlink():
+            refuse_links(job, f"resume_sweep={path}: {job.name}")
     at = next(n for n, word in enumerate(arguments) if "resume_sweep" in given([word]))
     # Beside it: settings have to stand together.
     return [*arguments[:at], setting("hydra.sweep.dir", Path(path)), *arguments[at:]]
@@ -135,9 +134,8 @@ def refuse_linked(sweep: Path, setting: str) -> None:
     Links to runs are jobs, which `refuse_linked_jobs` looks at.
     """
     runs = [entry.name for entry in sweep.iterdir() if entry.is_symlink() and holds_run(entry)]
-    with config_errors():
-        jobs = [name for name in runs if name != "wandb" and not name.startswith(".")]
-        refuse_links(sweep, f"{setting}={sweep}", besides=jobs)
+    jobs = [name for name in runs if name != "wandb" and not name.startswith(".")]
+    refuse_links(sweep, f"{setting}={sweep}", besides=jobs)
 
 
 def refuse_linked_jobs(sweep: Path, points: Sequence[Point], setting: str) -> None:
@@ -151,8 +149,7 @@ def refuse_linked_jobs(sweep: Path, points: Sequence[Point], setting: str) -> No
         if linked := [above for above in place.parents if (sweep / above).is_symlink()]:
             refuse_linked(sweep / linked[-1].parent, setting)
         if not (sweep / place).is_symlink():
-            with config_errors():
-                refuse_links(sweep / place, f"{named}: {place}")
+            refuse_links(sweep / place, f"{named}: {place}")
         elif not is_finished(sweep / place, point.fingerprint):
             raise ConfigError(
                 f"{named}: {place} in it is a symbolic link, but not to a finished run that is "

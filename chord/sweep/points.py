@@ -128,7 +128,7 @@ def for_each(jobs: Sequence[J], check: Callable[[J], R], label: Callable[[J], st
     for job in jobs:
         try:
             found.append(check(job))
-        except (*EXPECTED, ValueError) as error:
+        except EXPECTED as error:
             line, name = one_line(error), label(job)
             if found or _mistake(check, jobs[-1]) != line:
                 line = line if line.startswith(name) else f"{name}: {line}"
@@ -140,7 +140,7 @@ def _mistake(check: Callable[[J], object], job: J) -> str | None:
     """What is wrong with a job, if anything is."""
     try:
         check(job)
-    except (*EXPECTED, ValueError) as error:
+    except EXPECTED as error:
         return one_line(error)
     return None
 

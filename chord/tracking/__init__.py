@@ -46,7 +46,7 @@ def open_tracker(
     W&B's `wandb` directory: by default WANDB_DIR, else the sweep's directory for a job of a sweep,
     so that one local viewer shows all its runs, else the run directory. One process of a job calls
     this.
-    Raises ValueError where `tracking.mode=online` cannot be had.
+    Raises ConfigError where `tracking.mode=online` cannot be had.
     """
     if isinstance(tracking, WandbTracking):
         if save_dir is None:

@@ -18,7 +18,7 @@ class Tracking:
     """Base of the tracking options."""
 
     def check_environment(self) -> None:
-        """Refuse variables that the tracker can't use; raises ValueError."""
+        """Refuse variables that the tracker can't use; raises ConfigError."""
 
 
 @dataclass(kw_only=True)

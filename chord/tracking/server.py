@@ -10,6 +10,7 @@ import configparser
 import os
 from pathlib import Path
 
+from chord.errors import ConfigError
 from chord.io.reading import read_bytes
 
 NAMES = ("disabled", "entity", "mode", "project")
@@ -18,7 +19,7 @@ PUBLIC = ("https://api.wandb.ai", "https://wandb.ai")
 
 
 def refuse_settings_here() -> None:
-    """Raise ValueError where the current directory would change more than a run's project.
+    """Raise ConfigError where the current directory would change more than a run's project.
 
     A `base_url` is let through that is W&B's own, or that the user's own file or environment has.
     """
@@ -28,11 +29,11 @@ def refuse_settings_here() -> None:
     for folder in ("wandb", ".wandb"):
         file = Path(folder, "settings")
         if file.exists() and not file.is_file():
-            raise ValueError(f"{file} of the current directory is not a regular file; remove it")
+            raise ConfigError(f"{file} of the current directory is not a regular file; remove it")
         for name, value in _read(file).items():
             if name in NAMES or (name == "base_url" and (given or value.rstrip("/") in own)):
                 continue
-            raise ValueError(
+            raise ConfigError(
                 f"{name}={value}: {file} of the current directory can't set it, because it says "
                 f"where W&B sends runs and the API key; if you want it, set WANDB_{name.upper()} "
                 "in the environment and remove the line"

@@ -18,7 +18,7 @@ from typing import Any
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
-from chord.errors import check_choice, first_line
+from chord.errors import ConfigError, check_choice, first_line
 from chord.tracking.base import Tracker, Tracking, command, numbers, shown
 from chord.tracking.server import refuse_settings_here
 from chord.tracking.upload import Upload, read_upload
@@ -56,20 +56,20 @@ class WandbTracking(Tracking):
     def __post_init__(self) -> None:
         check_choice("tracking.mode", self.mode, MODES)
         if self.project == "":
-            raise ValueError("tracking.project='': must not be empty")
+            raise ConfigError("tracking.project='': must not be empty")
         if self.project and (len(self.project) > 128 or set(self.project) & set("/\\#?%:")):
-            raise ValueError(
+            raise ConfigError(
                 f"tracking.project={self.project}: must have at most 128 characters, none of "
                 "/ \\ # ? % :"
             )
         for tag in self.tags:
             if not 1 <= len(tag) <= LONGEST_TAG:
-                raise ValueError(
+                raise ConfigError(
                     f"tracking.tags={tag}: must have from 1 to {LONGEST_TAG} characters"
                 )
 
     def check_environment(self) -> None:
-        """Refuse variables of W&B's that it can't use; raises ValueError."""
+        """Refuse variables of W&B's that it can't use; raises ConfigError."""
         _check_variables(_import_wandb())
 
 
@@ -165,7 +165,7 @@ def open_wandb(
     key = _api_key(session)
     reason = _offline_reason(tracking, session, key)
     if tracking.mode == "online" and reason and session.mode != "offline":
-        raise ValueError(
+        raise ConfigError(
             f"tracking.mode=online: {reason}; use tracking.mode=auto or offline, or tracking=csv"
         )
     _remove_pieces(save_dir, f"offline-run-*-{run_id}", run_id)
@@ -188,7 +188,7 @@ def open_wandb(
         except (wandb.errors.Error, TimeoutError) as error:
             reason = first_line(error)
             if tracking.mode == "online":
-                raise ValueError(f"tracking.mode=online: {reason}") from None
+                raise ConfigError(f"tracking.mode=online: {reason}") from None
             # A run id stays "in use" after a failed start until W&B's process has gone.
             wandb.teardown(exit_code=1)
             wandb.setup(wandb.Settings(silent=True))
@@ -203,15 +203,15 @@ def open_wandb(
 def connect(entity: str, *, timeout: float = API_SECONDS) -> Any:
     """W&B's API; never asks for a key. `timeout`: seconds for each request.
 
-    Raises ValueError without a key or a connection.
+    Raises ConfigError without a key or a connection.
     """
     wandb = _import_wandb()
     session = _session(wandb)
     key = _api_key(session)
     if key is None:
-        raise ValueError(f"no API key found; run {command('wandb')} login first")
+        raise ConfigError(f"no API key found; run {command('wandb')} login first")
     if not _reachable(session.base_url):
-        raise ValueError(f"no connection to {session.base_url}")
+        raise ConfigError(f"no connection to {session.base_url}")
     overrides = {"entity": entity, "base_url": session.base_url}
     return wandb.Api(overrides, timeout=timeout, api_key=key)
 
@@ -245,7 +245,7 @@ def _import_wandb() -> Any:
 
 
 def _check_variables(wandb: Any) -> None:
-    """Raise ValueError for a variable that W&B can't use, in one line."""
+    """Raise ConfigError for a variable that W&B can't use, in one line."""
     for name, value in sorted(os.environ.items()):
         if not name.startswith("WANDB_"):
             continue
@@ -256,17 +256,17 @@ def _check_variables(wandb: Any) -> None:
             wrong: list[dict[str, Any]] = getattr(error, "errors", list)()
             said = wrong[0]["msg"].removeprefix("Value error, ") if wrong else first_line(error)
             shown_value = "..." if "KEY" in name else value
-            raise ValueError(f"{name}={shown_value}: {said}") from None
+            raise ConfigError(f"{name}={shown_value}: {said}") from None
 
 
 def _session(wandb: Any) -> Any:
-    """The settings of W&B's files and the environment; raises ValueError, in one line."""
+    """The settings of W&B's files and the environment; raises ConfigError, in one line."""
     refuse_settings_here()
     _check_variables(wandb)
     try:
         return wandb.setup(wandb.Settings(silent=True)).settings
     except (ValueError, wandb.errors.Error) as error:
-        raise ValueError(f"W&B's settings: {' '.join(str(error).split())}") from None
+        raise ConfigError(f"W&B's settings: {' '.join(str(error).split())}") from None
 
 
 def _settings(wandb: Any, **more: Any) -> Any:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from torch import nn
 
-from chord.errors import first_line
+from chord.errors import ConfigError, first_line
 from chord.models.hf.quiet import quiet
 
 if TYPE_CHECKING:
@@ -19,13 +19,13 @@ def adapt(model: PreTrainedModel, lora: Lora) -> nn.Module:
     """Put adapters into a model; all other weights are frozen.
 
     Their first matrix is drawn from torch's global generator, the second is zero: the model starts
-    as it was. Raises ValueError where a target names no linear layer, one that peft can't adapt, or
-    one that shares its weight with the embedding: added in, the adapter would change both.
+    as it was. Raises ConfigError where a target names no linear layer, one that peft can't adapt,
+    or one that shares its weight with the embedding: added in, the adapter would change both.
     """
     try:
         import peft
     except ImportError as error:
-        raise ValueError(
+        raise ConfigError(
             f"model.lora.rank={lora.rank}: needs the peft library; "
             "pip install 'chord-posttraining[hf]'"
         ) from error
@@ -33,7 +33,7 @@ def adapt(model: PreTrainedModel, lora: Lora) -> nn.Module:
     for target in lora.targets:
         if not any(_is_named(name, target) for name in linear):
             known = ", ".join(sorted({name.rsplit(".", 1)[-1] for name in linear}))
-            raise ValueError(
+            raise ConfigError(
                 f"model.lora.targets={lora.targets}: {target} is no linear layer of this model "
                 f"(there are: {known})"
             )
@@ -49,7 +49,7 @@ def adapt(model: PreTrainedModel, lora: Lora) -> nn.Module:
         with quiet():
             adapted: nn.Module = peft.get_peft_model(model, settings)
     except ValueError as error:  # of Mamba it can't adapt all layers
-        raise ValueError(f"model.lora.targets={lora.targets}: {first_line(error)}") from error
+        raise ConfigError(f"model.lora.targets={lora.targets}: {first_line(error)}") from error
     return adapted
 
 
@@ -58,7 +58,7 @@ def _refuse_shared(model: PreTrainedModel, lora: Lora) -> None:
     for name, part in model.named_modules():
         named = any(_is_named(name, target) for target in lora.targets)
         if named and part is not embedding and part.weight is embedding.weight:
-            raise ValueError(
+            raise ConfigError(
                 f"model.lora.targets={lora.targets}: {name} shares its weight with the embedding, "
                 "so no model can be written with the adapter added in; leave it out"
             )

@@ -36,7 +36,7 @@ class HFModel(HFSettings):
         return load_tokenizer(self)
 
     def build(self) -> HFPolicy:
-        """Load the weights; `ValueError` in one line where they are missing or corrupt."""
+        """Load the weights; `ConfigError` in one line where they are missing or corrupt."""
         from chord.models.hf.loading import load_policy
 
         return load_policy(self)
@@ -101,7 +101,7 @@ class HFTeacher(Teacher):
         return {"teacher.path": place_of(self.path, self.revision)}
 
     def build(self) -> HFPolicy:
-        """Load the weights; `ValueError` in one line where they are missing or corrupt."""
+        """Load the weights; `ConfigError` in one line where they are missing or corrupt."""
         from chord.models.hf.loading import load_teacher
 
         return load_teacher(

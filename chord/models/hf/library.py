@@ -1,8 +1,10 @@
 """The transformers library, which is optional."""
 
+from chord.errors import ConfigError
+
 try:
     import transformers as transformers
 except ImportError as error:
-    raise ValueError(
+    raise ConfigError(
         "model=hf: needs the transformers library; pip install 'chord-posttraining[hf]'"
     ) from error

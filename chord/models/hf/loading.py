@@ -17,7 +17,7 @@ import torch
 from safetensors import safe_open
 from torch import nn
 
-from chord.errors import first_line
+from chord.errors import ConfigError, first_line
 from chord.io.hashes import cache_directory, file_hash
 from chord.io.printing import say
 from chord.models.base import Shape
@@ -41,7 +41,7 @@ NO_CODE: dict[str, Any] = {"trust_remote_code": False}
 def resolve(setting: str, path: str, revision: str | None = None) -> Source:
     """What transformers loads: of a GGUF file the directory that it was unpacked into.
 
-    Of a hub that does not answer, the directory in the local cache; ValueError where there is none.
+    Of a hub that does not answer, the directory in the local cache, or else ConfigError.
     """
     source = find(setting, path, revision)
     if source.on_hub and not answers(source.place, revision):
@@ -59,7 +59,7 @@ def cached(source: Source) -> str:
     try:
         place = snapshot_download(source.place, local_files_only=True, **source.arguments)
     except Exception as error:  # the library raises many kinds
-        raise ValueError(
+        raise ConfigError(
             f"{source.setting}: no such directory; as a hub id it is not in the local cache, and "
             "the hub was not reached"
         ) from error
@@ -86,7 +86,7 @@ def answers(place: str, revision: str | None) -> bool:
 
 
 def load_tokenizer(config: HFSettings) -> LanguageTokenizer:
-    """The tokenizer of `model.path`; ValueError in one line where there is none that fits."""
+    """The tokenizer of `model.path`; ConfigError in one line where there is none that fits."""
     inner, size, stops = _tokenizer(resolve("model.path", config.path, config.revision))
     return LanguageTokenizer(
         inner=inner,
@@ -103,7 +103,7 @@ def load_shape(
 ) -> Shape | None:
     """What the configuration of a model says of its sizes; None of a GGUF file, slow to read.
 
-    Raises ValueError where it can't be read, or knows no `context` as long as is asked for.
+    Raises ConfigError where it can't be read, or knows no `context` as long as is asked for.
     """
     if Path(find(setting, path).place).suffix == ".gguf":
         return None
@@ -137,7 +137,7 @@ def _check_compiler() -> None:
     """Refuse to compile where it would fail in the first step; a GPU needs no C++ for it."""
     compilers = [os.environ["CXX"]] if "CXX" in os.environ else ["g++", "clang++"]
     if not torch.cuda.is_available() and not any(shutil.which(name) for name in compilers):
-        raise ValueError(
+        raise ConfigError(
             "model.compile=true: torch.compile needs a C++ compiler on the CPU, and there is no "
             f"{' or '.join(compilers)} here; name one in the environment variable CXX, or use "
             "model.compile=false"
@@ -162,17 +162,17 @@ def fit_teacher(
 ) -> None:
     """Cut the teacher's logits to as many as the policy has; they are of the same tokens.
 
-    Layers are padded differently in models of one tokenizer. Raises ValueError where the teacher
+    Layers are padded differently in models of one tokenizer. Raises ConfigError where the teacher
     has another one, or fewer logits.
     """
     source = resolve("teacher.path", path, revision)
     inner, _, stops = _tokenizer(source)
     difference = tokenizer.difference(inner, stops)
     if difference is not None:
-        raise ValueError(f"{source.setting}: {difference}; a teacher needs the policy's tokens")
+        raise ConfigError(f"{source.setting}: {difference}; a teacher needs the policy's tokens")
     size = tokenizer.vocab_size
     if model.vocab_size < size:
-        raise ValueError(
+        raise ConfigError(
             f"{source.setting}: it has {model.vocab_size} logits, the policy {size} for the same "
             "tokens; a teacher may have more of them than the policy, but not fewer"
         )
@@ -217,11 +217,11 @@ def unpacked(file: Path) -> Path:
 
 
 def _settings(source: Source) -> Any:
-    """What a model's config.json says; ValueError where code would come along with it."""
+    """What a model's config.json says; ConfigError where code would come along with it."""
     settings = transformers.AutoConfig.from_pretrained(source.place, **NO_CODE, **source.arguments)
     asked = str(settings._attn_implementation)
     if "/" in asked:
-        raise ValueError(f"its config.json asks for attention from {asked}, which is a hub's code")
+        raise ConfigError(f"its config.json asks for attention from {asked}, which is a hub's code")
     return settings
 
 
@@ -240,7 +240,7 @@ def _load(source: Source, dtype: str, attention: str) -> PreTrainedModel:
 
 
 def refuse_larger(place: Path, settings: Any) -> None:
-    """Raise ValueError where config.json asks for far more than the files hold, before it is made.
+    """Raise ConfigError where config.json asks for far more than the files hold, before it is made.
 
     Of weights that are not safetensors nothing is known beforehand.
     """
@@ -254,16 +254,16 @@ def refuse_larger(place: Path, settings: Any) -> None:
     layers = getattr(text, "num_hidden_layers", None) or 0
     embedding = (getattr(text, "hidden_size", None) or 0) * (getattr(text, "vocab_size", 0) or 0)
     if count and layers > count:
-        raise ValueError(f"config.json has {layers} layers, but its files have {count} tensors")
+        raise ConfigError(f"config.json has {layers} layers, but its files have {count} tensors")
     # Packed weights hold up to 32 bits in an element.
     if count and embedding > 32 * elements:
-        raise ValueError(
+        raise ConfigError(
             f"config.json has an embedding of {embedding} numbers, but its files hold {elements}"
         )
 
 
 def _complete(source: Source, **arguments: Any) -> PreTrainedModel:
-    """The model with all its weights; ValueError where its files lack one, or hold another shape.
+    """The model with all its weights; ConfigError where its files lack one, or hold another shape.
 
     Transformers would draw those at random. What else the files hold is none of the model's.
     """
@@ -274,14 +274,14 @@ def _complete(source: Source, **arguments: Any) -> PreTrainedModel:
     found: dict[str, Any] = loaded[1]
     if found["mismatched_keys"]:
         name, there, wanted = min(found["mismatched_keys"])
-        raise ValueError(
+        raise ConfigError(
             f"{name} has the shape {list(there)} in its files, but is {list(wanted)} in "
             f"{type(model).__name__} as config.json has it"
         )
     if found["missing_keys"]:
         first, *others = sorted(found["missing_keys"])
         more = f" and {len(others)} more" if others else ""
-        raise ValueError(f"its files lack {first}{more}, which {type(model).__name__} has")
+        raise ConfigError(f"its files lack {first}{more}, which {type(model).__name__} has")
     return model
 
 
@@ -296,10 +296,10 @@ def _without_dropout(model: nn.Module) -> None:
 
 
 def _room(settings: Any, wanted: int | None = None) -> int:
-    """The context that is wanted, by default all that the model knows; ValueError for more."""
+    """The context that is wanted, by default all that the model knows; ConfigError for more."""
     known = int(getattr(settings.get_text_config(), "max_position_embeddings", None) or 2**31)
     if wanted is not None and wanted > known:
-        raise ValueError(f"model.context={wanted}: must be at most {known}, what the model knows")
+        raise ConfigError(f"model.context={wanted}: must be at most {known}, what the model knows")
     return wanted or known
 
 
@@ -313,7 +313,7 @@ def _tokenizer(source: Source) -> tuple[Any, int, frozenset[int]]:
         size = settings.get_text_config().vocab_size
         # Of a directory without the files transformers makes an empty one.
         if not set(inner.get_vocab()) - set(inner.all_special_tokens):
-            raise ValueError("it holds no tokenizer, as tokenizer.save_pretrained writes it")
+            raise ConfigError("it holds no tokenizer, as tokenizer.save_pretrained writes it")
         return inner, size, _stop_ids(source, settings)
 
 
@@ -338,4 +338,4 @@ def _one_line(source: Source) -> Iterator[None]:
         text = first_line(error).rstrip()
         if text.endswith(":"):  # a list follows
             text = " ".join(str(error).split())
-        raise ValueError(f"{source.setting}: can't be loaded ({text})") from error
+        raise ConfigError(f"{source.setting}: can't be loaded ({text})") from error

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
+from chord.errors import ConfigError
 from chord.models.hf.cache import HFCache
 from chord.models.policy import Cache, Policy, in_full
 from chord.models.transformer import is_right_padded
@@ -80,7 +81,7 @@ class HFPolicy(Policy):
     ) -> Tensor:
         """Return the last layer's normalised features, (B, L, width).
 
-        Raises ValueError where a sequence is longer than the model's context.
+        Raises ConfigError where a sequence is longer than the model's context.
         """
         decoder: Any = self.causal.get_decoder()
         new = input_ids.shape[1]
@@ -95,7 +96,7 @@ class HFPolicy(Policy):
             arguments = {"use_cache": True, self._cache_name: cache.entries}
         longest = past + new if valid is None else int(valid.sum(dim=1).max())
         if longest > self.context:
-            raise ValueError(
+            raise ConfigError(
                 f"model.context={self.context}: a sequence of {longest} tokens does not fit"
             )
         if valid is not None:

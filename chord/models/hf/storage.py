@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from chord.errors import first_line
+from chord.errors import ConfigError, first_line
 from chord.io.writing import whole_directory
 from chord.models.hf.loading import load_policy
 from chord.models.hf.policy import HFPolicy
@@ -42,7 +42,7 @@ def write(model: Any, tokenizer: Any, directory: Path) -> None:
 def load(config: HFSettings, directory: Path) -> HFPolicy:
     """The model that `save` wrote; adapters are put into the model they were trained on.
 
-    Raises ValueError where the directory can't be read.
+    Raises ConfigError where the directory can't be read.
     """
     from dataclasses import replace
 
@@ -54,7 +54,7 @@ def load(config: HFSettings, directory: Path) -> HFPolicy:
     try:
         set_peft_model_state_dict(policy.model, load_peft_weights(str(directory), device="cpu"))
     except (OSError, RuntimeError, ValueError, KeyError) as error:
-        raise ValueError(
+        raise ConfigError(
             f"{directory}: its adapters can't be read ({first_line(error)})"
         ) from error
     return policy

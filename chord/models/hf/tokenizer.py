@@ -39,9 +39,9 @@ class LanguageTokenizer:
 
     def __post_init__(self) -> None:
         if self.inner.eos_token_id is None:
-            raise ValueError(f"model.path={self.name}: its tokenizer has no end token")
+            raise ConfigError(f"model.path={self.name}: its tokenizer has no end token")
         if self.chat and not self.inner.chat_template:
-            raise ValueError(
+            raise ConfigError(
                 f"model.chat=true: the tokenizer of {self.name} has no chat template; "
                 "model.chat=false writes prompts as plain text"
             )
@@ -107,7 +107,7 @@ class LanguageTokenizer:
         """The conversation up to where the assistant begins to write."""
         if not self.chat:
             if problem.turns:
-                raise ValueError(
+                raise ConfigError(
                     "model.chat=false: the data are conversations, which need a chat template"
                 )
             return self._plain(problem.prompt)
@@ -124,7 +124,7 @@ class LanguageTokenizer:
         """The response and the end of its turn; of several turns, those of the assistant count.
 
         Before each stands what the template writes where the assistant is to begin it: what the
-        model sees when it answers. Raises ValueError where the template then writes an earlier
+        model sees when it answers. Raises ConfigError where the template then writes an earlier
         answer otherwise than the expert did.
         """
         *earlier, (last,) = _exchanges(pair.turns or (Turn("assistant", pair.response),))
@@ -137,7 +137,7 @@ class LanguageTokenizer:
             longer = self._render(done, begin=True)
             tokens = self._added(text, longer, turns[0])
             if not tokens:
-                raise ValueError(
+                raise ConfigError(
                     f"model.path={self.name}: its chat template writes an answer of the assistant "
                     "anew when the conversation goes on, as those do that leave thoughts out; give "
                     "each turn of the assistant a row of its own, with messages up to the user's "
@@ -186,7 +186,7 @@ class LanguageTokenizer:
                 messages, tokenize=False, add_generation_prompt=begin
             )
         except Exception as error:  # a template raises whatever its author chose
-            raise ValueError(
+            raise ConfigError(
                 f"model.path={self.name}: its chat template refuses a conversation of "
                 f"{', '.join(turn.role for turn in turns)} ({first_line(error)})"
             ) from error

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from chord.data.batch import TokenBatch, collate, left_pad
-from chord.errors import first_line
+from chord.errors import ConfigError, first_line
 from chord.models.hf.policy import HFPolicy
 from chord.models.sharing import share_prompts
 
@@ -35,7 +35,7 @@ GROUP = 2
 def try_out(model: PreTrainedModel, setting: str, *, samples: bool) -> bool:
     """Whether rows behind one copy of their prompt give what they give by themselves.
 
-    `samples`: the model is to answer, too. Raises ValueError, which begins with `setting`, where
+    `samples`: the model is to answer, too. Raises ConfigError, which begins with `setting`, where
     the model's output layer is not all there is behind its features, or its cache changes them.
     """
     policy, name = HFPolicy(model, context=2**31), type(model).__name__
@@ -53,15 +53,15 @@ def try_out(model: PreTrainedModel, setting: str, *, samples: bool) -> bool:
             expected = features[batch.mask]
             cached = _cached(policy, batch) if samples else expected
         except Exception as error:  # of the model's own code
-            raise ValueError(f"{setting}: {name} can't be used ({first_line(error)})") from error
+            raise ConfigError(f"{setting}: {name} can't be used ({first_line(error)})") from error
         shares = shares and _shares(policy, batch, expected)
     if not torch.allclose(whole.float(), parts.float(), atol=1e-3, rtol=1e-3):
-        raise ValueError(
+        raise ConfigError(
             f"{setting}: {name} changes its logits behind the output layer in a way that is "
             "not supported"
         )
     if not _near(cached, expected, half=0.5):
-        raise ValueError(f"{setting}: {name} answers otherwise with a cache than without one")
+        raise ConfigError(f"{setting}: {name} answers otherwise with a cache than without one")
     return shares
 
 

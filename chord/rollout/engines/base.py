@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from chord.errors import first_line
+from chord.errors import ConfigError, first_line
 from chord.rollout.sampling import Samples, check_lengths, evaluating, sample
 
 if TYPE_CHECKING:
@@ -123,18 +123,18 @@ class Foreign(Engine):
         self.micro_batch = micro_batch
 
     def check(self) -> None:
-        """Raise a one-line ValueError if something is not installed here, or set wrongly."""
+        """Raise a one-line ConfigError if something is not installed here, or set wrongly."""
         return
 
     def start(self, policy: Policy, *, longest: int) -> None:
         """Make it ready for the policy's weights, and for sequences of at most `longest` tokens.
 
-        Raises a one-line ValueError if that is impossible.
+        Raises a one-line ConfigError if that is impossible.
         """
         return
 
     def probe(self, policy: Policy) -> None:
-        """Generate one response: ValueError if that fails, or if its probabilities are different.
+        """Generate one response: ConfigError if that fails, or if its probabilities are different.
 
         An engine can accept a model's weights and still compute something else.
         """
@@ -147,11 +147,11 @@ class Foreign(Engine):
                 policy, [[0, 1, 2]], group_size=1, limits=[length], uniforms=uniforms
             )
         except Exception as error:  # engines raise many kinds
-            raise ValueError(f"{name}: the engine fails ({first_line(error)})") from error
+            raise ConfigError(f"{name}: the engine fails ({first_line(error)})") from error
         assert samples.sampler_logprobs is not None
         apart = float((samples.sampler_logprobs - samples.logprobs).abs().mean())
         if not apart < APART:
-            raise ValueError(
+            raise ConfigError(
                 f"{name}: the engine's log-probabilities are {apart:.1f} nats from the policy's, "
                 "so it computes another model; use rollout=native"
             )

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from chord.data.batch import left_pad
+from chord.errors import ConfigError
 from chord.rollout.choice import Sampler
 from chord.rollout.engines.base import Draft, Foreign, Request
 from chord.rollout.sampling import evaluating
@@ -21,7 +22,7 @@ from chord.rollout.sampling import evaluating
 try:
     from transformers import GenerationConfig, LogitsProcessorList, StoppingCriteriaList
 except ImportError as error:
-    raise ValueError(
+    raise ConfigError(
         "rollout=hf: needs the transformers library; pip install 'chord-posttraining[hf]'"
     ) from error
 

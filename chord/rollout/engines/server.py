@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import torch.distributed as dist
 
 from chord.distributed.collectives import rank, world_size
-from chord.errors import first_line
+from chord.errors import ConfigError, first_line
 from chord.io.reading import parse_json, read_json
 from chord.models.hf.merged import merged_weights
 from chord.rollout.engines.base import Draft, Foreign, Request
@@ -56,7 +56,7 @@ class Server(Foreign):
     def start(self, policy: Policy, *, longest: int) -> None:
         """Check that the server is there, accepts weights, and runs the policy's model.
 
-        Raises a one-line ValueError otherwise.
+        Raises a one-line ConfigError otherwise.
         """
         models = self.ask("/v1/models")
         with self.understood("/v1/models"):
@@ -64,7 +64,7 @@ class Server(Foreign):
         try:
             found = self.ask("/server_info?config_format=json")
         except RefusedError as error:
-            raise ValueError(
+            raise ConfigError(
                 f"{self.shown}: takes no weights; start it with VLLM_SERVER_DEV_MODE=1"
             ) from error
         with self.understood("/server_info"):
@@ -74,18 +74,18 @@ class Server(Foreign):
         ours = self.model.causal(policy).config.to_dict()
         for name, value in theirs.items():
             if value != ours.get(name):
-                raise ValueError(
+                raise ConfigError(
                     f"{self.shown}: runs another model than model.path "
                     f"({name} {value}, not {ours.get(name)})"
                 )
         if longest_there < min(policy.context, longest):
-            raise ValueError(
+            raise ConfigError(
                 f"{self.shown}: start it with --max-model-len {longest} or more, for the longest "
                 "prompt with its answer"
             )
         mode = logprobs_mode(self.config.temperature)
         if there != mode:
-            raise ValueError(
+            raise ConfigError(
                 f"{self.shown}: start it with --logprobs-mode {mode} for "
                 f"rollout.temperature={self.config.temperature}"
             )
@@ -154,7 +154,7 @@ class Server(Foreign):
         self.ask("/reset_prefix_cache", {})
 
     def ask(self, path: str, body: dict[str, Any] | None = None) -> Any:
-        """GET, or POST with a body; ValueError if the server is not there or refuses."""
+        """GET, or POST with a body; ConfigError if the server is not there or refuses."""
         data = None if body is None else json.dumps(body).encode()
         request = urllib.request.Request(
             f"{str(self.config.server).rstrip('/')}{path}",
@@ -170,22 +170,22 @@ class Server(Foreign):
                 raise RefusedError(f"{self.shown}: {path} says {error.code} ({reason})") from error
             raise RefusedError(f"{self.shown}: {path} says {error.code}") from error
         except (OSError, HTTPException) as error:
-            raise ValueError(
+            raise ConfigError(
                 f"{self.shown}: no vLLM server answers there ({first_line(error)})"
             ) from error
         try:
             return parse_json(text) if text else None
         except ValueError as error:
-            raise ValueError(f"{self.shown}: {path} answers no JSON; is it vLLM's?") from error
+            raise ConfigError(f"{self.shown}: {path} answers no JSON; is it vLLM's?") from error
 
     @contextmanager
     def understood(self, path: str) -> Iterator[None]:
-        """Context in which the server's reply at `path` is parsed; a one-line ValueError
+        """Context in which the server's reply at `path` is parsed; a one-line ConfigError
         if it is not what vLLM replies."""
         try:
             yield
         except (LookupError, TypeError, AttributeError, ValueError, OverflowError) as error:
-            raise ValueError(
+            raise ConfigError(
                 f"{self.shown}: {path} does not answer as vLLM does ({type(error).__name__}: "
                 f"{first_line(error)})"
             ) from error
@@ -204,16 +204,16 @@ def _body(response: HTTPResponse) -> bytes:
     return b"".join(parts)
 
 
-class RefusedError(ValueError):
+class RefusedError(ConfigError):
     """The server is there but refuses the request."""
 
 
 def new_directory(parent: str | None) -> Path:
-    """A directory for weights; a one-line ValueError if none can be made in `parent`."""
+    """A directory for weights; a one-line ConfigError if none can be made in `parent`."""
     try:
         made = Path(tempfile.mkdtemp(prefix="chord-weights-", dir=parent)).absolute()
     except OSError as error:
-        raise ValueError(
+        raise ConfigError(
             f"rollout.server_directory={parent}: must be a directory that can be written to "
             f"({first_line(error)})"
         ) from error

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from chord.distributed.collectives import rank, world_size
-from chord.errors import first_line
+from chord.errors import ConfigError, first_line
 from chord.models.hf.merged import merged_weights
 from chord.rollout.engines.base import Draft, Foreign, Request
 
@@ -36,20 +36,20 @@ class Vllm(Foreign):
     llm: Any = None
 
     def check(self) -> None:
-        """Raise ValueError if vLLM is not installed, or if given an argument that is set here."""
+        """Raise ConfigError if vLLM is not installed, or if given an argument that is set here."""
         if importlib.util.find_spec("vllm") is None:
-            raise ValueError(
+            raise ConfigError(
                 "rollout=vllm: vLLM is not installed in this environment; install it, or name a "
                 "server of another one as rollout.server=http://HOST:PORT"
             )
         for name, value in self.config.vllm.items():
             if name in OURS:
-                raise ValueError(f"rollout.vllm.{name}={value}: is decided by the configuration")
+                raise ConfigError(f"rollout.vllm.{name}={value}: is decided by the configuration")
 
     def start(self, policy: Policy, *, longest: int) -> None:
         """Build the engine without weights, for sequences of at most `longest` tokens.
 
-        Each of several processes has its own engine. Raises a one-line ValueError if vLLM can't run
+        Each of several processes has its own engine. Raises a one-line ConfigError if vLLM can't run
         the model.
         """
         for name, value in ENVIRONMENT.items():
@@ -79,7 +79,7 @@ class Vllm(Foreign):
                     **(arguments | self.config.vllm),
                 )
             except Exception as error:  # it raises whatever its parts do
-                raise ValueError(
+                raise ConfigError(
                     f"rollout=vllm: vLLM does not run this model ({first_line(error)})"
                 ) from error
 

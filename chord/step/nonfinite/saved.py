@@ -14,7 +14,7 @@ from torch import Tensor
 
 from chord.data.batch import TokenBatch
 from chord.distributed.collectives import all_rows
-from chord.errors import first_line
+from chord.errors import ConfigError, first_line
 from chord.io.reading import parse_json
 from chord.losses.distillation import TeacherTokens
 from chord.models.storage import write_tensors
@@ -67,11 +67,11 @@ def save_step(run_dir: Path, step: SavedStep, weights: Mapping[str, Tensor]) -> 
 def load_step(run_dir: Path) -> tuple[SavedStep, dict[str, Tensor]]:
     """Read what `save_step` wrote.
 
-    Raises ValueError if there is none, or if it can't be read.
+    Raises ConfigError if there is none, or if it can't be read.
     """
     path = run_dir / FILE
     if not path.is_file():
-        raise ValueError(f"{run_dir}: holds no step whose gradient was not finite ({FILE})")
+        raise ConfigError(f"{run_dir}: holds no step whose gradient was not finite ({FILE})")
     try:
         with safe_open(path, framework="pt") as file:
             facts = parse_json(file.metadata()[_ENTRY].encode())
@@ -86,7 +86,7 @@ def load_step(run_dir: Path) -> tuple[SavedStep, dict[str, Tensor]]:
         number, (a, b) = int(facts.pop("number")), facts.pop("shares")
         return SavedStep(number, (float(a), float(b)), sft, rl, facts), found["weights"]
     except (SafetensorError, OSError, ValueError, LookupError, *_MISFITS) as error:
-        raise ValueError(f"{path}: can't be read ({first_line(error)})") from None
+        raise ConfigError(f"{path}: can't be read ({first_line(error)})") from None
 
 
 def _tensors(rows: Any) -> dict[str, Tensor]:
