@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import shlex
 import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
 from conftest import compose_config
+from omegaconf import OmegaConf
 from sweeps import Command, command, damaged, interrupt_at
 
 from chord.config.parse import parse
@@ -115,6 +117,73 @@ def test_what_a_search_cannot_do_is_said_before_it_starts(command: Command) -> N
     assert command.err == "error: hparams_search: a search is a sweep; give -m\n"
 
 
+@pytest.mark.parametrize(
+    ("conditional", "line"),
+    [
+        (
+            {"schedule=sine": {"x": "1,2"}},
+            "schedule=sine: never applies; schedule is one of linear",
+        ),
+        (
+            {"weighting=phi": {"x": "1,2"}},
+            "weighting=phi: never applies; weighting is not in param",
+        ),
+        ({"schedule=cosine": {"x": 1}}, "schedule=cosine: x=1: must be an interval, choice or ran"),
+        ({"schedule=cosine": {"seed": "1,2"}}, "schedule=cosine: seed=1,2: a search would pick th"),
+        ({"schedule=cosine": {"steps": "1,2"}}, "schedule=cosine: steps=1,2: is varied by hydra.s"),
+        ({"schedule=cosine": "x"}, "schedule=cosine=x: must be settings and what each is chosen"),
+    ],
+)
+def test_what_a_search_would_never_vary_is_refused(conditional: dict[str, Any], line: str) -> None:
+    params = {"schedule": "linear,cosine", "steps": "range(1,3)"}
+    settings = SearchConfig(trials=1, params=params, conditional=conditional)
+    with pytest.raises(ConfigError) as caught:
+        read_settings([], settings)
+    assert str(caught.value).startswith(f"hydra.sweeper.conditional.{line}")
+
+
+def search_file(where: Path, text: str) -> str:
+    """A `--config-dir` with a search, `hparams_search=mine`."""
+    (where / "mine" / "hparams_search").mkdir(parents=True)
+    (where / "mine/hparams_search/mine.yaml").write_text(f"# @package _global_\n# mine\n{text}")
+    return "--config-dir=mine"
+
+
+def test_a_search_without_trials_or_ranges_is_refused(command: Command) -> None:
+    own = search_file(
+        command.where, "hydra: {sweeper: {params: {weighting: 'choice(uniform,phi)'}}}\n"
+    )
+    for mode in (["-m"], []):
+        assert command(own, *mode, "hparams_search=mine", "seed=0") == 1
+        said = "hydra.sweeper.trials=0: must be at least 1 to search weighting; for a grid, leave"
+        assert command.err.startswith(f"error: {said if mode else 'hparams_search: a search is a'}")
+    assert command("-m", "hydra.sweeper.trials=3") == 1
+    assert command.err.startswith("error: hydra.sweeper.trials=3: nothing is varied; give a range")
+
+
+def test_the_best_trial_is_run_on_the_test_split_by_the_command_that_is_shown(
+    command: Command,
+) -> None:
+    own = search_file(
+        command.where,
+        "defaults: [{override /objective: dapo}]\n"
+        "optimizer: {lr: 3.0e-05}\n"
+        "hydra: {sweeper: {trials: 1, params: {weighting: 'choice(uniform,phi)'}}}\n",
+    )
+    few = [word for word in command.small if word != "evaluation=quick"]
+    typed = ["hparams_search=mine", "evaluation=selection", *few, "schedule=linear"]
+    assert command(own, "-m", *typed, "hydra.sweep.dir=s", own=False) == 0, command.err
+    said = command.out.strip().splitlines()[-1]
+    words = shlex.split(said.partition("on the test split: ")[2])
+    assert words[:5] == ["python", "-m", "chord.train", "--config-dir", "mine"]
+    assert command("--config-dir=mine", *words[5:], "hydra.run.dir=r", own=False) == 0, command.err
+    assert "test/target_accuracy" in (command.where / "r" / "evaluations.jsonl").read_text()
+    trial, run = (OmegaConf.load(command.where / path / "config.yaml") for path in ("s/0", "r"))
+    assert run.evaluation.test
+    assert run.optimizer.lr == trial.optimizer.lr == 3e-5
+    assert run.objective == trial.objective
+
+
 def test_without_optuna_it_says_what_to_install(
     command: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -135,11 +204,9 @@ def test_ranges_and_choices_are_read_as_hydra_has_them() -> None:
 
 def test_a_setting_beside_a_choice_is_searched_only_there() -> None:
     settings = SearchConfig(
+        trials=1,
         params={"schedule": "choice(linear,constant)", "steps": 3, "x": "interval(0.0,1.0)"},
-        conditional={
-            "schedule=constant": {"schedule.value": "interval(0.1,0.9)"},
-            "schedule=cosine": {"schedule.final": "interval(0.1,0.9)"},
-        },
+        conditional={"schedule=constant": {"schedule.value": "interval(0.1,0.9)"}},
     )
     fixed, space, conditional = read_settings(["x=.5"], settings)
     assert fixed == ["steps=3", "x=.5"]
@@ -170,7 +237,9 @@ def test_every_end_of_the_shipped_search_can_be_run() -> None:
     with reading_conf():
         cfg = compose("train", ["hparams_search=alpha_optuna"], return_hydra_config=True)
     sweeper = cfg.hydra.sweeper
-    settings = SearchConfig(params=dict(sweeper.params), conditional=dict(sweeper.conditional))
+    settings = SearchConfig(
+        trials=1, params=dict(sweeper.params), conditional=dict(sweeper.conditional)
+    )
     fixed, space, conditional = read_settings(["hparams_search=alpha_optuna"], settings)
     assert len(conditional) == len(settings.conditional)
     for chosen in corners(space, conditional):

@@ -42,6 +42,12 @@ class SearchConfig:
         for name in ("trials", "startup", "batch", "seed"):
             if getattr(self, name) < 0:
                 raise ConfigError(f"{WHERE}.{name}={getattr(self, name)}: must be at least 0")
+        if not self.trials and (self.params or self.conditional):
+            varied = ", ".join([*self.params, *self.conditional])
+            raise ConfigError(
+                f"{WHERE}.trials=0: must be at least 1 to search {varied}; for a grid, leave out "
+                "hparams_search and type the values"
+            )
 
 
 @dataclass(kw_only=True)

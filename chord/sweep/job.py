@@ -95,7 +95,7 @@ def _single(cfg: DictConfig) -> float:
     refuse_sweep_settings(cfg)
     refuse_resume_settings(cfg)
     job = HydraConfig.get()
-    if job.sweeper.get("trials"):
+    if any(job.sweeper.get(name) for name in ("trials", "params", "conditional")):
         raise ConfigError("hparams_search: a search is a sweep; give -m")
     overrides = list(job.overrides.task)
     if cfg.resume is not None:

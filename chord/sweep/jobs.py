@@ -57,7 +57,7 @@ class Jobs:
         self.loader = context.config_loader
         self.points: list[Point] = []
         self.notes: dict[int, str] = {}
-        self.last_words: list[str] = []
+        self.last_words: Callable[[], list[str]] = list
 
     @contextmanager
     def shown(self) -> Iterator[None]:
@@ -69,7 +69,8 @@ class Jobs:
                 self.record_interruptions()
                 metric = self.config.sweep_metric
                 print_table(self.directory, self.points, metric, self.notes)
-                say(*self.last_words, sep="\n", end="\n" if self.last_words else "")
+                for line in self.last_words():
+                    say(line)
                 if self.undone():
                     say(f"to go on with what is not finished: {self.command()}", file=sys.stderr)
         if undone := self.undone():
@@ -107,6 +108,17 @@ class Jobs:
         return is_finished(self.path(point), point.fingerprint)
 
     @property
+    def flags(self) -> list[str]:
+        """Flags that were typed and that another command needs to read the same files."""
+        sources = self.config.hydra.runtime.config_sources
+        given = [source.path for source in sources if source.provider == "command-line"]
+        return [word for path in given for word in ("--config-dir", str(near(Path(path))))]
+
+    def composed(self, overrides: list[str]) -> DictConfig:
+        """The configuration of a job with these settings."""
+        return self.loader.load_sweep_config(self.config, overrides)
+
+    @property
     def subdir(self) -> str:
         """How the directories of jobs are named, as it was typed."""
         return str(OmegaConf.to_container(self.config.hydra.sweep, resolve=False)["subdir"])  # type: ignore[index,call-overload]
@@ -118,9 +130,9 @@ class Jobs:
             for override in self.config.hydra.overrides.hydra
             if not override.startswith(("hydra.mode=", OF_DIRECTORY))
         ]
-        words = shlex.join([*self.typed, *hydra])
+        words = shlex.join([*self.flags, "-m", *self.typed, *hydra])
         goes_on = typed("resume_sweep", near(self.directory))
-        return f"python -m chord.train -m {words} {goes_on}"
+        return f"python -m chord.train {words} {goes_on}"
 
     def run(self, points: Sequence[Point]) -> None:
         """Launch jobs; those that went without a word are tried once more, one at a time."""

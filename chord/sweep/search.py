@@ -18,11 +18,12 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
-from chord.config.search import SearchConfig
+from chord.config.search import WHERE, SearchConfig
 from chord.errors import ConfigError, first_line
 from chord.run.recorder import FAILED, FINISHED
 from chord.run.status import stored_metric
 from chord.sweep.beforehand import check_beforehand
+from chord.sweep.best import test_words
 from chord.sweep.devices import shared_gpus
 from chord.sweep.directory import read_sweep, refuse_shared, refuse_strangers, write_sweep
 from chord.sweep.jobs import Jobs
@@ -54,6 +55,11 @@ def search(jobs: Jobs, own: Mapping[str, str], settings: SearchConfig) -> None:
     if find_spec("optuna") is None:
         raise ConfigError("hparams_search: needs Optuna: pip install 'chord-posttraining[optuna]'")
     fixed, space, conditional = read_settings(jobs.typed, settings)
+    if not space and not any(conditional.values()):
+        raise ConfigError(
+            f"{WHERE}.trials={settings.trials}: nothing is varied; give a range or choices, such "
+            f"as 'schedule.final=interval(0.0,0.5)', or {WHERE}.params in a file of the search"
+        )
     ends = corners(space, conditional)
     checked = check_points(
         [[*fixed, *words(each)] for each in ends], jobs.config, jobs.loader, varied=ends
@@ -79,12 +85,11 @@ def search(jobs: Jobs, own: Mapping[str, str], settings: SearchConfig) -> None:
         )
         study.refuse_others()
         study.remember(study.ours())
+        jobs.last_words = study.best
         with jobs.shown():
             study.run(study.undone(), own)
-            study.show_best()
             while room := max(0, settings.trials - study.taken()):
                 study.run(study.ask(min(room, batch), space, conditional), own)
-                study.show_best()
 
 
 class Study:
@@ -241,8 +246,8 @@ class Study:
             elif status_of(path) in (FINISHED, FAILED):
                 self.study.tell(trial.number, state=optuna.trial.TrialState.FAIL)
 
-    def show_best(self) -> None:
-        """Say which trial is the best, and how to run it again."""
+    def best(self) -> list[str]:
+        """A line that says which trial is the best, and how to run it again; none before that."""
         # The command is to be typed: of others' trials only one that this search could have made.
         done = [
             (trial.value, varied)
@@ -251,13 +256,12 @@ class Study:
             if all(self.may(*each) for each in varied.items())
         ]
         if not done:
-            return
+            return []
         choose_best = min if self.settings.direction == "minimize" else max
         value, chosen = choose_best(done, key=lambda each: each[0])
-        fixed = [word for word in self.fixed if not word.startswith("hparams_search=")]
-        again = shlex.join([*fixed, *words(chosen)])
-        command = f"python -m chord.train {again}"
-        self.jobs.last_words = [f"best of {len(done)}: {value:.4f}; on the test split: {command}"]
+        again = test_words([*self.fixed, *words(chosen)], self.jobs.composed)
+        command = shlex.join(["python", "-m", "chord.train", *self.jobs.flags, *again])
+        return [f"best of {len(done)}: {value:.4f}; on the test split: {command}"]
 
 
 def suggest(trial: Any, name: str, found: Range | Choice) -> str:

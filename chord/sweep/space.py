@@ -105,12 +105,32 @@ def read_settings(
             space[text.lstrip("+").partition("=")[0]] = found
     conditional: dict[str, Space] = {}
     for condition, params in settings.conditional.items():
-        more = {n: dimension(f"{n}={v}", f"{WHERE}.conditional.") for n, v in params.items()}
+        more = beside(condition, params, settings.params)
         name, _, value = condition.partition("=")
         chosen = space.get(name)
-        if value in chosen.ends() if chosen is not None else condition in fixed:
-            conditional[condition] = {n: d for n, d in more.items() if d and n not in given}
+        if (isinstance(chosen, Choice) and value in chosen.values) or condition in fixed:
+            conditional[condition] = {n: d for n, d in more.items() if n not in given}
+        elif name not in given:
+            # Nobody has typed something else: the file itself can never choose it.
+            varied = f"is one of {', '.join(chosen.ends())}" if chosen else "is not in params"
+            raise ConfigError(f"{WHERE}.conditional.{condition}: never applies; {name} {varied}")
     return fixed, space, conditional
+
+
+def beside(condition: str, params: object, always: Mapping[str, object]) -> Space:
+    """What a search varies where `condition` holds; raises `ConfigError` for what it can't."""
+    where = f"{WHERE}.conditional.{condition}"
+    if not isinstance(params, Mapping):
+        raise ConfigError(f"{where}={params}: must be settings and what each is chosen from")
+    found: Space = {}
+    for name, text in params.items():
+        wanted = dimension(f"{name}={text}", f"{where}: ")
+        if wanted is None:
+            raise ConfigError(f"{where}: {name}={text}: must be an interval, choice or range")
+        if name in always:
+            raise ConfigError(f"{where}: {name}={text}: is varied by {WHERE}.params already")
+        found[name] = wanted
+    return found
 
 
 def may_choose(name: str, value: str, space: Space, conditional: Mapping[str, Space]) -> bool:
