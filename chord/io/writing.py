@@ -101,7 +101,7 @@ def refuse_unwritable(path: Path, named: str) -> None:
         probe.touch()
         probe.unlink()
     except OSError as error:
-        raise ValueError(
+        raise ConfigError(
             f"{named}: can't be written ({error.strerror}); name a place in a directory that can "
             "be written into"
         ) from error
