@@ -49,7 +49,7 @@ class Vllm(Foreign):
     def start(self, policy: Policy, *, longest: int) -> None:
         """Build the engine without weights, for sequences of at most `longest` tokens.
 
-        Each of several processes has its own engine. Raises a one-line ConfigError if vLLM can't run
+        Each of several processes has its own engine. Raises ConfigError if vLLM can't run
         the model.
         """
         for name, value in ENVIRONMENT.items():
