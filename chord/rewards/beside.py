@@ -210,6 +210,8 @@ def _sign_behind(before: str, core: str, sign: str, *, between: str) -> str | No
         # At the start of a line it marks an item, behind a word it is a pause, behind a number it
         # subtracts.
         return "-" if not (sign or between) and _opens(words[:-1].rstrip()) else None
+    if word.endswith(("\u2014", "\u2015")):
+        return None  # a longer dash is a pause, or a minus
     if "\\" in word or (rest and word in _OPERATORS) or _OPERAND_AND_OPERATOR.search(word):
         return None
     if (

@@ -1,7 +1,8 @@
 r"""The number that a text ends with, exactly, or none: never another one.
 
 The last digit of a text is looked for, and around it what can be one number. What is no number in
-one of these forms, such as a time, a date, a range, a tuple, a version or a name, gives none:
+one of these forms, such as a time, a date, a range, a tuple, a version or a name, gives none. So
+does what a sentence makes part of something else, by the rules of `chord.rewards.clause`:
 
 =================== ============================================================================
 form                for example
@@ -11,7 +12,7 @@ thousands           `1,234.50`, `1'234`, with a no-break or thin space, `1{,}234
 exponent            `2e-3`, `1E100`; up to three digits
 fraction            `-1/2`, `1.5 / 2`, `\frac{1}{2}`, `\frac12`, ½
 mixed               `3 1/2`, `3½`, `3\frac{1}{2}`: 3.5
-sign                any hyphen, dash or minus directly before the number or its currency: `-$5`,
+sign                a hyphen, minus or en dash directly before the number or its currency: `-$5`,
                     `$-5`, `-USD 5`, −5, –5; with a space behind `=`, `:`, an opening bracket or
                     `$`: `x = - 5`
 beside it           a currency, a unit, `%` (which changes nothing: `50%` is 50), punctuation,
