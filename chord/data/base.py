@@ -1,4 +1,4 @@
-"""What a data set offers to a run: all that training and evaluation ask of it."""
+"""The interface of a data set: everything that training and evaluation need from it."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ class DataConfig(ABC):
     """
 
     expert_pairs: int | None = 256
-    """Problems that come with an expert response; 0 for data without an expert, null for all."""
+    """Number of problems with an expert response; 0 for data without an expert, null for all."""
     expert_batch: int = 32
-    """Expert pairs in each train step; 0 turns the stream off."""
+    """Expert demonstrations in each train step; 0 turns the stream off."""
     pairing: str = "separate"
-    """separate: RL problems have no expert response; paired: they are those that have one;
-    all: they may have one."""
+    """separate: RL uses problems without an expert response; paired: only those with one; all:
+    both."""
     preview: int = 0
-    """So many examples are printed at the start of a run."""
+    """Number of examples printed at the start of a run."""
 
     def __post_init__(self) -> None:
         for name in ("expert_pairs", "expert_batch", "preview"):
@@ -48,9 +48,9 @@ class DataConfig(ABC):
 
     @property
     def held_out_sizes(self) -> Mapping[str, int]:
-        """How much is held out, by the settings of `evaluation` that it limits.
+        """The held-out sizes, by the setting of `evaluation` that each one limits.
 
-        A name that is missing has no limit, and an evaluation takes what is there.
+        A setting that is missing has no limit; an evaluation then takes what is there.
         """
         return {}
 
@@ -60,25 +60,25 @@ class DataConfig(ABC):
 
     @property
     def lacks_experts(self) -> str | None:
-        """The setting because of which there is no expert's answer to imitate."""
+        """The setting that is the reason why there are no expert demonstrations."""
         return "data.expert_pairs=0" if self.expert_pairs == 0 else None
 
     @property
     def teacher_departs(self) -> str | None:
-        """The setting because of which the expert's answers are not what the teacher would say."""
+        """The setting that makes expert responses differ from what the teacher would write."""
         return None
 
     @abstractmethod
     def build(self, tokenizer: Tokenizer) -> Data:
         """The data set with these settings, for a model with that tokenizer.
 
-        Raises ConfigError where the tokenizer can't write its texts.
+        Raises ConfigError if the tokenizer can't encode its texts.
         """
 
 
 @dataclass(frozen=True, kw_only=True)
 class Room:
-    """Tokens: the model's context, and what answers take of it in rollouts and evaluations."""
+    """In tokens: the model's context, and the room that rollouts and evaluations need in it."""
 
     context: int
     rollout: int
@@ -86,31 +86,31 @@ class Room:
 
 
 class Data(ABC):
-    """Problems, expert pairs and what is held out.
+    """Problems, expert demonstrations and held-out data.
 
-    Both streams are pure functions of (step, seed), so that a resumed run sees the same. Training,
-    `validation` and `test` have no problem in common, and a problem's key is its own in all three:
-    it seeds the answers to it.
+    Both streams are pure functions of (step, seed), so a resumed run sees the same data. Training,
+    `validation` and `test` have no problem in common. A problem's key is unique over all three and
+    seeds the responses to it.
     """
 
     tokenizer: Tokenizer
     expert_pairs: Sequence[Pair]
     skills: Sequence[Skill] = ()
-    """What is to be kept beside `retained`, each skill with a scorer of its own."""
+    """Further retained skills besides `retained`, each with its own scorer."""
 
     @property
     @abstractmethod
     def longest_prompt(self) -> int:
-        """Tokens of the longest prompt of all parts and skills."""
+        """Length in tokens of the longest prompt of all parts and skills."""
 
     @property
     def longest_pair(self) -> int:
-        """Tokens of the longest expert answer with its prompt; 0 where there is none."""
+        """Length in tokens of the longest expert response with its prompt; 0 if there is none."""
         return max((whole_length(self.tokenizer, pair) for pair in self.expert_pairs), default=0)
 
     @abstractmethod
     def problems(self, step: int, seed: int, n: int) -> list[Problem]:
-        """The first `n` RL problems of a train step; more of them when more are asked for."""
+        """The first `n` RL problems of a train step; a larger `n` adds further ones to these."""
 
     @abstractmethod
     def held_out(self, split: str) -> Sequence[Problem]:
@@ -118,13 +118,13 @@ class Data(ABC):
 
     @abstractmethod
     def held_out_pairs(self, split: str) -> Sequence[Pair]:
-        """Expert responses to problems of `held_out(split)`; where there are none, no evaluation
-        says how well the expert is imitated."""
+        """Expert responses to problems of `held_out(split)`; without any, evaluations have no
+        metrics of imitation."""
 
     def pairs(self, step: int, seed: int, n: int) -> list[Pair]:
-        """The expert pairs of a train step: the next `n` of an endless row of shuffled epochs.
+        """The expert demonstrations of a train step: the next `n` of endless shuffled epochs.
 
-        With 256 pairs and n = 32, steps 0 to 7 see every pair once, steps 8 to 15 once again.
+        With 256 pairs and n = 32, steps 0 to 7 see every pair once, and steps 8 to 15 once again.
         """
         size = len(self.expert_pairs)
         assert size > 0 or n == 0, "there are no expert pairs to draw from"
@@ -136,22 +136,22 @@ class Data(ABC):
         return {pair.problem.key: pair for pair in self.expert_pairs}
 
     def pair_with(self, key: int) -> Pair:
-        """The expert pair of the problem with that key; KeyError where there is none."""
+        """The expert demonstration of the problem with that key; KeyError if there is none."""
         return self._by_key[key]
 
     def trains_on(self, keys: NDArray[np.int64]) -> NDArray[np.bool_]:
-        """Which of the keys (N,) may be those of a training problem, as far as that is known."""
+        """Which of the keys (N,) can belong to a training problem, as far as that is known."""
         return np.isin(keys, list(self._by_key))
 
     def overlap(self) -> dict[str, int]:
-        """How many of the expert's problems also occur in both held-out parts."""
+        """How many of the expert's problems also occur in the held-out parts."""
         held_out = {split: {problem.key for problem in self.held_out(split)} for split in SPLITS}
         return {split: sum(key in keys for key in self._by_key) for split, keys in held_out.items()}
 
     def fit(self, room: Room) -> None:
-        """Make sure that prompts and answers fit the model's context.
+        """Check that prompts and responses fit the model's context.
 
-        Raises ConfigError naming the setting that says how much is to fit.
+        Raises ConfigError naming the setting that decides how much has to fit.
         """
         longest = self.longest_pair
         if longest > room.context:
@@ -168,9 +168,9 @@ class Data(ABC):
                 )
 
     def check(self, check: Callable[[Problem], None]) -> None:
-        """Give `check` the problems that are known beforehand; here, those that are held out.
+        """Call `check` with the problems that are known beforehand: here, the held-out ones.
 
-        Raises ConfigError, saying which it is, where `check` does.
+        Raises ConfigError naming the problem, if `check` raises it.
         """
         for split in SPLITS:
             for number, problem in enumerate(self.held_out(split), start=1):
@@ -180,22 +180,23 @@ class Data(ABC):
                     raise ConfigError(f"problem {number} of {split}: {error}") from error
 
     def report(self) -> list[str]:
-        """Lines on what the data hold, for the start of a run."""
+        """Lines that describe the data, for the start of a run."""
         return []
 
     def close(self) -> None:
-        """Give back what the scorers of the skills took."""
+        """Release the resources of the skills' scorers."""
         for skill in self.skills:
             skill.grader.close()
 
     def retained(self, split: str) -> Mapping[str, Sequence[Problem]]:
-        """Problems of skills that are to be kept, by skill; none where nothing is to be kept."""
+        """Problems of the retained skills, by skill; empty if there are none."""
         return {}
 
     def is_expert_style(self, response: str) -> bool | None:
-        """Whether a response is in the expert's manner, right or wrong; None: the data can't tell.
+        """Whether a response is in the expert's style, right or wrong; None: the data can't tell.
 
-        Where they can't, they can't for any response, and there is no metric `expert_style`.
+        If the data can't tell, this holds for every response, and there is no `expert_style`
+        metric.
         """
         return None
 

@@ -1,4 +1,4 @@
-"""Typed batches: problems, expert pairs, and the padded tokens a policy is scored on."""
+"""Typed batches: problems, expert demonstrations, and the padded tokens a policy is scored on."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 AT_ONCE = 1024
-"""So many pairs are padded to the length of the longest, where all of a file are gone through."""
+"""The number of pairs that are padded together when all pairs of a file are processed."""
 
 
 @dataclass(frozen=True)
@@ -27,9 +27,8 @@ class Turn:
 class Problem:
     """A question with its known answer; ``key`` is a stable id that seeds its samples.
 
-    ``turns``: the conversation that the response continues, for data that are conversations; where
-    there are none, the prompt is its only turn. ``details``: what the scorer needs beyond the
-    answer.
+    ``turns``: for conversations, the turns that the response continues; empty if the prompt is the
+    only turn. ``details``: what the scorer needs besides the answer.
     """
 
     prompt: str
@@ -44,9 +43,9 @@ class Problem:
 class Pair:
     """A problem with an expert's response to it (text only, without an end token).
 
-    ``turns``: what follows the problem's turns where that is more than one response: assistant's
-    turns, which are imitated, and others between them, which are not; the last is the assistant's
-    and holds ``response``.
+    ``turns``: the turns after the problem's, if there is more than one response: the assistant's
+    turns, which are imitated, and others between them, which are not. The last turn is the
+    assistant's and holds ``response``.
     """
 
     problem: Problem
@@ -55,16 +54,16 @@ class Pair:
 
 
 class Tokenizer(Protocol):
-    """What makes tokens of texts, and texts of tokens."""
+    """Converts text to tokens, and tokens to text."""
 
     @property
     def vocab_size(self) -> int:
-        """How many tokens there are."""
+        """The number of tokens."""
         ...
 
     @property
     def pad_id(self) -> int:
-        """The token that fills the right of shorter rows."""
+        """The token that pads shorter rows on the right."""
         ...
 
     @property
@@ -74,32 +73,32 @@ class Tokenizer(Protocol):
 
     @property
     def stop_ids(self) -> frozenset[int]:
-        """The tokens that end a sampled response, `eos_id` among them."""
+        """The tokens that end a sampled response, including `eos_id`."""
         ...
 
     def encode(self, text: str) -> list[int]:
-        """One id after the other, without an end token."""
+        """The ids of a text, without an end token."""
         ...
 
     def decode(self, ids: Iterable[int]) -> str:
-        """The text before the first end token, padding left out."""
+        """The text before the first end token, without padding."""
         ...
 
     def pieces(self, ids: Sequence[int]) -> list[str]:
-        """The text of each token, end and other special tokens by their names."""
+        """The text of each token; end and other special tokens by name."""
         ...
 
     def prompt(self, problem: Problem) -> list[int]:
-        """What a response to the problem follows, the same for experts and samples."""
+        """The prompt of a problem, the same for expert responses and for samples."""
         ...
 
     def response(self, pair: Pair) -> tuple[list[int], list[bool]]:
-        """What follows the prompt, end token included, and which of it the expert wrote."""
+        """The tokens after the prompt, including the end token, and which ones the expert wrote."""
         ...
 
 
 def whole_length(tokenizer: Tokenizer, pair: Pair) -> int:
-    """Tokens of a prompt and the expert's answer."""
+    """Length in tokens of a prompt with the expert's response."""
     return len(tokenizer.prompt(pair.problem)) + len(tokenizer.response(pair)[0])
 
 
@@ -107,17 +106,17 @@ def whole_length(tokenizer: Tokenizer, pair: Pair) -> int:
 class TokenBatch:
     """B right-padded sequences of prompt and response, L tokens wide.
 
-    Token-level tensors of a loss are aligned to ``targets``, so T = L - 1. Which positions count
-    is said by ``response_mask`` alone, never by the value of a token: an end token that doubles
-    as padding cannot confuse it.
+    Token-level tensors of a loss are aligned to ``targets``, so T = L - 1. Only ``response_mask``
+    decides which positions count, never the value of a token, so an end token that is also used as
+    padding does no harm.
     """
 
     input_ids: Tensor
     """(B, L) int64."""
     response_mask: Tensor
-    """(B, L) bool, true on response tokens including the first end token."""
+    """(B, L) bool, True on response tokens including the first end token."""
     attention_mask: Tensor
-    """(B, L) bool, true on everything but padding."""
+    """(B, L) bool, True on everything except padding."""
 
     def __post_init__(self) -> None:
         shapes = {
@@ -133,11 +132,11 @@ class TokenBatch:
 
     @property
     def mask(self) -> Tensor:
-        """(B, T) bool, true where the target belongs to the response."""
+        """(B, T) bool, True if the target belongs to the response."""
         return self.response_mask[:, 1:]
 
     def within(self, keep: Tensor) -> TokenBatch:
-        """The same tokens where of the responses only what (B, T) `keep` marks still counts."""
+        """The same tokens, with only those response tokens in the mask that (B, T) `keep` marks."""
         response_mask = self.response_mask.clone()
         response_mask[:, 1:] &= keep
         return replace(self, response_mask=response_mask)
@@ -171,12 +170,12 @@ def collate(
 ) -> TokenBatch:
     """Join each prompt to its response and pad on the right.
 
-    A response carries its own end token if it has one; a truncated one has none. ``written`` says
-    which tokens of a response count, all by default. Worked value: prompts [[5, 6], [7]] and
-    responses [[8, 1], [9]] give input_ids [[5, 6, 8, 1], [7, 9, 0, 0]].
+    A response includes its own end token if it has one; a truncated one has none. ``written``
+    marks the tokens of each response that count; by default, all do. Worked value: prompts
+    [[5, 6], [7]] and responses [[8, 1], [9]] give input_ids [[5, 6, 8, 1], [7, 9, 0, 0]].
 
-    Raises ValueError where the two lists differ in length or a prompt is empty (its first
-    response token would have nothing to be predicted from).
+    Raises ValueError if the two lists differ in length or a prompt is empty (there would be nothing
+    to predict its first response token from).
     """
     import torch
 
@@ -208,9 +207,9 @@ def collate(
 def micro_batches(
     tokens: TokenBatch, size: int, *, together: Tensor | None = None
 ) -> Iterator[Tensor]:
-    """The `pieces` of the rows, on all ranks as many: the last ones of some are empty.
+    """The `pieces` of the rows, equally many on all ranks: the last ones can be empty.
 
-    A model that is spread over the ranks is run by all of them or by none.
+    A model that is sharded over the ranks has to be run by all of them or by none.
     """
     import torch
 
@@ -222,10 +221,10 @@ def micro_batches(
 
 
 def pieces(tokens: TokenBatch, size: int, *, together: Tensor | None = None) -> tuple[Tensor, ...]:
-    """Row indices, shortest rows first so that little is padded; size 0: all rows at once.
+    """Row indices, shortest rows first to save padding; size 0: all rows at once.
 
-    Rows with the same number in `together` (B,) stay beside each other, in the place of their
-    longest.
+    Rows with the same number in `together` (B,) stay next to each other, at the place of the
+    longest of them.
     """
     import torch
 
@@ -239,13 +238,13 @@ def pieces(tokens: TokenBatch, size: int, *, together: Tensor | None = None) -> 
 
 
 def collated(pairs: Sequence[Pair], tokenizer: Tokenizer) -> Iterator[TokenBatch]:
-    """`collate_pairs` of more pairs than memory should hold, in their order, some at a time."""
+    """`collate_pairs` for more pairs than fit into memory, in order, some at a time."""
     for start in range(0, len(pairs), AT_ONCE):
         yield collate_pairs(pairs[start : start + AT_ONCE], tokenizer)
 
 
 def collate_pairs(pairs: Sequence[Pair], tokenizer: Tokenizer) -> TokenBatch:
-    """Tokens of problems and their expert's responses, each with its end token."""
+    """Tokens of problems and their expert responses, each with its end token."""
     responses = [tokenizer.response(pair) for pair in pairs]
     return collate(
         [tokenizer.prompt(pair.problem) for pair in pairs],
@@ -256,7 +255,7 @@ def collate_pairs(pairs: Sequence[Pair], tokenizer: Tokenizer) -> TokenBatch:
 
 
 def left_pad(prompts: Sequence[Sequence[int]], *, pad_id: int) -> tuple[Tensor, Tensor | None]:
-    """Return tokens (B, L) and their mask, None where all prompts are of one length."""
+    """Return tokens (B, L) and their mask, or None if all prompts have the same length."""
     import torch
 
     width = max(map(len, prompts))

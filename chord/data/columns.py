@@ -9,9 +9,9 @@ from chord.errors import ConfigError
 
 @dataclass(kw_only=True)
 class Columns:
-    """The names of the fields; those that a row has not are not read.
+    """The names of the fields; a row need not have all of them.
 
-    One field may be `answer` and `response`: a worked solution that ends in its result.
+    `answer` and `response` can be the same field: a worked solution that ends in its result.
     """
 
     problem: str = "problem"

@@ -1,4 +1,4 @@
-"""Data that are texts: problems, expert answers and what is held out, read as they are needed."""
+"""Text data: problems, expert responses and held-out data, read from files when needed."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ from chord.data.text import TextConfig
 from chord.errors import ConfigError
 
 LONGEST = 200
-"""How many plain prompts, those with the most text, are made into tokens to find the longest."""
+"""The number of plain prompts, those with the most text, that are tokenised to find the longest."""
 SAMPLE = 1000
-"""How many texts the statistics are of."""
+"""The number of texts that the statistics are computed from."""
 
 
 class Corpus(Data):
-    """Problems by the hash of their text in training, validation or test, or there by a file.
+    """Problems in training, validation and test parts, by a hash of their text or from files.
 
-    An expert's answer is in the part of its problem, so what is held out is never imitated. Each
-    step's RL problems are distinct, drawn from `all` training problems, from those without an
-    expert's answer (`separate`) or with one (`paired`).
+    An expert response is in the part of its problem, so held-out problems are never imitated. Each
+    step's RL problems are distinct. They are drawn from `all` training problems, from those without
+    an expert response (`separate`), or from those with one (`paired`).
 
-    Raises ConfigError where a part is empty.
+    Raises ConfigError if a part is empty.
     """
 
     expert_pairs: Lazy[Pair]
@@ -59,12 +59,12 @@ class Corpus(Data):
 
     @property
     def longest_prompt(self) -> int:
-        """Most tokens of a prompt in any part: of conversations, and of texts with most bytes."""
+        """Length of the longest prompt in any part: of conversations and the largest texts."""
         parts = [(self.problem_rows, self.rl), *self.held_out_rows.values()]
         found = [0]
         for problems, rows in parts:
             sizes = problems.sizes[rows]
-            # Of conversations nothing is known beforehand, so all of them count.
+            # Nothing is known about conversations beforehand, so all of them are tokenised.
             count = LONGEST + int((sizes == UNKNOWN).sum())
             most = rows[np.argsort(-sizes, kind="stable")][:count]
             found += [len(self.tokenizer.prompt(problems.problem(int(row)))) for row in most]
@@ -72,7 +72,7 @@ class Corpus(Data):
 
     @property
     def longest_pair(self) -> int:
-        """Most tokens of an expert answer with its prompt, read off as those of a prompt are."""
+        """Length of the longest expert response with its prompt, found in the same way."""
         if self.experts is None:
             return 0
         rows = self.expert_pairs.rows
@@ -83,11 +83,11 @@ class Corpus(Data):
         return max((whole_length(self.tokenizer, pair) for pair in pairs), default=0)
 
     def problems(self, step: int, seed: int, n: int) -> list[Problem]:
-        """The RL problems of a train step: distinct, until there are no others."""
+        """The RL problems of a train step, all distinct unless there are too few."""
         rng, size = random.Random(f"problems/{seed}/{step}"), len(self.rl)
         drawn: list[int] = []
         while len(drawn) < n:
-            # All have been drawn as often as each other: they start again.
+            # All have been drawn equally often: start again.
             seen = set(drawn[len(drawn) - len(drawn) % size :])
             while (place := rng.randrange(size)) in seen:
                 pass
@@ -100,11 +100,11 @@ class Corpus(Data):
         return Lazy(rows, problems.problem)
 
     def held_out_pairs(self, split: str) -> Sequence[Pair]:
-        """The expert's answers to problems that are held out; there may be none."""
+        """The expert responses to held-out problems; there may be none."""
         return self._pairs(self.answers[split])
 
     def pair_with(self, key: int) -> Pair:
-        """The first of the expert's answers to a problem; KeyError where there is none."""
+        """The first expert response to a problem; KeyError if there is none."""
         assert self.experts is not None, "there is no expert"
         keys = self.experts.keys[self.expert_pairs.rows]
         at = int(np.searchsorted(keys, key))
@@ -114,15 +114,15 @@ class Corpus(Data):
 
     @property
     def expert_fields(self) -> Fields:
-        """What reads, or names, the fields of an expert's file."""
+        """The reader of an expert file's fields."""
         return Fields(columns=self.config.columns, template=self.config.prompt_template)
 
     def every(self) -> Lazy[Problem]:
-        """The problems of all parts, but those held out by files, in the order of their keys."""
+        """The problems of all parts except those held out by files, in the order of their keys."""
         return Lazy(self._every(), self.problem_rows.problem)
 
     def place_of(self, key: int) -> int | None:
-        """Where in `every` the problem with a key is; None where it is not."""
+        """The index in `every` of the problem with a key; None if it is not there."""
         found = np.flatnonzero(self.problem_rows.keys[self._every()] == key)
         return int(found[0]) if len(found) else None
 
@@ -140,7 +140,7 @@ class Corpus(Data):
         return np.isin(keys, np.concatenate(own))
 
     def overlap(self) -> dict[str, int]:
-        """How many of the expert's answers are to problems of the RL stream or of another part."""
+        """How many expert responses are to problems of the RL stream or of another part."""
         if self.experts is None:
             return {"rl": 0, **dict.fromkeys(SPLITS, 0)}
         keys = self.experts.keys[self.expert_pairs.rows]
@@ -149,14 +149,14 @@ class Corpus(Data):
         return {part: int(np.isin(keys, other).sum()) for part, other in others.items()}
 
     def is_expert_style(self, response: str) -> bool | None:
-        """Whether `data.expert_style` is found in a response; None where it is not given."""
+        """Whether `data.expert_style` matches in a response; None if it is not set."""
         style = self.config.expert_style
         return None if style is None else re.search(style, response) is not None
 
     def check(self, check: Callable[[Problem], None]) -> None:
-        """Give `check` every problem that is trained on or held out, in one pass over the files.
+        """Call `check` with every problem trained on or held out, in one pass over the files.
 
-        Raises ConfigError, naming file and line, where `check` does.
+        Raises ConfigError naming file and line, if `check` raises it.
         """
         parts = [(self.problem_rows, self.rl), *self.held_out_rows.values()]
         for problems in {id(table): table for table, _ in parts}.values():
@@ -171,7 +171,7 @@ class Corpus(Data):
                         raise ConfigError(f"{problems.rows.where(index)}: {error}") from error
 
     def report(self) -> list[str]:
-        """What the files hold, what is used of it, and what is not."""
+        """What the files contain, and what of it is used or not."""
         problems, lines = self.problem_rows, []
         sizes = [f"{len(self.held_out_rows[split][1])} {split}" for split in SPLITS]
         line = f"{problems.rows.name}: {len(problems.rows)} problems"
@@ -199,11 +199,11 @@ class Corpus(Data):
         return [*lines, *self._faults, statistics(self)]
 
     def fit(self, room: Room) -> None:
-        """Refuse what does not fit the context, or leave it out, as `data.overlong` says."""
+        """Refuse rows that do not fit the context, or drop them, as `data.overlong` says."""
         self._faults = sift(self, room)
 
     def narrow_answers(self, part: str, rows: Numbers) -> None:
-        """Keep these rows of a part's expert answers."""
+        """Keep only these rows of a part's expert responses."""
         if part != "train":
             self.answers[part] = rows
         elif len(rows) < len(self.expert_pairs):
@@ -212,7 +212,7 @@ class Corpus(Data):
                 self._take_problems()
 
     def narrow_problems(self, part: str, rows: Numbers) -> None:
-        """Keep these rows of a part's problems."""
+        """Keep only these rows of a part's problems."""
         if part == "train":
             self.rl = rows
         else:
@@ -228,7 +228,7 @@ class Corpus(Data):
                 )
 
     def _in(self, part: str, keys: Numbers) -> Numbers:
-        """Places of the keys (N,) that belong to a part; files come before shares."""
+        """Indices of the keys (N,) that belong to a part; files take precedence over shares."""
         in_file = {split: np.isin(keys, table.keys) for split, table in self.files.items()}
         somewhere = np.any([np.zeros(len(keys), dtype=bool), *in_file.values()], axis=0)
         inside = {
@@ -253,7 +253,7 @@ class Corpus(Data):
         return problems, rows
 
     def _answered(self, part: str) -> Numbers:
-        """Rows of the expert's answers to the problems of a part, in the order of their keys."""
+        """Rows of the expert responses to the problems of a part, in the order of their keys."""
         if self.experts is None:
             return np.zeros(0, dtype=np.int64)
         rows = self.experts.order
@@ -264,7 +264,7 @@ class Corpus(Data):
         return Lazy(rows, read)
 
     def _take_experts(self) -> None:
-        """The expert's answers that are trained on: as many as are asked for."""
+        """The expert responses that are trained on: as many as configured."""
         wanted, rows = self.config.expert_pairs, self.answers["train"]
         if self.experts is None:
             rows = rows[:0]
@@ -298,9 +298,9 @@ def _no_pair(row: int) -> Pair:
 
 
 def sift(corpus: Corpus, room: Room) -> list[str]:
-    """Take what does not fit out of a corpus, and say so; its parts are narrowed in place.
+    """Remove rows that do not fit from a corpus, in place, and report them.
 
-    Raises ConfigError with `data.overlong=error`, or where nothing is left of a part.
+    Raises ConfigError with `data.overlong=error`, or if a part becomes empty.
     """
     faults = []
     for part, checked in _checks(corpus, room):
@@ -317,7 +317,7 @@ def sift(corpus: Corpus, room: Room) -> list[str]:
 
 
 def _checks(corpus: Corpus, room: Room) -> Iterator[tuple[str, Checked]]:
-    """Each part of a corpus, narrowed to what fits; expert answers first, problems may need one."""
+    """Each part of a corpus, reduced to what fits; expert responses first, for `paired`."""
     tokenizer, context = corpus.tokenizer, f"the model's context of {room.context}"
     whole = "more than {} tokens with their prompts, the model's context"
     if (experts := corpus.experts) is not None:
@@ -340,9 +340,9 @@ def _checks(corpus: Corpus, room: Room) -> Iterator[tuple[str, Checked]]:
 
 
 def statistics(corpus: Corpus) -> str:
-    """Median, 95 % and most tokens of training prompts and expert answers, of a sample of them."""
+    """Median, 95th percentile and maximum length of a sample of prompts and expert responses."""
     tokenizer, parts = corpus.tokenizer, []
-    # Rows are in the order of a hash: the first are a random sample.
+    # Rows are in the order of a hash, so the first ones are a random sample.
     rows = corpus.rl[:SAMPLE]
     prompts = [len(tokenizer.prompt(corpus.problem_rows.problem(int(row)))) for row in rows]
     answers = [len(tokenizer.response(pair)[0]) for pair in corpus.expert_pairs[:SAMPLE]]

@@ -1,4 +1,4 @@
-"""From the fields of a row to problems and expert answers."""
+"""From the fields of a row to problems and expert responses."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from chord.data.files import Row
 from chord.data.split import key_of, number_of
 
 _EXACT = 2**53
-"""From here on floating-point numbers leave whole numbers out."""
+"""From here on, floating-point numbers skip some whole numbers."""
 
 
 class FieldError(ValueError):
-    """What is wrong with a field of a row; whoever knows the row says where."""
+    """What is wrong with a field of a row; the caller, which knows the row, adds where."""
 
 
 @dataclass(kw_only=True)
 class Fields:
-    """Reads rows: `columns` names the fields, `template` makes prompts of problems."""
+    """Reads rows: `columns` names the fields, `template` turns problems into prompts."""
 
     columns: Columns = field(default_factory=Columns)
     template: str = "{problem}"
@@ -32,7 +32,7 @@ class Fields:
         return self._made(turns, self._plain(row, self.columns.answer), row)
 
     def asked(self, row: Row, begin: int) -> Problem | None:
-        """The problem of an expert's row, whose answer may be unknown (""); None where it has none.
+        """The problem of an expert's row, whose answer may be unknown (""); None if it has none.
 
         `begin`: one of `begins`. Raises FieldError.
         """
@@ -43,10 +43,10 @@ class Fields:
         return self._made(self.asked_turns(row, begin), answer, row)
 
     def begins(self, row: Row) -> list[int]:
-        """Where in the messages of an expert's row the answer may begin; one place, if not there.
+        """Where the response can begin in the messages of an expert's row.
 
-        That is at a turn of the assistant behind one of the user, or, where the problem has a field
-        of its own, at the first of the assistant. Raises FieldError.
+        That is at an assistant's turn after a user's turn or, if the problem has its own field, at
+        the assistant's first turn. A row without messages has one place. Raises FieldError.
         """
         columns = self.columns
         if not _has(row, columns.messages):
@@ -68,7 +68,7 @@ class Fields:
         return [place for place in range(1, last + 1) if _answers(turns, place)] or [last]
 
     def answered(self, row: Row, begin: int) -> tuple[str, tuple[Turn, ...]]:
-        """What the expert wrote: the last response, and all turns where that is more than one.
+        """What the expert wrote: the last response, and all turns if there are several.
 
         `begin`: one of `begins`. Raises FieldError.
         """
@@ -83,22 +83,22 @@ class Fields:
         return behind[-1].content, behind if len(behind) > 1 else ()
 
     def id(self, row: Row) -> int | None:
-        """A hash of the row's id; None where it has none."""
+        """A hash of the row's id; None if it has none."""
         if not _has(row, self.columns.id):
             return None
         return number_of(self._plain(row, self.columns.id))
 
     def _made(self, turns: tuple[Turn, ...], answer: str, row: Row) -> Problem:
-        """The template goes around the last turn; the key is of what was asked before that."""
+        """Apply the template to the last turn; the key is that of the text before the template."""
         key = key_of("\n".join(turn.content for turn in turns if turn.role != "system"))
         prompt = self.template.replace("{problem}", turns[-1].content)
         turns = (*turns[:-1], Turn(turns[-1].role, prompt))
         return Problem(prompt, answer, key, turns=turns if len(turns) > 1 else (), details=row)
 
     def asked_turns(self, row: Row, begin: int | None = None) -> tuple[Turn, ...]:
-        """What a row asks, without the template: of messages all before `begin`.
+        """The turns of a row's problem, without the template: all messages before `begin`.
 
-        By default all up to the user's last turn. Raises FieldError.
+        By default, all up to the user's last turn. Raises FieldError.
         """
         columns = self.columns
         if _has(row, columns.problem):
@@ -167,12 +167,12 @@ def _asks(turns: tuple[Turn, ...]) -> int:
 
 
 def _answers(turns: tuple[Turn, ...], place: int) -> bool:
-    """Whether the turn at a place is the assistant's to one of the user."""
+    """Whether the turn at an index is the assistant's reply to the user."""
     return [turn.role for turn in turns[place - 1 : place + 1]] == ["user", "assistant"]
 
 
 def _kind(value: Any) -> str:
-    """What a value is, in an error."""
+    """The kind of a value, for an error message."""
     if value is None:
         return "null"
     if isinstance(value, bool):

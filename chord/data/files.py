@@ -1,6 +1,6 @@
 """Rows of data files, read one at a time: JSON lines, Parquet, data sets of Hugging Face.
 
-What stays in memory of a file is where its rows begin, never their text.
+Only the places where rows begin are kept in memory, never their text.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class Rows(ABC):
     """The rows of a source, by number."""
 
     name: str
-    """What errors call it."""
+    """The name of the source in error messages."""
 
     @abstractmethod
     def __len__(self) -> int: ...
@@ -42,7 +42,7 @@ class Rows(ABC):
         return (self[index] for index in range(len(self)))
 
     def where(self, index: int) -> str:
-        """Where a row is, for errors: `p.jsonl line 17`, counted from 1."""
+        """The place of a row for error messages: `p.jsonl line 17`, counted from 1."""
         return f"{self.name} row {index + 1}"
 
 
@@ -61,9 +61,9 @@ class Listed(Rows):
 
 
 class JsonLines(Rows):
-    """A file with one JSON object on each line; blank lines are none.
+    """A file with one JSON object per line; blank lines are skipped.
 
-    Holds the offset of each row, eight bytes, and no open file.
+    Keeps the offset of each row (eight bytes), and no open file.
     """
 
     def __init__(self, path: Path) -> None:
@@ -123,7 +123,7 @@ class JsonLines(Rows):
 
 
 class Parquet(Rows):
-    """A Parquet file; a row group at a time is read, and the last few are kept."""
+    """A Parquet file, read one row group at a time; the last few groups are kept."""
 
     def __init__(self, path: Path) -> None:
         try:
@@ -162,7 +162,7 @@ class Parquet(Rows):
 
 
 class Arrow(Rows):
-    """A split of a data set of the datasets library, which maps its files into memory."""
+    """A split of a dataset of the datasets library, which maps its files into memory."""
 
     def __init__(self, name: str, split: Any) -> None:
         self.name, self.split = name, split
@@ -177,8 +177,8 @@ class Arrow(Rows):
 def open_rows(setting: str, path: str) -> Rows:
     """The rows of a file by its suffix, of a directory of the datasets library, or of the hub.
 
-    `setting` is what a user typed the path for. Raises ConfigError naming it where there is no such
-    source, it can't be read, or it holds no row.
+    `setting` is the setting that the path was given for. Raises ConfigError naming it if there is
+    no such source, if it can't be read, or if it has no rows.
     """
     try:
         rows = _open(path)
@@ -214,7 +214,7 @@ def _open(path: str) -> Rows:
 
 
 def _saved(place: Path, split: str) -> Rows:
-    """A directory that `save_to_disk` wrote: one split, or several of which one is named."""
+    """A directory written by `save_to_disk`: one split, or several of which one is named."""
     if not ((place / "state.json").exists() or (place / "dataset_dict.json").exists()):
         raise ConfigError("no such file, nor a directory that the datasets library saved")
     found = _datasets().load_from_disk(str(place))

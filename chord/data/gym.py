@@ -15,17 +15,17 @@ if TYPE_CHECKING:
     from chord.data.corpus import Corpus
     from chord.data.files import Row
 
-# After so many questions in a row that were there before, a task has no others.
+# After this many repeated questions in a row, a task is taken to have no others.
 _IN_VAIN = 1000
 NO_ANSWER = "(several)"
-"""The answer of a question with more than one right one; the task's scorer knows them."""
+"""The answer to a question with several right ones; the task's scorer knows them."""
 
 
 @dataclass(kw_only=True)
 class GymConfig(TextConfig):
-    """Questions of a reasoning-gym task, none twice.
+    """Distinct questions of a reasoning-gym task.
 
-    Without a file the expert's answers are the task's own: a worked solution where it has one,
+    Without a file, the expert responses are the task's own: a worked solution if it has one,
     otherwise the bare answer.
     """
 
@@ -33,11 +33,11 @@ class GymConfig(TextConfig):
 
     task: str
     task_config: dict[str, Any] = field(default_factory=dict)
-    """Settings of the task, as reasoning-gym names them."""
+    """Settings of the task, with reasoning-gym's names."""
     size: int = 2000
-    """Distinct questions, of all parts."""
+    """Number of distinct questions, over all parts."""
     task_seed: int = 0
-    """Which questions; not the seed of the run."""
+    """Selects the questions; independent of the run's seed."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -54,7 +54,7 @@ class GymConfig(TextConfig):
         return "data.expert_pairs=0" if self.expert_pairs == 0 else None
 
     def build(self, tokenizer: Tokenizer) -> Corpus:
-        """Make the questions; `ConfigError` where the task is unknown or has fewer of them."""
+        """Make the questions; `ConfigError` if the task is unknown or has fewer of them."""
         from chord.data.corpus import Corpus
         from chord.data.fields import Fields
         from chord.data.files import Listed, Rows, open_rows
@@ -83,11 +83,11 @@ def questions(
     setting: str = "data",
     fewer: bool = False,
 ) -> list[Row]:
-    """`size` distinct questions of a task, as rows that hold the `task` and its `entry` too.
+    """`size` distinct questions of a task, as rows that also hold the `task` and its `entry`.
 
-    Question i of a seed is question i - 1 of the next one, so other questions need a seed that is
-    far away. Raises ConfigError, in the name of `setting`, where the task is unknown, refuses its
-    settings, or has fewer distinct questions, unless `fewer` will do.
+    Question i of a seed is question i - 1 of the next seed, so different questions need a seed that
+    is far away. Raises ConfigError naming `setting` if the task is unknown, refuses its settings,
+    or has fewer distinct questions and `fewer` is not set.
     """
     from chord.data.split import key_of
 

@@ -1,4 +1,4 @@
-"""Problems and expert answers from the user's own files: `data=jsonl`."""
+"""Problems and expert demonstrations from the user's own files: `data=jsonl`."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 @dataclass(kw_only=True)
 class FilesConfig(TextConfig):
-    """Problems and expert answers from files of the user's: JSON lines, Parquet, Arrow."""
+    """Problems and expert demonstrations from the user's files: JSON lines, Parquet, Arrow."""
 
     option = "jsonl"
 
@@ -28,7 +28,7 @@ class FilesConfig(TextConfig):
         return {f"data.{name}": path for name, path in found.items()}
 
     def build(self, tokenizer: Tokenizer) -> Corpus:
-        """Read the files once, to know what is in them; `ConfigError` names file, line, field."""
+        """Read the files once to index them; `ConfigError` names file, line and field."""
         from chord.data.corpus import Corpus
         from chord.data.fields import Fields
         from chord.data.files import open_rows

@@ -1,7 +1,7 @@
-"""What fits the model's context, and how long texts are, in tokens.
+"""What fits the model's context, and the lengths of texts in tokens.
 
-A tokenizer makes no more tokens of a text than it has bytes, so that short texts of large files are
-never tokenised; conversations are, all of them.
+A text never has more tokens than bytes, so short texts of large files need not be tokenised;
+conversations always are.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _SLACK = 8  # tokens that a tokenizer may put around a text of its own accord
 
 @dataclass(frozen=True)
 class Checked:
-    """Some rows of a source: which fit, and what is to be said of the others."""
+    """Some rows of a source: those that fit, and what to report about the others."""
 
     rows: Numbers
     fault: str

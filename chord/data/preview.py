@@ -13,14 +13,14 @@ from chord.data.batch import Pair, Problem
 from chord.io.reading import printable
 
 COUNTS = "green"
-"""The colour of what is imitated."""
+"""The colour of tokens that are trained on."""
 
 
 def preview(data: Data, seed: int, count: int) -> Table:
-    """The first `count` expert pairs of a run, or RL problems where there is no expert.
+    """The first `count` expert demonstrations of a run, or RL problems if there is no expert.
 
-    Prompts are their tokens with the special ones by name, not the text they were made of. Of an
-    expert's answer the tokens that count in the loss are in colour, the others dim.
+    Prompts are shown as tokens, with special ones by name, not as the original text. In expert
+    responses, the tokens that count in the loss are in colour and the others dim.
     """
     table = Table(
         title=f"data.preview={count}: of the expert's answers what is in colour is imitated",

@@ -1,4 +1,4 @@
-"""A skill that is measured beside the target task, so that forgetting is a number."""
+"""A retained skill, which is measured besides the target task to show forgetting."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from chord.data.batch import Problem
 
 
 class Scores(Protocol):
-    """What a skill is scored by; `chord.rewards.Grader` is one."""
+    """The scorer of a skill; `chord.rewards.Grader` is one."""
 
     @property
     def fallible(self) -> bool:
-        """Whether an answer may be impossible to score."""
+        """Whether a response can be impossible to score."""
 
     def grade(
         self,
@@ -23,15 +23,15 @@ class Scores(Protocol):
         lengths: Sequence[int],
         finished: Sequence[bool] | None = None,
     ) -> Sequence[Any]:
-        """One grade for each answer."""
+        """One grade for each response."""
 
     def close(self) -> None:
-        """Give back what scoring took."""
+        """Release the resources of scoring."""
 
 
 @dataclass(frozen=True)
 class Skill:
-    """Problems of `validation` and `test`, and what says how right an answer is."""
+    """Problems of `validation` and `test`, and the scorer of their answers."""
 
     name: str
     problems: Mapping[str, Sequence[Problem]]

@@ -13,7 +13,7 @@ _BITS = 60
 
 
 def canonical(text: str) -> str:
-    """The text that stands for a problem: white space and forms of accents make no difference.
+    """The canonical text of a problem: white space and forms of accents make no difference.
 
     >>> canonical(" What is\\n2+2? ")
     'What is 2+2?'
@@ -22,21 +22,21 @@ def canonical(text: str) -> str:
 
 
 def key_of(text: str) -> int:
-    """A stable 60-bit id of a problem, by its canonical text, the same on every machine."""
+    """A stable 60-bit id of a problem from its canonical text, the same on every machine."""
     return number_of(canonical(text))
 
 
 def number_of(text: str) -> int:
-    """A stable 60-bit hash of a text as it stands."""
+    """A stable 60-bit hash of the exact text."""
     digest = hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest()
     return int.from_bytes(digest, "big") >> (64 - _BITS)
 
 
 @dataclass(frozen=True, kw_only=True)
 class SplitShares:
-    """Shares of the hash space: validation holds its low end, test its high end.
+    """Shares of the hash space: validation takes its low end, test its high end.
 
-    A problem stays where it is when others are added, and when the share of another part changes.
+    A problem stays in its part if others are added, or if the share of another part changes.
     """
 
     validation: float

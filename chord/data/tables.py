@@ -1,4 +1,4 @@
-"""Sources of problems and of expert answers: what is known of their rows without reading them."""
+"""Indices of problems and expert responses: what is known of rows without reading them again."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ Numbers = NDArray[np.int64]
 T = TypeVar("T")
 R = TypeVar("R")
 UNKNOWN = 2**31
-"""The size of what can't be told without making it into tokens: conversations."""
+"""The size of conversations, whose length is known only after tokenising them."""
 
 
 class Lazy(Sequence[T], Generic[T]):
-    """Some rows of a source, each read when it is asked for."""
+    """Some rows of a source, each read on access."""
 
     def __init__(self, rows: Numbers, read: Callable[[int], T]) -> None:
         self.rows = rows
@@ -50,7 +50,7 @@ class Lazy(Sequence[T], Generic[T]):
 class Problems:
     """The problems of a source, each with its key, its id and the bytes of its prompt.
 
-    Raises ConfigError naming the row and the field where one can't be read.
+    Raises ConfigError naming the row and the field if one can't be read.
     """
 
     def __init__(self, rows: Rows, fields: Fields) -> None:
@@ -65,25 +65,25 @@ class Problems:
             answers.append(number_of(problem.answer))
         self.keys, self.ids, self.sizes = (_numbers(values) for values in (keys, ids, sizes))
         self.first = np.unique(self.keys, return_index=True)[1]
-        """Rows in the order of their keys, of equal ones the first."""
+        """Rows in the order of their keys; of equal keys, only the first row."""
         self.repeated = len(self.keys) - len(self.first)
         at = np.searchsorted(self.keys[self.first], self.keys)
         found = _numbers(answers)
         self.contradictions = int((found != found[self.first][at]).sum())
-        """Rows with another answer than an earlier row with the same problem."""
+        """Rows whose answer differs from that of an earlier row with the same problem."""
 
     def problem(self, index: int) -> Problem:
         """Read a problem."""
         return self.fields.problem(self.rows[index])
 
     def find(self, keys: Numbers) -> Numbers:
-        """The row of each key (N,); -1 where there is none."""
+        """The row of each key (N,); -1 if there is none."""
         return _find(self.keys[self.first], self.first, keys)
 
     def by_id(self) -> tuple[Numbers, Numbers]:
-        """The ids that rows have, sorted, and their rows.
+        """The ids of rows, sorted, and their rows.
 
-        Raises ConfigError where an id is that of two problems.
+        Raises ConfigError if two problems have the same id.
         """
         rows = np.flatnonzero(self.ids >= 0)
         rows = rows[np.argsort(self.ids[rows], kind="stable")]
@@ -99,17 +99,17 @@ class Problems:
 
 
 class Experts:
-    """The expert answers of a source, each with the key and, where it is there, the problem's row.
+    """The expert responses of a source, each with its key and, if it exists, the problem's row.
 
-    An answer belongs to the problem with its id, or else with its text; a conversation to the
-    longest problem that it goes on from. Raises ConfigError naming the row and the field where one
-    can't be read, names no problem, or names two.
+    A response belongs to the problem with its id, or else with its text; a conversation belongs to
+    the longest problem that it continues. Raises ConfigError naming the row and the field if one
+    can't be read, or if it names no problem or two.
     """
 
     def __init__(self, rows: Rows, fields: Fields, problems: Problems) -> None:
         self.rows, self.fields, self.problems = rows, fields, problems
         self.later = 0
-        """Rows whose problem holds turns of the assistant that would be an answer without it."""
+        """Rows whose problem has assistant turns that would otherwise be part of the response."""
         columns = [array("q") for _ in range(6)]
         for index, row in enumerate(rows):
             facts = located(rows, index, self._facts, row)
@@ -117,9 +117,9 @@ class Experts:
                 column.append(fact)
         self.keys, ids, asked, sizes, texts, self.begins = (_numbers(column) for column in columns)
         self.at = self._problems_of(ids)
-        """(N,) the row of each one's problem; -1 where it is not among them."""
+        """(N,) the row of each response's problem; -1 if it is not among the problems."""
         self.whole_sizes = sizes + np.where(self.at >= 0, problems.sizes[self.at], asked)
-        """(N,) bytes of prompt and answer."""
+        """(N,) bytes of prompt and response."""
         order = np.lexsort((np.arange(len(self.keys)), texts, self.keys))
         same = np.zeros(len(order), dtype=bool)
         pairs = np.stack([self.keys, texts])[:, order]
@@ -127,10 +127,10 @@ class Experts:
         self.repeated = int(same.sum())
         rest = np.flatnonzero(~same)
         self.order = rest[np.argsort(self.keys[rest], kind="stable")]
-        """Rows in the order of their keys, without those that say again what another says."""
+        """Rows in the order of their keys, without duplicates."""
 
     def pair(self, index: int) -> Pair:
-        """Read an answer with its problem."""
+        """Read a response with its problem."""
         row, at = self.rows[index], int(self.at[index])
         begin = int(self.begins[index])
         response, turns = self.fields.answered(row, begin)
@@ -139,8 +139,8 @@ class Experts:
         return Pair(problem, response, turns)
 
     def _facts(self, row: Row) -> tuple[int, int, int, int, int, int]:
-        """Key (-1: by the id), id (-1: none), bytes of prompt and answer, a hash of the answer,
-        and where in a conversation that begins."""
+        """Key (-1: by the id), id (-1: none), bytes of prompt and response, a hash of the response,
+        and where the response begins in a conversation."""
         begin = self._begin(row)
         problem, known = self.fields.asked(row, begin), self.fields.id(row)
         response, turns = self.fields.answered(row, begin)
@@ -156,7 +156,7 @@ class Experts:
         return key, -1 if known is None else known, asked, size, number_of(text), begin
 
     def _begin(self, row: Row) -> int:
-        """Where the answer begins: behind the longest problem there is, else at the first turn."""
+        """Where the response begins: after the longest known problem, else at the first turn."""
         places = self.fields.begins(row)
         for place in reversed(places[1:]):
             problem = self.fields.asked(row, place)
@@ -166,7 +166,7 @@ class Experts:
         return places[0]
 
     def _problems_of(self, ids: Numbers) -> Numbers:
-        """The problem of each answer; keys that only the id tells are filled in."""
+        """The problem of each response; fills in keys that are known only through the id."""
         name, problems = self.fields.columns.id, self.problems
         known, rows = problems.by_id() if (ids >= 0).any() else (ids[:0], ids[:0])
         by_id = np.where(ids >= 0, _find(known, rows, ids), -1)
@@ -188,7 +188,7 @@ class Experts:
 
 
 def located(rows: Rows, index: int, read: Callable[[Row], R], row: Row) -> R:
-    """What `read` gives of a row; where that fails, the error says of which."""
+    """The result of `read` for a row; if that fails, the error names the row."""
     try:
         return read(row)
     except FieldError as error:
@@ -196,7 +196,7 @@ def located(rows: Rows, index: int, read: Callable[[Row], R], row: Row) -> R:
 
 
 def size_of(problem: Problem) -> int:
-    """Bytes of a prompt: no tokenizer makes more tokens of a text."""
+    """Bytes of a prompt, which is at least the number of its tokens."""
     return UNKNOWN if problem.turns else len(problem.prompt.encode())
 
 
@@ -205,7 +205,7 @@ def _numbers(values: array[int]) -> Numbers:
 
 
 def _find(ordered: Numbers, rows: Numbers, wanted: Numbers) -> Numbers:
-    """Of each wanted number the row in `rows` beside it in `ordered`; -1 where it isn't there."""
+    """For each wanted number, the row in `rows` next to it in `ordered`; -1 if it is not there."""
     if len(ordered) == 0:
         return np.full(len(wanted), -1, dtype=np.int64)
     at = np.searchsorted(ordered, wanted).clip(max=len(ordered) - 1)

@@ -1,22 +1,22 @@
-"""The skills of the test bed: random problems, their answers, the expert's manner and the split.
+"""The skills of the test bed: random problems, their answers, response styles and the split.
 
 Every problem is a short prompt that ends in `=` and has one right final answer:
 
 | skill       | prompt      | answer | what                                                 |
 |-------------|-------------|--------|------------------------------------------------------|
-| target      | `173*26=`   | 4498   | 101 to 9999 by 11 to 99, neither ending in 0         |
+| target      | `173*26=`   | 4498   | 101 to 9999 times 11 to 99, neither ending in 0      |
 | addition    | `2838+405=` | 3243   | two to six digits each                               |
 | subtraction | `2838-405=` | 2433   | two to four digits each, never negative              |
 | short       | `173*6=`    | 1038   | product by one digit or by a multiple of ten         |
-| reverse     | `r48392=`   | 29384  | the digits from last to first                        |
-| sort        | `s48392=`   | 23489  | the digits in rising order                           |
+| reverse     | `r48392=`   | 29384  | the digits reversed                                  |
+| sort        | `s48392=`   | 23489  | the digits in ascending order                        |
 
-The model's own manner is the bare answer. The *expert's manner* for a target problem is worked out
-in steps, each of which is one of the other skills:
+The model's own response style is the bare answer. In the *expert's style*, a target problem is
+worked out in steps, each of which is one of the other skills:
 `173*26=` -> `173*6=1038;173*20=3460;1038+3460=4498`.
-The final answer is whatever follows the last `=`, so both manners are scored by the same rule.
+The final answer is the text after the last `=`, so both styles are scored by the same rule.
 
-A problem belongs to exactly one part (pre-training, training, validation, test) by a hash of its
+A problem belongs to exactly one part (pre-training, training, validation, test), by a hash of its
 canonical text, in which operands of `*` and `+` are ordered: `26*173` is in the part of `173*26`.
 """
 
@@ -36,14 +36,14 @@ PARTS = ("pretrain", "train", "validation", "test")
 FIRST = (100, 9999)
 """Range of a target problem's first operand."""
 SECOND = (11, 99)
-"""Range of its second operand."""
+"""Range of a target problem's second operand."""
 
 # Upper bounds of each part in per mille of the hash space, in the order of PARTS.
 _BOUNDS = (450, 700, 800, 1000)
 
 
 def canonical(prompt: str) -> str:
-    """The text that stands for a problem up to symmetry.
+    """The canonical text of a problem, up to symmetry.
 
     >>> canonical("86*47=")
     '47*86='
@@ -64,14 +64,14 @@ def key_of(prompt: str) -> int:
 
 def part_of(key: int) -> str:
     """The part of the split that holds the problem with this key."""
-    # A second hash, because the data sets take problems in the order of their keys.
+    # A second hash, because data sets take problems in the order of their keys.
     digest = hashlib.blake2b(key.to_bytes(8, "big"), digest_size=4, person=b"part").digest()
     share = int.from_bytes(digest, "big") % 1000
     return next(part for part, bound in zip(PARTS, _BOUNDS, strict=True) if share < bound)
 
 
 def make_problem(skill: str, prompt: str) -> Problem:
-    """The problem a prompt poses, with its right answer."""
+    """The problem of a prompt, with its right answer."""
     return Problem(prompt=prompt, answer=_answer(prompt), key=key_of(prompt), skill=skill)
 
 
@@ -107,7 +107,7 @@ def tens_first(problem: Problem) -> str:
 
 
 def direct(problem: Problem) -> str:
-    """The bare answer, which is the base's own manner.
+    """The bare answer, which is the base's own style.
 
     >>> direct(make_problem("target", "47*86="))
     '4042'
@@ -120,11 +120,11 @@ MANNERS: dict[str, Callable[[Problem], str]] = {
     "tens_first": tens_first,
     "direct": direct,
 }
-"""How an expert may answer. The teacher has learnt the first alone."""
+"""The expert's response styles. The teacher has learned only the first."""
 
 
 def _parts(problem: Problem) -> tuple[int, int, int]:
-    """First operand, units and tens of the second."""
+    """The first operand, and the units and tens of the second."""
     left, right = (int(number) for number in problem.prompt.rstrip("=").split("*"))
     return left, right % 10, right - right % 10
 
@@ -136,12 +136,12 @@ def _in_steps(left: int, first: int, second: int) -> str:
 
 
 def is_worked(response: str) -> bool:
-    """Whether a response is in the expert's manner (more than one step), right or wrong."""
+    """Whether a response is in the expert's style (more than one step), right or wrong."""
     return ";" in response
 
 
 def draw(skill: str, rng: random.Random) -> Problem:
-    """A random problem of a skill, from any part; operands are spread evenly over their logarithm.
+    """A random problem of a skill, from any part; operands are log-uniform.
 
     Target problems are of all sizes: first operand 101 to 9999, second operand 11 to 99.
     """

@@ -1,8 +1,8 @@
-"""The built-in data set: RL problems, expert pairs, held-out problems and retained skills.
+"""The built-in data set: RL problems, expert demonstrations, held-out problems, retained skills.
 
-Both streams are pure functions of (seed, step), so a resumed run needs no stream state:
-RL problems are drawn with replacement from the training part, expert pairs come by epochs that are
-each shuffled anew.
+Both streams are pure functions of (seed, step), so a resumed run needs no stream state. RL problems
+are drawn with replacement from the training part; expert demonstrations come in epochs, each
+shuffled anew.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ RETAINED_PROBLEMS = {"validation": 200, "test": 500}
 """Problems of each retained skill."""
 
 MIN_PRODUCTS = 8000
-"""Fewer leave too small parts of the split."""
+"""With fewer, parts of the split are too small."""
 _MAX_EXPERT_PAIRS = 1024
 _TARGETS = {"train": _MAX_EXPERT_PAIRS, **HELD_OUT}
 
@@ -50,7 +50,7 @@ class Sizes(NamedTuple):
 
 @dataclass(kw_only=True)
 class TestbedConfig(DataConfig):
-    """What the test bed offers to a run; `build()` makes the data set.
+    """The settings of the test bed; `build()` makes the data set.
 
     Raises ConfigError naming the setting, its value and what is allowed.
     """
@@ -66,7 +66,7 @@ class TestbedConfig(DataConfig):
     """Difficulty: the range of a target problem's second operand, within 11 to 99."""
     max_second: int = 99
     manner: str = "worked"
-    """How the expert answers: in steps, the tens first, or directly as the base does."""
+    """The expert's response style: in steps, with the tens first, or directly as the base does."""
 
     def __post_init__(self) -> None:
         check_choice("data.manner", self.manner, MANNERS)
@@ -115,10 +115,10 @@ def _check_range(name: str, value: int, low: int, high: int) -> None:
 
 
 class Testbed(Data):
-    """The test bed's problems, pairs and splits; all of them fixed by the configuration.
+    """The test bed's problems, demonstrations and splits, all determined by the configuration.
 
-    RL problems are the whole training part, `all` of it, without (`separate`) or only (`paired`)
-    those that come with an expert response.
+    RL problems are drawn from the training part: from `all` of it, without (`separate`) or only
+    from (`paired`) the problems that have an expert response.
     """
 
     __test__ = False
@@ -179,17 +179,17 @@ class Testbed(Data):
         return {"validation": self.validation_pairs, "test": self.test_pairs}[split]
 
     def retained(self, split: str) -> dict[str, list[Problem]]:
-        """Problems of each retained skill in `validation` or `test`, none of them twice."""
+        """Distinct problems of each retained skill in `validation` or `test`."""
         return {skill: list(_retained(skill, split)) for skill in RETAINED}
 
     def is_expert_style(self, response: str) -> bool:
-        """Whether a response has steps, as the expert's has unless it answers directly."""
+        """Whether a response has steps, as the expert's has unless its style is direct."""
         return is_worked(response) != (self.config.manner == "direct")
 
 
 @lru_cache(maxsize=16)
 def _targets(part: str, sizes: Sizes) -> tuple[Problem, ...]:
-    """As many problems of a part as are ever asked for, in a fixed random order, none twice."""
+    """As many problems of a part as are ever needed, all distinct, in a fixed random order."""
     rng = random.Random(f"targets/{part}")
     found: dict[int, Problem] = {}
     while len(found) < _TARGETS[part]:

@@ -1,4 +1,4 @@
-"""The settings of data that are texts, from files: schemas, importable without anything heavy."""
+"""The settings of text data from files: schemas that import nothing heavy."""
 
 from __future__ import annotations
 
@@ -14,27 +14,27 @@ OVERLONG = ("error", "drop")
 
 @dataclass(kw_only=True)
 class TextConfig(DataConfig):
-    """What all data that are texts have in common.
+    """What all text data have in common.
 
     Raises ConfigError naming the setting, its value and what is allowed.
     """
 
     expert_pairs: int | None = None
-    """Of the expert's answers to training problems; by default all."""
+    """Number of expert demonstrations of training problems that are used; by default all."""
     pairing: str = "all"
     expert: str | None = None
-    """The file with the expert's answers."""
+    """The file with the expert demonstrations."""
     validation: str = "0.1"
-    """What is held out to choose settings by: a share of the problems, or a file."""
+    """The validation split, for choosing settings: a share of the problems, or a file."""
     test: str = "0.1"
-    """What is held out for the end: a share of the problems, or a file."""
+    """The test split, for the end: a share of the problems, or a file."""
     columns: Columns = field(default_factory=Columns)
     prompt_template: str = "{problem}"
-    """The prompt that is made of a problem."""
+    """The prompt made from a problem."""
     overlong: str = "error"
-    """What does not fit the model's context: error, or drop to leave it out."""
+    """For rows that exceed the model's context: error, or drop to leave them out."""
     expert_style: str | None = None
-    """A regular expression that is found in answers in the expert's manner."""
+    """A regular expression that matches somewhere in responses in the expert's style."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -59,7 +59,7 @@ class TextConfig(DataConfig):
             ) from error
 
     def share(self, split: str) -> float | None:
-        """The share of the problems that a split holds; None where a file is named."""
+        """The share of the problems in a split; None if a file is named."""
         try:
             return float(getattr(self, split))
         except ValueError:

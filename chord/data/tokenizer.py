@@ -18,7 +18,7 @@ class CharTokenizer:
 
     Worked value: ``CharTokenizer("ab").encode("ba") == [3, 2]``.
 
-    Raises ConfigError where the alphabet is empty or names a character twice.
+    Raises ConfigError if the alphabet is empty or has a character twice.
     """
 
     alphabet: str
@@ -45,20 +45,20 @@ class CharTokenizer:
         return frozenset({self.eos_id})
 
     def pieces(self, ids: Sequence[int]) -> list[str]:
-        """The character of each id; `<pad>` and `<end>` for the two that are none."""
+        """The character of each id; `<pad>` and `<end>` for the two special ones."""
         return [("<pad>", "<end>", *self.alphabet)[token] for token in ids]
 
     def prompt(self, problem: Problem) -> list[int]:
-        """The characters of the prompt."""
+        """The ids of the prompt's characters."""
         return self.encode(problem.prompt)
 
     def response(self, pair: Pair) -> tuple[list[int], list[bool]]:
-        """The characters of the response and the end token, all of them the expert's."""
+        """The ids of the response's characters and the end token, all of them the expert's."""
         tokens = [*self.encode(pair.response), self.eos_id]
         return tokens, [True] * len(tokens)
 
     def encode(self, text: str) -> list[int]:
-        """Return one id per character, without an end token; ConfigError on an unknown one."""
+        """Return one id per character, without an end token; ConfigError for unknown ones."""
         try:
             return [self._ids[char] for char in text]
         except KeyError as error:
@@ -67,7 +67,7 @@ class CharTokenizer:
             ) from None
 
     def decode(self, ids: Iterable[int]) -> str:
-        """Return the text before the first end token, padding left out.
+        """Return the text before the first end token, without padding.
 
         Raises ConfigError on an id outside the vocabulary.
         """

@@ -19,8 +19,7 @@ class RolloutRows:
     - `sampler_logprobs` (B, T): those of the sampler, at the same temperature; None if nothing is
       to be compared with them.
     - `advantages` and `signal` (B,).
-    - `finished` (B,) bool: False for a response that was cut off; `objective.overlong=mask` reads
-    it.
+    - `finished` (B,) bool: False for a response that was cut off, for `objective.overlong=mask`.
     - `share` (B,): a gate's factor of each row's loss, not of the count that it is divided by; None
       for 1.
     - `expert` (B, T) bool: tokens that the expert wrote, in whole responses or prefixes; None if
