@@ -1,9 +1,10 @@
 """One CHORD step in plain PyTorch, from the shipped base to the optimizer: python docs/one_step.py
 
-It is the first step of `python -m chord.train weighting=phi`, made of chord's public functions: no
-Lightning, no Hydra, one process. A test holds its gradient to that of chord's own training step.
+It is the first step of `python -m chord.train weighting=phi`, built from chord's public functions,
+without Lightning and Hydra, in one process. A test compares its gradient with that of chord's own
+step.
 
-Sizes: P problems, K answers to each, B rows, L tokens in the longest row, V tokens in all.
+Sizes: P problems, K responses to each, B rows, L tokens in the longest row, V in the vocabulary.
 """
 
 import torch
@@ -40,24 +41,24 @@ def logits_of(policy: Policy, batch: TokenBatch) -> Tensor:
 
 
 def sft_branch(policy: Policy, data: Testbed, step: int) -> Tensor:
-    """The expert's answers, imitated token by token."""
+    """The expert's responses, imitated token by token."""
     batch = collate_pairs(data.pairs(step, SEED, PAIRS), data.tokenizer)
     # `targets` (B, L - 1) are the tokens to predict; `mask` marks those of responses.
     stats = token_stats(logits_of(policy, batch), batch.targets)
     # phi weighs each expert token by p (1 - p), without gradient.
     weights = weighting(stats, batch.mask)
-    # Divided by the expert tokens of the step, never by the sum of the weights.
+    # Divided by the number of expert tokens in the step, not by the sum of the weights.
     return sft_loss(stats.logprobs, weights, batch.mask, total=denominator(batch.mask))
 
 
 def rl_branch(policy: Policy, data: Testbed, step: int) -> Tensor:
-    """The policy's own answers, made likelier where they beat the others to the same problem."""
+    """The policy's own responses, made likelier if they score above others to the same problem."""
     problems, tokenizer = data.problems(step, SEED, P), data.tokenizer
     prompts = [tokenizer.prompt(problem) for problem in problems]
-    # Random numbers by seed, step and problem: (P * K, LONGEST).
+    # Random numbers (P * K, LONGEST), determined by seed, step and problem.
     keys = [problem.key for problem in problems]
     uniforms = draw_uniforms(SEED, step, keys=keys, group_size=K, max_new_tokens=LONGEST)
-    answers = sample(
+    rollouts = sample(
         policy,
         prompts,
         group_size=K,
@@ -66,24 +67,24 @@ def rl_branch(policy: Policy, data: Testbed, step: int) -> Tensor:
         pad_id=tokenizer.pad_id,
         uniforms=uniforms,
     )
-    # An answer that was cut off before its end token scores 0.
+    # A response that was cut off before its end token scores 0.
     scores = [
         verifier.score(problems[row // K], tokenizer.decode(tokens) if finished else "")
         for row, (tokens, finished) in enumerate(
-            zip(answers.responses, answers.finished, strict=True)
+            zip(rollouts.responses, rollouts.finished, strict=True)
         )
     ]
-    # Each answer against its group: (P, K), then one for each row (B = P * K).
+    # Each response is compared with its group (P, K); then one advantage per row (B = P * K).
     advantages = advantage(torch.tensor(scores, dtype=torch.float64).reshape(P, K)).flatten()
     batch = collate(
         [prompt for prompt in prompts for _ in range(K)],
-        answers.responses,
+        rollouts.responses,
         pad_id=tokenizer.pad_id,
     )
     logprobs = token_stats(logits_of(policy, batch), batch.targets).logprobs
-    # The only update on these answers: the ratio to the policy that sampled them is 1.
+    # This is the first update on these responses, so the ratio is 1.
     losses, _ = objective.token_losses(logprobs, logprobs.detach(), advantages, batch.mask)
-    # Divided by the sampled tokens of the step, whatever their answers' lengths.
+    # Divided by the number of tokens that were sampled in the step.
     return aggregate(losses, batch.mask, total=denominator(batch.mask))
 
 
@@ -96,7 +97,7 @@ def add_gradient(policy: Policy, data: Testbed, step: int) -> tuple[float, float
 
 
 def main() -> None:
-    """Load, take the step, say what happened."""
+    """Load the base, take one step, print what happened."""
     torch.manual_seed(SEED)
     model, data = Tiny(path=None, pretraining_seed=0), TestbedConfig().build()
     policy = model.build().eval()  # no dropout: rollouts and ratios must see one policy
