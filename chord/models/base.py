@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Shape:
-    """What of a model decides which data go with it."""
+    """The properties of a model that decide which data it can be used with."""
 
     vocab_size: int
     context: int
@@ -31,29 +31,29 @@ class ModelConfig(ABC):
 
     @abstractmethod
     def tokenizer(self) -> Tokenizer:
-        """What makes tokens of texts for this model; ConfigError where it is missing."""
+        """The tokenizer of this model; ConfigError if it is missing."""
 
     def files(self) -> Mapping[str, str]:
-        """The files, directories and ids on a hub that `build` reads, by the settings."""
+        """The files, directories and hub ids that `build` reads, by setting."""
         return {}
 
     def check_trained(self) -> None:
-        """Raise ConfigError for settings in which the model can answer, but not be trained."""
+        """Raise ConfigError for settings with which the model can generate but not be trained."""
         return
 
     @abstractmethod
     def build(self) -> Policy:
-        """The model with its weights; ConfigError in one line where they are missing or corrupt."""
+        """The model with its weights; a one-line ConfigError if they are missing or corrupt."""
 
     def shape(self) -> Shape | None:
-        """The sizes of what `build` makes, None where they are known from the weights alone.
+        """The sizes of the model that `build` makes; None if only the weights tell.
 
         Raises ConfigError as `build` does.
         """
         return None
 
     def reference(self, policy: Policy) -> Policy:
-        """The model that the run starts from, to compare `policy` with: a second copy of it."""
+        """The reference, for comparison with `policy`: a second copy of the base."""
         return self.build()
 
     @abstractmethod
@@ -62,22 +62,22 @@ class ModelConfig(ABC):
 
     @abstractmethod
     def export(self, policy: Policy, directory: Path) -> None:
-        """Write a trained model as a directory of transformers, adapters merged into it."""
+        """Write a trained model as a transformers directory, with adapters merged."""
 
     def causal(self, policy: Policy) -> PreTrainedModel:
-        """The policy as a model of transformers, with adapters in it; its own weights or a copy.
+        """The policy as a transformers model, including adapters; its own weights or a copy.
 
-        What engines answer with. Raises ConfigError where there is none.
+        Rollout engines use it. Raises ConfigError if there is no such form.
         """
         raise ConfigError(f"rollout.engine: {type(self).__name__} is not a model of transformers")
 
     def place(self, run: Path) -> Path | None:
-        """Where `save` writes its safetensors file, or a directory of such; None: not known."""
+        """The safetensors file, or the directory of them, that `save` writes; None: unknown."""
         return None
 
     @abstractmethod
     def load(self, run: Path) -> Policy | None:
-        """The trained model of a run directory, None where there is none; ConfigError as above."""
+        """The trained model of a run directory, None if there is none; ConfigError as above."""
 
 
 @dataclass(kw_only=True)
@@ -85,19 +85,19 @@ class Teacher:
     """The source of the expert's distribution."""
 
     def files(self) -> Mapping[str, str]:
-        """As those of `ModelConfig`."""
+        """As in `ModelConfig`."""
         return {}
 
     def build(self) -> Policy | None:
-        """The model, or None where there is no teacher."""
+        """The model, or None if there is no teacher."""
         return None
 
     def shape(self) -> Shape | None:
-        """As that of `ModelConfig`."""
+        """As in `ModelConfig`."""
         return None
 
     def fit(self, model: Policy | Shape, tokenizer: Tokenizer) -> None:
-        """Make the model's logits those of the policy's tokens; ConfigError where they can't be."""
+        """Reduce the model's logits to the policy's tokens; ConfigError if that is impossible."""
         if model.vocab_size != tokenizer.vocab_size:
             raise ConfigError(
                 f"teacher.path: the model has a vocabulary of {model.vocab_size}, the data one of "

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 class Slots(ABC):
-    """Which slots of a cache hold a real token: one slot for each column of the padded input.
+    """Which slots of a cache hold a real token; there is one slot per column of the padded input.
 
     ``valid`` stays None until padding is seen, because attention without a mask is faster.
     """
@@ -27,20 +27,20 @@ class Slots(ABC):
     @property
     @abstractmethod
     def rows(self) -> int:
-        """Sequences."""
+        """Number of sequences."""
 
     @property
     @abstractmethod
     def capacity(self) -> int:
-        """Tokens that a sequence may have."""
+        """Maximum number of tokens in a sequence."""
 
     @property
     @abstractmethod
     def device(self) -> torch.device:
-        """Where the mask is."""
+        """The mask's device."""
 
     def mark(self, attention_mask: Tensor | None, new: int) -> Tensor | None:
-        """Record which of the ``new`` slots are real; return (rows, slots), None if all are."""
+        """Record which of the ``new`` slots are real; return (rows, slots), or None if all are."""
         end = self.length + new
         if self.valid is None and attention_mask is not None and not bool(attention_mask.all()):
             shape = (self.rows, self.capacity)
@@ -97,7 +97,7 @@ class KVCache(Slots):
     def append(self, layer: int, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
         """Store one layer's new keys and values; return all of them, (rows, heads, slots, width).
 
-        Arguments are (rows, heads, new, width). `advance` moves on once every layer has stored.
+        Arguments are (rows, heads, new, width). Call `advance` once every layer has stored.
         """
         end = self.length + key.shape[2]
         keys, values = self.storage[layer, 0], self.storage[layer, 1]
@@ -106,7 +106,7 @@ class KVCache(Slots):
         return keys[:, :, :end], values[:, :, :end]
 
     def expand(self, group_size: int) -> KVCache:
-        """Return a cache in which each row stands ``group_size`` times, one after the other."""
+        """Return a cache in which each row is repeated ``group_size`` times in succession."""
         layers, two, rows, heads, capacity, width = self.storage.shape
         grown = KVCache(
             self.storage.new_empty((layers, two, rows * group_size, heads, capacity, width))
@@ -122,7 +122,7 @@ class KVCache(Slots):
     def select(self, rows: Tensor) -> None:
         """Keep the given rows, (n,) int64, in that order; the others leave the cache.
 
-        Only rows that change place are copied.
+        Only rows that change places are copied.
         """
         moved = (rows != torch.arange(len(rows), device=rows.device)).nonzero()[:, 0]
         filled = self.storage[..., : self.length, :]

@@ -22,7 +22,7 @@ class TransformerConfig:
     mlp_ratio: float = 2.75
     """Width of the gated MLP's hidden layer over ``width``; 2.75 costs as much as 4 ungated."""
     rope_base: float = 1000.0
-    """Base of the rotary wavelengths, small because sequences are."""
+    """Base of the rotary wavelengths; small, because sequences are short."""
 
     def __post_init__(self) -> None:
         for name in ("vocab_size", "width", "layers", "heads", "context", "mlp_ratio"):

@@ -1,4 +1,4 @@
-"""The models of a step: the policy, and those it is compared with."""
+"""The models of a step: the policy, and the models that it is compared with."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 class Models:
     """The policy, and the frozen models that some terms compare it with.
 
-    `cache`: the teacher's likeliest tokens on the expert's answers, for targets that read them from
+    `cache`: the teacher's likeliest tokens on expert responses, for targets that read them from
     disk.
     """
 
@@ -28,5 +28,5 @@ class Models:
 
     @property
     def dtype(self) -> torch.dtype:
-        """What losses are computed in."""
+        """The data type that losses are computed in."""
         return self.policy.dtype

@@ -1,4 +1,4 @@
-"""What a language model offers to training and sampling, whatever it is made of."""
+"""The interface of a language model for training and sampling, whatever its architecture."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ class Cache(Protocol):
     """Keys and values of past tokens, extended by `Policy.hidden`."""
 
     def expand(self, group_size: int) -> Cache:
-        """A cache in which each row stands ``group_size`` times, one after the other."""
+        """A cache in which each row is repeated ``group_size`` times in succession."""
         ...
 
     def select(self, rows: Tensor) -> None:
@@ -23,15 +23,15 @@ class Cache(Protocol):
 
 
 def in_full(logits: Tensor) -> Tensor:
-    """Logits in float32 where they were computed in half precision, else as they are.
+    """Logits in float32 if they were computed in half precision, otherwise unchanged.
 
-    Log-probabilities, entropies and losses are taken of nothing less.
+    Log-probabilities, entropies and losses are never computed in lower precision than float32.
     """
     return logits.float() if logits.dtype in (torch.float16, torch.bfloat16) else logits
 
 
 class Policy(nn.Module, ABC):
-    """A causal language model in two parts: features first, logits where they are wanted."""
+    """A causal language model in two parts: features first, then logits only where needed."""
 
     head: Callable[[Tensor], Tensor]
     """Maps features (..., width) to logits (..., V), `in_full`."""
@@ -54,14 +54,15 @@ class Policy(nn.Module, ABC):
         *,
         cache: Cache | None = None,
     ) -> Tensor:
-        """Features (B, L, width) of causal attention over the real tokens.
+        """Features (B, L, width) from causal attention over the real tokens.
 
-        `attention_mask` (B, L) bool, None where all are real; with a cache the tokens follow those
-        that it holds. Positions count real tokens. Features at padding are finite but mean nothing.
+        `attention_mask` (B, L) bool, or None if all tokens are real; with a cache, the tokens
+        follow those that it holds. Positions count real tokens. Features at padding are finite but
+        meaningless.
         """
 
     def layers(self) -> list[nn.Module]:
-        """The parts that are computed one after the other, and sharded each by itself."""
+        """The layers, which are computed one after the other and sharded separately."""
         return []
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor | None = None) -> Tensor:
@@ -69,7 +70,7 @@ class Policy(nn.Module, ABC):
         return self.head(self.hidden(input_ids, attention_mask))
 
     def hidden_shared(self, input_ids: Tensor, positions: Tensor, allowed: Tensor) -> Tensor:
-        """Features (G, L, width) where each token has its own position and sees what is allowed.
+        """Features (G, L, width) with given positions and a given attention mask.
 
         `positions` (G, L) int64, `allowed` (G, L, L) bool. Only for a policy that
         `shares_prompts`.
@@ -78,7 +79,7 @@ class Policy(nn.Module, ABC):
 
     @property
     def shares_prompts(self) -> bool:
-        """Whether `hidden_shared` is there: no use where prompts are short, as on the test bed."""
+        """Whether `hidden_shared` exists: it is useless for short prompts, as on the test bed."""
         return False
 
     @abstractmethod
@@ -88,15 +89,15 @@ class Policy(nn.Module, ABC):
     @property
     @abstractmethod
     def cache_bytes(self) -> int:
-        """What the cache of one token takes, keys and values of all layers."""
+        """Bytes of one token in the cache: keys and values of all layers."""
 
     @property
     def device(self) -> torch.device:
-        """Where the weights are, and where `hidden` wants its tokens."""
+        """The device of the weights, on which `hidden` needs its tokens."""
         return next(self.parameters()).device
 
     @property
     def dtype(self) -> torch.dtype:
-        """What log-probabilities are computed in: float64 if the weights are, else float32."""
+        """The data type of log-probabilities: float64 if the weights are, else float32."""
         wide = next(self.parameters()).dtype == torch.float64
         return torch.float64 if wide else torch.float32

@@ -1,8 +1,8 @@
-"""A policy's logits where a response token is predicted, and only there, a piece at a time.
+"""A policy's logits, computed in pieces and only where a response token is predicted.
 
-The logits of a step are by far its largest tensor: 4,096 tokens at a vocabulary of 150,000 take
-2.5 GB, and as much for each of their functions. They are never kept: functions of them are taken
-piece by piece, and in the backward each piece is computed again.
+The logits of a step are by far its largest tensor: 4,096 tokens with a vocabulary of 150,000 take
+2.5 GB, and each function of them takes as much again. They are never kept: functions of them are
+computed piece by piece, and the backward pass computes each piece again.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from chord.data.batch import TokenBatch
 
 PIECE = 2**25
-"""Logits that exist at a time: 128 MB in float32."""
+"""The number of logits that exist at once: 128 MB in float32."""
 
 OfTokens = Callable[..., tuple[Tensor, ...]]
 
@@ -36,15 +36,15 @@ class Scored:
     features: Tensor
 
     def __getitem__(self, keep: Tensor) -> Scored:
-        """Those that (N,) bool `keep` marks."""
+        """The tokens that (N,) bool `keep` marks."""
         return Scored(self.policy, self.features[keep])
 
     def map(self, function: OfTokens, *columns: Tensor) -> tuple[Tensor, ...]:
         """`function(logits (n, V), *columns (n, ...))`, tensors (n, ...), over all N tokens.
 
-        It is called on pieces of the tokens, so it must treat each token by itself. Gradients flow
-        to the features and to what the function reads; where there is more than one piece it is
-        called a second time in the backward.
+        The function is called on pieces of the tokens, so it must treat each token separately.
+        Gradients flow to the features and to what the function reads. If there is more than one
+        piece, it is called again in the backward pass.
         """
         count, size = self.features.shape[0], max(1, PIECE // self.policy.vocab_size)
         if count <= size:
@@ -80,24 +80,24 @@ def score(policy: Policy, batch: TokenBatch) -> Scored:
     """The features of every response token, in the row-major order of ``batch.mask``.
 
     Entry i predicts ``batch.targets[batch.mask][i]``. N may be 0; the result still has a backward
-    to every parameter, with zero gradients. A prompt that several rows answer is computed once
-    where that saves work.
+    pass to every parameter, with zero gradients. A prompt shared by several rows is computed once,
+    if that saves work.
     """
     if not batch.mask.numel():
-        # Run all the same, on a token that nobody reads: other ranks may wait for this one.
+        # Run anyway, on a token that nobody reads: other ranks may be waiting for this one.
         token = torch.zeros((1, 1), dtype=torch.int64, device=batch.input_ids.device)
         return Scored(policy, policy.hidden(token)[0, :0])
     shared = share_prompts(batch) if policy.shares_prompts else None
     if shared is not None:
         features = policy.hidden_shared(shared.input_ids, shared.positions, shared.allowed)
         return Scored(policy, features.flatten(0, 1)[shared.places])
-    # The last column predicts nothing; where all rows need it least, it is not computed.
+    # The last column predicts nothing; if no row needs it, it is not computed.
     features = policy.hidden(batch.input_ids[:, :-1], batch.attention_mask[:, :-1])
     return Scored(policy, features[batch.mask])
 
 
 def pack(stats: TokenStats) -> tuple[Tensor, ...]:
-    """The statistics as tensors (N,); `unpack` makes them statistics again."""
+    """The statistics as tensors (N,); `unpack` is the inverse."""
     columns = (stats.logprobs, stats.entropy, stats.max_prob)
     return columns if stats.top_k_entropy is None else (*columns, stats.top_k_entropy)
 
@@ -109,7 +109,7 @@ def unpack(columns: Sequence[Tensor], vocab_size: int) -> TokenStats:
 
 
 def scatter(flat: Tensor, mask: Tensor) -> Tensor:
-    """Put per-token values back in their places: (N, ...) and (B, T) give (B, T, ...), else 0.
+    """Put values per token back into place: (N, ...) and mask (B, T) give (B, T, ...), else 0.
 
     The inverse of ``values[mask]``; gradients flow through. Worked value: [7, 8] on
     [[False, True], [True, False]] gives [[0, 7], [8, 0]].

@@ -1,9 +1,9 @@
-"""Rows that answer the same prompt, put behind one copy of it.
+"""Responses to the same prompt, placed after a single copy of it.
 
-A group of K answers of R tokens to a prompt of P tokens is K (P + R) tokens in rows of their own,
-and P + K R in one row in which no answer sees another: `prompt answer answer ... answer`, positions
-going on from the prompt in each. Features are the same; where prompts are longer than answers,
-most of the forward and backward is saved.
+A group of K responses of R tokens to a prompt of P tokens takes K (P + R) tokens in separate rows,
+but P + K R in one row in which no response sees another: `prompt response response ... response`,
+with positions continuing from the prompt in each. Features are the same. If prompts are longer than
+responses, this saves most of the forward and backward pass.
 """
 
 from __future__ import annotations
@@ -22,29 +22,29 @@ if TYPE_CHECKING:
     from chord.models.policy import Policy
 
 WORTH = 0.6
-"""Share of the work that must be left, or rows stay as they are."""
+"""Rows stay separate unless sharing reduces the work to this share of it."""
 LONG = 1000
-"""Length at which a row's attention counts as much as the rest of the model."""
+"""The length at which attention costs as much as the rest of the model."""
 
 
 @dataclass
 class Shared:
-    """G rows of prompts with their answers, L tokens wide."""
+    """G rows of prompts with their responses, L tokens wide."""
 
     input_ids: Tensor
     """(G, L) int64."""
     positions: Tensor
-    """(G, L) int64: places in the prompt, or behind it in the answer."""
+    """(G, L) int64: positions in the prompt, or after it in the response."""
     allowed: Tensor
-    """(G, L, L) bool: whether a token (second dimension) may look at another (third)."""
+    """(G, L, L) bool: whether a token (second dimension) can attend to another (third)."""
     places: Tensor
-    """(N,) int64: where in the flattened G * L the features of N response tokens are."""
+    """(N,) int64: the indices of the N response tokens' features in the flattened G * L."""
 
 
 def share_prompts(batch: TokenBatch) -> Shared | None:
-    """Lay out the rows of a batch by prompt; None where that would save too little.
+    """Lay out the rows of a batch by prompt; None if that would save too little.
 
-    A prompt ends where the first response token of its row is.
+    A prompt ends at the first response token of its row.
     """
     rows = _rows(batch)
     groups: dict[tuple[int, ...], list[int]] = {}
@@ -64,12 +64,12 @@ def share_prompts(batch: TokenBatch) -> Shared | None:
 
 
 def policy_batches(policy: Policy, batch: TokenBatch, size: int) -> Iterator[Tensor]:
-    """`micro_batches` for a policy: rows of one prompt stay together where it can share it."""
+    """`micro_batches` for a policy: rows of one prompt stay together if the policy can share it."""
     return micro_batches(batch, size, together=_together(policy, batch))
 
 
 def own_batches(policy: Policy, batch: TokenBatch, size: int) -> Sequence[Tensor]:
-    """`policy_batches` of this rank, which has the policy whole: others may have more."""
+    """`policy_batches` of this rank only, which has the whole policy: others can have more."""
     return pieces(batch, size, together=_together(policy, batch))
 
 
@@ -78,7 +78,7 @@ def _together(policy: Policy, batch: TokenBatch) -> Tensor | None:
 
 
 def prompt_numbers(batch: TokenBatch) -> Tensor:
-    """The same number for all rows of the same prompt, (B,) int64, from 0."""
+    """The same number for all rows with the same prompt, (B,) int64, from 0."""
     known: dict[tuple[int, ...], int] = {}
     numbers = [known.setdefault(tuple(row.prompt), len(known)) for row in _rows(batch)]
     return torch.tensor(numbers, dtype=torch.int64, device=batch.input_ids.device)
@@ -86,7 +86,7 @@ def prompt_numbers(batch: TokenBatch) -> Tensor:
 
 @dataclass
 class _Row:
-    """A row's prompt, the tokens behind it but the last, and which of its columns count."""
+    """A row's prompt, the tokens after it except the last, and which of its columns count."""
 
     prompt: list[int]
     answer: list[int]
@@ -134,7 +134,7 @@ def _lay_out(
     column = torch.arange(width, device=device)
     same = segment_of[:, :, None] == segment_of[:, None, :]
     earlier = column[:, None] >= column[None, :]
-    # Padding sees itself, as it is in no answer's way.
+    # Padding sees itself, which affects no response.
     allowed = earlier & (same | (segment_of == 0)[:, None, :])
     return Shared(
         input_ids=torch.tensor(ids, device=device),

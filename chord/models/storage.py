@@ -1,4 +1,4 @@
-"""Policies on disk: safetensors, with the sizes and any notes in the header."""
+"""Policies on disk: safetensors, with sizes and metadata in the header."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ from chord.models.base import Shape
 from chord.models.config import TransformerConfig
 from chord.models.transformer import Transformer
 
-# One header entry only: the format does not order its entries, and equal weights must give equal
+# Only one header entry: the format does not order entries, and equal weights must give equal
 # files.
 _ENTRY = "chord"
-# Tokens; a table of as many angles is part of a model.
+# In tokens; a model contains a table of this many angles.
 _LONGEST = 2**20
 
 
 def save_policy(
     model: Transformer, path: str | Path, metadata: dict[str, Any] | None = None
 ) -> None:
-    """Write the weights, ``model.config`` and JSON-able ``metadata``; all of it or nothing."""
+    """Write the weights, ``model.config`` and JSON-able ``metadata``, atomically."""
     header = json.dumps(
         {"config": asdict(model.config), "metadata": metadata or {}}, sort_keys=True
     )
@@ -38,7 +38,7 @@ def save_policy(
 
 
 def write_tensors(path: Path, tensors: dict[str, Tensor], header: dict[str, str]) -> None:
-    """Write a safetensors file, all of it or nothing; its directory is made."""
+    """Write a safetensors file atomically, and make its directory."""
     with whole_file(path) as partial:
         save_file({name: each.cpu() for name, each in tensors.items()}, partial, metadata=header)
 
@@ -46,7 +46,7 @@ def write_tensors(path: Path, tensors: dict[str, Tensor], header: dict[str, str]
 def load_policy(path: str | Path) -> Transformer:
     """Return the policy saved at ``path``, in the dtype it was saved in.
 
-    Raises ConfigError naming the path where it is missing, damaged or no policy.
+    Raises ConfigError naming the path if it is missing, damaged or not a policy.
     """
     config = _read_header(path)["config"]
     try:
@@ -62,7 +62,7 @@ def load_policy(path: str | Path) -> Transformer:
 
 
 def _refuse_larger(sizes: TransformerConfig, tensors: dict[str, Tensor]) -> None:
-    """Raise ConfigError where a model would be larger than its weights; it is not built."""
+    """Raise ConfigError, before building it, if a model would be larger than its weights."""
     if sizes.layers > len(tensors):
         raise ConfigError(f"the header has {sizes.layers} layers, the file {len(tensors)} tensors")
     if sizes.context > _LONGEST:
@@ -85,7 +85,7 @@ def read_shape(path: str | Path) -> Shape:
 
 
 def read_metadata(path: str | Path) -> dict[str, Any]:
-    """Return the notes given to `save_policy`, without reading weights; ConfigError as there."""
+    """Return the metadata given to `save_policy`, without reading weights; ConfigError as there."""
     metadata: dict[str, Any] = _read_header(path)["metadata"]
     return metadata
 

@@ -1,8 +1,8 @@
-"""A teacher's likeliest tokens on the expert's answers, on disk: `python -m chord.cache_teacher`.
+"""A teacher's likeliest tokens on expert responses, on disk: `python -m chord.cache_teacher`.
 
-A safetensors file: `digests` (P,) of the pairs' tokens, `lengths` (P,) of their responses with the
-end token, and for all response tokens in that order `ids` (N, K) and `logprobs` (N, K + 1), the
-last column the mass of all other tokens ((N, K) where K is the whole vocabulary).
+A safetensors file with `digests` (P,) of the pairs' tokens, `lengths` (P,) of their responses
+including the end token and, for all response tokens in that order, `ids` (N, K) and `logprobs`
+(N, K + 1), whose last column is the mass of all other tokens ((N, K) if K is the whole vocabulary).
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ from chord.models.storage import write_tensors
 
 _ENTRY = "chord_teacher"
 FORMAT = 2
-"""The first named pairs by their last texts alone."""
+"""The first format identified pairs by their last texts alone."""
 
 
 def digests(tokens: TokenBatch) -> list[int]:
-    """A 63-bit name of each row: of its tokens and which of them count, without the padding."""
+    """A 63-bit digest of each row: of its tokens and which of them count, without padding."""
     columns = torch.stack([tokens.input_ids, tokens.response_mask.long()], dim=-1).cpu()
     rows = zip(columns, tokens.attention_mask.cpu(), strict=True)
     hashes = (hashlib.sha256(row[real].numpy().tobytes()).digest() for row, real in rows)
@@ -43,8 +43,8 @@ def digests(tokens: TokenBatch) -> list[int]:
 def write_cache(
     path: Path, teacher: Policy, batches: Iterable[TokenBatch], *, k: int, micro_batch: int = 0
 ) -> dict[str, float]:
-    """Score batch after batch, `micro_batch` rows at a time (0: all of it), and write all of the
-    file or nothing.
+    """Score batch after batch, `micro_batch` rows at a time (0: all at once), and write the file
+    atomically.
 
     Returns what the truncation leaves out: mean and largest mass beyond the K tokens kept.
     """
@@ -95,7 +95,7 @@ class TeacherCache:
 
     @classmethod
     def open(cls, path: str) -> TeacherCache:
-        """Read the file; ConfigError in one line where it is missing, damaged or another format."""
+        """Read the file; a one-line ConfigError if it is missing, damaged or of another format."""
         made = "make one with python -m chord.cache_teacher"
         if not Path(path).is_file():
             raise ConfigError(f"target.cache={path}: no such file; {made}")
@@ -139,7 +139,7 @@ class TeacherCache:
     def rows(self, tokens: TokenBatch, dtype: torch.dtype) -> TeacherTokens:
         """Tables (B, T, K) and (B, T, K + 1) aligned to the responses' `mask` (B, T)."""
         mask, spans = tokens.mask, [self.spans[name] for name in digests(tokens)]
-        # Without a row, as on a rank that has none, there is nothing to join.
+        # Without rows, as on a rank that has none, there is nothing to concatenate.
         index = torch.cat([torch.arange(0), *(torch.arange(s.start, s.stop) for s in spans)])
         device = mask.device
         ids = self.ids.new_zeros((*mask.shape, self.ids.shape[-1]), device=device)

@@ -34,8 +34,8 @@ def base_name(seed: int) -> str:
 class Tiny(ModelConfig):
     """The pre-trained base model of the test bed, or another checkpoint of the same kind.
 
-    `pretraining_seed`: which of the shipped bases, made by one recipe from different seeds; they
-    are good at the same skills but not at the same part of the target, as their card says.
+    `pretraining_seed`: which of the shipped bases, which were made by one recipe from different
+    seeds. They are equally good at the retained skills but not at the target, as their card says.
     """
 
     option = "tiny"
@@ -64,7 +64,7 @@ class Tiny(ModelConfig):
         return _load("model.path", self.path, ASSETS / base_name(self.pretraining_seed))
 
     def shape(self) -> Shape:
-        """As the checkpoint's header has it."""
+        """Read from the checkpoint's header."""
         return _shape("model.path", self.path, ASSETS / base_name(self.pretraining_seed))
 
     def save(self, policy: Policy, run: Path, notes: dict[str, str]) -> None:
@@ -102,7 +102,7 @@ class Tiny(ModelConfig):
 
 @dataclass(kw_only=True)
 class TinyTeacher(Teacher):
-    """The test bed's teacher, which works in the expert's manner."""
+    """The test bed's teacher, which responds in the expert's style."""
 
     option = "tiny"
 
@@ -119,12 +119,12 @@ class TinyTeacher(Teacher):
         return _load("teacher.path", self.path, ASSETS / "teacher.safetensors")
 
     def shape(self) -> Shape:
-        """As the checkpoint's header has it."""
+        """Read from the checkpoint's header."""
         return _shape("teacher.path", self.path, ASSETS / "teacher.safetensors")
 
 
 def refuse_empty(setting: str, path: str | None) -> None:
-    """Raise ConfigError for an empty path, as a shell makes of a variable that is not set."""
+    """Raise ConfigError for an empty path, which a shell makes of a variable that is not set."""
     if path == "":
         raise ConfigError(f"{setting}=: must name a checkpoint, or be null for the shipped one")
 

@@ -1,8 +1,8 @@
 """A small decoder-only transformer over characters.
 
 Pre-norm RMSNorm (1910.07467), rotary positions (2104.09864), a gated SiLU MLP (2002.05202), no
-biases, no dropout, separate embedding and head. Rotary pairs are neighbouring channels, so that a
-rotation is one complex product: on a CPU that is several times faster than the split-halves form.
+biases, no dropout, separate embedding and head. Rotary pairs are neighbouring channels, so a
+rotation is one complex product, which on a CPU is several times faster than the split-halves form.
 """
 
 from __future__ import annotations
@@ -128,13 +128,13 @@ class Transformer(Policy):
 
         Args:
             input_ids: (B, L) int64; with a cache, the tokens that follow those stored.
-            attention_mask: (B, L) bool, true on real tokens. None or padding on the right only:
-                plain causal attention (no real token can see the padding behind it). Otherwise
-                positions count real tokens and padding is hidden; features at padding are
+            attention_mask: (B, L) bool, True on real tokens. None, or padding on the right only:
+                plain causal attention (no real token can see the padding after it). Otherwise,
+                positions count real tokens and padding is masked; features at padding are
                 meaningless but finite.
             cache: past keys and values, extended by this call.
 
-        Raises ConfigError where the sequence is longer than ``model.context``.
+        Raises ConfigError if the sequence is longer than ``model.context``.
         """
         assert cache is None or isinstance(cache, KVCache), "a cache of another model"
         rotation, bias = self._positions(input_ids, attention_mask, cache)
@@ -181,13 +181,13 @@ class Transformer(Policy):
         return rope[positions][:, :, None, None], self._bias(valid, past, new)
 
     def _bias(self, valid: Tensor | None, past: int, new: int) -> Tensor:
-        """Return 0 where a new token may look and -inf elsewhere, ([B, 1,] new, past + new)."""
+        """Return 0 where a new token can attend and -inf elsewhere, ([B, 1,] new, past + new)."""
         device = self.rope.device
         own = torch.arange(past, past + new, device=device)[:, None]
         slots = torch.arange(past + new, device=device)[None, :]
         allowed = slots <= own
         if valid is not None:
-            # A padding token sees itself, or its softmax would be 0 / 0.
+            # A padding token sees itself; otherwise its softmax would be 0 / 0.
             allowed = (allowed & valid[:, None, None, :]) | (slots == own)
         bias = torch.zeros(allowed.shape, dtype=self.rope.dtype, device=device)
         return bias.masked_fill_(~allowed, float("-inf"))
@@ -202,16 +202,16 @@ def rotary_table(config: TransformerConfig) -> Tensor:
 
 
 def rotate(x: Tensor, rotation: Tensor) -> Tensor:
-    """Turn each pair of neighbouring channels of x by its position's angle; shape is kept.
+    """Rotate each pair of neighbouring channels of x by its position's angle; shape is kept.
 
-    In the precision of the angles, as half precision has no complex numbers.
+    In the precision of the angles, because half precision has no complex numbers.
     """
     pairs = torch.view_as_complex(x.to(rotation.real.dtype).unflatten(-1, (-1, 2)))
     return torch.view_as_real(pairs * rotation).flatten(-2).to(x.dtype)
 
 
 def is_right_padded(attention_mask: Tensor | None) -> bool:
-    """Tell whether no real token follows padding in any row (None: there is no padding)."""
+    """Whether no real token follows padding in any row (None: there is no padding)."""
     if attention_mask is None or attention_mask.shape[1] < 2:
         return True
     return not bool((attention_mask[:, 1:] & ~attention_mask[:, :-1]).any())

@@ -1,4 +1,4 @@
-"""Adapters of low rank (LoRA) in a language model."""
+"""Low-rank adapters (LoRA) in a language model."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 def adapt(model: PreTrainedModel, lora: Lora) -> nn.Module:
     """Put adapters into a model; all other weights are frozen.
 
-    Their first matrix is drawn from torch's global generator, the second is zero: the model starts
-    as it was. Raises ConfigError where a target names no linear layer, one that peft can't adapt,
-    or one that shares its weight with the embedding: added in, the adapter would change both.
+    Their first matrix is drawn from torch's global generator and the second is zero, so the model
+    starts unchanged. Raises ConfigError if a target names no linear layer, one that peft can't
+    adapt, or one that shares its weight with the embedding: merged, the adapter would change both.
     """
     try:
         import peft
@@ -48,7 +48,7 @@ def adapt(model: PreTrainedModel, lora: Lora) -> nn.Module:
     try:
         with quiet():
             adapted: nn.Module = peft.get_peft_model(model, settings)
-    except ValueError as error:  # of Mamba it can't adapt all layers
+    except ValueError as error:  # it can't adapt all layers of Mamba
         raise ConfigError(f"model.lora.targets={lora.targets}: {first_line(error)}") from error
     return adapted
 
@@ -69,5 +69,5 @@ def _is_named(name: str, target: str) -> bool:
 
 
 def _is_linear(module: nn.Module) -> bool:
-    # GPT-2 has its linear layers transposed.
+    # GPT-2's linear layers are transposed.
     return isinstance(module, nn.Linear) or type(module).__name__ == "Conv1D"

@@ -1,4 +1,4 @@
-"""Keys and values of past tokens, in the cache of transformers."""
+"""Keys and values of past tokens, in a transformers cache."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from chord.models.cache import Slots
 
 
 class HFCache(Slots):
-    """A cache of transformers with the mask of its slots; see `chord.models.policy.Cache`."""
+    """A transformers cache with the mask of its slots; see `chord.models.policy.Cache`."""
 
     def __init__(
         self, config: PretrainedConfig, *, rows: int, capacity: int, device: torch.device
@@ -34,13 +34,13 @@ class HFCache(Slots):
         return self._device
 
     def mark(self, attention_mask: Tensor | None, new: int) -> Tensor | None:
-        """As `Slots.mark`; ValueError where the sequence outgrows what was asked for."""
+        """As `Slots.mark`; ValueError if the sequence outgrows its capacity."""
         if (end := self.length + new) > self.capacity:
             raise ValueError(f"a sequence of {end} tokens does not fit a cache of {self.capacity}")
         return super().mark(attention_mask, new)
 
     def expand(self, group_size: int) -> HFCache:
-        """The same cache, in which each row now stands ``group_size`` times."""
+        """The same cache, in which each row is now repeated ``group_size`` times."""
         self._take(torch.arange(self._rows, device=self._device).repeat_interleave(group_size))
         self._rows *= group_size
         if self.valid is not None:
@@ -55,6 +55,6 @@ class HFCache(Slots):
             self.valid = self.valid[rows]
 
     def _take(self, rows: Tensor) -> None:
-        """Rows (n,) in that order, perhaps repeated: layers with a state know nothing else."""
+        """Rows (n,) in that order, perhaps repeated: all that layers with a state support."""
         entries: Any = self.entries
         entries.reorder_cache(rows)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 SAVED = "model"
-"""Directory of a run that holds its trained model."""
+"""The directory inside a run that holds its trained model."""
 
 
 @dataclass(kw_only=True)
@@ -48,14 +48,14 @@ class HFModel(HFSettings):
         return load_shape("model.path", self.path, self.revision, context=self.context)
 
     def reference(self, policy: Policy) -> Policy:
-        """With adapters the policy without them, which takes no memory; otherwise a second copy."""
+        """With adapters, the policy with these off, which needs no memory; else a second copy."""
         from chord.models.hf.policy import BasePolicy, HFPolicy
 
         assert isinstance(policy, HFPolicy)
         return BasePolicy(policy) if policy.adapted else self.build()
 
     def save(self, policy: Policy, run: Path, notes: dict[str, str]) -> None:
-        """Write `model/` into the run directory: the weights, or with LoRA the adapters alone."""
+        """Write `model/` into the run directory: the weights, or with LoRA only the adapters."""
         from chord.models.hf.storage import save
 
         save(policy, self.tokenizer(), self.place(run))
@@ -64,7 +64,7 @@ class HFModel(HFSettings):
         return run / SAVED
 
     def export(self, policy: Policy, directory: Path) -> None:
-        """Write weights, into which adapters are merged, and the tokenizer."""
+        """Write the weights, with adapters merged, and the tokenizer."""
         from chord.models.hf.storage import export
 
         export(policy, self.tokenizer(), directory)
@@ -85,7 +85,7 @@ class HFModel(HFSettings):
 
 @dataclass(kw_only=True)
 class HFTeacher(Teacher):
-    """A second language model of the same tokenizer as the policy's."""
+    """A second language model with the same tokenizer as the policy's."""
 
     option = "hf"
 
@@ -115,7 +115,7 @@ class HFTeacher(Teacher):
         return load_shape("teacher.path", self.path, self.revision)
 
     def fit(self, model: Policy | Shape, tokenizer: Tokenizer) -> None:
-        """Of one tokenizer with the policy's: its logits beyond the policy's are cut off."""
+        """Check that the tokenizers agree, and cut off logits beyond the policy's."""
         from chord.models.hf.loading import fit_teacher
         from chord.models.hf.policy import HFPolicy
         from chord.models.hf.tokenizer import LanguageTokenizer

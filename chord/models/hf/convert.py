@@ -1,7 +1,7 @@
-"""The tiny model as a Llama of transformers: the same numbers from another code.
+"""The tiny model as a transformers Llama: the same numbers from independent code.
 
-Its rotary pairs are neighbouring channels, Llama's are the two halves of a head, so the rows of
-queries and keys change places.
+Its rotary pairs are neighbouring channels, whereas Llama's are the two halves of a head, so the
+rows of queries and keys are reordered.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def to_llama(policy: Transformer) -> LlamaForCausalLM:
             eos_token_id=1,
         )
     )
-    # A state_dict would put a gathered policy back into shards.
+    # A state_dict would shard a gathered policy again.
     weights = {name: parameter.detach() for name, parameter in policy.named_parameters()}
     renamed = {
         "model.embed_tokens.weight": weights["embedding.weight"],
@@ -75,7 +75,7 @@ def halves(weight: Tensor, heads: int) -> Tensor:
 
 
 def to_fast(tokenizer: CharTokenizer) -> PreTrainedTokenizerFast:
-    """A tokenizer of transformers with the same ids, one for each character."""
+    """A transformers tokenizer with the same ids, one for each character."""
     ids = {token: number for number, token in enumerate([PAD, EOS, *tokenizer.alphabet])}
     inner = Tokenizer(models.WordLevel(ids, unk_token=PAD))
     inner.pre_tokenizer = pre_tokenizers.Split(Regex(r"[\s\S]"), "isolated")

@@ -35,13 +35,13 @@ if TYPE_CHECKING:
     from chord.models.hf.settings import HFSettings
 
 NO_CODE: dict[str, Any] = {"trust_remote_code": False}
-"""Never run a model's own Python files; unasked, transformers would put the question."""
+"""Never run a model's own Python files; without this setting, transformers would ask."""
 
 
 def resolve(setting: str, path: str, revision: str | None = None) -> Source:
-    """What transformers loads: of a GGUF file the directory that it was unpacked into.
+    """The place that transformers loads from: for a GGUF file, the directory it was unpacked into.
 
-    Of a hub that does not answer, the directory in the local cache, or else ConfigError.
+    If the hub does not answer, the directory in the local cache, or else ConfigError.
     """
     source = find(setting, path, revision)
     if source.on_hub and not answers(source.place, revision):
@@ -68,9 +68,9 @@ def cached(source: Source) -> str:
 
 @cache
 def answers(place: str, revision: str | None) -> bool:
-    """Whether the hub answers to the model's id, whatever it says; asked once.
+    """Whether the hub answers at all to a request for the model's id; asked once.
 
-    It has $HF_HUB_ETAG_TIMEOUT seconds, 10 by default. Its library would try again for a minute.
+    It has $HF_HUB_ETAG_TIMEOUT seconds, 10 by default. The library would retry for a minute.
     """
     from huggingface_hub import constants, get_hf_file_metadata, hf_hub_url
     from huggingface_hub.errors import HfHubHTTPError
@@ -80,13 +80,13 @@ def answers(place: str, revision: str | None) -> bool:
         get_hf_file_metadata(url, timeout=constants.HF_HUB_ETAG_TIMEOUT)
     except HfHubHTTPError:
         return True
-    except Exception:  # the library's and those of whatever it connects with
+    except Exception:  # the library's, and those of whatever it connects with
         return False
     return True
 
 
 def load_tokenizer(config: HFSettings) -> LanguageTokenizer:
-    """The tokenizer of `model.path`; ConfigError in one line where there is none that fits."""
+    """The tokenizer of `model.path`; a one-line ConfigError if there is none that fits."""
     inner, size, stops = _tokenizer(resolve("model.path", config.path, config.revision))
     return LanguageTokenizer(
         inner=inner,
@@ -101,9 +101,9 @@ def load_tokenizer(config: HFSettings) -> LanguageTokenizer:
 def load_shape(
     setting: str, path: str, revision: str | None = None, *, context: int | None = None
 ) -> Shape | None:
-    """What the configuration of a model says of its sizes; None of a GGUF file, slow to read.
+    """A model's sizes from its configuration; None for a GGUF file, which is slow to read.
 
-    Raises ConfigError where it can't be read, or knows no `context` as long as is asked for.
+    Raises ConfigError if it can't be read, or if its context is shorter than the `context` given.
     """
     if Path(find(setting, path).place).suffix == ".gguf":
         return None
@@ -115,7 +115,7 @@ def load_shape(
 
 
 def load_policy(config: HFSettings) -> HFPolicy:
-    """The policy, with new adapters where there are to be any."""
+    """The policy, with new adapters if configured."""
     if config.compile:
         _check_compiler()
     source = resolve("model.path", config.path, config.revision)
@@ -134,7 +134,7 @@ def load_policy(config: HFSettings) -> HFPolicy:
 
 
 def _check_compiler() -> None:
-    """Refuse to compile where it would fail in the first step; a GPU needs no C++ for it."""
+    """Refuse to compile if it would fail in the first step; a GPU needs no C++ compiler."""
     compilers = [os.environ["CXX"]] if "CXX" in os.environ else ["g++", "clang++"]
     if not torch.cuda.is_available() and not any(shutil.which(name) for name in compilers):
         raise ConfigError(
@@ -160,10 +160,10 @@ def fit_teacher(
     *,
     revision: str | None = None,
 ) -> None:
-    """Cut the teacher's logits to as many as the policy has; they are of the same tokens.
+    """Cut the teacher's logits to as many as the policy has; both are for the same tokens.
 
-    Layers are padded differently in models of one tokenizer. Raises ConfigError where the teacher
-    has another one, or fewer logits.
+    Models with the same tokenizer can have differently padded output layers. Raises ConfigError if
+    the teacher has another tokenizer, or fewer logits.
     """
     source = resolve("teacher.path", path, revision)
     inner, _, stops = _tokenizer(source)
@@ -184,8 +184,8 @@ def fit_teacher(
 def unpacked(file: Path) -> Path:
     """The directory with a GGUF file's weights in float32, made once and kept.
 
-    Reading the format takes a hundred times as long. They are kept by the file's digest under
-    $CHORD_CACHE, by default ~/.cache/chord.
+    Reading the GGUF format takes a hundred times as long. The directory is named after the file's
+    digest, under $CHORD_CACHE, by default ~/.cache/chord.
     """
     root = cache_directory()
     place = root / f"{file.stem}-{file_hash(file)[:16]}"
@@ -217,7 +217,7 @@ def unpacked(file: Path) -> Path:
 
 
 def _settings(source: Source) -> Any:
-    """What a model's config.json says; ConfigError where code would come along with it."""
+    """A model's config.json; ConfigError if it brings code with it."""
     settings = transformers.AutoConfig.from_pretrained(source.place, **NO_CODE, **source.arguments)
     asked = str(settings._attn_implementation)
     if "/" in asked:
@@ -240,9 +240,9 @@ def _load(source: Source, dtype: str, attention: str) -> PreTrainedModel:
 
 
 def refuse_larger(place: Path, settings: Any) -> None:
-    """Raise ConfigError where config.json asks for far more than the files hold, before it is made.
+    """Before building, raise ConfigError if config.json asks for far more than the files hold.
 
-    Of weights that are not safetensors nothing is known beforehand.
+    For weights that are not safetensors, nothing is known beforehand.
     """
     count = elements = 0
     for file in sorted(place.glob("*.safetensors")):
@@ -263,9 +263,9 @@ def refuse_larger(place: Path, settings: Any) -> None:
 
 
 def _complete(source: Source, **arguments: Any) -> PreTrainedModel:
-    """The model with all its weights; ConfigError where its files lack one, or hold another shape.
+    """The model with all its weights; ConfigError if its files lack one or have another shape.
 
-    Transformers would draw those at random. What else the files hold is none of the model's.
+    Transformers would initialise those at random. Other weights in the files are ignored.
     """
     loaded: Any = transformers.AutoModelForCausalLM.from_pretrained(
         source.place, output_loading_info=True, ignore_mismatched_sizes=True, **NO_CODE, **arguments
@@ -286,7 +286,7 @@ def _complete(source: Source, **arguments: Any) -> PreTrainedModel:
 
 
 def _without_dropout(model: nn.Module) -> None:
-    """Rollouts and ratios must see one and the same policy, whatever mode a layer is in."""
+    """Remove dropout: rollouts and ratios must see the same policy, whatever mode a layer is in."""
     for module in model.modules():
         if isinstance(module, nn.Dropout):
             module.p = 0.0
@@ -296,7 +296,7 @@ def _without_dropout(model: nn.Module) -> None:
 
 
 def _room(settings: Any, wanted: int | None = None) -> int:
-    """The context that is wanted, by default all that the model knows; ConfigError for more."""
+    """The configured context, by default all that the model supports; ConfigError for more."""
     known = int(getattr(settings.get_text_config(), "max_position_embeddings", None) or 2**31)
     if wanted is not None and wanted > known:
         raise ConfigError(f"model.context={wanted}: must be at most {known}, what the model knows")
@@ -304,21 +304,21 @@ def _room(settings: Any, wanted: int | None = None) -> int:
 
 
 def _tokenizer(source: Source) -> tuple[Any, int, frozenset[int]]:
-    """A model's tokenizer, its number of logits, and the end tokens that its settings name."""
+    """A model's tokenizer, its number of logits, and the end tokens from its settings."""
     with quiet(), _one_line(source):
         inner = transformers.AutoTokenizer.from_pretrained(
             source.place, **NO_CODE, **source.arguments
         )
         settings = _settings(source)
         size = settings.get_text_config().vocab_size
-        # Of a directory without the files transformers makes an empty one.
+        # If a directory lacks the files, transformers makes an empty tokenizer.
         if not set(inner.get_vocab()) - set(inner.all_special_tokens):
             raise ConfigError("it holds no tokenizer, as tokenizer.save_pretrained writes it")
         return inner, size, _stop_ids(source, settings)
 
 
 def _stop_ids(source: Source, settings: Any) -> frozenset[int]:
-    """The end tokens that the model's generation settings name."""
+    """The end tokens in the model's generation settings."""
     try:
         generation = transformers.GenerationConfig.from_pretrained(
             source.place, **source.arguments
@@ -331,7 +331,7 @@ def _stop_ids(source: Source, settings: Any) -> frozenset[int]:
 
 @contextlib.contextmanager
 def _one_line(source: Source) -> Iterator[None]:
-    """What transformers and the hub raise, in one sentence."""
+    """An error of transformers or the hub, in one sentence."""
     try:
         yield
     except Exception as error:  # the libraries raise many kinds

@@ -1,4 +1,4 @@
-"""Weights under the names of transformers, with adapters added in, as engines want them."""
+"""Weights under transformers' names, with adapters merged, as engines need them."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ if TYPE_CHECKING:
 
 @torch.no_grad()
 def merged_weights(model: PreTrainedModel) -> Iterator[tuple[str, Tensor]]:
-    """Name and value of each weight, W + alpha / rank * B A where there is an adapter.
+    """Name and value of each weight, W + alpha / rank * B A if there is an adapter.
 
-    The model stays as it is. A weight that is used twice comes once, under its first name, as in
-    a saved model.
+    The model is not changed. A weight that is used twice is yielded once, under its first name, as
+    in a saved model.
     """
     adapters: dict[str, Any] = {
         name: module

@@ -1,4 +1,4 @@
-"""A causal language model of transformers, in two parts: features first, logits where wanted."""
+"""A causal language model of transformers in two parts: features first, logits where needed."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 STATES = "cache_params"
-"""A cache of states alone, as Mamba has it."""
+"""A cache that holds only states, as in Mamba."""
 
 
 class HFPolicy(Policy):
-    """`model` as it was loaded, with adapters where there are any.
+    """`model` as loaded, with adapters if there are any.
 
-    Logits are float32 where the weights are of half precision. Dropout must be off throughout.
+    Logits are float32 if the weights are in half precision. Dropout must be off throughout.
     """
 
     def __init__(
@@ -37,13 +37,13 @@ class HFPolicy(Policy):
         self.adapted = adapted
         self._shares = shares
         self.checkpointing = False
-        """Whether the model's layers may be computed again in the backward."""
+        """Whether the model's layers can be computed again in the backward pass."""
         self.compiled = False
         self._context = context
 
     @property
     def causal(self) -> PreTrainedModel:
-        """The model itself, whose layers the adapters were put into."""
+        """The model itself, whose layers contain the adapters."""
         model: Any = self.model
         found: PreTrainedModel = model.get_base_model() if self.adapted else model
         return found
@@ -60,7 +60,7 @@ class HFPolicy(Policy):
     @property
     def cache_bytes(self) -> int:
         if self._cache_name == STATES:
-            return 0  # of one size, however many tokens there are
+            return 0  # of the same size for any number of tokens
         settings = self.causal.config.get_text_config()
         heads = getattr(settings, "num_key_value_heads", None) or settings.num_attention_heads
         width = getattr(settings, "head_dim", None)
@@ -81,12 +81,12 @@ class HFPolicy(Policy):
     ) -> Tensor:
         """Return the last layer's normalised features, (B, L, width).
 
-        Raises ConfigError where a sequence is longer than the model's context.
+        Raises ConfigError if a sequence is longer than the model's context.
         """
         decoder: Any = self.causal.get_decoder()
         new = input_ids.shape[1]
         if cache is None:
-            # No real token sees padding behind it: plain causal attention will do.
+            # No real token sees the padding after it: plain causal attention is enough.
             valid = None if is_right_padded(attention_mask) else attention_mask
             past = 0
             arguments: dict[str, Any] = {"use_cache": False}
@@ -112,14 +112,14 @@ class HFPolicy(Policy):
 
     @cached_property
     def _cache_name(self) -> str:
-        """How the model calls its cache; layers without attention look at new tokens alone."""
-        # Asked for with each sampled token, and slow to find out.
+        """The name of the model's cache argument; layers without attention see only new tokens."""
+        # Needed for each sampled token, and slow to find out.
         decoder: Any = self.causal.get_decoder()
         known = inspect.signature(decoder.forward).parameters
         return STATES if STATES in known else "past_key_values"
 
     def hidden_shared(self, input_ids: Tensor, positions: Tensor, allowed: Tensor) -> Tensor:
-        """Features (G, L, width) of tokens with positions of their own, see `Policy`."""
+        """Features (G, L, width) of tokens with given positions, see `Policy`."""
         decoder: Any = self.causal.get_decoder()
         dtype = next(self.parameters()).dtype
         mask = torch.zeros(allowed.shape, dtype=dtype, device=allowed.device)
@@ -136,7 +136,7 @@ class HFPolicy(Policy):
 
     @property
     def shares_prompts(self) -> bool:
-        """Where that was found to change nothing when the model was loaded."""
+        """True if a trial at loading found that sharing changes nothing."""
         return self._shares
 
     def head(self, features: Tensor) -> Tensor:
@@ -152,7 +152,7 @@ class HFPolicy(Policy):
 
     @contextmanager
     def without_adapters(self) -> Iterator[None]:
-        """The model as it was before training, within; without adapters it stays as it is."""
+        """Context in which adapters are off, as before training; no effect without adapters."""
         model: Any = self.model
         with model.disable_adapter() if self.adapted else nullcontext():
             yield
@@ -164,13 +164,13 @@ class HFPolicy(Policy):
         self.compiled = True
 
     def _as_written(self) -> AbstractContextManager[Any]:
-        """Uncompiled: each layer's part of a cache would be compiled for itself, at each length."""
+        """Run uncompiled: each layer's cache would be compiled separately, at each length."""
         return torch.compiler.set_stance("force_eager") if self.compiled else nullcontext()
 
     def _checkpoint_layers(self, on: bool) -> None:
-        """Transformers checkpoints a layer that is in training mode, and then keeps no cache.
+        """Set the layers' training mode, in which transformers checkpoints them and keeps no cache.
 
-        The layer's own flag alone is set: what is inside stays in evaluation mode.
+        Only the layer's own flag is set: its submodules stay in evaluation mode.
         """
         if not self.checkpointing:
             return
@@ -180,15 +180,15 @@ class HFPolicy(Policy):
 
 
 class BasePolicy(Policy):
-    """A policy's model with its adapters off: the reference that costs no memory of its own."""
+    """A policy's model with its adapters off: a reference that needs no memory of its own."""
 
     def __init__(self, policy: HFPolicy) -> None:
         super().__init__()
-        # Held in a list, so that it is no submodule: it is trained and saved elsewhere.
+        # Kept in a list, so that it is not a submodule: it is trained and saved elsewhere.
         self._policy = [policy]
 
     def _apply(self, fn: Any, recurse: bool = True) -> BasePolicy:
-        """Where it is moved, the policy is."""
+        """Moving it moves the policy, whose weights it shares."""
         policy: Any = self.policy
         policy._apply(fn, recurse)
         return self
@@ -237,7 +237,7 @@ class BasePolicy(Policy):
         return self.policy.shares_prompts
 
     def head(self, features: Tensor) -> Tensor:
-        """Logits (..., V); an adapter on the head is off as well."""
+        """Logits (..., V); an adapter on the head is off too."""
         with self.policy.without_adapters():
             return self.policy.head(features)
 

@@ -1,4 +1,4 @@
-"""Without what transformers says on the terminal."""
+"""Silences transformers on the terminal."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from chord.models.hf.library import transformers
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
-    """Neither progress bars nor notes on weights that are as they should be."""
+    """Context without progress bars, and without notes on weights that are as expected."""
     loggers = [logging.getLogger(name) for name in ("transformers", "huggingface_hub")]
     levels = [logger.level for logger in loggers]
     bars = transformers.utils.logging.is_progress_bar_enabled()

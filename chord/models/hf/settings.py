@@ -1,4 +1,4 @@
-"""What a pre-trained language model is loaded with."""
+"""The settings with which a pre-trained language model is loaded."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ ATTENTION = ("auto", "sdpa", "eager", "flash_attention_2")
 
 @dataclass(kw_only=True)
 class Lora:
-    """Low-rank adapters (arXiv 2106.09685): W + alpha / rank * B A, of which A and B are trained.
+    """Low-rank adapters (arXiv 2106.09685): W + alpha / rank * B A, where A and B are trained.
 
-    `targets`: endings of the names of the linear layers that get one; empty for all of them but
-    the head. There is no dropout: rollouts and ratios must see one and the same policy.
+    `targets`: endings of the names of the linear layers that get one; empty for all of them except
+    the head. There is no dropout: rollouts and ratios must see the same policy.
     """
 
     rank: int = 0
@@ -35,7 +35,7 @@ class Lora:
 
 
 def check_settings(group: str, path: str, dtype: str, attention: str) -> None:
-    """Raise ConfigError for what no model can be loaded with."""
+    """Raise ConfigError for settings with which no model can be loaded."""
     find(f"{group}.path", path)
     check_choice(f"{group}.dtype", dtype, DTYPES)
     check_choice(f"{group}.attention", attention, ATTENTION)
@@ -53,18 +53,18 @@ class HFSettings(ModelConfig):
     revision: str | None = None
     """Branch, tag or commit, for a hub id."""
     dtype: str = "float32"
-    """What the weights are kept in, float32 where they are trained; adapters always are."""
+    """The data type of the weights; float32 if they are trained, and always for adapters."""
     attention: str = "auto"
     gradient_checkpointing: bool = False
-    """Compute each layer again in the backward: less memory, a third more time."""
+    """Compute each layer again in the backward pass: less memory, a third more time."""
     compile: bool = False
-    """torch.compile the layers for training and scoring; sampling is as it is without."""
+    """torch.compile the layers for training and scoring; sampling stays uncompiled."""
     chat: bool = True
     """Write prompts with the tokenizer's chat template; false: as plain text."""
     system: str | None = None
-    """A system turn in front of every conversation that has none."""
+    """A system turn that is put before every conversation that has none."""
     context: int | None = None
-    """The longest sequence; by default what the model was made for."""
+    """The longest sequence; by default the model's own limit."""
     lora: Lora = field(default_factory=Lora)
 
     def __post_init__(self) -> None:

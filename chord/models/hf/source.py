@@ -1,6 +1,6 @@
 """Where a model is: a directory, a GGUF file, a file inside a package, or an id on the hub.
 
-Known without torch or transformers, so that a wrong path is said at once.
+Needs neither torch nor transformers, so that a wrong path is reported at once.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class Source:
 
 
 def find(setting: str, path: str, revision: str | None = None) -> Source:
-    """Find out what kind of path it is; ConfigError in one line where it is none."""
+    """Find out what kind of path it is; a one-line ConfigError if it is none."""
     shown = f"{setting}={path}"
     if path.startswith("pkg://"):
         path = str(_in_package(setting, path))
@@ -53,20 +53,20 @@ def find(setting: str, path: str, revision: str | None = None) -> Source:
 
 
 def place_of(path: str, revision: str | None = None) -> str:
-    """The file or directory that a path means, of an id on the hub ID@REVISION."""
+    """The file or directory that a path refers to; for an id on the hub, ID@REVISION."""
     if path.startswith("pkg://"):
         try:
             return str(_in_package("model.path", path))
-        except ValueError:  # said by whoever loads it
+        except ValueError:  # reported when it is loaded
             return path
     local = revision is None or Path(path).expanduser().exists()
     return path if local else f"{path}@{revision}"
 
 
 def _in_package(setting: str, path: str) -> Path:
-    """The file that pkg://PACKAGE/FILE means; the package is not imported."""
+    """The file that pkg://PACKAGE/FILE refers to; the package is not imported."""
     package, _, file = path.removeprefix("pkg://").partition("/")
-    # Of a package inside another, `find_spec` would import the other.
+    # For a package inside another one, `find_spec` would import the outer one.
     outer, *inner = package.split(".")
     try:
         found = importlib.util.find_spec(outer)

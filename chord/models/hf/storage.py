@@ -1,4 +1,4 @@
-"""Trained models in run directories: whole, or the adapters alone."""
+"""Trained models in run directories: whole, or only the adapters."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def save(policy: Policy, tokenizer: LanguageTokenizer, directory: Path) -> None:
-    """Write weights, or adapters, and the tokenizer; all of it or nothing."""
+    """Write the weights, or the adapters, and the tokenizer, atomically."""
     assert isinstance(policy, HFPolicy)
     with whole_directory(directory) as partial:
         write(policy.model, tokenizer.inner, partial)
@@ -33,16 +33,16 @@ def export(policy: Policy, tokenizer: LanguageTokenizer, directory: Path) -> Non
 
 
 def write(model: Any, tokenizer: Any, directory: Path) -> None:
-    """What `from_pretrained` of transformers reads, without progress bars."""
+    """Write what transformers' `from_pretrained` reads, without progress bars."""
     with quiet():
         model.save_pretrained(directory)
         tokenizer.save_pretrained(directory)
 
 
 def load(config: HFSettings, directory: Path) -> HFPolicy:
-    """The model that `save` wrote; adapters are put into the model they were trained on.
+    """The model that `save` wrote; adapters are put into the model that they were trained on.
 
-    Raises ConfigError where the directory can't be read.
+    Raises ConfigError if the directory can't be read.
     """
     from dataclasses import replace
 

@@ -1,7 +1,7 @@
-"""The tokenizer of a language model: prompts by its chat template, responses behind them.
+"""The tokenizer of a language model: prompts by its chat template, then responses.
 
-Prompt and response are made into tokens apart from each other, in both branches: a sampled
-response follows exactly the tokens that an expert's does.
+Prompt and response are tokenised separately, in both branches: a sampled response follows exactly
+the same tokens as an expert's response does.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ from chord.errors import ConfigError, first_line
 
 @dataclass
 class LanguageTokenizer:
-    """A tokenizer of transformers, `inner`; see `chord.data.batch.Tokenizer`.
+    """A transformers tokenizer, `inner`; see `chord.data.batch.Tokenizer`.
 
-    `chat`: prompts are conversations, written by the chat template, with the turn `system` in front
-    of those that have none; otherwise they are plain text. Where the pad and the end token are the
-    same, nothing is lost: masks say what counts, not the value of a token.
+    `chat`: prompts are conversations, written with the chat template, with the turn `system` before
+    those that have no system turn; otherwise they are plain text. The pad and the end token can be
+    the same, because masks decide which tokens count, not their values.
 
-    `vocab_size`: how many tokens the model knows. The tokenizer may have more, as Gemma 3's has one
-    for images; a text that needs them is refused.
+    `vocab_size`: the number of tokens that the model knows. The tokenizer can have more, as Gemma
+    3's has one for images; a text that needs those is refused.
     """
 
     inner: Any
@@ -33,7 +33,7 @@ class LanguageTokenizer:
     chat: bool = True
     system: str | None = None
     stops: frozenset[int] = frozenset()
-    """Further tokens that end a response, as the model's generation settings name them."""
+    """Further tokens that end a response, from the model's generation settings."""
     eos_id: int = field(init=False)
     pad_id: int = field(init=False)
 
@@ -52,14 +52,14 @@ class LanguageTokenizer:
 
     @property
     def stop_ids(self) -> frozenset[int]:
-        """What ends a turn, what ends a text, and what the model's settings add."""
+        """The tokens that end a turn or a text, and those that the model's settings add."""
         return self.stops | {self.eos_id, int(self.inner.eos_token_id)}
 
     def difference(self, inner: Any, stops: frozenset[int]) -> str | None:
-        """In what a teacher's tokenizer differs from the policy's, None where in nothing.
+        """How a teacher's tokenizer differs from the policy's; None if it does not.
 
-        `stops`: further tokens that end the teacher's responses. Either's have to end where the
-        other's do; what else ends them is not compared.
+        `stops`: further tokens that end the teacher's responses. The responses of one have to end
+        where those of the other do; other end tokens are not compared.
         """
         own, other = self.inner.get_vocab(), inner.get_vocab()
         odd = own.items() ^ other.items()
@@ -75,27 +75,27 @@ class LanguageTokenizer:
         return None
 
     def encode(self, text: str) -> list[int]:
-        """Tokens of a text as it stands, nothing put in front or behind.
+        """Tokens of a text as it is, with nothing added before or after it.
 
-        Raises `ConfigError` where the model does not know one of them.
+        Raises `ConfigError` if the model does not know one of them.
         """
         ids: list[int] = self.inner(text, add_special_tokens=False)["input_ids"]
         return self._known(ids)
 
     def decode(self, ids: Iterable[int]) -> str:
-        """The text before the first end token, special tokens left out."""
+        """The text before the first end token, without special tokens."""
         stops = self.stop_ids
         written = list(takewhile(lambda token: token not in stops, ids))
         text: str = self.inner.decode(written, skip_special_tokens=True)
         return text
 
     def pieces(self, ids: Sequence[int]) -> list[str]:
-        """The text that each token adds; of a character in several tokens, the last has it."""
+        """The text that each token adds; for a character in several tokens, the last one has it."""
         texts: list[str] = []
         start = 0
         for end in range(1, len(ids) + 1):
             text: str = self.inner.decode(ids[start:end], skip_special_tokens=False)
-            # Not yet a whole character; some texts hold that sign themselves.
+            # Not yet a whole character; some texts contain that sign themselves.
             if text.endswith("\ufffd") and end - start < 4 and end < len(ids):
                 texts.append("")
                 continue
@@ -114,7 +114,7 @@ class LanguageTokenizer:
         return self.encode(self._render(self.turns(problem), begin=True))
 
     def turns(self, problem: Problem) -> list[Turn]:
-        """The turns of a problem, behind the system turn."""
+        """The turns of a problem, after the system turn."""
         turns = list(problem.turns) or [Turn("user", problem.prompt)]
         if self.system is not None and turns[0].role != "system":
             turns = [Turn("system", self.system), *turns]
@@ -123,9 +123,9 @@ class LanguageTokenizer:
     def response(self, pair: Pair) -> tuple[list[int], list[bool]]:
         """The response and the end of its turn; of several turns, those of the assistant count.
 
-        Before each stands what the template writes where the assistant is to begin it: what the
-        model sees when it answers. Raises ConfigError where the template then writes an earlier
-        answer otherwise than the expert did.
+        Before each one is what the template writes to open an assistant's turn, which is what the
+        model sees when it generates. Raises ConfigError if the template writes an earlier response
+        differently from the expert.
         """
         *earlier, (last,) = _exchanges(pair.turns or (Turn("assistant", pair.response),))
         done = self.turns(pair.problem)
@@ -144,27 +144,27 @@ class LanguageTokenizer:
                     "turn before it, and the turn itself as response"
                 )
             end = tokens.index(self.eos_id) + 1
-            # What the template puts behind the end of a turn is not for the model to write.
+            # What the template puts after the end of a turn is not for the model to write.
             written += [place < end for place in range(len(tokens))]
             ids += tokens
             text = longer
         own = [*self.encode(last.content), self.eos_id]
         if pair.turns:
-            # Written as earlier answers are; some templates put an empty thought before the last.
+            # Written like earlier responses; some templates put an empty thought before the last.
             longer = self._render([*done, last, Turn("user", "1")], begin=False)
             tokens = self._added(text, longer, last)
             own = tokens[: tokens.index(self.eos_id) + 1] if tokens else own
         return [*ids, *own], [*written, *[True] * len(own)]
 
     def _added(self, text: str, longer: str, answer: Turn) -> list[int]:
-        """Tokens of what a rendering adds, an answer and its end; none where it changes either."""
+        """Tokens that a rendering adds: a response and its end; none if it changes either."""
         end = self.inner.convert_ids_to_tokens(self.eos_id)
         own, ended, _ = longer.removeprefix(text).partition(end)
         as_it_was = longer.startswith(text) and ended and answer.content.strip() in own
         return self.encode(longer[len(text) :]) if as_it_was else []
 
     def _plain(self, text: str) -> list[int]:
-        """Tokens of a prompt without a template: with the beginning token, without an end."""
+        """Tokens of a prompt without a template: with the beginning token, without an end token."""
         ids: list[int] = self.inner(text)["input_ids"]
         return self._known(ids[:-1] if ids and ids[-1] == self.inner.eos_token_id else ids)
 
@@ -172,7 +172,7 @@ class LanguageTokenizer:
         highest = max(ids, default=0)
         if highest >= self.vocab_size:
             token = self.inner.convert_ids_to_tokens(highest)
-            # Not all texts are made into tokens before the first step: this may end a run.
+            # Not all texts are tokenised before the first step, so this can end a run.
             raise ConfigError(
                 f"model.path={self.name}: the token {token!r} has the id {highest} in its "
                 f"tokenizer, and the model has {self.vocab_size} tokens; leave such texts out"
@@ -193,7 +193,7 @@ class LanguageTokenizer:
         return text
 
     def _end_of_turn(self) -> int:
-        """The token that the template puts behind an assistant's turn, else the end of a text."""
+        """The token that the template puts after an assistant's turn, else the end of a text."""
         user, answer = Turn("user", "1"), "2"
         whole = self._render([user, Turn("assistant", answer)], begin=False)
         begun = self._render([user], begin=True)
@@ -204,6 +204,6 @@ class LanguageTokenizer:
 
 
 def _exchanges(turns: Sequence[Turn]) -> list[Sequence[Turn]]:
-    """Each turn of the assistant with the others' behind it; the first and the last are its own."""
+    """Each assistant turn with the others' turns after it; first and last are the assistant's."""
     starts = [place for place, turn in enumerate(turns) if turn.role == "assistant"]
     return [turns[start:end] for start, end in pairwise([*starts, len(turns)])]

@@ -1,8 +1,8 @@
-"""What a loaded model can do, tried on a few tokens: its code alone knows.
+"""What a loaded model can do, tried out on a few tokens, because only its code knows.
 
-Families differ in what their layers read. A recurrent or convolutional layer knows no mask for each
-pair of tokens, some attention counts columns instead of positions, a few models keep a cache of
-their own kind. What comes out is wrong without an error.
+Model families differ in what their layers read. A recurrent or convolutional layer has no mask for
+pairs of tokens, some attention counts columns instead of positions, and a few models have their own
+kind of cache. Their results would be wrong without an error.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 
 ON_GPU = ("flash_attention_2",)
 """Attention that has no kernels for a CPU."""
-# Two prompts of different lengths, each with two answers, of whose tokens the last is not fed: few,
-# as large models in half precision are slow in main memory.
+# Two prompts of different lengths, each with two responses whose last token is not fed: few tokens,
+# because large models in half precision are slow in main memory.
 PROMPTS = ([0, 1, 2, 3, 4], [5, 6, 7])
 ANSWERS = ([8, 0], [9, 0], [10, 0], [11, 0])
 GROUP = 2
@@ -33,10 +33,10 @@ GROUP = 2
 
 @torch.no_grad()
 def try_out(model: PreTrainedModel, setting: str, *, samples: bool) -> bool:
-    """Whether rows behind one copy of their prompt give what they give by themselves.
+    """Whether rows that share one copy of their prompt give the same results as separate rows.
 
-    `samples`: the model is to answer, too. Raises ConfigError, which begins with `setting`, where
-    the model's output layer is not all there is behind its features, or its cache changes them.
+    `samples`: the model also has to generate. Raises ConfigError, which begins with `setting`, if
+    the output layer is not the only part after the features, or if the cache changes them.
     """
     policy, name = HFPolicy(model, context=2**31), type(model).__name__
     shares = _looks_alike(model)
@@ -66,9 +66,9 @@ def try_out(model: PreTrainedModel, setting: str, *, samples: bool) -> bool:
 
 
 def _looks_alike(model: PreTrainedModel) -> bool:
-    """Whether all layers have one attention, over everything, that transformers' own code masks.
+    """Whether all layers have the same full attention, masked by transformers' own code.
 
-    A window would show in rows that are longer than it, and so not here.
+    A sliding window would matter only in rows longer than it, and so not in this trial.
     """
     settings = model.config.get_text_config()
     kinds = set(getattr(settings, "layer_types", None) or ["full_attention"])
@@ -87,12 +87,12 @@ def _shares(policy: HFPolicy, batch: TokenBatch, expected: Tensor) -> bool:
         found = policy.hidden_shared(shared.input_ids, shared.positions, shared.allowed)
     except Exception:  # of the model's own code, which takes no such mask
         return False
-    # If in doubt not: rows by themselves are never wrong.
+    # If in doubt, no: separate rows are never wrong.
     return _near(found.flatten(0, 1)[shared.places], expected, half=0.1)
 
 
 def _cached(policy: HFPolicy, batch: TokenBatch) -> Tensor:
-    """The features that `batch.mask` asks for, of rows that change places before the second."""
+    """The features that `batch.mask` selects, with rows that change places before the second."""
     prompts, mask = left_pad([_known(prompt, policy) for prompt in PROMPTS], pad_id=0)
     answers = batch.targets[batch.mask].reshape(len(ANSWERS), -1)
     cache = policy.new_cache(len(PROMPTS), prompts.shape[1] + answers.shape[1] - 1)
@@ -108,9 +108,9 @@ def _known(ids: list[int], policy: HFPolicy) -> list[int]:
 
 
 def _near(found: Tensor, expected: Tensor, *, half: float) -> bool:
-    """But for rounding: vectors are off by less than 1 % of their length, or by `half`.
+    """Equal up to rounding: vectors differ by less than 1 % of their length, or by `half`.
 
-    Thirty layers in bfloat16 were seen to be off by 12 %, what has nothing in common by 100 %.
+    Thirty layers in bfloat16 were seen to differ by 12 %, unrelated vectors differ by 100 %.
     """
     off = (found.float() - expected.float()).norm(dim=-1) / expected.float().norm(dim=-1)
     return bool((off < (0.01 if expected.dtype == torch.float32 else half)).all())
@@ -118,7 +118,7 @@ def _near(found: Tensor, expected: Tensor, *, half: float) -> bool:
 
 @contextmanager
 def _on_cpu(model: PreTrainedModel) -> Iterator[None]:
-    """The model is still in main memory, where attention for a GPU can't be computed."""
+    """Context in which a model in main memory uses attention that a CPU can compute."""
     own = model.config._attn_implementation
     if own in ON_GPU:
         model.set_attn_implementation("eager")
