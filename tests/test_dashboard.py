@@ -74,12 +74,12 @@ def test_each_section_holds_what_it_is_named_for() -> None:
         for section in SECTIONS
     }
     assert list(prefixes) == [
-        "Alpha", "Rewards", "Losses", "Retained skills", "Token weights", "Answers and manner",
+        "Alpha", "Rewards", "Losses", "Retained skills", "Token weights", "Rollouts and style",
         "Evaluations: validation", "Evaluations: test",
     ]  # fmt: skip
     assert prefixes["Evaluations: validation"] == {"val"}
     assert prefixes["Evaluations: test"] == {"test", "base"}
-    assert prefixes["Rewards"] == prefixes["Answers and manner"] == {"rollout"}
+    assert prefixes["Rewards"] == prefixes["Rollouts and style"] == {"rollout"}
 
 
 def test_the_specification_is_as_documented() -> None:

@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from chord.data.tasks import RETAINED
 
 LINE, BAR, SCATTER = "line", "bar", "scatter"
-SMOOTH = 0.7  # what is measured on the few answers of one step jumps
+SMOOTH = 0.7  # values measured on the few rollouts of one step are noisy
 
 
 @dataclass(frozen=True, kw_only=True)
 class Chart:
     """One chart. `kind`: a line over the train steps, bars of final values, or two final values
-    against each other, the first across. `low` and `high` bound the axis of the metrics."""
+    against each other, the first on the x-axis. `low` and `high` bound the axis of the metrics."""
 
     title: str
     metrics: tuple[str, ...]
@@ -25,7 +25,7 @@ class Chart:
 
 @dataclass(frozen=True, kw_only=True)
 class Section:
-    """Charts under a heading, and a sentence on how to read them."""
+    """Charts under a heading, with a sentence on how to read them."""
 
     name: str
     text: str
@@ -46,28 +46,28 @@ def _bars(title: str, *metrics: str) -> Chart:
 
 _ALPHA = Section(
     name="Alpha",
-    text="alpha is the share of SFT in the loss: 1 is pure imitation, 0 pure RL.",
+    text="alpha is the share of SFT in the loss: 1 is pure SFT, 0 is pure RL.",
     charts=(
         _share("alpha", "alpha"),
         Chart(title="learning rate", metrics=("lr",)),
-        _share("share of problems that a gate imitates", "gate/share", smoothing=SMOOTH),
+        _share("share of problems that a gate gives to SFT", "gate/share", smoothing=SMOOTH),
     ),
 )
 _REWARDS = Section(
     name="Rewards",
-    text="Of the answers a train step samples. Problems with only right or only wrong answers give "
-    "no signal by their scores. A run that is pure SFT has no rewards.",
+    text="Rewards of the rollouts of each train step. The scores of a problem with only right or "
+    "only wrong rollouts give no signal. A run that is pure SFT has no rewards.",
     charts=(
         _share("verifier's score", "rollout/score", smoothing=SMOOTH),
         _noisy("reward", "rollout/reward"),
         _noisy("standard deviation of the rewards", "rollout/reward_std"),
-        _share("problems with only right answers", "rollout/all_right", smoothing=SMOOTH),
-        _share("problems with only wrong answers", "rollout/all_wrong", smoothing=SMOOTH),
+        _share("problems with only right rollouts", "rollout/all_right", smoothing=SMOOTH),
+        _share("problems with only wrong rollouts", "rollout/all_wrong", smoothing=SMOOTH),
     ),
 )
 _LOSSES = Section(
     name="Losses",
-    text="The value of the RL loss says little; the gradients say who moves the policy.",
+    text="The value of the RL loss says little; the gradients show which branch moves the policy.",
     charts=(
         _noisy("SFT loss, weighted", "loss/sft"),
         _noisy("nll of the expert tokens, unweighted", "expert/nll"),
@@ -82,8 +82,8 @@ _LOSSES = Section(
 )
 _RETAINED = Section(
     name="Retained skills",
-    text="Right answers, greedy, on skills that are not trained. Lines: on validation, step 0 is "
-    "the base model; bars: on the test split.",
+    text="Greedy accuracy on skills that are not trained. Lines: validation, where step 0 is the "
+    "base; bars: test split.",
     charts=(
         _share("mean over the skills", "val/retained/mean"),
         _share("the worst skill", "val/retained/min"),
@@ -93,8 +93,8 @@ _RETAINED = Section(
 )
 _WEIGHTS = Section(
     name="Token weights",
-    text="Of the expert tokens, after normalize. The effective sample size is 1 if all weights are "
-    "equal; p is the policy's probability of the token.",
+    text="Weights of the expert tokens, after normalize. The effective sample size is 1 if all "
+    "weights are equal; p is the policy's probability of the token.",
     charts=(
         _noisy("mean weight", "weight/mean"),
         _share("effective sample size", "weight/ess", smoothing=SMOOTH),
@@ -107,46 +107,46 @@ _WEIGHTS = Section(
     ),
 )
 _ANSWERS = Section(
-    name="Answers and manner",
-    text="How the policy answers while it trains: in whose manner, how long, how surely.",
+    name="Rollouts and style",
+    text="How the policy responds during training: in which style, how long, with what entropy.",
     charts=(
-        _share("answers in the expert's manner", "rollout/expert_style", smoothing=SMOOTH),
+        _share("rollouts in the expert's style", "rollout/expert_style", smoothing=SMOOTH),
         _noisy("length in tokens", "rollout/length"),
-        _share("answers cut off", "rollout/no_eos", smoothing=SMOOTH),
+        _share("rollouts that are cut off", "rollout/no_eos", smoothing=SMOOTH),
         _noisy("entropy", "rollout/entropy"),
     ),
 )
 _VALIDATION = Section(
     name="Evaluations: validation",
-    text="At step t: the model after t train steps. Settings are chosen by these.",
+    text="At step t: the model after t train steps. Use these to choose settings.",
     charts=(
         _share("target, greedy", "val/target_accuracy"),
         _share("target, mean of 4 samples", "val/target_mean4"),
         _share("balance at alpha = .5", "val/balance_at_0.5"),
         _share("verifier's score", "val/rl_reward"),
-        _share("answers in the expert's manner", "val/expert_style"),
+        _share("responses in the expert's style", "val/expert_style"),
         _share("expert tokens that are the most probable", "val/sft_accuracy"),
         Chart(title="nll of held-out expert tokens", metrics=("val/expert_nll",)),
     ),
 )
 _TEST = Section(
     name="Evaluations: test",
-    text="The test split is read once, after training. A score under base/ is that of the model "
-    "before it.",
+    text="The test split is used once, after training. Scores under base/ are those of the model "
+    "before training.",
     charts=(
         Chart(
-            title="what was learnt against what was kept",
+            title="target against retained skills",
             metrics=("test/retained/mean", "test/target_accuracy"),
             kind=SCATTER,
         ),
         _bars("target, greedy", "test/target_accuracy", "base/test/target_accuracy"),
         _bars("target, mean of 4 samples", "test/target_mean4", "base/test/target_mean4"),
         _bars("retained skills, mean", "test/retained/mean", "base/test/retained/mean"),
-        _bars("answers in the expert's manner", "test/expert_style", "base/test/expert_style"),
+        _bars("responses in the expert's style", "test/expert_style", "base/test/expert_style"),
     ),
 )
 SECTIONS = (
     _ALPHA, _REWARDS, _LOSSES, _RETAINED, _WEIGHTS, _ANSWERS, _VALIDATION, _TEST,
 )  # fmt: skip
 COLUMNS = ("val/balance_at_0.5", "test/target_accuracy", "test/retained/mean", "test/retained/min")
-"""Beside the name of a run, in the table of runs."""
+"""Metrics next to the name of each run in the table of runs."""
