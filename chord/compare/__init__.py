@@ -1,20 +1,20 @@
-"""Many runs side by side: read, grouped by all but the seed, compared with confidence.
+"""Comparison of many runs: grouped by everything but the seed, with confidence intervals.
 
 ============ ===================================================================
-model        runs and what a comparison says about them: plain data
-finding      which directories hold the runs
+model        plain data: runs, groups of runs, and the comparison
+finding      finds the run directories
 reading      run directories -> runs, and what was left out and why
 wandb_source the same from Weights & Biases
-settings     a configuration, flat, without what changes no number
+settings     a configuration as flat settings, without those that cannot affect the results
 record       rows -> thinned curves, final and best scores, tokens
-grouping     runs -> groups of all but the seed -> a comparison
-labels       what tells groups from each other
+grouping     runs -> groups that differ only by the seed -> a comparison
+labels       the settings that distinguish the groups
 statistics   intervals, paired differences, Holm's correction
-notes        what a reader must know
-terminal     tables on the terminal, set by layout
+notes        caveats for the reader
+terminal     tables on the terminal, laid out by layout
 tables       CSV and Parquet
-plots        pictures; heat_map is one of them, of maps' groups, canvas what they share
-page         a comparison as one HTML file that opens offline
+plots        figures; heat_map draws one of them from the groups that maps finds; canvas is shared
+page         a comparison as one HTML file that works offline
 command      `python -m chord.compare`
 ============ ===================================================================
 """

@@ -1,4 +1,4 @@
-"""What the pictures of a comparison share: colours, legends, titles, axes."""
+"""Colours, legends, titles and axes that all figures of a comparison share."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from chord.compare.model import Comparison, RunGroup
 
-# Okabe and Ito's, which stay apart for every common kind of colour blindness.
+# Okabe and Ito's palette, which is safe for every common kind of colour blindness.
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#000000", "#E69F00", "#56B4E9", "#8C6D1F")
 DASHES = ("-", "--", "-.", ":")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "p")
@@ -25,26 +25,26 @@ Values = NDArray[np.float64]
 
 
 def line_style(index: int) -> dict[str, Any]:
-    """A line's colour and dashes: no two of 32 are the same."""
+    """Return the colour and dashes of line `index`; the first 32 lines all differ."""
     dashes = DASHES[(index // len(COLORS) + index) % len(DASHES)]
     return {"color": COLORS[index % len(COLORS)], "linestyle": dashes, "linewidth": 1.6}
 
 
 def point_style(index: int) -> dict[str, Any]:
-    """A point's colour and marker: no two of 64 are the same."""
+    """Return the colour and marker of point `index`; the first 64 points all differ."""
     marker = MARKERS[(index // len(COLORS) + index) % len(MARKERS)]
     return {"color": COLORS[index % len(COLORS)], "marker": marker}
 
 
 def panels(width: float, height: float, rows: int, columns: int) -> tuple[Figure, list[Axes]]:
-    """A figure without global state, and its axes in reading order."""
+    """Create a figure outside pyplot's global state; return it and its axes in reading order."""
     figure = Figure(figsize=(width, height), dpi=110, layout="constrained")
     FigureCanvasAgg(figure)
     return figure, list(np.atleast_1d(figure.subplots(rows, columns)).flat)
 
 
 def tidy(axes: Axes, *, steps: bool = True) -> None:
-    """A light grid and no frame; `steps`: the x axis counts train steps."""
+    """Draw a light grid and no frame; with `steps`, label the x axis "train step"."""
     axes.grid(alpha=0.25, linewidth=0.6)
     axes.spines[["top", "right"]].set_visible(False)
     if steps:
@@ -55,9 +55,9 @@ def tidy(axes: Axes, *, steps: bool = True) -> None:
 def limit(
     axes: Axes, which: Literal["x", "y"], values: Sequence[Values], *, share: bool = False
 ) -> None:
-    """Show the means with room for intervals; wider intervals leave the picture.
+    """Fit an axis to the means with some room for intervals; wider intervals are cut off.
 
-    With two seeds Student's t is 12.7: intervals of their full width would leave nothing to see.
+    With two seeds Student's t is 12.7, so full-width intervals would dwarf everything else.
     A `share` is shown within [0, 1].
     """
     whole = np.concatenate([each[np.isfinite(each)] for each in values] or [np.array([])])
@@ -71,7 +71,7 @@ def limit(
 
 
 def legend(figure: Figure, handles: Sequence[Line2D], *, columns: int = 3) -> None:
-    """Below the panels."""
+    """Draw the legend below the panels."""
     drawn = figure.legend(
         handles=handles, loc="outside lower center", ncols=columns, fontsize=9, frameon=False
     )
@@ -80,14 +80,17 @@ def legend(figure: Figure, handles: Sequence[Line2D], *, columns: int = 3) -> No
 
 
 def set_title(figure: Figure, comparison: Comparison, caption: str, note: str | None) -> None:
-    """What is compared, what is drawn, and what is not. Names are text: $ is no formula."""
+    """Set the title, with `note` on a second line. `$` in a name is plain text, not math."""
     first = f"{cut(comparison.title)}: {caption}" if comparison.title else caption
     lines = [first, note] if note else [first]
     figure.suptitle("\n".join(lines), fontsize=11, parse_math=False)
 
 
 def shown_groups(comparison: Comparison, most: int) -> tuple[list[RunGroup], str | None]:
-    """At most so many groups, the baseline and the highest in the first metric, in their order."""
+    """Return at most `most` groups, in their original order, and a note if some are left out.
+
+    The baseline and the groups with the highest first metric are kept.
+    """
     groups = list(comparison.groups)
     if len(groups) <= most:
         return groups, None
@@ -103,6 +106,6 @@ def shown_groups(comparison: Comparison, most: int) -> tuple[list[RunGroup], str
 
 
 def cut(text: str, longest: int = LONGEST) -> str:
-    """A label as a picture can hold it; matplotlib draws no control characters."""
+    """Shorten a label to fit a figure; matplotlib cannot draw control characters."""
     plain = "".join(c if c.isprintable() else "?" for c in text)
     return plain if len(plain) <= longest else f"{plain[: longest - 1]}…"

@@ -30,7 +30,7 @@ FOLDER = "comparison"
 
 
 def parser() -> argparse.ArgumentParser:
-    """The command line."""
+    """Return the parser of the command line."""
     options = Arguments("compare", __doc__)
     options.add_argument("paths", nargs="*", type=Path, metavar="PATH", help="sweeps or runs")
     options.add_argument(
@@ -57,13 +57,16 @@ def parser() -> argparse.ArgumentParser:
 
 @ending()
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Entry point of `chord-compare`."""
+    """Run `chord-compare`."""
     options = parser().parse_args(arguments)
     run(options)
 
 
 def run(options: argparse.Namespace) -> Comparison:
-    """Read, compare, print, write. Raises ConfigError where there is nothing to compare."""
+    """Read the runs, compare them, print and write the result.
+
+    Raises ConfigError if there is nothing to compare.
+    """
     from rich.console import Console
 
     from chord.compare.plots import write_plots
@@ -97,7 +100,7 @@ def run(options: argparse.Namespace) -> Comparison:
 
 
 def make_directory(path: Path, named: str) -> None:
-    """Make a directory for files unless it is there; ConfigError where that can't be done."""
+    """Create a directory unless it exists. Raises ConfigError if it cannot be written into."""
     try:
         path.mkdir(parents=True, exist_ok=True)
         reason = None if os.access(path, os.W_OK | os.X_OK) else "no permission to write"
@@ -109,7 +112,7 @@ def make_directory(path: Path, named: str) -> None:
 
 
 def read(options: argparse.Namespace) -> tuple[Comparison, Path]:
-    """The comparison that was asked for, and the directory it belongs to."""
+    """Return the requested comparison and the directory that it belongs to."""
     from chord.compare.finding import find_runs
     from chord.compare.grouping import compare
     from chord.compare.reading import read_runs

@@ -1,4 +1,4 @@
-"""Runs of equal settings whose files held something else are no seeds of one group."""
+"""Runs with equal settings form different groups if the files that they read differ."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from collections.abc import Sequence
 from chord.compare.model import Run
 
 Read = frozenset[tuple[str, str]]
-"""What is known to have been read: setting and hash."""
+"""The files that a run is known to have read, as pairs of setting and hash."""
 
 
 def read_alike(run: Run, runs: Sequence[Run]) -> Read:
-    """What the runs of `run`'s group read, among `runs` of equal settings.
+    """Return the files that `run`'s group read; `runs` are all runs with equal settings.
 
-    Where the record of a run leaves something open, and all that it says goes with what one kind of
-    the others read, it is taken for one of those.
+    If some hashes of `run` are missing, and the others match exactly one complete set of hashes
+    among `runs`, `run` is assumed to have read that set.
     """
     own = _known(run)
     names = {name for each in runs for name in each.contents}
@@ -29,7 +29,7 @@ def _known(run: Run) -> Read:
 
 
 def contents_note(runs: Sequence[Run]) -> str | None:
-    """Which files were not the same for all runs that named them alike."""
+    """Return a note on files whose contents differ between runs with the same path; or None."""
     found = []
     for name in dict.fromkeys(name for run in runs for name in run.contents):
         by_path: dict[object, Counter[str]] = {}
@@ -50,7 +50,7 @@ def contents_note(runs: Sequence[Run]) -> str | None:
 
 
 def unknown_note(runs: Sequence[Run]) -> str | None:
-    """How many runs have no hashes of their files."""
+    """Return a note on how many runs have no hashes of their files; or None."""
     names = {name for run in runs for name in run.contents}
     without = sum(any(run.contents.get(name) is None for name in names) for run in runs)
     if not names or not without:

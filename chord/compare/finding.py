@@ -1,4 +1,4 @@
-"""Which directories hold the runs that are to be compared."""
+"""Finds the run directories to compare."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from chord.compare.model import LeftOut
 from chord.errors import ConfigError
 from chord.io.reading import read_json
 
-# Any of these makes a directory a run's, however early that was stopped.
+# A directory with any of these is a run directory, however early the run was stopped.
 MARKS = ("run.json", "status.json", "config.yaml", "metrics.jsonl")
-# A sweep's own directory: Hydra's record of it, or its name as chord chooses it.
+# A sweep directory has Hydra's record of the sweep or the suffix that chord gives it.
 SWEEP_FILE, SWEEP_SUFFIX = "multirun.yaml", "_sweep"
 SWEEP_JOBS = "sweep.json"
 _NEVER = ("wandb", "checkpoints", "comparison", "csv")
@@ -22,9 +22,9 @@ _NEVER = ("wandb", "checkpoints", "comparison", "csv")
 
 @dataclass(frozen=True)
 class FoundRuns:
-    """Run directories in the order of their names, with a title and the directory above them.
+    """Run directories sorted by name, with a title and their common parent directory.
 
-    `missing`: jobs of a sweep that were planned and have no directory.
+    `missing`: planned jobs of a sweep that have no directory.
     """
 
     title: str
@@ -34,10 +34,10 @@ class FoundRuns:
 
 
 def find_runs(paths: Sequence[Path], outputs: Path = Path("outputs")) -> FoundRuns:
-    """Every run at or under `paths`; without any, those of the newest sweep under `outputs`.
+    """Find all runs at or under `paths`; by default, those of the newest sweep under `outputs`.
 
-    Where there is no sweep, it is the directory that holds the newest run. Raises ConfigError
-    where a path does not exist or nothing holds a run.
+    If there is no sweep, the default is the directory that holds the newest run. Raises ConfigError
+    if a path does not exist or holds no run.
     """
     if not paths:
         paths = [_newest(outputs)]
@@ -58,17 +58,17 @@ def find_runs(paths: Sequence[Path], outputs: Path = Path("outputs")) -> FoundRu
 
 
 def is_sweep(path: Path) -> bool:
-    """Whether a directory is a multirun's."""
+    """Return whether a directory belongs to a multirun."""
     return path.name.endswith(SWEEP_SUFFIX) or (path / SWEEP_FILE).is_file()
 
 
 def is_run(path: Path) -> bool:
-    """Whether a directory is a run's, or was going to be."""
+    """Return whether a directory belongs to a run, even to one that stopped at once."""
     return any((path / mark).is_file() for mark in MARKS)
 
 
 def _never_started(sweep: Path) -> list[LeftOut]:
-    """Jobs that the sweep's `sweep.json` lists and that left nothing; none where it has no such."""
+    """Jobs that `sweep.json` lists but that have no directory; empty without a `sweep.json`."""
     try:
         jobs = read_json(sweep / SWEEP_JOBS)["jobs"]
         planned = [(str(job["directory"]), " ".join(map(str, job["overrides"]))) for job in jobs]
@@ -82,13 +82,13 @@ def _never_started(sweep: Path) -> list[LeftOut]:
 
 
 def _under(path: Path) -> list[Path]:
-    """Run directories at or below a path; jobs 0, 1, ..., 10 in the order of their numbers.
+    """Run directories at or below a path; jobs 0, 1, ..., 10 are in numerical order.
 
-    A link is followed where it leads to a run: a job that an earlier one stands for.
+    Links to runs are followed: a sweep links a job to an earlier run that it would repeat.
     """
     found = []
     for place, folders, _ in os.walk(path, followlinks=True):
-        # A job that failed before it was a run has nothing but what Hydra composed for it.
+        # A job that failed before its run began has only the configuration that Hydra wrote.
         is_job = ".hydra" in folders and is_sweep(Path(place).parent)
         folders[:] = sorted(
             (
@@ -119,9 +119,9 @@ def _newest(outputs: Path) -> Path:
 
 
 def _sweep_time(sweep: Path) -> float:
-    """When it was started or went on, in seconds; its jobs may be links to much older runs.
+    """When the sweep was started or resumed, in seconds; its jobs may link to much older runs.
 
-    Sweeps of old do not say when: it is the time of their file, or that of their newest run.
+    Older sweeps do not record it. For them it is the time of their file or of their newest run.
     """
     file = sweep / SWEEP_JOBS
     try:

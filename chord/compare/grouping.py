@@ -1,4 +1,4 @@
-"""Runs -> groups of all that differ by the seed alone -> a comparison."""
+"""Runs -> groups of runs that differ only by the seed -> a comparison."""
 
 from __future__ import annotations
 
@@ -34,11 +34,12 @@ def compare(
     baseline: str | None = None,
     metrics: Sequence[str] = (),
 ) -> Comparison:
-    """Group, estimate, and take differences; what can't be compared is left out with its reason.
+    """Group the runs, estimate their scores, and compare each group with the baseline.
 
-    `metrics` default to the test scores and, where runs have none, the validation's, each in a
-    column of its own. `baseline` is a label or what it must hold (`schedule=cosine`). Raises
-    ConfigError where no run is finished, no run has a metric, or `baseline` is not one group.
+    What cannot be compared is left out, with the reason. `metrics` default to the test scores, and
+    to validation scores if any run lacks test scores; the two never share a column. `baseline` is a
+    group's label or settings that only one group has (`schedule=cosine`). Raises ConfigError if no
+    run is finished, no run has one of the metrics, or `baseline` does not match exactly one group.
     """
     usable, unusable = _usable(runs)
     parts, repeated = _parts(usable)
@@ -94,7 +95,7 @@ def _unusable(run: Run) -> str | None:
 
 
 def _parts(runs: Sequence[Run]) -> tuple[list[list[Run]], list[LeftOut]]:
-    """Runs that differ by the seed alone, by seed; a repetition of one is left out."""
+    """Lists of runs that differ only by the seed, sorted by seed; repetitions are left out."""
     parts: dict[object, dict[int, Run]] = {}
     left_out = []
     alike: dict[object, list[Run]] = {}
@@ -123,7 +124,7 @@ def _nothing(runs: Sequence[Run], left_out: Sequence[LeftOut]) -> str:
 
 
 def _default_metrics(runs: Sequence[Run]) -> tuple[str, ...]:
-    """Test scores where any run has them, validation's where some run has no test scores."""
+    """Test scores if any run has them, and validation scores if any run lacks test scores."""
     splits = [
         split
         for split, wanted in (
@@ -144,7 +145,7 @@ def _tested(run: Run) -> bool:
 def _group(
     runs: Sequence[Run], settings: Mapping[str, object], metrics: Sequence[str], seeds: list[int]
 ) -> RunGroup:
-    """With the validation's twin of each test metric, which the best validation is held against."""
+    """Also estimate each metric on validation, to compare the best validation with the last."""
     twins = [f"val/{name.partition('/')[2]}" for name in metrics]
     wanted = dict.fromkeys([*metrics, *twins, BALANCE])
     times = [run.seconds for run in runs if run.seconds is not None]
@@ -173,7 +174,7 @@ def _estimates(
 
 
 def _lacking(groups: Sequence[RunGroup], metrics: Sequence[str]) -> list[LeftOut]:
-    """Scores that runs lack: a mean is over the runs that have it, a group without it has none."""
+    """Scores that runs or groups lack; a group's mean is over those runs that have the score."""
     found = []
     for split in dict.fromkeys(name.partition("/")[0] for name in metrics):
         names = [name for name in metrics if name.partition("/")[0] == split]
@@ -202,7 +203,7 @@ def _lacking_one(group: RunGroup, name: str) -> list[LeftOut]:
 
 
 def _baseline(groups: Sequence[RunGroup], wanted: str | None) -> str | None:
-    """The label of the group that differences are taken against; None where there is but one."""
+    """The label of the baseline group; None if there is only one group."""
     if wanted is None:
         if len(groups) < 2:
             return None
@@ -219,7 +220,7 @@ def _baseline(groups: Sequence[RunGroup], wanted: str | None) -> str | None:
 
 
 def _fits(group: RunGroup, wanted: str) -> bool:
-    """Whether `schedule=cosine steps=60` holds of a group; a word without = is a preset."""
+    """Whether a group has the settings `schedule=cosine steps=60`; a word without = is a preset."""
     first = group.runs[0]
     known = {**first.settings, **first.choices}
     parts = [part if "=" in part else f"experiment={part}" for part in wanted.split()]
@@ -255,7 +256,7 @@ def _with_differences(
 
 
 def _base(runs: Sequence[Run]) -> tuple[dict[str, float], str | None]:
-    """The scores on which all runs agree that they started from, and a note where they don't."""
+    """The scores of the base model if all runs agree on them, otherwise a note."""
     scored = [run.base for run in runs if run.base]
     if not scored:
         return {}, None
@@ -265,7 +266,7 @@ def _base(runs: Sequence[Run]) -> tuple[dict[str, float], str | None]:
         for key in keys
         if max(base[key] for base in scored) - min(base[key] for base in scored) <= 1e-9
     }
-    # The balance at the last step's alpha is the run's, not the base's.
+    # `balance` uses the last step's alpha, which belongs to the run and not to the base model.
     if all(key in agreed or key.endswith("/balance") for key in keys):
         return agreed, None
     return {}, (

@@ -1,4 +1,4 @@
-"""Schedule by weighting as a heat map, where a sweep varies both and nothing else."""
+"""A heat map of schedule by weighting, for sweeps that vary both."""
 
 from __future__ import annotations
 
@@ -15,11 +15,14 @@ from chord.compare.terminal import estimate_text, is_share
 from chord.evaluation.statistics import Estimate
 
 CELLS = 20  # rows and columns at most
-WIDE = 6  # columns from which panels stand one above the other
+WIDE = 6  # with more columns than this, the panels are stacked
 
 
 def heat_map(comparison: Comparison) -> tuple[Figure | None, str | None]:
-    """A panel for each metric and each map that `find_maps` finds; one scale for each metric."""
+    """Draw a panel for each metric and each map of `find_maps`; a metric has one colour scale.
+
+    Returns the figure, or None if there is no map, and a note on what was not drawn.
+    """
     maps, note = find_maps(comparison.groups)
     if not maps:
         return None, note
@@ -31,7 +34,7 @@ def heat_map(comparison: Comparison) -> tuple[Figure | None, str | None]:
         return None, f"not drawn: no group of a map has {names[0]}"
     most = min(max(len(each.weightings) for each in maps), CELLS)
     height = sum(0.6 * min(len(each.schedules), CELLS) + 2.2 for each in maps)
-    # Metrics beside each other while that is no wider than a screen.
+    # Metrics are side by side as long as that fits a screen.
     columns = 1 if most > WIDE else len(names)
     rows = len(maps) * len(names) // columns
     width, height = 1.3 * most + 2, height * len(names) / columns

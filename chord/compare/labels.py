@@ -1,4 +1,4 @@
-"""What tells groups from each other, in as few settings as possible."""
+"""Group labels: the fewest settings that distinguish the groups."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from chord.compare.model import Run
 
-# Part of what a group is: other code or other arithmetic gives other numbers.
+# Runs with different versions of these are in different groups, because the numbers may differ.
 DECISIVE_VERSIONS = ("chord-posttraining", "torch")
 DEFAULTS = "defaults"
 _VERSION = "version of "
@@ -16,17 +16,21 @@ Key = tuple[tuple[str, str], ...]
 
 
 def group_key(run: Run) -> Key:
-    """Everything but the seed and what its files hold, as something to sort runs by."""
+    """Return all settings but the seed, with versions, as a hashable key.
+
+    File contents are not part of it; see `chord.compare.contents`.
+    """
     versions = {f"{_VERSION}{name}": run.versions.get(name) for name in DECISIVE_VERSIONS}
     return tuple(sorted((key, repr(value)) for key, value in {**run.settings, **versions}.items()))
 
 
 def varied(runs: Sequence[Run]) -> list[dict[str, object]]:
-    """For each group's first run, the settings that tell it from the other groups.
+    """Return, for the first run of each group, the settings that distinguish it from the others.
 
-    First what was typed (`schedule=cosine`) as far as it differs; then, until all groups differ,
-    what divides them further, options before settings. A setting that follows from those before it
-    (the learning rate of a preset that nobody typed) is left out.
+    Overrides from the command line that differ come first (`schedule=cosine`). As long as some
+    groups still look the same, further settings follow, options of config groups before single
+    settings. A setting that adds no distinction (such as a learning rate set by the preset) is
+    left out.
     """
     values = [values_of(run) for run in runs]
     chosen: list[dict[str, object]] = [{} for _ in runs]
@@ -40,7 +44,7 @@ def varied(runs: Sequence[Run]) -> list[dict[str, object]]:
         if len(set(finer)) == len(set(classes)) and not (differs and key in typed):
             continue
         for own, each, number in zip(chosen, values, classes, strict=True):
-            # A version is said where it is needed alone: nobody chose it. So are contents.
+            # Nobody chose versions and file contents: they are only named where needed.
             needed = not key.startswith((_VERSION, _CONTENT)) or classes.count(number) > 1
             if needed and each.get(key) is not None:
                 own[key] = each[key]
@@ -49,7 +53,7 @@ def varied(runs: Sequence[Run]) -> list[dict[str, object]]:
 
 
 def label(settings: Mapping[str, object]) -> str:
-    """`schedule=cosine weighting=phi`; a preset by its name alone: `chord_mu steps=60`."""
+    """Format settings as `schedule=cosine weighting=phi`; presets as `chord_mu steps=60`."""
     texts = [
         value_text(value) if key == "experiment" else f"{key}={value_text(value)}"
         for key, value in settings.items()
@@ -58,7 +62,7 @@ def label(settings: Mapping[str, object]) -> str:
 
 
 def value_text(value: object) -> str:
-    """A value as one would type it."""
+    """Format a value as it would be typed on the command line."""
     if value is None:
         return "null"
     if isinstance(value, bool):
@@ -67,13 +71,13 @@ def value_text(value: object) -> str:
 
 
 def of_one_group(run: Run) -> dict[str, object]:
-    """What names a group that is alone: its preset, else its schedule and weighting."""
+    """Return the settings that name a single group: its preset, or its schedule and weighting."""
     names = ("experiment",) if "experiment" in run.choices else ("schedule", "weighting")
     return {name: run.choices[name] for name in names if name in run.choices}
 
 
 def values_of(run: Run) -> dict[str, object]:
-    """Options first, then settings, short names before long ones; last the versions."""
+    """Return the options, then the settings (top-level ones first), file hashes and versions."""
     settings = dict(sorted(run.settings.items(), key=lambda item: ("." in item[0], item[0])))
     versions = {f"{_VERSION}{name}": run.versions.get(name) for name in DECISIVE_VERSIONS}
     return {
@@ -85,7 +89,7 @@ def values_of(run: Run) -> dict[str, object]:
 
 
 def _typed(runs: Iterable[Run]) -> list[str]:
-    """The keys of all overrides, options of groups first, in the order of their appearance."""
+    """The keys of all overrides: the preset, then other keys without a dot, then the rest."""
     keys = dict.fromkeys(
         override.lstrip("+~").partition("=")[0] for run in runs for override in run.overrides
     )
@@ -93,7 +97,7 @@ def _typed(runs: Iterable[Run]) -> list[str]:
 
 
 def _divide(classes: Sequence[int], texts: Sequence[str]) -> list[int]:
-    """Classes of those that agree in both."""
+    """Split each class by text: two members stay together if their texts agree."""
     numbers: dict[tuple[int, str], int] = {}
     pairs = zip(classes, texts, strict=True)
     return [numbers.setdefault(pair, len(numbers)) for pair in pairs]

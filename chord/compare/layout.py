@@ -1,8 +1,7 @@
-"""Tables of numbers with a label before each row, for a terminal of any width.
+"""Tables of numbers with a label in front of each row, for a terminal of any width.
 
-No number is cut and no label is broken but at its spaces. Where both do not fit beside each other,
-a label stands on a line of its own above its numbers; columns that are too wide even so stand in
-further tables.
+Numbers are never cut, and labels only break at spaces. If a label and its numbers do not fit on one
+line, the label goes on a line above them. Columns that still do not fit go into further tables.
 """
 
 from __future__ import annotations
@@ -15,12 +14,12 @@ from rich.console import Console
 from rich.text import Text
 
 GAP = 2  # spaces before a column
-NARROWEST = 16  # of labels beside their numbers
+NARROWEST = 16  # the least width for labels beside their numbers
 
 
 @dataclass(frozen=True)
 class Row:
-    """A label and a text for each column, which may have several lines."""
+    """A label and one text per column; a text may have several lines."""
 
     label: Text
     cells: Sequence[Text]
@@ -30,9 +29,9 @@ class Row:
 def print_table(
     console: Console, title: Text, header: Sequence[str], rows: Sequence[Row], *, repeated: int = 0
 ) -> None:
-    """Print a table, or several where it is too wide; the first `repeated` columns are in each."""
+    """Print a table, or several if it is too wide; each has the first `repeated` columns."""
     most = max((name.count("\n") for name in header), default=0)
-    # Those of one line stand beside the last line of the others.
+    # Headings are aligned at the bottom.
     head = Row(Text(""), [Text("\n" * (most - name.count("\n")) + name) for name in header])
     cells = [head.cells, *(row.cells for row in rows)]
     widths = [max(_width(row[column]) for row in cells) for column in range(len(header))]
@@ -40,7 +39,7 @@ def print_table(
     words = [cell_len(word) for row in rows for word in row.label.plain.split()]
     least = min(labels, max([NARROWEST, *words]))
     for columns in _parts(widths, console.width, repeated):
-        # Those of labels beside their numbers; none where labels stand above.
+        # The width of labels beside their numbers; 0 if labels go above.
         room = console.width - sum(GAP + widths[column] for column in columns)
         beside = min(labels, room) if room >= least else 0
         console.print(Text("", style="bold").append_text(title))
@@ -55,12 +54,12 @@ def print_table(
 
 
 def print_line(console: Console, line: Text) -> None:
-    """Print a line as it is: what is too long for the terminal is left to it."""
+    """Print a line without wrapping it; the terminal handles a line that is too long."""
     console.print(line, soft_wrap=True)
 
 
 def _parts(widths: Sequence[int], width: int, repeated: int) -> Iterator[Sequence[int]]:
-    """The columns of each table: all, or as many as fit below a label's line, but one at least."""
+    """The columns of each table: as many as fit below a label, but at least one."""
     always, rest = list(range(repeated)), list(range(repeated, len(widths)))
     while True:
         room = width - sum(GAP + widths[column] for column in always)

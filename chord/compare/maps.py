@@ -1,4 +1,4 @@
-"""Schedule by weighting: which groups stand in one map, because nothing else tells them apart."""
+"""Finds groups that form a map of schedule by weighting because they differ in nothing else."""
 
 from __future__ import annotations
 
@@ -10,16 +10,17 @@ from chord.compare.labels import group_key, label, values_of
 from chord.compare.model import RunGroup
 
 AXES = ("schedule", "weighting")
-MOST = 6  # maps of one further setting
+MOST = 6  # at most this many maps, one per value of a further setting
 
 Row = Mapping[str, str]
 
 
 @dataclass(frozen=True)
 class Map:
-    """Groups by schedule and weighting; `title` is the further setting that they share, or empty.
+    """Groups by schedule and weighting.
 
-    `schedules` and `weightings` are in the order of the groups.
+    `title` is the value of a further setting that they share (`steps=60`), or empty. `schedules`
+    and `weightings` are in the order of the groups.
     """
 
     title: str
@@ -27,19 +28,19 @@ class Map:
 
     @property
     def schedules(self) -> list[str]:
-        """The rows."""
+        """The schedules, one per row."""
         return list(dict.fromkeys(schedule for schedule, _ in self.cells))
 
     @property
     def weightings(self) -> list[str]:
-        """The columns."""
+        """The weightings, one per column."""
         return list(dict.fromkeys(weighting for _, weighting in self.cells))
 
     @property
     def is_crossed(self) -> bool:
-        """Whether half of the pairs have a group, and two schedules share two weightings.
+        """Whether at least half of the cells have a group and two schedules share two weightings.
 
-        Else schedules and weightings vary together, and a map would show neither by itself.
+        Otherwise schedule and weighting vary together, and a map could not separate their effects.
         """
         sets = [{w for s, w in self.cells if s == schedule} for schedule in self.schedules]
         shared = any(len(one & other) > 1 for one, other in combinations(sets, 2))
@@ -47,17 +48,17 @@ class Map:
 
 
 def find_maps(groups: Sequence[RunGroup]) -> tuple[list[Map], str | None]:
-    """The maps, and what is not in them or why there is none.
+    """Return the maps, and a note on what they leave out or why there are none.
 
-    One where all that groups differ in is part of schedule and weighting; one for each value of a
-    further setting where all that remains follows from that. None, without a word, where the groups
-    do not vary both.
+    There is one map if the groups differ only in schedule and weighting. If a further setting
+    determines all other differences, there is one map per value of that setting. If the groups do
+    not vary both schedule and weighting, there is neither a map nor a note.
     """
     if any(len({_pair(group)[axis] for group in groups}) < 2 for axis in (0, 1)):
         return [], None
     rows = [_row(group) for group in groups]
     decisive = dict.fromkeys(name for group in groups for name, _ in group_key(group.runs[0]))
-    # What is no matter of schedule or weighting alone.
+    # Settings that are not determined by schedule or weighting.
     differing = [name for name in decisive if not _follows(rows, name, _axes_of(name))]
     if not differing:
         found = [Map("", {_pair(group): group for group in groups})]
@@ -87,19 +88,19 @@ def _pair(group: RunGroup) -> tuple[str, str]:
 
 
 def _row(group: RunGroup) -> Row:
-    """All that the group is told by, as text; of schedule and weighting the option."""
+    """All values that may distinguish the group, as text; schedule and weighting as options."""
     run = group.runs[0]
     known = {name: repr(value) for name, value in values_of(run).items()}
     return {**known, **dict(group_key(run)), **dict(zip(AXES, _pair(group), strict=True))}
 
 
 def _axes_of(name: str) -> list[str]:
-    """The axis whose option sets it: `schedule.peak` may differ as schedules do."""
+    """The axis that a setting belongs to: `schedule.peak` may differ between schedules."""
     return [axis for axis in AXES if axis == name.partition(".")[0]]
 
 
 def _follows(rows: Sequence[Row], name: str, given: Sequence[str]) -> bool:
-    """Whether a setting is the same wherever all of `given` are."""
+    """Whether rows that agree in all settings of `given` also agree in `name`."""
     seen: dict[tuple[str | None, ...], str | None] = {}
     return all(
         seen.setdefault(tuple(row.get(each) for each in given), row.get(name)) == row.get(name)
@@ -108,7 +109,7 @@ def _follows(rows: Sequence[Row], name: str, given: Sequence[str]) -> bool:
 
 
 def _further(rows: Sequence[Row], differing: Sequence[str], names: Sequence[str]) -> str | None:
-    """The setting that all differing ones follow from, of several that with the fewest values."""
+    """The setting that determines all differing ones; of several, that with the fewest values."""
     counts = {
         name: len({row.get(name) for row in rows})
         for name in dict.fromkeys(names)

@@ -1,4 +1,4 @@
-"""What a comparison is made of: plain data, wherever the runs come from."""
+"""The plain data of a comparison, independent of where the runs come from."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from chord.evaluation.statistics import Estimate
 
 @dataclass(frozen=True, kw_only=True)
 class Curve:
-    """A metric over train steps: `steps` rise, `values` have their length."""
+    """A metric over train steps: increasing `steps` and as many `values`."""
 
     steps: Sequence[int]
     values: Sequence[float]
@@ -18,7 +18,7 @@ class Curve:
 
 @dataclass(frozen=True, kw_only=True)
 class ShownAnswer:
-    """What a model answered to a held-out problem, greedily."""
+    """A model's greedy response to a held-out problem."""
 
     problem: str
     expert: str
@@ -28,17 +28,23 @@ class ShownAnswer:
 
 @dataclass(frozen=True, kw_only=True)
 class Run:
-    """One run as it lies on disk or in W&B.
+    """One run, read from disk or from W&B.
 
-    `settings`: the resolved configuration, flat (`schedule.peak`: 0.9), without the seed and what
-    can't change a number (tracking, threads, where it is written). `choices`: the option of each
-    group (`schedule`: `cosine`). `final`: metrics of the trained model after the last step
-    (`test/target_accuracy`), `base` those of the model it started from, `best` those of the
-    validation that was best by val/balance_at_0.5, with its step. `curves`: metrics of train steps
-    and of validations. `tokens`: trained on, by branch; empty where their
-    record has gaps, as `seconds` is None then. `error`: why it failed. `overrides`: what was typed
-    after the command, where that is known. `contents`: what the files that the settings name held,
-    by setting, as a short hash; None where that is not on record for all of the run.
+    Attributes:
+        settings: The resolved configuration, flat (`schedule.peak`: 0.9), without the seed and
+            without settings that cannot affect the results (tracking, threads, output directory).
+        choices: The option of each config group (`schedule`: `cosine`).
+        final: Metrics of the trained model after the last step (`test/target_accuracy`).
+        base: Metrics of the base model.
+        best: Metrics of the best validation by val/balance_at_0.5; `best_step` is its step.
+        curves: Metrics of train steps and of validations.
+        answers, base_answers: Responses of the trained model and of the base.
+        seconds: Total time of all steps; None if the record has gaps.
+        tokens: Number of trained tokens by branch; empty if the record has gaps.
+        error: Why the run failed.
+        overrides: The overrides from the command line, if known.
+        contents: Short hash of each file that a setting names, by setting; None if the hash is not
+            on record for the whole run.
     """
 
     path: str
@@ -66,7 +72,7 @@ class Run:
 
 @dataclass(frozen=True, kw_only=True)
 class Difference:
-    """Group minus baseline over the seeds that both have: interval, p and Holm's p."""
+    """Group minus baseline, paired over their common seeds: interval, p, Holm-corrected p."""
 
     estimate: Estimate
     p: float
@@ -75,10 +81,10 @@ class Difference:
 
 @dataclass(frozen=True, kw_only=True)
 class RunGroup:
-    """Runs that differ by nothing but the seed.
+    """Runs that differ only by the seed.
 
-    `label`: what tells the group from the others (`schedule=cosine weighting=phi`); `varied`: the
-    same as a mapping. `missing`: seeds that other groups have and this one lacks.
+    `label`: the settings that distinguish the group (`schedule=cosine weighting=phi`); `varied`:
+    the same as a mapping. `missing`: seeds that other groups have and this one lacks.
     """
 
     label: str
@@ -94,7 +100,7 @@ class RunGroup:
 
 @dataclass(frozen=True, kw_only=True)
 class LeftOut:
-    """A run, or a metric of one, that is not in the comparison, and why."""
+    """A run, or a part of its data, that is not in the comparison, and the reason."""
 
     what: str
     reason: str
@@ -104,10 +110,12 @@ class LeftOut:
 class Comparison:
     """Groups in the order of their first run, and everything that was left out.
 
-    `metrics`: those compared, in order. `baseline`: the label of the group that differences are
-    taken against. `base`: the model that all runs started from, where they agree. `notes`: what a
-    reader must know, such as that seeds do not vary the base model.
-    `unfinished`: runs that were read and are in no group, each with its reason in `left_out`.
+    Attributes:
+        metrics: Names of the compared metrics, in order.
+        baseline: Label of the group that the others are compared with.
+        base: Scores of the base model, if all runs agree on them.
+        notes: Caveats for the reader, such as that seeds do not vary the base model.
+        unfinished: Runs that were read but are in no group; `left_out` has the reasons.
     """
 
     title: str

@@ -1,4 +1,4 @@
-"""What a reader of a comparison must know before believing it."""
+"""Caveats that a reader of a comparison should know."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from chord.compare.contents import contents_note, unknown_note
 from chord.compare.model import Run, RunGroup
 from chord.compare.statistics import BOOTSTRAP_FROM
 
-# Settings that decide what a score means: other problems, another verifier, another base.
+# Settings that decide what a score means: the problems, the verifier, the evaluation.
 _MEASURE = ("data", "reward", "evaluation")
 _START = ("model",)
-# Of these groups, what concerns training alone.
+# Settings of these groups that only concern training.
 _TRAINING = ("evaluation.every", "reward.format_coef", "data.pairing", "data.expert_batch",
              "data.expert_pairs")  # fmt: skip
 
 
 def notes(groups: Sequence[RunGroup], metrics: Sequence[str], base: str | None) -> list[str]:
-    """One sentence each; `base` is the note on models that do not agree, if there is one."""
+    """Return the notes, one sentence each; `base` is the note on differing base scores, if any."""
     runs = [run for group in groups for run in group.runs]
     found = [
         _seeds(runs),
@@ -100,7 +100,7 @@ def _versions(runs: Sequence[Run]) -> str | None:
     for name in names:
         counts = Counter(run.versions.get(name, "unknown") for run in runs)
         if len(counts) > 1:
-            # A platform's text is long and holds nothing that is decided by.
+            # Only the most common ones: the text that describes a platform is long.
             every = ", ".join(f"{value} ({count})" for value, count in counts.most_common(3))
             mixed.append(f"{name} {every}")
     return f"runs were made with mixed versions: {'; '.join(mixed)}" if mixed else None
@@ -133,7 +133,7 @@ def _chosen(groups: Sequence[RunGroup]) -> str | None:
 
 
 def _differing(runs: Sequence[Run], groups: Iterable[str]) -> list[str]:
-    """Settings of some config groups that are not the same in all runs."""
+    """Settings within the config groups `groups` that are not the same in all runs."""
     keys = dict.fromkeys(
         key for run in runs for key in run.settings if key.partition(".")[0] in groups
     )

@@ -1,6 +1,6 @@
-"""A comparison as pictures: curves with bands, alpha, target against retained, a heat map.
+"""The figures of a comparison: curves with bands, alpha, target against retained, a heat map.
 
-No group is told by colour alone: lines have dashes, points have markers.
+Groups never differ by colour alone: lines also have dashes, points have markers.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from chord.compare.statistics import mean_interval
 from chord.evaluation.statistics import Estimate, t_quantile
 from chord.run.plots import smooth
 
-LINES, POINTS = 8, 24  # how many groups a picture holds and stays readable
+LINES, POINTS = 8, 24  # with more groups a figure is hard to read
 PANELS = {
     "alpha": "alpha: share of imitation",
     "rollout/reward": "rollout reward",
@@ -52,7 +52,7 @@ _SMOOTHED = ("rollout/reward", "loss/sft", "loss/rl", "rollout/entropy", "rollou
 
 @dataclass(frozen=True)
 class Band:
-    """A group's mean over its seeds at each step that all of them have, with its 95 % interval."""
+    """Mean and 95 % interval over a group's seeds, at each step that all of them have."""
 
     steps: Values
     mean: Values
@@ -61,7 +61,7 @@ class Band:
 
 
 def write_plots(comparison: Comparison, out: Path) -> tuple[list[Path], list[str]]:
-    """Write the pictures into `out`; their paths, and why one was not drawn or not whole."""
+    """Write the figures into `out`; return their paths and notes on what was not drawn."""
     drawings: dict[str, Callable[[Comparison], tuple[Figure | None, str | None]]] = {
         "curves": curves,
         "alpha": alphas,
@@ -74,7 +74,7 @@ def write_plots(comparison: Comparison, out: Path) -> tuple[list[Path], list[str
         if figure is not None:
             path = out / f"{name}.png"
             with warnings.catch_warnings():
-                # A name in a script that the font lacks is drawn as boxes.
+                # Characters that the font lacks are drawn as boxes.
                 warnings.filterwarnings("ignore", message="Glyph .* missing from font")
                 figure.savefig(path)
             paths.append(path)
@@ -84,9 +84,9 @@ def write_plots(comparison: Comparison, out: Path) -> tuple[list[Path], list[str
 
 
 def band(runs: Sequence[Run], metric: str) -> Band | None:
-    """Mean ± t s / √n at the steps that all runs with this curve share; None without any.
+    """Return mean ± t s / √n at the steps that all runs with this curve share; None if none.
 
-    Two runs with 1 and 3 at a step: 2 ± 12.7062 · √2 / √2.
+    Two runs with values 1 and 3 at a step give 2 ± 12.7062 · √2 / √2.
     """
     found = [run.curves[metric] for run in runs if metric in run.curves]
     if not found:
@@ -103,9 +103,10 @@ def band(runs: Sequence[Run], metric: str) -> Band | None:
 
 
 def curves(comparison: Comparison) -> tuple[Figure | None, str | None]:
-    """Every curve of the runs, a panel for each, a line with a band for each group.
+    """Draw one panel per metric, with a line and a band for each group.
 
-    A metric with a single value in every run has no panel.
+    A metric with a single value in every run has no panel. Returns the figure, or None if there is
+    no curve, and a note on what was not drawn.
     """
     groups, note = shown_groups(comparison, LINES)
     names = [name for name in PANELS if any(_is_line(r, name) for g in groups for r in g.runs)]
@@ -135,7 +136,7 @@ def curves(comparison: Comparison) -> tuple[Figure | None, str | None]:
 
 
 def alphas(comparison: Comparison) -> tuple[Figure | None, str | None]:
-    """alpha over the run; groups whose alpha is the same are one line."""
+    """Draw alpha over train steps; groups with the same alpha share a line."""
     found: dict[bytes, tuple[Band, list[RunGroup]]] = {}
     for group in comparison.groups:
         line = band(group.runs, "alpha")
@@ -159,7 +160,7 @@ def alphas(comparison: Comparison) -> tuple[Figure | None, str | None]:
 
 
 def _together(groups: Sequence[RunGroup]) -> str:
-    """Their labels, as many as a legend can hold: `hpt, luffy and 6 more`."""
+    """The labels of groups, as many as fit a legend: `hpt, luffy and 6 more`."""
     named = cut(groups[0].label)
     for count, group in enumerate(groups[1:], start=1):
         if len(named) + len(group.label) > LONGEST:
@@ -169,7 +170,10 @@ def _together(groups: Sequence[RunGroup]) -> str:
 
 
 def scatter(comparison: Comparison) -> tuple[Figure | None, str | None]:
-    """What was learnt against what was kept: each run a dot, each group its mean with intervals."""
+    """Plot target accuracy against retained skills: runs as dots, groups as means with intervals.
+
+    Returns the figure, or None if no run has both, and a note on what was not drawn.
+    """
     split = comparison.metrics[0].partition("/")[0]
     kept, learnt = f"{split}/retained/mean", f"{split}/target_accuracy"
     chosen, note = shown_groups(comparison, POINTS)
@@ -214,21 +218,21 @@ def scatter(comparison: Comparison) -> tuple[Figure | None, str | None]:
 
 
 def _is_line(run: Run, name: str) -> bool:
-    """One value, such as the only validation of a run, is none; the tables have it."""
+    """Whether a metric has more than one value; the tables show single ones."""
     return name in run.curves and len(run.curves[name].steps) > 1
 
 
 def _draw_band(axes: Axes, line: Band | None, index: int, name: str) -> Values | None:
-    """Draw it and return the means as they were drawn."""
+    """Draw a band; return its means, smoothed if the drawn line is."""
     if line is None:
         return None
     noisy = name in _SMOOTHED
     mean, half = (smooth(line.mean), smooth(line.half)) if noisy else (line.mean, line.half)
-    # Train step t lasts from t to t + 1; a switch is a wall and not a slope.
+    # Train step t lasts from t to t + 1, so a switch of alpha is drawn as a vertical jump.
     whole = name == "alpha"
     style = {**line_style(index), "drawstyle": "steps-post" if whole else "default"}
     axes.plot(line.steps, mean, **style)
-    # Two seeds' t is 12.7: their bands would cover everything else.
+    # With two seeds t is 12.7: their bands would cover everything else.
     if line.n > 2 and half.any():
         axes.fill_between(
             line.steps, mean - half, mean + half, step="post" if whole else None,

@@ -1,7 +1,7 @@
-"""Run directories -> runs, and what could not be read of them.
+"""Run directories -> runs, and what could not be read.
 
-Rows are parsed once and at once reduced to what a comparison needs; a damaged line costs that
-line and is said, a directory that is no whole run is said with its reason.
+Each row is parsed once and reduced immediately to what a comparison needs. A damaged line is
+skipped and reported; a directory that cannot be read as a run is reported with the reason.
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ from chord.run.recorder import (
 )
 
 STATES = (FINISHED, FAILED, INTERRUPTED, RUNNING)
-# The file that each sum is taken over.
+# The file that each total is summed from.
 SUMS = {"tokens": METRICS, "seconds": TIMINGS}
 
 
 def read_runs(paths: Sequence[Path]) -> tuple[list[Run], list[LeftOut]]:
-    """The runs in these directories, in order, and everything that could not be read."""
+    """Return the runs in these directories, in order, and everything that could not be read."""
     runs: list[Run] = []
     left_out: list[LeftOut] = []
     for path in paths:
@@ -47,10 +47,10 @@ def read_runs(paths: Sequence[Path]) -> tuple[list[Run], list[LeftOut]]:
 
 
 def read_run(path: Path) -> tuple[Run | None, list[LeftOut]]:
-    """One run directory; None where its configuration can't be read. Never raises for its content.
+    """Read a run directory; the run is None if its configuration cannot be read.
 
-    Without a `status.json` a run counts as finished if the trained model's evaluation after the
-    last planned step is there, and as interrupted otherwise.
+    Damaged files never raise. Without a `status.json` a run counts as finished if it has an
+    evaluation of the trained model after the last planned step, and as interrupted otherwise.
     """
     status, error = _status(path)
     try:
@@ -104,7 +104,7 @@ def read_run(path: Path) -> tuple[Run | None, list[LeftOut]]:
 
 
 def _status(path: Path) -> tuple[str | None, str | None]:
-    """What the run itself said last; nothing where it said nothing that can be read."""
+    """The status and error that the run last recorded; None for each that cannot be read."""
     said = read_status(path)
     state, error = said.get("status"), said.get("error")
     if not isinstance(state, str) or state not in STATES:
@@ -145,7 +145,7 @@ def _reason(error: OSError | ValueError) -> str:
 
 
 def _choices(path: Path, facts: Mapping[str, Any], overrides: Sequence[str]) -> dict[str, str]:
-    """As Hydra recorded them, or else the run."""
+    """The options of the config groups as recorded by Hydra, or else by the run."""
     try:
         content = read_bytes(path / ".hydra" / "hydra.yaml")
         found = read_choices(content.decode(errors="replace"))
@@ -155,9 +155,9 @@ def _choices(path: Path, facts: Mapping[str, Any], overrides: Sequence[str]) -> 
 
 
 def _take(path: Path, use: Callable[[dict[str, Any]], str | None]) -> list[LeftOut]:
-    """Give each row to `use`; the lines that were left out, those of one reason in one entry.
+    """Pass each row to `use`; return the lines that were left out, one entry per reason.
 
-    A last line without its end was being written when the run was read or stopped.
+    A last line without a line break was still being written when the run was read or stopped.
     """
     bad: dict[str, list[int]] = {}
     unread = []
@@ -184,14 +184,14 @@ def _trouble(line: bytes, use: Callable[[dict[str, Any]], str | None]) -> str | 
 
 
 def _partial(path: Path, record: Record, steps: int) -> list[LeftOut]:
-    """What a finished run's record has of some steps alone, and is dropped."""
+    """Drop what a finished run only recorded for some of its steps, and report it."""
     found = []
     for sums, held in record.drop_partial(steps).items():
         file, what = path / SUMS[sums], sums
         if sums == "tokens" and record.steps < steps:
             record.forget_curves()
             what = "tokens and the curves of steps"
-        # A file that isn't there is said by itself.
+        # A missing file is reported elsewhere.
         if file.exists():
             reason = f"holds {held} of {steps} steps: {what} are left out"
             found.append(LeftOut(what=str(file), reason=reason))
@@ -201,7 +201,7 @@ def _partial(path: Path, record: Record, steps: int) -> list[LeftOut]:
 def _answers(
     path: Path, split: str
 ) -> tuple[tuple[ShownAnswer, ...], tuple[ShownAnswer, ...], list[LeftOut]]:
-    """Base's and trained model's answers to the problems of `split`; runs of old have none."""
+    """Responses of the base and the trained model on `split`; older runs have none."""
     if not path.exists():
         return (), (), []
     base: list[ShownAnswer] = []

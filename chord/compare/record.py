@@ -1,4 +1,4 @@
-"""What is kept of a run's rows: thinned curves, final and best scores, tokens and seconds."""
+"""Reduces a run's rows to thinned curves, final and best scores, tokens and seconds."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ STEP_CURVES = (
 )
 VALIDATION_CURVES = ("val/target_accuracy", "val/retained/mean")
 TOKENS = {"tokens/sft": "sft", "tokens/rl": "rl", "tokens/off_policy": "off_policy"}
-LARGEST = 1e30  # squares, cubes and ranges of what is below it do not overflow
-MOST = 10**10  # steps; seeds end at 2^32
+LARGEST = 1e30  # squares, cubes and ranges of smaller numbers do not overflow
+MOST = 10**10  # steps; seeds are below 2^32
 CHOSEN_BY = "val/balance_at_0.5"
 
 Row = Mapping[str, Any]
@@ -32,11 +32,11 @@ Evaluation = tuple[int, str, str]
 
 @dataclass
 class Record:
-    """A run's rows as they come in; afterwards what a comparison needs of them.
+    """Collects a run's rows and keeps what a comparison needs.
 
-    Rows have to rise in `step`. Of the curves, one of every `stride` steps is kept. `counted` and
-    `timed`: how many steps the sums of tokens and of seconds hold. `disputed`: the steps of
-    which two evaluations disagree.
+    Rows must come in increasing order of `step`. Curves keep one of every `stride` steps.
+    `counted` and `timed`: the number of steps in the totals of tokens and of seconds. `disputed`:
+    the steps at which two evaluations disagree.
     """
 
     stride: int = 1
@@ -52,13 +52,13 @@ class Record:
     _series: dict[str, tuple[list[int], list[float]]] = field(default_factory=dict)
 
     def train(self, row: Row) -> str | None:
-        """Take a train step; what is wrong with the row, if it has to be left out."""
+        """Add the row of a train step; return what is wrong with it if it must be left out."""
         trouble = _not_next(row, self.steps)
         if trouble is not None:
             return trouble
         step: int = row["step"]
         self.steps = step + 1
-        # A branch that was skipped has no key.
+        # A skipped branch has no key.
         counts = {branch: row[key] for key, branch in TOKENS.items() if key in row}
         if all(finite(count) for count in counts.values()):
             self.counted += 1
@@ -72,9 +72,9 @@ class Record:
         return None
 
     def drop_partial(self, steps: int) -> dict[str, int]:
-        """Forget sums over fewer than `steps` steps, which would pass for a cheaper run.
+        """Drop totals over fewer than `steps` steps, which would make the run look cheaper.
 
-        Which were forgotten (tokens, seconds), with how many steps they held.
+        Returns the names of the dropped totals (tokens, seconds), each with its number of steps.
         """
         partial = {}
         if self.counted < steps:
@@ -86,12 +86,12 @@ class Record:
         return partial
 
     def forget_curves(self) -> None:
-        """Drop the curves of steps, which a group has where all its runs have them."""
+        """Drop all curves over train steps: a group's curve needs the same steps in all runs."""
         self._series.clear()
         self._last = None
 
     def timing(self, row: Row) -> str | None:
-        """Take a step's seconds; what is wrong with the row, if it has to be left out."""
+        """Add a step's seconds; return what is wrong with the row if it must be left out."""
         trouble = _not_next(row, self._timed_to)
         if trouble is not None:
             return trouble
@@ -104,9 +104,9 @@ class Record:
         return None
 
     def evaluation(self, row: Row) -> str | None:
-        """Take an evaluation; what is wrong with the row, if it has to be left out.
+        """Add an evaluation; return what is wrong with the row if it must be left out.
 
-        Of two of one step, split and model the last counts.
+        Of two evaluations with the same step, split and model, the last one counts.
         """
         if not is_count(row.get("step")):
             return "has no step"
@@ -120,21 +120,21 @@ class Record:
         return None
 
     def disagreement(self) -> str | None:
-        """Which evaluations came twice, with other scores; None where none did."""
+        """Return which steps were evaluated twice with different scores; None if there are none."""
         if not self.disputed:
             return None
         return f"evaluations disagree at {numbered('step', sorted(self.disputed))}: the last counts"
 
     def final(self, step: int) -> dict[str, float]:
-        """Scores of the trained model after `step` steps, of every split."""
+        """Return the trained model's scores after `step` steps, on all splits."""
         return self._scores("trained", step)
 
     def base(self) -> dict[str, float]:
-        """Scores of the model that the run started from, as its last report has them."""
+        """Return the base model's scores from its last evaluation."""
         return self._scores("base", 0)
 
     def best(self) -> tuple[dict[str, float], int | None]:
-        """The validation with the highest balance at .5 and its step; the earliest of equals."""
+        """Return the validation with the highest balance at .5, and its step; ties: the first."""
         rows = {step: row for step, row in self._validations().items() if CHOSEN_BY in row}
         if not rows:
             return {}, None
@@ -142,7 +142,7 @@ class Record:
         return rows[step], step
 
     def curves(self) -> dict[str, Curve]:
-        """Each series with at most 200 points, the last step's among them. Call it at the end."""
+        """Return curves of at most 200 points each, including the last step. Call it last."""
         if self._last is not None:
             self._draw(self._last)
         for key in VALIDATION_CURVES:
@@ -163,7 +163,7 @@ class Record:
             values.append(float(value))
 
     def _validations(self) -> dict[int, dict[str, float]]:
-        """Those of the model in training, by step, which rises."""
+        """Validations of the trained model, in order of step."""
         found = {
             step: each
             for (step, split, model), each in self.evaluations.items()
@@ -180,7 +180,7 @@ class Record:
 
 
 def _not_next(row: Row, least: int) -> str | None:
-    """Why a row can't follow those of all steps below `least`, if it can't."""
+    """What is wrong with the step of a row that must have a step of at least `least`."""
     step: Any = row.get("step")
     if not is_count(step):
         return "has no step"
@@ -188,7 +188,7 @@ def _not_next(row: Row, least: int) -> str | None:
 
 
 def scores(row: Row) -> dict[str, float]:
-    """The finite numbers of an evaluation but its step, and counts of failures."""
+    """Return the finite numbers of an evaluation, except its step and its failure counts."""
     return {
         key: float(value)
         for key, value in row.items()
@@ -197,24 +197,24 @@ def scores(row: Row) -> dict[str, float]:
 
 
 def stride(steps: int) -> int:
-    """Every k-th of so many steps, with the last, are at most 200; runs of a length agree in k.
+    """Return k such that every k-th of `steps` steps, plus the last, are at most 200.
 
-    500 steps: k = 3, which are 167 and the last.
+    Runs of equal length get the same k. With 500 steps: k = 3, which keeps 167 and the last.
     """
     return max(1, math.ceil((steps - 1) / (POINTS - 1)))
 
 
 def on_grid(step: int, stride: int) -> bool:
-    """Whether a step is kept: one of every `stride`, each time one later within them.
+    """Return whether a step is kept: one of every `stride`, at a position that moves on by one.
 
-    At equal distances a schedule that alternates would show one of its two values alone. With a
+    With equal distances, only one of the two values of an alternating schedule would show. With a
     stride of 3: 0, 4, 8, 9, 13, 17, 18.
     """
     return step % stride == (step // stride) % stride
 
 
 def thinned(steps: Sequence[int], values: Sequence[float]) -> Curve:
-    """At most 200 points of a curve, as they were: none is made up."""
+    """Return at most 200 of a curve's points; none are averaged or interpolated."""
     every = stride(len(steps))
     places = [place for place in range(len(steps)) if on_grid(place, every)]
     if places and places[-1] != len(steps) - 1:
@@ -223,7 +223,7 @@ def thinned(steps: Sequence[int], values: Sequence[float]) -> Curve:
 
 
 def numbered(what: str, numbers: Sequence[int]) -> str:
-    """`line 7`; `lines 1, 2, 3, 4, 5 and 2 more`."""
+    """Format numbers as `line 7` or `lines 1, 2, 3, 4, 5 and 2 more`."""
     if len(numbers) == 1:
         return f"{what} {numbers[0]}"
     more = f" and {len(numbers) - 5} more" if len(numbers) > 5 else ""
@@ -231,10 +231,10 @@ def numbered(what: str, numbers: Sequence[int]) -> str:
 
 
 def is_count(value: Any) -> bool:
-    """Whether a value can be a number of steps or a seed: a whole one, from 0 to ten billion."""
+    """Return whether a value can be a step or a seed: an integer from 0 to ten billion."""
     return type(value) is int and 0 <= value <= MOST
 
 
 def finite(value: Any) -> bool:
-    """Whether a value can be averaged: a number below 1e30, no null, NaN, infinity or truth."""
+    """Return whether a value can be averaged: a number with |x| < 1e30, not a bool, null or NaN."""
     return type(value) in (int, float) and abs(value) < LARGEST

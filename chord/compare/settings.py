@@ -1,4 +1,4 @@
-"""A run's configuration as flat settings, and the option of each group."""
+"""A run's configuration as flat settings, and the option of each config group."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from chord.run.identity.histories import course
 from chord.run.identity.lengths import length_text
 from chord.run.identity.settings import NO_NUMBER, telling
 
-# What tells no group from another beside what makes no other run: the seeds of a group (that of
-# schedule=gradient_ratio follows the run's), threads (which only round differently), and how often
-# files are written.
+# Settings that do not distinguish groups. To those that cannot affect the results, this adds the
+# seeds (that of schedule=gradient_ratio follows the run's), the threads (which only round
+# differently), and how often files are written.
 NOT_COMPARED = (
     *NO_NUMBER,
     "seed",
@@ -22,17 +22,18 @@ NOT_COMPARED = (
     "trainer.completions_every",
     "data.preview",
 )
-# Of each group's choice, those of no consequence for the numbers.
+# Config groups whose option does not affect the results.
 _NO_CHOICE = ("tracking", "debug", "hparams_search", "seed")
 
 
 def flat_settings(config: Mapping[str, Any], facts: Mapping[str, Any]) -> dict[str, object]:
-    """`{"schedule": {"peak": .9}}` as `{"schedule.peak": .9}`, without what is not compared.
+    """Flatten `{"schedule": {"peak": .9}}` to `{"schedule.peak": .9}`, without `NOT_COMPARED`.
 
-    Of the run's facts, `schemas` names the strategy of each group (`schedule`: `cosine`) and stands
-    under the group's name: two strategies may have the same fields. `lengths` is there for a run
-    that has had several, and what a resumed one changed says so. Lists become tuples, or text where
-    they hold more than plain values.
+    `facts` is the content of run.json. Its `schemas` gives the strategy of each config group, which
+    is stored under the group's name (`schedule`: `cosine`), because two strategies may have the
+    same fields. Settings that were changed when the run was resumed hold all their values, and
+    `lengths` is present if the run's length was changed. Lists become tuples, or text if they hold
+    anything but plain values.
     """
     schemas = facts.get("schemas")
     pairs = schemas.items() if isinstance(schemas, Mapping) else ()
@@ -45,15 +46,15 @@ def flat_settings(config: Mapping[str, Any], facts: Mapping[str, Any]) -> dict[s
 def _lengths(known: Any) -> dict[str, str]:
     try:
         text = length_text(known)
-    except (TypeError, ValueError):  # a run of old has none
+    except (TypeError, ValueError):  # older runs have none
         return {}
     return {} if text is None else {"lengths": text}
 
 
 def read_choices(hydra_yaml: str) -> dict[str, str]:
-    """The option of each group from `.hydra/hydra.yaml`; none where it has no such block.
+    """Read the option of each config group from `.hydra/hydra.yaml`; empty without such a block.
 
-    The block alone is read: the file is long and YAML slow.
+    Only this block is parsed, because the file is long and parsing YAML is slow.
     """
     block = re.search(r"^ {4}choices:\n((?: {6}.*\n)*)", hydra_yaml, re.M)
     lines = block[1].splitlines() if block else []
@@ -62,7 +63,7 @@ def read_choices(hydra_yaml: str) -> dict[str, str]:
 
 
 def keep_choices(choices: Mapping[str, Any]) -> dict[str, str]:
-    """Those that were made and may change a number, the preset first."""
+    """Return the options that were chosen and may affect the results, the preset first."""
     kept = {
         name: str(value)
         for name, value in choices.items()
@@ -73,9 +74,9 @@ def keep_choices(choices: Mapping[str, Any]) -> dict[str, str]:
 
 
 def recorded_choices(facts: Mapping[str, Any], overrides: Sequence[str]) -> dict[str, str]:
-    """The options that a run's own facts name.
+    """Return the options that the run itself recorded.
 
-    Of a run of old, which names none: its strategies, and the preset that was typed.
+    Older runs recorded none; for them, return the strategies and the preset from the command line.
     """
     options, schemas = (facts.get(name) for name in ("options", "schemas"))
     if isinstance(options, Mapping) and (kept := keep_choices(options)):
@@ -84,7 +85,7 @@ def recorded_choices(facts: Mapping[str, Any], overrides: Sequence[str]) -> dict
 
 
 def preset_of(overrides: Sequence[str]) -> dict[str, str]:
-    """The preset among what was typed: `experiment=chord_mu`."""
+    """Return the preset among the overrides: `experiment=chord_mu`."""
     found = [text.partition("=")[2] for text in overrides if text.startswith("experiment=")]
     return {"experiment": found[-1]} if found else {}
 

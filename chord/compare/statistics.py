@@ -1,7 +1,7 @@
-"""Means over seeds with their 95 % intervals, and paired differences: pure functions.
+"""Means over seeds with 95 % intervals, and paired differences: pure functions.
 
-A run's number is one draw; seeds are the sample. Nothing here knows of the base model, which all
-seeds of a sweep share: no interval covers another base.
+Each run is one draw, and the seeds are the sample. All seeds of a sweep share the base model, so no
+interval covers the variation between base models.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from scipy.special import ndtr, ndtri, stdtr
 from chord.compare.model import Difference
 from chord.evaluation.statistics import LEVEL, Estimate, _sample, _standard_error, t_interval
 
-BOOTSTRAP_FROM = 10  # fewer values leave a bootstrap too few different samples: it is too narrow
+BOOTSTRAP_FROM = 10  # with fewer values, bootstrap intervals are too narrow
 RESAMPLES = 9999
 
 
 def mean_interval(values: Sequence[float]) -> Estimate:
-    """The mean with its interval: Student's t below 10 values, BCa bootstrap from there on.
+    """Return the mean with its interval: Student's t below 10 values, else BCa bootstrap.
 
-    One value is its own interval. Raises ValueError without any value.
+    The interval of a single value is that value. Raises ValueError if there are no values.
     """
     if len(values) >= BOOTSTRAP_FROM:
         return bootstrap_interval(values)
@@ -33,14 +33,15 @@ def mean_interval(values: Sequence[float]) -> Estimate:
 
 
 def bootstrap_interval(values: Sequence[float]) -> Estimate:
-    """The mean with its BCa interval (Efron, 1987, JASA 82, equations 4.1, 4.4, 6.6).
+    """Return the mean with its BCa interval (Efron, 1987, JASA 82, equations 4.1, 4.4, 6.6).
 
-    Of B = 9999 means θ* of n values drawn with replacement, the quantiles at Φ(z₀ + (z₀ + z) /
-    (1 - a (z₀ + z))) with z = ∓1.96. The bias correction is z₀ = Φ⁻¹(share of θ* below the mean;
-    ties count half); the acceleration is a = Σ d³ / (6 (Σ d²)^1.5) with d = x - mean: of a mean,
-    the jackknife's deviations are d / (n - 1). Symmetric values have z₀ ≈ 0 and a = 0, and the
-    interval is the plain percentiles'. Equal values are their own interval. The draws are seeded:
-    the same values give the same interval. Raises ValueError without any value.
+    The bounds are the quantiles at Φ(z₀ + (z₀ + z) / (1 - a (z₀ + z))), with z = ∓1.96, of
+    B = 9999 means θ* of n values drawn with replacement. The bias correction is z₀ = Φ⁻¹(share of
+    θ* below the mean; ties count half). The acceleration is a = Σ d³ / (6 (Σ d²)^1.5) with
+    d = x - mean, because the jackknife deviations of a mean are d / (n - 1). Symmetric values have
+    z₀ ≈ 0 and a = 0, which gives the plain percentile interval. The interval of equal values is
+    that value. The draws are seeded, so the same values give the same interval. Raises ValueError
+    if there are no values.
     """
     sample = _sample(values)
     mean = float(sample.mean())
@@ -49,7 +50,7 @@ def bootstrap_interval(values: Sequence[float]) -> Estimate:
     if np.ptp(sample) == 0:
         return Estimate(mean=mean, low=mean, high=mean, n=len(sample))
     means = sample[_draws(len(sample))].mean(axis=1)
-    # Sums of the same values in another order differ in the last bits; those are ties.
+    # Sums of the same values in another order differ in the last bits; count them as ties.
     slack = 1e-12 * max(abs(mean), float(np.abs(sample).max()))
     below = float((means < mean - slack).mean())
     ties = float((np.abs(means - mean) <= slack).mean())
@@ -66,16 +67,16 @@ def bootstrap_interval(values: Sequence[float]) -> Estimate:
 def paired_difference(
     ours: Mapping[int, float], baseline: Mapping[int, float]
 ) -> tuple[Estimate, float] | None:
-    """Ours minus the baseline's over the seeds that both have: t interval and two-sided p.
+    """Return ours minus baseline over their common seeds: t interval and two-sided p.
 
-    Runs of one seed see the same problems and the same random numbers, so what a seed adds to
-    both cancels in d = ours - baseline. t = mean(d) / (s_d / √n) with n - 1 degrees of freedom;
-    p = 2 P(T > |t|) and the interval excludes 0 exactly where p < .05. Differences 1, 2, 3:
+    Runs with the same seed see the same problems and random numbers, so the effect of the seed
+    cancels in d = ours - baseline. t = mean(d) / (s_d / √n) with n - 1 degrees of freedom;
+    p = 2 P(T > |t|), and the interval excludes 0 exactly if p < .05. Differences 1, 2, 3:
     t = 2 / (1 / √3) = 3.464102, p = 1 - t / √(t² + 2) = .074180.
 
-    None without a common seed. With one there is a difference but neither interval nor p (NaN).
-    Equal differences have s = 0: p is 1 if they are 0. Else there is no test (NaN): scores are
-    shares of some hundred problems, and two that agree in the last one are no certainty.
+    Returns None without a common seed. With one common seed there is a difference but neither an
+    interval nor a p (NaN). Equal differences have s = 0: p is 1 if all are 0, else NaN, because
+    scores are shares of some hundred problems, and equal differences can be a coincidence.
     """
     seeds = sorted(ours.keys() & baseline.keys())
     if not seeds:
@@ -85,7 +86,7 @@ def paired_difference(
     if len(values) == 1:
         return estimate, math.nan
     error = _standard_error(_sample(values))
-    # Equal shares differ in the last bits after a subtraction.
+    # Equal differences may differ in the last bits.
     if error <= 1e-12 * max(1.0, abs(estimate.mean)):
         return estimate, 1.0 if abs(estimate.mean) <= 1e-12 else math.nan
     p = 2 * float(stdtr(len(values) - 1, -abs(estimate.mean) / error))
@@ -93,11 +94,11 @@ def paired_difference(
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """Holm's step-down correction (Holm, 1979): the chance of any false finding stays below α.
+    """Apply Holm's step-down correction (Holm, 1979), which bounds the family-wise error rate.
 
-    With p(1) <= ... <= p(m): the i-th becomes max over j <= i of min(1, (m - j + 1) p(j)). What
-    is left below α is what Holm's test rejects. NaN (no test was made) counts as none and stays.
-    p = .01, .04, .03 become .03, .06, .06: 3 × .01; 2 × .03 = .06; max(.06, 1 × .04).
+    With p(1) <= ... <= p(m), the i-th becomes max over j <= i of min(1, (m - j + 1) p(j)). Holm's
+    test at level α rejects where the corrected p is below α. NaN (no test) stays NaN and is not
+    counted in m. p = .01, .04, .03 become .03, .06, .06: 3 × .01; max(.06, 1 × .04); 2 × .03.
     """
     order = sorted((p, place) for place, p in enumerate(p_values) if not math.isnan(p))
     corrected = [math.nan] * len(p_values)
@@ -109,10 +110,10 @@ def holm(p_values: Sequence[float]) -> list[float]:
 
 
 def differences(groups: Mapping[str, Mapping[int, float]], baseline: str) -> dict[str, Difference]:
-    """Each group's paired difference to `baseline`, Holm's correction over all of them.
+    """Return each group's paired difference to `baseline`, with Holm's correction over all groups.
 
-    `groups`: the label's values of one metric, by seed. A group without a common seed is absent,
-    as is the baseline.
+    `groups` maps labels to the values of one metric by seed. The baseline, and groups that share no
+    seed with it, are not in the result.
     """
     reference = groups.get(baseline, {})
     found = {
@@ -129,5 +130,5 @@ def differences(groups: Mapping[str, Mapping[int, float]], baseline: str) -> dic
 
 @functools.cache
 def _draws(n: int) -> NDArray[Any]:
-    """Places of the values in each resample; one table for each n, the same in every process."""
+    """Indices of the values in each resample; for a given n the same in every process."""
     return np.random.default_rng(0).integers(0, n, size=(RESAMPLES, n))

@@ -1,4 +1,4 @@
-"""A comparison as tables: runs.csv, groups.csv, left_out.csv, and Parquet of the first two."""
+"""Writes runs.csv, groups.csv and left_out.csv, and optionally the first two as Parquet."""
 
 from __future__ import annotations
 
@@ -10,8 +10,7 @@ from pathlib import Path
 from chord.compare.model import Comparison, Run, RunGroup
 from chord.errors import ConfigError
 
-# A spreadsheet takes a cell that opens with one of these for a formula, or does so after it has
-# dropped white space in front.
+# Spreadsheets read a cell as a formula if it starts with one of these, possibly after white space.
 FORMULA = ("=", "+", "-", "@", "＝", "＋", "－", "＠", "\t", "\r", "\n")
 
 Cells = Mapping[str, object]
@@ -20,7 +19,7 @@ Cells = Mapping[str, object]
 def write_tables(comparison: Comparison, out: Path, *, parquet: bool = False) -> list[Path]:
     """Write the tables into `out` and return their paths.
 
-    Raises ConfigError, before anything is written, where Parquet needs a package that isn't there.
+    Raises ConfigError, before anything is written, if `parquet` is set and pyarrow is not installed.
     """
     tables: dict[str, Sequence[Cells]] = {
         "runs": run_rows(comparison),
@@ -40,17 +39,17 @@ def write_tables(comparison: Comparison, out: Path, *, parquet: bool = False) ->
 
 
 def run_rows(comparison: Comparison) -> list[Cells]:
-    """One row for each run: what it is, every last score, the best validation, its settings.
+    """Return one row per run: identity, final scores, best validation and all settings.
 
-    Runs in no group come last, with their status and error. Settings that are the same in all
-    runs are there too: the table says how its numbers were made.
+    Runs without a group come last, with their status and error. Settings that are the same in all
+    runs are included, so that the table documents how its numbers were made.
     """
     rows = [_run_row(run, group.label) for group in comparison.groups for run in group.runs]
     return [*rows, *(_run_row(run, "") for run in comparison.unfinished)]
 
 
 def group_rows(comparison: Comparison) -> list[Cells]:
-    """One row for each group and metric: estimate and difference to the baseline."""
+    """Return one row per group and metric: estimate and difference to the baseline."""
     return [
         _group_row(comparison, group, metric)
         for group in comparison.groups
@@ -60,9 +59,9 @@ def group_rows(comparison: Comparison) -> list[Cells]:
 
 
 def guarded(cell: object) -> object:
-    """A text that a spreadsheet would compute gets a quote in front; numbers stay as they are.
+    """Prefix text that a spreadsheet would evaluate with a quote; leave numbers as they are.
 
-    `=1+1` becomes `'=1+1`; -0.5 stays -0.5, and NaN is an empty cell.
+    `=1+1` becomes `'=1+1`, -0.5 stays -0.5, and NaN becomes an empty cell.
     """
     if isinstance(cell, float) and math.isnan(cell):
         return ""
@@ -144,7 +143,7 @@ def _need_pyarrow() -> None:
 
 
 def _write_parquet(path: Path, rows: Sequence[Cells]) -> Path:
-    """Numbers stay numbers; a column of mixed kinds (`null`, 1, `auto`) becomes text."""
+    """Write rows as Parquet; a column of mixed types (`null`, 1, `auto`) becomes text."""
     import pyarrow
     import pyarrow.parquet
 

@@ -1,4 +1,4 @@
-"""A comparison on the terminal: scores, differences to the baseline, costs, what was left out."""
+"""Prints a comparison: scores, differences to the baseline, costs, and what was left out."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from chord.run.summary import measures, visible
 ROWS = 40
 LEFT_OUT = 15
 _SHARES = {measure.key for measure in measures([]) if measure.share}
-# On the test bed these are one number; the second says nothing more then.
+# On the test bed these are the same number, so the first is only shown where they differ.
 _TWINS = {"rl_reward": "target_mean4"}
 
 
 def print_comparison(console: Console, comparison: Comparison) -> None:
-    """Print the tables of each split, costs, what was left out, and the notes.
+    """Print the tables of each split, the costs, what was left out, and the notes.
 
-    Names come from files and are shown as they are, never read as markup.
+    Names come from files and are printed literally, never interpreted as markup.
     """
     groups = comparison.groups[:ROWS]
     for split in dict.fromkeys(name.partition("/")[0] for name in comparison.metrics):
@@ -53,24 +53,27 @@ def print_comparison(console: Console, comparison: Comparison) -> None:
 
 
 def is_share(metric: str) -> bool:
-    """Whether a metric is within [0, 1] and shown in per cent."""
+    """Return whether a metric is a share within [0, 1], which is shown in per cent."""
     key = metric.partition("/")[2]
     return key in _SHARES or key.startswith("retained/")
 
 
 def estimate_text(estimate: Estimate, metric: str, *, runs: int | None = None) -> str:
-    """`61.2 ± 1.3`, without ± for one seed; with the number of seeds where it isn't `runs`."""
+    """Format an estimate as `61.2 ± 1.3`, and a single seed's as `61.2`.
+
+    The number of seeds is added if it differs from `runs`.
+    """
     scale = 100 if is_share(metric) else 1
     mean = _number(estimate.mean * scale, metric)
     if estimate.n > 1:
-        # Of a bootstrap's two sides, the longer.
+        # A bootstrap interval need not be symmetric: show the longer side.
         half = max(estimate.high - estimate.mean, estimate.mean - estimate.low)
         mean += f" ± {_number(half * scale, metric)}"
     return mean if runs in (None, estimate.n) else f"{mean} (n={estimate.n})"
 
 
 def p_text(p: float) -> str:
-    """`p=.012`, `p<.001`; nothing where no test was made."""
+    """Format p as `p=.012` or `p<.001`; empty if there was no test."""
     if math.isnan(p):
         return ""
     return "p<.001" if p < 0.001 else f"p={p:.3f}".replace("=0.", "=.")
@@ -127,7 +130,7 @@ def _print_differences(
 
 
 def _difference(group: RunGroup, metric: str) -> Text:
-    """With its p, and the number of pairs where that isn't the group's number of seeds."""
+    """The difference with its p, and the number of pairs if not all seeds of the group have one."""
     difference = group.differences.get(metric)
     if difference is None:
         return Text("-", style="dim")
@@ -161,7 +164,7 @@ def _best(group: RunGroup, metric: str) -> str:
 
 
 def _tokens(group: RunGroup) -> str:
-    """Of both branches; one that never ran has none, but where none is known nothing is."""
+    """Tokens of both branches; 0 for a branch that never ran, `-` if the counts are unknown."""
     if not group.tokens:
         return "-"
     return " / ".join(_thousands(group.tokens.get(branch, 0.0)) for branch in ("sft", "rl"))

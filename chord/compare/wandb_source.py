@@ -1,8 +1,8 @@
-"""Runs from Weights & Biases: the same as from directories, through its public API.
+"""Reads runs from Weights & Biases through its public API, as if from run directories.
 
-A run's history holds its train steps and validations, its summary the test scores and, under
-`base/`, those of the model before training (see `chord.tracking`); its configuration holds under
-`run` what was typed and the versions. Answers side by side are in run directories alone.
+A run's history holds its train steps and validations. Its summary holds the test scores, and under
+`base/` those of the base model (see `chord.tracking`). Its configuration holds overrides and
+versions under `run`. Sample responses exist only in run directories.
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ from chord.run.identity.histories import histories, version_histories
 from chord.run.recorder import FAILED, FINISHED, INTERRUPTED, RUNNING
 from chord.tracking.wandb import connect
 
-# Of W&B's states, those that are not ours by another name; any other is one of a stopped run.
+# W&B's name of each state; every other state means that the run was stopped.
 _STATES = {"finished": FINISHED, "failed": FAILED, "running": RUNNING}
-ROWS = 100_000  # asked for; a server may send a sample
+ROWS = 100_000  # the number requested; a server may send only a sample
 
 
 def read_wandb(address: str) -> tuple[str, list[Run], list[LeftOut]]:
-    """Title, runs and what was left out of `entity/project`, or of one sweep or group of it.
+    """Read `entity/project`, or one sweep or group of it; return title, runs and what was left out.
 
-    Raises ConfigError, in one line, without a login, a connection, the project, or any run.
+    Raises a one-line ConfigError if there is no login, no connection, no such project, or no run.
     """
     parts = address.strip("/").split("/")
     if len(parts) not in (2, 3) or not all(parts):
@@ -43,7 +43,7 @@ def read_wandb(address: str) -> tuple[str, list[Run], list[LeftOut]]:
             run, troubles = _read(remote, f"{entity}/{project}/{remote.id}")
             left_out += troubles
             runs += [run] if run is not None else []
-    # Any: its client raises what its service, the network or the server happens to cause.
+    # Any exception: the client passes on whatever its service, the network or the server causes.
     except Exception as error:
         raise ConfigError(f"--wandb {address}: {first_line(error)}") from error
     if not runs and not left_out:
@@ -55,7 +55,7 @@ def _read(remote: Any, path: str) -> tuple[Run | None, list[LeftOut]]:
     config = dict(remote.config)
     facts = config.pop("run", None)
     facts = facts if isinstance(facts, Mapping) else {}
-    # Of an agent's run the configuration is the sweep's, without groups.
+    # The configuration of a W&B agent's run is the sweep's, without config groups.
     config = facts.get("settings") or config
     steps: Any = config.get("steps")
     seed: Any = config.get("seed")
@@ -106,7 +106,7 @@ def _read(remote: Any, path: str) -> tuple[Run | None, list[LeftOut]]:
 def _fill(
     record: Record, rows: Iterable[Mapping[str, Any]], summary: Mapping[str, Any], steps: int
 ) -> list[str]:
-    """Give the record what W&B has, as rows of a run directory; what is wrong with a row."""
+    """Fill the record with W&B's rows, as if from a run directory; return problems with them."""
     troubles = []
     for raw in rows:
         row = {**raw, "step": raw.get("_step")}

@@ -1,8 +1,8 @@
-"""A comparison as one HTML file that needs no network: tables, plots, sample answers.
+"""A comparison as one HTML file that works offline: tables, plots, sample responses.
 
 ============ ======================================================================
 document     template, style, scripts and data -> the file
-data         Comparison -> what the scripts read, as plain JSON values
+data         Comparison -> the JSON values that the scripts read
 curves       runs of a group -> mean curve with its band, thinned and packed
 *.js         dom, state, summary, table, plot, curves, scatter, heat, details, main
 ============ ======================================================================

@@ -1,4 +1,4 @@
-"""Sample answers for the page: a problem and the base model's answer once, then each group's."""
+"""Sample responses for the page: each problem once, with those of the base and of each group."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from typing import Any
 from chord.compare.model import RunGroup, ShownAnswer
 from chord.compare.page.text import cut
 
-CHARACTERS = 2_500_000  # of all answers together, as they stand in the file
+CHARACTERS = 2_500_000  # limit for all responses together, as written to the file
 
 
 def sample_answers(groups: Sequence[RunGroup]) -> dict[str, Any]:
-    """`problems` with the expert's and the base models' answers, and `answers` of each group.
+    """Return `problems`, with the expert's and the base models' responses, and `answers` by group.
 
-    A group answers as the first of its runs that has answers. Problems are taken in the order in
-    which they come, all groups' answers to one at a time, until the page would grow too large.
+    A group is represented by its first run with sample responses. Problems are added in order,
+    each with the responses of all groups, until the page would grow too large.
     """
     speakers = [next((run for run in group.runs if run.answers), None) for group in groups]
     answers: list[dict[str, Any] | None] = [

@@ -1,6 +1,6 @@
-// Lines over train steps with their bands: one metric at a time, and alpha on its own.
+// Curves over train steps with their bands: one metric at a time, and alpha in its own plot.
 
-// Steps, mean, low and high of a group's metric; null where no run recorded it.
+// Steps, mean, low and high of a group's metric; null if no run recorded it.
 const unpacked = new Map();
 function curveOf(metric, group) {
   const packed = metric?.groups[group];
@@ -36,7 +36,7 @@ function smooth(values, width) {
   });
 }
 
-// The path breaks at gaps.
+// The path of an SVG line, interrupted at gaps.
 function path(steps, values, { sx, sy }) {
   let [text, pen] = ["", "M"];
   values.forEach((value, index) => {
@@ -62,8 +62,8 @@ function bandPath(line, scale) {
   return text;
 }
 
-// All means are inside; a band may widen the range by half that of the means, as that of two
-// seeds can be hundreds of times as wide as everything else.
+// The range of y: it contains all means. Bands widen it by at most half the range of the means,
+// because the band of two seeds can be hundreds of times as wide as everything else.
 function rangeOf(lines, bands) {
   let [low, high, bottom, top] = [Infinity, -Infinity, Infinity, -Infinity];
   for (const line of lines) {

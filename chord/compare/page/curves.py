@@ -1,4 +1,4 @@
-"""Curves of a group's runs as mean and band, small enough that a thousand fit into one page."""
+"""Curves of a group as mean and band, packed so tightly that a thousand fit into one page."""
 
 from __future__ import annotations
 
@@ -27,12 +27,13 @@ Array = np.ndarray[Any, np.dtype[Any]]
 
 
 def pack(groups: Sequence[RunGroup]) -> dict[str, Any]:
-    """The curves of up to `METRICS` metrics.
+    """Pack the curves of up to `METRICS` metrics.
 
-    `grids`: the different lists of steps. `metrics`: each with a `name` and, for every group, null
-    or [grid, seeds, least, greatest, points]. `points` is base64 of little-endian 16-bit numbers:
-    the mean and, from two seeds, the lower and the upper end of its 95 % interval, one list after
-    the other; 0 is `least`, 65534 is `greatest`, 65535 is a gap. `others`: metrics without a place.
+    `grids`: the distinct lists of steps. `metrics`: each has a `name` and, for every group, null or
+    [grid, seeds, least, greatest, points]. `points` is base64 of little-endian 16-bit numbers: the
+    mean and, with two or more seeds, the lower and the upper end of its 95 % interval, one list
+    after the other. 0 is `least`, 65534 is `greatest`, 65535 is a gap. `others`: the names of
+    metrics beyond `METRICS`.
     """
     found = {name for group in groups for run in group.runs for name in run.curves}
     names = [name for name in PREFERRED if name in found]
@@ -54,17 +55,19 @@ def pack(groups: Sequence[RunGroup]) -> dict[str, Any]:
 
 
 def _drawn(group: RunGroup, name: str) -> list[Run]:
-    """Runs that recorded the metric; those that did not finish only where none has."""
+    """Finished runs that recorded the metric, or unfinished ones if there are none."""
     runs = [run for run in group.runs if name in run.curves]
     return [run for run in runs if run.status == FINISHED] or runs
 
 
 def band(curves: Sequence[Curve]) -> tuple[Array, Array, int]:
-    """Steps (N,), lines (1 or 3, N) and number of seeds: mean, lower and upper end of the interval.
+    """Return steps (N,), lines (1 or 3, N) and number of seeds.
 
-    Over the steps that all curves have; where one of them is not finite there is a gap. More than
-    `POINTS` steps become that many points, each the mean of its neighbouring steps, seed by seed,
-    before the interval is taken. For seeds (1, 3) at a step: mean 2, interval 2 ± 12.706.
+    The lines are the mean and, with two or more seeds, the lower and upper end of its interval, at
+    the steps that all curves have. Where one curve is not finite, the lines have a gap. More than
+    `POINTS` steps are reduced to that many points, each the mean of neighbouring steps, separately
+    for each seed and before the interval is computed. For seeds (1, 3) at a step: mean 2, interval
+    2 ± 12.706.
     """
     pairs = [_arrays(curve) for curve in curves]
     pairs = [(steps, values) for steps, values in pairs if len(steps)]
@@ -93,10 +96,10 @@ def _arrays(curve: Curve) -> tuple[Array, Array]:
 
 
 def thin(steps: Array, rows: Array, points: int = POINTS) -> tuple[Array, Array]:
-    """At most `points` columns, each the mean of the finite values of its steps.
+    """Reduce steps (N,) and rows (R, N) to at most `points` columns.
 
-    Steps (N,), rows (R, N). `thin` of steps (0, 1, 2, 3) with values (0, 2, 4, 6) to 2 points
-    gives steps (0, 2) and values (1, 5).
+    Each column is the mean of the finite values of its steps. Steps (0, 1, 2, 3) with values
+    (0, 2, 4, 6), reduced to 2 points, give steps (0, 2) and values (1, 5).
     """
     if len(steps) <= points:
         return steps, rows
@@ -109,7 +112,7 @@ def thin(steps: Array, rows: Array, points: int = POINTS) -> tuple[Array, Array]
 
 
 def quantise(lines: Array) -> tuple[float, float, str]:
-    """Least and greatest value, and all values between them as base64 of 16-bit numbers."""
+    """Return the least and the greatest value, and all values as base64 of 16-bit numbers."""
     finite = np.isfinite(lines)
     least, greatest = float(lines[finite].min()), float(lines[finite].max())
     scale = (GAP - 1) / (greatest - least) if greatest > least else 0.0

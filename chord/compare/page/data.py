@@ -1,6 +1,6 @@
-"""What the scripts of the page read: a comparison as JSON values.
+"""A comparison as JSON values, for the scripts of the page.
 
-Every number is finite or null. What a user named stands in values only, never in a key.
+Every number is finite or null. Names chosen by users occur only as values, never as keys.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ ABSENT = "–"
 
 
 def content(comparison: Comparison) -> dict[str, Any]:
-    """All that the page shows."""
+    """Return everything that the page shows."""
     groups = comparison.groups
     metrics = list(comparison.metrics)
     best = _union(group.best for group in groups)
@@ -68,7 +68,7 @@ def _key(group: RunGroup) -> Key | None:
 def _group(
     group: RunGroup, unfinished: Sequence[Run], metrics: Sequence[str], best: Sequence[str]
 ) -> dict[str, Any]:
-    """With the runs that would belong to it if they had finished, which count for no number."""
+    """Also lists unfinished runs with the same settings, which count towards no number."""
     runs = [_run(run, metrics, counted=run.status == FINISHED) for run in group.runs]
     return {
         "label": group.label,
@@ -98,9 +98,9 @@ def _run(run: Run, metrics: Sequence[str], *, counted: bool) -> dict[str, Any]:
 
 
 def _options(groups: Sequence[RunGroup]) -> list[dict[str, Any]]:
-    """Options by which groups can be told apart: what varied, then choices that differ.
+    """Options that distinguish groups: the varied ones, then other choices that differ.
 
-    `strategy`: whether it is one of a config group, which has settings of its own.
+    `strategy`: whether it is the option of a config group, which may have settings of its own.
     """
     leading = [_leading(group) for group in groups]
     rows: list[dict[str, object]] = [
@@ -117,7 +117,7 @@ def _options(groups: Sequence[RunGroup]) -> list[dict[str, Any]]:
 
 
 def _settings(groups: Sequence[RunGroup]) -> list[dict[str, Any]]:
-    """Choices, settings and versions that are not the same in all groups."""
+    """Options, settings and versions that are not the same in all groups."""
     rows: list[dict[str, object]] = []
     names: dict[str, None] = {}
     for run in map(_leading, groups):
@@ -131,7 +131,7 @@ def _settings(groups: Sequence[RunGroup]) -> list[dict[str, Any]]:
 
 
 def _column(name: str, cells: Sequence[object]) -> dict[str, Any]:
-    """A setting's different values, in order, and the index of each group's."""
+    """A setting's distinct values, in order, and the index of each group's value."""
     texts = [shown(cell) for cell in cells]
     values = list(dict.fromkeys(texts))
     numbers = [cell for cell in cells if isinstance(cell, int | float)]
@@ -175,7 +175,7 @@ def _difference(difference: Difference | None) -> list[Any] | None:
 
 
 def _number(value: float | None) -> float | None:
-    """The number to seven digits, which is more than the page shows."""
+    """Round to seven digits, which is more than the page shows."""
     if value is None or not math.isfinite(value):
         return None
     return int(value) if float(value).is_integer() else float(f"{value:.7g}")

@@ -1,4 +1,4 @@
-"""The HTML file: assets of this directory and the data in one piece."""
+"""Assembles the HTML file from the assets in this directory and the data."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ SCRIPTS = (
 
 
 def write_page(comparison: Comparison, path: Path) -> None:
-    """Write the comparison to `path` as HTML that opens from disk and asks no network.
+    """Write the comparison to `path` as HTML that opens from disk and needs no network.
 
-    Whatever the runs are called can't become markup: the data is one block of JSON without `<`,
-    which the scripts show as text only, and a content policy lets nothing else run or load.
+    Names of runs cannot become markup: the data is one block of JSON without `<`, the scripts only
+    show it as text, and a content security policy blocks all other scripts and resources.
     """
     path.write_text(render(content(comparison)), encoding="utf-8", newline="\n")
 
 
 def render(data: Mapping[str, Any]) -> str:
-    """The page around what `content` returns."""
+    """Return the HTML of the page; `data` is the result of `content`."""
     style = _asset("page.css")
     script = '"use strict";\n{\n' + "\n".join(_asset(f"{name}.js") for name in SCRIPTS) + "}\n"
     policy = (
@@ -44,12 +44,12 @@ def render(data: Mapping[str, Any]) -> str:
         "data": embed(data),
         "script": script,
     }
-    # One pass: a title with a marker in it stays a title.
+    # In one pass, so that a marker inside the title is not replaced.
     return re.sub(r"\{\{(\w+)\}\}", lambda found: parts[found[1]], _asset("page.html"))
 
 
 def embed(data: Mapping[str, Any]) -> str:
-    """JSON that no HTML parser can leave early: ASCII only, `<` and `>` written as escapes."""
+    """Return JSON that cannot end its HTML element early: ASCII, with `<`, `>` and `&` escaped."""
     text = json.dumps(data, separators=(",", ":"), allow_nan=False)
     return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
 

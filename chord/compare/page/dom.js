@@ -1,5 +1,5 @@
-// Elements and numbers as text. Data reaches the page through `append` and `setAttribute` alone,
-// which make text and never markup.
+// Helpers for elements and for formatting numbers. Data reaches the page only through `append` and
+// `setAttribute`, which treat it as text and never as markup.
 
 const SVG = "http://www.w3.org/2000/svg";
 
@@ -21,11 +21,11 @@ const svg = (tag, attributes = {}, ...children) =>
 
 const byId = (id) => document.getElementById(id);
 
-// What users named keeps its writing direction to itself.
+// A name chosen by a user, isolated so that its writing direction does not affect the rest.
 const named = (text, attributes = {}, breaks = BREAKS) =>
   el("bdi", { ...attributes, class: `name ${attributes.class ?? ""}` }, ...breakable(text, breaks));
 
-// Text that may break at spaces and slashes, and anywhere in what is too long for a line.
+// Text may break at spaces and slashes, and anywhere within a word that is too long for a line.
 const BREAKS = /[^\s/]{1,28}[\s/]*|[\s/]+/g;
 const BREAKS_OF_METRICS = /[^\s/_]{1,28}[\s/_]*|[\s/_]+/g;
 
@@ -36,7 +36,7 @@ function breakable(text, breaks = BREAKS) {
   return pieces.flatMap((piece, index) => (index ? [el("wbr"), piece] : [piece]));
 }
 
-// `test/retained/mean` may break after a slash, and the split is written small.
+// `test/retained/mean`: may break after a slash; the split is in small print.
 function metricName(name, before = "") {
   const [head, ...rest] = name.split("/");
   if (!rest.length) return el("span", {}, before, named(name, {}, BREAKS_OF_METRICS));
@@ -47,10 +47,10 @@ const MINUS = "−";
 const signed = (text) => (text.startsWith("-") ? MINUS + text.slice(1) : text);
 const isNumber = (value) => typeof value === "number" && Number.isFinite(value);
 
-// Half of an interval as it is written: of a bootstrap's two sides, the longer.
+// The ± of an interval: the longer side, because a bootstrap interval need not be symmetric.
 const longerSide = ([mean, low, high]) => ([mean, low, high].every(isNumber) ? Math.max(high - mean, mean - low) : NaN);
 
-// As many decimals as give the largest of the values three digits; none beyond 6.
+// The number of decimals that gives the largest value three digits; at most 6.
 function decimals(values) {
   let largest = 0;
   for (const value of values) if (isNumber(value)) largest = Math.max(largest, Math.abs(value));
@@ -115,6 +115,6 @@ function toggle(label, on, onpick) {
 
 const heading = (id, text) => el("h2", { id: `${id}-title` }, text);
 const message = (text) => el("p", { class: "message" }, text);
-// A box of its own for what is wider than the page; it can be scrolled with the keyboard.
+// A scrollable box for content wider than the page; it can be scrolled with the keyboard.
 const scrolling = (label, child) =>
   el("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": label }, child);

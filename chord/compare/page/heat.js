@@ -1,6 +1,6 @@
 // Means of a metric over two options, such as schedule and weighting.
 
-// Dark blue over grey to yellow: the order survives every common colour blindness, and grey print.
+// From dark blue through grey to yellow: readable with any common colour blindness and in print.
 const SHADES = [[0, 32, 76], [56, 73, 108], [108, 110, 114], [167, 157, 117], [222, 205, 94], [255, 234, 70]];
 
 function shade(share) {
@@ -14,7 +14,7 @@ function shade(share) {
 
 const MAPS = 6;
 
-// Whether a setting is the same in all members that agree in all of `given`.
+// Whether members that agree in all settings of `given` also agree in `setting`.
 function follows(setting, given, members) {
   const seen = new Map();
   return members.every((group) => {
@@ -24,11 +24,11 @@ function follows(setting, given, members) {
   });
 }
 
-// An option of a config group explains its own settings alone: `schedule` explains `schedule.peak`.
+// The option of a config group explains only its own settings: `schedule` explains `schedule.peak`.
 const explains = (option, { name }) => !option.strategy || name === option.name || name.startsWith(`${option.name}.`);
 
-// The maps of some groups, each with what its groups share; without any, `why`. As in heatmap.png
-// there is one where nothing but rows and columns differs, or one for each value of what else does.
+// The maps of some groups, each with the setting that its groups share; `why` if there are none. As
+// in heatmap.png, there is one map if only the two axes differ, or one per value of a further setting.
 function mapsOf(down, across, members) {
   const axes = [down, across];
   const own = (setting) => axes.filter((axis) => explains(axis, setting));
@@ -50,7 +50,7 @@ function mapsOf(down, across, members) {
   return { maps: maps.slice(0, MAPS), note };
 }
 
-// Whether half of the pairs have a group, and two rows share two columns.
+// Whether at least half of the cells have a group and two rows share two columns.
 function isCrossed(down, across, members) {
   const rows = new Map();
   for (const group of members) rows.set(down.of[group], (rows.get(down.of[group]) ?? new Set()).add(across.of[group]));

@@ -1,4 +1,4 @@
-// The sections in the order of the page.
+// Draws the sections in the order of the page.
 
 slots.splice(0, SLOTS, ...firstPicks(), ...new Array(SLOTS).fill(null));
 slots.length = SLOTS;

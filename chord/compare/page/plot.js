@@ -1,4 +1,4 @@
-// What plots have in common: round ticks, a frame with axes, a legend that shows values.
+// Shared by all plots: round ticks, a frame with axes, a legend that shows values.
 
 function ticks(low, high, about, whole = false) {
   const raw = Math.max((high - low) / Math.max(about, 1), whole ? 1 : 0);
@@ -10,7 +10,7 @@ function ticks(low, high, about, whole = false) {
   return { list, text: (value) => (Math.abs(value) >= 1e5 || places > 6 ? signed(value.toExponential(1)) : fixed(value, Math.min(places, 6))) };
 }
 
-// A range that is not empty, with a little air.
+// A non-empty range with a small margin.
 function airy([low, high], share = 0.04) {
   if (!(low <= high)) return [0, 1];
   const air = (high - low) * share || Math.abs(low) * 0.1 || 0.5;
@@ -47,7 +47,7 @@ function frame(box, { x, y, height, xName, yName, label, cross = false, whole = 
   return { root, layer, sx, sy, inside, back: (px) => x[0] + ((px - left) / inside.width) * (x[1] - x[0]) };
 }
 
-// Picked groups as buttons that hide and show a line; `values` gives what stands beside a name.
+// Picked groups as buttons that hide and show a line; `values` gives the text beside a name.
 function legend(box, members, values) {
   box.replaceChildren(...members.map((group) => {
     const off = hidden.has(group);
@@ -61,7 +61,7 @@ function legend(box, members, values) {
   }));
 }
 
-// Draws again when the width of the box changes, and not while the page is being laid out.
+// Redraws when the width of the box changes, but not while the page is being laid out.
 function drawOnResize(box, draw) {
   let width = box.clientWidth;
   new ResizeObserver(() => {

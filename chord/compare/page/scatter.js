@@ -1,4 +1,4 @@
-// One metric against another with their intervals: what a method learns against what it forgets.
+// One metric against another, with intervals: how much a method learns and how much it forgets.
 
 function drawScatter() {
   const box = byId("scatter");

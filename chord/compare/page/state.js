@@ -1,9 +1,9 @@
-// What is picked, hidden and filtered; who draws again when it changes.
+// Which groups are picked, hidden and filtered, and which plots to redraw when that changes.
 
 const data = JSON.parse(byId("data").textContent);
 const groups = data.groups;
 
-// A picked group keeps its slot, and so its colour, marker and dashes, until it is dropped.
+// A picked group keeps its slot, and with it its colour, marker and dashes, until it is dropped.
 const SLOTS = 16;
 const COLOURS = 8;
 const DASHES = ["", "8 4", "2 3", "10 3 2 3"];
@@ -22,7 +22,7 @@ const isPicked = (group) => slots.includes(group);
 const picked = () => slots.filter((group) => group !== null);
 const visible = () => picked().filter((group) => !hidden.has(group));
 
-// Whether there was room for it.
+// Picks a group; false if all slots are taken.
 function pick(group) {
   const free = slots.indexOf(null);
   if (free < 0) return false;
@@ -42,7 +42,7 @@ function pickOnly(list) {
   changed("picks");
 }
 
-// Groups by the first metric that has a better end, else as they come.
+// The best `number` groups by the first metric where higher or lower is better.
 function leading(candidates, number) {
   const metric = Math.max(data.metrics.findIndex((one) => one.better), 0);
   const better = data.metrics[metric]?.better || 1;
@@ -61,7 +61,7 @@ function firstPicks() {
 const colour = (slot) => `var(--series-${slot % COLOURS})`;
 const dashes = (slot) => DASHES[(slot + Math.floor(slot / COLOURS)) % DASHES.length];
 
-// A slot's marker around (0, 0). Those of the second eight are hollow.
+// A slot's marker, centred at (0, 0). The second eight are hollow.
 function marker(slot, size = 4.5) {
   const s = size;
   const shapes = {
@@ -92,7 +92,7 @@ function star(radius) {
   return `M${points.join("L")}z`;
 }
 
-// The line and marker of a picked group, as they stand in the plots.
+// The line and marker of a picked group, as in the plots.
 function swatch(group) {
   const slot = slotOf(group);
   const sign = marker(slot);

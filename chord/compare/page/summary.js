@@ -1,4 +1,4 @@
-// The head of the page: what is compared, what a reader must know, where things are.
+// The top of the page: what is compared, caveats, and links to the sections.
 
 function drawSummary() {
   const runs = [...groups.flatMap((group) => group.runs), ...data.strays];

@@ -1,4 +1,4 @@
-// The table of groups: filter, sort, pick. Rows are made when they are first shown, a page at a time.
+// The table of groups: filter, sort, pick. Rows are created when first shown, a page at a time.
 
 const PAGE = 50;
 const table = { columns: [], key: null, down: false, order: [], shown: PAGE, rows: new Map(),
@@ -26,7 +26,7 @@ function estimateColumn(metric, number, kind) {
 
 const finished = (group) => groups[group].runs.filter((run) => run.counted).length;
 
-// The number of values is said where it isn't that of the group's finished seeds.
+// Shows the number of values if it is not the number of the group's finished seeds.
 function half(one, places, runs) {
   const [, low, high, n] = one;
   if (n < 2) return el("span", { class: "half" }, "one seed");
@@ -174,7 +174,7 @@ function tableSort() {
   const sign = table.down ? -1 : 1;
   table.order = [...passing].sort((a, b) => {
     const [x, y] = [values.get(a), values.get(b)];
-    // What has no value stands last in both directions.
+    // Groups without a value come last in both directions.
     if (x === null || y === null) return (x === null) - (y === null) || a - b;
     return sign * (typeof x === "string" ? collator.compare(x, y) : x - y) || a - b;
   });

@@ -1,4 +1,4 @@
-"""Values and long strings as the page shows them."""
+"""Formats values and long strings for the page."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ import json
 
 
 def shown(value: object, length: int = 300) -> str:
-    """A setting's value as one would write it: 1/3 is 0.333333333333, None is null."""
+    """Format a setting's value: 1/3 is 0.333333333333, None is null."""
     if isinstance(value, float):
         return f"{value:.12g}"
     return cut(value if isinstance(value, str) else json.dumps(value, default=str), length)
 
 
 def cut(text: str, length: int = 2000) -> str:
-    """The text, or its beginning and an ellipsis."""
+    """Return the text, cut to `length` characters with an ellipsis."""
     return text if len(text) <= length else text[: length - 1] + "…"
