@@ -73,18 +73,24 @@ def test_files_go_where_they_are_wanted(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["empty"], "empty: holds no run"),
+        (["empty"], "empty: contains no run"),
         (["missing"], "missing: is not a directory"),
         ([], "outputs/: no such directory here"),
-        (["a_sweep", "--baseline", "schedule=sine"], "--baseline schedule=sine: no group"),
+        (["a_sweep", "--baseline", "schedule=sine"], "--baseline schedule=sine: no such group"),
         (["a_sweep", "--metric", "speed"], "--metric speed: no finished run has it"),
         (
             ["missing", "--out", "file"],
-            "--out file: must be a directory that can be written into (a file is in the way)",
+            "--out file: must be a writable directory (a file is in the way)",
         ),
-        (["missing", "--out", "file/new"], "--out file/new: must be a directory"),
-        (["missing", "--out", "/dev/null/new"], "--out /dev/null/new: must be a directory"),
-        (["b_sweep"], "b_sweep/comparison (--out names another): must be a directory"),
+        (["missing", "--out", "file/new"], "--out file/new: must be a writable directory"),
+        (
+            ["missing", "--out", "/dev/null/new"],
+            "--out /dev/null/new: must be a writable directory",
+        ),
+        (
+            ["b_sweep"],
+            "b_sweep/comparison (choose another with --out): must be a writable",
+        ),
     ],
 )
 def test_an_error_is_one_line(
@@ -133,7 +139,7 @@ def test_a_place_that_cannot_be_written_into_is_said_before_anything_is_read(
     monkeypatch.setattr("os.access", lambda *_: False)
     with pytest.raises(SystemExit):
         main([str(tmp_path / "missing"), "--out", str(tmp_path)])
-    reason = "must be a directory that can be written into (no permission to write)"
+    reason = "must be a writable directory (no permission to write)"
     assert capsys.readouterr().err == f"error: --out {tmp_path}: {reason}\n"
 
 

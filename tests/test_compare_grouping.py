@@ -62,9 +62,9 @@ def test_the_baseline_is_sft_then_rl_where_it_is_there() -> None:
 @pytest.mark.parametrize(
     ("wanted", "message"),
     [
-        ("schedule=linear", "fits 2 groups: schedule=linear weighting=phi; "),
-        ("schedule=exponential", "no group is called so; there are schedule=linear weighting=phi"),
-        ("linear", "no group is called so"),
+        ("schedule=linear", "matches 2 groups: schedule=linear weighting=phi; "),
+        ("schedule=exponential", "no such group; available: schedule=linear weighting=phi"),
+        ("linear", "no such group"),
     ],
 )
 def test_a_baseline_that_is_not_one_group_is_an_error(wanted: str, message: str) -> None:
@@ -123,7 +123,7 @@ def test_another_version_of_the_code_is_a_group_of_its_own() -> None:
         "version of torch=2.13.0",
         "version of torch=2.12.0",
     ]
-    assert any("mixed versions: torch 2.13.0 (1), 2.12.0 (1)" in note for note in found.notes)
+    assert any("different versions: torch 2.13.0 (1), 2.12.0 (1)" in note for note in found.notes)
 
 
 def test_a_version_is_in_the_labels_that_need_it() -> None:
@@ -140,7 +140,7 @@ def test_a_version_is_in_the_labels_that_need_it() -> None:
 def test_other_mixed_versions_are_a_note() -> None:
     found = compare([make_run(), make_run(seed=1, versions={**VERSIONS, "python": "3.12.0"})])
     assert len(found.groups) == 1
-    assert any("mixed versions: python 3.11.7 (1), 3.12.0 (1)" in note for note in found.notes)
+    assert any("different versions: python 3.11.7 (1), 3.12.0 (1)" in note for note in found.notes)
 
 
 def test_other_lengths_are_groups_of_their_own_and_a_note() -> None:
@@ -196,7 +196,7 @@ def test_a_metric_that_some_runs_lack_is_over_the_others_and_said() -> None:
     assert [(each.what, each.reason) for each in found.left_out] == [
         (
             f"{ACCURACY} of runs/cosine-phi-2",
-            "not among the last scores, or no finite number below 1e30",
+            "missing from the final scores, or not a finite number below 1e30",
         )
     ]
 
@@ -216,7 +216,7 @@ def test_test_and_validation_are_never_one_column() -> None:
 
 
 def test_a_metric_that_no_run_has_is_an_error_that_names_those_there_are() -> None:
-    with pytest.raises(ValueError, match=r"--metric test/speed: .* there are test/retained/mean, "):
+    with pytest.raises(ValueError, match=r"test/speed: .* available: test/retained/mean, "):
         compare([make_run()], metrics=["test/speed"])
     assert list(compare([make_run()], metrics=["val/target_accuracy"] * 2).metrics) == [
         "val/target_accuracy"
@@ -232,7 +232,7 @@ def test_other_bases_are_a_note_and_no_common_base() -> None:
 
 
 def test_seeds_do_not_vary_the_base_and_the_reader_is_told() -> None:
-    assert any("not the base model, which all runs share" in n for n in two_schedules().notes)
+    assert any("all runs share the base model" in n for n in two_schedules().notes)
 
 
 def test_other_problems_are_a_note() -> None:
@@ -264,7 +264,7 @@ def test_costs_that_are_not_known_are_in_no_mean_and_counted() -> None:
     assert found.groups[0].seconds is not None
     assert (found.groups[0].seconds.n, found.groups[0].tokens) == (1, {"sft": 40.0, "rl": 400.0})
     assert (
-        "tokens of 1 of 3 runs and seconds of 2 of 3 runs are not known, as their records have "
-        "gaps or are missing: the means are over the other runs"
+        "tokens of 1 of 3 runs and seconds of 2 of 3 runs are unknown, because their records have "
+        "gaps or are missing; the means are over the other runs"
     ) in found.notes
-    assert not any("are not known" in note for note in compare([whole]).notes)
+    assert not any("are unknown" in note for note in compare([whole]).notes)

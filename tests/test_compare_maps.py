@@ -48,8 +48,8 @@ CASES = {
     "their own settings": (OWN, [""], None),
     "one more": (NORMALIZED, ["weighting.normalize=none", "weighting.normalize=mean1"], None),
     "one more and what follows": (LENGTHS, ["steps=4", "steps=8"], None),
-    "two more": (TWO_MORE, [], "groups differ in optimizer.lr, rollout.problems too"),
-    "presets": (PRESETS, [], "groups differ in experiment, optimizer.lr, optimizer.warmup too"),
+    "two more": (TWO_MORE, [], "groups also differ in optimizer.lr, rollout.problems"),
+    "presets": (PRESETS, [], "groups also differ in experiment, optimizer.lr, optimizer.warmup"),
     "odd": (
         ODD,
         ["optimizer.lr=1"],

@@ -74,7 +74,7 @@ def test_a_line_of_the_curves_is_a_group_and_nothing_else_has_a_panel() -> None:
     assert figure is not None
     assert note is None
     titles = [axes.get_title() for axes in figure.axes]
-    assert titles == ["alpha: share of imitation", "rollout reward", "validation: target",
+    assert titles == ["alpha: share of SFT", "rollout reward", "validation: target",
                       "validation: retained skills, mean"]  # fmt: skip
     assert [len(axes.lines) for axes in figure.axes] == [4] * 4
     labels = [text.get_text() for text in figure.legends[0].get_texts()]
@@ -89,7 +89,7 @@ def test_a_single_value_is_no_curve() -> None:
     runs = [make_run(seed=seed, curves=once) for seed in (0, 1)]
     figure, _ = curves(compare(runs, title="once"))
     assert figure is not None
-    assert [axes.get_title() for axes in figure.axes] == ["alpha: share of imitation"]
+    assert [axes.get_title() for axes in figure.axes] == ["alpha: share of SFT"]
 
 
 def test_equal_alphas_are_one_line_that_names_their_number() -> None:
@@ -109,7 +109,7 @@ def test_many_groups_are_cut_to_the_baseline_and_the_highest_and_it_says_so() ->
     comparison = compare(runs, baseline="optimizer.lr=3")
     kept, note = shown_groups(comparison, 4)
     assert [group.label for group in kept] == [f"optimizer.lr={lr}" for lr in (3, 9, 10, 11)]
-    assert note == "4 of 12 groups: the baseline and those highest in test/target_accuracy"
+    assert note == "4 of 12 groups: the baseline and those with the highest test/target_accuracy"
     assert curves(comparison)[1] is not None
 
 

@@ -94,7 +94,7 @@ def test_a_finished_run_whose_steps_end_early_has_no_tokens_and_no_curves_of_ste
     assert [(e.what, e.reason) for e in left_out] == [
         (
             f"{path}/metrics.jsonl",
-            "holds 2 of 4 steps: tokens and the curves of steps are left out",
+            "holds 2 of 4 steps: tokens and training curves are left out",
         )
     ]
 
@@ -133,7 +133,7 @@ def test_a_step_that_is_timed_twice_counts_once(tmp_path: Path) -> None:
     run, left_out = read_run(path)
     assert run is not None
     assert run.seconds == 2.0
-    assert [e.reason for e in left_out] == ["a step that was there before: left out"]
+    assert [e.reason for e in left_out] == ["its step is not after the previous one: left out"]
 
 
 def test_corrupt_lines_are_left_out_and_the_others_read(tmp_path: Path) -> None:
@@ -147,7 +147,7 @@ def test_corrupt_lines_are_left_out_and_the_others_read(tmp_path: Path) -> None:
     assert {(e.what.rsplit(", ", 1)[-1], e.reason) for e in left_out} == {
         ("6", "not a JSON object: left out"),
         ("9", "has no step: left out"),
-        ("line 8", "a step that was there before: left out"),
+        ("line 8", "its step is not after the previous one: left out"),
     }
 
 

@@ -120,7 +120,7 @@ def test_a_run_of_something_else_is_left_out(logged_in: pytest.MonkeyPatch) -> N
     ("project", "message"),
     [
         ("me/other", "--wandb me/other: Could not find project other"),
-        ("me/chord", "--wandb me/chord: holds no run"),
+        ("me/chord", "--wandb me/chord: contains no run"),
     ],
 )
 def test_no_project_and_no_run_are_one_line(
@@ -167,4 +167,4 @@ def test_an_address_has_an_entity_and_a_project(address: str) -> None:
 def test_paths_beside_wandb_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         main([str(tmp_path), "--wandb", "me/chord"])
-    assert capsys.readouterr().err.startswith("error: --wandb: reads from W&B alone")
+    assert capsys.readouterr().err.startswith("error: --wandb: cannot be combined with paths")

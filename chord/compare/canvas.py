@@ -101,7 +101,7 @@ def shown_groups(comparison: Comparison, most: int) -> tuple[list[RunGroup], str
         return group.label == comparison.baseline, estimate.mean if estimate else -np.inf
 
     kept = {id(group) for group in sorted(groups, key=rank, reverse=True)[:most]}
-    note = f"{most} of {len(groups)} groups: the baseline and those highest in {metric}"
+    note = f"{most} of {len(groups)} groups: the baseline and those with the highest {metric}"
     return [group for group in groups if id(group) in kept], note
 
 

@@ -2,8 +2,8 @@
 
 A PATH is a sweep, a run, or a directory of either. The default is the newest sweep under outputs/.
 Runs are grouped by everything but the seed. Prints scores with 95 % intervals over seeds, paired
-differences to a baseline, costs, and the runs that were left out. Writes tables, pictures, and a
-page that opens offline.
+differences to a baseline, costs, and the runs that were left out. Writes tables, figures, and an
+HTML page that works offline.
 
   python -m chord.compare
   python -m chord.compare outputs/2026-01-31/12-00-00_sweep --baseline 'schedule=cosine'
@@ -35,15 +35,15 @@ def parser() -> argparse.ArgumentParser:
     options.add_argument("paths", nargs="*", type=Path, metavar="PATH", help="sweeps or runs")
     options.add_argument(
         "--baseline", metavar="GROUP",
-        help="what differences are taken against: a group's label, or settings that only one "
-        "group has (default: the preset sft_then_rl, else the first group)",
+        help="the group to compare the others with: its label, or settings that only it has "
+        "(default: the preset sft_then_rl, else the first group)",
     )  # fmt: skip
     options.add_argument(
         "--metric", action="append", default=[], metavar="NAME",
-        help="a score to compare, such as test/retained/min; may be repeated",
+        help="a metric to compare, such as test/retained/min; may be repeated",
     )  # fmt: skip
     options.add_argument(
-        "--out", type=Path, metavar="DIR", help="where files go (default: PATH/comparison)"
+        "--out", type=Path, metavar="DIR", help="output directory (default: PATH/comparison)"
     )
     options.add_argument("--no-page", action="store_true", help="write no HTML page")
     options.add_argument(
@@ -51,7 +51,7 @@ def parser() -> argparse.ArgumentParser:
         help="read runs from Weights & Biases: entity/project, or entity/project/SWEEP for a "
         "sweep or group",
     )  # fmt: skip
-    options.add_argument("--parquet", action="store_true", help="write the tables as Parquet too")
+    options.add_argument("--parquet", action="store_true", help="also write the tables as Parquet")
     return options
 
 
@@ -78,9 +78,9 @@ def run(options: argparse.Namespace) -> Comparison:
         make_directory(options.out, f"--out {options.out}")
     comparison, root = read(options)
     out: Path = options.out or root / FOLDER
-    make_directory(out, f"{out} (--out names another)")
+    make_directory(out, f"{out} (choose another with --out)")
     if out.is_symlink() and options.out is None:
-        raise ConfigError(f"{out}: is a symbolic link; give --out another directory")
+        raise ConfigError(f"{out}: is a symbolic link; choose another directory with --out")
     refuse_links(out, str(out))
     console = Console(highlight=False)
     print_comparison(console, comparison)
@@ -108,7 +108,7 @@ def make_directory(path: Path, named: str) -> None:
         is_file = isinstance(error, FileExistsError | NotADirectoryError)
         reason = "a file is in the way" if is_file else str(error.strerror).lower()
     if reason is not None:
-        raise ConfigError(f"{named}: must be a directory that can be written into ({reason})")
+        raise ConfigError(f"{named}: must be a writable directory ({reason})")
 
 
 def read(options: argparse.Namespace) -> tuple[Comparison, Path]:
@@ -119,7 +119,7 @@ def read(options: argparse.Namespace) -> tuple[Comparison, Path]:
 
     if options.wandb is not None:
         if options.paths:
-            raise ConfigError("--wandb: reads from W&B alone; leave out the paths")
+            raise ConfigError("--wandb: cannot be combined with paths; leave out the paths")
         from chord.compare.wandb_source import read_wandb
 
         title, runs, left_out = read_wandb(options.wandb)

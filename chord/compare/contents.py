@@ -58,6 +58,6 @@ def unknown_note(runs: Sequence[Run]) -> str | None:
     if not without:
         return None
     return (
-        f"{without} of {len(runs)} runs have no hashes of their files, so whether they read the "
-        "same ones is not known"
+        f"{without} of {len(runs)} runs have no hashes of their files, so it is unknown whether "
+        "they read the same files"
     )

@@ -47,7 +47,7 @@ def find_runs(paths: Sequence[Path], outputs: Path = Path("outputs")) -> FoundRu
             raise ConfigError(f"{path}: is not a directory")
         own = _under(path)
         if not own:
-            raise ConfigError(f"{path}: holds no run (a run's directory has a run.json)")
+            raise ConfigError(f"{path}: contains no run (a run directory has a run.json)")
         found |= dict.fromkeys(own)
     resolved = [path.resolve() for path in paths]
     title = ", ".join(path.name for path in resolved[:3]) + (", ..." if resolved[3:] else "")
@@ -108,10 +108,10 @@ def _under(path: Path) -> list[Path]:
 
 def _newest(outputs: Path) -> Path:
     if not outputs.is_dir():
-        raise ConfigError(f"{outputs}/: no such directory here; name a sweep or run directories")
+        raise ConfigError(f"{outputs}/: no such directory here; pass a sweep or run directories")
     runs = _under(outputs)
     if not runs:
-        raise ConfigError(f"{outputs}/: holds no run; train some first, or name directories")
+        raise ConfigError(f"{outputs}/: contains no run; train first, or pass directories")
     sweeps = {run.parent for run in runs if is_sweep(run.parent)}
     if sweeps:
         return max(sweeps, key=lambda sweep: (_sweep_time(sweep), sweep))

@@ -50,7 +50,7 @@ def compare(
     for name in names:
         if not any(name in run.final for run in usable):
             known = ", ".join(sorted({key for run in usable for key in run.final}))
-            raise ConfigError(f"--metric {name}: no finished run has it; there are {known}")
+            raise ConfigError(f"--metric {name}: no finished run has it; available: {known}")
     seeds = sorted({run.seed for part in parts for run in part})
     groups = [
         _group(part, settings, names, seeds)
@@ -86,7 +86,7 @@ def _unusable(run: Run) -> str | None:
     at = f"after {run.steps} of {run.planned_steps} steps"
     error = " ".join((run.error or "").split())
     if run.status == FAILED:
-        return f"failed {at}: {error or 'its error is not on record'}"
+        return f"failed {at}: {error or 'no error was recorded'}"
     if run.status == RUNNING:
         return f"still running, or killed, {at}"
     if run.status != FINISHED:
@@ -182,7 +182,7 @@ def _lacking(groups: Sequence[RunGroup], metrics: Sequence[str]) -> list[LeftOut
         if without:
             labels = "; ".join(group.label for group in without[:3])
             more = f"; and {len(without) - 3} more" if without[3:] else ""
-            reason = "their runs have no such evaluation at their last step"
+            reason = f"their runs have no {split} evaluation after the last step"
             what = f"{split} scores of {len(without)} groups: {labels}{more}"
             found.append(LeftOut(what=what, reason=reason))
         for name in names:
@@ -192,7 +192,7 @@ def _lacking(groups: Sequence[RunGroup], metrics: Sequence[str]) -> list[LeftOut
 
 
 def _lacking_one(group: RunGroup, name: str) -> list[LeftOut]:
-    reason = "not among the last scores, or no finite number below 1e30"
+    reason = "missing from the final scores, or not a finite number below 1e30"
     if name not in group.final:
         return [LeftOut(what=f"{name} of {group.label}", reason=reason)]
     return [
@@ -215,8 +215,8 @@ def _baseline(groups: Sequence[RunGroup], wanted: str | None) -> str | None:
         return fitting[0].label
     labels = "; ".join(group.label for group in (fitting or groups)[:20])
     if fitting:
-        raise ConfigError(f"--baseline {wanted}: fits {len(fitting)} groups: {labels}")
-    raise ConfigError(f"--baseline {wanted}: no group is called so; there are {labels}")
+        raise ConfigError(f"--baseline {wanted}: matches {len(fitting)} groups: {labels}")
+    raise ConfigError(f"--baseline {wanted}: no such group; available: {labels}")
 
 
 def _fits(group: RunGroup, wanted: str) -> bool:
@@ -271,5 +271,5 @@ def _base(runs: Sequence[Run]) -> tuple[dict[str, float], str | None]:
         return agreed, None
     return {}, (
         "the runs do not start from the same scores: their base models or their evaluations "
-        "differ, and a difference between groups may be one between bases"
+        "differ, so a difference between groups may come from the bases"
     )

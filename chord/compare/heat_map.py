@@ -44,7 +44,7 @@ def heat_map(comparison: Comparison) -> tuple[Figure | None, str | None]:
         means = [found.mean for one in maps for _, _, found in _estimates(name, one)]
         _cells(axes, name, each, scale=100 if is_share(name) else 1, means=means)
         figure.colorbar(axes.images[0], ax=axes, shrink=0.8)
-    caption = "schedule by weighting: mean and half of the 95 % interval, shares in %"
+    caption = "schedule by weighting: mean ± half the 95 % interval, shares in %"
     set_title(figure, comparison, caption, note)
     return figure, note
 

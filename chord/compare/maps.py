@@ -68,7 +68,7 @@ def find_maps(groups: Sequence[RunGroup]) -> tuple[list[Map], str | None]:
     typed = list(dict.fromkeys(name for group in groups for name in group.varied))
     names = sorted(differing, key=lambda name: typed.index(name) if name in typed else len(typed))
     more = f" and {len(names) - 3} more" if names[3:] else ""
-    nothing = f"not drawn: groups differ in {', '.join(names[:3])}{more} too"
+    nothing = f"not drawn: groups also differ in {', '.join(names[:3])}{more}"
     further = _further(rows, differing, [*typed, *names])
     if further is None:
         return [], nothing

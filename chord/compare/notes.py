@@ -41,12 +41,12 @@ def _seeds(runs: Sequence[Run]) -> str:
     differing = _differing(runs, _START)
     if differing:
         return (
-            f"the base model differs between groups ({', '.join(differing)}); within a group the "
-            "seeds share it, so no interval covers another base"
+            f"the base model differs between groups ({', '.join(differing)}); within a group all "
+            "seeds share it, so the intervals say nothing about another base"
         )
     return (
-        "seeds vary the data order and the sampling, not the base model, which all runs share: "
-        "the intervals say nothing about another base"
+        "seeds vary the data order and the sampling; all runs share the base model, so the "
+        "intervals say nothing about another base"
     )
 
 
@@ -56,11 +56,11 @@ def _intervals(groups: Sequence[RunGroup]) -> str | None:
     if any(1 < size < BOOTSTRAP_FROM for size in sizes):
         parts.append("Student's t over the seeds")
     if any(size >= BOOTSTRAP_FROM for size in sizes):
-        parts.append(f"BCa bootstrap where there are {BOOTSTRAP_FROM} seeds or more")
+        parts.append(f"BCa bootstrap for {BOOTSTRAP_FROM} seeds or more")
     text = f"intervals are 95 %: {'; '.join(parts)}" if parts else None
     if 1 not in sizes:
         return text
-    single = "a group of one seed has no interval, and nothing can be concluded from it"
+    single = "a group with one seed has no interval and allows no conclusion"
     return f"{text}; {single}" if text else single
 
 
@@ -68,8 +68,8 @@ def _pairs(groups: Sequence[RunGroup]) -> str | None:
     if not any(group.differences for group in groups) and len(groups) < 2:
         return None
     return (
-        "differences to the baseline are over common seeds (paired t); p is Holm's, over the "
-        "groups, for each metric by itself"
+        "differences to the baseline are paired over common seeds (paired t test); p has Holm's "
+        "correction over the groups, separately for each metric"
     )
 
 
@@ -77,7 +77,9 @@ def _lengths(runs: Sequence[Run]) -> str | None:
     lengths = sorted({run.planned_steps for run in runs})
     if len(lengths) < 2:
         return None
-    return f"runs have different lengths ({_listed(lengths)} steps); each is taken at its own end"
+    return (
+        f"runs have different lengths ({_listed(lengths)} steps); each is compared at its own end"
+    )
 
 
 def _costs(runs: Sequence[Run]) -> str | None:
@@ -89,7 +91,7 @@ def _costs(runs: Sequence[Run]) -> str | None:
     if not parts:
         return None
     return (
-        f"{' and '.join(parts)} are not known, as their records have gaps or are missing: the "
+        f"{' and '.join(parts)} are unknown, because their records have gaps or are missing; the "
         "means are over the other runs"
     )
 
@@ -103,7 +105,7 @@ def _versions(runs: Sequence[Run]) -> str | None:
             # Only the most common ones: the text that describes a platform is long.
             every = ", ".join(f"{value} ({count})" for value, count in counts.most_common(3))
             mixed.append(f"{name} {every}")
-    return f"runs were made with mixed versions: {'; '.join(mixed)}" if mixed else None
+    return f"runs used different versions: {'; '.join(mixed)}" if mixed else None
 
 
 def _measured(groups: Sequence[RunGroup]) -> str | None:
@@ -112,14 +114,14 @@ def _measured(groups: Sequence[RunGroup]) -> str | None:
     if not differing:
         return None
     return (
-        f"groups are measured on different problems or differently ({_listed(differing)}): their "
-        "scores may not mean the same"
+        f"groups differ in their problems or in how they are evaluated ({_listed(differing)}), so "
+        "their scores may not be comparable"
     )
 
 
 def _splits(metrics: Sequence[str]) -> str | None:
     if {name.partition("/")[0] for name in metrics} >= {"test", "val"}:
-        return "test and validation scores stand in columns of their own and are never mixed"
+        return "test and validation scores are in separate columns and never mixed"
     return None
 
 
@@ -127,8 +129,8 @@ def _chosen(groups: Sequence[RunGroup]) -> str | None:
     if not any(group.best for group in groups):
         return None
     return (
-        "the best validation is the largest of several noisy ones: it flatters; settings chosen "
-        "by it need the test split once"
+        "the best validation is the highest of several noisy ones and therefore optimistic; "
+        "evaluate settings chosen by it once on the test split"
     )
 
 

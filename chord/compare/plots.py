@@ -37,14 +37,14 @@ from chord.run.plots import smooth
 
 LINES, POINTS = 8, 24  # with more groups a figure is hard to read
 PANELS = {
-    "alpha": "alpha: share of imitation",
+    "alpha": "alpha: share of SFT",
     "rollout/reward": "rollout reward",
     "val/target_accuracy": "validation: target",
     "val/retained/mean": "validation: retained skills, mean",
-    "loss/sft": "imitation loss",
+    "loss/sft": "SFT loss",
     "loss/rl": "RL loss",
-    "rollout/entropy": "entropy of the policy, nats",
-    "rollout/expert_style": "answers in the expert's manner",
+    "rollout/entropy": "policy entropy, nats",
+    "rollout/expert_style": "rollouts in the expert's style",
 }
 _SHARES = ("alpha", "rollout/expert_style", "val/target_accuracy", "val/retained/mean")
 _SMOOTHED = ("rollout/reward", "loss/sft", "loss/rl", "rollout/entropy", "rollout/expert_style")
@@ -130,7 +130,7 @@ def curves(comparison: Comparison) -> tuple[Figure | None, str | None]:
         for index, group in enumerate(groups)
     ]
     legend(figure, handles)
-    caption = "lines: means over seeds, noisy ones smoothed; bands: 95 % intervals from 3 seeds on"
+    caption = "lines: means over seeds, noisy ones smoothed; bands: 95 % intervals if n > 2"
     set_title(figure, comparison, caption, note)
     return figure, note
 
@@ -152,7 +152,7 @@ def alphas(comparison: Comparison) -> tuple[Figure | None, str | None]:
     for index, (line, groups) in enumerate(lines[:POINTS]):
         _draw_band(axes, line, index, "alpha")
         handles.append(Line2D([], [], **line_style(index), label=_together(groups)))
-    axes.set(ylim=(-0.02, 1.02), xlabel="train step", ylabel="alpha: share of imitation")
+    axes.set(ylim=(-0.02, 1.02), xlabel="train step", ylabel="alpha: share of SFT")
     tidy(axes)
     legend(figure, handles, columns=2)
     set_title(figure, comparison, "alpha", note)

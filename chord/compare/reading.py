@@ -190,7 +190,7 @@ def _partial(path: Path, record: Record, steps: int) -> list[LeftOut]:
         file, what = path / SUMS[sums], sums
         if sums == "tokens" and record.steps < steps:
             record.forget_curves()
-            what = "tokens and the curves of steps"
+            what = "tokens and training curves"
         # A missing file is reported elsewhere.
         if file.exists():
             reason = f"holds {held} of {steps} steps: {what} are left out"

@@ -184,7 +184,7 @@ def _not_next(row: Row, least: int) -> str | None:
     step: Any = row.get("step")
     if not is_count(step):
         return "has no step"
-    return "a step that was there before" if step < least else None
+    return "its step is not after the previous one" if step < least else None
 
 
 def scores(row: Row) -> dict[str, float]:

@@ -19,7 +19,7 @@ Cells = Mapping[str, object]
 def write_tables(comparison: Comparison, out: Path, *, parquet: bool = False) -> list[Path]:
     """Write the tables into `out` and return their paths.
 
-    Raises ConfigError, before anything is written, if `parquet` is set and pyarrow is not installed.
+    Raises ConfigError, before anything is written, if `parquet` needs pyarrow and it is missing.
     """
     tables: dict[str, Sequence[Cells]] = {
         "runs": run_rows(comparison),

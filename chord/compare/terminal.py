@@ -113,14 +113,14 @@ def _print_scores(
             for name in metrics
         ]
         rows.append(Row(_label(group, comparison), _texts([str(len(group.runs)), *cells])))
-    title = visible(f"{split}{unit}: mean ± half of the 95 % interval over n seeds")
+    title = visible(f"{split}{unit}: mean ± half the 95 % interval over n seeds")
     print_table(console, title, ["n", *map(_heading_of, metrics)], rows, repeated=1)
 
 
 def _print_differences(
     console: Console, comparison: Comparison, groups: Sequence[RunGroup], metrics: Sequence[str]
 ) -> None:
-    title = visible(f"minus {comparison.baseline}: paired over common seeds, Holm's p")
+    title = visible(f"difference to {comparison.baseline}: paired over common seeds, Holm's p")
     rows = [
         Row(visible(group.label), [_difference(group, name) for name in metrics])
         for group in groups
@@ -144,7 +144,7 @@ def _difference(group: RunGroup, metric: str) -> Text:
 
 
 def _print_costs(console: Console, groups: Sequence[RunGroup]) -> None:
-    title = Text("best validation (by balance at .5) against the last, in %; cost of a run")
+    title = Text("best validation (by balance at .5) and last one, in %; cost per run")
     header = ["best at\nstep", "target\nbest / last", "retained\nbest / last", "seconds",
               "tokens\nSFT / RL"]  # fmt: skip
     rows = []

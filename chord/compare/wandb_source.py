@@ -47,7 +47,7 @@ def read_wandb(address: str) -> tuple[str, list[Run], list[LeftOut]]:
     except Exception as error:
         raise ConfigError(f"--wandb {address}: {first_line(error)}") from error
     if not runs and not left_out:
-        raise ConfigError(f"--wandb {address}: holds no run")
+        raise ConfigError(f"--wandb {address}: contains no run")
     return address.strip("/"), runs, left_out
 
 

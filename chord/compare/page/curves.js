@@ -123,7 +123,7 @@ function linePlot(box, { metric, label, height, fixedRange, bands, width }) {
     note.textContent = "";
     scale = null;
     if (!lines.length) {
-      plot.replaceChildren(message(picked().length ? "No group that is picked and not hidden has recorded this." : NOTHING_PICKED));
+      plot.replaceChildren(message(picked().length ? "No visible group recorded this metric." : NOTHING_PICKED));
       at = null;
       readout();
       return;
@@ -139,7 +139,7 @@ function linePlot(box, { metric, label, height, fixedRange, bands, width }) {
     scale.cursor = svg("line", { class: "cursor", y1: scale.inside.y, y2: scale.inside.y + scale.inside.height });
     scale.layer.append(scale.cursor);
     const cut = lines.some((line) => line.low && (bands?.() ?? true) && (Math.min(...line.low.filter((v) => !Number.isNaN(v))) < y[0] || Math.max(...line.high.filter((v) => !Number.isNaN(v))) > y[1]));
-    note.textContent = cut ? "Some bands are wider than the plot and are cut at its edge." : "";
+    note.textContent = cut ? "Some bands extend beyond the plot." : "";
     readout();
   }
 
@@ -199,7 +199,7 @@ function drawCurves() {
   const draw = linePlot(box, { metric: () => chosen, label: "Curves", height: () => (window.innerWidth < 600 ? 260 : 380), bands: () => bands, width: () => width });
   draw();
   if (others.length) {
-    box.append(el("details", {}, el("summary", {}, `${plural(others.length, "more metric")} recorded, not on this page`),
+    box.append(el("details", {}, el("summary", {}, `${plural(others.length, "recorded metric")} not on this page`),
       el("p", { class: "quiet" }, named(others.join(", ")))));
   }
 }

@@ -10,7 +10,7 @@ function drawSettings() {
   if (!data.settings.length) { box.append(message("All groups have the same settings.")); return; }
   let narrow = true;
   const place = el("div");
-  box.append(el("div", { class: "bar" }, toggle("only those that differ among the picked groups", true, (on) => { narrow = on; draw(); })), place);
+  box.append(el("div", { class: "bar" }, toggle("only settings that differ between the picked groups", true, (on) => { narrow = on; draw(); })), place);
   function draw() {
     const members = picked();
     if (!members.length) { place.replaceChildren(message(NOTHING_PICKED)); return; }
@@ -27,15 +27,15 @@ function drawSettings() {
 
 function drawAnswers() {
   const box = byId("answers");
-  box.append(heading("answers", "Sample answers"));
-  if (!data.problems.length) { box.append(message("No run recorded sample answers.")); return; }
+  box.append(heading("answers", "Sample responses"));
+  if (!data.problems.length) { box.append(message("No run recorded sample responses.")); return; }
   let at = 0;
   const short = (text) => (text.length > 70 ? `${text.slice(0, 70)}…` : text).replace(/\s+/g, " ");
   const select = choice("Problem", data.problems.map(({ problem }, index) => [index, `${index + 1}. ${short(problem)}`]), 0, (value) => show(Number(value)));
   const step = (text, by) => el("button", { type: "button", onclick: () => show((at + by + data.problems.length) % data.problems.length) }, text);
   const place = el("div");
   box.append(el("div", { class: "bar" }, select, step("Previous", -1), step("Next", 1)), place);
-  if (data.problemsLeftOut) box.append(el("p", { class: "quiet" }, `${plural(data.problemsLeftOut, "more problem")} would have made the page too large.`));
+  if (data.problemsLeftOut) box.append(el("p", { class: "quiet" }, `${plural(data.problemsLeftOut, "more problem")} left out to keep the page small.`));
   const show = (problem) => { at = problem; select.querySelector("select").value = String(at); draw(); };
   const verdict = (right) => el("span", { class: right ? "right" : "wrong" }, right ? "✓ right" : "✕ wrong");
   const card = (head, text, ...notes) => el("article", { class: "card" }, el("h3", {}, ...head),
@@ -45,7 +45,7 @@ function drawAnswers() {
     const cards = picked().map((group) => {
       const said = data.answers[group]?.to.find(([index]) => index === at);
       const head = [swatch(group), named(groups[group].label)];
-      if (!said) return el("article", { class: "card" }, el("h3", {}, ...head), el("p", { class: "quiet" }, "no answer was recorded"));
+      if (!said) return el("article", { class: "card" }, el("h3", {}, ...head), el("p", { class: "quiet" }, "no response recorded"));
       return card(head, said[1], verdict(said[2]), el("span", { class: "quiet" }, ` · seed ${data.answers[group].seed}`));
     });
     place.replaceChildren(
@@ -62,7 +62,7 @@ function drawAnswers() {
 function drawRuns() {
   const box = byId("runs");
   box.append(heading("runs", "Runs of the picked groups"));
-  if (!groups.length) { box.append(message("No run.")); return; }
+  if (!groups.length) { box.append(message("There are no runs.")); return; }
   const places = data.metrics.map((_, metric) => decimals(groups.flatMap((group) => group.runs.map((run) => run.final[metric]))));
   const place = el("div");
   box.append(place);

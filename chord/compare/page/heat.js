@@ -36,7 +36,7 @@ function mapsOf(down, across, members) {
   if (!differing.length) return { maps: [{ title: "", members }] };
   const candidates = [...data.options, ...differing].filter(({ name }) => axes.every((axis) => axis.name !== name));
   const names = candidates.map(({ name }) => name).filter((name, at, all) => all.indexOf(name) === at && differing.some((one) => one.name === name));
-  const why = `Not drawn: the groups differ in ${names.slice(0, 3).join(", ")}${names.length > 3 ? ` and ${names.length - 3} more` : ""} too. Filter by that, or choose other options.`;
+  const why = `Not drawn: the groups also differ in ${names.slice(0, 3).join(", ")}${names.length > 3 ? ` and ${names.length - 3} more` : ""}. Filter by that, or choose other options.`;
   const count = ({ of }) => new Set(members.map((group) => of[group])).size;
   const [further] = candidates.filter((one) => differing.every((other) => follows(other, [one, ...own(other)], members)))
     .sort((a, b) => count(a) - count(b));
@@ -64,7 +64,7 @@ function drawHeat() {
   const options = data.options;
   box.append(heading("heat", "Heat map of two options"));
   if (options.length < 2 || !data.metrics.length) {
-    box.append(message("The groups do not differ by two options, such as schedule and weighting."));
+    box.append(message("The groups do not differ in two options, such as schedule and weighting."));
     return;
   }
   const find = (name, other) => { const at = options.findIndex((option) => option.name === name); return at >= 0 ? at : options.findIndex((_, index) => index !== other); };
@@ -84,7 +84,7 @@ function drawHeat() {
     const known = passing.filter(value);
     note.textContent = "";
     if (!known.length || chosen.down === chosen.across) {
-      place.replaceChildren(message(known.length ? "Rows and columns show the same option: choose another." : "No group of the filter has this metric."));
+      place.replaceChildren(message(known.length ? "Rows and columns show the same option: choose another." : "No group that passes the filter has this metric."));
       return;
     }
     const { maps, why, note: more } = mapsOf(down, across, known);
@@ -109,7 +109,7 @@ function drawHeat() {
         el("tbody", {}, ...used(down).map((row) => el("tr", {}, el("th", { scope: "row" }, named(row.text)),
           ...columns.map((column) => paint(cells.get(`${row.index},${column.index}`))))))));
     }));
-    note.textContent = `Darkest ${fixed(low, places)}, brightest ${fixed(high, places)}; the filter of the table applies.${more ?? ""}`;
+    note.textContent = `Darkest ${fixed(low, places)}, brightest ${fixed(high, places)}; the table's filter applies.${more ?? ""}`;
   }
   watch("filter", draw);
   draw();

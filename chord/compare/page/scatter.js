@@ -3,17 +3,17 @@
 function drawScatter() {
   const box = byId("scatter");
   box.append(heading("scatter", "Trade-off between two metrics"));
-  if (data.metrics.length < 2) { box.append(message("It takes two metrics to plot one against the other.")); return; }
+  if (data.metrics.length < 2) { box.append(message("This plot needs two metrics.")); return; }
   const find = (...patterns) => patterns.map((one) => data.metrics.findIndex(({ name }) => one.test(name))).find((index) => index >= 0);
   const axes = { x: find(/target_accuracy/, /target/) ?? 0 };
   axes.y = find(/retained\/mean/, /retained/) ?? -1;
   if (axes.y < 0 || axes.y === axes.x) axes.y = axes.x === 0 ? 1 : 0;
   const names = data.metrics.map(({ name }, index) => [index, name]);
-  const plot = el("div", { class: "plot", tabindex: "0", role: "group", "aria-label": "Groups as points. Left and right arrow go from point to point, Enter picks." });
+  const plot = el("div", { class: "plot", tabindex: "0", role: "group", "aria-label": "Groups as points. The left and right arrow keys move between points, Enter picks." });
   const said = el("p", { class: "at", role: "status" });
   const keys = el("div", { class: "legend" });
   const pickAxis = (axis) => (value) => { axes[axis] = Number(value); at = null; draw(); };
-  box.append(el("div", { class: "bar" }, choice("Across", names, axes.x, pickAxis("x")), choice("Up", names, axes.y, pickAxis("y"))),
+  box.append(el("div", { class: "bar" }, choice("x axis", names, axes.x, pickAxis("x")), choice("y axis", names, axes.y, pickAxis("y"))),
     plot, said, keys);
   let [at, points, scale] = [null, [], null];
 
@@ -65,7 +65,7 @@ function drawScatter() {
     if (!point) {
       scale.ring.setAttribute("cx", -50);
       const others = points.filter(({ group }) => !isPicked(group)).length;
-      said.textContent = `Point at a group to read it.${others ? ` Grey: ${plural(others, "group")} not picked, without intervals; a click picks.` : ""}`;
+      said.textContent = `Point at a group to see its values.${others ? ` Grey: ${plural(others, "group")} not picked, without intervals; click to pick.` : ""}`;
       return;
     }
     const { pair: [x, y] } = point;

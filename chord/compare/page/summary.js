@@ -31,7 +31,7 @@ function drawSummary() {
 
 function navigation() {
   const places = [["table", "Table"], ["curves", "Curves"], ["alpha", "Alpha"], ["scatter", "Trade-off"],
-    ["heat", "Heat map"], ["settings", "Settings"], ["answers", "Answers"], ["runs", "Runs"], ["left-out", "Left out"]];
+    ["heat", "Heat map"], ["settings", "Settings"], ["answers", "Responses"], ["runs", "Runs"], ["left-out", "Left out"]];
   return el("nav", { "aria-label": "Sections" }, ...places.map(([id, text]) => el("a", { href: `#${id}` }, text)));
 }
 

@@ -84,12 +84,12 @@ function tableColumns() {
 function drawTable() {
   const box = byId("table");
   box.append(heading("table", "Groups"));
-  if (!groups.length) { box.append(message("No group. What was left out, and why, stands below.")); return; }
+  if (!groups.length) { box.append(message("There are no groups. What was left out, and why, is listed below.")); return; }
   box.append(tableControls(), el("p", { id: "picks-note", class: "quiet", role: "status" }),
     scrolling("Table of groups", el("table", { class: "groups" }, el("thead"), el("tbody", { class: "reference" }), el("tbody", { id: "rows" }))),
     el("div", { id: "more", class: "bar" }),
-    el("p", { class: "quiet" }, "★ best mean of its column, which is no finding while intervals overlap. * p below .05 after Holm's correction. ✕ runs that did not finish. ",
-      "A picked group is drawn in the plots and shown in the tables below."));
+    el("p", { class: "quiet" }, "★ best mean of the column; not a finding by itself. * p below .05 after Holm's correction. ✕ runs that did not finish. ",
+      "Picked groups appear in the plots and tables below."));
   watch("picks", drawPicks);
   tableHead();
   tableFilter();
@@ -209,7 +209,7 @@ function tableRow(group) {
     if (!box.checked) drop(group);
     else if (!pick(group)) {
       box.checked = false;
-      byId("picks-note").textContent = `${SLOTS} groups are picked, the most that can be told apart in a plot. Drop one first.`;
+      byId("picks-note").textContent = `${SLOTS} groups are picked; more could not be distinguished in a plot. Drop one first.`;
       return;
     }
     changed("picks");
@@ -231,6 +231,6 @@ function markPick(row) {
 }
 
 function drawPicks() {
-  byId("picks-note").textContent = `${plural(picked().length, "group")} picked, of ${SLOTS} at most.`;
+  byId("picks-note").textContent = `${plural(picked().length, "group")} picked, at most ${SLOTS}.`;
   for (const row of byId("rows").children) if (row.group !== undefined) markPick(row);
 }
