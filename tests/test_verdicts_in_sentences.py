@@ -20,7 +20,8 @@ NONE = {
         5 and 3/4|5 & 1/2|five and 1/2|5 plus 1/2|1 hour 30 minutes|1 hour, 30 minutes|5h 30min
         an hour and 30 minutes|an hour 30 minutes|half an hour and 5 minutes|5 hours thirty minutes
         5 hours and a half|5 feet 3 inches|5 feet three inches|5 ft. 3 in.|5' 3"|5° 30'|5 lbs., 3 oz
-        $5 and 30 cents|5 dollars and thirty cents|2 dollars 50|2 tens and 5 ones|5 tens|5 fives
+        $5 and 30 cents|5 dollars and thirty cents|2 dollars 50|5 cents and a dollar
+        2 tens and 5 ones|5 tens|5 fives
         **5** hours **30** minutes|$5$ hours $30$ minutes|It takes 5 hours 30 minutes.
         The trip takes 5 hours⏎30 minutes.|5 hours and⏎30 minutes|5 hours,⏎30 minutes""",
     "other bases": """
@@ -38,7 +39,7 @@ NONE = {
     "signs in words": """
         negation of 5|neg 5|neg. 5|neg: 5|minus: 5|minus, 5|negative: 5|minus (5)|negative $5
         the additive inverse of 5|5 below zero|5 degrees below zero|not 5|not equal to 5|can't be 5
-        is never 5|minus:⏎5|plus or minus 5""",
+        is never 5|anything but 5|minus:⏎5|plus or minus 5""",
     "scales": """
         5 decillion|5 zillion|5 nonillions|5 giga|5 mega|5 kilo|5 milli|5 nano|5 permille|5 grand
         5 MM|5 twenty-fifths|a hundred 5|a dozen and 5""",

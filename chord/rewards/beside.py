@@ -22,6 +22,7 @@ from chord.rewards.words import (
     GLUED,
     LETTER,
     LETTERS,
+    MEASURES,
     NOT_BEHIND,
     NUMERAL,
     PARTS,
@@ -108,6 +109,7 @@ _COMPOUND = re.compile(
     rf"|(?:percent )?(?:(?:out )?of|in|per|from|with|than|every)(?: every)? (?:an? )?"
     rf"{_NUMBER_WORD}\b"
     rf"|{_UNIT}(?:at (?:least|most)|(?:and|or) {_BEYOND}|(?:max|min)imum|below)\b"
+    rf"|{_UNIT}and an? (?:{MEASURES})\b"
     rf"|or (?!so\b|thereabouts\b)|{LETTER}{{2,20}}ed by\b|(?:in )?{_BASE}\b",
     re.IGNORECASE,
 )

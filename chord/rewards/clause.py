@@ -19,6 +19,7 @@ from chord.rewards.words import (
     FUNCTIONS,
     LABELS,
     LETTER,
+    MEASURES,
     MONTHS,
     SCALE,
     numeral,
@@ -65,7 +66,7 @@ _PASSED = re.compile(
 _SUBSCRIPT = r"(?:[₀-₉]{1,9}|⁻¹|_\w{1,9}|_\{\w{1,9}\})?"
 # They take a number that follows, also behind a colon or a comma.
 _JOINS = re.compile(
-    r"(?:(?<![A-Za-z])(?:and|or|nor|either|neither|both|plus|minus|negative|neg|negated|times|not"
+    r"(?:(?<![A-Za-z])(?:and|or|but|nor|either|neither|both|plus|minus|negative|neg|negated|times|not"
     r"|never|cannot|than|under|over|above|below|beneath|beyond|exceed(?:s|ed|ing)?|until|till"
     r"|within|least|most|almost|nearly|barely|without|except|excluding|less|by|per|every)|&)\Z",
     re.IGNORECASE,
@@ -96,11 +97,7 @@ _VALUE_TO = re.compile(
 )
 _LISTED = re.compile(rf"(?:\A|[\s(]){LETTER} ?[,;]\Z")
 _SCALED = re.compile(rf"\b(?:{SCALE}s?|\w+illi(?:on|ard)s?)\Z", re.IGNORECASE)
-_A_UNIT = re.compile(
-    r"\ban? (?:second|minute|hour|day|week|month|year|inch|foot|yard|mile|ounce|pound|stone|pint"
-    r"|quart|gallon|cup|dollar|euro|half|third|quarter|degree)\Z",
-    re.IGNORECASE,
-)
+_A_UNIT = re.compile(rf"\ban? (?:{MEASURES})\Z", re.IGNORECASE)
 # Scripts without spaces: what may stand directly before a number.
 _WIDE = re.compile(
     r"(?:(?<![不非没沒因])(?:是|为|為|有|共|得|要)|约|約|了|剩下?|(?<!不)(?:等于|等於)|[はが은는이가])\Z"

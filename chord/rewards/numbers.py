@@ -1,8 +1,8 @@
 r"""The number that a text ends with, exactly, or none: never another one.
 
-The last digit of a text is looked for, and around it what can be one number. What is no number in
-one of these forms, such as a time, a date, a range, a tuple, a version or a name, gives none. So
-does what a sentence makes part of something else, by the rules of `chord.rewards.clause`:
+The last digit of a text is looked for, and around it what can be one number. What a sentence makes
+part of something else gives none, by the rules of `chord.rewards.clause`; so does what is no number
+in one of these forms, such as a time, a date, a range, a tuple, a version or a name:
 
 =================== ============================================================================
 form                for example

@@ -71,6 +71,10 @@ COUNTED = re.compile(
 )
 # Words that are more than a scale (a gross income, the grand total) are none on their own.
 SCALE = rf"(?:{'|'.join(each for each in SCALES if each not in ('gross', 'score', 'grand'))})"
+MEASURES = (
+    "second|minute|hour|day|week|month|year|inch|foot|yard|mile|ounce|pound|stone|pint|quart"
+    "|gallon|cup|cent|dollar|euro|half|third|quarter|degree"
+)
 LABELS = (
     "step|question|problem|part|case|equation|eq|theorem|lemma|version|chapter|page|section|figure"
     "|fig|table|round|exercise|example|option|choice|line|no"
