@@ -204,7 +204,7 @@ def failures(answers: Sequence[ScoredAnswer]) -> dict[str, float]:
 
 
 def _manner(styled: Sequence[bool | None]) -> dict[str, float]:
-    """The share of answers in the expert's manner; nothing where the data can't tell."""
+    """The share of responses in the expert's style; empty if the data can't tell."""
     known = [float(style) for style in styled if style is not None]
     return {"expert_style": mean(known)} if known else {}
 
