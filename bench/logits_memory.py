@@ -1,9 +1,9 @@
-"""Peak memory of a loss over a large vocabulary: all logits at once, and a piece at a time.
+"""Peak memory of a loss over a large vocabulary, with all logits at once and with logits in pieces.
 
 python bench/logits_memory.py
 
-A model of width 64 with 150,000 tokens of vocabulary, 16 rows of 256 response tokens. Each way is
-measured in a process of its own, as the resident memory beyond that of the model.
+The model has width 64 and a vocabulary of 150,000 tokens; the batch has 16 rows of 256 response
+tokens. Each way is measured in its own process, as the resident memory beyond the model's.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def main() -> None:
 
 
 def measure(way: str) -> None:
-    """One way: peak MB, seconds and the gradient's norm on standard output."""
+    """Measure one way; print peak MB, seconds and the gradient's norm."""
     import torch
 
     from chord.data.batch import collate

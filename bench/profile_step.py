@@ -3,7 +3,7 @@
 Runs the real `train` on the composed configuration in a temporary directory and times five parts
 of every step: rollout (sampling, scoring, advantages), forward (log-probabilities, weights,
 losses), backward, optimizer (clipping and update), logging (metrics, files, tracker, progress
-bar). What is left of the loop is Lightning's and this module's own bookkeeping.
+bar). The rest is the bookkeeping of Lightning and of this script.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ from chord.config.root import TrainConfig
 from chord.run.directory import RunDirectory
 
 PARTS = ("rollout", "forward", "backward", "optimizer", "logging")
-# The first steps pay for memory that is allocated once.
+# The first steps also pay for memory that is allocated once.
 WARMUP = 2
 
 
 class Clock:
-    """Seconds by part; a part inside another is taken off the outer one."""
+    """Seconds by part; the time of an inner part is subtracted from the outer one."""
 
     def __init__(self) -> None:
         self.seconds: dict[str, float] = defaultdict(float)
@@ -59,7 +59,7 @@ class Clock:
 
 
 def main() -> None:
-    """Train a little, print the table."""
+    """Train a few steps and print the table."""
     raw = argparse.RawTextHelpFormatter
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=raw)
     parser.add_argument("--steps", type=int, default=12)
@@ -80,7 +80,7 @@ def main() -> None:
 
 
 def instrument(clock: Clock, whole: list[float]) -> None:
-    """Put clocks around the parts of a step, and one around the whole of it."""
+    """Put clocks around the parts of a step, and one around the whole step."""
     from lightning.pytorch.loops.training_epoch_loop import _TrainingEpochLoop
 
     from chord.run.callbacks import Progress, Recording
@@ -109,7 +109,7 @@ def instrument(clock: Clock, whole: list[float]) -> None:
 
 
 def report(clock: Clock, whole: list[float]) -> None:
-    """Milliseconds a step and shares of the whole."""
+    """Milliseconds per step, and shares of the whole."""
     steps = len(whole) - WARMUP
     total = sum(whole[WARMUP:])
     rows = [(part, clock.seconds[part]) for part in PARTS]

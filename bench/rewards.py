@@ -1,4 +1,4 @@
-"""Answers scored in a second: in this process, and in worker processes.
+"""Responses scored per second, in this process and in worker processes.
 
 python bench/rewards.py [ANSWERS]
 """
@@ -19,7 +19,7 @@ RESPONSE = (
 
 
 def rate(reward: Grader, answers: int) -> float:
-    """Answers in a second, in batches of 64; no two responses are alike."""
+    """Responses per second, in batches of 64; all responses are different."""
     problem = Problem("?", "73/2", 0)
     responses = [RESPONSE.format(number) for number in range(answers)]
     reward.grade([problem] * 64, responses[:64], [1] * 64)

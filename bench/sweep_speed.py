@@ -1,4 +1,4 @@
-"""How much sooner a sweep ends with hydra/launcher=joblib: `python bench/sweep_speed.py 3 4`.
+"""How much faster a sweep is with hydra/launcher=joblib: `python bench/sweep_speed.py 3 4`.
 
 Arguments: rounds, jobs. Serial and parallel sweeps take turns, so that a busy machine slows both.
 Prints the seconds of each and the ratio of their sums.
@@ -15,7 +15,7 @@ SETTINGS = ["experiment=chord_mu", "steps=40", "evaluation=quick", "tracking=off
 
 
 def seconds(directory: str, name: str, jobs: int, *launcher: str) -> float:
-    """The wall time of a whole sweep, its start-up included."""
+    """The wall time of a whole sweep, including its start-up."""
     command = [sys.executable, "-m", "chord.train", "-m", *SETTINGS, f"seed=range(0,{jobs})"]
     started = time.monotonic()
     subprocess.run(

@@ -1,11 +1,11 @@
-"""Finished runs into a study's tables: runs.csv, and curves.csv of the scores that it follows.
+"""Collect finished runs into a study's tables: runs.csv, and curves.csv of the scores over time.
 
     python -m experiments.collect experiments/overfitting outputs/overfitting \
       --curve val/target_accuracy
 
-A run's row has its last scores, tokens and seconds, `--mean` of a metric of its train steps
-(`weight/mean`), and of its settings those that are not the same in all rows. What is not finished
-is left out, with the reason on the terminal.
+A run's row has its final scores, tokens and seconds, the mean over train steps of each `--mean`
+metric (`weight/mean`), and those settings that are not the same in all rows. Unfinished runs are
+left out, and the reason is printed.
 """
 
 from __future__ import annotations
@@ -34,14 +34,14 @@ BASE = (
     "retained/mean",
     "retained/min",
 )
-# Of the test bed, whose verifier knows right and wrong alone, these repeat others.
+# On the test bed, whose verifier knows only right and wrong, these repeat other columns.
 REPEATED = ("rl_reward", "balance", "balance_at_0.5")
-# A setting that says how a run is measured, and not what it is.
+# A setting that changes how a run is measured, not the run itself.
 MEASURES = ("setting/evaluation",)
 
 
 def main() -> None:
-    """Read the directories, write the tables, say what was left out."""
+    """Read the directories, write the tables, print what was left out."""
     options = argparse.ArgumentParser(description=__doc__)
     options.add_argument("study", type=Path, help="where the tables go")
     options.add_argument("paths", type=Path, nargs="+", help="sweeps")
@@ -71,7 +71,7 @@ def read(paths: Sequence[Path]) -> Comparison:
 
 
 def table(comparison: Comparison) -> list[Mapping[str, object]]:
-    """A row for each finished run, and the columns that tell something."""
+    """A row for each finished run, and the columns that carry information."""
     rows = [row for row in run_rows(comparison) if row["group"]]
     names = list(dict.fromkeys(name for row in rows for name in row))
     kept = [

@@ -17,7 +17,7 @@ from chord.evaluation.statistics import Estimate, t_interval
 from experiments.tables import Row, half
 
 Look = tuple[str, Any, str]
-# One look for a preset in every figure: Okabe and Ito's colours, dashes, a marker.
+# One style per preset in every figure: Okabe and Ito's colours, dashes, a marker.
 LOOKS: Mapping[str, Look] = {
     "sft": ("#D55E00", "-", "o"),
     "rl": ("#0072B2", "--", "s"),
@@ -36,7 +36,7 @@ def looks(presets: Iterable[str]) -> dict[str, Look]:
 
 
 def followed(rows: Sequence[Row], curves: Sequence[Row], score: str) -> dict[int, list[float]]:
-    """A score of these runs, by step; only steps that all of them have."""
+    """A score of these runs by step, for the steps that all of them have."""
     paths = {row["path"] for row in rows}
     found: dict[int, list[float]] = {}
     for row in curves:
@@ -62,7 +62,7 @@ def draw_band(
 
 
 def draw_interval(axes: Axes, found: Estimate, height: float, **style: Any) -> None:
-    """A mean of shares with its interval, in per cent, lying at this height."""
+    """A mean of shares with its horizontal interval, in per cent, at this height."""
     axes.errorbar(
         100 * found.mean,
         height,

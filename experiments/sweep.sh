@@ -1,5 +1,5 @@
 # Sourced by the studies' commands.sh.
-# sweep DIR ARGUMENT...: train a sweep in DIR; a call after the first goes on where it was stopped.
+# sweep DIR ARGUMENT...: train a sweep in DIR; later calls continue where it was stopped.
 # $train is the command (default: python -m chord.train).
 set -e
 

@@ -17,7 +17,7 @@ Row = Mapping[str, str]
 BySeed = Mapping[int, float]
 Key = TypeVar("Key", bound=Hashable)
 Item = TypeVar("Item")
-# The scores every study reports, and what they are called in a table.
+# The scores that every study reports, and their names in tables.
 SCORES = {
     "test/target_accuracy": "target greedy",
     "test/target_mean4": "target mean@4",
@@ -25,14 +25,14 @@ SCORES = {
     "test/retained/min": "retained min",
     "test/expert_style": "expert's style",
 }
-# Those of them that differences are tested in.
+# The scores whose differences are tested.
 COMPARED = ("test/target_accuracy", "test/target_mean4", "test/retained/mean")
 LEVEL = 0.05
 
 
 @dataclass(frozen=True, kw_only=True)
 class Paired:
-    """A difference over common seeds, with its p and Holm's over the family it stands in."""
+    """A difference over common seeds, with its p, and with Holm's p over its family."""
 
     name: str
     estimate: Estimate
@@ -47,7 +47,7 @@ def read(path: Path) -> list[Row]:
 
 
 def by_seed(rows: Iterable[Row], score: str) -> dict[int, float]:
-    """A score of each seed; two runs of a seed are an error of the caller's choice of rows."""
+    """A score by seed; two runs of the same seed mean that the caller chose the wrong rows."""
     found: dict[int, float] = {}
     for row in rows:
         seed = int(row["seed"])
@@ -83,7 +83,7 @@ def signed(found: Estimate) -> str:
 
 
 def corrected(pairs: Sequence[tuple[str, BySeed, BySeed]]) -> list[Paired]:
-    """Each first minus its second over the seeds that both have; one family for Holm."""
+    """Each first minus its second over common seeds; Holm's correction over all of them."""
     found = [(name, paired_difference(ours, theirs)) for name, ours, theirs in pairs]
     tested = [(name, difference) for name, difference in found if difference is not None]
     ps = holm([p for _, (_, p) in tested])
@@ -135,7 +135,7 @@ def costs(rows: Sequence[Row]) -> list[str]:
 
 
 def chance(p: float) -> str:
-    """A p value as the texts have it: `.026`, `< .001`, and a dash where no test was possible."""
+    """A p value as in the texts: `.026`, `< .001`, or a dash if no test was possible."""
     if math.isnan(p):
         return "-"
     return "< .001" if p < 0.001 else f"{p:.3f}".lstrip("0") if p < 1 else "1"

@@ -79,8 +79,8 @@ class SolveRate(Gate):
     With `soft=True`, g falls from 1 to 0 over the solve rates above gamma. This follows `soft_type`
     2 of HPT's code, which no published run uses and which was not found in the paper. There, if s
     of 8 rollouts are right, SFT gets 2^-s and RL 2^(s-4), except for RL only from s = 4 on and SFT
-    only at s = 0. These do not add up to 1; here they are divided by their sum, with s = 8 times
-    the solve rate:
+    only at s = 0. These do not add up to 1; here they are divided by their sum. With s = 8 times
+    the solve rate, that is:
 
         g = 1 / (1 + 4^(s-2))   for 0 < s < 4,   1 at s = 0,   0 from s = 4 on
 

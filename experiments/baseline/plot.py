@@ -37,7 +37,7 @@ def main() -> None:
 
 
 def draw_curves(rows: Sequence[Row], curves: Sequence[Row]) -> None:
-    """Scores on validation over the run, a band for each preset."""
+    """Validation scores during training, a band for each preset."""
     figure, grid = panels(12, 7.4, 2, 3)
     groups = grouped(rows, preset)
     shown = looks(groups)

@@ -37,7 +37,7 @@ def main() -> None:
     grids([row for row in tuned if int(row["steps"]) == 120], "120 steps")
     grids([row for row in tuned if int(row["steps"]) != 120], "equal tokens")
     scores(steps, "equal steps")
-    # CHORD-mu's own steps are what the others' tokens are matched to.
+    # The other methods' tokens are matched to those of CHORD-mu's steps.
     mu = [row for row in steps if row["choice/experiment"] == "chord_mu"]
     scores([*tokens, *mu], "equal tokens")
     for what, own in (("equal steps", steps), ("equal tokens", [*tokens, *mu])):
@@ -46,7 +46,7 @@ def main() -> None:
 
 
 def place(row: Row) -> int:
-    """The presets of the question in its order, then the others."""
+    """The presets named in the question, in its order, then the others."""
     name = row["choice/experiment"]
     return FIRST.index(name) if name in FIRST else len(FIRST)
 
@@ -88,12 +88,12 @@ def cross(
 
 
 def balance(row: Row) -> float:
-    """What settings are chosen by."""
+    """The sum that settings are chosen by."""
     return float(row["val/target_accuracy"]) + float(row["val/retained/mean"])
 
 
 def pair(row: Row) -> str:
-    """Both parts of it, in per cent."""
+    """Both parts of the sum, in per cent."""
     target, retained = float(row["val/target_accuracy"]), float(row["val/retained/mean"])
     return f"{100 * target:.1f} / {100 * retained:.1f}"
 
@@ -104,7 +104,7 @@ def rate(row: Row) -> str:
 
 
 def rates(row: Row) -> str:
-    """Those of both phases, where a run has two."""
+    """The learning rates of both phases, if a run has two."""
     found = row.get("setting/schedule.phase.lr") or ""
     if not found.startswith("("):
         return ""

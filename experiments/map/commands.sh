@@ -1,5 +1,5 @@
 #!/bin/bash
-# Everything the study runs; a second call goes on where the first was stopped.
+# Runs the whole study; a second call continues where the first one stopped.
 # From the root of a checkout: bash experiments/map/commands.sh
 source experiments/sweep.sh
 bases=outputs/map/bases

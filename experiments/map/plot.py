@@ -45,7 +45,7 @@ def draw_map(found: Sequence[Place]) -> None:
             text += ", no gain"
         sizes = "" if place.size == "default" else f", {place.size}"
         text += f"\nbase {place.seed}{sizes}"
-        # Most of base 1 lie close to others of base 0.
+        # Most places of base 1 are close to places of base 0.
         left = place.seed == 1 and place.share.mean > 0.01
         axes.annotate(
             text,
@@ -75,7 +75,7 @@ def draw_map(found: Sequence[Place]) -> None:
 
 
 def intervals(axes: Axes, place: Place) -> None:
-    """How well the place itself is known."""
+    """The intervals of the place's own coordinates."""
     share, right = place.share, place.right
     axes.errorbar(
         share.mean,
@@ -89,7 +89,7 @@ def intervals(axes: Axes, place: Place) -> None:
 
 
 def disc(axes: Axes, place: Place) -> None:
-    """A disc, and a ring of equal parts around it, of one size whatever the axes' scales."""
+    """A disc with a ring of equal parts, of the same size whatever the axes' scales are."""
     part = 360 / max(1, len(place.near))
     for number, name in enumerate(place.near):
         wedge = Outline.wedge(90 + number * part, 90 + (number + 1) * part)
@@ -146,7 +146,7 @@ def draw_methods(found: Sequence[Place]) -> None:
 
 
 def lines(axes: Axes, own: Sequence[Place], score: str) -> None:
-    """Means with intervals; the marks of a place stand beside each other."""
+    """Means with intervals; the markers of a place are side by side."""
     shares = [place.share.mean for place in own]
     base = [100 * float(place.runs[METHODS[0]][0][f"base/{score}"]) for place in own]
     axes.plot(shares, base, "k*-", linewidth=1, markersize=8)
@@ -167,7 +167,7 @@ def lines(axes: Axes, own: Sequence[Place], score: str) -> None:
 
 
 def level(row: Sequence[Axes], found: Sequence[Place], score: str) -> None:
-    """One scale for a row of panels, that of the means: intervals of few seeds may leave it."""
+    """One scale for a row of panels, set by the means: intervals of few seeds can exceed it."""
     means = [100 * estimate(place.runs[name], score).mean for place in found for name in METHODS]
     means += [100 * float(place.runs[METHODS[0]][0][f"base/{score}"]) for place in found]
     room = 0.12 * (max(means) - min(means))

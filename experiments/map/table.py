@@ -32,9 +32,9 @@ METHODS = ("rl", "sft", "sft_then_rl", "chord_mu")
 SCORE, RETAINED = "test/target_mean4", "test/retained/mean"
 # A method not significantly behind the leader is drawn beside it within this distance.
 NEAR = 0.05
-# 500 validation problems, 16 samples each: what the shares of bases.csv are shares of.
+# The shares in bases.csv are over 500 validation problems with 16 samples each.
 SAMPLES = 8000
-# The smallest first operand is another one for each size of problems.
+# Each problem size has a different smallest first operand.
 SIZES = {"1000": "small", "3000": "default", "5000": "large"}
 
 
@@ -71,7 +71,7 @@ class Place:
 
     @property
     def base(self) -> float:
-        """What the base scores."""
+        """The base's score."""
         return float(self.runs[self.leader][0][f"base/{SCORE}"])
 
     def scores(self, method: str) -> Estimate:

@@ -12,7 +12,7 @@ from experiments.figures import draw_interval, save
 from experiments.tables import estimate, grouped, read
 
 HERE = Path(__file__).parent
-# What is drawn, and where the base is, which is in the README and in no row.
+# The scores that are drawn, and the base's, which is in the README and in no row.
 SHOWN = {
     "test/target_accuracy": ("target, greedy, %", 23.2),
     "test/retained/mean": ("retained skills, mean, %", 98.6),

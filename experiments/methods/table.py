@@ -26,7 +26,7 @@ LED_BY_RL = ("luffy", "prefix_rft", "relift", "rl_plus")
 
 
 def main() -> None:
-    """Means over the seeds: scores, tokens that a loss was taken over, seconds; differences."""
+    """Means over the seeds: scores, tokens that a loss was computed over, seconds; differences."""
     found = grouped(read(TABLE), lambda row: row["choice/experiment"])
     presets = dict(sorted(found.items()))
     markdown(

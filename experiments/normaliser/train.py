@@ -6,7 +6,7 @@ A step's rows are cut into pieces of `trainer.micro_batch` rows in the order in 
 loss of a piece is its mean over its own tokens, and the loss of the step the mean over the pieces,
 as gradient accumulation in several frameworks had it. A token in a piece of short answers then
 counts for more than one in a piece of long answers. The package itself divides the sum over all
-tokens of the step by their number, whatever the pieces.
+tokens of the step by their number, however the step is cut.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ def select(rows: Any, index: torch.Tensor) -> Any:
 
 
 def main() -> None:
-    """Put the bug in, then train as the command line says."""
+    """Patch the bug in, then train with the settings on the command line."""
     from chord import train
     from chord.step import module
 

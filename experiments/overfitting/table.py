@@ -66,7 +66,7 @@ class Phases:
 
 
 def main() -> None:
-    """What each cell goes through, and what of it is more than noise."""
+    """The phases of each cell, and which of them are more than noise."""
     rows, curves = read(HERE / "runs.csv"), read(HERE / "curves.csv")
     cells = cells_of(rows)
     found = {cell: phases(own, curves) for cell, own in cells.items()}
@@ -90,7 +90,7 @@ def main() -> None:
                 *(steps(each.likeliest), points["nll"]),
             ]
         )
-    # Where all seeds change by the same amount there is no test, and Holm's family is smaller.
+    # If all seeds change by the same amount, there is no test, and Holm's family is smaller.
     family = sum(not math.isnan(each.p) for each in tested.values())
     certain = sum(sure(each) for each in tested.values())
     print(
@@ -103,7 +103,7 @@ def main() -> None:
 
 
 def ends(cells: Mapping[Cell, Sequence[Row]], curves: Sequence[Row]) -> None:
-    """Where each cell stands after the last step."""
+    """The scores of each cell after the last step."""
     table = []
     for cell, own in cells.items():
         last = [
@@ -148,17 +148,17 @@ def across(found: Mapping[Cell, Phases]) -> None:
 
 
 def spread(found: Estimate) -> bool:
-    """Whether seeds differ at all: where a step sees every pair they are one and the same run."""
+    """Whether seeds differ at all: if every step sees every pair, they are the same run."""
     return half(found) > ROUNDING
 
 
 def sure(found: Paired) -> bool:
-    """Whether a difference holds up; where seeds do not differ there is nothing to test."""
+    """Whether a difference is significant; if seeds do not differ, there is nothing to test."""
     return spread(found.estimate) and found.p_holm < 0.05
 
 
 def text(found: Paired, unit: str) -> str:
-    """`-3.9 ± 1.1*`; without an interval where seeds do not differ."""
+    """`-3.9 ± 1.1*`; without an interval if seeds do not differ."""
     if unit == "points":
         written = signed(found.estimate)
     else:
@@ -221,7 +221,7 @@ def step_of(curves: Curves, seed: int, steps: Iterable[int], *, sign: int) -> in
 
 
 def changes(found: Phases) -> dict[str, tuple[dict[int, float], dict[int, float]]]:
-    """The differences that are looked at, as what comes after and what was before."""
+    """The differences that are tested, as pairs of the later and the earlier value."""
     start, end = dict.fromkeys(found.reward, 0), dict.fromkeys(found.reward, LAST)
     return {
         "shift": (at(found.reward, found.lowest), at(found.reward, start)),

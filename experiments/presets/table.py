@@ -31,7 +31,7 @@ BASELINE = "sft_then_rl"
 
 
 def main() -> None:
-    """The grid on validation with what it chooses, the test split, the two other bases."""
+    """The validation grid with its choices, the test split, the two other bases."""
     rows = read(HERE / "runs.csv")
     grid([row for row in rows if not row["test/target_accuracy"]])
     report([row for row in rows if row["test/target_accuracy"]])
@@ -61,7 +61,7 @@ def grid(rows: Sequence[Row]) -> None:
 
 
 def report(rows: Sequence[Row]) -> None:
-    """Means over the seeds: scores, tokens that a loss was taken over, seconds."""
+    """Means over the seeds: scores, tokens that a loss was computed over, seconds."""
     presets, lines = grouped(rows, preset), []
     for name in PRESETS:
         own = presets[name]
@@ -73,7 +73,7 @@ def report(rows: Sequence[Row]) -> None:
 
 
 def base(seed: str, rows: Sequence[Row]) -> None:
-    """A base's own scores, what each preset makes of it, and the differences."""
+    """A base's own scores, the scores of each preset trained from it, and the differences."""
     presets = grouped(rows, preset)
     markdown(
         [f"`model.pretraining_seed={seed}`", *SCORES.values()],

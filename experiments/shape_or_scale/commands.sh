@@ -1,5 +1,5 @@
 #!/bin/bash
-# Everything the study runs; a second call goes on where the first was stopped.
+# Runs the whole study; a second call continues where the first one stopped.
 # From the root of a checkout: bash experiments/shape_or_scale/commands.sh
 source experiments/sweep.sh
 sweep outputs/shape_or_scale schedule=constant,linear,cosine,chord_mu \

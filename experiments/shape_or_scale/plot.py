@@ -1,4 +1,4 @@
-"""runs.csv -> heatmaps.png: schedule by weighting, as they are and with mean 1.
+"""runs.csv -> heatmaps.png: schedule by weighting, unnormalised and with mean 1.
 
 python -m experiments.shape_or_scale.plot
 """

@@ -66,7 +66,7 @@ def cells(rows: Sequence[Row]) -> Cells:
 
 
 def weights(found: Cells) -> None:
-    """How much an expert token counts in the mean, without normalisation."""
+    """The mean weight of an expert token, without normalisation."""
     table = [
         [
             f"`{schedule}`",
@@ -79,7 +79,7 @@ def weights(found: Cells) -> None:
 
 
 def spread(found: Cells) -> None:
-    """How far weightings lie apart under each schedule: the standard deviation of their means."""
+    """How much weightings differ under each schedule: the standard deviation of their means."""
     table = []
     for score in COMPARED:
         for scale in SCALES:
@@ -95,7 +95,7 @@ def spread(found: Cells) -> None:
 
 
 def parts(found: Cells) -> None:
-    """Scale: a weighting as it is minus the same with mean 1. Shape: that one minus uniform."""
+    """Scale: the unnormalised weighting minus it with mean 1. Shape: with mean 1 minus uniform."""
     pairs = []
     for score in COMPARED:
         for schedule in SCHEDULES:
