@@ -59,18 +59,22 @@ main()
 """
 
 ALONE = """
-import os, signal
+import os
 from chord.run import training
+from chord.run.loop import Training
 from chord.train import main
 
-load = training.load
+def alone(owner, name):
+    original = getattr(owner, name)
 
-def signalled(*given):
-    if os.environ.get("LOCAL_RANK") == "1":
-        os.kill(os.getpid(), {number})
-    return load(*given)
+    def called(*given):
+        if os.environ.get("LOCAL_RANK") == "1":
+            {how}
+        return original(*given)
 
-training.load = signalled
+    setattr(owner, name, called)
+
+alone({place})
 main()
 """
 
@@ -213,13 +217,30 @@ def test_a_signal_to_a_process_that_the_first_waits_for_interrupts_the_run(
     small_models: Path, tmp_path: Path, number: int
 ) -> None:
     script = tmp_path / "alone.py"
-    script.write_text(ALONE.format(number=int(number)))
+    how = f"os.kill(os.getpid(), {int(number)})"
+    script.write_text(ALONE.format(place="training, 'load'", how=how))
     done = start(small_models, tmp_path, "trainer=ddp", "hydra.run.dir=run", script=script)
     assert done.returncode == 128 + number, done.stderr
     facts = json.loads((tmp_path / "run" / "status.json").read_text())
     assert (facts["status"], facts["error"]) == ("interrupted", None)
     assert not (tmp_path / "run" / "metrics.jsonl").exists()
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("strategy", "place"), [("ddp", "training, 'load'"), ("fsdp", "Training, 'fit'")]
+)
+def test_a_process_that_fails_before_it_has_met_the_first_ends_the_run_in_one_line(
+    small_models: Path, tmp_path: Path, strategy: str, place: str
+) -> None:
+    script = tmp_path / "alone.py"
+    script.write_text(ALONE.format(place=place, how="raise OSError('the file is gone')"))
+    done = start(small_models, tmp_path, f"trainer={strategy}", "hydra.run.dir=run", script=script)
+    line = "process 1 of 2: OSError: the file is gone"
+    assert (done.returncode, done.stderr) == (1, f"error: {line}\n")
+    facts = json.loads((tmp_path / "run" / "status.json").read_text())
+    assert (facts["status"], facts["error"]) == ("failed", line)
 
 
 @pytest.mark.slow

@@ -24,6 +24,8 @@ from chord.weightings.base import WeightError
 if TYPE_CHECKING:
     from lightning.pytorch import Trainer
 
+    from chord.config.trainer import TrainerConfig
+
 _KEY = "chord/why"
 _CODE = "chord/stopped"
 """What a process leaves that a signal ends: its exit code."""
@@ -67,6 +69,21 @@ def ending_together(trainer: Trainer) -> Iterator[None]:
         child.wait(_PATIENCE)
 
 
+@contextmanager
+def heard_by_the_first(trainer: TrainerConfig) -> Iterator[None]:
+    """What one of the processes that the first waits for raises before they have met, the first
+    raises when they meet; else it would wait on, or be killed by Lightning.
+    """
+    try:
+        yield
+    except Exception as error:
+        if not started_by_the_first(sys.argv) or dist.is_initialized():
+            raise
+        with suppress(Exception):  # once they have met, a strategy may ask for a module
+            trainer.build(max_steps=1, callbacks=[]).strategy.setup_environment()
+        _leave(error)
+
+
 def _leave(error: BaseException) -> None:
     """Let the first process know why this one ends, if it is the first to end, and end."""
     if isinstance(error, Exception) and dist.is_initialized():
@@ -80,15 +97,11 @@ def _leave(error: BaseException) -> None:
             # it has closed its files.
             sys.exit(0)
         say(f"error: {printable(text)}", file=sys.stderr)
-    elif not isinstance(error, Exception):
-        if dist.is_initialized():
-            with suppress(RuntimeError):  # the first one has ended before
-                _store().set(_CODE, str(exit_code(error)))
-            if started_by_the_first(sys.argv):
-                sys.exit(0)
-        # Before that, the first would wait for this one until its patience is at an end.
-    elif started_by_the_first(sys.argv):
-        sys.exit(0)
+    elif not isinstance(error, Exception) and dist.is_initialized():
+        with suppress(RuntimeError):  # the first one has ended before
+            _store().set(_CODE, str(exit_code(error)))
+        if started_by_the_first(sys.argv):
+            sys.exit(0)
     raise error
 
 

@@ -75,19 +75,21 @@ def train_unrecorded(config: TrainConfig, run: RunDirectory, signals: Signals) -
     from chord.run.checkpoint import CHECKPOINT
     from chord.run.loop import Training
     from chord.run.recorder import Recorder
+    from chord.run.together import heard_by_the_first
     from chord.step.engine import open_engine
     from chord.tracking import Tracker
 
     leader = leads(config.trainer.strategy)
-    if config.resume is None and leader:
-        refuse_a_second_run(run.path)
-    if leader:
-        for directory in (run.path, run.path / CHECKPOINT.parent):
-            remove_partials(directory)
-    check_training(config)
-    now = checked_contents(config, run) if leader else {}
-    seed_everything(config.seed, verbose=False)
     with ExitStack() as stack:
+        stack.enter_context(heard_by_the_first(config.trainer))
+        if config.resume is None and leader:
+            refuse_a_second_run(run.path)
+        if leader:
+            for directory in (run.path, run.path / CHECKPOINT.parent):
+                remove_partials(directory)
+        check_training(config)
+        now = checked_contents(config, run) if leader else {}
+        seed_everything(config.seed, verbose=False)
         data = stack.enter_context(open_data(config))
         saved, models = load(config, run, data)
         completed = saved.completed
