@@ -1,1 +1,1 @@
-"""What a run will take, before it is started: memory by formula, time by a few steps."""
+"""Estimates of a run's memory, by formula, and of its time, from a few timed steps."""

@@ -1,4 +1,4 @@
-"""A few real steps and a small evaluation, timed: nothing of them is kept."""
+"""Times a few real steps and a small evaluation, and keeps nothing of them."""
 
 from __future__ import annotations
 
@@ -34,11 +34,13 @@ FEW, MORE, SHORT = 8, 64, 2.0
 
 @dataclass
 class Calibration:
-    """What was seen: the models, the last step's rows, held-out pairs, and seconds.
+    """Measurements: the models, the last step's rows, held-out pairs, and times in seconds.
 
-    `start` is from the beginning to the first step, `rollout`, `loss` and `update` are the parts of
-    a step, `answer` is of one answer in an evaluation, its share of everything included; `length`
-    is the mean number of tokens of the answers to its problems.
+    Attributes:
+        start: Seconds from the beginning of the start to the first step.
+        rollout, loss, update: Seconds of the parts of a step.
+        answer: Seconds per response of an evaluation, with its share of all other work.
+        length: Mean number of tokens of the greedy responses to its target problems.
     """
 
     data: Data
@@ -55,10 +57,10 @@ class Calibration:
 
 
 def calibrate(config: TrainConfig, steps: int, *, began: float) -> Calibration:
-    """Take `steps` steps beyond the first and average them.
+    """Take `steps` steps after a first one and average their times.
 
-    `began`: when the start began, by `time.perf_counter`. Raises `ConfigError` where the machine
-    lacks something, or models, data and engine do not go together.
+    `began`: the value of `time.perf_counter` when the start began. Raises `ConfigError` if the
+    machine lacks something, or if models, data and engine do not fit together.
     """
     from lightning.pytorch import seed_everything
 
@@ -114,7 +116,7 @@ def _calibrate(
 
 
 def _held_out(config: TrainConfig, data: Data, models: Models) -> TokenBatch | None:
-    """This rank's pairs of an evaluation; None where no expert answers are held out."""
+    """This rank's expert pairs of an evaluation; None if none are held out."""
     pairs = part_of(data.held_out_pairs("validation")[: config.evaluation.pairs])
     return collate_pairs(pairs, data.tokenizer).to(models.policy.device) if pairs else None
 
@@ -124,8 +126,10 @@ def _mean(rows: Sequence[Mapping[str, Any]], name: str) -> float:
 
 
 def _an_answer(config: TrainConfig, data: Data, models: Models) -> tuple[float, float]:
-    """Its seconds and tokens in a small evaluation, a larger one where that is quick: rows share
-    the work."""
+    """Seconds and tokens per response in a small evaluation.
+
+    If that is quick, a larger one is timed, because rows share the work.
+    """
     for amount in (FEW, MORE):
         few = {name: min(amount, getattr(config.evaluation, name)) for name in AMOUNTS}
         small = replace(config.evaluation, **few)
@@ -140,7 +144,7 @@ def _an_answer(config: TrainConfig, data: Data, models: Models) -> tuple[float, 
 
 
 def answers(data: Data, config: Evaluation, split: str) -> int:
-    """How many answers an evaluation on `val` or `test` asks for."""
+    """Return how many responses an evaluation on `val` or `test` samples."""
     part, most = PARTS[split], int(getattr(config, f"{split}_retained"))
     kept = [*data.retained(part).values(), *(skill.problems[part] for skill in data.skills)]
     asked = sum(min(most, len(problems)) for problems in kept)

@@ -31,7 +31,7 @@ LIBRARIES = "Python and libraries"
 
 
 def parser() -> argparse.ArgumentParser:
-    """The command line."""
+    """Return the parser of the command line."""
     options = Arguments("plan", __doc__)
     options.add_argument(
         "--steps",
@@ -46,7 +46,7 @@ def parser() -> argparse.ArgumentParser:
 
 @dataclass
 class Requirements:
-    """Bytes by part, and the time by how long answers are."""
+    """Memory by part, and the time for each assumed length of the responses."""
 
     parts: list[Part]
     times: dict[str, Duration]
@@ -54,7 +54,7 @@ class Requirements:
 
 @ending()
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Entry point of `chord-plan`."""
+    """Run `chord-plan`."""
     from chord.config.composing import composed, register
 
     began = time.perf_counter()
@@ -69,7 +69,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def estimate(config: TrainConfig, steps: int, *, began: float) -> Requirements:
-    """Memory and time of the configured run, whose start `began` then."""
+    """Estimate memory and time of the configured run; `began` is when its start began."""
     import torch
 
     torch.set_num_threads(config.threads)
@@ -88,7 +88,10 @@ def estimate(config: TrainConfig, steps: int, *, began: float) -> Requirements:
 
 
 def sizes(config: TrainConfig, found: Calibration, last: int) -> list[Part]:
-    """What takes memory beside the libraries; `last`: answers of the last evaluation."""
+    """Return all parts of the memory but the libraries.
+
+    `last`: number of responses of the last evaluation.
+    """
     from chord.plan import memory
 
     policy, rollout, trainer = found.models.policy, config.rollout, config.trainer
@@ -111,7 +114,10 @@ def sizes(config: TrainConfig, found: Calibration, last: int) -> list[Part]:
 def times(
     config: TrainConfig, found: Calibration, validation: int, last: int
 ) -> dict[str, Duration]:
-    """The time by how long answers are; `validation` and `last`: answers of an evaluation."""
+    """Return the time for each assumed length of the responses.
+
+    `validation`, `last`: number of responses of a validation and of the last evaluation.
+    """
     from chord.plan.duration import duration, expert_length
 
     of = partial(duration, config, found, validation=validation, last=last)
@@ -125,12 +131,12 @@ def times(
 
 
 def resident() -> int:
-    """The process's largest resident memory so far, in bytes."""
+    """Return the peak resident memory of this process so far, in bytes."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
 def show(found: Requirements, config: TrainConfig) -> None:
-    """Two tables on the terminal."""
+    """Print the two tables."""
     from rich.console import Console
     from rich.table import Table
 

@@ -1,4 +1,4 @@
-"""The time of a run, from the seconds of its parts in a few steps of it."""
+"""The time of a run, extrapolated from the times of a few steps."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 @dataclass
 class Duration:
-    """Seconds until the first step, of a step's parts, of a validation, and of the whole run."""
+    """Seconds until the first step, for a step's parts, for a validation, and for the whole run."""
 
     start: float
     rollout: float
@@ -26,12 +26,12 @@ class Duration:
 
     @property
     def step(self) -> float:
-        """Seconds of a step."""
+        """Seconds per step."""
         return self.rollout + self.loss + self.update
 
 
 def expert_length(found: Calibration) -> float | None:
-    """Tokens of an expert's answer for one of the model's as it is; None where none is imitated."""
+    """Return the length of expert responses relative to the model's; None if there is no SFT."""
     if found.experts is None:
         return None
     own = found.length if found.rollouts is None else mean_length(found.rollouts)
@@ -39,21 +39,21 @@ def expert_length(found: Calibration) -> float | None:
 
 
 def mean_length(batch: TokenBatch) -> float:
-    """Mean number of response tokens in a row."""
+    """Return the mean number of response tokens per row."""
     return float(batch.mask.sum()) / len(batch.mask)
 
 
 def duration(
     config: TrainConfig, found: Calibration, *, validation: int, last: int, length: float = 1.0
 ) -> Duration:
-    """The time with answers `length` times as long as those that were timed.
+    """Return the time for responses `length` times as long as the timed ones.
 
-    ``run = start + steps * step + validations + 2 last evaluations``, the first validation and one
-    of the last two evaluations being the untrained model's. Sampling goes with the length of
-    answers, losses and gradients with the tokens that go through the model. `validation` and `last`
-    are answers. Worked value: a start of 5 s, two steps of 1 s sampling, 2 s losses and .5 s
-    optimizer, two validations of 3 answers and 10 at the end, each of .1 s, take
-    5 + 2 * 3.5 + 2 * .3 + 2 * 1 = 14.6 s.
+    ``run = start + steps * step + validations + 2 last evaluations``; the first validation and one
+    of the two last evaluations are of the base. The time for sampling is proportional to the length
+    of the responses, that for losses and gradients to the number of tokens that go through the
+    model. `validation` and `last` are numbers of responses. Example: a start of 5 s, two steps of
+    1 s sampling, 2 s losses and .5 s optimizer, two validations of 3 responses and two last
+    evaluations of 10, at .1 s per response, take 5 + 2 * 3.5 + 2 * .3 + 2 * 1 = 14.6 s.
     """
     rollout, loss = found.rollout * length, found.loss * _tokens_left(found, length)
     step, seconds = rollout + loss + found.update, validation * found.answer
@@ -65,7 +65,7 @@ def duration(
 
 
 def _tokens_left(found: Calibration, length: float) -> float:
-    """The share of tokens that still go through the model with answers of another length."""
+    """The number of tokens through the model with rollouts of another length, relative to now."""
     policy, batches = found.models.policy, (found.rollouts, found.experts)
     tokens = sum(computed(policy, batch) for batch in batches if batch is not None)
     if found.rollouts is None:

@@ -1,7 +1,8 @@
-"""The memory of a run, part by part: sizes that follow from the settings, in bytes.
+"""The memory of a run by part, in bytes.
 
-What autograd keeps for the backward is counted on a few rows of the step's own and scaled by
-tokens; everything else is arithmetic. Sampling, training and evaluation do not overlap.
+What autograd saves for the backward pass is measured on a few rows of a step and scaled by the
+number of tokens. Everything else is computed from the settings. Sampling, training and evaluation
+do not overlap.
 """
 
 from __future__ import annotations
@@ -23,18 +24,18 @@ if TYPE_CHECKING:
     from chord.models.policy import Policy
 
 ALWAYS, SAMPLING, TRAINING, EVALUATION = "always", "sampling", "training", "evaluation"
-# Of a row's distribution while a token is drawn: logits, log-probabilities, probabilities and
-# their truncation in float32, the cumulative ones twice in float64.
+# Bytes per vocabulary entry while a token is drawn: logits, log-probabilities, probabilities and
+# truncated probabilities in float32; cumulative ones in float64, twice.
 DRAWING = 4 * 4 + 2 * 8
-# Of a piece of logits in the backward: itself, log-softmax, its exponential, two gradients.
+# Bytes per logit in the backward pass: logit, log-softmax, its exponential, two gradients.
 LOSS = 5 * 4
-# Of a piece of logits that is only scored: itself and its log-softmax.
+# Bytes per logit that is only scored: logit and log-softmax.
 SCORED = 2 * 4
 
 
 @dataclass
 class Part:
-    """Something that takes memory, and when."""
+    """A part of the memory: its name, its size in bytes, and the phase that needs it."""
 
     name: str
     size: int
@@ -42,12 +43,13 @@ class Part:
 
 
 def peak(parts: Iterable[Part], *, reused: bool) -> int:
-    """Bytes at the worst moment.
+    """Return the peak memory in bytes.
 
-    `reused`: what one phase has freed serves the next, as on a GPU: 10 always, 5 while sampling and
-    7 while training make 17. Main memory grows by all three, to 22: the C library keeps pieces of
-    less than 32 MB for itself. SmolLM2's preset takes 5.9 GB so, and 3.8 GB where the library is
-    told to give them back (MALLOC_TRIM_THRESHOLD_, MALLOC_MMAP_THRESHOLD_), in a third more time.
+    `reused`: memory freed by one phase serves the next, as on a GPU: 10 always, 5 while sampling
+    and 7 while training make 17. Main memory grows by all three, to 22, because the C library keeps
+    freed pieces below 32 MB. The preset for SmolLM2 thus takes 5.9 GB; it takes 3.8 GB, and a third
+    more time, if the library is told to return them (MALLOC_TRIM_THRESHOLD_,
+    MALLOC_MMAP_THRESHOLD_).
     """
     sizes = dict.fromkeys((ALWAYS, SAMPLING, TRAINING, EVALUATION), 0)
     for part in parts:
@@ -56,10 +58,10 @@ def peak(parts: Iterable[Part], *, reused: bool) -> int:
 
 
 def of_models(config: TrainConfig, models: Models) -> list[Part]:
-    """Weights, gradients and the optimizer's two moments, on one process.
+    """Return weights, gradients and the optimizer's two moments, for one process.
 
-    With `fsdp` a process keeps its share of them and puts the policy together: whole while it
-    samples and evaluates, a layer at a time, weights and gradients, while it trains.
+    With `fsdp` each process keeps its shard of them. It gathers the whole policy while it samples
+    and evaluates, and one layer at a time, with weights and gradients, while it trains.
     """
     policy, trainer = models.policy, config.trainer
     trained = [p for p in policy.parameters() if p.requires_grad]
@@ -74,7 +76,7 @@ def of_models(config: TrainConfig, models: Models) -> list[Part]:
     if share > 1:
         rest = weights(policy) - weights(policy) // share
         layers = [weights(layer) for layer in policy.layers()]
-        # What is around the layers stays together beside the largest of them.
+        # The modules around the layers stay gathered, next to the largest layer.
         gathered = weights(policy) - sum(layers) + max(layers, default=0)
         parts += [
             Part(f"policy, put together ({SAMPLING})", rest, SAMPLING),
@@ -88,13 +90,13 @@ def of_models(config: TrainConfig, models: Models) -> list[Part]:
 
 
 def weights(model: nn.Module) -> int:
-    """Bytes of all parameters and buffers, shared ones once."""
+    """Return the bytes of all parameters and buffers; shared ones count once."""
     tensors = [*model.parameters(), *model.buffers()]
     return sum({t.data_ptr(): t.numel() * t.element_size() for t in tensors}.values())
 
 
 def of_sampling(policy: Policy, rows: int, length: int, *, when: str = SAMPLING) -> list[Part]:
-    """Of `rows` at a time: keys and values, and the distributions that tokens are drawn from."""
+    """Return the key-value cache, and the distributions to draw tokens from, of `rows` rows."""
     return [
         Part(f"key-value cache ({when})", rows * length * policy.cache_bytes, when),
         Part(f"distributions ({when})", rows * policy.vocab_size * DRAWING, when),
@@ -102,7 +104,7 @@ def of_sampling(policy: Policy, rows: int, length: int, *, when: str = SAMPLING)
 
 
 def of_training(policy: Policy, batches: Iterable[TokenBatch], micro_batch: int) -> list[Part]:
-    """What the largest micro-batch keeps for its backward, and its logits."""
+    """Return what the largest micro-batch keeps for its backward pass, and its logits."""
     most, tokens = max(_micro_batches(policy, batches, micro_batch), default=(0, 0))
     return [
         Part("activations", most, TRAINING),
@@ -111,7 +113,7 @@ def of_training(policy: Policy, batches: Iterable[TokenBatch], micro_batch: int)
 
 
 def of_scoring(policy: Policy, batch: TokenBatch, micro_batch: int) -> Part:
-    """Of held-out pairs: a layer's activations at a time, as nothing is kept, and their logits."""
+    """Return the memory for scoring held-out pairs: activations of one layer, and the logits."""
     most, tokens = max(_micro_batches(policy, [batch], micro_batch), default=(0, 0))
     layer = most // max(1, len(policy.layers()))
     size = layer + _piece(policy, tokens) * SCORED
@@ -119,33 +121,33 @@ def of_scoring(policy: Policy, batch: TokenBatch, micro_batch: int) -> Part:
 
 
 def _piece(policy: Policy, tokens: int) -> int:
-    """How many logits exist at a time."""
+    """How many logits exist at the same time."""
     return min(tokens, max(1, PIECE // policy.vocab_size)) * policy.vocab_size
 
 
 def _micro_batches(
     policy: Policy, batches: Iterable[TokenBatch], size: int
 ) -> Iterator[tuple[int, int]]:
-    """The bytes that each micro-batch keeps for its backward, and its response tokens."""
+    """The bytes that each micro-batch keeps for its backward pass, and its response tokens."""
     for batch in batches:
         for index in own_batches(policy, batch, size):
             if not len(index):
-                continue  # the step's rows are all with other processes
+                continue  # all rows of the step are on other processes
             piece = batch.select(index)
-            # As many rows as are beside each other, or a shared prompt would look cheaper.
+            # Several adjacent rows: with fewer, a shared prompt would look cheaper than it is.
             few = piece.select(slice(0, min(len(index), 8)))
             here = int(kept(policy, few) / computed(policy, few) * computed(policy, piece))
             yield here, int(piece.mask.sum())
 
 
 def computed(policy: Policy, batch: TokenBatch) -> int:
-    """Tokens that go through the model for these rows, padding included."""
+    """Return the number of tokens that go through the model for these rows, with padding."""
     shared = share_prompts(batch) if policy.shares_prompts else None
     return batch.input_ids[:, 1:].numel() if shared is None else shared.input_ids.numel()
 
 
 def kept(policy: Policy, batch: TokenBatch) -> int:
-    """Bytes of the features' graph, weights left out."""
+    """Return the bytes that autograd saves to compute the features, without the weights."""
     own = {tensor.data_ptr() for tensor in (*policy.parameters(), *policy.buffers())}
     found: dict[int, int] = {}
 
