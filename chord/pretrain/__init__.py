@@ -1,7 +1,7 @@
 """Pre-training of the shipped base and teacher: `python -m chord.pretrain`.
 
-The two models differ in their mixture alone. The base answers target problems directly and seldom
-works them out; the teacher always works them out.
+The two models differ in their data mixture, their width and their number of steps. The base usually
+answers target problems directly and seldom works them out; the teacher always works them out.
 """
 
 from __future__ import annotations

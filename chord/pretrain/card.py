@@ -1,4 +1,4 @@
-"""The card of the shipped checkpoints, generated from their curves and scores."""
+"""The model card of the shipped checkpoints, generated from their curves and scores."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ _LIMITS = """## Limits
 
 
 def write_card(to: Path, recipes: Sequence[Recipe], work: Path) -> str:
-    """Write `to`/README.md for the models just made, and return its table of scores."""
+    """Write `to`/README.md for the models just trained, and return its tables of scores."""
     from chord.pretrain.recipe import checkpoint_name, scores_path
 
     rows: list[tuple[Recipe, str, dict[str, Any]]] = []
@@ -158,7 +158,7 @@ def _curves(rows: Rows) -> str:
 
 
 def _late_change(recipe: Recipe, curve: Sequence[dict[str, float]]) -> str:
-    """How flat the curve ends, in words: the change since the learning rate reached its floor."""
+    """A sentence on the change of the loss since the learning rate reached its floor."""
     before = [row for row in curve if row["step"] <= recipe.decay_to * recipe.steps]
     if not before:
         return "Too few points to say how flat the curve ends."

@@ -25,7 +25,7 @@ WORK = Path("outputs/pretrain")
 
 
 def parser() -> argparse.ArgumentParser:
-    """The command line."""
+    """Return the parser of the command line."""
     options = Arguments("pretrain", __doc__)
     options.add_argument(
         "--to",
@@ -61,19 +61,22 @@ def parser() -> argparse.ArgumentParser:
 
 @ending()
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Pre-train what is asked for, two models at a time."""
+    """Run `chord-pretrain`."""
     run(parser().parse_args(arguments))
 
 
 def run(options: argparse.Namespace) -> None:
-    """Pre-train and write the card; raises `ConfigError` where a state can't be gone on with."""
+    """Pre-train the requested models, two at a time, and write the card.
+
+    Raises `ConfigError` if a run cannot be resumed from its saved state.
+    """
     from chord.pretrain.recipe import BASE, TEACHER, micro
 
     recipes = [replace(BASE, seed=seed) for seed in options.seeds] + [TEACHER]
     recipes = [recipe for recipe in recipes if options.only in (None, recipe.name)]
     if options.micro:
         recipes = [micro(recipe) for recipe in recipes]
-    # One thread each: the result then does not depend on the number of cores.
+    # One thread each, so that the result does not depend on the number of cores.
     os.environ["OMP_NUM_THREADS"] = "1"
     context = multiprocessing.get_context("spawn")
     jobs = [(recipe, options.to, options.work, options.fresh) for recipe in recipes]
@@ -89,7 +92,7 @@ def run(options: argparse.Namespace) -> None:
 
 
 def _build(recipe: Recipe, to: Path, work: Path, fresh: bool) -> None:
-    """Pre-train, ship and score one model; its numbers go to `work` for the card."""
+    """Pre-train, save and score one model, and write its numbers to `work` for the card."""
     import torch
 
     from chord.pretrain.scores import scores

@@ -1,4 +1,4 @@
-"""What the models are pre-trained on: one document per row, a mixture of the skills."""
+"""The pre-training data: a mixture of the skills, one document per row."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from chord.data.tokenizer import CharTokenizer
 
 TOKENIZER = CharTokenizer(ALPHABET)
 WORKED = "worked"
-"""The kind of a document that works a target problem out; the other kinds are named as skills."""
+"""The kind of documents that work out a target problem; other kinds are named after their skill."""
 
-# Characters of prompt and response at which a batch is cut, so that short rows carry no padding.
+# A batch is cut by length (characters of prompt and response), so that short rows have no padding.
 _CUTS = (12, 17)
 _MIN_ROWS = 8
 
 
 class Document(NamedTuple):
-    """A problem and the response to learn."""
+    """A problem and the response to learn, with the kind of the document."""
 
     kind: str
     prompt: str
@@ -35,7 +35,11 @@ class Document(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class Mixture:
-    """Shares of the documents; the skills divide what the two manners of the target leave."""
+    """Shares of the kinds of documents.
+
+    `direct` and `worked` are shares of all documents: target problems answered directly, and worked
+    out. The skills share the rest in proportion to their numbers.
+    """
 
     direct: float
     worked: float
@@ -47,14 +51,14 @@ class Mixture:
 
     @cached_property
     def shares(self) -> dict[str, float]:
-        """Share of each kind; they sum to 1."""
+        """The share of each kind; they sum to 1."""
         skills = ("addition", "subtraction", "short", "reverse", "sort")
         rest = (1 - self.direct - self.worked) / sum(getattr(self, skill) for skill in skills)
         shares = {TARGET: self.direct, WORKED: self.worked}
         return shares | {skill: rest * getattr(self, skill) for skill in skills}
 
     def documents(self, part: str, n: int, rng: random.Random) -> list[Document]:
-        """`n` random documents on problems from one part of the split."""
+        """Return `n` random documents on problems from one part of the split."""
         kinds = rng.choices(list(self.shares), list(self.shares.values()), k=n)
         return [_document(kind, part, rng) for kind in kinds]
 
@@ -65,7 +69,7 @@ def _document(kind: str, part: str, rng: random.Random) -> Document:
 
 
 def tokens_of(documents: Sequence[Document]) -> TokenBatch:
-    """The documents, right-padded, each with its end token."""
+    """Return the documents as a right-padded batch, each with its end token."""
     return collate(
         [TOKENIZER.encode(document.prompt) for document in documents],
         [[*TOKENIZER.encode(document.response), TOKENIZER.eos_id] for document in documents],
@@ -74,7 +78,7 @@ def tokens_of(documents: Sequence[Document]) -> TokenBatch:
 
 
 def buckets(documents: Sequence[Document]) -> list[list[Document]]:
-    """Cut one batch into pieces of similar length; a piece too small joins the next longer one."""
+    """Cut a batch into pieces of similar length; a piece that is too small joins the next one."""
     pieces: list[list[Document]] = [[]]
     for low, high in zip((0, *_CUTS), (*_CUTS, 10**9), strict=True):
         pieces[-1] += [document for document in documents if low < document.size <= high]

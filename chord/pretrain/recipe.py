@@ -1,4 +1,4 @@
-"""The frozen recipe of the shipped checkpoints."""
+"""The recipes of the shipped checkpoints, which must not change."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from chord.pretrain.mixture import Mixture
 class Recipe:
     """How one model is pre-trained: Muon for the matrices of the blocks, AdamW for the rest.
 
-    Both learning rates rise over `warmup` steps, stay, fall by a half cosine between the shares
-    `decay_from` and `decay_to` of the run to `floor` times their peak, and stay there: what the
-    validation loss does in that last part shows whether the model has finished learning.
+    Both learning rates rise over `warmup` steps and stay at their peak. Between the shares
+    `decay_from` and `decay_to` of the run they fall along a half cosine to `floor` times the peak,
+    and stay there. The validation loss of that last part shows whether the model has converged.
     """
 
     name: str
@@ -41,7 +41,7 @@ class Recipe:
     validation_documents: int = 3000
     validation_every: int = 200
     scored_problems: int = 1000
-    """Most problems of each kind behind a score on the card."""
+    """At most this many problems of each kind are used for a score on the card."""
 
     @property
     def model(self) -> TransformerConfig:
@@ -54,7 +54,7 @@ class Recipe:
         )
 
     def rate(self, step: int) -> float:
-        """The learning rates at a step, as a share of their peak."""
+        """Return the learning rate at a step as a share of its peak."""
         start, end = self.decay_from * self.steps, self.decay_to * self.steps
         q = min(1.0, max(0.0, (step - start) / (end - start)))
         decayed = self.floor + (1 - self.floor) * 0.5 * (1 + math.cos(math.pi * q))
@@ -73,7 +73,7 @@ RECIPES = {recipe.name: recipe for recipe in (BASE, TEACHER)}
 
 
 def micro(recipe: Recipe) -> Recipe:
-    """The same recipe, small enough for a test."""
+    """Return the same recipe, small enough for a test."""
     return replace(
         recipe,
         width=16,
@@ -89,10 +89,10 @@ def micro(recipe: Recipe) -> Recipe:
 
 
 def checkpoint_name(recipe: Recipe) -> str:
-    """The file of a model."""
+    """Return the file name of a model."""
     return base_name(recipe.seed) if recipe.name == "base" else f"{recipe.name}.safetensors"
 
 
 def scores_path(recipe: Recipe, work: Path) -> Path:
-    """Where a model's curve and scores wait for the card."""
+    """Return where a model's curve and scores are kept for the card."""
     return work / f"{recipe.name}-{recipe.seed}.json"

@@ -1,4 +1,4 @@
-"""What a pre-trained model can do: the numbers on the card."""
+"""The scores of a pre-trained model for the card."""
 
 from __future__ import annotations
 
@@ -25,15 +25,15 @@ DIFFICULTIES = (
     Sizes((3000, 9999), (13, 99)),
     Sizes((5000, 9999), (15, 99)),
 )
-"""Sizes of target problems that the card gives scores for."""
+"""The sizes of target problems for which the card gives scores."""
 
 
 def respond(
     model: Transformer, problems: Sequence[Problem], *, samples: int = 0, seed: int = 0
 ) -> list[list[str]]:
-    """The greedy response to each problem, or `samples` responses at temperature 1.
+    """Return the greedy response to each problem, or `samples` responses at temperature 1.
 
-    One cut off before its end token comes back empty, which no verifier takes for an answer.
+    A response that is cut off before its end token is returned empty and thus scores 0.
     """
     keys = [problem.key for problem in problems]
     group = max(samples, 1)
@@ -57,10 +57,11 @@ def respond(
 
 
 def target_scores(model: Transformer, problems: Sequence[Problem]) -> dict[str, float]:
-    """Scores on target problems, each a share in [0, 1].
+    """Return scores on target problems, each a share in [0, 1].
 
-    `greedy` right greedy answers; `sampled` right samples at temperature 1; `manner` samples in the
-    expert's manner; `manner_right`, `direct_right` right ones of the samples in each manner.
+    `greedy`: greedy accuracy. `sampled`: accuracy of samples at temperature 1. `manner`: share of
+    these samples in the expert's style. `manner_right`, `direct_right`: accuracy of the samples in
+    the expert's style and of the others.
     """
     verifier = Verifier()
     rows = [
@@ -78,7 +79,7 @@ def target_scores(model: Transformer, problems: Sequence[Problem]) -> dict[str, 
 
 
 def greedy_score(model: Transformer, problems: Sequence[Problem]) -> float:
-    """Share of right greedy answers."""
+    """Return the greedy accuracy."""
     verifier = Verifier()
     rows = respond(model, problems)
     return _mean([verifier(p, row[0]) for p, row in zip(problems, rows, strict=True)])
@@ -87,11 +88,11 @@ def greedy_score(model: Transformer, problems: Sequence[Problem]) -> float:
 def scores(
     model: Transformer, split: str, *, limit: int | None = None
 ) -> dict[str, dict[str, float]]:
-    """All of the card's numbers: `target/<sizes>`, `retained`, and `parts`.
+    """Return all scores of the card: `target/<sizes>`, `retained`, and `parts`.
 
-    `parts` compares greedy accuracy on the parts of the target problems at the default difficulty:
-    equal on training and held-out problems, as the model has seen neither. `limit` is the most
-    problems taken of each kind.
+    `parts` is the greedy accuracy on each part of the target problems at the default difficulty. It
+    should be the same on training and held-out problems, because pre-training sees neither. At most
+    `limit` problems of each kind are used.
     """
     found = {
         f"target/{size_name(sizes)}": target_scores(model, _testbed(sizes).held_out(split)[:limit])
@@ -117,7 +118,7 @@ def _part(part: str, config: TestbedConfig) -> list[Problem]:
 
 
 def size_name(sizes: Sizes) -> str:
-    """E.g. `1000-9999 x 31-99`."""
+    """Return the sizes as text, such as `1000-9999 x 31-99`."""
     return " x ".join(f"{low}-{high}" for low, high in sizes)
 
 

@@ -1,4 +1,4 @@
-"""The pre-training loop: resumable, and a pure function of the recipe."""
+"""The pre-training loop: resumable, with a result that depends only on the recipe."""
 
 from __future__ import annotations
 
@@ -28,8 +28,11 @@ Curve = list[dict[str, float]]
 
 @contextmanager
 def flushing_denormals() -> Iterator[None]:
-    """Denormal numbers count as 0, which is several times faster; off again afterwards, because the
-    setting is the processor's and others expect exact arithmetic of it."""
+    """Treat denormal numbers as 0 within the block, which is several times faster.
+
+    The setting belongs to the processor and is switched off afterwards, because other code expects
+    exact arithmetic.
+    """
     torch.set_flush_denormal(True)
     try:
         yield
@@ -40,11 +43,11 @@ def flushing_denormals() -> Iterator[None]:
 def pretrain(
     recipe: Recipe, work: Path, *, report: Callable[[str], None], stop: int | None = None
 ) -> tuple[Transformer, Curve, float]:
-    """Train to the end of the recipe, or go on from the state kept in `work`.
+    """Train to the end of the recipe, resuming from a state in `work` if there is one.
 
-    Returns the model; its validation curve, rows of step, loss, and the loss of each kind, all
-    in nats per response token; and the seconds it took, those before an interruption included.
-    `stop` ends early at a step, as a kill would.
+    Returns the model, its validation curve, and the seconds it took, including those before an
+    interruption. Each row of the curve has the step, the loss and the loss of each kind, in nats
+    per response token. `stop` ends early at a step, as a kill would.
     """
     torch.manual_seed(recipe.seed)
     model = Transformer(recipe.model)
@@ -74,14 +77,14 @@ def pretrain(
 
 
 def state_path(recipe: Recipe, work: Path) -> Path:
-    """Where an unfinished run of the recipe keeps its state."""
+    """Return where a run of the recipe keeps its state."""
     return work / f"{recipe.name}-{recipe.seed}.pt"
 
 
 def build_optimizers(model: Transformer, recipe: Recipe) -> list[torch.optim.Optimizer]:
-    """Muon (Jordan et al. 2024) for the blocks' matrices, AdamW for embedding, head and norms.
+    """Return Muon (Jordan et al. 2024) for the blocks' matrices and AdamW for all other weights.
 
-    Half as many steps as AdamW alone needs for the same validation loss here.
+    Together they need half as many steps as AdamW alone for the same validation loss.
     """
     if not hasattr(torch.optim, "Muon"):
         raise ConfigError(f"torch={torch.__version__}: pre-training needs 2.9 or later (Muon)")
@@ -107,7 +110,7 @@ def train_step(
     rate: float,
     clip: float,
 ) -> None:
-    """One step on the mean loss over all response tokens of the documents."""
+    """Take one step on the mean loss over all response tokens of the documents."""
     tokens = sum(len(document.response) + 1 for document in documents)
     for piece in buckets(documents):
         loss = response_losses(model, tokens_of(piece)).sum() / tokens
@@ -121,14 +124,14 @@ def train_step(
 
 
 def response_losses(model: Transformer, batch: TokenBatch) -> Tensor:
-    """-log p of each response token, flat, in the order of the rows."""
+    """Return -log p of each response token, flat, in the order of the rows."""
     features = model.hidden(batch.input_ids[:, :-1])[batch.mask]
     return cross_entropy(model.head(features), batch.targets[batch.mask], reduction="none")
 
 
 @torch.no_grad()
 def validation_losses(model: Transformer, documents: Sequence[Document]) -> dict[str, float]:
-    """Mean loss per response token over all documents (`loss`) and over each kind."""
+    """Return the mean loss per response token, over all documents (`loss`) and for each kind."""
     sums: dict[str, float] = {}
     counts: dict[str, int] = {}
     for kind in sorted({document.kind for document in documents}):
@@ -140,7 +143,7 @@ def validation_losses(model: Transformer, documents: Sequence[Document]) -> dict
 
 
 def ship(model: Transformer, recipe: Recipe, path: Path) -> None:
-    """Write the weights with what made them."""
+    """Write the weights together with the recipe."""
     save_policy(model, path, {"recipe": asdict(recipe)})
     path.chmod(0o644)
 
