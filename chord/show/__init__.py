@@ -1,1 +1,1 @@
-"""Schedules and weightings as curves: `python -m chord.show schedule=linear,cosine`."""
+"""Plots of schedules and weightings: `python -m chord.show schedule=linear,cosine`."""

@@ -38,7 +38,7 @@ WIDEST = 120
 
 
 def parser() -> argparse.ArgumentParser:
-    """The command line."""
+    """Return the parser of the command line."""
     options = Arguments("show", __doc__)
     options.add_argument("--png", type=Path, metavar="FILE", help="also write a picture")
     options.add_argument(
@@ -66,7 +66,7 @@ def _share(text: str) -> float:
 
 @ending()
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Entry point of `chord-show`."""
+    """Run `chord-show`."""
     options = parser().parse_intermixed_args(arguments)
     drawn = panels(options)
     from rich.console import Console
@@ -77,7 +77,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def panels(options: argparse.Namespace) -> list[Panel]:
-    """What is to be drawn: a panel for each group that the settings speak of."""
+    """Return a panel for each group (schedule, weighting) that occurs in the settings, or both."""
     keys = [re.split(r"[.=@]", setting.lstrip("+~"))[0] for setting in options.settings]
     wanted = [group for group in GROUPS if group in keys] or list(GROUPS)
     found = []
@@ -93,7 +93,7 @@ def panels(options: argparse.Namespace) -> list[Panel]:
 def composed(
     group: str, settings: Sequence[str], config_dir: Path | None
 ) -> list[tuple[str, TrainConfig]]:
-    """The checked configuration of every combination, with the name of its line."""
+    """Return the checked configuration of every combination, with the name of its line."""
     from hydra import compose
     from hydra.core.override_parser.types import Quote, QuotedString
 
@@ -116,7 +116,7 @@ def composed(
 def combinations(
     group: str, settings: Sequence[str], config_dir: Path | None = None
 ) -> list[tuple[str, list[str]]]:
-    """Every combination of the values given with commas, with what tells it from the others.
+    """Return every combination of comma-separated values, with a name that distinguishes it.
 
     schedule=linear,cosine gives ("linear", ["schedule=linear"]) and ("cosine", ...).
     """
@@ -146,7 +146,7 @@ def combinations(
 
 
 def show(drawn: Sequence[Panel], console: Console) -> None:
-    """Plot, numbers and notes of each panel."""
+    """Print the plot, the numbers and the notes of each panel."""
     from rich.text import Text
 
     width = min(console.width, WIDEST)
@@ -164,7 +164,7 @@ def show(drawn: Sequence[Panel], console: Console) -> None:
 
 
 def numbers(panel: Panel) -> Table:
-    """The values of each line at a few steps, or a few p."""
+    """Return a table of each line's values at a few steps, or at a few p."""
     from rich.table import Table
     from rich.text import Text
 
@@ -180,7 +180,7 @@ def numbers(panel: Panel) -> Table:
 
 
 def write_picture(drawn: Sequence[Panel], path: Path) -> None:
-    """The panels as a PNG; raises ConfigError where it can't be written."""
+    """Write the panels as a PNG. Raises ConfigError if the file cannot be written."""
     from chord.show.plots import plot_panels
 
     try:

@@ -1,4 +1,4 @@
-"""The panels of `chord.show`: alpha of a schedule over the run, a weighting's weight over p."""
+"""The panels of `chord.show`: alpha over the train steps, and a weighting's weight over p."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ if TYPE_CHECKING:
     from chord.weightings import Weighting
 
 AT = (0.001, 0.01, 0.1, 0.5, 0.9, 0.99)
-# Of the run, beside its last step.
+# Shares of the run at which alpha is listed, in addition to its last step.
 SHARES = (0, 0.05, 0.1, 0.25, 0.5, 0.75)
 
 
 def schedule_panel(
     configs: Sequence[tuple[str, TrainConfig]], options: argparse.Namespace
 ) -> Panel:
-    """Alpha at every train step; of a closed loop, its range and what drives it."""
+    """Return alpha at every train step; for a closed loop, a note with its range and inputs."""
     longest = max(config.steps for _, config in configs)
     panel = Panel(
         title="alpha, the share of SFT: 1 is pure imitation, 0 is pure RL",
@@ -46,7 +46,7 @@ def schedule_panel(
 
 
 def closed_loop(name: str, schedule: Schedule, steps: int) -> str:
-    """What can be said of a controller before training; empty for an open loop."""
+    """Return a note on a controller, which has no curve before training; empty for an open loop."""
     from chord.schedules import Controller
 
     if not isinstance(schedule, Controller):
@@ -62,7 +62,7 @@ def closed_loop(name: str, schedule: Schedule, steps: int) -> str:
 def weighting_panel(
     configs: Sequence[tuple[str, TrainConfig]], options: argparse.Namespace
 ) -> Panel:
-    """The raw rule's weight at p = .001, .002, ... .999."""
+    """Return the weight, before `normalize`, at p = .001, .002, ... .999."""
     grid = [place / 1000 for place in range(1, 1000)]
     panel = Panel(
         title="w, the weight of an expert token",
@@ -87,7 +87,7 @@ def weighting_panel(
 def raw_weights(
     weighting: Weighting, grid: Sequence[float], options: argparse.Namespace
 ) -> list[float]:
-    """The rule before `normalize`, each p a row of one token out of two."""
+    """Return the weights before `normalize`; each p is a row of one token, out of two."""
     import torch
 
     from chord.weightings import TokenStats, WeightInputs, token_stats
@@ -109,7 +109,7 @@ def raw_weights(
 
 
 def assumptions(weighting: Weighting, options: argparse.Namespace) -> list[str]:
-    """What a curve over p alone takes for granted."""
+    """Return the assumptions that are needed to draw the weight as a function of p alone."""
     found = []
     if weighting.needs_teacher:
         found.append(f"a teacher that gives the token {options.teacher:g} (--teacher)")

@@ -1,4 +1,4 @@
-"""The panels of `chord.show` as a picture."""
+"""The panels of `chord.show` as a figure."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from chord.show.terminal import Panel
 
 
 def plot_panels(panels: Sequence[Panel], path: Path) -> None:
-    """The panels of `chord.show` beside each other, as a PNG."""
+    """Write the panels of `chord.show` side by side as a PNG."""
     figure = Figure(figsize=(6.5 * len(panels), 4.5), dpi=120, layout="constrained")
     FigureCanvasAgg(figure)
     for axes, panel in zip(np.atleast_1d(figure.subplots(1, len(panels))), panels, strict=True):

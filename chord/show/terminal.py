@@ -1,6 +1,6 @@
-"""Curves on the terminal, in braille dots: eight to a character, no dependency but rich.
+"""Curves on the terminal, drawn in braille dots, eight to a character; depends only on rich.
 
-Lines are told apart by letters that stand on them, so that nothing rests on colour.
+Lines carry letters, so that nobody needs the colours to tell them apart.
 """
 
 from __future__ import annotations
@@ -21,8 +21,10 @@ _LABEL = 6
 
 @dataclass
 class Line:
-    """A curve through points with rising x: straight between them, or with `jumps` level up to the
-    next."""
+    """A curve through points with increasing x.
+
+    Between two points it is straight or, with `jumps`, keeps the value of the first.
+    """
 
     name: str
     x: Sequence[float]
@@ -30,7 +32,7 @@ class Line:
     jumps: bool = False
 
     def at(self, x: float) -> float:
-        """The height at x: through (0, 0) and (2, 1) it is .5 at 1, and 0 where it jumps."""
+        """Return y at x: through (0, 0) and (2, 1) it is .5 at 1, or 0 with `jumps`."""
         after = bisect_right(self.x, x)
         if self.jumps and after > 0:
             return self.y[after - 1]
@@ -42,10 +44,10 @@ class Line:
 
 @dataclass
 class Panel:
-    """Lines over one pair of axes, with what has to be said about them.
+    """Lines on one pair of axes, with notes.
 
-    x goes from `left` to `right`, in `whole` numbers or not; y from 0 to `top`. `at`: the x whose
-    values are given as numbers.
+    x goes from `left` to `right`, in integers if `whole`; y goes from 0 to `top`. `at`: the x at
+    which values are listed.
     """
 
     title: str
@@ -60,26 +62,29 @@ class Panel:
 
 
 def nice_top(largest: float) -> float:
-    """The top of an axis that holds `largest`, in round quarters: .2 for .19, 2 for 1.3."""
+    """Return a top of the axis, at least `largest`, with round quarters: .2 for .19, 2 for 1.3."""
     if not (math.isfinite(largest) and largest > 0):
         return 1.0
     power = 10.0 ** math.floor(math.log10(largest))
-    # A hair of slack, or .3 would not fit under .1 * 3.
+    # With slack for rounding, so that .3 fits under 3 * .1.
     return min(m * power for m in (1, 1.2, 2, 3, 4, 6, 8, 10) if m * power >= largest * (1 - 1e-9))
 
 
 def letter(index: int) -> str:
-    """What marks the line with this number."""
+    """Return the letter of line `index`."""
     return LETTERS[index % len(LETTERS)]
 
 
 def style(index: int) -> str:
-    """The colour of the line with this number, where there are colours."""
+    """Return the colour of line `index`."""
     return STYLES[index % len(STYLES)]
 
 
 def draw(panel: Panel, *, width: int, height: int) -> list[Text]:
-    """The panel as lines of text, `width` wide; `height` rows of dots, axes and labels below."""
+    """Return the panel as lines of text: `height` rows of dots, with the x axis below.
+
+    The lines are `width` characters wide.
+    """
     columns = width - _LABEL - 2
     rows = [[_EMPTY] * columns for _ in range(height)]
     owner = [[0] * columns for _ in range(height)]
@@ -88,7 +93,7 @@ def draw(panel: Panel, *, width: int, height: int) -> list[Text]:
         heights = _heights(panel, line, 2 * columns, 4 * height)
         before = heights[0]
         for column, dot in enumerate(heights):
-            # Joined to the dot before, so that a jump is a wall and not a gap.
+            # Connect to the previous dot, so that a jump is a vertical line and not a gap.
             first, last = min(before + (before < dot), dot), max(before - (before > dot), dot)
             for y in range(first, last + 1):
                 rows[y // 4][column // 2] |= _DOTS[column % 2][y % 4]
@@ -111,7 +116,7 @@ def draw(panel: Panel, *, width: int, height: int) -> list[Text]:
 
 
 def _heights(panel: Panel, line: Line, dots: int, high: int) -> list[int]:
-    """The dot, counted from the top, of a line in each column of dots."""
+    """The dot of a line in each column of dots, counted from the top."""
     step = (panel.right - panel.left) / (dots - 1)
     values = [line.at(panel.left + step * column) / panel.top for column in range(dots)]
     return [round((1 - min(max(value, 0.0), 1.0)) * (high - 1)) for value in values]
