@@ -1,6 +1,6 @@
-"""`python -m chord.dashboard`: the workspace and the report of a project's runs in W&B.
+"""`python -m chord.dashboard`: a W&B workspace and report for the runs of a project.
 
-`sections` says what is shown, `specification` turns it and the command line into a JSON document of
-our own. Everything W&B is given is made from that document: `charts`, `workspace`, `report`, and
-`publish`, which alone needs an account.
+`sections` lists what is shown. `specification` turns it and the command line into a JSON document,
+from which `charts`, `workspace` and `report` build everything that W&B gets. Only `publish` needs
+an account.
 """

@@ -1,7 +1,7 @@
-"""The parts that a workspace and a report share, as wandb-workspaces has them.
+"""The parts that a workspace and a report share, built with wandb-workspaces.
 
-Run sets are filtered by wandb-workspaces' own structure: it can say the same in a string, but
-that reader doubles every `=` inside a name and stumbles over quotes.
+Filters of run sets are built as a tree, not as a string: wandb-workspaces' parser of strings
+doubles every `=` inside a name and fails on quotes.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ from wandb_workspaces import expr
 from chord.dashboard.sections import BAR, LINE, SCATTER
 from chord.dashboard.specification import STEP, Spec
 
-GROUPS = 60  # W&B draws ten unless it is told
+GROUPS = 60  # W&B's default is ten
 GROUPED: dict[str, Any] = {"groupby_aggfunc": "mean", "groupby_rangefunc": "stddev"}
-# A report's page is 24 wide: three charts a row.
+# A report is 24 units wide, which makes three charts per row.
 WIDTH, HEIGHT = 8, 6
 
 
 def panel(chart: Spec, index: int = 0) -> Any:
-    """A chart of the specification, at its place in the grid of a report."""
+    """Build a chart of the specification, at its position in the grid of a report."""
     metrics, bounds = chart["metrics"], tuple(chart["range"])
     place = wr.Layout(x=index % 3 * WIDTH, y=index // 3 * HEIGHT, w=WIDTH, h=HEIGHT)
     if chart["kind"] == LINE:
@@ -53,15 +53,15 @@ def panel(chart: Spec, index: int = 0) -> Any:
 
 
 def columns(spec: Spec) -> list[str]:
-    """The pinned columns of the table of runs."""
+    """Return the pinned columns of the table of runs."""
     return ["run:displayName", *(f"summary:{name}" for name in spec["columns"])]
 
 
 def filters(spec: Spec, *run_sets: Spec) -> dict[str, Any]:
-    """The runs that are in any of the run sets.
+    """Build a filter for the runs that are in any of the run sets.
 
-    Run sets of one specification differ in at most the values that a key may have, so their union
-    is taken key by key.
+    Run sets of one specification have the same keys and differ only in the allowed values, so their
+    union is taken key by key.
     """
     values: dict[tuple[str, ...], list[str]] = {}
     for run_set in run_sets:
@@ -78,10 +78,10 @@ def filters(spec: Spec, *run_sets: Spec) -> dict[str, Any]:
 
 
 def metric(key: str) -> Any:
-    """A key of the specification: `group`, `sweep`, or `config.` and a setting."""
+    """Translate a key of the specification: `group`, `sweep`, or `config.` and a setting."""
     section, _, name = key.partition(".")
     if section != "config":
         return expr.Metric(key.capitalize())
-    # W&B keeps the value of each first name under `value`.
+    # W&B stores the value of each top-level setting under `value`.
     first, *rest = name.split(".")
     return expr.Config(".".join([first, "value", *rest]))

@@ -32,7 +32,7 @@ FOLDER = Path("outputs") / "dashboard"
 
 
 def parser() -> argparse.ArgumentParser:
-    """The command line."""
+    """Return the parser of the command line."""
     options = Arguments("dashboard", __doc__)
     options.add_argument("address", metavar="ENTITY/PROJECT", help="the W&B project")
     options.add_argument(
@@ -60,16 +60,17 @@ def parser() -> argparse.ArgumentParser:
 
 @ending()
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Entry point of `chord-dashboard`."""
+    """Run `chord-dashboard`."""
     options = parser().parse_args(arguments)
     for line in run(options):
         say(printable(line))
 
 
 def run(options: argparse.Namespace) -> Iterator[str]:
-    """Build, write, and save where that is possible, saying what was done line by line.
+    """Build the dashboard, write it to a file, and save it to W&B if possible.
 
-    Raises ConfigError where nothing can be built, and where an account is refused something.
+    Yields a line on each thing done. Raises ConfigError if nothing can be built or if W&B refuses
+    to save it.
     """
     from chord.dashboard.specification import PanelRequest, specification
 
@@ -119,7 +120,7 @@ def _file_name(request: PanelRequest) -> str:
 
 
 def _instead(request: PanelRequest) -> list[str]:
-    """What can be done without an account, and what with one."""
+    """What to do without an account, and how to upload with one."""
     from chord.tracking.base import command, shown
 
     folder = _newest(request.sweep)
@@ -134,7 +135,7 @@ def _instead(request: PanelRequest) -> list[str]:
 
 
 def _newest(sweep: str | None) -> Path | None:
-    """The newest directory of W&B's under outputs/, of the sweep if one is named."""
+    """The newest `wandb` directory under outputs/, or that of the sweep if one is named."""
     found = [
         path
         for path in Path("outputs").glob("*/*/wandb")

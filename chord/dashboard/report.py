@@ -1,5 +1,7 @@
-"""The report of a specification. Only with an account: its run sets name the project by the number
-that the server has for it."""
+"""The report of a specification.
+
+It can only be built with an account, because its run sets refer to the server's id of the project.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +14,7 @@ from chord.dashboard.specification import Spec
 
 
 def report(spec: Spec) -> Any:
-    """A new report: each section is a heading, its text, and its charts over all run sets."""
+    """Build a new report: each section has a heading, its text, and its charts of all run sets."""
     blocks: list[Any] = [wr.P(spec["text"]), wr.TableOfContents()]
     for section in spec["sections"]:
         panels = [panel(chart, index) for index, chart in enumerate(section["charts"])]

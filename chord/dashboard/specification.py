@@ -1,6 +1,6 @@
-"""The specification of a dashboard: a JSON document of our own, written down in docs/dashboard.md.
+"""The specification of a dashboard: a JSON document whose format docs/dashboard.md describes.
 
-It holds plain values only and needs neither an account nor W&B's packages.
+It holds only plain values and needs neither an account nor W&B's packages.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from chord.errors import ConfigError, suggest
 
 VERSION = 1
 STEP = "step"
-OPTIONS = "config.run.options"  # where a run's configuration in W&B names the option of each group
+OPTIONS = "config.run.options"  # a run's configuration in W&B lists the option of each group here
 _SPLIT = ("schedule", "weighting")
 _NAME = re.compile(r"[\w.-]+", re.ASCII)
 
@@ -31,9 +31,9 @@ Spec = dict[str, Any]
 
 @dataclass(frozen=True, kw_only=True)
 class PanelRequest:
-    """What was asked for on the command line.
+    """The dashboard requested on the command line.
 
-    Raises ConfigError, in one line, for an address, option or setting that can't be meant.
+    Raises a one-line ConfigError for an invalid address, option or setting.
     """
 
     address: str
@@ -67,13 +67,13 @@ class PanelRequest:
 
 
 def options(group: str) -> list[str]:
-    """The options of a group, those of plugins included."""
+    """Return the options of a group, including those of plugins."""
     places = [CONF_DIR, *itertools.chain.from_iterable(plugins.folders().values())]
     return sorted({path.stem for place in places for path in (place / group).glob("*.yaml")})
 
 
 def specification(request: PanelRequest) -> Spec:
-    """The dashboard that was asked for."""
+    """Return the specification of the requested dashboard."""
     return {
         "version": VERSION,
         "entity": request.entity,
@@ -96,14 +96,14 @@ def specification(request: PanelRequest) -> Spec:
 
 
 def _title(request: PanelRequest) -> str:
-    """W&B takes neither signs such as = nor more than 128 characters."""
+    """W&B accepts neither symbols such as = nor more than 128 characters."""
     text = f"chord {request.sweep or ''}"
     plain = "".join(" " if unicodedata.category(sign)[0] in "SC" else sign for sign in text)
     return " ".join(plain.split())[:128]
 
 
 def _run_sets(request: PanelRequest) -> list[Spec]:
-    """The runs, cut by the schedules and weightings that were named."""
+    """One run set for each combination of the requested schedules and weightings."""
     sweep = [{"keys": ["group", "sweep"], "in": [request.sweep]}] if request.sweep else []
     named = (request.schedules, request.weightings)
     cuts = [
@@ -124,14 +124,14 @@ def _run_sets(request: PanelRequest) -> list[Spec]:
 
 
 def _group_by(request: PanelRequest) -> list[str]:
-    """The runs of a group are equal but for the seed, as far as its names tell."""
+    """The keys to group by, so that the runs of a group should differ only by the seed."""
     sweep = [] if request.sweep else ["group"]
     named = [f"{OPTIONS}.{group}" for group in _SPLIT]
     return list(dict.fromkeys([*sweep, *named, *map(_setting, request.by)]))
 
 
 def _setting(name: str) -> str:
-    """Where W&B has what `--by` names: a group's option, or a setting of the configuration."""
+    """W&B's key for an argument of `--by`: a group's option or a setting of the configuration."""
     if name in (*SCHEMAS, "experiment"):
         return f"{OPTIONS}.{name}"
     if name in SECOND:
@@ -146,7 +146,7 @@ def _setting(name: str) -> str:
 
 
 def _has(group: str, setting: str) -> bool:
-    """Whether one of a group's strategies has a setting."""
+    """Whether any strategy of a group has this setting."""
     return any(
         setting in {field.name for field in dataclasses.fields(schema)}
         for schema in SCHEMAS.get(SECOND.get(group, group), {}).values()

@@ -1,4 +1,4 @@
-"""The workspace of a specification. It is built and written down without an account."""
+"""The workspace of a specification. It can be built and written to a file without an account."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from chord.dashboard.specification import Spec
 
 
 def workspace(spec: Spec) -> Any:
-    """A new workspace with the runs of all run sets."""
+    """Build a new workspace with the runs of all run sets."""
     made = ws.Workspace(
         entity=spec["entity"],
         project=spec["project"],
@@ -36,7 +36,7 @@ def workspace(spec: Spec) -> Any:
 
 
 def view(made: Any) -> dict[str, Any]:
-    """What W&B is sent for a workspace: its name and its view specification."""
+    """Return what is sent to W&B for a workspace: its name and its view specification."""
     model = made._to_model()
     sent = model.spec.model_dump_json(by_alias=True, exclude_none=True)
     return {"displayName": model.display_name, "type": "project-view", "spec": json.loads(sent)}
