@@ -1,8 +1,8 @@
-"""Where the numbers go besides the run directory: `tracking=wandb`, `csv` or `off`.
+"""Trackers, which get the numbers in addition to the run directory: `tracking=wandb`, `csv`, `off`.
 
-A tracker is a mirror of the run directory's JSON lines: it can be rebuilt from them, and after a
-resume it is. W&B never asks for anything and never blocks a run: without a key or a network it
-writes locally, says so, and says how to upload and how to look at the result without an account.
+A tracker mirrors the JSON lines of the run directory. It can be rebuilt from them, and is when a
+run is resumed. W&B never prompts and never blocks a run: without a key or a network it writes
+locally, and tells how to upload the run and how to view it without an account.
 """
 
 from __future__ import annotations
@@ -39,14 +39,17 @@ def open_tracker(
     resume_rows: Iterable[Mapping[str, Any]] | None = None,
     save_dir: Path | None = None,
 ) -> Tracker:
-    """The tracker that `tracking` asks for, with `resume_rows` (`Recorder.history()`) in it.
+    """Open the configured tracker and replay `resume_rows` into it.
 
-    A run that starts has no such rows, and one that starts again after a kill may have none.
-    `run_id` is W&B's and must be the same when a run is resumed: see `new_run_id`. `save_dir` holds
-    W&B's `wandb` directory: by default WANDB_DIR, else the sweep's directory for a job of a sweep,
-    so that one local viewer shows all its runs, else the run directory. One process of a job calls
-    this.
-    Raises ConfigError where `tracking.mode=online` cannot be had.
+    Call this in one process of a job. Raises ConfigError if `tracking.mode=online` is impossible.
+
+    Args:
+        resume_rows: The rows of `Recorder.history()`. A new run has none, and a run that restarts
+            after a kill may have none.
+        run_id: W&B's id, which must be the same when a run is resumed; see `new_run_id`.
+        save_dir: The parent of W&B's `wandb` directory. The default is WANDB_DIR; else, for a job
+            of a sweep, the sweep's directory, so that a local viewer shows all of its runs; else
+            the run directory.
     """
     if isinstance(tracking, WandbTracking):
         if save_dir is None:
@@ -70,14 +73,14 @@ def open_tracker(
 
 
 def by_agent() -> bool:
-    """Whether `wandb agent` has started this process."""
+    """Return whether `wandb agent` started this process."""
     return "WANDB_SWEEP_ID" in os.environ
 
 
 def new_run_id() -> str:
-    """Eight letters and digits from the operating system, leaving every seeded generator alone.
+    """Return eight random letters and digits, without touching any seeded generator.
 
-    Under `wandb agent` it is the id that the agent has given to the run.
+    Under `wandb agent`, return the id that the agent assigned to the run.
     """
     if by_agent() and os.environ.get("WANDB_RUN_ID"):
         return os.environ["WANDB_RUN_ID"]

@@ -1,4 +1,4 @@
-"""What every tracker does, and how its messages name files and programs."""
+"""The base class of the trackers, and how their messages refer to files and programs."""
 
 from __future__ import annotations
 
@@ -18,39 +18,42 @@ class Tracking:
     """Base of the tracking options."""
 
     def check_environment(self) -> None:
-        """Refuse variables that the tracker can't use; raises ConfigError."""
+        """Raise ConfigError for environment variables that the tracker cannot use."""
 
 
 @dataclass(kw_only=True)
 class NoTracking(Tracking):
-    """The run directory only."""
+    """No tracker: only the run directory is written."""
 
     option = "off"
 
 
 class Tracker:
-    """Receives rows and drops them; base of the trackers that keep them.
+    """A tracker that drops its rows; the base class of those that keep them.
 
-    W&B's step of train row t, and of the evaluation after t completed steps, is t: an evaluation
-    describes the model that train step t then starts from.
+    Train row t and the evaluation after t completed steps both have W&B step t: the evaluation
+    describes the model from which train step t starts.
     """
 
     def log(self, step: int, row: Mapping[str, Any]) -> None:
-        """Add the numbers of `row` to `step`; steps never decrease."""
+        """Add the numbers of `row` to `step`. Steps must not decrease."""
 
     def summary(self, values: Mapping[str, Any]) -> None:
-        """Set final values, which belong to no step."""
+        """Set final values, which do not belong to a step."""
 
     def finish(self, exit_code: int = 0) -> None:
-        """Close; call it in a `finally`, with a non-zero code after a failure."""
+        """Close the tracker. Call this in a `finally`, with a non-zero code after a failure."""
 
     def messages(self) -> list[str]:
-        """What the user should be told: where the record is and what can be done with it."""
+        """Return lines for the user: where the record is and what can be done with it."""
         return []
 
     def evaluation(self, step: int, row: Mapping[str, Any]) -> None:
-        """Add an evaluation row (see `recorder`). Test rows are read once, after training, and so
-        are the base model's, whose step 0 lies in the past by then: they go to the summary."""
+        """Add an evaluation row (see `recorder`).
+
+        Rows of the test split and of the base go to the summary: both are computed after training,
+        when the base's step 0 has passed.
+        """
         if row["split"] != "test" and row["model"] != "base":
             self.log(step, row)
         else:
@@ -58,13 +61,13 @@ class Tracker:
             self.summary({prefix + key: value for key, value in numbers(row).items()})
 
     def replay(self, rows: Iterable[Mapping[str, Any]]) -> None:
-        """Receive `Recorder.history()` again."""
+        """Add all rows of `Recorder.history()`."""
         for row in rows:
             (self.evaluation if "split" in row else self.log)(row["step"], row)
 
 
 def numbers(row: Mapping[str, Any]) -> dict[str, float]:
-    """The numeric entries of a row but its step; null, which stands for not finite, as NaN."""
+    """Return the numeric entries of a row except its step; null (not finite) becomes NaN."""
     return {
         key: math.nan if value is None else value
         for key, value in row.items()
@@ -73,19 +76,22 @@ def numbers(row: Mapping[str, Any]) -> dict[str, float]:
 
 
 def near(path: Path) -> Path:
-    """`path` from here, where it is below."""
+    """Return `path` relative to the current directory if it is below it, else absolute."""
     absolute, here = path.absolute(), Path.cwd()
     return absolute.relative_to(here) if absolute.is_relative_to(here) else absolute
 
 
 def shown(path: Path) -> str:
-    """`path` as one would type it in a shell; for settings see `chord.config.overrides.typed`."""
+    """Quote `path` for a shell; for settings see `chord.config.overrides.typed`."""
     return shlex.quote(str(near(path)))
 
 
 def command(name: str) -> str:
-    """The installed program `name` as one would type it here: by name if the shell finds this
-    environment's, else by path (`make train` does not activate the environment)."""
+    """Return how to call the installed program `name` in the user's shell.
+
+    By name if the shell finds the one of this environment, else by path, because `make train` does
+    not activate the environment.
+    """
     program = Path(sys.executable).parent / name
     found = shutil.which(name)
     if not program.exists() or (found and os.path.realpath(found) == os.path.realpath(program)):

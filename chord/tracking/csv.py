@@ -1,4 +1,4 @@
-"""`tracking=csv`: the rows as a table for a spreadsheet."""
+"""`tracking=csv`: the rows as a table for spreadsheets."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ from chord.tracking.base import Tracker, Tracking, numbers, shown
 
 @dataclass(kw_only=True)
 class CsvTracking(Tracking):
-    """`metrics.csv`, one line for each step, and `summary.csv`, both in the run directory."""
+    """`metrics.csv` with one line per step, and `summary.csv`, both in the run directory."""
 
     option = "csv"
 
 
 class CsvTracker(Tracker):
-    """One line for each step, kept complete after every row; new columns are added as they come."""
+    """Writes one line per step. The file is complete after every row; new metrics add columns."""
 
     def __init__(self, run_dir: Path) -> None:
         self.path = run_dir / "metrics.csv"
         self.summary_path = run_dir / "summary.csv"
         self._columns = ["step"]
         self._rows: list[dict[str, Any]] = []
-        self._end = 0  # where the last row begins in the file
+        self._end = 0  # the offset of the last row in the file
         self._summary: dict[str, Any] = {}
         self._write_all()
         self.summary_path.unlink(missing_ok=True)

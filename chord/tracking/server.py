@@ -1,7 +1,7 @@
-"""Where runs and the API key are sent is the user's to say, not the current directory's.
+"""Only the user, not the current directory, may decide where runs and the API key are sent.
 
-W&B reads `wandb/settings` of the directory that a command is started in, over the user's own file:
-its `base_url`, or a proxy without a check of certificates, would get the key of whoever is there.
+W&B reads `wandb/settings` in the current directory, which takes precedence over the user's own
+file. A `base_url` there, or a proxy without certificate checks, could obtain the user's key.
 """
 
 from __future__ import annotations
@@ -14,18 +14,18 @@ from chord.errors import ConfigError
 from chord.io.reading import read_bytes
 
 NAMES = ("disabled", "entity", "mode", "project")
-"""What such a file may set: none of it says where anything is sent. `wandb init` writes these."""
+"""The settings that such a file may have: `wandb init` writes them, and none is an address."""
 PUBLIC = ("https://api.wandb.ai", "https://wandb.ai")
 
 
 def refuse_settings_here() -> None:
-    """Raise ConfigError where the current directory would change more than a run's project.
+    """Raise ConfigError if the current directory would change more than the settings in `NAMES`.
 
-    A `base_url` is let through that is W&B's own, or that the user's own file or environment has.
+    A `base_url` is allowed if it is W&B's own, or if the user's own file or environment sets it.
     """
     known = (_read(_own_file()).get("base_url"), *PUBLIC)
     own = {url.rstrip("/") for url in known if url}
-    given = "WANDB_BASE_URL" in os.environ  # goes before any file
+    given = "WANDB_BASE_URL" in os.environ  # takes precedence over any file
     for folder in ("wandb", ".wandb"):
         file = Path(folder, "settings")
         if file.exists() and not file.is_file():
@@ -45,11 +45,11 @@ def _own_file() -> Path:
 
 
 def _read(file: Path) -> dict[str, str]:
-    """The settings in a file as W&B reads them; none where it can't."""
+    """The settings in a file as W&B reads them; empty if it cannot be read."""
     parser = configparser.ConfigParser()
     try:
         parser.read_string(read_bytes(file).decode(errors="replace"))
-        # W&B takes `base-url` for `base_url`.
+        # W&B reads `base-url` as `base_url`.
         return {name.replace("-", "_"): value for name, value in parser.items("default")}
     except (configparser.Error, OSError):
         return {}

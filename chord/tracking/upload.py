@@ -1,6 +1,6 @@
-"""What W&B's server has acknowledged, read off the log of W&B's own process.
+"""How much W&B's server has acknowledged, according to the log of W&B's own process.
 
-Its Python side says nothing of a refused upload: `finish` returns as after a good one.
+W&B's Python client does not report a refused upload: `finish` returns as if it had succeeded.
 """
 
 from __future__ import annotations
@@ -16,18 +16,21 @@ _SENT, _ANSWERED, _FATAL = "filestream: sending request", "filestream: request s
 
 @dataclass(frozen=True)
 class Upload:
-    """`rows`: how many history rows the server has, those from before a resume included, None where
-    none was sent; `error`: why the rest was not taken, where known."""
+    """The state of an upload.
+
+    `rows`: how many history rows the server has, including those from before a resume; None if none
+    was sent. `error`: why the server refused the rest, if known.
+    """
 
     rows: int | None
     error: str = ""
 
 
 def read_upload(log: Path) -> Upload | None:
-    """What the server has acknowledged; None where the log does not tell.
+    """Return what the server has acknowledged; None if the log does not say.
 
-    A request that was answered with 200 brought its rows, one that was tried again counts once:
-    offsets 0 and 10 with 10 and 5 rows, the second one refused, are 10 rows.
+    Requests with status 200 count, repeated ones once: if offsets 0 and 10 had 10 and 5 rows and
+    the second request was refused, the server has 10 rows.
     """
     reached: int | None = None
     pending, error, told = 0, "", False
@@ -38,7 +41,7 @@ def read_upload(log: Path) -> Upload | None:
             lines = int(entry.get("history_lines", 0))
             if lines:
                 offset = int(entry.get("history_offset", 0))
-                # It counts on from what the server had.
+                # The first offset is the number of rows that the server already had.
                 reached = offset if reached is None else reached
                 pending = offset + lines
         elif said == _ANSWERED and str(entry.get("status", "")).startswith("200"):
@@ -59,6 +62,6 @@ def _entries(log: Path) -> Iterator[dict[str, Any]]:
         try:
             entry = json.loads(line)
         except ValueError:
-            continue  # a kill has cut it in half
+            continue  # cut off by a kill
         if isinstance(entry, dict):
             yield entry

@@ -1,4 +1,4 @@
-"""`tracking=wandb`: Weights & Biases, online where that is possible and offline elsewhere.
+"""`tracking=wandb`: Weights & Biases, online if possible and otherwise offline.
 
 The package is imported only when a run is opened.
 """
@@ -25,22 +25,23 @@ from chord.tracking.upload import Upload, read_upload
 
 MODES = ("auto", "online", "offline")
 PROBE_SECONDS = 2.0
-INIT_SECONDS = 15.0  # a server that accepts the connection and never answers
-FINISH_SECONDS = 60.0  # the rest of the upload; what is left then is still on disk
+INIT_SECONDS = 15.0  # limit for a server that accepts the connection and never answers
+FINISH_SECONDS = 60.0  # limit for the rest of the upload; what is missing is still on disk
 LONGEST_TAG = 64
 PROJECT = "chord"
-API_SECONDS = 60  # a page of runs, or one run's history
-# W&B's own address, and the one behind it under which older installations keep their key.
+API_SECONDS = 60  # limit for a page of runs or one run's history
+# W&B's own address, and the one behind it, under which older installations stored their key.
 PUBLIC_HOSTS = ("api.wandb.ai", "api.forge.coreweave.com")
 
 
 @dataclass(kw_only=True)
 class WandbTracking(Tracking):
-    """Weights & Biases. `mode`: auto (online where a key and the network are there, else
-    offline), online (fail without them) or offline. WANDB_MODE=offline or disabled goes first.
+    """Weights & Biases.
 
-    Of the others, what is None or empty is the environment's: WANDB_PROJECT, WANDB_ENTITY,
-    WANDB_RUN_GROUP, WANDB_NAME, WANDB_TAGS, WANDB_NOTES.
+    `mode`: auto (online if there are a key and a network, else offline), online (fail without
+    them) or offline. WANDB_MODE=offline or disabled takes precedence. Other settings that are None
+    or empty come from the environment: WANDB_PROJECT, WANDB_ENTITY, WANDB_RUN_GROUP, WANDB_NAME,
+    WANDB_TAGS, WANDB_NOTES.
     """
 
     option = "wandb"
@@ -69,29 +70,29 @@ class WandbTracking(Tracking):
                 )
 
     def check_environment(self) -> None:
-        """Refuse variables of W&B's that it can't use; raises ConfigError."""
+        """Raise ConfigError for W&B variables with values that W&B cannot use."""
         _check_variables(_import_wandb())
 
 
 class WandbTracker(Tracker):
-    """An open W&B run. `first` is the first step that the run does not hold yet.
+    """An open W&B run; `first` is the first step that it does not have yet.
 
-    W&B works in a process of its own. If that dies, the training goes on without it: the run
-    directory has every row.
+    W&B works in its own process. If that dies, training continues without it: the run directory
+    has every row.
     """
 
     def __init__(self, run: Any, *, reason: str, first: int) -> None:
         self._run = run
         self._run_dir = Path(run.settings.sync_dir)
-        self._reason = reason  # why it is offline, if it is
+        self._reason = reason  # why it is offline; empty if online
         self._first = first
-        self._steps = 0  # how many rows this process has handed over
+        self._steps = 0  # how many rows this process has logged
         self._last = -1
         self._upload: Upload | None = None
         self._trouble = ""
 
     def log(self, step: int, row: Mapping[str, Any]) -> None:
-        # A resumed online run may hold steps after the checkpoint; they come out the same again.
+        # A resumed online run may already have steps after the checkpoint; these are repeated.
         if step >= self._first:
             self._steps += step > self._last
             self._last = step
@@ -122,7 +123,7 @@ class WandbTracker(Tracker):
         return lines
 
     def _lacks(self) -> str:
-        """How much of the run an online server has not got, and why; empty if it has all."""
+        """A warning on how much of the run the server lacks, and why; empty if it has all."""
         upload, rows = self._upload, self._first + self._steps
         if upload is None:
             return ""
@@ -139,7 +140,7 @@ class WandbTracker(Tracker):
             return
         try:
             action()
-        # Any: its client raises what its dead or late process happens to cause.
+        # Any exception: the client passes on whatever its dead or slow process causes.
         except Exception as error:
             self._trouble = f"{type(error).__name__} {error}".strip().splitlines()[0]
 
@@ -153,10 +154,10 @@ def open_wandb(
     run_id: str,
     rows: Iterable[Mapping[str, Any]],
 ) -> Tracker:
-    """Open the run `run_id` under `save_dir`/wandb, new or resumed, and give it `rows`.
+    """Open run `run_id` under `save_dir`/wandb, new or resumed, and log `rows` to it.
 
-    Its earlier offline pieces that were not uploaded are removed, and a new offline piece gets
-    every row: it is the whole run. An online run gets the rows the server does not have.
+    Earlier offline pieces of the run that were not uploaded are removed, and a new offline piece
+    gets all rows, so that it is the whole run. An online run gets the rows that the server lacks.
     """
     wandb = _import_wandb()
     session = _session(wandb)
@@ -189,7 +190,7 @@ def open_wandb(
             reason = first_line(error)
             if tracking.mode == "online":
                 raise ConfigError(f"tracking.mode=online: {reason}") from None
-            # A run id stays "in use" after a failed start until W&B's process has gone.
+            # After a failed start a run id stays "in use" until W&B's process has ended.
             wandb.teardown(exit_code=1)
             wandb.setup(wandb.Settings(silent=True))
             _remove_pieces(save_dir, f"run-*-{run_id}", run_id)
@@ -201,9 +202,9 @@ def open_wandb(
 
 
 def connect(entity: str, *, timeout: float = API_SECONDS) -> Any:
-    """W&B's API; never asks for a key. `timeout`: seconds for each request.
+    """Connect to W&B's API without ever prompting. `timeout`: seconds per request.
 
-    Raises ConfigError without a key or a connection.
+    Raises ConfigError if there is no key or no connection.
     """
     wandb = _import_wandb()
     session = _session(wandb)
@@ -217,7 +218,7 @@ def connect(entity: str, *, timeout: float = API_SECONDS) -> Any:
 
 
 def unreachable() -> str:
-    """Why W&B can't be used from here, found as `tracking.mode=auto` does; empty if it can."""
+    """Return why W&B cannot be used, as `tracking.mode=auto` decides it; empty if it can."""
     wandb = _import_wandb()
     session = _session(wandb)
     if session.mode == "disabled":
@@ -232,10 +233,10 @@ class _Disabled(Tracker):
 
 def _import_wandb() -> Any:
     if "wandb" not in sys.modules:
-        # Its error telemetry, another connection, would hold up the exit for 20 s where a
-        # network swallows packets. A user's own setting goes first.
+        # W&B's error telemetry uses another connection, which would delay the exit by 20 s in a
+        # network that drops packets. A user's own setting takes precedence.
         os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
-    # As in a shell, an empty variable is one that is not set; W&B takes it for a value.
+    # Treat an empty variable as unset; W&B would take it as a value.
     for name in [name for name, value in os.environ.items() if name.startswith("WANDB_")]:
         if not os.environ[name].strip():
             del os.environ[name]
@@ -245,14 +246,14 @@ def _import_wandb() -> Any:
 
 
 def _check_variables(wandb: Any) -> None:
-    """Raise ConfigError for a variable that W&B can't use, in one line."""
+    """Raise a one-line ConfigError for a variable that W&B cannot use."""
     for name, value in sorted(os.environ.items()):
         if not name.startswith("WANDB_"):
             continue
         try:
             wandb.Settings(silent=True).update_from_env_vars({name: value})
         except (ValueError, wandb.errors.Error) as error:
-            # pydantic's has several lines, the last of them an address.
+            # pydantic's message has several lines, the last of them a URL.
             wrong: list[dict[str, Any]] = getattr(error, "errors", list)()
             said = wrong[0]["msg"].removeprefix("Value error, ") if wrong else first_line(error)
             shown_value = "..." if "KEY" in name else value
@@ -260,7 +261,7 @@ def _check_variables(wandb: Any) -> None:
 
 
 def _session(wandb: Any) -> Any:
-    """The settings of W&B's files and the environment; raises ConfigError, in one line."""
+    """The settings from W&B's files and the environment; raises a one-line ConfigError."""
     refuse_settings_here()
     _check_variables(wandb)
     try:
@@ -270,8 +271,11 @@ def _session(wandb: Any) -> Any:
 
 
 def _settings(wandb: Any, **more: Any) -> Any:
-    """Quiet, never capturing our console, on disk every half second: without that a kill loses
-    up to 15 s of rows. Settings this version of W&B does not have are left out."""
+    """Settings: silent, without capturing the console, and flushed to disk every half second.
+
+    By default a kill would lose up to 15 s of rows. Settings that the installed version of W&B
+    lacks are left out.
+    """
     wanted = {
         "silent": True,
         "console": "off",
@@ -298,8 +302,10 @@ def _offline_reason(tracking: WandbTracking, session: Any, key: str | None) -> s
 
 
 def _api_key(session: Any) -> str | None:
-    """The key from the environment, W&B's settings or netrc, found without W&B's own log-in,
-    which asks on the terminal when it finds none."""
+    """The key from the environment, W&B's settings or netrc.
+
+    W&B's own login is not used, because it prompts on the terminal if it finds no key.
+    """
     if session.api_key:  # WANDB_API_KEY, or a settings file
         return str(session.api_key)
     host = urlsplit(session.base_url).netloc
@@ -317,7 +323,7 @@ def _api_key(session: Any) -> str | None:
 
 
 def _reachable(url: str) -> bool:
-    """Whether the server, or the proxy on the way to it, takes a connection within two seconds."""
+    """Whether the server, or the proxy to it, accepts a connection within two seconds."""
     target = urlsplit(url)
     proxy = getproxies().get(target.scheme)
     if proxy and not proxy_bypass(target.hostname or ""):
@@ -332,7 +338,7 @@ def _reachable(url: str) -> bool:
             return
         answered.set()
 
-    # In a thread because looking up a name has no time limit of its own.
+    # In a thread, because a name lookup has no time limit.
     thread = threading.Thread(target=probe, daemon=True)
     thread.start()
     thread.join(PROBE_SECONDS)
@@ -340,7 +346,7 @@ def _reachable(url: str) -> bool:
 
 
 def _remove_pieces(save_dir: Path, pattern: str, run_id: str) -> None:
-    """Remove this run's directories under W&B's that hold a log which was not uploaded."""
+    """Remove this run's W&B directories with logs that were not uploaded."""
     for piece in (save_dir / "wandb").glob(pattern):
         log = piece / f"run-{run_id}.wandb"
         if log.exists() and not log.with_name(log.name + ".synced").exists():
