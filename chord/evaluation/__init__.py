@@ -1,4 +1,4 @@
-"""What a model has learned and what it still knows, measured on held-out problems."""
+"""Evaluation on held-out problems: what a model has learned and what it has retained."""
 
 from chord.evaluation.report import Report, evaluate
 from chord.evaluation.settings import Evaluation

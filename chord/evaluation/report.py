@@ -1,7 +1,7 @@
 """Evaluation, the same for every run.
 
-Sampling in an evaluation is seeded by the problem and the sample alone, so two models, or two runs,
-are compared on the same random numbers.
+The random numbers of an evaluation depend only on the problem and the number of the sample, so
+all models and runs are compared on the same ones.
 """
 
 from __future__ import annotations
@@ -22,18 +22,18 @@ if TYPE_CHECKING:
     from chord.models.policy import Policy
     from chord.rewards import Failure, Grader
 
-# Keeps the random numbers of evaluations apart from those of any training seed and step.
+# Separates the random numbers of evaluations from those of every training seed and step.
 EVALUATION_STREAM = 2**32 - 1
-# Answers to each target problem at temperature 1.
+# Responses per target problem at temperature 1.
 SAMPLES = 4
 
 
 @dataclass
 class ScoredAnswer:
-    """What a model wrote, and the verifier's score of it: 0 for one cut off before its end.
+    """A model's response and its score from the verifier, which is 0 if the response is cut off.
 
-    `entropies`: in nats, of the distribution that each of its tokens came from. `failure`: why it
-    has no score, where the verifier failed.
+    `entropies`: entropy of the policy at each token, in nats. `failure`: how the verifier failed,
+    if it did.
     """
 
     problem: Problem
@@ -45,7 +45,7 @@ class ScoredAnswer:
 
 @dataclass
 class Report:
-    """The metrics of one model on one split, and the greedy answers to its target problems."""
+    """The metrics of one model on one split, and its greedy responses to the target problems."""
 
     metrics: dict[str, float]
     answers: list[ScoredAnswer]
@@ -64,15 +64,22 @@ def evaluate(
 ) -> Report:
     """Score a model on `val` or `test`.
 
-    Keys: `target_accuracy` greedy pass@1; `target_mean4` and `rl_reward` the verifier's mean score
-    at temperature 1, without format terms; `expert_style` the share of those samples in the
-    expert's manner, absent where the data can't tell, and `entropy` the mean over their tokens, in
-    nats; `retained/<skill>`, `/mean`, `/min` greedy; `sft_accuracy` and `expert_nll` teacher-forced
-    on held-out expert pairs; `balance` = alpha * sft_accuracy + (1 - alpha) * rl_reward,
-    `balance_at_0.5` the same with .5 for alpha, by which runs compare. Where no expert answers are
-    held out, these four are absent. Where a verifier can fail, `reward/timeouts` and
-    `reward/errors` count the answers that scored 0 for that. The numbers do not depend on how many
-    `rows_at_a_time` are sampled, nor on how many are scored, a `micro_batch` (0: all).
+    The report has these metrics:
+
+    - `target_accuracy`: greedy pass@1 on the target problems.
+    - `target_mean4`, `rl_reward`: mean score of four samples at temperature 1, no format terms.
+    - `expert_style`: share of those samples in the expert's style; absent if the data cannot tell.
+    - `entropy`: mean over the tokens of those samples, in nats.
+    - `retained/<skill>`, `retained/mean`, `retained/min`: greedy accuracy on the retained skills.
+    - `sft_accuracy`, `expert_nll`: teacher-forced, on held-out expert pairs.
+    - `balance`: alpha * sft_accuracy + (1 - alpha) * rl_reward.
+    - `balance_at_0.5`: the same with alpha = .5, to compare runs.
+    - `reward/timeouts`, `reward/errors`: number of responses that scored 0 because a verifier
+      failed; present only if a verifier can fail.
+
+    The four metrics from `sft_accuracy` to `balance_at_0.5` are absent if no expert pairs are held
+    out. The numbers do not depend on `rows_at_a_time` (rows sampled at once) or on `micro_batch`
+    (rows scored at once; 0: all).
     """
     part = PARTS[split]
     problems = data.held_out(part)[: getattr(config, f"{split}_problems")]
@@ -121,9 +128,10 @@ def answer(
     samples: int | None = None,
     rows_at_a_time: int = 256,
 ) -> list[ScoredAnswer]:
-    """The greedy answer to each problem, or `samples` in a row to each at temperature 1.
+    """Return the greedy response to each problem, or `samples` responses at temperature 1.
 
-    Each rank answers its share of the problems, and gets all answers.
+    All responses to a problem are adjacent. Each rank samples for its share of the problems and
+    gets all responses.
     """
     from chord.distributed.collectives import joined, part_of
     from chord.rollout import draw_uniforms, sample
@@ -167,9 +175,9 @@ def answer(
 def imitation(
     policy: Policy, data: Data, pairs: Sequence[Pair], *, micro_batch: int = 0
 ) -> dict[str, float]:
-    """Teacher-forced argmax agreement and mean nll over the tokens of expert responses.
+    """Return teacher-forced argmax agreement and mean nll over the tokens of expert responses.
 
-    Each rank scores its share of the pairs, and gets the means over all.
+    Each rank scores its share of the pairs and gets the means over all pairs.
     """
     import torch
 
@@ -196,7 +204,7 @@ def imitation(
 
 
 def failures(answers: Sequence[ScoredAnswer]) -> dict[str, float]:
-    """How many answers have no score of their own."""
+    """Return how many responses have no score because the verifier failed, by kind of failure."""
     from chord.rewards import count_failures
 
     counts = count_failures(answer.failure for answer in answers)
@@ -204,16 +212,16 @@ def failures(answers: Sequence[ScoredAnswer]) -> dict[str, float]:
 
 
 def _manner(styled: Sequence[bool | None]) -> dict[str, float]:
-    """The share of responses in the expert's style; empty if the data can't tell."""
+    """The share of responses in the expert's style; empty if the data cannot tell."""
     known = [float(style) for style in styled if style is not None]
     return {"expert_style": mean(known)} if known else {}
 
 
 def mean(values: list[float]) -> float:
-    """The mean of a list that has at least one value."""
+    """Return the mean of a non-empty list."""
     return sum(values) / len(values)
 
 
 def prefixed(metrics: dict[str, float], split: str) -> dict[str, Any]:
-    """Metric names as they stand in files and dashboards: `val/...` or `test/...`."""
+    """Return the metrics under their names in files and dashboards: `val/...` or `test/...`."""
     return {f"{split}/{name}": value for name, value in metrics.items()}

@@ -1,7 +1,7 @@
-"""Skills that are to be kept, for any data: tasks and files whose accuracy is measured too.
+"""Additional retained skills for any data: tasks and files whose accuracy is measured as well.
 
-`evaluation.retained=[chain_sum, facts.jsonl]` adds `retained/chain_sum` and `retained/facts` to
-every evaluation, so that forgetting is a number.
+`evaluation.retained=[chain_sum, facts.jsonl]` adds the metrics `retained/chain_sum` and
+`retained/facts`, which show forgetting.
 """
 
 from __future__ import annotations
@@ -34,16 +34,16 @@ if TYPE_CHECKING:
 SETTING = "evaluation.retained"
 _RESERVED = ("mean", "min")
 _NUMBER = re.compile(r"[-+.,\d]+")
-# Far from each other and from the seeds of training data: neighbours share their questions.
+# Far from each other and from the seeds of training data, because nearby seeds share questions.
 _SEEDS = {"validation": 10**8, "test": 2 * 10**8}
 
 
 @dataclass(kw_only=True)
 class Match(Reward):
-    """Right where the last number is the answer's, or, of other answers, where the text is."""
+    """Compares the last number of the response, or its text if the answer is not a number."""
 
     def score(self, problem: Problem, response: str) -> float:
-        """1.0 for the same number, or the same text in any case; 0.0 otherwise."""
+        """Return 1.0 for the same number, or for the same text ignoring case; otherwise 0.0."""
         right = known_answer(problem.answer).strip()
         if _NUMBER.fullmatch(right) and only_number(right) is not None:
             return Numeric().score(problem, response)
@@ -51,10 +51,10 @@ class Match(Reward):
 
 
 def retained_skills(evaluation: Evaluation, data: Data, columns: Columns) -> list[Skill]:
-    """The skills of `evaluation.retained`; none of their problems is trained on.
+    """Return the skills of `evaluation.retained`.
 
-    Raises ConfigError naming the entry that is neither a task nor a file, has the name of another
-    skill, or has problems that are trained on.
+    Raises ConfigError with the name of an entry that is neither a task nor a file, has the name of
+    another skill, or has problems that are trained on.
     """
     taken = {*_RESERVED, *data.retained("validation")}
     skills = []
@@ -72,23 +72,23 @@ def retained_skills(evaluation: Evaluation, data: Data, columns: Columns) -> lis
 
 
 def is_file(source: str) -> bool:
-    """Whether an entry is a file, by its suffix or because it is there; tasks are not."""
+    """Return whether an entry is a file, by its suffix or because it exists, and not a task."""
     path = Path(source)
     return source.startswith("hub://") or path.suffix in (*LINES, ".parquet") or path.exists()
 
 
 def retained_files(evaluation: Evaluation) -> dict[str, str]:
-    """The files of `evaluation.retained`, by setting and skill."""
+    """Return the files of `evaluation.retained`, by setting and skill."""
     return {f"{SETTING}.{name_of(path)}": path for path in evaluation.retained if is_file(path)}
 
 
 def name_of(source: str) -> str:
-    """What a skill is called: a task by its name, a file by its own without the suffix."""
+    """Return the name of a skill: that of the task, or that of the file without its suffix."""
     return re.sub(r"[^\w.-]+", "_", Path(source).stem) if is_file(source) else source
 
 
 def _of_file(source: str, data: Data, columns: Columns) -> dict[str, Lazy[Problem]]:
-    """Half of the problems for each split, by their hash."""
+    """The problems of a file, half of them for each split, assigned by hash."""
     problems = Problems(open_rows(SETTING, source), Fields(columns=columns))
     keys = problems.keys[problems.first]
     if shared := int(data.trains_on(keys).sum()):
@@ -106,7 +106,7 @@ def _of_file(source: str, data: Data, columns: Columns) -> dict[str, Lazy[Proble
 
 
 def _of_task(task: str, evaluation: Evaluation, data: Data) -> dict[str, list[Problem]]:
-    """As many questions as are asked for, or as there are, none in both splits."""
+    """The wanted number of questions per split, or as many as there are; none is in both splits."""
     wanted = {"validation": evaluation.val_retained, "test": evaluation.test_retained}
     seen: set[int] = set()
     parts: dict[str, list[Problem]] = {}

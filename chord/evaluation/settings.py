@@ -1,4 +1,4 @@
-"""How much is evaluated and when, and the names of what is measured."""
+"""The settings of evaluations, and the names of their metrics."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ METRICS = (
     "balance",
     "balance_at_0.5",
 )
-"""What an evaluation gives, as far as the data allow; with `retained/SKILL` for each skill."""
+"""The metrics of an evaluation, if the data allow; in addition, `retained/SKILL` for each skill."""
 OF_EXPERTS = METRICS[-4:]
-"""What is measured on held-out expert answers, where there are any."""
-# The short names of files and dashboards, and those of the data.
+"""The metrics that need held-out expert pairs."""
+# The names of splits in files and dashboards, and in the data.
 PARTS = {"val": "validation", "test": "test"}
 
 
@@ -33,9 +33,9 @@ PARTS = {"val": "validation", "test": "test"}
 class Evaluation:
     """How much is evaluated, and when.
 
-    On `val` every `every` train steps and before the first (0: only at the end). The final report
-    is on `test`, or on `val` with `test=false`, which whoever selects settings has to use.
-    Four answers at temperature 1 to each target problem give mean@4, the rest is greedy.
+    `val` is evaluated before the first train step and after every `every` steps (0: only at the
+    end). The final report is on `test`, or on `val` with `test=false`; use that to select settings.
+    mean@4 uses four samples per target problem at temperature 1; the other accuracies are greedy.
     """
 
     option = "evaluation"
@@ -49,7 +49,7 @@ class Evaluation:
     pairs: int
     max_new_tokens: int
     retained: list[str] = field(default_factory=list)
-    """Skills beside those of the data: tasks of reasoning-gym, and files of problems."""
+    """Retained skills in addition to those of the data: reasoning-gym tasks and problem files."""
 
     def __post_init__(self) -> None:
         if self.every < 0:
@@ -59,11 +59,14 @@ class Evaluation:
                 raise ConfigError(f"evaluation.{name}={getattr(self, name)}: must be at least 1")
 
     def amounts(self, of: str) -> dict[str, int]:
-        """How many `problems` or `retained` problems of a skill, by the data's names of splits."""
+        """Return how many problems to use per split; `of` is `problems` or `retained`.
+
+        The keys are the names that the data use for the splits.
+        """
         return {part: getattr(self, f"{split}_{of}") for split, part in PARTS.items()}
 
     def check_amounts(self, held_out: Mapping[str, int]) -> None:
-        """Raise ConfigError where more is asked for than the data hold out."""
+        """Raise ConfigError if more problems are requested than the data hold out."""
         for name, most in held_out.items():
             if getattr(self, name) > most:
                 value = getattr(self, name)
@@ -71,7 +74,7 @@ class Evaluation:
 
 
 def check_metric(name: str) -> None:
-    """Refuse what a sweep can't be judged by; raises ConfigError."""
+    """Raise ConfigError if a sweep cannot optimize this metric."""
     split, _, metric = name.partition("/")
     if split == "test":
         raise ConfigError(

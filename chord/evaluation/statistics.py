@@ -1,4 +1,4 @@
-"""A mean with its interval."""
+"""A mean with its 95 % interval."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Values = NDArray[np.float64]
 
 @dataclass(frozen=True, kw_only=True)
 class Estimate:
-    """A mean over n seeds with its 95 % interval; with one seed the interval is the line."""
+    """A mean over n seeds with its 95 % interval; with one seed, `low` and `high` are the mean."""
 
     mean: float
     low: float
@@ -25,12 +25,12 @@ class Estimate:
 
 
 def t_interval(values: Sequence[float]) -> Estimate:
-    """Mean ± t(.975; n - 1) s / √n, with s² = Σ (x - mean)² / (n - 1).
+    """Return mean ± t(.975; n - 1) s / √n, with s² = Σ (x - mean)² / (n - 1).
 
-    For n draws of a normal distribution with unknown mean and variance, (mean - µ) / (s / √n) has
+    For n draws from a normal distribution with unknown mean and variance, (mean - µ) / (s / √n) has
     Student's distribution with n - 1 degrees of freedom (Student, 1908), so the interval covers µ
-    in 95 of 100 samples. Values 1, 2, 3: s = 1, t = 4.302653, so 2 ± 2.484138.
-    Raises ValueError without any value.
+    in 95 of 100 samples. Values 1, 2, 3: s = 1, t = 4.302653, so 2 ± 2.484138. Raises ValueError if
+    there are no values.
     """
     sample = _sample(values)
     mean = float(sample.mean())
@@ -41,7 +41,7 @@ def t_interval(values: Sequence[float]) -> Estimate:
 
 
 def t_quantile(degrees: int) -> float:
-    """Student's t at 97.5 %: 12.7062 with one degree of freedom, 1.96 with very many."""
+    """Return Student's t at 97.5 %: 12.7062 with one degree of freedom, 1.96 with very many."""
     return float(stdtrit(degrees, (1 + LEVEL) / 2))
 
 
