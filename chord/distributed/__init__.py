@@ -1,1 +1,1 @@
-"""The processes that take a step together."""
+"""Training with several processes that take each step together."""

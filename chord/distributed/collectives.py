@@ -1,7 +1,7 @@
-"""Sums and tables over ranks: the identity in a single process.
+"""Collective operations over ranks; in a single process they are the identity.
 
-Counts and batch statistics have to cover every rank before the first backward, or each rank's
-tokens would weigh differently.
+Counts and batch statistics must cover all ranks before the first backward pass, or tokens of
+different ranks would have different weights.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _alone = False
 
 
 def world_size() -> int:
-    """Number of processes that share an optimizer step."""
+    """Return the number of processes that share an optimizer step."""
     if _alone:
         return 1
     return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
@@ -30,7 +30,7 @@ def world_size() -> int:
 
 @contextmanager
 def alone() -> Iterator[None]:
-    """Within, this process computes as if there were no other, which wait for it meanwhile."""
+    """Let this process compute as if it were the only one; the others must wait for it."""
     global _alone
     before, _alone = _alone, True
     try:
@@ -40,7 +40,7 @@ def alone() -> Iterator[None]:
 
 
 def told_by_the_first(text: str) -> str:
-    """The first rank's text, on all ranks."""
+    """Return the first rank's text on all ranks."""
     if world_size() == 1:
         return text
     found = [text]
@@ -49,22 +49,22 @@ def told_by_the_first(text: str) -> str:
 
 
 def rank() -> int:
-    """The number of this process, from 0."""
+    """Return the number of this process, from 0."""
     return dist.get_rank() if world_size() > 1 else 0
 
 
 def all_sum(value: Tensor) -> Tensor:
-    """The sum of a detached tensor over all ranks, the same on each."""
+    """Return the elementwise sum of a detached tensor over all ranks, on each of them."""
     return _reduced(value, dist.ReduceOp.SUM)
 
 
 def all_min(value: Tensor) -> Tensor:
-    """The smallest over all ranks, elementwise."""
+    """Return the elementwise minimum over all ranks."""
     return _reduced(value, dist.ReduceOp.MIN)
 
 
 def all_max(value: Tensor) -> Tensor:
-    """The largest over all ranks, elementwise."""
+    """Return the elementwise maximum over all ranks."""
     return _reduced(value, dist.ReduceOp.MAX)
 
 
@@ -77,23 +77,23 @@ def _reduced(value: Tensor, operation: dist.ReduceOp.RedOpType) -> Tensor:
 
 
 def _wire() -> torch.device:
-    """Where tensors must be to be sent: NCCL takes those of a GPU only."""
+    """The device that tensors must be on to be sent: NCCL only accepts those on a GPU."""
     if dist.get_backend() == "nccl":
         return torch.device("cuda", torch.cuda.current_device())
     return torch.device("cpu")
 
 
 def part_of(items: S) -> S:
-    """Our part of what all ranks hold: contiguous, the first ranks take one more.
+    """Return this rank's part of `items`, which all ranks have; some parts have one item more.
 
-    Three items on two ranks: two and one.
+    The parts are contiguous. Three items on two ranks: two and one.
     """
     start, end = (-(-len(items) * number // world_size()) for number in (rank(), rank() + 1))
     return items[start:end]  # type: ignore[return-value]  # a slice is of the same kind
 
 
 def joined(items: Sequence[T]) -> list[T]:
-    """The items of all ranks in rank order: what `part_of` has parted."""
+    """Return the items of all ranks in rank order: the inverse of `part_of`."""
     if world_size() == 1:
         return list(items)
     parts: list[Any] = [None] * world_size()
@@ -102,10 +102,10 @@ def joined(items: Sequence[T]) -> list[T]:
 
 
 def all_rows(values: Tensor) -> tuple[Tensor, int]:
-    """The rows of all ranks in rank order, and where ours start; values (B,) or (B, T, ...).
+    """Return the rows of all ranks in rank order, and the index of this rank's first row.
 
-    Ranks may differ in rows, and in columns T: narrower tables are widened by zeros. Worked value:
-    rows [[1, 2]] here and [[3]] on the next rank give [[1, 2], [3, 0]], on both.
+    `values` is (B,) or (B, T, ...). B and T may differ between ranks: narrower tables are padded
+    with zeros. Rows [[1, 2]] here and [[3]] on the next rank give [[1, 2], [3, 0]] on both.
     """
     if world_size() == 1:
         return values, 0

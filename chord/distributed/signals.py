@@ -1,11 +1,12 @@
-"""Signals that ask a run to stop: it checkpoints after the step it is in, then does as it is asked.
+"""Signals that ask a run to stop: it finishes its step, writes a checkpoint, and then obeys.
 
-SIGINT is Ctrl-C, SIGHUP a terminal that was closed; SIGTERM comes from a shell, SLURM or
-`wandb agent`, SIGUSR1 and SIGUSR2 from SLURM before a time limit or a pre-emption. Where there is
-no step to wait for, before the first or after the last, a signal is acted on at once; so is a
-second one. An evaluation of a run of one process is broken off: the checkpoint is written without
-it, and the run that goes on begins with it. Of a run's processes, one that the first has started
-waits for it from the beginning: they stop together once they know each other.
+SIGINT is Ctrl-C, and SIGHUP a closed terminal. SIGTERM comes from a shell, SLURM or `wandb agent`;
+SIGUSR1 and SIGUSR2 come from SLURM before a time limit or a preemption. If there is no step to wait
+for, before the first or after the last, a signal takes effect at once; so does a second signal.
+
+In a run of one process, a signal interrupts an evaluation: the checkpoint is written without it,
+and the resumed run starts with it. In a run of several processes, those that the first one started
+hold signals back from the beginning, and all stop together once they are connected.
 """
 
 from __future__ import annotations
@@ -29,25 +30,27 @@ _PATIENCE = "\nstopping after this {}; once more to stop at once\n"
 
 
 class BrokenOff(BaseException):
-    """An evaluation was ended by a signal, which is still to be acted on."""
+    """A signal interrupted an evaluation; it has not taken effect yet."""
 
 
 class Stopped(SystemExit):
-    """The run ends after a signal, its checkpoint written. Its cause is what the signal's former
-    handler raised, if it had one."""
+    """The run ends because of a signal, with its checkpoint written.
+
+    `__cause__` is what the signal's former handler raised, if there was one.
+    """
 
 
 class Signals:
-    """The signals of a run, within a `with` block around all of it.
+    """The signals of a run, handled within a `with` block around the whole run.
 
-    A signal ends the run at once, as its former handler would, in a way that can be put on record;
-    from `watch` on it is remembered until the run can act on it, and from the beginning by a
-    process that the first has started.
+    A signal ends the run at once, as its former handler would, but as an exception, so that the end
+    can be recorded. After `watch` it is held back until the run can act on it. A process that the
+    first one started holds signals back from the beginning.
     """
 
     def __init__(self) -> None:
         self.received: int | None = None
-        # Were it to end before they know each other, Lightning would kill the first.
+        # If it ended before the processes are connected, Lightning would kill the first.
         self._waits = started_by_the_first(sys.argv)
         self._breaks_off = False
         self._awaited: str | None = None
@@ -68,24 +71,24 @@ class Signals:
             raise error.__cause__ from None
 
     def watch(self) -> None:
-        """Note signals from now on; outside the main thread there are none."""
+        """Hold signals back from now on. Outside the main thread this does nothing."""
         self._waits = True
         self._set(lambda number: self._handle)
 
     def unwatch(self) -> None:
-        """Act on signals at once again."""
+        """Let signals take effect at once again."""
         self._waits, self._awaited = False, None
         self._set(lambda number: self._handle)
 
     def steps(self) -> None:
-        """From now on it is a step that a signal waits for."""
+        """Tell the user, from now on, that a signal waits for the end of a step."""
         self._awaited = "step"
 
     @contextmanager
     def evaluating(self, *, alone: bool) -> Iterator[None]:
-        """Within, it is an evaluation; `alone` there is nobody who has to end it, too.
+        """Mark the block as an evaluation; `alone`: this is the only process.
 
-        Raises `BrokenOff` then where a signal has come or comes.
+        If `alone`, raises `BrokenOff` on a signal, including one received before the block.
         """
         if not self._waits:
             yield
@@ -100,12 +103,12 @@ class Signals:
             self._breaks_off, self._awaited = False, awaited
 
     def restore(self) -> None:
-        """Leave signals to whom they were left before."""
+        """Restore the former handlers."""
         self._set(lambda number: self._before[number])
 
     @contextmanager
     def held_back(self) -> Iterator[None]:
-        """Within, nothing is interrupted; a signal is acted on after the block."""
+        """Hold signals back within the block and act on them after it."""
         self._waits, waited = True, self._waits
         self.received = None
         try:
@@ -115,12 +118,12 @@ class Signals:
         self.act_late()
 
     def act_late(self) -> None:
-        """Act on a signal that nobody has acted on yet, if there is one."""
+        """Act on a signal that was held back, if there is one."""
         if self.received is not None:
             self.act()
 
     def agree(self) -> bool:
-        """Whether any process of the run was signalled; then all have been."""
+        """Return whether any process of the run got a signal, and set it in all of them."""
         import torch
 
         from chord.distributed.collectives import all_max
@@ -130,7 +133,7 @@ class Signals:
         return number > 0
 
     def act(self) -> None:
-        """Do what the signal asks for; returns if its former handler lets the run go on.
+        """Do what the signal asks for; return if its former handler lets the run continue.
 
         Raises `Stopped` otherwise.
         """
@@ -153,7 +156,7 @@ class Signals:
                 self._breaks_off = False
                 raise BrokenOff
             if self._awaited is not None and number == signal.SIGINT:
-                # A handler can't print: it may interrupt who does.
+                # A handler must not print, because it may interrupt a print.
                 os.write(2, _PATIENCE.format(self._awaited).encode())
             return
         self.received = number

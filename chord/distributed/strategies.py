@@ -1,7 +1,7 @@
-"""Several processes that take one step: the policy whole on each of them, or a shard on each.
+"""Strategies for several processes: each has the whole policy, or a shard of it.
 
-Both are strategies of Lightning, which starts the processes and gives them their devices. The
-training step adds up the gradients itself, so that it is one and the same step either way.
+Both are Lightning strategies; Lightning starts the processes and assigns their devices. The train
+step reduces the gradients itself, so it is the same step with either strategy.
 """
 
 from __future__ import annotations
@@ -23,47 +23,47 @@ if TYPE_CHECKING:
 
 
 _BUCKET = 2**25
-"""Numbers of a gradient that are sent at a time."""
+"""How many elements of the gradient are sent at once."""
 
 
 class Replicated(DDPStrategy):
-    """The whole policy on each process, and no wrapper around it.
+    """Each process has the whole policy, without a wrapper.
 
-    DistributedDataParallel would hold every gradient twice.
+    DistributedDataParallel would store every gradient twice.
     """
 
     def configure_ddp(self) -> None:
-        """All start with the weights of the first."""
+        """Copy the weights of the first process to all others."""
         assert self.model is not None
         for tensor in self.model.state_dict().values():
             dist.broadcast(tensor, 0)
 
 
 class Sharded(ModelParallelStrategy):
-    """A shard of each weight, its gradient and its optimizer state on each process (FSDP2).
+    """Each process has a shard of the weights, gradients and optimizer states (FSDP2).
 
-    Checkpoints are put together and written by the first: they are those of a single process.
-    Weights are loaded before they are sharded, so that the optimizer's state alone is left to load.
+    The first process gathers and writes checkpoints, which look like those of a single process.
+    Weights are loaded before they are sharded; only the optimizer state is loaded afterwards.
     """
 
     @property
     def lightning_restore_optimizer(self) -> bool:
-        """The checkpoint is read as a whole."""
+        """Let Lightning restore the optimizer from the whole checkpoint."""
         return True
 
     def lightning_module_state_dict(self) -> dict[str, Any]:
-        """Whole weights, on the first process alone."""
+        """Return the whole weights, on the first process only."""
         assert self.model is not None
         state: dict[str, Any] = _together(self.model.state_dict())
         return state
 
     def optimizer_state(self, optimizer: Any) -> dict[str, Any]:
-        """Whole moments, on the first process alone."""
+        """Return the whole optimizer state, on the first process only."""
         state: dict[str, Any] = _together(getattr(optimizer, "_optimizer", optimizer).state_dict())
         return state
 
     def load_optimizer_state_dict(self, checkpoint: Mapping[str, Any]) -> None:
-        """Give each process its shard of the moments."""
+        """Load this process's shard of the optimizer state."""
         from torch.distributed.tensor import distribute_tensor
 
         for optimizer, saved in zip(self.optimizers, checkpoint["optimizer_states"], strict=True):
@@ -86,20 +86,20 @@ class Sharded(ModelParallelStrategy):
     def load_checkpoint(
         self, checkpoint_path: Any, weights_only: bool | None = None
     ) -> dict[str, Any]:
-        """The file as it is."""
+        """Load the file as it is."""
         return Strategy.load_checkpoint(self, checkpoint_path, weights_only=weights_only)
 
     def save_checkpoint(
         self, checkpoint: dict[str, Any], filepath: Any, storage_options: Any = None
     ) -> None:
-        """One file, from the first process."""
+        """Write one file, from the first process."""
         Strategy.save_checkpoint(self, checkpoint, filepath, storage_options=storage_options)
 
 
 def shard(policy: nn.Module, layers: Sequence[nn.Module], mesh: DeviceMesh) -> None:
-    """Shard the `layers` of a policy and what is around them, in place.
+    """Shard the `layers` of a policy and the modules around them, in place.
 
-    Outside `whole` all ranks must run the policy equally often.
+    Outside `whole`, all ranks must run the policy equally often.
     """
     from torch.distributed.fsdp import fully_shard, register_fsdp_forward_method
 
@@ -109,12 +109,12 @@ def shard(policy: nn.Module, layers: Sequence[nn.Module], mesh: DeviceMesh) -> N
     for method in ("hidden", "hidden_shared"):
         register_fsdp_forward_method(policy, method)
     for part in shards(policy):
-        # Gloo can't take averages.
+        # Gloo cannot average.
         part.set_force_sum_reduction_for_comms(mesh.device_type == "cpu")
 
 
 def shards(policy: nn.Module) -> list[FSDPModule]:
-    """The parts that were sharded; none of a policy that is whole."""
+    """Return the sharded modules of a policy; empty if it is not sharded."""
     if world_size() == 1:
         return []
     from torch.distributed.fsdp import FSDPModule
@@ -124,9 +124,9 @@ def shards(policy: nn.Module) -> list[FSDPModule]:
 
 @contextmanager
 def whole(policy: nn.Module) -> Iterator[None]:
-    """Within, each rank has all weights and runs the policy as often as it likes.
+    """Gather all weights on each rank, which may then run the policy as often as it likes.
 
-    Without gradients only. All ranks enter and leave together.
+    Only for use without gradients. All ranks must enter and leave together.
     """
     parts: Sequence[Any] = shards(policy)
     for part in parts:
@@ -141,27 +141,27 @@ def whole(policy: nn.Module) -> Iterator[None]:
 
 
 def whole_weights(policy: nn.Module) -> dict[str, Tensor]:
-    """The weights of a sharded policy on every rank, in main memory."""
+    """Return the whole weights of a sharded policy on every rank, in main memory."""
     return {name: _whole(value).cpu() for name, value in policy.state_dict().items()}
 
 
 def free(policy: nn.Module) -> None:
-    """Give the memory of shards and their gradients back, whatever still refers to them."""
+    """Free the memory of shards and their gradients, even if something still refers to them."""
     for parameter in policy.parameters():
         parameter.grad = None
         local(parameter.detach()).untyped_storage().resize_(0)
 
 
 def local(tensor: Tensor) -> Tensor:
-    """Our part of a sharded tensor; another one as it is."""
+    """Return this rank's part of a sharded tensor; return any other tensor as it is."""
     part: Tensor = tensor.to_local() if hasattr(tensor, "to_local") else tensor
     return part
 
 
 def average_gradients(parameters: Sequence[nn.Parameter]) -> None:
-    """Replace each gradient by its mean over the ranks; those of shards are that already.
+    """Replace each gradient by its mean over the ranks; sharded gradients already are means.
 
-    A mean is its own mean: what is averaged twice counts once.
+    Averaging twice does no harm.
     """
     found = [p.grad for p in parameters if p.grad is not None]
     if world_size() == 1 or any(hasattr(gradient, "to_local") for gradient in found):
@@ -175,14 +175,14 @@ def average_gradients(parameters: Sequence[nn.Parameter]) -> None:
 
 
 def clip_gradients(parameters: Sequence[nn.Parameter], limit: float) -> Tensor:
-    """Scale the gradient so that its norm is at most `limit`; returns the norm before."""
+    """Scale the gradient so that its norm is at most `limit`; return the norm before."""
     norm = gradient_norm(parameters)
     scale_gradients(parameters, limit, norm)
     return norm
 
 
 def gradient_norm(parameters: Sequence[nn.Parameter]) -> Tensor:
-    """The norm of the gradient of all ranks; shards of it are summed up."""
+    """Return the norm of the gradient; for shards, the sum of squares covers all ranks."""
     found = [p.grad for p in parameters if p.grad is not None]
     if not any(hasattr(gradient, "to_local") for gradient in found):
         return torch.nn.utils.get_total_norm(found)
@@ -202,7 +202,7 @@ def scale_gradients(parameters: Sequence[nn.Parameter], limit: float, norm: Tens
 
 
 def _buckets(gradients: Sequence[Tensor]) -> Iterator[list[Tensor]]:
-    """Gradients of one dtype that are sent together."""
+    """Groups of gradients with the same dtype that are sent together."""
     bucket: list[Tensor] = []
     for gradient in gradients:
         full = sum(each.numel() for each in bucket) + gradient.numel() > _BUCKET
@@ -215,7 +215,7 @@ def _buckets(gradients: Sequence[Tensor]) -> Iterator[list[Tensor]]:
 
 
 def _together(state: Any) -> Any:
-    """A state with its sharded tensors made whole: on the first rank, nothing on others."""
+    """A state with its sharded tensors gathered on the first rank; empty on the others."""
     if isinstance(state, dict):
         values = {name: _together(value) for name, value in state.items()}
         return values if rank() == 0 else {}
