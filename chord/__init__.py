@@ -1,7 +1,7 @@
-"""chord: train language models on a mix of imitation and reinforcement learning.
+"""chord: train language models on a mix of supervised fine-tuning and reinforcement learning.
 
-`loss = alpha * L_sft + (1 - alpha) * L_rl`, alpha the SFT share. The names below are loaded on
-first use, so importing the package costs nothing and does not import torch.
+`loss = alpha * L_sft + (1 - alpha) * L_rl`, where alpha is the share of SFT. The names below are
+loaded on first use, so importing the package is fast and does not import torch.
 """
 
 from __future__ import annotations
@@ -24,16 +24,15 @@ __version__ = "0.1.0"
 
 
 def _runs_a_command() -> bool:
-    """Whether this process is `python -m chord.NAME`, or `chord-NAME`, that begins."""
+    """Whether this process was started as `python -m chord.NAME` or `chord-NAME`."""
     script = os.path.basename(sys.argv[0]) if sys.argv else ""
-    # Python calls a module that it has yet to find so; its name stands before the arguments.
+    # Until Python has found the module, argv[0] is "-m"; its name is in orig_argv.
     typed = sys.orig_argv[-len(sys.argv)] if script == "-m" else ""
     return script.startswith("chord-") or typed.removeprefix("-m").partition(".")[0] == __name__
 
 
 def _in_one_line(kind: type[BaseException], error: BaseException, trace: Any) -> None:
-    """What Python shows at the end of a command: of Ctrl-C, which may come while it is loaded, no
-    traceback."""
+    """Print "interrupted" instead of a traceback for Ctrl-C, even while a command is loading."""
     if issubclass(kind, KeyboardInterrupt):
         print("interrupted", file=sys.stderr)
     else:
@@ -54,7 +53,7 @@ def __getattr__(name: str) -> Any:
 
 
 def _exported() -> dict[str, str]:
-    """Where each public name of the mathematics is imported from."""
+    """The module from which each public name of the mathematics is imported."""
     homes = [f"{__name__}.{home}" for home in ("schedules", "weightings", "losses")]
     found = {name: home for home in homes for name in import_module(home).__all__}
     advantages = f"{__name__}.losses.advantages"

@@ -1,6 +1,6 @@
-"""Write the teacher's likeliest tokens to a file: `python -m chord.cache_teacher --to FILE`.
+"""Write the teacher's most probable tokens to a file: `python -m chord.cache_teacher --to FILE`.
 
-With `target=soft target.cache=FILE`, runs read this file instead of asking the teacher at each
+With `target=soft target.cache=FILE`, runs read this file instead of running the teacher at each
 step. The settings are those of chord.train and choose the data and the teacher:
 
   python -m chord.cache_teacher --to teacher.safetensors data.expert_pairs=512 teacher=tiny
@@ -21,17 +21,17 @@ from chord.io.writing import refuse_unwritable
 
 
 def parser() -> argparse.ArgumentParser:
-    """The command line."""
+    """Return the parser of the command line."""
     options = Arguments("cache_teacher", __doc__)
     options.add_argument("--to", type=Path, required=True, metavar="FILE", help="the file to write")
-    options.add_argument("--k", type=int, default=8, help="likeliest tokens to keep (default: 8)")
+    options.add_argument("--k", type=int, default=8, help="tokens per position (default: 8)")
     options.add_argument("settings", nargs="*", help="as for chord.train: data=..., teacher=...")
     return options
 
 
 @ending()
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Write the cache and say what the truncation leaves out."""
+    """Run `python -m chord.cache_teacher`."""
     options = parser().parse_intermixed_args(arguments)
     if options.k < 1:
         raise ConfigError(f"--k={options.k}: must be at least 1")
@@ -40,7 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def cache_teacher(path: Path, k: int, settings: Sequence[str]) -> str:
-    """Score every expert pair of the configured data with its teacher; returns what to print."""
+    """Score all expert pairs of the configured data with the teacher; return the text to print."""
     from chord.config.composing import composed, register
     from chord.data.batch import collated
     from chord.models.teacher_cache import write_cache

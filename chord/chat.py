@@ -1,7 +1,7 @@
-"""Talk to a run's model and to the model that it started from: `python -m chord.chat RUN`.
+"""Talk to a run's trained model and to its base: `python -m chord.chat RUN`.
 
-Both models answer each line that you type. With a chat template, each model keeps a conversation
-of its own. An empty line starts a new one, and Ctrl-D ends the command. Lines can also be piped
+Both models respond to each line that you type. With a chat template, each model keeps its own
+conversation. An empty line starts a new one, and Ctrl-D ends the command. Lines can also be piped
 in: echo '47*86=' | python -m chord.chat RUN.
 """
 
@@ -21,7 +21,7 @@ from chord.io.printing import say
 from chord.io.reading import printable
 
 LAYOUT = "\n\t"
-"""Of control characters those that an answer may hold."""
+"""The control characters that may be printed."""
 
 if TYPE_CHECKING:
     from chord.data.batch import Tokenizer, Turn
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 
 def parser() -> argparse.ArgumentParser:
-    """The command line."""
+    """Return the parser of the command line."""
     options = Arguments("chat", __doc__)
     options.add_argument(
         "run", type=Path, nargs="?", metavar="RUN", help="a run directory (default: the newest)"
@@ -39,16 +39,16 @@ def parser() -> argparse.ArgumentParser:
         type=float,
         default=0.0,
         metavar="T",
-        help="of sampled answers; 0 takes the likeliest tokens (default: 0)",
+        help="sampling temperature; 0 is greedy (default: 0)",
     )
     options.add_argument(
         "--max-new-tokens",
         type=int,
         metavar="N",
-        help="longest answer, in tokens (default: the run's)",
+        help="maximum length of a response, in tokens (default: the run's)",
     )
     options.add_argument(
-        "--seed", type=int, default=0, metavar="N", help="of sampled answers (default: 0)"
+        "--seed", type=int, default=0, metavar="N", help="seed for sampling (default: 0)"
     )
     options.add_argument(
         "--threads", type=int, metavar="N", help="threads of torch (default: the run's)"
@@ -56,14 +56,14 @@ def parser() -> argparse.ArgumentParser:
     options.add_argument(
         "--trust",
         action="store_true",
-        help="allow the code and servers that a run from elsewhere names",
+        help="allow the code and servers named by a run from elsewhere",
     )
     return options
 
 
 @dataclass
 class Speaker:
-    """A model in a conversation of its own."""
+    """A model with its own conversation."""
 
     name: str
     policy: Policy
@@ -71,9 +71,10 @@ class Speaker:
     turns: list[Turn] = field(default_factory=list)
 
     def answer(self, line: str, number: int, options: argparse.Namespace) -> str:
-        """Its turn after the user's `line`; the conversation goes on where it has turns.
+        """Return the model's response to the user's `line`, and add both to the conversation.
 
-        Raises ConfigError where prompt and answer do not fit into its context.
+        `number` is that of the line, for the random numbers. Raises ConfigError if prompt and
+        response do not fit into the model's context.
         """
         from chord.data.batch import Problem, Turn
         from chord.rollout import draw_uniforms, sample
@@ -105,7 +106,7 @@ class Speaker:
 
 @ending()
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Entry point of `chord-chat`."""
+    """Run `chord-chat`."""
     options = parser().parse_args(arguments)
     check(options)
     with loaded(options) as speakers:
@@ -113,7 +114,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def check(options: argparse.Namespace) -> None:
-    """Raise ConfigError for numbers out of range."""
+    """Raise ConfigError for options out of range."""
     from chord.config.root import check_threads
 
     if options.temperature < 0:
@@ -126,7 +127,7 @@ def check(options: argparse.Namespace) -> None:
 
 @contextmanager
 def loaded(options: argparse.Namespace) -> Iterator[list[Speaker]]:
-    """The base and the trained model; fills in the length of answers from the run."""
+    """Load the base and the trained model; take the maximum response length from the run."""
     from chord.config.composing import register
     from chord.run.build import placed
     from chord.run.directory import configuration, newest_run
@@ -146,7 +147,7 @@ def loaded(options: argparse.Namespace) -> Iterator[list[Speaker]]:
 
 
 def lines(stream: Iterable[str]) -> Iterator[str]:
-    """The user's lines, with a sign to write where a person types them."""
+    """Yield the user's lines, with a prompt if they are typed on a terminal."""
     typed = sys.stdin.isatty()
     say("> " if typed else "", end="", flush=True)
     for line in stream:
@@ -155,9 +156,9 @@ def lines(stream: Iterable[str]) -> Iterator[str]:
 
 
 def talk(speakers: list[Speaker], said: Iterable[str], options: argparse.Namespace) -> None:
-    """Print what each speaker answers to each line; a line that can't be answered says why.
+    """Print each model's response to each line, or why it cannot respond.
 
-    What would command the terminal is written out: a model may say anything.
+    Control characters in responses are escaped, because a model may write anything.
     """
     for number, line in enumerate(said):
         if not line:

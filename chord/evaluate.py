@@ -1,4 +1,4 @@
-"""Evaluate: `python -m chord.evaluate run=outputs/...` scores a run's model beside its base."""
+"""Evaluate a run's trained model and its base: `python -m chord.evaluate run=outputs/...`."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ register_options()
 
 
 def main() -> None:
-    """Entry point of `chord-evaluate`."""
+    """Run `chord-evaluate`."""
     launch(_main, "evaluate")
 
 
@@ -34,7 +34,10 @@ def _main(cfg: DictConfig) -> float:
 
 
 def evaluate_run(path: Path, config: EvaluateConfig) -> tuple[Report, Report]:
-    """Reports of the base and of the run's model, printed side by side; nothing is written."""
+    """Evaluate the base and the run's trained model, and print both side by side.
+
+    Returns their reports. Nothing is written.
+    """
     import torch
     from rich.console import Console
 

@@ -1,7 +1,7 @@
-"""Let a model write expert answers: `python -m chord.make_expert --to FILE`.
+"""Let a model write expert responses: `python -m chord.make_expert --to FILE`.
 
-The model answers the problems of the data. The answers that the reward finds right are written,
-one to a row. A file that exists is continued after its last row. The settings are those of
+The model responds to the problems of the data. Responses that the reward scores as right are
+written, one per row. An existing file is continued after its last row. The settings are those of
 chord.train:
 
   python -m chord.make_expert --to e.jsonl --n 500 model=hf model.path=DIR \\
@@ -31,22 +31,22 @@ if TYPE_CHECKING:
     from chord.models.policy import Policy
     from chord.rollout.engines import Engine
 
-# What the settings need not say: nothing is imitated, or tracked.
+# Defaults that differ from chord.train's, because nothing is imitated or tracked.
 _DEFAULTS = {"schedule": "rl_only", "teacher": "none", "tracking": "off"}
 
 
 def parser() -> argparse.ArgumentParser:
-    """The command line."""
+    """Return the parser of the command line."""
     options = Arguments("make_expert", __doc__)
     options.add_argument(
         "--to", type=Path, required=True, metavar="FILE", help="the .jsonl file to write"
     )
     options.add_argument(
-        "--n", type=int, help="stop when N problems have a right answer (default: ask all)"
+        "--n", type=int, help="stop when N problems have a right response (default: try all)"
     )
-    options.add_argument("--k", type=int, default=4, help="samples for each problem (default: 4)")
+    options.add_argument("--k", type=int, default=4, help="samples per problem (default: 4)")
     options.add_argument(
-        "--keep", type=int, default=1, help="right answers to keep of each problem (default: 1)"
+        "--keep", type=int, default=1, help="right responses to keep per problem (default: 1)"
     )
     options.add_argument("settings", nargs="*", help="as for chord.train: model=..., data=..., ...")
     return options
@@ -54,7 +54,7 @@ def parser() -> argparse.ArgumentParser:
 
 @ending()
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Write the file and say what is in it."""
+    """Run `python -m chord.make_expert`."""
     options = parser().parse_intermixed_args(arguments)
     for name in ("n", "k", "keep"):
         if (value := getattr(options, name)) is not None and value < 1:
@@ -67,10 +67,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 @dataclass
 class Demonstrator:
-    """A model that answers problems, and the reward that says which answers are right.
+    """A model that responds to problems, and the reward that checks its responses.
 
-    Answers are seeded by the seed, the problem and the sample, so they do not depend on what else
-    is asked.
+    The random numbers depend only on the seed, the problem and the sample, so a response does not
+    depend on which other problems are sampled.
     """
 
     config: TrainConfig
@@ -79,7 +79,7 @@ class Demonstrator:
     engine: Engine
 
     def right(self, problems: Sequence[Problem], k: int) -> list[list[str]]:
-        """Of `k` samples for each problem the distinct right ones, in their order."""
+        """Draw `k` samples per problem; return the distinct right ones of each, in order."""
         from chord.rollout import draw_uniforms
 
         longest, tokenizer = self.config.rollout.max_new_tokens, self.data.tokenizer
@@ -109,7 +109,10 @@ class Demonstrator:
 
 
 def make_expert(path: Path, settings: Sequence[str], n: int | None, k: int, keep: int) -> str:
-    """Ask problem after problem, in the order of their keys; returns what to print."""
+    """Go through the problems in the order of their keys; return the text to print.
+
+    Up to `keep` right ones of `k` samples per problem are written, until `n` problems have one.
+    """
     import orjson
 
     with _teacher(settings) as teacher:
@@ -166,14 +169,14 @@ def _teacher(settings: Sequence[str]) -> Iterator[Demonstrator]:
 
 
 def _begun(path: Path, data: Corpus) -> tuple[int, int]:
-    """How many problems a file has answers to, and where in the order of problems it ends."""
+    """The number of problems that have a response in the file, and the position to continue at."""
     from chord.data.files import JsonLines
     from chord.data.tables import Problems
 
     if not path.exists():
         return 0, 0
     with path.open("rb+") as file:
-        # What a killed run left of its last row.
+        # A killed run may have left a part of its last row.
         file.truncate(file.read().rfind(b"\n") + 1)
     rows = JsonLines(path)
     if len(rows) == 0:
@@ -193,7 +196,7 @@ def _batches(teacher: Demonstrator, start: int) -> Iterator[list[Problem]]:
 
 
 def _row(teacher: Demonstrator, problem: Problem, text: str) -> dict[str, Any]:
-    """A row of the expert's file, with the problem as its source has it, before any template."""
+    """A row of the expert file, with the problem as in its source, before any template."""
     data, names = teacher.data, teacher.data.expert_fields.columns
     turns = data.problem_rows.fields.asked_turns(problem.details)
     row: dict[str, Any] = {names.answer: problem.answer}
