@@ -115,7 +115,7 @@ def report(clock: Clock, whole: list[float]) -> None:
     rows = [(part, clock.seconds[part]) for part in PARTS]
     rows.append(("the rest", total - sum(seconds for _, seconds in rows)))
     print(f"\n{steps} steps, {1000 * total / steps:.0f} ms each\n")
-    print("| part | ms a step | share |\n|---|---|---|")
+    print("| part | ms per step | share |\n|---|---|---|")
     for part, seconds in rows:
         print(f"| {part} | {1000 * seconds / steps:.1f} | {100 * seconds / total:.1f} % |")
 

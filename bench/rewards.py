@@ -40,4 +40,4 @@ if __name__ == "__main__":
         "math, 1 worker": Math(workers=1),
         "math, 2 workers": Math(workers=2),
     }.items():
-        print(f"{name:<26} {rate(reward, answers):>8.0f} answers/s")
+        print(f"{name:<26} {rate(reward, answers):>8.0f} responses/s")

@@ -1,5 +1,4 @@
-"""What mkdocs runs while it builds the site: the configuration reference, read off `conf/`, and the
-notebook as a page."""
+"""Hooks of mkdocs: the configuration reference from `conf/`, and the notebook as a page."""
 
 from __future__ import annotations
 
@@ -24,7 +23,7 @@ _LINE = re.compile(r"^( *)([a-z_]\w*):(?: +(?!#)(.*?))?(?: +# (.*))?$")
 
 @dataclass(frozen=True)
 class Setting:
-    """One value of a YAML file: its name as it is typed, its value, its comment."""
+    """A setting of a YAML file: its full name, its value and its comment."""
 
     name: str
     value: str
@@ -32,14 +31,14 @@ class Setting:
 
 
 def on_page_markdown(markdown: str, **_: Any) -> str:
-    """Put the reference, or the notebook, where a page asks for it."""
+    """Replace the markers in a page with the reference or the notebook."""
     if NOTEBOOK in markdown:
         return markdown.replace(NOTEBOOK, notebook(Path(__file__).with_name("first-study.ipynb")))
     return markdown.replace(MARKER, reference()) if MARKER in markdown else markdown
 
 
 def notebook(path: Path) -> str:
-    """The cells of a notebook, without its title: the page has its own."""
+    """Return the cells of a notebook as Markdown, without its title, because the page has one."""
     parts = []
     for cell in json.loads(path.read_text())["cells"]:
         source = "".join(cell["source"])
@@ -53,13 +52,12 @@ def notebook(path: Path) -> str:
 
 
 def reference() -> str:
-    """Every group, option and setting of `chord.train`, in the order of a train step."""
+    """Return all groups, options and settings of `chord.train`, in the order of a train step."""
     return "\n\n".join(_group(name) for name in GROUP_ORDER)
 
 
 def settings(path: Path, prefix: str = "") -> list[Setting]:
-    """The settings of a YAML file, nested ones by their full names, `defaults` and `hydra` left
-    out. A setting without a comment has that of its namesake in another option of the group."""
+    """Return the settings of a YAML file under their full names, without `defaults` and `hydra`."""
     found: list[Setting] = []
     parents: list[str] = []
     for line in path.read_text().splitlines():
@@ -76,7 +74,7 @@ def settings(path: Path, prefix: str = "") -> list[Setting]:
 
 
 def _of_class(path: Path, group: str, own: list[Setting]) -> list[Setting]:
-    """The settings that a YAML file leaves to its class, whose defaults they have."""
+    """The settings that a YAML file does not list, with the defaults of its class."""
     schema = _SCHEMA.search(path.read_text())
     if schema is None:
         return []
@@ -86,7 +84,7 @@ def _of_class(path: Path, group: str, own: list[Setting]) -> list[Setting]:
 
 
 def _flat(node: DictConfig, prefix: str) -> dict[str, str]:
-    """The values of a node as YAML has them, nested ones by their full names."""
+    """The values of a node in YAML's notation, under their full names."""
     found: dict[str, str] = {}
     for key in node:
         name = f"{prefix}.{key}"
@@ -116,7 +114,7 @@ def _group(group: str) -> str:
 
 
 def defaults() -> dict[str, str]:
-    """The option each group has in `conf/train.yaml`; one that follows another group has its."""
+    """Return each group's option in `conf/train.yaml`, with references to other groups resolved."""
     text = (CONF_DIR / "train.yaml").read_text()
     chosen = dict(re.findall(r"^ +- (\w+): (\S+)", text, re.MULTILINE))
     del chosen["experiment"], chosen["hparams_search"]
