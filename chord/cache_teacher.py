@@ -61,8 +61,8 @@ def cache_teacher(path: Path, k: int, settings: Sequence[str]) -> str:
         size = config.trainer.micro_batch
         rest = write_cache(path, teacher, batches, k=k, micro_batch=size)
     return (
-        f"{path}: {len(pairs)} answers, {k} tokens each; the rest holds {rest['mean']:.2e} of the "
-        f"probability on average, {rest['largest']:.2e} at most\n"
+        f"{path}: {len(pairs)} responses, {k} tokens per position; the other tokens have "
+        f"{rest['mean']:.2e} of the probability on average, {rest['largest']:.2e} at most\n"
         f"python -m chord.train target=soft {typed('target.cache', path)} "
         f"{shlex.join(settings)}".rstrip()
     )

@@ -101,7 +101,7 @@ class Speaker:
         )
         text = self.tokenizer.decode(samples.responses[0])
         self.turns += [user, Turn("assistant", text)]
-        return text if samples.finished[0] else f"{text} [cut at {longest} tokens]"
+        return text if samples.finished[0] else f"{text} [cut off at {longest} tokens]"
 
 
 @ending()

@@ -131,8 +131,9 @@ def make_expert(path: Path, settings: Sequence[str], n: int | None, k: int, keep
                     file.write(b"".join(orjson.dumps(row) + b"\n" for row in rows))
                 file.flush()
     return (
-        f"{path}: {answered} problems with an answer; {tried} were asked now, and {added} answers "
-        f"written\npython -m chord.train {shlex.join(settings)} {typed('data.expert', path)}"
+        f"{path}: {answered} problems with a right response; {tried} problems tried now, "
+        f"{added} responses written\n"
+        f"python -m chord.train {shlex.join(settings)} {typed('data.expert', path)}"
     )
 
 
@@ -155,7 +156,7 @@ def _teacher(settings: Sequence[str]) -> Iterator[Demonstrator]:
     with open_data(config) as data:
         if not isinstance(data, Corpus):
             raise ConfigError(
-                "data: has an expert of its own; use data=jsonl or data=reasoning_gym"
+                "data: already has its own expert; use data=jsonl or data=reasoning_gym"
             )
         policy = config.model.build()
         fit_data(config, data, policy)
@@ -185,7 +186,7 @@ def _begun(path: Path, data: Corpus) -> tuple[int, int]:
     last = int(written.keys[-1])
     place = data.place_of(last)
     if place is None:
-        raise ConfigError(f"--to={path}: its last row is of a problem that the data have not")
+        raise ConfigError(f"--to={path}: its last row belongs to a problem that is not in the data")
     return len(written.first), place + 1
 
 

@@ -149,7 +149,7 @@ def test_the_command_writes_the_file_and_says_how_to_use_it(tmp_path, small_mode
     main(["--to", str(path), "--k", "4", *settings])
     assert len(TeacherCache.open(str(path)).spans) == 5
     out = capsys.readouterr().out
-    assert "5 answers, 4 tokens each" in out
+    assert "5 responses, 4 tokens per position" in out
     assert f"target=soft target.cache={path}" in out
 
 

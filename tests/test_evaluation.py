@@ -130,7 +130,7 @@ def test_answers_whose_scorer_fails_are_counted_and_are_no_score(small_config: B
     assert (metrics["reward/timeouts"], metrics["reward/errors"]) == (batches, batches)
     row = evaluation.prefixed(metrics, "test")
     assert scores(row).keys() == {f"test/{name}" for name in plain}
-    with pytest.raises(ValueError, match="must be a metric of the validation"):
+    with pytest.raises(ValueError, match="must be a validation metric"):
         check_metric("val/reward/errors")
 
 

@@ -173,9 +173,9 @@ def test_the_command_prints_both_tables(
         "Python and libraries",
         "activations",
         "held-out pairs",
-        "at its highest",
+        "peak",
         "until the first step",
-        "answers as the base's",
+        "at the base's length",
         "the run, 120",
     ):
         assert line in printed
@@ -209,11 +209,11 @@ def test_a_process_of_fsdp_keeps_its_share_and_puts_it_together(
     for name in ("policy", "gradients", "optimizer"):
         assert parts[name].size == alone[name] // 4
     # Whole while it samples: the other three quarters.
-    together = parts["policy, put together (sampling)"]
+    together = parts["gathered policy (sampling)"]
     assert together.when == SAMPLING
     assert together.size + parts["policy"].size == alone["policy"]
     # All but one of the layers are away while it trains; a weight and its gradient.
     layers = models.policy.layers()
     away = (len(layers) - 1) * memory.weights(layers[0])
-    layer = parts["a layer, put together (training)"]
+    layer = parts["gathered layer (training)"]
     assert (layer.size, layer.when) == (2 * (alone["policy"] - away), TRAINING)

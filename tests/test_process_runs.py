@@ -163,7 +163,7 @@ def test_what_is_said_is_said_once(small_models: Path, tmp_path: Path, module: s
     assert done.stderr.count("UserWarning: rollout.top_k=3") == 1
     told = {
         "chord.train": ("expert problems: ", "data.preview=1", "step 1/1", "test split"),
-        "chord.plan": ("at its highest", "the run, 1 steps", "of one process"),
+        "chord.plan": ("peak", "the run, 1 steps", "per process"),
     }
     for line in told[module]:
         assert done.stdout.count(line) == 1

@@ -60,7 +60,7 @@ def test_nothing_that_is_trained_on_is_retained(tmp_path: Path, data: Corpus) ->
     path = write(tmp_path / "f.jsonl", [*sums(40, start=1000), {"problem": trained, "answer": 1}])
     said = refusal(lambda: retained_skills(wanted(str(path)), data, Columns()))
     assert said == (
-        f"evaluation.retained={path}: 1 of its problems are trained on; there must be none"
+        f"evaluation.retained={path}: 1 of its problems are also trained on; none may be"
     )
     # One-digit sums are 200 in all: those that are left.
     short = {"min_terms": 2, "max_terms": 2, "min_digits": 1, "max_digits": 1}
@@ -76,9 +76,9 @@ def test_nothing_that_is_trained_on_is_retained(tmp_path: Path, data: Corpus) ->
     [
         (["chain_sums"], "evaluation.retained=chain_sums: no such task; did you mean 'chain_sum'"),
         (["no.jsonl"], "evaluation.retained=no.jsonl: no such file"),
-        (["few.jsonl"], "evaluation.retained=few.jsonl: has too few problems, 1; none is left for"),
-        (["min.jsonl"], "evaluation.retained=min.jsonl: there is a skill min already"),
-        (["chain_sum", "chain_sum"], "evaluation.retained=chain_sum: there is a skill chain_sum"),
+        (["few.jsonl"], "evaluation.retained=few.jsonl: has too few problems (1); none is left"),
+        (["min.jsonl"], "evaluation.retained=min.jsonl: a skill named min already exists"),
+        (["chain_sum", "chain_sum"], "evaluation.retained=chain_sum: a skill named chain_sum"),
     ],
 )
 def test_what_cannot_be_retained_is_named(

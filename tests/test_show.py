@@ -93,7 +93,7 @@ def test_numbers_are_those_of_the_weighting() -> None:
     # A teacher of .9: .9 - max(p, 1 - p), at least 0.
     text = shown("weighting=margin", "--teacher", "0.9")
     assert row(text, "margin") == ["0.000", "0.000", "0.000", "0.400", "0.000", "0.000"]
-    assert "margin: a teacher that gives the token 0.9" in text
+    assert "margin: assumes that the teacher's p is 0.9" in text
 
 
 def test_what_is_assumed_is_said() -> None:

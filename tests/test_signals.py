@@ -236,11 +236,11 @@ def test_what_is_awaited_is_named(capfd: pytest.CaptureFixture[str]) -> None:
         with signals.evaluating(alone=False):
             os.kill(os.getpid(), signal.SIGINT)
         assert signals.received == signal.SIGINT
-        assert "stopping after this evaluation; once more to" in capfd.readouterr().err
+        assert "stopping after this evaluation; press Ctrl-C again" in capfd.readouterr().err
         signals.received = None
         signals.steps()
         os.kill(os.getpid(), signal.SIGINT)
-        assert "stopping after this step; once more to stop" in capfd.readouterr().err
+        assert "stopping after this step; press Ctrl-C again" in capfd.readouterr().err
         signals.received = None
 
 

@@ -108,7 +108,7 @@ def test_what_a_search_cannot_do_is_said_before_it_starts(command: Command) -> N
         ("steps=choice(2,0)",): "schedule.final=0 weighting=uniform steps=0: steps=0: must be",
         ("hydra.sweeper.direction=up",): "hydra.sweeper.direction=up: must be maximize or",
         ("hydra.sweeper.trial=3",): "hydra.sweeper.trial=3: no such setting; did you mean 'tri",
-        ("sweep_metric=test/rl_reward",): "sweep_metric=test/rl_reward: settings are chosen on",
+        ("sweep_metric=test/rl_reward",): "sweep_metric=test/rl_reward: choose settings on",
     }.items():
         assert command(*SEARCH, *typed, "hydra.sweep.dir=s") == 1
         assert command.err.startswith(f"error: {line}"), command.err

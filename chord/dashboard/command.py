@@ -1,8 +1,8 @@
 """Make a W&B workspace and report of a project's runs: `python -m chord.dashboard ENTITY/PROJECT`.
 
-They show alpha, rewards, losses, retained skills, token weights, answers and evaluations over the
-train steps. Runs are grouped by sweep, schedule and weighting: a line is the mean over seeds, a
-band their spread. Without an account or a network, only the specification is written, to a file.
+They show alpha, rewards, losses, retained skills, token weights, rollouts and evaluations over the
+train steps. Runs are grouped by sweep, schedule and weighting: lines are means over seeds, bands
+show their spread. Without an account or a network, only the specification is written, to a file.
 
   python -m chord.dashboard entity/project
   python -m chord.dashboard entity/project --sweep 12-00-00_sweep
@@ -40,11 +40,11 @@ def parser() -> argparse.ArgumentParser:
     )
     options.add_argument(
         "--schedule", action="append", default=[], metavar="OPTION",
-        help="show only runs with this schedule, as a run set of their own; may be repeated",
+        help="show only runs with this schedule, as their own run set; may be repeated",
     )  # fmt: skip
     options.add_argument(
         "--weighting", action="append", default=[], metavar="OPTION",
-        help="show only runs with this weighting, as a run set of their own; may be repeated",
+        help="show only runs with this weighting, as their own run set; may be repeated",
     )  # fmt: skip
     options.add_argument(
         "--by", action="append", default=[], metavar="SETTING",
@@ -128,9 +128,9 @@ def _instead(request: PanelRequest) -> list[str]:
     wandb = command("wandb")
     sync = f"{wandb} sync -e {request.entity} -p {request.project} {place}/offline-run-*"
     return [
-        f"look at runs here, no account needed: {wandb} leet {place}",
+        f"view runs here, without an account: {wandb} leet {place}",
         f"upload offline runs ({wandb} login first): {sync}",
-        "then type this command again",
+        "then run this command again",
     ]
 
 

@@ -26,7 +26,7 @@ SIGNALS = tuple(
     for name in ("SIGINT", "SIGTERM", "SIGUSR1", "SIGUSR2", "SIGHUP")
     if hasattr(signal, name)
 )
-_PATIENCE = "\nstopping after this {}; once more to stop at once\n"
+_PATIENCE = "\nstopping after this {}; press Ctrl-C again to stop at once\n"
 
 
 class BrokenOff(BaseException):

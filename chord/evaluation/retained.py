@@ -61,7 +61,7 @@ def retained_skills(evaluation: Evaluation, data: Data, columns: Columns) -> lis
     for source in evaluation.retained:
         name = name_of(source)
         if name in taken:
-            raise ConfigError(f"{SETTING}={source}: there is a skill {name} already")
+            raise ConfigError(f"{SETTING}={source}: a skill named {name} already exists")
         taken.add(name)
         if is_file(source):
             problems = _of_file(source, data, columns)
@@ -93,14 +93,14 @@ def _of_file(source: str, data: Data, columns: Columns) -> dict[str, Lazy[Proble
     keys = problems.keys[problems.first]
     if shared := int(data.trains_on(keys).sum()):
         raise ConfigError(
-            f"{SETTING}={source}: {shared} of its problems are trained on; there must be none"
+            f"{SETTING}={source}: {shared} of its problems are also trained on; none may be"
         )
     halves = SplitShares(validation=0.5, test=0.5)
     parts = {split: problems.first[halves.within(split, keys)] for split in SPLITS}
     for split, rows in parts.items():
         if len(rows) == 0:
             raise ConfigError(
-                f"{SETTING}={source}: has too few problems, {len(keys)}; none is left for {split}"
+                f"{SETTING}={source}: has too few problems ({len(keys)}); none is left for {split}"
             )
     return {split: Lazy(rows, problems.problem) for split, rows in parts.items()}
 
@@ -122,6 +122,6 @@ def _of_task(task: str, evaluation: Evaluation, data: Data) -> dict[str, list[Pr
         seen |= {problem.key for problem in parts[split]}
         if not parts[split]:
             raise ConfigError(
-                f"{SETTING}={task}: all of its questions are trained on, or too few for two splits"
+                f"{SETTING}={task}: its questions are all trained on, or too few for two splits"
             )
     return parts

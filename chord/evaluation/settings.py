@@ -78,10 +78,10 @@ def check_metric(name: str) -> None:
     split, _, metric = name.partition("/")
     if split == "test":
         raise ConfigError(
-            f"sweep_metric={name}: settings are chosen on validation, the test split is read once; "
-            f"use val/{metric}"
+            f"sweep_metric={name}: choose settings on validation, because the test split is used "
+            f"only once; use val/{metric}"
         )
     if split != "val" or not (metric in METRICS or metric.startswith("retained/")):
         close = difflib.get_close_matches(name, [f"val/{known}" for known in METRICS], n=1)
         hint = f"; did you mean {close[0]}?" if close else ""
-        raise ConfigError(f"sweep_metric={name}: must be a metric of the validation{hint}")
+        raise ConfigError(f"sweep_metric={name}: must be a validation metric{hint}")

@@ -38,7 +38,7 @@ def parser() -> argparse.ArgumentParser:
         type=int,
         default=2,
         metavar="N",
-        help="steps to time after a first one (default: 2)",
+        help="number of steps to time, after a first one (default: 2)",
     )
     options.add_argument("settings", nargs="*", help="as for chord.train: GROUP=OPTION, KEY=VALUE")
     return options
@@ -108,7 +108,7 @@ def sizes(config: TrainConfig, found: Calibration, last: int) -> list[Part]:
     if found.held_out is not None:
         parts.append(memory.of_scoring(policy, found.held_out, trainer.micro_batch))
     base = memory.weights(config.model.reference(policy))
-    return [*parts, memory.Part("the base, compared at the end", base, memory.EVALUATION)]
+    return [*parts, memory.Part("base, evaluated at the end", base, memory.EVALUATION)]
 
 
 def times(
@@ -125,8 +125,8 @@ def times(
     if length is None:
         return {"seconds": of()}
     return {
-        "answers as the base's": of(),
-        f"as the expert's, {length:.2g} as long": of(length=length),
+        "at the base's length": of(),
+        f"at the expert's ({length:.2g} x)": of(length=length),
     }
 
 
@@ -145,14 +145,14 @@ def show(found: Requirements, config: TrainConfig) -> None:
     console = Console(highlight=False)
     table = Table(title="memory", box=None, title_justify="left", padding=(0, 2))
     table.add_column("part")
-    table.add_column("while")
+    table.add_column("phase")
     table.add_column("MB", justify="right")
     for part in found.parts:
         when = "" if part.when == ALWAYS else part.when
         name = part.name.removesuffix(f" ({part.when})")
         table.add_row(name, when, f"{part.size / 1e6:,.0f}")
     highest = peak(found.parts, reused=config.trainer.device().type == "cuda") / 1e6
-    table.add_row("[bold]at its highest[/]", "", f"[bold]{highest:,.0f}[/]")
+    table.add_row("[bold]peak[/]", "", f"[bold]{highest:,.0f}[/]")
     console.print(table)
     table = Table(title="time", box=None, title_justify="left", padding=(0, 2))
     table.add_column("part")
@@ -171,7 +171,7 @@ def show(found: Requirements, config: TrainConfig) -> None:
         table.add_row(name, *(f"{v:,.2f}" if v < 100 else f"{v:,.0f}" for v in values))
     console.print(table)
     if config.trainer.processes > 1:
-        console.print("of one process; each takes its share of the rows")
+        console.print("per process; each takes its share of the rows")
 
 
 if __name__ == "__main__":

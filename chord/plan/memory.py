@@ -79,9 +79,9 @@ def of_models(config: TrainConfig, models: Models) -> list[Part]:
         # The modules around the layers stay gathered, next to the largest layer.
         gathered = weights(policy) - sum(layers) + max(layers, default=0)
         parts += [
-            Part(f"policy, put together ({SAMPLING})", rest, SAMPLING),
-            Part(f"a layer, put together ({TRAINING})", 2 * gathered, TRAINING),
-            Part(f"policy, put together ({EVALUATION})", rest, EVALUATION),
+            Part(f"gathered policy ({SAMPLING})", rest, SAMPLING),
+            Part(f"gathered layer ({TRAINING})", 2 * gathered, TRAINING),
+            Part(f"gathered policy ({EVALUATION})", rest, EVALUATION),
         ]
     for name, model in (("teacher", models.teacher), ("reference", models.reference)):
         if model is not None and weights(model):

@@ -31,30 +31,30 @@ def parser() -> argparse.ArgumentParser:
         "--to",
         type=Path,
         default=ASSETS,
-        help="where to write checkpoints and card (default: chord/assets)",
+        help="directory for checkpoints and card (default: chord/assets)",
     )
     options.add_argument(
         "--work",
         type=Path,
         default=WORK,
-        help="where the state to resume from is kept (default: outputs/pretrain)",
+        help="directory for the state to resume from (default: outputs/pretrain)",
     )
     options.add_argument(
-        "--only", choices=("base", "teacher"), help="pre-train only this one, and write no card"
+        "--only", choices=("base", "teacher"), help="pre-train only this model, and write no card"
     )
     options.add_argument(
         "--seeds",
         type=int,
         nargs="+",
         default=list(SEEDS),
-        help="seeds of the bases (default: 0 1 2); one other than 0 is written to "
+        help="seeds of the bases (default: 0 1 2); seeds other than 0 are written to "
         "base-SEED.safetensors",
     )
     options.add_argument(
-        "--fresh", action="store_true", help="start over, without the state that is there"
+        "--fresh", action="store_true", help="delete the saved state and start over"
     )
     options.add_argument(
-        "--micro", action="store_true", help="pre-train tiny models, to try the command"
+        "--micro", action="store_true", help="pre-train tiny models, to try out the command"
     )
     return options
 

@@ -178,7 +178,7 @@ def _restore(
 ) -> tuple[int, float]:
     state: dict[str, Any] = torch.load(path, weights_only=True)
     if state["recipe"] != _text(recipe):
-        raise ConfigError(f"{path}: was left by another recipe; delete it or pass --fresh")
+        raise ConfigError(f"{path}: was saved by another recipe; delete it or pass --fresh")
     model.load_state_dict(state["model"])
     for optimizer, saved in zip(optimizers, state["optimizers"], strict=True):
         optimizer.load_state_dict(saved)

@@ -1,8 +1,8 @@
 """Draw a schedule or a weighting before training: `python -m chord.show schedule=cosine`.
 
-Takes the options and settings of chord.train, and draws several values with commas side by side.
-A schedule is drawn as alpha over the run. A weighting is drawn as the weight of an expert token
-over p, the policy's probability of that token. Without settings, the defaults of both are drawn.
+Takes the options and settings of chord.train, and draws comma-separated values in one plot. A
+schedule is drawn as alpha over the run. A weighting is drawn as the weight of an expert token over
+p, the policy's probability of that token. Without settings, the defaults of both are drawn.
 
   python -m chord.show
   python -m chord.show schedule=warmup_decay schedule.decay=50
@@ -40,14 +40,14 @@ WIDEST = 120
 def parser() -> argparse.ArgumentParser:
     """Return the parser of the command line."""
     options = Arguments("show", __doc__)
-    options.add_argument("--png", type=Path, metavar="FILE", help="also write a picture")
+    options.add_argument("--png", type=Path, metavar="FILE", help="also write the plots to a PNG")
     options.add_argument(
-        "--config-dir", type=Path, metavar="DIR", help="a directory with options of your own"
+        "--config-dir", type=Path, metavar="DIR", help="a directory with your own options"
     )
     for name, default, what in (
         ("teacher", 1.0, "the teacher's probability of the expert's token"),
-        ("reference", 0.5, "p of the model that the run starts from"),
-        ("signal", 0.0, "the signal n of the expert's answer"),
+        ("reference", 0.5, "the reference's probability of the expert's token"),
+        ("signal", 0.0, "the signal n of the expert's response"),
     ):
         options.add_argument(
             f"--{name}", type=_share, default=default, metavar="X",

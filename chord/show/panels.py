@@ -24,7 +24,7 @@ def schedule_panel(
     """Return alpha at every train step; for a closed loop, a note with its range and inputs."""
     longest = max(config.steps for _, config in configs)
     panel = Panel(
-        title="alpha, the share of SFT: 1 is pure imitation, 0 is pure RL",
+        title="alpha, the share of SFT: 1 is pure SFT, 0 is pure RL",
         x_name="train step",
         left=0,
         right=longest,
@@ -54,8 +54,8 @@ def closed_loop(name: str, schedule: Schedule, steps: int) -> str:
     low, high = schedule.bounds(steps)
     drivers = ", ".join(sorted(schedule.needs)).replace("_", " ")
     return (
-        f"{name}: a closed loop, driven by {drivers}; no curve before training, "
-        f"alpha stays within [{low:g}, {high:g}]"
+        f"{name}: a closed loop, driven by {drivers}; it has no curve before training, but alpha "
+        f"stays within [{low:g}, {high:g}]"
     )
 
 
@@ -71,7 +71,7 @@ def weighting_panel(
         right=1,
         top=1.0,
         at=AT,
-        notes=["assumed: a vocabulary of two tokens (p, 1 - p), answers of one token"],
+        notes=["assumes a vocabulary of two tokens (p, 1 - p) and responses of one token"],
     )
     said: dict[str, list[str]] = {}
     for name, config in configs:
@@ -112,14 +112,14 @@ def assumptions(weighting: Weighting, options: argparse.Namespace) -> list[str]:
     """Return the assumptions that are needed to draw the weight as a function of p alone."""
     found = []
     if weighting.needs_teacher:
-        found.append(f"a teacher that gives the token {options.teacher:g} (--teacher)")
+        found.append(f"assumes that the teacher's p is {options.teacher:g} (--teacher)")
     if weighting.needs_reference:
-        found.append(f"the reference gives the token {options.reference:g} (--reference)")
+        found.append(f"assumes that the reference's p is {options.reference:g} (--reference)")
     if weighting.needs_signal:
-        found.append(f"the answer's signal n is {options.signal:g} (--signal)")
+        found.append(f"assumes that the response's signal n is {options.signal:g} (--signal)")
     if weighting.ranks_tokens:
-        found.append("ranks the tokens of a step; here a token each at p = .001, .002, ... .999")
+        found.append("ranks the tokens of a step; here, one token at each p = .001, .002, ... .999")
     if weighting.normalize != "none":
-        mean = f"normalize={weighting.normalize} divides by a mean that only a run knows"
-        found.append(f"the raw rule, as {mean}")
+        mean = f"normalize={weighting.normalize} divides by a mean that is only known in a run"
+        found.append(f"shows the raw rule, because {mean}")
     return found

@@ -109,7 +109,7 @@ class WandbTracker(Tracker):
     def messages(self) -> list[str]:
         wandb = command("wandb")
         where = f"offline ({self._reason})" if self._reason else str(self._run.url)
-        look = f"look at it here, no account needed: {wandb} leet {shown(self._run_dir.parent)}"
+        look = f"view it here, without an account: {wandb} leet {shown(self._run_dir.parent)}"
         lines = [f"W&B: {where}", look]
         lacks = self._lacks()
         if self._reason:
