@@ -31,6 +31,8 @@ def config_errors() -> Iterator[None]:
 def suggest(name: str, allowed: Iterable[str]) -> str:
     """'; did you mean ...? (all names)' for an error line."""
     names = list(allowed)
+    if not names:
+        return "; there are none"
     close = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
     hint = f"; did you mean '{close[0]}'?" if close else ""
     return f"{hint} (allowed: {', '.join(names)})"

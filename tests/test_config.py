@@ -165,7 +165,7 @@ def test_named_objectives_are_what_their_papers_say(
         (["weighting.normalize=mean2"], ["weighting.normalize=mean2", "none, mean1"]),
         (["experiment=chord_my"], ["experiment=chord_my", "'chord_mu'"]),
         (["optimizer.lr=???"], ["optimizer.lr", "no value"]),
-        (["+trainer.extra.max_stepz=3"], ["trainer.extra.max_stepz=3", "'max_steps'"]),
+        (["+trainer.extra.max_stepz=3"], ["trainer.extra.max_stepz=3", "no such", "profiler"]),
         (["trainer.extra.profiler=simple"], ["+trainer.extra.profiler=simple"]),
         (["schedule=step", "schedule.phase.lr=[1]"], ["schedule.phase.lr=[1", "two"]),
         (["trainer.devices=2"], ["trainer.devices=2", "trainer=ddp or trainer=fsdp"]),
@@ -194,6 +194,84 @@ def test_bad_input_is_one_line_with_setting_value_and_what_is_allowed(
     assert "\n" not in line
     for part in parts:
         assert part in line, line
+
+
+@pytest.mark.parametrize(
+    ("mistake", "line"),
+    [
+        (
+            ["schedule=null"],
+            "schedule=null: no such option; did you mean 'cosine'? (allowed: chord_",
+        ),
+        (["schedule=1"], "schedule=1: no such option (allowed: chord_mu, "),
+        (["schedule={a:1}"], "schedule={a:1}: no such option (allowed: chord_mu, "),
+        (["weighting@off_policy=nope"], "weighting@off_policy=nope: no such option; did you mean"),
+        (["=3"], "=3: must be SETTING=VALUE"),
+        (["steps"], "steps: must be SETTING=VALUE"),
+        (["steps="], "steps=: must be a whole number"),
+        (["a b=3"], "a b=3: can't be read ("),
+        (["steps=null"], "steps=null: must be a whole number"),
+        (["tracking.tags=null"], "tracking.tags=null: must be a list, as in [a,b]"),
+        (["trust=maybe"], "trust=maybe: must be true or false"),
+        (["resume=[a]"], "resume=[a]: must be a text"),
+        (["trainer.extra=1"], "trainer.extra=1: must be settings, as in {a: 1}"),
+        (["schedule.peak.x=1"], "schedule.peak.x=1: schedule.peak: must be a number"),
+        (["~schedule.peak"], "~schedule.peak: a setting of an option can't be removed"),
+        (["~nope"], "~nope: no such setting"),
+        (["seed=1,2"], "seed=1,2: several values need -m"),
+        (["seed=${oc.env:NOPE}"], "seed=${oc.env:NOPE}: the environment variable NOPE is not set"),
+        (["seed=${nope}"], "seed=${nope}: there is no setting nope"),
+        (["seed=${seed}"], "seed=${seed}: refers to itself"),
+        (["seed=${nope:1}"], "seed=${nope:1}: there is no resolver nope"),
+        (["~steps"], "schedule.total_steps=${steps}: there is no setting steps"),
+        (
+            ["tracking=off", "tracking.mode=online"],
+            "tracking.mode=online: no such setting; there ar",
+        ),
+        (
+            ["data.min_first=9999", "data.max_first=3000"],
+            "data.min_first=9999: must be at most data.",
+        ),
+        (["hydra.searchpath=[/nope]"], "hydra.searchpath=/nope: no such directory"),
+        (["hydra.searchpath=[pkg://nope]"], "hydra.searchpath=pkg://nope: no such package"),
+        (
+            ["hydra.verbose=nope"],
+            "hydra.verbose=nope: must be true, false or the name of an install",
+        ),
+    ],
+)
+def test_what_hydra_would_not_name_is_named_with_what_is_allowed(
+    mistake: list[str], line: str
+) -> None:
+    said = error_line(*mistake)
+    assert said.startswith(line)
+    assert "\n" not in said
+
+
+@pytest.mark.parametrize(
+    ("mistake", "hint"),
+    [
+        (["+steps=3"], "steps=3"),
+        (["+tracking.mode=offline"], "tracking.mode=offline"),
+        (["trainer.extra.profiler=simple"], "+trainer.extra.profiler=simple"),
+        (["rollout=vllm", "rollout.vllm.a.b=1"], "+rollout.vllm.a.b=1"),
+        (["reward=weighted", "reward.parts.x.y=1"], "+reward@reward.parts.x=exact"),
+    ],
+)
+def test_what_is_hinted_at_works(mistake: list[str], hint: str) -> None:
+    *before, wrong = mistake
+    assert error_line(*mistake).startswith(f"{wrong}: ")
+    assert error_line(*mistake).endswith(f" {hint}")
+    weight = ["+reward.weights.x=1"] if "reward@" in hint else []
+    parsed(*before, hint, *weight)
+
+
+def test_a_schema_is_no_option_for_a_preset(tmp_path: Path) -> None:
+    (tmp_path / "experiment").mkdir()
+    preset = tmp_path / "experiment" / "mine.yaml"
+    preset.write_text("# @package _global_\ndefaults:\n  - /schema/reward/function@reward\n")
+    said = error_line(f"hydra.searchpath=[file://{tmp_path}]", "experiment=mine")
+    assert said.startswith("reward/function: its values can't be merged into the option that is ch")
 
 
 def test_a_misspelt_key_in_an_experiment_file_is_named(tmp_path: Path) -> None:

@@ -102,6 +102,13 @@ def test_what_is_assumed_is_said() -> None:
         assert part in text
 
 
+def test_settings_that_are_allowed_together_only_are_shown() -> None:
+    # Without its schedule, the first would be refused in the panel of the weighting.
+    text = shown("schedule=rl_only", "data.expert_batch=0", "weighting=phi,uniform")
+    assert all(f" {name} " in text for name in ("phi", "uniform"))
+    assert "rl_only" in text
+
+
 def test_a_closed_loop_has_a_range_and_no_curve() -> None:
     text = shown("schedule=reward_gap", width=120)
     assert "reward_gap: a closed loop, driven by reward" in text

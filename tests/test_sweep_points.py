@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import socket
 from pathlib import Path
@@ -26,9 +27,10 @@ from chord.run.lock import held
 from chord.run.status import fingerprint
 from chord.sweep import beforehand
 from chord.sweep.beforehand import check_beforehand, check_run
+from chord.sweep.directory import refuse_another, write_sweep
 from chord.sweep.jobs import numbered
 from chord.sweep.launchers import cores, prepared
-from chord.sweep.points import Point, check_points, varying
+from chord.sweep.points import Point, check_points, grid, varying
 
 __all__ = ["command"]
 JSONL = ["data=jsonl", "data.problems=none.jsonl", "schedule=rl_only"]
@@ -73,6 +75,32 @@ def test_no_job_starts_where_one_of_them_cannot_be_run(
     assert command.err.startswith(f"error: {line}")
     assert command.err.count("\n") == 1
     assert sorted(command.where.rglob("*")) == before
+
+
+def test_more_jobs_than_a_sweep_can_have_are_counted_and_not_made() -> None:
+    for typed in (
+        ["seed=range(0,1000000000)"],
+        ["seed=range(0,1e9,.1)"],
+        ["steps=range(1,1001)", "seed=range(0,11)"],
+    ):
+        with pytest.raises(ConfigError, match=rf"^{re.escape(typed[-1])}: makes more than 10,000"):
+            grid(typed, None)
+    with pytest.raises(ConfigError, match=r"^range\(0,5,0\): must have a step above 0"):
+        grid(["seed=range(0,5,0)"], None)
+    assert len(grid(["steps=range(1,11)", "seed=0,1", "schedule=linear"], None)) == 20
+
+
+def test_what_a_job_takes_from_elsewhere_is_named_where_it_has_changed(tmp_path: Path) -> None:
+    def point(fingerprint: str) -> Point:
+        return Point(
+            number=0, overrides=["seed=${oc.env:S}", "steps=1"], varied={}, directory="0",
+            fingerprint=fingerprint,
+        )  # fmt: skip
+
+    write_sweep(tmp_path, ["seed=${oc.env:S}", "steps=1"], "val/x", [point("before")])
+    said = "since the defaults or the value of seed=${oc.env:S} changed; start a new sweep"
+    with pytest.raises(ConfigError, match=re.escape(said)):
+        refuse_another(tmp_path, [point("now")])
 
 
 def test_settings_of_a_sweep_are_refused_without_one(command: Command) -> None:

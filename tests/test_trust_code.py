@@ -50,6 +50,19 @@ def test_code_that_a_file_names_needs_trust(tmp_path: Path) -> None:
     check_composed(cfg, cfg.hydra)
 
 
+def test_a_list_that_was_typed_is_the_users_own(tmp_path: Path) -> None:
+    written(tmp_path, "experiment/theirs", "# @package _global_\nsteps: 3")
+    theirs = ("experiment=theirs", "rollout=vllm")
+    for typed in ("[a.B,true]", "{deep:{classes:[a.B,[c.D]]}}"):
+        cfg = composed(tmp_path, *theirs, f"+rollout.vllm.x={typed}")
+        check_composed(cfg, cfg.hydra)
+    # Another list than what was typed is somebody else's.
+    cfg = composed(tmp_path, *theirs, "+rollout.vllm.x=[a.B]")
+    cfg.rollout.vllm.x = ["a.B", "e.F"]
+    with pytest.raises(ConfigError, match=r"^rollout\.vllm\.x\.1=e\.F"):
+        check_composed(cfg, cfg.hydra)
+
+
 @pytest.mark.parametrize(
     ("values", "named"),
     [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import inspect
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -14,6 +15,7 @@ from pairs.factors import options
 from chord.config.consistency import check_training, without_effect
 from chord.config.parse import parse
 from chord.config.root import TrainConfig
+from chord.config.trainer import DECIDED, SUPPORTED, WITHOUT_EFFECT
 from chord.sweep.beforehand import _looked_at
 
 Build = Callable[..., TrainConfig]
@@ -38,6 +40,9 @@ PAIRED = "data=testbed_paired rollout.group_size=8"
         ("rollout.correction_threshold=.1", "needs rollout.correct_native=true with"),
         ("rollout.correction_cap=5", "rollout.correction_cap=5.0: needs"),
         ("off_policy.apply_to=both", "off_policy.apply_to=both: must be sft"),
+        ("+trainer.extra.limit_val_batches=2", "has no effect; a run evaluates by itself, on"),
+        ("+trainer.extra.val_check_interval=2", "has no effect; a run evaluates by itself, ev"),
+        ("+trainer.extra.barebones=true", "trainer.extra.barebones=True: has no effect; a run"),
         ("trainer.skip_limit=3", "trainer.skip_limit=3: needs trainer.on_nonfinite=skip, not stop"),
     ],
 )
@@ -45,13 +50,13 @@ def test_what_nothing_would_read_is_refused_of_a_new_run(
     small_config: Build, settings: str, message: str
 ) -> None:
     config = small_config(*settings.split())
-    with pytest.raises(ValueError, match=r"^\w+\.\w+=\S+: ") as caught:
+    with pytest.raises(ValueError, match=r"^[\w.]+=\S+: ") as caught:
         check_training(config)
     assert message in str(caught.value)
     assert "\n" not in str(caught.value)
     # A run that is there already goes on.
     resumed = dataclasses.replace(config, resume="outputs/run")
-    with pytest.warns(UserWarning, match=r"^\w+\.\w+=\S+: "):
+    with pytest.warns(UserWarning, match=r"^[\w.]+=\S+: "):
         check_training(resumed)
     # A sweep looks at each of its jobs that differs in it.
     assert _looked_at(config) != _looked_at(small_config())
@@ -101,3 +106,13 @@ def test_a_model_that_is_on_this_machine_has_no_revision(tmp_path: Path, group: 
         else:
             assert said is not None
             assert said.startswith(f"{group}.revision=v1: {group}.path={place} is on this machine")
+
+
+def test_every_argument_of_lightnings_trainer_has_its_place() -> None:
+    from lightning.pytorch import Trainer
+
+    arguments = set(inspect.signature(Trainer).parameters)
+    assert arguments <= {*SUPPORTED, *DECIDED, *WITHOUT_EFFECT}
+    assert len({*SUPPORTED, *DECIDED, *WITHOUT_EFFECT}) == sum(
+        map(len, (SUPPORTED, DECIDED, WITHOUT_EFFECT))
+    )

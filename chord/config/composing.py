@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, suppress
 from typing import Any
 
 import hydra
-from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra.core.config_store import ConfigStore
 from omegaconf import DictConfig, OmegaConf, flag_override
 
+from chord.config.loading import compose_or_refuse
 from chord.config.location import _AT_LEAST_1_4, CONF_DIR, VERSION_BASE
 from chord.config.parse import parse
 from chord.config.plugins import load
@@ -20,7 +19,7 @@ from chord.config.root import ROOTS, TrainConfig
 from chord.config.search import SweeperConfig
 from chord.config.trust.code import check_composed
 from chord.config.trust.composing import guard
-from chord.errors import ConfigError, config_errors
+from chord.errors import ConfigError
 
 
 def register() -> None:
@@ -48,28 +47,6 @@ def register() -> None:
     guard()
     compose_or_refuse()
     load()
-
-
-def compose_or_refuse() -> None:
-    """Have Hydra's loader raise `ConfigError` where it raises ValueError or RecursionError itself.
-
-    Of `model=null`, for example, or of a defaults list that leads back to the file that it is in.
-    """
-    original = ConfigLoaderImpl.load_configuration
-    if hasattr(original, "__wrapped__"):
-        return
-
-    @functools.wraps(original)
-    def load_configuration(self: ConfigLoaderImpl, *args: Any, **settings: Any) -> DictConfig:
-        try:
-            with config_errors():
-                return original(self, *args, **settings)
-        except RecursionError as error:
-            raise ConfigError(
-                "the configuration: a defaults list leads back to the file that it is in"
-            ) from error
-
-    ConfigLoaderImpl.load_configuration = load_configuration  # type: ignore[method-assign]
 
 
 def register_options() -> None:

@@ -41,7 +41,7 @@ def check_training(config: TrainConfig) -> None:
 
 def refused_at_first(config: TrainConfig) -> str | None:
     """What is refused of a new run, in a sentence, and said of one that goes on; None: nothing."""
-    return stale_samples(config) or without_effect(config)
+    return stale_samples(config) or without_effect(config) or config.trainer.unread
 
 
 def without_effect(config: TrainConfig) -> str | None:

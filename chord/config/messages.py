@@ -7,9 +7,9 @@ import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn, get_args, get_origin, get_type_hints
 
-from hydra.errors import HydraException, MissingConfigException
+from hydra.errors import HydraException, MissingConfigException, OverrideParseException
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
@@ -19,6 +19,7 @@ from chord.config.registry import SCHEMAS, SECOND
 from chord.errors import ConfigError, first_line, suggest
 from chord.io.printing import ERROR, tell
 from chord.io.reading import SETTINGS, read_bytes
+from chord.rewards.base import Grader
 
 EXTRAS = {
     "joblib": "joblib",
@@ -50,10 +51,15 @@ def one_line(error: BaseException, command: str = "train") -> str:
             return str(cause)
     if isinstance(error, MissingConfigException):
         return _unknown_option(error)
+    if isinstance(error, OverrideParseException):
+        return f"{error.override}: {_unreadable(error)}"
     for cause in _causes(error):
         if isinstance(cause, OmegaConfBaseException) and cause.key is not None:
-            return _bad_key(cause, _value_given(error), command)
+            return _bad_key(cause, _typed(error), command)
     text = " ".join(str(error).split())
+    for pattern, answer in ANSWERS:
+        if found := re.search(pattern, text):
+            return found.expand(answer)
     # As Hydra 1.3 has it, and 1.4.
     no_group = re.search(r"(?:Could not override|Default for) '([\w/@]+)'", text)
     if no_group:
@@ -61,6 +67,43 @@ def one_line(error: BaseException, command: str = "train") -> str:
     if isinstance(error, OSError) and error.filename:
         return f"{error.filename}: {error.strerror}"
     return text
+
+
+ANSWERS = (
+    (
+        r"An item is already at '.+?'\. Either remove \+ prefix: '(.+?)' Or add a second",
+        r"+\1: is there already; leave out the plus, \1",
+    ),
+    (
+        r"Multiple values for ([\w/@]+)\.",
+        r"\1: an option is chosen already; leave out the plus on the command line, and write "
+        r"'override /\1: OPTION' in a file",
+    ),
+    (
+        r"In '(?:schema/)?(\S+?)': .*Merge error: (\w+) is not a subclass of (\w+)",
+        r"\1: its values can't be merged into the option that is chosen, a \3; choose it instead, "
+        r"in a file with 'override /GROUP: OPTION'",
+    ),
+    (
+        r"Ambiguous value for argument '(.+?)' 1\. To use it as a list",
+        r"\1: several values need -m; a list stands in brackets, [a,b]",
+    ),
+    (r"Sweep parameters '(.+?)' requires --multirun", r"\1: several values need -m"),
+    (r"Could not delete from config\. '(.+?)' does not exist", r"~\1: no such setting"),
+    (
+        r"Could not delete '(.+?)'\. No match in the defaults list",
+        r"~\1: is not the option that is chosen",
+    ),
+)
+"""What Hydra says, and what is said instead."""
+
+
+def _unreadable(error: OverrideParseException) -> str:
+    if "=" not in error.override:
+        return "must be SETTING=VALUE"
+    reason = first_line(error).partition(" See http")[0].removeprefix("Error parsing override ")
+    reason = reason.removeprefix(f"'{error.override}'").strip() or "a character is not expected"
+    return f"can't be read ({reason}); put quotes around a value with special characters"
 
 
 def _causes(error: BaseException | None) -> list[BaseException]:
@@ -83,35 +126,76 @@ def _unknown_option(error: MissingConfigException) -> str:
     return f"{group}={option}: no such option{suggest(option, error.options)}"
 
 
-def _value_given(error: BaseException) -> str:
-    match = re.search(r"(?:config use|override) \+?([^\s=]+=.*)", str(error))
-    return match[1].partition("=")[2].strip() if match else ""
+def _typed(error: BaseException) -> tuple[str, str]:
+    """The setting and the value that was typed and could not be merged."""
+    match = re.search(r"(?:config use|override) [+~]*([^\s=]+)=(.*)", str(error))
+    return (match[1], match[2].strip()) if match else ("", "")
 
 
-def _bad_key(cause: OmegaConfBaseException, value: str, command: str) -> str:
+KINDS = {
+    "Float": "a number",
+    "Integer": "a whole number",
+    "Boolean": "true or false",
+    "float": "a number",
+    "int": "a whole number",
+    "bool": "true or false",
+    "string": "a text",
+    "str": "a text",
+}
+"""Types, as omegaconf and annotations name them."""
+
+
+def _bad_key(cause: OmegaConfBaseException, typed: tuple[str, str], command: str) -> str:
     key = str(cause.full_key or cause.key)
-    given = f"{key}={value}" if value else key
+    name, value = typed if typed[0] else (key, "")
+    given = f"{name}={value}" if typed[0] else name
+    # What was typed may hold it, or lie below it.
+    about = given if name == key else f"{given}: {key}"
     schema = cause.object_type
     names = [f.name for f in dataclasses.fields(schema)] if dataclasses.is_dataclass(schema) else []
     message = first_line(cause)
     if "is not a subclass of" in message:
         group = SECOND.get(key, key)
-        name = group if group == key else f"{group}@{key}"
+        setting = group if group == key else f"{group}@{key}"
         options = [path.stem for path, _ in option_files(group)]
-        return f"{given}: an option is chosen as {name}=OPTION{suggest(value, options)}"
-    wanted = re.search(r"could not be converted to (\w+)", message)
-    if wanted:
-        kinds = {"Float": "a number", "Integer": "a whole number", "Boolean": "true or false"}
-        return f"{given}: must be {kinds.get(wanted[1], wanted[1])}"
+        return f"{given}: an option is chosen as {setting}=OPTION{suggest(value, options)}"
+    if "does not support deletion" in message:
+        return f"~{key}: a setting of an option can't be removed"
+    if "is not Optional" in message:
+        return f"{about}: must be {_wanted(schema, str(cause.key))}"
+    if wanted := re.search(r"could not be converted to (\w+)|not a valid (bool)", message):
+        return f"{about}: must be {KINDS.get(wanted[1] or wanted[2], wanted[1])}"
     if "ListConfig" in message:
-        return f"{given}: must be a list, as in [a,b]"
+        return f"{about}: must be a list, as in [a,b]"
+    if re.search(r"Cannot (convert|assign)", message):
+        return f"{about}: must be {_wanted(schema, str(cause.key))}"
     if cause.key not in names:
         if "." not in key:
             names = sorted({*names, *_groups(command)})
-        if not names:
-            return f"{given}: a new key is added with a plus, +{given}"
-        return f"{given}: no such setting{suggest(str(cause.key), names)}"
-    return f"{given}: {message}"
+        elif not dataclasses.is_dataclass(schema):
+            return f"{given}: {_addition(cause, given)}"
+        return f"{about}: no such setting{suggest(str(cause.key), names)}"
+    return f"{about}: {message}"
+
+
+def _addition(cause: OmegaConfBaseException, given: str) -> str:
+    """How a key is added to a mapping that has no such key."""
+    element = cause.parent_node._metadata.element_type if cause.parent_node is not None else Any
+    if isinstance(element, type) and issubclass(element, Grader):
+        return f"a part is added with a plus, as in +reward@{cause.full_key}=exact"
+    return f"a new key is added with a plus, +{given}"
+
+
+def _wanted(schema: object, name: str) -> str:
+    """What a field of a schema may be, in words."""
+    if not isinstance(schema, type) or name not in (hints := get_type_hints(schema)):
+        return "given, not null"
+    kinds = [kind for kind in get_args(hints[name]) or [hints[name]] if kind is not type(None)]
+    if get_origin(hints[name]) is list:
+        return "a list, as in [a,b]"
+    if get_origin(hints[name]) is dict:
+        return "settings, as in {a: 1}"
+    return KINDS.get(getattr(kinds[0], "__name__", ""), "given, not null")
 
 
 def _groups(command: str) -> list[str]:

@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-import difflib
 import os
 import sys
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from chord.errors import ConfigError, check_choice, first_line
+from chord.errors import ConfigError, check_choice, first_line, suggest
 from chord.io.printing import say
 
 if TYPE_CHECKING:
     import torch
     from lightning.pytorch import Callback, Trainer
 
-# What this package decides itself: another value would end a run early, or clip twice.
 WARNINGS = ("no_signal", "entropy", "cut_off", "reward")
 """What `chord.run.health` looks for in the metrics of a run."""
+SUPPORTED = ("benchmark", "default_root_dir", "deterministic", "detect_anomaly", "profiler")
+"""Arguments of Lightning's Trainer that `extra` may have: those that do something here."""
 DECIDED = (
     "accelerator",
     "accumulate_grad_batches",
@@ -40,9 +40,27 @@ DECIDED = (
     "num_nodes",
     "num_sanity_val_steps",
     "overfit_batches",
+    "plugins",
     "precision",
+    "reload_dataloaders_every_n_epochs",
     "strategy",
+    "use_distributed_sampler",
 )
+"""What this package decides itself: another value would end a run early, or clip twice."""
+WITHOUT_EFFECT = {
+    "barebones": "a run has nothing that it would switch off",
+    "check_val_every_n_epoch": "a run evaluates by itself, every evaluation.every steps",
+    "enable_autolog_hparams": "a run has a tracker of its own, tracking",
+    "inference_mode": "a run evaluates by itself, without Lightning's loops",
+    "limit_predict_batches": "a run evaluates by itself, on evaluation.test_problems",
+    "limit_test_batches": "a run evaluates by itself, on evaluation.test_problems",
+    "limit_val_batches": "a run evaluates by itself, on evaluation.val_problems",
+    "log_every_n_steps": "a run records every step",
+    "model_registry": "a run writes its own checkpoints, every trainer.checkpoint_every steps",
+    "sync_batchnorm": "no model here normalizes over a batch",
+    "val_check_interval": "a run evaluates by itself, every evaluation.every steps",
+}
+"""Arguments that nothing reads in a run, and why."""
 ACCELERATORS = ("cpu", "gpu", "auto")
 STRATEGIES = ("auto", "ddp", "fsdp")
 PRECISIONS = ("32-true", "64-true", "bf16-mixed")
@@ -116,8 +134,7 @@ class TrainerConfig:
         for name in self.warn_off:
             check_choice("trainer.warn_off", name, WARNINGS)
         self._check_processes()
-        if self.extra:
-            self._check_extra()
+        self._check_extra()
 
     def _check_processes(self) -> None:
         if self.processes > 1 and self.strategy == "auto":
@@ -133,23 +150,19 @@ class TrainerConfig:
             )
 
     def _check_extra(self) -> None:
-        """Lightning is imported for this alone, so only when `extra` is used."""
-        import inspect
-
-        from lightning.pytorch import Trainer
-
-        known = set(inspect.signature(Trainer).parameters)
         for name, value in self.extra.items():
-            if name not in known:
-                close = difflib.get_close_matches(str(name), known, n=1)
-                hint = f"; did you mean '{close[0]}'?" if close else ""
-                raise ConfigError(
-                    f"trainer.extra.{name}={value}: Lightning's Trainer has no such argument{hint}"
-                )
+            given = f"trainer.extra.{name}={value}"
             if name in DECIDED:
-                raise ConfigError(
-                    f"trainer.extra.{name}={value}: is decided by the configuration's own settings"
-                )
+                raise ConfigError(f"{given}: is decided by the configuration's own settings")
+            if name not in (*SUPPORTED, *WITHOUT_EFFECT):
+                raise ConfigError(f"{given}: no such argument{suggest(str(name), SUPPORTED)}")
+
+    @property
+    def unread(self) -> str | None:
+        """An argument in `extra` that nothing reads, in a sentence; None: there is none."""
+        for name in WITHOUT_EFFECT.keys() & self.extra.keys():
+            return f"trainer.extra.{name}={self.extra[name]}: has no effect; {WITHOUT_EFFECT[name]}"
+        return None
 
     @property
     def processes(self) -> int:

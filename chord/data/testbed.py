@@ -70,10 +70,14 @@ class TestbedConfig(DataConfig):
 
     def __post_init__(self) -> None:
         check_choice("data.manner", self.manner, MANNERS)
-        _check_range("data.min_first", self.min_first, FIRST[0], FIRST[1])
-        _check_range("data.max_first", self.max_first, self.min_first, FIRST[1])
-        _check_range("data.min_second", self.min_second, SECOND[0], SECOND[1])
-        _check_range("data.max_second", self.max_second, self.min_second, SECOND[1])
+        for which, (low, high) in {"first": FIRST, "second": SECOND}.items():
+            least, most = getattr(self, f"min_{which}"), getattr(self, f"max_{which}")
+            _check_range(f"data.min_{which}", least, low, high)
+            _check_range(f"data.max_{which}", most, low, high)
+            if least > most:
+                raise ConfigError(
+                    f"data.min_{which}={least}: must be at most data.max_{which}={most}"
+                )
         products = (self.max_first - self.min_first + 1) * (self.max_second - self.min_second + 1)
         if products < MIN_PRODUCTS:
             raise ConfigError(

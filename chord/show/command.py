@@ -78,16 +78,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def panels(options: argparse.Namespace) -> list[Panel]:
     """Return a panel for each group (schedule, weighting) that occurs in the settings, or both."""
-    keys = [re.split(r"[.=@]", setting.lstrip("+~"))[0] for setting in options.settings]
-    wanted = [group for group in GROUPS if group in keys] or list(GROUPS)
+    wanted = [group for group in GROUPS if group in map(_group, options.settings)] or GROUPS
     found = []
     for group in wanted:
-        other = [name for name in GROUPS if name != group]
-        own = [s for s, key in zip(options.settings, keys, strict=True) if key not in other]
-        configs = composed(group, own, options.config_dir)
+        configs = composed(group, options.settings, options.config_dir)
         make = schedule_panel if group == "schedule" else weighting_panel
         found.append(make(configs, options))
     return found
+
+
+def _group(setting: str) -> str:
+    return re.split(r"[.=@]", setting.lstrip("+~"))[0]
 
 
 def composed(
@@ -118,6 +119,7 @@ def combinations(
 ) -> list[tuple[str, list[str]]]:
     """Return every combination of comma-separated values, with a name that distinguishes it.
 
+    Of those of the other panel's group the first: one setting may be allowed only beside another.
     schedule=linear,cosine gives ("linear", ["schedule=linear"]) and ("cosine", ...).
     """
     from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -137,6 +139,9 @@ def combinations(
             values = given.filter([path.stem for path, _ in option_files(key, own)])
         else:
             values = list(override.sweep_string_iterator())
+        if _group(key) in GROUPS and _group(key) != group:
+            choices.append([("", f"{key}={values[0]}")])
+            continue
         short = key.lstrip("+~").removeprefix(f"{group}.")
         choices.append([(v if key == group else f"{short}={v}", f"{key}={v}") for v in values])
     return [

@@ -104,9 +104,13 @@ def refuse_another(path: Path, points: Sequence[Point]) -> None:
             theirs = " ".join(job.get("overrides", ())) if job else "missing"
             ours = " ".join(point.overrides)
             if theirs == ours:
+                references = [word for word in point.overrides if "${" in word]
+                what = " or ".join(
+                    ["the defaults", *(f"the value of {each}" for each in references)]
+                )
                 raise ConfigError(
-                    f"resume_sweep={path}: the defaults of job {point.number} have changed since; "
-                    "start a new sweep"
+                    f"resume_sweep={path}: job {point.number} has other settings than then, since "
+                    f"{what} changed; start a new sweep"
                 )
             raise ConfigError(f"{tell} its job {point.number} is {theirs}, not {ours}: {command}")
 

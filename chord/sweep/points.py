@@ -21,9 +21,12 @@ from chord.config.schemas import schema_names
 from chord.config.trust.code import check_composed
 from chord.errors import ConfigError
 from chord.run.status import fingerprint
+from chord.sweep.space import count
 
 J = TypeVar("J")
 R = TypeVar("R")
+MOST_JOBS = 10_000
+"""Each job is composed and checked before the first one starts."""
 OF_THE_SWEEP = ("resume_sweep", "skip_finished")
 """Settings that say what is to be done with a sweep, and are no part of its jobs."""
 
@@ -70,11 +73,18 @@ def own_settings(arguments: Sequence[str]) -> tuple[dict[str, str], list[str]]:
 def grid(arguments: Sequence[str], loader: ConfigLoader) -> list[list[str]]:
     """The overrides of each job: every combination of the values that were typed."""
     choices: dict[str, list[str]] = {}
+    jobs = 1.0
     for override in OverridesParser.create(config_loader=loader).parse_overrides(list(arguments)):
         key = override.get_key_element()
         if not override.is_sweep_override():
             choices[key] = [f"{key}={override.get_value_element_as_str()}"]
         elif override.is_discrete_sweep():
+            jobs *= count(override.value())
+            if jobs > MOST_JOBS:
+                raise ConfigError(
+                    f"{override.input_line}: makes more than {MOST_JOBS:,} jobs, the most that a "
+                    "sweep can have; give fewer values"
+                )
             choices[key] = [f"{key}={value}" for value in override.sweep_string_iterator()]
             if not choices[key]:
                 raise ConfigError(f"{override.input_line}: stands for no value, so for no job")

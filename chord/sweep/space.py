@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Glob, IntervalSweep, RangeSweep
+from hydra.core.override_parser.types import ChoiceSweep, Glob, IntervalSweep, RangeSweep
 from hydra.errors import HydraException
 
 from chord.config.search import WHERE, SearchConfig
@@ -60,6 +60,8 @@ def dimension(text: str, where: str = "") -> Range | Choice | None:
         (override,) = OverridesParser.create().parse_overrides([text])
     except HydraException as error:
         raise ConfigError(f"{where}{text}: {first_line(error)}") from error
+    if override.is_delete():
+        raise ConfigError(f"{where}{text}: removes a setting; a search can only vary the values")
     if not override.is_sweep_override():
         return None
     if override.get_key_element() == "seed":
@@ -74,16 +76,22 @@ def dimension(text: str, where: str = "") -> Range | Choice | None:
             raise ConfigError(f"{where}{text}: must end above where it starts")
         whole = isinstance(low, int) and isinstance(high, int)
         return Range(low, high, whole, "log" in value.tags)
-    if isinstance(value, RangeSweep) and _count(value) > MOST:
+    if isinstance(value, RangeSweep) and count(value) > MOST:
         raise ConfigError(f"{where}{text}: has more than {MOST} values; use interval")
     if override.is_discrete_sweep() and not isinstance(value, Glob):
         return Choice(tuple(override.sweep_string_iterator()))
     raise ConfigError(f"{where}{text}: can't be searched; use interval, choice or range")
 
 
-def _count(found: RangeSweep) -> float:
-    """How many values a range has, which are not unrolled for it."""
-    return abs(float(found.stop or 0) - float(found.start or 0)) / abs(float(found.step) or 1.0)
+def count(values: object) -> float:
+    """How many values a sweep has, which are not unrolled for it."""
+    if isinstance(values, RangeSweep):
+        span = float(values.stop or 0) - float(values.start or 0)
+        step = float(values.step)
+        if step == 0:
+            raise ConfigError(f"range({values.start},{values.stop},0): must have a step above 0")
+        return max(0.0, span / step)
+    return float(len(values.list)) if isinstance(values, ChoiceSweep) else 1.0
 
 
 def read_settings(

@@ -50,7 +50,9 @@ def entrusted(cfg: DictConfig) -> dict[str, str]:
             found[name] = str(values[name])
         if kind is not None and issubclass(kind, RolloutConfig):
             given = {name: v for name, v in values.items() if name.startswith(f"{path}.vllm.")}
-            found |= {name: str(v) for name, v in given.items() if type(v) not in (int, float)}
+            # Lists and mappings are there item by item.
+            harmless = (int, float, DictConfig, ListConfig)
+            found |= {name: str(v) for name, v in given.items() if type(v) not in harmless}
             places = {f"{path}.{name}": values.get(f"{path}.{name}") for name in PLACES}
             found |= {name: str(v) for name, v in places.items() if v is not None}
     return found
