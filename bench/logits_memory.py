@@ -18,7 +18,7 @@ WAYS = ("model alone", "all at once", "in pieces")
 
 
 def main() -> None:
-    """Print a table."""
+    """Measure all ways and print memory, seconds and gradient norm of each."""
     found = {}
     for way in WAYS:
         command = [sys.executable, __file__, way]

@@ -37,7 +37,7 @@ class Clock:
         self.inner = [0.0]
 
     def timed(self, part: str, function: Callable[..., Any]) -> Callable[..., Any]:
-        """`function`, with its time booked to `part`."""
+        """Wrap `function` so that its time counts for `part`."""
 
         def wrapped(*args: Any, **kwargs: Any) -> Any:
             with self.book(part):
@@ -47,7 +47,7 @@ class Clock:
 
     @contextmanager
     def book(self, part: str) -> Iterator[None]:
-        """Book what happens inside to `part`."""
+        """Count the time of the block for `part`."""
         start = time.perf_counter()
         self.inner.append(0.0)
         try:

@@ -43,10 +43,10 @@ MEASURES = ("setting/evaluation",)
 def main() -> None:
     """Read the directories, write the tables, print what was left out."""
     options = argparse.ArgumentParser(description=__doc__)
-    options.add_argument("study", type=Path, help="where the tables go")
-    options.add_argument("paths", type=Path, nargs="+", help="sweeps")
-    options.add_argument("--curve", action="append", default=[], help="a score to follow")
-    options.add_argument("--mean", action="append", default=[], help="a metric of train steps")
+    options.add_argument("study", type=Path, help="directory for the tables")
+    options.add_argument("paths", type=Path, nargs="+", help="directories of sweeps")
+    options.add_argument("--curve", action="append", default=[], help="a score for curves.csv")
+    options.add_argument("--mean", action="append", default=[], help="a metric to average")
     given = options.parse_args()
     comparison = read(given.paths)
     rows = [{**row, **means(str(row["path"]), given.mean)} for row in table(comparison)]
@@ -64,7 +64,7 @@ def main() -> None:
 
 
 def read(paths: Sequence[Path]) -> Comparison:
-    """The comparison of all runs below `paths`."""
+    """Compare all runs below `paths`."""
     found = find_runs(paths)
     runs, left_out = read_runs(found.runs)
     return compare(runs, [*left_out, *found.missing])
@@ -92,7 +92,7 @@ def table(comparison: Comparison) -> list[Mapping[str, object]]:
 
 
 def curves(run: Run, names: Sequence[str]) -> list[Mapping[str, object]]:
-    """A row for each step at which a run was validated."""
+    """Return a row for each step at which a run was validated."""
     rows = read_rows(Path(run.path) / EVALUATIONS)
     by_step = {row["step"]: row for row in rows if row["split"] == "val"}
     return [
@@ -106,14 +106,14 @@ def curves(run: Run, names: Sequence[str]) -> list[Mapping[str, object]]:
 
 
 def means(path: str, names: Sequence[str]) -> Mapping[str, object]:
-    """The mean over a run's train steps of each metric; steps that lack it do not count."""
+    """Return the mean of each metric over a run's train steps; steps without it do not count."""
     steps = read_rows(Path(path) / METRICS) if names else []
     found = {name: [step[name] for step in steps if name in step] for name in names}
     return {name: _short(statistics.mean(each)) if each else "" for name, each in found.items()}
 
 
 def write(path: Path, rows: Sequence[Mapping[str, object]]) -> None:
-    """A CSV file."""
+    """Write a CSV file."""
     with path.open("w", newline="") as file:
         writer = csv.DictWriter(file, fieldnames=list(rows[0]), lineterminator="\n")
         writer.writeheader()

@@ -1,4 +1,4 @@
-"""What the studies' figures share: curves with bands over seeds, means with intervals, files."""
+"""Shared by the studies' figures: curves with bands over seeds, means with intervals, files."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ OTHERS = (("#000000", "--", "P"), ("#56B4E9", "-.", "X"), ("#8C6D1F", ":", "p"))
 
 
 def looks(presets: Iterable[str]) -> dict[str, Look]:
-    """Colour, dashes and marker of each preset."""
+    """Return colour, dashes and marker of each preset."""
     presets = list(dict.fromkeys(presets))
     others = iter(OTHERS)
     return {name: LOOKS[name] if name in LOOKS else next(others) for name in presets}
@@ -48,7 +48,7 @@ def followed(rows: Sequence[Row], curves: Sequence[Row], score: str) -> dict[int
 def draw_band(
     axes: Axes, series: Mapping[int, Sequence[float]], *, scale: float = 1.0, **style: Any
 ) -> None:
-    """The mean over seeds as a line, its 95 % interval as a band."""
+    """Draw the mean over seeds as a line and its 95 % interval as a band."""
     if not series:
         return
     estimates = [t_interval(values) for values in series.values()]
@@ -76,13 +76,13 @@ def draw_interval(axes: Axes, found: Estimate, height: float, **style: Any) -> N
 
 
 def key(look: Look, label: str, **style: Any) -> Line2D:
-    """An entry of a legend."""
+    """Return an entry for a legend."""
     color, dashes, _ = look
     return Line2D([], [], color=color, linestyle=dashes, linewidth=1.8, label=label, **style)
 
 
 def save(figure: Figure, path: Path) -> None:
-    """A PNG, small enough for a repository: 255 colours are plenty for lines and marks."""
+    """Write a PNG with 255 colours, which suffice for lines and markers and keep the file small."""
     buffer = io.BytesIO()
     figure.savefig(buffer, dpi=130)
     Image.open(buffer).convert("RGB").quantize(255, dither=Image.Dither.NONE).save(

@@ -1,4 +1,4 @@
-"""What the studies' tables share: rows of a CSV file, means with intervals, differences."""
+"""Shared by the studies' tables: rows of a CSV file, means with intervals, differences."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class Paired:
 
 
 def read(path: Path) -> list[Row]:
-    """The rows of a CSV file."""
+    """Read the rows of a CSV file."""
     with path.open() as file:
         return list(csv.DictReader(file))
 
@@ -57,28 +57,28 @@ def by_seed(rows: Iterable[Row], score: str) -> dict[int, float]:
 
 
 def estimate(rows: Iterable[Row], score: str) -> Estimate:
-    """Mean and 95 % interval over the seeds."""
+    """Return mean and 95 % interval over the seeds."""
     return t_interval(list(by_seed(rows, score).values()))
 
 
 def half(found: Estimate) -> float:
-    """Half of an interval's width."""
+    """Return half the width of an interval."""
     return found.high - found.mean
 
 
 def percent(found: Estimate) -> str:
-    """`61.2 ± 1.0`; one value stands alone."""
+    """Format an estimate in per cent: `61.2 ± 1.0`, or `61.2` for a single value."""
     text = f"{100 * found.mean:.1f}"
     return f"{text} ± {100 * half(found):.1f}" if found.n > 1 else text
 
 
 def means(rows: Sequence[Row], names: Iterable[str]) -> list[str]:
-    """Each score's mean and interval over the seeds."""
+    """Return each score's mean and interval over the seeds, as text."""
     return [percent(estimate(rows, name)) for name in names]
 
 
 def signed(found: Estimate) -> str:
-    """`+4.3 ± 1.0`, in points."""
+    """Format a difference in percentage points: `+4.3 ± 1.0`."""
     return f"{100 * found.mean:+.1f} ± {100 * half(found):.1f}"
 
 
@@ -96,7 +96,7 @@ def corrected(pairs: Sequence[tuple[str, BySeed, BySeed]]) -> list[Paired]:
 def differences(
     groups: Mapping[str, Sequence[Row]], baseline: str, *, names: Sequence[str] = ()
 ) -> None:
-    """Print the groups (or those named) minus the baseline; Holm's correction over the table."""
+    """Print the differences of groups (or of `names`) to the baseline, Holm-corrected together."""
     shown = [name for name in names or groups if name != baseline]
     pairs = [
         (f"{name}|{score}", by_seed(groups[name], score), by_seed(groups[baseline], score))
@@ -114,10 +114,10 @@ def differences(
 
 
 def wilson(hits: int, n: int) -> Estimate:
-    """A share of n independent draws with its 95 % interval (Wilson, 1927, JASA 22).
+    """Return a share of n independent draws with its 95 % interval (Wilson, 1927, JASA 22).
 
-    The shares that are 1.96 of their own standard errors √(p (1 - p) / n) from hits / n; 0 of n is
-    an interval too. 10 of 52: .108 to .319.
+    The bounds are the shares p that are 1.96 standard errors √(p (1 - p) / n) away from hits / n.
+    0 of n also has an interval. 10 of 52: .108 to .319.
     """
     z, share = 1.959964, hits / n
     middle = (share + z * z / (2 * n)) / (1 + z * z / n)
@@ -126,7 +126,7 @@ def wilson(hits: int, n: int) -> Estimate:
 
 
 def costs(rows: Sequence[Row]) -> list[str]:
-    """Thousands of tokens of each branch, and seconds; a branch that never ran has no tokens."""
+    """Return thousands of tokens per branch, and seconds; a branch that never ran has 0 tokens."""
     sft, rl, seconds = (
         statistics.mean(float(row[column] or 0) for row in rows)
         for column in ("tokens/sft", "tokens/rl", "seconds")
@@ -142,7 +142,7 @@ def chance(p: float) -> str:
 
 
 def markdown(header: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-    """Print a table."""
+    """Print a Markdown table."""
     print("| " + " | ".join(header) + " |")
     print("|" + "---|" * len(header))
     for row in rows:
@@ -151,7 +151,7 @@ def markdown(header: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
 
 
 def grouped(rows: Iterable[Item], key: Callable[[Item], Key]) -> dict[Key, list[Item]]:
-    """Rows by a key, in the order in which the keys come."""
+    """Group rows by a key, in the order in which the keys first occur."""
     found: dict[Key, list[Item]] = {}
     for row in rows:
         found.setdefault(key(row), []).append(row)

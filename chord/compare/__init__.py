@@ -13,7 +13,7 @@ statistics   intervals, paired differences, Holm's correction
 notes        caveats for the reader
 terminal     tables on the terminal, laid out by layout
 tables       CSV and Parquet
-plots        figures; heat_map draws one of them from the groups that maps finds; canvas is shared
+plots        figures, with heat_map (one of them), maps (its groups) and canvas (shared parts)
 page         a comparison as one HTML file that works offline
 command      `python -m chord.compare`
 ============ ===================================================================

@@ -39,7 +39,7 @@ def compare(
     What cannot be compared is left out, with the reason. `metrics` default to the test scores, and
     to validation scores if any run lacks test scores; the two never share a column. `baseline` is a
     group's label or settings that only one group has (`schedule=cosine`). Raises ConfigError if no
-    run is finished, no run has one of the metrics, or `baseline` does not match exactly one group.
+    run is finished, no run has a requested metric, or `baseline` does not match exactly one group.
     """
     usable, unusable = _usable(runs)
     parts, repeated = _parts(usable)

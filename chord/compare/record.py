@@ -205,9 +205,9 @@ def stride(steps: int) -> int:
 
 
 def on_grid(step: int, stride: int) -> bool:
-    """Return whether a step is kept: one of every `stride`, at a position that moves on by one.
+    """Return whether a step is kept: one of every `stride`, each time one position later.
 
-    With equal distances, only one of the two values of an alternating schedule would show. With a
+    At equal distances, only one of the two values of an alternating schedule might show. With a
     stride of 3: 0, 4, 8, 9, 13, 17, 18.
     """
     return step % stride == (step // stride) % stride

@@ -1,4 +1,4 @@
-"""Trackers, which get the numbers in addition to the run directory: `tracking=wandb`, `csv`, `off`.
+"""Trackers, which get all numbers in addition to the run directory: `tracking=wandb`, `csv`, `off`.
 
 A tracker mirrors the JSON lines of the run directory. It can be rebuilt from them, and is when a
 run is resumed. W&B never prompts and never blocks a run: without a key or a network it writes
