@@ -53,7 +53,6 @@ def two_gpus(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
     # Set first, so that what a test sets is taken back.
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
-    monkeypatch.setattr(devices, "_taken", [])
     return monkeypatch
 
 
@@ -101,15 +100,14 @@ def test_each_process_has_a_gpu_of_its_own_to_its_end(
             take_gpu(tmp_path)
             take_gpu(tmp_path)
             assert os.environ["CUDA_VISIBLE_DEVICES"] == "5"
-            assert len(devices._taken) == 1
             # As another process would.
-            two_gpus.setattr(devices, "_taken", taken := [])
+            two_gpus.setenv(SHARED, "3,5")
             two_gpus.setattr(devices, "PATIENCE", 0.0)
             with pytest.raises(ConfigError, match=r"none of the GPUs 3, 5 is free$"):
                 take_gpu(tmp_path)
             other.communicate()
         take_gpu(tmp_path)
-        assert (os.environ["CUDA_VISIBLE_DEVICES"], len(taken)) == ("3", 1)
+        assert os.environ["CUDA_VISIBLE_DEVICES"] == "3"
     assert SHARED not in os.environ
 
 

@@ -46,12 +46,12 @@ def lasting_streams() -> None:
     disk: what a run finds is in its directory."""
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name)
-        # Those that Python has opened; somebody else's are of another kind.
-        if type(stream) is io.TextIOWrapper and type(stream.buffer) in (
-            io.BufferedWriter,
-            io.FileIO,
+        # Those that Python has opened, and keeps; somebody else's are of another kind.
+        if (
+            stream is getattr(sys, f"__{name}__")
+            and type(stream) is io.TextIOWrapper
+            and type(stream.buffer) in (io.BufferedWriter, io.FileIO)
         ):
-            _first.append(stream)  # alive: it would close what it wrote to
             setattr(sys, name, lasting(stream))
 
 
@@ -77,9 +77,6 @@ class _Lasting(io.FileIO):
             return super().write(content)
         except OSError:
             return len(memoryview(content))
-
-
-_first: list[io.TextIOWrapper] = []
 
 
 def say(

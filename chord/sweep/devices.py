@@ -17,8 +17,6 @@ SHARED = "CHORD_SWEEP_GPUS"
 """Tells the processes of a sweep which GPUs they share, as CUDA_VISIBLE_DEVICES names them."""
 PATIENCE = 60.0  # seconds; the process of an earlier job may be about to end
 
-_taken: list[int] = []
-
 
 def gpus_each(points: Sequence[Point]) -> int:
     """How many GPUs a job asks for on each of its machines; 0 where it may do without."""
@@ -50,7 +48,7 @@ def told(gpus: Sequence[str]) -> Iterator[None]:
     try:
         yield
     finally:
-        del os.environ[SHARED]
+        os.environ.pop(SHARED, None)  # a job that ran in this process has taken it
 
 
 def take_gpu(sweep: Path) -> None:
@@ -58,7 +56,7 @@ def take_gpu(sweep: Path) -> None:
 
     Nothing happens where none are shared. Raises `ConfigError` where none becomes free.
     """
-    if SHARED not in os.environ or _taken:
+    if SHARED not in os.environ:
         return
     names, end = os.environ[SHARED].split(","), time.monotonic() + PATIENCE
     while (name := next((name for name in names if _lock(sweep / f".gpu-{name}")), None)) is None:
@@ -66,6 +64,8 @@ def take_gpu(sweep: Path) -> None:
             raise ConfigError(f"trainer.accelerator: none of the GPUs {', '.join(names)} is free")
         time.sleep(0.2)
     os.environ["CUDA_VISIBLE_DEVICES"] = name
+    # The next job of this process has it already.
+    del os.environ[SHARED]
 
 
 def _lock(path: Path) -> bool:
@@ -79,5 +79,4 @@ def _lock(path: Path) -> bool:
         except BlockingIOError:
             os.close(handle)
             return False
-    _taken.append(handle)
     return True
