@@ -98,7 +98,7 @@ def test_micro_batches_leave_the_sft_gradient_alone(weighting: Weighting) -> Non
     whole = sft_gradient(rows, weighting, 0)
     assert float(whole.norm()) > 0, (
         f"{weighting}: all weights are 0 at p = 1/9, which is all that an untrained model has; "
-        "choose other settings in tests/vectors.py"
+        "list other settings for it in WEIGHTINGS"
     )
     for size in (1, 2, 3):
         torch.testing.assert_close(sft_gradient(rows, weighting, size), whole, atol=1e-10, rtol=0)
