@@ -5,22 +5,24 @@ The configuration is shrunk until a run takes a fraction of a second; the regist
 
 from __future__ import annotations
 
-import logging
+import copy
 import os
-import signal
-import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from hydra import compose
+from hydra._internal.config_loader_impl import ConfigLoaderImpl
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig
 
+from chord.config import plugins
 from chord.config.composing import reading_conf, register
+from chord.config.location import CONF_DIR
 from chord.config.parse import parse
+from chord.config.registry import SCHEMAS
 from chord.config.root import TrainConfig
-from chord.distributed.signals import SIGNALS
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 # Not the user's own.
@@ -51,33 +53,41 @@ SMALL = [
 
 
 def compose_config(*overrides: str, name: str = "train") -> DictConfig:
-    """The real configuration with overrides, as Hydra composes it on the command line."""
+    """The real configuration with overrides, as Hydra composes it on the command line.
+
+    Composing takes a third of a second, so what the chosen options come to is remembered; values
+    are then set by Hydra's own function. `test_remembered_options_compose_as_hydra_does` compares.
+    """
+    parsed = OverridesParser.create().parse_overrides(list(overrides))
+    # Whatever else Hydra reads for these, such as another search path.
+    if any(each.is_hydra_override() or each.is_sweep_override() for each in parsed):
+        return compose_anew(*overrides, name=name)
+    choices = [
+        each
+        for each in parsed
+        if (CONF_DIR / each.key_or_group).is_dir() and not isinstance(each.value(), dict)
+    ]
+    known = tuple(
+        (group, option, id(schema))
+        for group in SCHEMAS
+        for option, schema in SCHEMAS[group].items()
+    )
+    key = (name, tuple(each.input_line for each in choices), known, str(plugins.folders()))
+    if key not in _composed:
+        _composed[key] = compose_anew(*(str(each.input_line) for each in choices), name=name)
+    config = copy.deepcopy(_composed[key])
+    values = [each for each in parsed if each not in choices]
+    ConfigLoaderImpl._apply_overrides_to_config(values, config)
+    return config
+
+
+_composed: dict[tuple[object, ...], DictConfig] = {}
+
+
+def compose_anew(*overrides: str, name: str = "train") -> DictConfig:
+    """The same by Hydra alone."""
     with reading_conf():
         return compose(name, overrides=list(overrides))
-
-
-@pytest.fixture(autouse=True)
-def process_as_it_was() -> Iterator[None]:
-    """What a command changes in its process, which ends with it, is put back after each test."""
-    handlers = {number: signal.getsignal(number) for number in SIGNALS}
-    environment, directory = dict(os.environ), os.getcwd()
-    arguments, hook = list(sys.argv), sys.excepthook
-    logs, level = list(logging.root.handlers), logging.root.level
-    yield
-    for number, handler in handlers.items():
-        signal.signal(number, handler)
-    for name in set(os.environ) - set(environment):
-        del os.environ[name]
-    os.environ.update(environment | {PHASE: os.environ[PHASE]})
-    os.chdir(directory)
-    sys.argv[:], sys.excepthook = arguments, hook
-    for added in set(logging.root.handlers) - set(logs):
-        added.close()
-    logging.root.handlers[:] = logs
-    logging.root.setLevel(level)
-    if (torch := sys.modules.get("torch")) is not None:
-        torch.set_num_threads(1)
-        torch.use_deterministic_algorithms(False)
 
 
 @pytest.fixture(scope="session")
@@ -123,8 +133,6 @@ def small_composed(models: Path, *overrides: str) -> DictConfig:
 @pytest.fixture
 def registry() -> Iterator[None]:
     """What a test registers is taken back."""
-    from chord.config import plugins
-
     yield
     for plugin in list(plugins._plugins.values()):
         plugins.forget(plugin)

@@ -8,8 +8,9 @@ from dataclasses import MISSING, fields
 from pathlib import Path
 
 import pytest
-from conftest import compose_config
+from conftest import compose_anew, compose_config
 from hydra.errors import HydraException
+from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from chord.config.composing import composed
@@ -76,6 +77,40 @@ def schema_of(path: Path) -> str:
 
 def schema(group: str, option: str) -> type:
     return SCHEMAS[group][schema_of(CONF_DIR / group / f"{option}.yaml").split("/")[1]]
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        "",
+        "experiment=chord_phi schedule=cosine schedule.final=.1 seed=3",
+        "+trainer.extra.max_time=3 ~trainer.extra.max_time objective=rloo advantage=grpo",
+        "reward=weighted +reward@reward.parts.brief=length +reward.weights.brief=.5",
+        "weighting@off_policy=rlplus optimizer@sft_optimizer=adamw sft_optimizer.lr=3e-3",
+        "data=sums data.task_config.max_terms=3 ++rollout.vllm={a:[1,2]}",
+    ],
+)
+def test_remembered_options_compose_as_hydra_does(overrides: str) -> None:
+    words = overrides.split()
+    for _ in range(2):
+        remembered, anew = compose_config(*words), compose_anew(*words)
+        assert remembered == anew
+        assert OmegaConf.to_yaml(remembered) == OmegaConf.to_yaml(anew)
+        assert OmegaConf.is_struct(remembered) == OmegaConf.is_struct(anew) is True
+        types = {group: OmegaConf.get_type(remembered[group]) for group in SCHEMAS}
+        assert types == {group: OmegaConf.get_type(anew[group]) for group in SCHEMAS}
+
+
+@pytest.mark.parametrize(
+    "words", ["schedule=cosin", "schedule.inital=1", "steps=a", "~seeds", "a=["]
+)
+def test_what_is_refused_is_refused_as_by_hydra(words: str) -> None:
+    lines = []
+    for composing in (compose_config, compose_anew):
+        with pytest.raises((HydraException, OmegaConfBaseException)) as caught:
+            composing("objective=rloo", words)
+        lines.append((type(caught.value), str(caught.value)))
+    assert lines[0] == lines[1]
 
 
 def test_every_schema_has_an_option_and_every_option_a_schema() -> None:
