@@ -56,10 +56,13 @@ def _gather() -> dict[str, dict[str, type]]:
     gathered: dict[str, dict[str, type]] = {group: {} for group in bases}
     for module in _modules():
         for kind in vars(module).values():
-            if isclass(kind) and kind.__module__ == module.__name__ and "option" in vars(kind):
+            # Not one that another module has imported, nor one that inherits the name.
+            if not isclass(kind) or kind.__module__ != module.__name__:
+                continue
+            if (option := vars(kind).get("option")) is not None:
                 group = next(group for group, base in bases.items() if issubclass(kind, base))
-                assert kind.option not in gathered[group], f"{group}={kind.option} stands twice"
-                gathered[group][kind.option] = kind
+                assert option not in gathered[group], f"{group}={option} stands twice"
+                gathered[group][option] = kind
     return gathered
 
 
