@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from conftest import SMALL, compose_config
+from omegaconf import DictConfig
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedTokenizerFast
 
@@ -105,3 +107,18 @@ def make_model(
     model.save_pretrained(directory)
     tokenizer.save_pretrained(directory)
     return directory
+
+
+def composed(directory: Path, *overrides: str) -> DictConfig:
+    """A short run of the language model on the test bed, in its own characters."""
+    teacher = ("teacher=hf", f"teacher.path={directory}-teacher")
+    return compose_config(
+        *SMALL,
+        "model=hf",
+        f"model.path={directory}",
+        *(() if "teacher=none" in overrides else teacher),
+        *overrides,
+    )
+
+
+ADAPTED = ("model.lora.rank=2", "model.lora.targets=[q_proj]")

@@ -81,3 +81,17 @@ def jobs(words: list[str]) -> list[list[str]]:
         else:
             choices.append([override.input_line or ""])
     return [list(combination) for combination in itertools.product(*choices)]
+
+
+def documented(file: str) -> list[str]:
+    """The keys in the table of a section of docs/run-directory.md."""
+    text = (ROOT / "docs" / "run-directory.md").read_text()
+    section = text.split(f"\n## {file}\n")[1].split("\n## ")[0]
+    return re.findall(r"^\| `([^`]+)` \|", section, re.M)
+
+
+def matches(documented_key: str, key: str) -> bool:
+    pattern = re.escape(documented_key)
+    pattern = pattern.replace("SPLIT", "(val|test)").replace("SKILL", r"(?!mean|min)\w+")
+    pattern = pattern.replace("LOW_HIGH", r"\d\.\d\d_\d\.\d\d")
+    return re.fullmatch(pattern, key) is not None

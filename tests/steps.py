@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from chord.config.root import TrainConfig
 from chord.data.batch import TokenBatch
+from chord.distributed.strategies import shard
 from chord.models.policy import Policy
 from chord.models.scoring import score
 from chord.rollout.rollouts import Rollouts
@@ -171,3 +172,10 @@ def _rank(rank: int, path: str, work: Any, results: Any) -> None:
         results.put(found)
     dist.barrier()
     dist.destroy_process_group()
+
+
+def sharded(module: ChordModule) -> None:
+    """Shard the policy over two ranks, as trainer=fsdp does."""
+    from torch.distributed.device_mesh import init_device_mesh
+
+    shard(module.policy, module.policy.layers(), init_device_mesh("cpu", (2,)))

@@ -118,3 +118,8 @@ def command(
     small_models: Path,
 ) -> Command:
     return Command(monkeypatch, capsys, tmp_path, small_models)
+
+
+def contents(path: Path) -> dict[str, bytes]:
+    """The files of a finished run that must be the same in a run that was cut short."""
+    return {name: (path / name).read_bytes() for name in (*FILES, "model.safetensors")}

@@ -7,8 +7,7 @@ from pathlib import Path
 
 import pytest
 from conftest import small_composed
-from language_models import make_model
-from test_hf_training import composed
+from language_models import composed, make_model
 
 from chord import chat
 from chord.config.parse import parse

@@ -228,7 +228,7 @@ def test_links_lead_to_files_and_named_tests_exist(path: Path) -> None:
             assert place.exists(), target
             # The site has no page outside its folder.
             assert path.parent != docs or place.is_relative_to(docs), target
-    tests = "".join(file.read_text() for file in (ROOT / "tests").glob("test_*.py"))
+    tests = "".join(file.read_text() for file in (ROOT / "tests").rglob("test_*.py"))
     for name in re.findall(r"`(test_\w+)`", page):
         assert f"def {name}(" in tests, name
 

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import json
-import re
 from pathlib import Path
 
 import pytest
 from conftest import small_composed
-from pages import ROOT, code, table
+from pages import ROOT, code, documented, matches, table
 
 from chord.config.parse import parse
 from chord.config.root import TrainConfig
@@ -16,20 +15,6 @@ from chord.run.directory import RunDirectory
 from chord.run.identity.settings import AS_BEFORE, NO_NUMBER, SILENT
 from chord.run.recorder import FAILED, FINISHED, RUNNING, read_rows
 from chord.run.training import train
-
-
-def documented(file: str) -> list[str]:
-    """The keys in the table of a section of docs/run-directory.md."""
-    text = (ROOT / "docs" / "run-directory.md").read_text()
-    section = text.split(f"\n## {file}\n")[1].split("\n## ")[0]
-    return re.findall(r"^\| `([^`]+)` \|", section, re.M)
-
-
-def matches(documented_key: str, key: str) -> bool:
-    pattern = re.escape(documented_key)
-    pattern = pattern.replace("SPLIT", "(val|test)").replace("SKILL", r"(?!mean|min)\w+")
-    pattern = pattern.replace("LOW_HIGH", r"\d\.\d\d_\d\.\d\d")
-    return re.fullmatch(pattern, key) is not None
 
 
 @pytest.fixture(scope="module")

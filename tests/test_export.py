@@ -9,9 +9,8 @@ from pathlib import Path
 import pytest
 import torch
 from conftest import compose_config, small_composed
-from language_models import make_model
+from language_models import ADAPTED, composed, make_model
 from safetensors.torch import load_file
-from test_hf_training import ADAPTED, composed
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from chord.config.parse import parse

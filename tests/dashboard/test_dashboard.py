@@ -8,8 +8,7 @@ from itertools import pairwise
 from typing import Any
 
 import pytest
-from pages import ROOT, blocks, code, table
-from test_docs_run_directory import documented, matches
+from pages import ROOT, blocks, code, documented, matches, table
 
 from chord.dashboard.sections import BAR, COLUMNS, LINE, SCATTER, SECTIONS
 from chord.dashboard.specification import VERSION, PanelRequest, options, specification

@@ -7,8 +7,9 @@ import math
 from pathlib import Path
 
 import pytest
+from commands import LIGHT, run
 from rich.console import Console
-from test_cli import LIGHT, run
+from vectors import GOLDEN
 
 from chord.config.registry import SCHEMAS
 from chord.show.command import combinations, main, panels, parser, show
@@ -30,7 +31,7 @@ def row(text: str, name: str) -> list[str]:
 
 
 def test_the_plot_of_a_schedule_is_the_recorded_one() -> None:
-    golden = (Path(__file__).parent / "golden" / "show_schedules.txt").read_text()
+    golden = (GOLDEN / "show_schedules.txt").read_text()
     assert shown("schedule=linear,step", "steps=40") == golden
 
 

@@ -11,8 +11,7 @@ import time
 from pathlib import Path
 
 import pytest
-from sweeps import small
-from test_sweep import contents
+from sweeps import contents, small
 
 pytestmark = pytest.mark.slow
 SETTINGS = ["trainer.checkpoint_every=10000", "evaluation.every=0"]

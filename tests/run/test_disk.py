@@ -18,8 +18,7 @@ import pytest
 import torch
 from faults import seeds
 from safetensors.torch import load_file, save_file
-from sweeps import Command, command
-from test_sweep import contents
+from sweeps import Command, command, contents
 
 from chord.cache_teacher import main as cache_teacher
 from chord.io.writing import (

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from hydra.core.plugins import Plugins
 from hydra.plugins.launcher import Launcher
-from sweeps import FILES, Command, command, damaged, interrupt_at
+from sweeps import Command, command, contents, damaged, interrupt_at
 
 from chord.run import status
 from chord.run.checkpoint import Checkpointing
@@ -23,10 +23,6 @@ from chord.sweep.job import TAGGED
 
 __all__ = ["command"]
 GRID = ["-m", "schedule=linear,cosine", "seed=0,1", "hydra.sweep.dir=s"]
-
-
-def contents(path: Path) -> dict[str, bytes]:
-    return {name: (path / name).read_bytes() for name in (*FILES, "model.safetensors")}
 
 
 def test_every_job_says_how_it_ended_and_is_named_by_what_differs(command: Command) -> None:

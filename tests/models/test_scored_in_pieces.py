@@ -10,8 +10,7 @@ import pytest
 import torch
 from conftest import small_composed
 from safetensors.torch import load_file
-from steps import module_of, on_two_ranks
-from test_processes import sharded
+from steps import module_of, on_two_ranks, sharded
 from torch import Tensor
 
 from chord.cache_teacher import main

@@ -12,8 +12,7 @@ from types import ModuleType
 from typing import Any
 
 import pytest
-from sweeps import Command, command
-from test_sweep import contents
+from sweeps import Command, command, contents
 
 from chord.distributed.signals import SIGNALS, Signals, Stopped
 from chord.evaluation.report import Report

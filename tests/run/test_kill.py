@@ -18,8 +18,7 @@ import pytest
 from conftest import SIGNAL, SMALL
 from faults import seeds
 from safetensors.torch import load_file
-from sweeps import Command, command
-from test_sweep import contents
+from sweeps import Command, command, contents
 
 __all__ = ["command"]
 

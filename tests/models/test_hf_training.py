@@ -8,9 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 import torch._dynamo.utils
-from conftest import SMALL, compose_config
-from language_models import FAMILIES, ODD, STATES, make_model, make_tokenizer
-from omegaconf import DictConfig
+from language_models import ADAPTED, FAMILIES, ODD, STATES, composed, make_model, make_tokenizer
 from safetensors.torch import load_file
 from steps import gradient, module_of, plan_gradient, score_as
 from transformers import AutoTokenizer
@@ -27,26 +25,12 @@ from chord.run.trained import trained_model
 from chord.run.training import train
 from chord.sweep.beforehand import check_run
 
-ADAPTED = ("model.lora.rank=2", "model.lora.targets=[q_proj]")
-
 
 @pytest.fixture(scope="module")
 def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("models") / "model"
     make_model(path.with_name("model-teacher"), seed=1)
     return make_model(path)
-
-
-def composed(directory: Path, *overrides: str) -> DictConfig:
-    """A short run of the language model on the test bed, in its own characters."""
-    teacher = ("teacher=hf", f"teacher.path={directory}-teacher")
-    return compose_config(
-        *SMALL,
-        "model=hf",
-        f"model.path={directory}",
-        *(() if "teacher=none" in overrides else teacher),
-        *overrides,
-    )
 
 
 def config_of(directory: Path, *overrides: str) -> TrainConfig:

@@ -18,7 +18,7 @@ import pytest
 from chord.errors import ConfigError
 from chord.io.printing import FULL, OURS, let_hydra_raise, wants_traceback
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 
 
 SCRIPTS = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["scripts"]

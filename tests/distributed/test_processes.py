@@ -10,13 +10,13 @@ import pytest
 import torch
 from conftest import SIGNAL, SMALL, compose_config, small_composed
 from language_models import make_model
-from steps import module_of, on_two_ranks
+from steps import module_of, on_two_ranks, sharded
 from torch import Tensor
 
 from chord.config.parse import parse
 from chord.config.root import TrainConfig
 from chord.distributed.collectives import joined, part_of, rank
-from chord.distributed.strategies import clip_gradients, free, local, shard, whole_weights
+from chord.distributed.strategies import clip_gradients, free, local, whole_weights
 from chord.step.metrics import branch_metrics
 from chord.step.module import ChordModule
 
@@ -69,12 +69,6 @@ def gradient(module: ChordModule) -> Tensor:
     found: list[Any] = [p.grad for p in module.trainable()]
     parts = [g.full_tensor() if hasattr(g, "full_tensor") else g for g in found]
     return torch.cat([part.flatten() for part in parts]).clone()
-
-
-def sharded(module: ChordModule) -> None:
-    from torch.distributed.device_mesh import init_device_mesh
-
-    shard(module.policy, module.policy.layers(), init_device_mesh("cpu", (2,)))
 
 
 def compare(config: TrainConfig, tmp_path: Path, prepare: Callable[[ChordModule], None]) -> None:

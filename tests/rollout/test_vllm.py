@@ -1,6 +1,6 @@
 """vLLM, in this process and as a server: needs an environment in which it is installed.
 
-    python -m pytest tests/test_vllm.py
+    python -m pytest tests/rollout/test_vllm.py
 
 Its CPU build runs them in a few minutes. Models have heads of 32 channels, the fewest it takes.
 """

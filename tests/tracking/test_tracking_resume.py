@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import wandb_stub
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 WANDB = Path(sys.executable).parent / "wandb"
 # A run of 12 steps with an evaluation before every fourth; argv: run directory, first step (its
 # checkpoint), step before which it ends early, and how: by SIGKILL or by an exception.

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from commands import LIGHT, run
 from conftest import compose_config
 from hydra.errors import HydraException
 from omegaconf.errors import OmegaConfBaseException
@@ -19,22 +17,6 @@ from chord.config.parse import parse
 from chord.config.registry import SCHEMAS, SECOND
 from chord.config.root import TrainConfig
 from chord.errors import ConfigError
-
-ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "WANDB_MODE": "offline"}
-
-
-def run(
-    *arguments: str, cwd: Path | None = None, **variables: str
-) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, *arguments],
-        capture_output=True,
-        text=True,
-        cwd=cwd,
-        env={**ENVIRONMENT, **variables},
-        check=False,
-        timeout=300,
-    )
 
 
 def test_help_lists_every_group_and_option_with_its_own_words() -> None:
@@ -51,16 +33,6 @@ def test_help_marks_the_defaults() -> None:
     marked = [line.split()[1] for line in help_text("train").splitlines() if line[:2] == "* "]
     # One for each group but experiment, and the line that explains the mark.
     assert len(marked) == len(SCHEMAS) + 1
-
-
-# What takes seconds to import, and how it is seen that a command ended before any of it.
-HEAVY = ("torch", "lightning", "wandb", "matplotlib")
-LIGHT = f"""
-import atexit, runpy, sys
-sys.argv = sys.argv[1:]
-atexit.register(lambda: print("imported:", *{{*{HEAVY}}} & {{*sys.modules}}))
-runpy.run_module(sys.argv[0], run_name="__main__", alter_sys=True)
-"""
 
 
 def test_help_never_imports_torch(tmp_path: Path) -> None:
