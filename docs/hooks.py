@@ -114,14 +114,11 @@ def _group(group: str) -> str:
 
 
 def defaults() -> dict[str, str]:
-    """Return each group's option in `conf/train.yaml`, with references to other groups resolved."""
+    """Return each group's option in `conf/train.yaml`."""
     text = (CONF_DIR / "train.yaml").read_text()
     chosen = dict(re.findall(r"^ +- (\w+): (\S+)", text, re.MULTILINE))
     del chosen["experiment"], chosen["hparams_search"]
-    return {
-        group: chosen[name[2:-1]] if name.startswith("${") else name
-        for group, name in chosen.items()
-    }
+    return chosen
 
 
 def _table(rows: list[Setting], said: dict[str, str]) -> str:

@@ -1,7 +1,8 @@
 """`make docs-tables`: rewrite the lists that follow from the options.
 
 A class and its YAML file make an option. The lists that name it elsewhere are written from these
-two: imports and `__all__` of its package, README's table of options, its rows in `docs/methods.md`.
+two: imports and `__all__` of its package, README's table of options, its rows in `docs/methods.md`
+and `docs/rewards.md`.
 A row that exists keeps its words; numbers are computed anew. `tests/test_docs_tables.py` fails
 while a list is out of date.
 """
@@ -26,6 +27,7 @@ from chord.config.messages import first_comment
 from chord.config.parse import parse
 from chord.config.registry import SCHEMAS
 from chord.config.root import TrainConfig
+from chord.rewards import Isolated
 from chord.weightings import Weighting, token_stats
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -47,8 +49,13 @@ Row = list[str]
 def rewritten() -> dict[Path, str]:
     """What each file should hold."""
     texts = {(path := _init(package)): exports(package, path.read_text()) for package in EXPORTS}
-    readme, methods = ROOT / "README.md", ROOT / "docs" / "methods.md"
+    readme, methods, rewards = (
+        ROOT / name for name in ("README.md", "docs/methods.md", "docs/rewards.md")
+    )
     texts[readme] = options_table(readme.read_text())
+    texts[rewards] = in_table(
+        rewards.read_text(), "| reward |", lambda header, rows: named("reward", header, rows)
+    )
     text = methods.read_text()
     for group in METHODS:
         text = in_table(
@@ -158,6 +165,7 @@ def named(group: str, header: Row, rows: list[Row]) -> list[Row]:
         else:
             cells[header[1]] = first_comment(path).replace("|", "\\|")
             cells |= {"defaults": _defaults(group, name)} if "defaults" in cells else {}
+            cells |= {"runs in": _place(name)} if "runs in" in cells else {}
         return [f"`{name}`", *(cells[column] for column in header[1:])]
 
     return kept(rows, option_names(group), new)
@@ -169,6 +177,12 @@ def _defaults(group: str, name: str) -> str:
         return ""
     own = [each for each in fields(kind) if each.name in kind.__annotations__]
     return ", ".join(f"{each.name} {each.default}" for each in own)
+
+
+def _place(name: str) -> str:
+    """Where a reward scores."""
+    kind = SCHEMAS["reward"].get(name)
+    return "" if kind is None else "workers" if issubclass(kind, Isolated) else "the run"
 
 
 def alphas(header: Row, rows: list[Row]) -> list[Row]:

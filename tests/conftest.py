@@ -110,6 +110,14 @@ def small_models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+@pytest.fixture(scope="session")
+def language_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A directory with a language model of random weights, and its tokenizer."""
+    from language_models import make_model
+
+    return make_model(tmp_path_factory.mktemp("language") / "model")
+
+
 @pytest.fixture
 def small_config(small_models: Path) -> Callable[..., TrainConfig]:
     """`small_config('schedule=cosine')`: checked, with small models and tiny batches."""

@@ -11,6 +11,7 @@ from conftest import compose_anew, compose_config
 from hydra.errors import HydraException
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
+from rows.needs import with_needs
 
 from chord.config.composing import composed
 from chord.config.location import CONF_DIR
@@ -24,23 +25,6 @@ from chord.losses import Cispo, Grpo, Gspo, Objective, Reinforce
 OPTIONS = [
     (group, path.stem) for group in SCHEMAS for path in sorted((CONF_DIR / group).glob("*.yaml"))
 ]
-# What an option cannot do without.
-PAIRED = ["data.pairing=paired"]
-NEEDS = {
-    ("model", "hf"): ["model.path=a"],
-    ("model", "smollm2"): ["model.path=a"],  # its package need not be installed
-    ("experiment", "smollm2"): ["model.path=a", "teacher=hf", "teacher.path=a"],
-    ("teacher", "hf"): ["teacher.path=a"],
-    ("gate", "solve_rate"): PAIRED,
-    ("gate", "all_wrong_buffer"): PAIRED,
-    ("rollout", "expert_in_group"): PAIRED,
-    ("rollout", "uft"): PAIRED,
-    ("rollout", "prefix_rft"): PAIRED,
-    ("rollout", "trapo"): PAIRED,
-    ("data", "jsonl"): ["data.problems=p.jsonl", "schedule=rl_only"],
-    ("data", "reasoning_gym"): ["data.task=chain_sum"],
-    ("reward", "function"): ["reward.function=scorers:same"],
-}
 PRESETS = sorted(path.stem for path in (CONF_DIR / "experiment").glob("*.yaml"))
 
 
@@ -126,8 +110,7 @@ def test_every_file_opens_with_one_comment_line() -> None:
 
 @pytest.mark.parametrize(("group", "option"), OPTIONS)
 def test_every_option_composes_and_parses(group: str, option: str) -> None:
-    overrides = [f"{group}={option}", *NEEDS.get((group, option), [])]
-    config = parsed(*overrides)
+    config = parsed(*with_needs(f"{group}={option}").split())
     assert type(getattr(config, group)) is schema(group, option)
 
 
@@ -135,13 +118,12 @@ def crossed(preset: str, share: slice) -> None:
     """Compose a share of all schedules and weightings over a preset; begin where others do not."""
     schedules = [option for group, option in OPTIONS if group == "schedule"]
     weightings = [option for group, option in OPTIONS if group == "weighting"]
-    needs = NEEDS.get(("experiment", preset), [])
+    given = with_needs(f"experiment={preset}").split()
     count, first = max(len(schedules), len(weightings)), 2 * PRESETS.index(preset)
     for number in range(count)[share]:
         schedule = schedules[(first + number) % len(schedules)]
         weighting = weightings[(first + number) % len(weightings)]
-        choices = [f"experiment={preset}", f"schedule={schedule}", f"weighting={weighting}"]
-        config = parsed(*choices, *needs)
+        config = parsed(*given, f"schedule={schedule}", f"weighting={weighting}")
         assert type(config.schedule) is schema("schedule", schedule)
         assert type(config.weighting) is schema("weighting", weighting)
 
@@ -160,8 +142,9 @@ def test_every_schedule_and_weighting_goes_over_every_preset(preset: str) -> Non
 def test_advantage_follows_the_objective_unless_it_is_given() -> None:
     assert parsed("objective=reinforce").advantage.baseline == "batch"
     assert parsed("objective=reinforce", "advantage=grpo").advantage.baseline == "group"
-    named = [option for group, option in OPTIONS if group == "objective"]
-    assert set(named) <= {option for group, option in OPTIONS if group == "advantage"}
+    # Through a preset, and from a file that starts from another one.
+    assert parsed("experiment=srft", "advantage=grpo").advantage.baseline == "group"
+    assert parsed("experiment=rl", "objective=unified").advantage.baseline == "batch"
 
 
 @pytest.mark.parametrize(
@@ -354,7 +337,7 @@ def test_suggestions_name_the_nearest_and_all() -> None:
 def test_an_option_named_like_its_class_has_the_defaults_of_the_class(
     group: str, option: str
 ) -> None:
-    config = getattr(parsed(f"{group}={option}", *NEEDS.get((group, option), [])), group)
+    config = getattr(parsed(*with_needs(f"{group}={option}").split()), group)
     for item in fields(config):
         if item.default is not MISSING and (group, item.name) not in CHOSEN:
             assert getattr(config, item.name) == item.default, f"{group}.{item.name}"

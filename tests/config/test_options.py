@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 from conftest import SIGNAL
-from language_models import make_model
 from lightning.pytorch import seed_everything
+from rows.needs import PAIRED, placed, with_needs
 
 from chord.config.location import CONF_DIR
 from chord.config.registry import SCHEMAS
@@ -20,37 +20,17 @@ from chord.run.loop import StepLoader
 from chord.step.module import ChordModule
 from chord.step.plan import Plan
 
-# What an option cannot do without.
-PAIRED = "data.pairing=paired"
-LANGUAGE = "model.path=LANGUAGE_MODEL"
-NEEDS = {
-    "gate=solve_rate": PAIRED,
-    "gate=all_wrong_buffer": f"{PAIRED} gate.size=2",
-    "model=hf": f"{LANGUAGE} teacher=none",
-    "model=smollm2": f"{LANGUAGE} teacher=none",
-    "teacher=hf": f"model=hf {LANGUAGE} teacher.path=LANGUAGE_MODEL weighting=adaptive",
-    "rollout=expert_in_group": PAIRED,
-    "rollout=uft": PAIRED,
-    "rollout=prefix_rft": PAIRED,
-    "rollout=trapo": f"{PAIRED} rollout.group_size=4",
-    "experiment=trapo": "rollout.group_size=4",
-    "reward=function": "reward.function=scorers:same",
-}
-# Texts that the small model can't write, several processes, an engine and a device that need not be
-# there: test_data_training.py, test_process_runs.py and test_vllm.py have steps on them, and
-# test_smollm2.py has those of its preset.
+# A package, several processes, an engine and a device that need not be there: test_smollm2.py,
+# test_process_runs.py and test_vllm.py have steps on them.
 ELSEWHERE = (
     "experiment=smollm2",
-    "data=jsonl",
-    "data=reasoning_gym",
-    "data=sums",
     "trainer=ddp",
     "trainer=fsdp",
     "trainer=gpu",
     "rollout=vllm",
 )
 OPTIONS = [
-    f"{group}={path.stem} {NEEDS.get(f'{group}={path.stem}', '')}"
+    with_needs(f"{group}={path.stem}")
     for group in (*SCHEMAS, "experiment")
     for path in sorted((CONF_DIR / group).glob("*.yaml"))
     if f"{group}={path.stem}" not in ELSEWHERE
@@ -142,16 +122,11 @@ def metrics_of(config: TrainConfig) -> list[dict[str, float]]:
     return rows
 
 
-@pytest.fixture(scope="session")
-def language_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_model(tmp_path_factory.mktemp("language") / "model")
-
-
 @pytest.mark.parametrize("option", [*OPTIONS, *VARIANTS])
 def test_every_option_takes_its_steps(
-    small_config: Callable[..., TrainConfig], language_model: Path, option: str
+    small_config: Callable[..., TrainConfig], language_model: Path, tmp_path: Path, option: str
 ) -> None:
-    config = small_config(*option.replace("LANGUAGE_MODEL", str(language_model)).split())
+    config = small_config(*placed(option, language_model, tmp_path))
     rows = metrics_of(config)
     assert len(rows) == config.steps * config.rollout.updates
     for step, row in enumerate(rows[:: config.rollout.updates]):

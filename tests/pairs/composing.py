@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
@@ -48,9 +49,9 @@ def compose(row: Row, models: Path, *, seed: int = 0) -> DictConfig:
     """The composed configuration: what Hydra makes of the words, without its half second."""
     words = overrides(row, models, seed=seed)
     if row["advantage"] == "own":
-        # It follows the objective.
-        objective = FACTORS["objective"][row["objective"]][0]
-        words.append(objective.replace("objective=", "advantage="))
+        # The objective chooses it.
+        objective = FACTORS["objective"][row["objective"]][0].removeprefix("objective=")
+        words.append(f"advantage={advantage_of(objective)}")
     return composed_of(words)
 
 
@@ -69,6 +70,15 @@ def composed_of(words: Sequence[str]) -> DictConfig:
     found = OmegaConf.merge(composed, values)
     assert isinstance(found, DictConfig)
     return found
+
+
+def advantage_of(objective: str) -> str:
+    """The advantage that an objective's file chooses, or the file that it starts from."""
+    text = (CONF_DIR / "objective" / f"{objective}.yaml").read_text()
+    if chosen := re.search(r"/advantage@_global_\.advantage: ([^,\]]+)", text):
+        return chosen[1]
+    inner = re.search(r"^defaults: \[([\w+]+),", text, re.M)
+    return advantage_of(inner[1]) if inner else "grpo"
 
 
 def is_choice(word: str) -> bool:

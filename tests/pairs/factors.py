@@ -11,6 +11,8 @@ import re
 from rows import schedules, weightings
 
 from chord.config.location import CONF_DIR
+from chord.config.registry import SCHEMAS
+from chord.rewards import Isolated
 
 Levels = dict[str, tuple[str, ...]]
 Row = dict[str, str]
@@ -23,6 +25,11 @@ STIRRED = {
     "schedule=entropy": ("schedule.target=1.2", "schedule.rate=.3"),
     "schedule=gradient_ratio": ("schedule.warmup=.5",),
     "gate=all_wrong_buffer": ("gate.size=2",),
+    "reward=weighted": (
+        "reward@reward.parts.answer=exact",
+        "reward@reward.parts.format=length",
+        "reward.weights.format=.2",
+    ),
 }
 VARIANTS = {
     "schedule": {
@@ -48,6 +55,7 @@ VARIANTS = {
         "grpo dual_clip": ("objective=grpo", "objective.dual_clip=1.02"),
         "grpo delta": ("objective=grpo", "objective.clip_high=.01", "objective.delta=1.02"),
     },
+    "reward": {"exact formed": ("reward=exact", "reward.format_coef=.1")},
     "gate": {
         "solve_rate gamma": ("gate=solve_rate", "gate.gamma=.25"),
         "solve_rate soft": ("gate=solve_rate", "gate.soft=true"),
@@ -62,10 +70,6 @@ VARIANTS = {
 ELSEWHERE = {
     "rollout=vllm": "vLLM need not be installed: test_vllm.py",
     "rollout=hf": "the factor `engine`",
-    "reward=reasoning_gym": "scores problems of reasoning-gym alone: test_data_gym.py",
-    "reward=function": "a function of the user's: test_reward_runs.py",
-    "reward=math": "scored in processes of its own: test_math_rewards.py",
-    "reward=format": "scored in processes of its own: test_reward_runs.py",
 }
 
 
@@ -97,6 +101,13 @@ def has_formula(group: str, option: str) -> bool:
 
 def options(group: str) -> list[str]:
     return sorted(path.stem for path in (CONF_DIR / group).glob("*.yaml"))
+
+
+ELSEWHERE |= {
+    f"reward={name}": "scored in processes of its own: test_rewards.py"
+    for name in options("reward")
+    if issubclass(SCHEMAS["reward"][schema_of("reward", name)], Isolated)
+}
 
 
 def levels(group: str, at: str = "") -> Levels:
@@ -141,19 +152,7 @@ FACTORS: dict[str, Levels] = {
     "correction": settings("rollout.correction_threshold", "0", own=True),
     "temperature": settings("rollout.temperature", "1", ".7"),
     "updates": settings("rollout.updates", "1", "2"),
-    "reward": {
-        "exact": ("reward=exact",),
-        "exact formed": ("reward=exact", "reward.format_coef=.1"),
-        "weighted": (
-            "reward=weighted",
-            "reward@reward.parts.answer=exact",
-            "reward@reward.parts.format=length",
-            "reward.weights.format=.2",
-        ),
-        "text": ("reward=text",),
-        "numeric": ("reward=numeric",),
-        "length": ("reward=length",),
-    },
+    "reward": levels("reward"),
     "kl": OWN
     | {
         "off": ("objective.kl.coef=0",),
@@ -188,6 +187,7 @@ PLAIN: Row = {name: next(iter(each)) for name, each in FACTORS.items()} | {
     "pairing": "paired",
     "mix": "convex",
     "kl_where": "reward",
+    "reward": "exact",
 }
 
 # Options and settings without a factor, and why.

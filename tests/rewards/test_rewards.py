@@ -1,13 +1,41 @@
-"""The verifier: it reads the final answer and evaluates nothing."""
+"""What every reward scores, and the verifier: it reads the final answer and evaluates nothing."""
 
 from __future__ import annotations
 
-import pytest
+from contextlib import closing
 
+import pytest
+from rows.rewards import ROWS
+
+from chord.config.registry import SCHEMAS
 from chord.data.batch import Problem
 from chord.rewards import Verifier, final_answer, is_well_formed
 
 PROBLEM = Problem(prompt="47*86=", answer="4042", key=0)
+
+
+def test_every_reward_of_the_registry_has_a_row() -> None:
+    missing = SCHEMAS["reward"].keys() - ROWS.keys()
+    assert not missing, f"reward={','.join(missing)}: add a row to tests/rows/rewards.py"
+    for name, row in ROWS.items():
+        assert type(row.reward) is SCHEMAS["reward"][name]
+        assert row.scored, name
+
+
+@pytest.mark.parametrize("name", ROWS)
+def test_the_table_of_scores(name: str) -> None:
+    row = ROWS[name]
+    if row.package is not None:
+        pytest.importorskip(row.package)
+    answers, responses, scores = zip(*row.scored, strict=True)
+    problems = [Problem("?", answer, key=0, details=row.details(answer)) for answer in answers]
+    lengths = [len(response) + 1 for response in responses]
+    with closing(row.reward) as reward:
+        grades = reward.grade(problems, responses, lengths)
+        cut = reward.grade(problems, responses, lengths, [False] * len(problems))
+    assert not [grade.failure for grade in grades if grade.failure]
+    assert [grade.score for grade in grades] == pytest.approx(scores, abs=1e-12)
+    assert [grade.score for grade in cut] == [0] * len(problems), "what was cut off is not right"
 
 
 @pytest.mark.parametrize(
