@@ -166,6 +166,7 @@ def named(group: str, header: Row, rows: list[Row]) -> list[Row]:
             cells[header[1]] = first_comment(path).replace("|", "\\|")
             cells |= {"defaults": _defaults(group, name)} if "defaults" in cells else {}
             cells |= {"runs in": _place(name)} if "runs in" in cells else {}
+            cells |= {"reads": reads(name)} if group == "weighting" else {}
         return [f"`{name}`", *(cells[column] for column in header[1:])]
 
     return kept(rows, option_names(group), new)
@@ -183,6 +184,16 @@ def _place(name: str) -> str:
     """Where a reward scores."""
     kind = SCHEMAS["reward"].get(name)
     return "" if kind is None else "workers" if issubclass(kind, Isolated) else "the run"
+
+
+def reads(name: str) -> str:
+    """What a weighting reads beside the policy."""
+    if name not in SCHEMAS["weighting"]:
+        return ""
+    rule: Weighting = SCHEMAS["weighting"][name]()
+    needs = (rule.needs_reference, rule.needs_teacher, rule.needs_signal)
+    named = zip(("reference", "teacher", "score"), needs, strict=True)
+    return ", ".join(what for what, needed in named if needed)
 
 
 def alphas(header: Row, rows: list[Row]) -> list[Row]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from types import ModuleType
 
 import pytest
-from pages import ROOT
+from pages import ROOT, code, table
 
 from chord.config.composing import register
 from chord.config.registry import SCHEMAS
@@ -62,6 +62,18 @@ def test_a_missing_row_says_what_the_yaml_file_says(tables: ModuleType) -> None:
     assert rows[1][1] == "coef alpha SFT + RL: SFT as an auxiliary loss"
     assert rows[1][2] == "coef 1.0"
     assert [row[0] for row in rows] == ["`convex`", "`additive`", "`srft`"]
+
+
+def test_a_new_row_says_what_a_weighting_reads_and_where_a_reward_scores(
+    tables: ModuleType,
+) -> None:
+    for page, group in (("docs/methods.md", "weighting"), ("docs/rewards.md", "reward")):
+        header, *rows = table(page, f"| {group} |")
+        written = tables.named(group, header, [])
+        for row in rows:
+            if code(row[0])[0] not in ("weighted", "length"):  # whose rows say more
+                (new,) = [each for each in written if each[0] == row[0]]
+                assert new[2] == row[2], new
 
 
 def test_numbers_are_computed_anew(tables: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:

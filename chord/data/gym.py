@@ -49,10 +49,6 @@ class GymConfig(TextConfig):
                     f"data.{split}={getattr(self, split)}: must be a share, between 0 and 1"
                 )
 
-    @property
-    def lacks_experts(self) -> str | None:
-        return "data.expert_pairs=0" if self.expert_pairs == 0 else None
-
     def build(self, tokenizer: Tokenizer) -> Corpus:
         """Make the questions; `ConfigError` if the task is unknown or has fewer of them."""
         from chord.data.corpus import Corpus

@@ -21,6 +21,10 @@ class FilesConfig(TextConfig):
 
     problems: str
 
+    @property
+    def lacks_experts(self) -> str | None:
+        return super().lacks_experts or (None if self.expert else "data.expert=null")
+
     def files(self) -> dict[str, str]:
         named = {name: getattr(self, name) for name in SPLITS if self.share(name) is None}
         expert = {"expert": self.expert} if self.expert else {}

@@ -64,7 +64,3 @@ class TextConfig(DataConfig):
             return float(getattr(self, split))
         except ValueError:
             return None
-
-    @property
-    def lacks_experts(self) -> str | None:
-        return super().lacks_experts or (None if self.expert else "data.expert=null")

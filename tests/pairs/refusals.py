@@ -5,9 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from pairs.factors import Row
+from chord.config.registry import SCHEMAS
+from pairs.factors import Row, options, schema_of
 
-NO_RATIO = ("reinforce", "rloo", "unified")
+NO_RATIO = [
+    name
+    for name in options("objective")
+    if SCHEMAS["objective"][schema_of("objective", name)].on_policy
+]
 PREFIXED = ("uft", "prefix_rft", "trapo")
 
 
