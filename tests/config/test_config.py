@@ -337,9 +337,11 @@ def test_suggestions_name_the_nearest_and_all() -> None:
 def test_an_option_named_like_its_class_has_the_defaults_of_the_class(
     group: str, option: str
 ) -> None:
-    config = getattr(parsed(*with_needs(f"{group}={option}").split()), group)
+    words = with_needs(f"{group}={option}").split()
+    config, typed = getattr(parsed(*words), group), {word.partition("=")[0] for word in words}
     for item in fields(config):
-        if item.default is not MISSING and (group, item.name) not in CHOSEN:
+        chosen = (group, item.name) in CHOSEN or f"{group}.{item.name}" in typed
+        if item.default is not MISSING and not chosen:
             assert getattr(config, item.name) == item.default, f"{group}.{item.name}"
 
 
