@@ -43,7 +43,7 @@ ARGUMENTS = [
 ]
 FAILING = """
 import os, signal
-from chord.module import ChordModule
+from chord.step.module import ChordModule
 
 update = ChordModule.update
 
