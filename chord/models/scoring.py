@@ -7,7 +7,7 @@ computed piece by piece, and the backward pass computes each piece again.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -63,10 +63,8 @@ class Scored:
 
     def stats(self, targets: Tensor, *, top_k: int | None = None) -> TokenStats:
         """`token_stats` of each target (N,)."""
-        return unpack(
-            self.map(lambda logits, t: pack(token_stats(logits, t, top_k=top_k)), targets),
-            self.policy.vocab_size,
-        )
+        columns = self.map(lambda logits, t: pack(token_stats(logits, t, top_k=top_k)), targets)
+        return take_stats(list(columns), self.policy.vocab_size, top_k=top_k)
 
     def logprobs(self, targets: Tensor, *, temperature: float = 1.0) -> Tensor:
         """`token_logprobs` of each target (N,)."""
@@ -97,15 +95,19 @@ def score(policy: Policy, batch: TokenBatch) -> Scored:
 
 
 def pack(stats: TokenStats) -> tuple[Tensor, ...]:
-    """The statistics as tensors (N,); `unpack` is the inverse."""
+    """The statistics as tensors (N,), which `take_stats` reads again."""
     columns = (stats.logprobs, stats.entropy, stats.max_prob)
     return columns if stats.top_k_entropy is None else (*columns, stats.top_k_entropy)
 
 
-def unpack(columns: Sequence[Tensor], vocab_size: int) -> TokenStats:
-    """The inverse of `pack`."""
-    logprobs, entropy, max_prob, *top_k = columns
-    return TokenStats(logprobs, entropy, max_prob, vocab_size, *top_k)
+def take_stats(columns: list[Tensor], vocab_size: int, *, top_k: int | None) -> TokenStats:
+    """Take the statistics that `pack` made from the front of a list, and leave what follows.
+
+    `top_k` is that of `token_stats`, which decides whether there is a fourth column.
+    """
+    logprobs, entropy, max_prob = (columns.pop(0) for _ in range(3))
+    top_k_entropy = None if top_k is None else columns.pop(0)
+    return TokenStats(logprobs, entropy, max_prob, vocab_size, top_k_entropy)
 
 
 def scatter(flat: Tensor, mask: Tensor) -> Tensor:

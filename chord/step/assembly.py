@@ -209,13 +209,13 @@ class Assembly:
         """
         advantage, device = self.config.advantage, self.models.policy.device
         answers = [answer for members in groups for answer in members]
-        spread = [float(a.entropies.double().mean()) if a.sampled else 0.0 for a in answers]
+        entropies = [float(a.entropies.double().mean()) if a.sampled else 0.0 for a in answers]
         columns = [
             [a.graded.reward for a in answers],
             [a.graded.score for a in answers],
             [a.penalty for a in answers],
             [float(len(a.sampled) > 0) for a in answers],
-            spread,
+            entropies,
         ]
         size = self.config.rollout.group_size
         ours = torch.tensor(columns, dtype=torch.float64, device=device)

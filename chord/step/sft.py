@@ -12,7 +12,7 @@ from chord.losses.distillation import TeacherTokens
 from chord.losses.targets import Target
 from chord.losses.targets import Tokens as ExpertTokens
 from chord.models.models import Models
-from chord.models.scoring import pack, score, unpack
+from chord.models.scoring import pack, score, take_stats
 from chord.step.rows import Backward, ExpertRows, TokenLog
 from chord.step.weights import StepWeights
 from chord.weightings import Weighting, token_stats
@@ -50,7 +50,7 @@ def add_sft_gradient(
         losses, *columns = score(models.policy, batch).map(
             of_tokens, batch.targets[batch.mask], *tables
         )
-        stats = unpack(columns, models.policy.vocab_size)
+        stats = take_stats(columns, models.policy.vocab_size, top_k=weighting.top_k)
         weights = weights_of(index, stats)
         factors = weights
         if rows.share is not None:

@@ -11,7 +11,7 @@ from chord.data.batch import TokenBatch, micro_batches
 from chord.losses import Kl, Objective, token_entropy
 from chord.models.models import Models
 from chord.models.policy import Policy
-from chord.models.scoring import Scored, pack, scatter, score, unpack
+from chord.models.scoring import Scored, pack, scatter, score, take_stats
 from chord.models.sharing import policy_batches
 from chord.rollout.rows import RolloutRows
 from chord.step.rows import TokenLog
@@ -51,7 +51,6 @@ class Terms:
     ) -> TokenValues:
         """Values at the response tokens of `batch`, whose features are `scored`."""
         others = () if self.kl is None else (self.kl.other(batch),)
-        size = 3 if top_k is None else 4
 
         def of_tokens(logits: Tensor, targets: Tensor, *others: Tensor) -> tuple[Tensor, ...]:
             logprobs = token_logprobs(logits, targets, temperature=self.temperature)
@@ -62,7 +61,7 @@ class Terms:
 
         targets = batch.targets[batch.mask]
         logprobs, *columns = scored.map(of_tokens, targets, *others)
-        stats, columns = unpack(columns[:size], scored.policy.vocab_size), columns[size:]
+        stats = take_stats(columns, scored.policy.vocab_size, top_k=top_k)
         kl = None if self.kl is None else columns.pop(0)
         entropy = columns.pop(0) if self.entropy_coef > 0 else None
         added = torch.zeros_like(logprobs)

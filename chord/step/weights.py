@@ -6,6 +6,7 @@ statistics of the whole step are collected first, in a separate pass.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
@@ -13,7 +14,7 @@ from torch import Tensor
 
 from chord.data.batch import TokenBatch, micro_batches
 from chord.distributed.collectives import all_rows, world_size
-from chord.models.scoring import pack, scatter, score, unpack
+from chord.models.scoring import pack, scatter, score, take_stats
 from chord.weightings import TokenStats, Weighting
 
 if TYPE_CHECKING:
@@ -55,8 +56,8 @@ class StepWeights:
             return self._of_step[index, : batch.mask.shape[1]][batch.mask]
         # In the rows' own order, so that ties between tokens are broken as in a step that is cut.
         order = index.argsort()
-        table = self._table(batch, stats)[order]
-        weights = self._weigh(table, batch.mask[order], self.signal[index][order])
+        columns = self._columns(batch, stats)[order]
+        weights = self._weigh(Table(columns, batch.mask[order], self.signal[index][order]))
         return weights[order.argsort()][batch.mask]
 
     @torch.no_grad()
@@ -68,24 +69,21 @@ class StepWeights:
             batch = self.tokens.select(index)
             scored = score(self.models.policy, batch)
             stats = scored.stats(batch.targets[batch.mask], top_k=self.weighting.top_k)
-            parts.append((index, self._table(batch, stats)))
-        table = parts[0][1].new_zeros(*mask.shape, parts[0][1].shape[2] + 2)
+            parts.append((index, self._columns(batch, stats)))
+        columns = parts[0][1].new_zeros(*mask.shape, parts[0][1].shape[2])
         for index, part in parts:
-            table[index, : part.shape[1], :-2] = part
-        table[..., -2] = mask.to(table.dtype)
-        table[..., -1] = self.signal[:, None].to(table.dtype)
-        everyone, start = all_rows(table)
+            columns[index, : part.shape[1]] = part
+        own = Table(columns, mask, self.signal[:, None].expand(mask.shape))
+        everyone, start = all_rows(own.joined())
         order = torch.arange(len(everyone), device=everyone.device)
         if self.order is not None:
             order = all_rows(self.order)[0].argsort(stable=True)
-        everyone = everyone[order]
-        weights = self._weigh(everyone[..., :-2], everyone[..., -2] > 0, everyone[..., -1])
-        weights = weights[order.argsort()]
+        weights = self._weigh(Table.split(everyone[order]))[order.argsort()]
         return weights[start : start + mask.shape[0], : mask.shape[1]]
 
     @torch.no_grad()
-    def _table(self, batch: TokenBatch, stats: TokenStats) -> Tensor:
-        """Everything that the rule reads except the signal, (b, t, S), 0 outside the response."""
+    def _columns(self, batch: TokenBatch, stats: TokenStats) -> Tensor:
+        """The statistics that the rule reads, (b, t, S), 0 outside the response."""
         columns = [column.detach() for column in pack(stats)]
         targets = batch.targets[batch.mask]
         if self.weighting.needs_teacher:
@@ -96,11 +94,36 @@ class StepWeights:
             columns.append(score(self.models.reference, batch).logprobs(targets))
         return scatter(torch.stack(columns, dim=-1), batch.mask)
 
-    def _weigh(self, table: Tensor, mask: Tensor, signal: Tensor) -> Tensor:
-        columns = table.unbind(dim=-1)
-        size = self.models.policy.vocab_size
-        own = 3 if self.weighting.top_k is None else 4
-        policy, others = unpack(columns[:own], size), columns[own:]
-        expert = unpack(others[:3], size) if self.weighting.needs_teacher else None
-        reference = others[-1] if self.weighting.needs_reference else None
-        return self.weighting(policy, mask, expert=expert, reference=reference, signal=signal)
+    def _weigh(self, table: Table) -> Tensor:
+        columns, size = list(table.columns.unbind(dim=-1)), self.models.policy.vocab_size
+        policy = take_stats(columns, size, top_k=self.weighting.top_k)
+        expert = take_stats(columns, size, top_k=None) if self.weighting.needs_teacher else None
+        reference = columns.pop(0) if self.weighting.needs_reference else None
+        return self.weighting(
+            policy, table.mask, expert=expert, reference=reference, signal=table.signal
+        )
+
+
+@dataclass(frozen=True)
+class Table:
+    """What a rule reads of rows of tokens.
+
+    `columns`: the statistics (B, T, S); `mask`: which tokens count (B, T); `signal`: of each row
+    (B,), or of each of its tokens (B, T).
+    """
+
+    columns: Tensor
+    mask: Tensor
+    signal: Tensor
+
+    def joined(self) -> Tensor:
+        """One tensor (B, T, S + 2), as ranks exchange it; `split` is the inverse."""
+        kind = self.columns.dtype
+        more = torch.stack([self.mask.to(kind), self.signal.to(kind)], dim=-1)
+        return torch.cat([self.columns, more], dim=-1)
+
+    @classmethod
+    def split(cls, joined: Tensor) -> Table:
+        """The inverse of `joined`; rows that were added as padding have an empty mask."""
+        columns, mask, signal = joined.split([joined.shape[-1] - 2, 1, 1], dim=-1)
+        return cls(columns, mask.squeeze(-1) > 0, signal.squeeze(-1))
