@@ -328,7 +328,8 @@ def test_a_disk_that_is_full_at_any_byte_leaves_a_run_that_goes_on(
 def test_a_place_that_can_not_be_written_is_named_before_work_starts(
     main: Any, arguments: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main(arguments) == 1
+    with pytest.raises(SystemExit, match="1"):
+        main(arguments)
     *_, name, place = arguments
     said = capsys.readouterr().err
     assert f"{name}={place}: can't be written (" in said

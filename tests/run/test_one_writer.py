@@ -163,9 +163,9 @@ def test_a_job_whose_directory_is_in_use_says_so(command: Command) -> None:
 def test_two_pretrainings_share_no_state(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with held(tmp_path / "work", "x"):
-        assert pretrain(["--micro", f"--work={tmp_path}/work", f"--to={tmp_path}"]) == 1
-    assert capsys.readouterr().err.startswith(f"--work={tmp_path}/work: is in use by {US}")
+    with held(tmp_path / "work", "x"), pytest.raises(SystemExit, match="1"):
+        pretrain(["--micro", f"--work={tmp_path}/work", f"--to={tmp_path}"])
+    assert capsys.readouterr().err.startswith(f"error: --work={tmp_path}/work: is in use by {US}")
 
 
 @pytest.mark.parametrize("change", ["removed", "written", "removed after the last", "edited"])

@@ -46,8 +46,8 @@ JSONL = ["data=jsonl", "data.problems=none.jsonl", "schedule=rl_only"]
         (["seed=0,1", "resume=x"], "resume=x: "),
         (["seed=0,1", "trainer=ddp"], "trainer.strategy=ddp: starts the command"),
         (["seed=0,1", "trainer=fsdp"], "trainer.strategy=fsdp: starts the command"),
-        (["seed=0", "sweep_metric=test/rl_reward"], "sweep_metric=test/rl_reward: settings are"),
-        (["seed=0", "sweep_metric=val/reward"], "sweep_metric=val/reward: must be a metric of the"),
+        (["seed=0", "sweep_metric=test/rl_reward"], "sweep_metric=test/rl_reward: choose set"),
+        (["seed=0", "sweep_metric=val/reward"], "sweep_metric=val/reward: must be a valida"),
         (["schedule=glob(zzz)", "seed=0,1"], "schedule=glob(zzz): stands for no value"),
         (["seed=0,1", "model.path="], "model.path=: must name a checkpoint"),
         (["schedule.final=interval(0,1)"], "schedule.final=interval(0,1): is a range to search"),
@@ -231,7 +231,8 @@ def test_what_lies_in_a_jobs_directory_is_compared_with_the_job(command: Command
     before = command.status("s/0")
     assert command("-m", "seed=0,1", "steps=1", "hydra.sweep.dir=s") == 1
     assert command.err.startswith("error: hydra.sweep.dir=s: 0 holds a run of another config")
-    assert command("-m", "hydra.sweeper.trials=1", "steps=1", "hydra.sweep.dir=s") == 1
+    search = ("hydra.sweeper.trials=1", "weighting=uniform,phi")
+    assert command("-m", *search, "steps=1", "hydra.sweep.dir=s") == 1
     assert command.err.startswith("error: hydra.sweep.dir=s: s/0 is a run already")
     # Hydra's own sweeper knows nothing of runs: its jobs compare for themselves.
     assert command("-m", "seed=0", "steps=1", "hydra.sweep.dir=s", "hydra/sweeper=basic") == 1
