@@ -10,10 +10,13 @@ from pathlib import Path
 from types import SimpleNamespace as Facts
 from typing import Any
 
+import hydra
 import pytest
+from omegaconf import DictConfig
 
 import chord
 from chord.command_line.help import help_text
+from chord.config.composing import reading_conf
 from chord.config.search import SearchConfig
 from chord.doctor.command import show
 from chord.doctor.finding import WRONG, Finding
@@ -66,13 +69,18 @@ def test_what_is_printed_commands_no_terminal(
     assert not obeyed(printed.out + printed.err)
 
 
+def composed(words: list[str]) -> DictConfig:
+    with reading_conf():
+        return hydra.compose("train", words, return_hydra_config=True)
+
+
 def study(*trials: Any, direction: str = "maximize") -> Study:
     """A study that somebody has made, of a search over one number."""
     found = object.__new__(Study)
     found.study = Facts(trials=list(trials))
     found.settings = SearchConfig(direction=direction)
     found.fixed = ["steps=2"]
-    found.jobs = Facts(directory=Path("s"), last_words=[])  # type: ignore[assignment]
+    found.jobs = Facts(directory=Path("s"), flags=[], composed=composed)  # type: ignore[assignment]
     space = {"schedule.peak": Range(0.0, 1.0, whole=False, log=False)}
     found.may = lambda name, value: may_choose(name, value, space, {})
     return found
@@ -93,8 +101,7 @@ def test_the_best_trial_is_one_that_the_search_could_have_made() -> None:
     for direction, peak in (("maximize", "0.25"), ("minimize", "0.75")):
         found = study(*strange, *own, direction=direction)
         found.refuse_others()
-        found.show_best()
-        (line,) = found.jobs.last_words
+        (line,) = found.best()
         assert line.startswith("best of 2: ")
         assert line.endswith(f"python -m chord.train steps=2 schedule.peak={peak}")
 

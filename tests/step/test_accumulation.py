@@ -6,6 +6,7 @@ mean weight, the min-max signal and the reward baseline.
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from datetime import timedelta
@@ -195,7 +196,9 @@ def rank_gradients(store: Path, rank: int) -> list[Tensor]:
 
 def test_two_ranks_give_the_gradient_of_one(tmp_path):
     store = tmp_path / "store"
-    with subprocess.Popen([sys.executable, __file__, str(store)]) as other:
+    # It imports what this process can import.
+    paths = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    with subprocess.Popen([sys.executable, __file__, str(store)], env=paths) as other:
         try:
             ranks = rank_gradients(store, 0)
             assert other.wait(timeout=300) == 0
