@@ -20,7 +20,7 @@ WANDB = Path(sys.executable).parent / "wandb"
 SCRIPT = """
 import os, signal, sys, time
 from pathlib import Path
-from chord.recorder import Recorder
+from chord.run.recorder import Recorder
 from chord.tracking import WandbTracking, open_tracker
 run_dir, first, ends = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
 recorder = Recorder(run_dir)
