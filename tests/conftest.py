@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import copy
 import os
+import signal
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -25,6 +26,8 @@ from chord.config.registry import SCHEMAS
 from chord.config.root import TrainConfig
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# A shell starts what it runs in the background with Ctrl-C ignored, and so do the children of that.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 # Not the user's own.
 _state = tempfile.TemporaryDirectory(prefix="chord-state-")
 os.environ["CHORD_STATE"] = _state.name

@@ -165,7 +165,8 @@ class Server(Foreign):
             with urllib.request.urlopen(request, timeout=PATIENCE) as response:
                 text = _body(response)
         except urllib.error.HTTPError as error:
-            with suppress(OSError, HTTPException):
+            # It is the response too, and as a cause it would hold the connection open.
+            with error, suppress(OSError, HTTPException):
                 reason = error.read1(REASON).decode(errors="replace")
                 raise RefusedError(f"{self.shown}: {path} says {error.code} ({reason})") from error
             raise RefusedError(f"{self.shown}: {path} says {error.code}") from error
