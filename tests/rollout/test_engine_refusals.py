@@ -7,6 +7,7 @@ import json
 import socket
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -16,6 +17,7 @@ from vllm_stub import INFO, Stub, serving
 from chord.config.parse import parse
 from chord.config.root import TrainConfig
 from chord.errors import ConfigError
+from chord.rollout.engines.server import Server
 from chord.run.build import build_data
 from chord.run.directory import RunDirectory
 from chord.run.training import train
@@ -84,6 +86,14 @@ def test_a_server_that_will_not_do_is_refused_in_one_sentence(
     assert refusal(config, tmp_path / "run") == (
         f"{begins}start it with --logprobs-mode processed_logprobs for rollout.temperature=0.7"
     )
+
+
+def test_a_refused_request_leaves_no_connection_open(stub: tuple[str, Stub]) -> None:
+    engine = object.__new__(Server)
+    engine.config = SimpleNamespace(server=stub[0])  # type: ignore[assignment]
+    with pytest.raises(ConfigError, match=r": /nowhere says 404") as caught:
+        engine.ask("/nowhere")
+    assert caught.value.__cause__.closed  # type: ignore[union-attr]
 
 
 @pytest.mark.parametrize("prefix", ["none", "staged"])
