@@ -50,11 +50,12 @@ def contents_note(runs: Sequence[Run]) -> str | None:
 
 
 def unknown_note(runs: Sequence[Run]) -> str | None:
-    """Return a note on how many runs have no hashes of their files; or None."""
-    names = {name for run in runs for name in run.contents}
-    without = sum(any(run.contents.get(name) is None for name in names) for run in runs)
-    if not names or not without:
-        without = 0 if names else len(runs)
+    """Return a note on how many runs have no hashes of their files; or None.
+
+    A run that has some reads no other file: a teacher's, for example, is read only where a
+    weighting needs it.
+    """
+    without = sum(not run.contents or None in run.contents.values() for run in runs)
     if not without:
         return None
     return (

@@ -300,3 +300,9 @@ def test_runs_of_other_contents_are_groups_of_their_own_and_the_reason_is_said()
     found = compare([*runs[:2], old])
     assert [[run.seed for run in group.runs] for group in found.groups] == [[0, 1, 3]]
     assert any(note.startswith("1 of 3 runs have no hashes of their files") for note in found.notes)
+
+
+def test_a_run_that_reads_no_teacher_lacks_no_hash() -> None:
+    base, teacher = {"model.path": "aa"}, {"teacher.path": "bb"}
+    runs = [make_run(seed=seed, contents=base | (teacher if seed else {})) for seed in range(2)]
+    assert not [note for note in compare(runs).notes if "no hashes" in note]
