@@ -52,4 +52,9 @@ class Arguments(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """What argparse calls; its own would print the whole usage."""
-        raise ConfigError(f"{message}; see {self.prog} --help")
+        refuse_arguments(self.prog, message)
+
+
+def refuse_arguments(program: str, message: str) -> NoReturn:
+    """Raise `ConfigError` for arguments that argparse can't understand."""
+    raise ConfigError(f"{message}; see {program} --help")

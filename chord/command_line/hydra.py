@@ -7,7 +7,6 @@ import os
 import sys
 from argparse import Namespace
 from collections.abc import Callable
-from typing import NoReturn
 
 from hydra import version
 from hydra._internal.utils import _run_hydra, get_args_parser
@@ -15,7 +14,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
-from chord.command_line.ending import ending
+from chord.command_line.ending import ending, refuse_arguments
 from chord.command_line.help import config_dirs, help_text
 from chord.config.location import CONF_DIR, VERSION_BASE
 from chord.config.messages import EXPECTED, stop
@@ -55,7 +54,8 @@ def launch(
                 "setting; start the command in another directory"
             )
         parser = get_args_parser()
-        parser.error = functools.partial(_mistake, config_name)  # type: ignore[method-assign]
+        program = f"python -m chord.{config_name}"
+        parser.error = functools.partial(refuse_arguments, program)  # type: ignore[method-assign]
         arguments = parser.parse_intermixed_args(before(typed))
         check_flags(arguments)
         # Hydra's own handler would hide the cause of an error behind a hint.
@@ -69,10 +69,6 @@ def launch(
             config_path=str(CONF_DIR),
             config_name=config_name,
         )
-
-
-def _mistake(config_name: str, message: str) -> NoReturn:
-    raise ConfigError(f"{message}; see python -m chord.{config_name} --help")
 
 
 def check_flags(arguments: Namespace) -> None:

@@ -15,7 +15,7 @@ OF_THE_SEARCH = ("hparams_search", "evaluation.test")
 Compose = Callable[[list[str]], DictConfig]
 
 
-def test_words(job: Sequence[str], compose: Compose) -> list[str]:
+def words_for_test(job: Sequence[str], compose: Compose) -> list[str]:
     """The settings to type for a run like a trial's `job` that evaluates on the test split.
 
     The file of the search is left out, since it makes a sweep of the run; what else it sets is

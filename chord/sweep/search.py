@@ -23,7 +23,7 @@ from chord.errors import ConfigError, first_line
 from chord.run.recorder import FAILED, FINISHED
 from chord.run.status import stored_metric
 from chord.sweep.beforehand import check_beforehand
-from chord.sweep.best import test_words
+from chord.sweep.best import words_for_test
 from chord.sweep.devices import shared_gpus
 from chord.sweep.directory import read_sweep, refuse_shared, refuse_strangers, write_sweep
 from chord.sweep.jobs import Jobs
@@ -259,7 +259,7 @@ class Study:
             return []
         choose_best = min if self.settings.direction == "minimize" else max
         value, chosen = choose_best(done, key=lambda each: each[0])
-        again = test_words([*self.fixed, *words(chosen)], self.jobs.composed)
+        again = words_for_test([*self.fixed, *words(chosen)], self.jobs.composed)
         command = shlex.join(["python", "-m", "chord.train", *self.jobs.flags, *again])
         return [f"best of {len(done)}: {value:.4f}; on the test split: {command}"]
 

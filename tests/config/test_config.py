@@ -11,6 +11,7 @@ from conftest import compose_anew, compose_config
 from hydra.errors import HydraException
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
+from pairs.factors import schema_of
 from rows.needs import with_needs
 
 from chord.config.composing import composed
@@ -48,18 +49,8 @@ def error_line(*overrides: str) -> str:
     return one_line(caught.value)
 
 
-def schema_of(path: Path) -> str:
-    text = path.read_text()
-    based = re.search(r"^defaults: \[(\w+), (?:.*, )?_self_\]$", text, re.M)
-    if based:
-        return schema_of(path.with_stem(based[1]))
-    found = re.search(r"^defaults: \[/schema/(\w+/\w+)@_here_, (?:.*, )?_self_\]$", text, re.M)
-    assert found, f"{path} does not start from a schema"
-    return found[1]
-
-
 def schema(group: str, option: str) -> type:
-    return SCHEMAS[group][schema_of(CONF_DIR / group / f"{option}.yaml").split("/")[1]]
+    return SCHEMAS[group][schema_of(group, option)]
 
 
 @pytest.mark.parametrize(
@@ -97,7 +88,7 @@ def test_what_is_refused_is_refused_as_by_hydra(words: str) -> None:
 
 
 def test_every_schema_has_an_option_and_every_option_a_schema() -> None:
-    used = {schema_of(CONF_DIR / group / f"{option}.yaml") for group, option in OPTIONS}
+    used = {f"{group}/{schema_of(group, option)}" for group, option in OPTIONS}
     known = {f"{group}/{name}" for group, names in SCHEMAS.items() for name in names}
     assert used == known
 

@@ -90,9 +90,12 @@ FORMULAS["weighting"] |= {name for name, row in weightings.ROWS.items() if row.p
 def schema_of(group: str, option: str) -> str:
     """The name of an option's schema, also of one that starts from another."""
     text = (CONF_DIR / group / f"{option}.yaml").read_text()
-    found = re.search(r"^defaults: \[(/schema/\w+/)?([\w+]+)", text, re.M)
+    if based := re.search(r"^defaults: \[(\w+), (?:.*, )?_self_\]$", text, re.M):
+        return schema_of(group, based[1])
+    start = rf"^defaults: \[/schema/{group}/(\w+)@_here_, (?:.*, )?_self_\]$"
+    found = re.search(start, text, re.M)
     assert found, f"{group}={option} does not start from a schema"
-    return found[2] if found[1] else schema_of(group, found[2])
+    return found[1]
 
 
 def has_formula(group: str, option: str) -> bool:
