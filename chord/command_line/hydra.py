@@ -7,8 +7,10 @@ import os
 import sys
 from argparse import Namespace
 from collections.abc import Callable
+from typing import Any
 
 from hydra import version
+from hydra._internal.hydra import Hydra
 from hydra._internal.utils import _run_hydra, get_args_parser
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
@@ -26,6 +28,10 @@ UNPICKLES = "--experimental-rerun"
 """A flag of Hydra's."""
 MODES = ("run", "multirun", "cfg", "info", "shell_completion")
 """Flags of Hydra's that exclude each other."""
+SAY_MODE = ("hydra.mode", "hydra.searchpath", "hydra=")
+"""How what is typed can set `hydra.mode`, or name a place of files that do."""
+OWN_FILES = ("hydra", "main", "command-line", "schema")
+"""Places of files that can't set `hydra.mode`: chord's don't, and a `--config-dir`'s may not."""
 
 
 def launch(
@@ -60,6 +66,7 @@ def launch(
         check_flags(arguments)
         # Hydra's own handler would hide the cause of an error behind a hint.
         let_hydra_raise()
+        compose_once()
         if VERSION_BASE:
             version.setbase(VERSION_BASE["version_base"])
         _run_hydra(
@@ -69,6 +76,26 @@ def launch(
             config_path=str(CONF_DIR),
             config_name=config_name,
         )
+
+
+def compose_once() -> None:
+    """Have Hydra compose a configuration first where `hydra.mode` may be set, and only there.
+
+    It does so to see whether the command is a sweep, which the command line alone says otherwise.
+    """
+    original = Hydra.get_mode
+    if hasattr(original, "__wrapped__"):
+        return
+
+    @functools.wraps(original)
+    def get_mode(self: Hydra, config_name: str | None, overrides: list[str]) -> Any:
+        places = {place.provider for place in self.config_loader.get_search_path().get_path()}
+        words = tuple(word.lstrip("+") for word in overrides)
+        if places <= {*OWN_FILES} and not any(word.startswith(SAY_MODE) for word in words):
+            return None
+        return original(self, config_name, overrides)
+
+    Hydra.get_mode = get_mode  # type: ignore[method-assign]
 
 
 def check_flags(arguments: Namespace) -> None:
