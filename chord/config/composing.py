@@ -10,6 +10,7 @@ import hydra
 from hydra.core.config_store import ConfigStore
 from omegaconf import DictConfig, OmegaConf, flag_override
 
+from chord.config.lean import spare
 from chord.config.loading import compose_or_refuse
 from chord.config.location import _AT_LEAST_1_4, CONF_DIR, VERSION_BASE
 from chord.config.parse import parse
@@ -46,6 +47,7 @@ def register() -> None:
     store.store(group="hydra/sweeper", name="chord", node=SweeperConfig, **again)
     guard()
     compose_or_refuse()
+    spare()
     load()
 
 
