@@ -130,7 +130,8 @@ def loaded(options: argparse.Namespace) -> Iterator[list[Speaker]]:
     """Load the base and the trained model; take the maximum response length from the run."""
     from chord.config.composing import register
     from chord.run.build import placed
-    from chord.run.directory import configuration, newest_run
+    from chord.run.opening import configuration
+    from chord.run.places import newest_run
     from chord.run.trained import trained_model
 
     register()

@@ -12,7 +12,8 @@ from chord.config.composing import register_options
 from chord.config.consistency import check_amounts
 from chord.config.parse import parse
 from chord.config.root import EvaluateConfig
-from chord.run.directory import configuration, newest_run
+from chord.run.opening import configuration
+from chord.run.places import newest_run
 from chord.run.trained import last_alpha, trained_model
 
 if TYPE_CHECKING:

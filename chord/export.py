@@ -44,7 +44,7 @@ def export_run(run: Path, directory: Path, *, trust: bool = False) -> None:
     Raises ConfigError where the run has no model, or something is in the way.
     """
     from chord.config.composing import register
-    from chord.run.directory import configuration
+    from chord.run.opening import configuration
     from chord.run.trained import trained_model
 
     if directory.exists():

@@ -16,7 +16,7 @@ from chord.distributed.launch import SURE, first
 from chord.errors import ConfigError
 from chord.io.printing import lasting_streams
 from chord.io.reading import refuse_links
-from chord.run.directory import refuse_a_second_run, require_run
+from chord.run.places import refuse_a_second_run, require_run
 from chord.run.training import train
 from chord.sweep.directory import in_its_directory
 from chord.sweep.job import run_job

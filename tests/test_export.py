@@ -19,7 +19,9 @@ from chord.export import export_run, main
 from chord.models.hf.config import HFModel
 from chord.models.tiny import Tiny
 from chord.run.build import build_data, build_models
-from chord.run.directory import RunDirectory, open_run, resume_run
+from chord.run.directory import RunDirectory
+from chord.run.opening import open_run
+from chord.run.resuming import resume_run
 from chord.run.status import fingerprint
 from chord.run.trained import trained_model
 from chord.run.training import train

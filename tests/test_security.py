@@ -20,7 +20,7 @@ from chord.compare.reading import read_runs
 from chord.errors import ConfigError
 from chord.models.hf.config import HFModel
 from chord.models.hf.source import find
-from chord.run.directory import open_run
+from chord.run.opening import open_run
 from chord.sweep.space import Choice, Range, Space, may_choose
 from chord.tracking.server import refuse_settings_here
 from chord.tracking.wandb import unreachable

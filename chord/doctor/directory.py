@@ -15,9 +15,12 @@ from chord.doctor.records import DAMAGED, results, rows, unreadable
 from chord.errors import ConfigError, first_line
 from chord.io.contents import changed, difference
 from chord.run.checkpoint import CHECKPOINT, read_checkpoint
-from chord.run.directory import RunDirectory, open_run, require_run, versions
+from chord.run.directory import RunDirectory
 from chord.run.identity.contents import contents
+from chord.run.identity.versions import versions
 from chord.run.lock import writer
+from chord.run.opening import open_run
+from chord.run.places import require_run
 from chord.run.recorder import FINISHED, RUNNING, read_status
 
 

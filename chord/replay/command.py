@@ -50,7 +50,8 @@ def replay(path: Path, *, everything: bool = False, trust: bool = False) -> None
 
     from chord.run.build import build_data, build_models, check_models
     from chord.run.checkpoint import load_weights
-    from chord.run.directory import configuration, require_run
+    from chord.run.opening import configuration
+    from chord.run.places import require_run
     from chord.step.demonstrations import open_cache
     from chord.step.nonfinite.cause import find_cause
     from chord.step.nonfinite.saved import load_step

@@ -9,8 +9,9 @@ from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
 from chord.config.messages import EXPECTED, stop
-from chord.run.directory import refuse_a_second_run, refuse_within_a_run, writes
 from chord.run.lock import claim, claim_new
+from chord.run.places import refuse_a_second_run, refuse_within_a_run
+from chord.run.resuming import writes
 
 NOW = "${now:"
 

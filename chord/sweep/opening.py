@@ -9,8 +9,8 @@ from pathlib import Path
 from chord.config import overrides
 from chord.errors import ConfigError
 from chord.run.claim import is_fresh
-from chord.run.directory import holds_run, refuse_within_a_run
 from chord.run.lock import claim_new, held
+from chord.run.places import holds_run, refuse_within_a_run
 from chord.sweep.directory import (
     equal_run,
     finished_runs,

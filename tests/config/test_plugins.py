@@ -24,7 +24,8 @@ from chord.config.root import TrainConfig
 from chord.config.schemas import restore, schema_names
 from chord.data.batch import Problem
 from chord.errors import ConfigError
-from chord.run.directory import RunDirectory, open_run
+from chord.run.directory import RunDirectory
+from chord.run.opening import open_run
 from chord.run.training import train
 from chord.schedules import Constant, Schedule
 

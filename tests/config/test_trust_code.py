@@ -14,7 +14,7 @@ from trusting import NAMED, composed, run_in, written
 from chord.config import plugins
 from chord.config.trust.code import check_composed, entrusted
 from chord.errors import ConfigError
-from chord.run.directory import open_run
+from chord.run.opening import open_run
 from chord.weightings import Weighting, WeightInputs
 
 IMPORTED = """

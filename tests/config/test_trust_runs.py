@@ -22,8 +22,10 @@ from chord.doctor.finding import WRONG
 from chord.errors import ConfigError
 from chord.evaluate import evaluate_run
 from chord.replay.command import replay
-from chord.run.directory import _located, configuration, open_run, resume_run
 from chord.run.identity.frozen import literal
+from chord.run.located import located
+from chord.run.opening import configuration, open_run
+from chord.run.resuming import resume_run
 
 __all__ = ["stranger"]
 
@@ -175,8 +177,8 @@ def test_files_that_are_found_from_elsewhere_are_no_calls(
 
     said_in(run, pieces)
     opened = open_run(run)
-    located = _located(opened.config, opened.started_in)
-    assert located.model.path == f"evil/${{oc.env:{SECRET}}}"
+    found = located(opened.config, opened.started_in)
+    assert found.model.path == f"evil/${{oc.env:{SECRET}}}"
 
 
 @pytest.mark.parametrize(

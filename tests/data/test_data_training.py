@@ -21,8 +21,9 @@ from chord.config.parse import parse
 from chord.config.root import TrainConfig
 from chord.errors import ConfigError
 from chord.evaluate import evaluate_run
-from chord.run.directory import RunDirectory, open_run
+from chord.run.directory import RunDirectory
 from chord.run.loop import Outcome
+from chord.run.opening import open_run
 from chord.run.recorder import EVALUATIONS, METRICS, read_rows
 from chord.run.training import train
 

@@ -27,8 +27,9 @@ from chord.evaluation.report import Report, evaluate
 from chord.models.policy import Policy
 from chord.models.tiny import MODEL, Tiny
 from chord.models.transformer import Transformer
-from chord.run.directory import RunDirectory, configuration, open_run
+from chord.run.directory import RunDirectory
 from chord.run.loop import Outcome, Training
+from chord.run.opening import configuration, open_run
 from chord.run.training import train
 from chord.step.metrics import branch_metrics
 from chord.step.module import ChordModule

@@ -24,7 +24,9 @@ from chord.config.trainer import TrainerConfig
 from chord.errors import ConfigError
 from chord.rollout.engines.vllm import Vllm
 from chord.run.build import build_models, open_data
-from chord.run.directory import RunDirectory, open_run, resume_run
+from chord.run.directory import RunDirectory
+from chord.run.opening import open_run
+from chord.run.resuming import resume_run
 from chord.run.training import train
 from chord.step.engine import join, open_engine
 

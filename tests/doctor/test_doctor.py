@@ -21,8 +21,9 @@ from chord.doctor.command import main
 from chord.doctor.directory import directory
 from chord.doctor.finding import NOTE, OK, WRONG, Finding
 from chord.run.checkpoint import CHECKPOINT
-from chord.run.directory import RunDirectory, open_run
+from chord.run.directory import RunDirectory
 from chord.run.lock import held
+from chord.run.opening import open_run
 from chord.run.recorder import METRICS, RUNNING
 from chord.run.training import tell_lost, train
 

@@ -38,7 +38,8 @@ from chord.io.reading import (
     read_yaml,
 )
 from chord.rewards import Reward
-from chord.run.directory import RunDirectory, configuration, open_run
+from chord.run.directory import RunDirectory
+from chord.run.opening import configuration, open_run
 from chord.run.recorder import read_rows, read_status
 from chord.sweep.directory import in_its_directory, read_sweep
 from chord.sweep.points import Point

@@ -19,7 +19,8 @@ from chord.errors import ConfigError
 from chord.models import scoring
 from chord.plan.calibration import calibrate
 from chord.run.checkpoint import CHECKPOINT
-from chord.run.directory import RunDirectory, open_run
+from chord.run.directory import RunDirectory
+from chord.run.opening import open_run
 from chord.run.recorder import METRICS, read_rows
 from chord.run.trained import trained_model
 from chord.run.training import train

@@ -26,8 +26,9 @@ from chord.run.checkpoint import (
     read_checkpoint,
     restore_random_states,
 )
-from chord.run.directory import RunDirectory, open_run
+from chord.run.directory import RunDirectory
 from chord.run.loop import StepLoader
+from chord.run.opening import open_run
 from chord.step.module import ChordModule
 from pairs.bed import PairsData
 from pairs.reference.rollouts import Sampled

@@ -20,7 +20,7 @@ from chord.rewards import Function, Numeric, Weighted
 from chord.rewards.base import ChangedCodeError
 from chord.rewards.modules import local_modules, module_content
 from chord.rewards.workers import module_places
-from chord.run.directory import configuration
+from chord.run.opening import configuration
 from chord.step.module import ChordModule
 
 __all__ = ["command"]

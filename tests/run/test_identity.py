@@ -21,18 +21,17 @@ from chord.compare.settings import flat_settings
 from chord.config.parse import parse
 from chord.config.root import TrainConfig
 from chord.errors import ConfigError
-from chord.run.directory import (
-    ENVIRONMENT,
-    NAMED_LATER,
-    VARIABLES,
-    configuration,
-    equal_versions,
-    open_run,
-    versions,
-)
 from chord.run.identity.frozen import freeze
 from chord.run.identity.lengthening import altered, followers, switched
 from chord.run.identity.lengths import length_text, lengthened
+from chord.run.identity.versions import (
+    ENVIRONMENT,
+    NAMED_LATER,
+    VARIABLES,
+    equal_versions,
+    versions,
+)
+from chord.run.opening import configuration, open_run
 from chord.step.module import ChordModule
 
 __all__ = ["command"]

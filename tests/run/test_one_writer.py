@@ -24,8 +24,9 @@ from chord.config.composing import reading_conf
 from chord.errors import ConfigError
 from chord.pretrain.command import main as pretrain
 from chord.run.claim import ClaimDirectory
-from chord.run.directory import RunDirectory, refuse_a_second_run
+from chord.run.directory import RunDirectory
 from chord.run.lock import LOCK, Hold, held
+from chord.run.places import refuse_a_second_run
 from chord.run.recorder import Recorder, read_rows
 from chord.sweep.directory import write_sweep
 

@@ -17,8 +17,11 @@ from chord.config.parse import parse
 from chord.config.root import TrainConfig
 from chord.errors import ConfigError
 from chord.run.checkpoint import CHECKPOINT, Checkpointing, read_checkpoint
-from chord.run.directory import RunDirectory, newest_run, open_run, resume_run
+from chord.run.directory import RunDirectory
+from chord.run.opening import open_run
+from chord.run.places import newest_run
 from chord.run.recorder import Recorder
+from chord.run.resuming import resume_run
 from chord.run.training import train
 from chord.step.module import ChordModule
 

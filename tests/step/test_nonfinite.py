@@ -270,7 +270,7 @@ def go(models: Path, path: Path, *overrides: str, resume: bool = False) -> Any:
     composed = small_composed(models, *overrides)
     run = RunDirectory(path, composed, "run")
     if resume:
-        from chord.run.directory import resume_run
+        from chord.run.resuming import resume_run
 
         run = resume_run(path, composed, [*overrides])
         return train(run.checked(), run)

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
-from chord.run.identity.histories import check_change
+from omegaconf.errors import OmegaConfBaseException
+
+from chord.errors import ConfigError, first_line
+from chord.run.identity.histories import check_change, newer_format
 
 _ALWAYS: Mapping[str, tuple[type, type | None]] = {
     "name": (str, None),
@@ -25,6 +30,8 @@ _LATER: Mapping[str, tuple[type, type | None]] = {
     "expressions": (dict, str),
 }
 """Parts that runs of old lack."""
+MISFITS = (OmegaConfBaseException, TypeError, OverflowError, StopIteration)
+"""What values raise that no run has written: of another type, or as large as no number is."""
 _NAMES: Mapping[type, str] = {str: "text", list: "a list", dict: "an object"}
 
 
@@ -46,3 +53,18 @@ def check_record(facts: Mapping[str, Any]) -> None:
         raise ValueError("its tracker_id is no name")
     for change in facts.get("changes", ()):
         check_change(change)
+
+
+def refuse_newer(path: Path, facts: dict[str, Any]) -> None:
+    """Raise `ConfigError` for a `run.json` in a format that this version does not know."""
+    if (reason := newer_format(facts)) is not None:
+        raise ConfigError(f"{path}: {reason}")
+
+
+@contextmanager
+def reading(path: Path) -> Iterator[None]:
+    """Raise `ConfigError` for what values that no run has written do to the checks."""
+    try:
+        yield
+    except MISFITS as error:
+        raise ConfigError(f"{path}: run.json can't be read ({first_line(error)})") from error

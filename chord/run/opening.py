@@ -1,0 +1,75 @@
+"""A run directory is read back: to go on with the run, or to look at it."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+from omegaconf import OmegaConf
+
+from chord.config.root import TrainConfig
+from chord.config.schemas import restore, schema_names
+from chord.config.trust.own import made_here, needs_trust, reads_outside
+from chord.errors import ConfigError, first_line
+from chord.io.contents import changed, difference
+from chord.io.printing import say
+from chord.io.reading import read_json, read_yaml
+from chord.run.directory import RunDirectory, placed
+from chord.run.identity.contents import contents
+from chord.run.identity.frozen import freeze
+from chord.run.identity.record import MISFITS, check_record, reading, refuse_newer
+from chord.run.places import require_run
+
+
+def open_run(path: Path, *, trust: bool = False) -> RunDirectory:
+    """An existing run directory with its typed, unresolved configuration.
+
+    Raises `ConfigError` where it isn't one; and where it names code to import or a server, or
+    reads the environment, unless this user's chord has made it or `trust` is true.
+    """
+    require_run(path, str(path))
+    try:
+        known = read_json(path / "run.json")
+        refuse_newer(path, known)
+        check_record(known)
+        own, objection = made_here(path, known), reads_outside(path, known)
+        if objection and not (own or trust):
+            raise ConfigError(objection)
+        config = restore(OmegaConf.create(known["config"]), known["schemas"])
+        # A run of old has its calls there, and their values in the other file.
+        values = path / "config.yaml"
+        config, calls = freeze(config, lambda: read_yaml(values) if values.exists() else None)
+        own = own and not calls
+        objection = objection or needs_trust(path, config)
+        if objection and not (own or trust):
+            raise ConfigError(objection)
+        run = RunDirectory(path, config, known["name"], known["overrides"], known["tracker_id"])
+        run.options = known.get("options", {})
+        run.started_in = Path(known.get("started_in", run.started_in))
+        # A run of old does not say.
+        run.lengths = [[int(each) for each in pair] for pair in known.get("lengths", ())]
+        run.lengths = run.lengths or [[0, config.steps]]
+        run.contents, run.changes = dict(known.get("contents", {})), list(known.get("changes", ()))
+        run.versions = dict(known.get("versions", {}))
+        run.format, run.placed = known.get("format", 1), placed(config)
+        run.expressions = known.get("expressions", {}) | calls
+        run.foreign = objection is not None and not own
+        return run
+    except ConfigError:
+        raise
+    except (ValueError, KeyError, *MISFITS) as error:
+        raise ConfigError(f"{path}: run.json can't be read ({first_line(error)})") from error
+
+
+def configuration(path: Path, *, trust: bool = False) -> TrainConfig:
+    """The checked configuration of a run to look at, which may be of a larger machine."""
+    run = open_run(path, trust=trust)
+    run.config.threads = min(run.config.threads, os.cpu_count() or 1)
+    with reading(path):
+        config = run.checked()
+        now = contents(config, schema_names(run.config))
+    for name in changed(run.contents, now):
+        said = difference(run.contents[name], now[name])
+        say(f"warning: {name}={now[name]['path']}: {said} since the run", file=sys.stderr)
+    return config

@@ -1,0 +1,51 @@
+"""Which directories hold a run, and where a new one may lie."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from chord.config.overrides import typed
+from chord.errors import ConfigError
+
+
+def holds_run(path: Path) -> bool:
+    """Whether a directory is a run's."""
+    return (path / "run.json").is_file()
+
+
+def require_run(path: Path, named: str) -> None:
+    """Raise `ConfigError` that begins with `named` unless a directory is a run's."""
+    if not path.is_dir():
+        raise ConfigError(f"{named}: no such directory; give the directory of a run")
+    if not holds_run(path):
+        raise ConfigError(f"{named}: is not a run directory (it holds no run.json)")
+
+
+def refuse_a_second_run(path: Path) -> None:
+    """Raise `ConfigError` where a new run would be written over another, into it or around it."""
+    if holds_run(path):
+        raise ConfigError(
+            f"hydra.run.dir={path}: already holds a run; {typed('resume', path)} goes on with it"
+        )
+    refuse_within_a_run(path, f"hydra.run.dir={path}:")
+    if inner := next(path.rglob("run.json"), None):
+        raise ConfigError(
+            f"hydra.run.dir={path}: the directory {inner.parent} in it is a run's; give a "
+            "directory without runs"
+        )
+
+
+def refuse_within_a_run(path: Path, named: str) -> None:
+    """Raise `ConfigError` that begins with `named` where a new directory would lie in a run's."""
+    if outer := next(filter(holds_run, path.resolve().parents), None):
+        raise ConfigError(
+            f"{named} lies within the directory of a run, {outer}; give a directory outside it"
+        )
+
+
+def newest_run(root: Path) -> Path:
+    """The run directory under `root` that was started last; `ConfigError` if there is none."""
+    found = sorted(root.rglob("run.json"), key=lambda file: file.stat().st_mtime)
+    if not found:
+        raise ConfigError(f"run=null: there is no run directory under {root}/; train one first")
+    return found[-1].parent
