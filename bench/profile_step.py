@@ -83,7 +83,8 @@ def instrument(clock: Clock, whole: list[float]) -> None:
     """Put clocks around the parts of a step, and one around the whole step."""
     from lightning.pytorch.loops.training_epoch_loop import _TrainingEpochLoop
 
-    from chord.run.callbacks import Progress, Recording
+    from chord.run.callbacks import Recording
+    from chord.run.progress import Progress
     from chord.step import module
     from chord.step.collect import Collector
 

@@ -21,7 +21,7 @@ from chord.compare.grouping import compare
 from chord.compare.model import Comparison, Run
 from chord.compare.reading import read_runs
 from chord.compare.tables import run_rows
-from chord.run.recorder import EVALUATIONS, METRICS, read_rows
+from chord.run.files import EVALUATIONS, METRICS, read_rows
 
 ALWAYS = ("path", "choice/experiment", "setting/optimizer.lr", "seed", "steps", "seconds")
 CHOICES = ("choice/schedule", "choice/weighting")

@@ -11,7 +11,7 @@ from typing import Any
 import yaml
 
 from chord.compare.model import Curve, Run
-from chord.run.recorder import FINISHED
+from chord.run.files import FINISHED
 
 VERSIONS = {"python": "3.11.7", "chord-posttraining": "0.1.0", "torch": "2.13.0"}
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from chord.compare.model import Comparison, Curve, Difference, LeftOut, Run, RunGroup, ShownAnswer
 from chord.evaluation.statistics import Estimate
-from chord.run.recorder import FAILED, FINISHED
+from chord.run.files import FAILED, FINISHED
 
 METRICS = ("test/target_accuracy", "test/retained/mean", "test/rl_reward", "test/expert_nll")
 CURVES = (

@@ -12,8 +12,8 @@ from pages import ROOT, code, documented, matches, table
 from chord.config.parse import parse
 from chord.config.root import TrainConfig
 from chord.run.directory import RunDirectory
+from chord.run.files import FAILED, FINISHED, RUNNING, read_rows
 from chord.run.identity.settings import AS_BEFORE, NO_NUMBER, SILENT
-from chord.run.recorder import FAILED, FINISHED, RUNNING, read_rows
 from chord.run.training import train
 
 

@@ -13,7 +13,7 @@ import pytest
 from nbclient import NotebookClient
 from pages import NOTEBOOK, ROOT, hooks
 
-from chord.run.recorder import FINISHED, METRICS, read_rows
+from chord.run.files import FINISHED, METRICS, read_rows
 
 
 def printed(cell: nbformat.NotebookNode) -> str:

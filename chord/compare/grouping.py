@@ -12,7 +12,7 @@ from chord.compare.notes import notes
 from chord.compare.statistics import differences, mean_interval
 from chord.errors import ConfigError
 from chord.evaluation.statistics import Estimate
-from chord.run.recorder import FAILED, FINISHED, RUNNING
+from chord.run.files import FAILED, FINISHED, RUNNING
 
 METRICS = (
     "target_accuracy",

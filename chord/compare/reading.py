@@ -16,8 +16,7 @@ from chord.compare.record import Record, is_count, numbered, stride
 from chord.compare.settings import flat_settings, read_choices, recorded_choices
 from chord.errors import ConfigError
 from chord.io.reading import parse_json, read_bytes, read_json, read_lines, read_yaml
-from chord.run.identity.histories import histories, newer_format, version_histories
-from chord.run.recorder import (
+from chord.run.files import (
     EVALUATIONS,
     FAILED,
     FINISHED,
@@ -28,6 +27,7 @@ from chord.run.recorder import (
     TIMINGS,
     read_status,
 )
+from chord.run.identity.histories import histories, newer_format, version_histories
 
 STATES = (FINISHED, FAILED, INTERRUPTED, RUNNING)
 # The file that each total is summed from.

@@ -15,8 +15,8 @@ from chord.compare.record import Record, is_count, scores, stride
 from chord.compare.settings import flat_settings, recorded_choices
 from chord.errors import ConfigError, first_line
 from chord.io.reading import parse_json
+from chord.run.files import FAILED, FINISHED, INTERRUPTED, RUNNING
 from chord.run.identity.histories import histories, version_histories
-from chord.run.recorder import FAILED, FINISHED, INTERRUPTED, RUNNING
 from chord.tracking.wandb import connect
 
 # W&B's name of each state; every other state means that the run was stopped.

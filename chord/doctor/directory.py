@@ -16,12 +16,12 @@ from chord.errors import ConfigError, first_line
 from chord.io.contents import changed, difference
 from chord.run.checkpoint import CHECKPOINT, read_checkpoint
 from chord.run.directory import RunDirectory
+from chord.run.files import FINISHED, RUNNING, read_status
 from chord.run.identity.contents import contents
 from chord.run.identity.versions import versions
 from chord.run.lock import writer
 from chord.run.opening import open_run
 from chord.run.places import require_run
-from chord.run.recorder import FINISHED, RUNNING, read_status
 
 
 def directory(path: Path, *, trust: bool = False) -> list[Finding]:

@@ -14,8 +14,7 @@ from chord.doctor.finding import OK, WRONG, Finding
 from chord.errors import first_line
 from chord.io.reading import opened
 from chord.run.directory import RunDirectory
-from chord.run.gaps import gaps, reports_lacking
-from chord.run.recorder import (
+from chord.run.files import (
     APPENDED,
     EVALUATIONS,
     FINISHED,
@@ -25,6 +24,7 @@ from chord.run.recorder import (
     read_rows,
     read_status,
 )
+from chord.run.gaps import gaps, reports_lacking
 
 DAMAGED = (
     "take the file from a backup, or train the run again: .hydra/overrides.yaml has its command"

@@ -15,7 +15,7 @@ from chord.evaluation.report import SAMPLES
 from chord.evaluation.settings import AMOUNTS, PARTS
 from chord.rollout.engines import Engine
 from chord.run.build import build_models, check_models, evaluate_as, open_data
-from chord.run.checkpoint import StepLoader
+from chord.run.steps import StepLoader
 from chord.run.together import ending_together
 from chord.step.demonstrations import open_cache
 from chord.step.engine import open_engine

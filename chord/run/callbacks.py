@@ -1,40 +1,27 @@
-"""What happens around a train step besides the step: writing its rows, showing where the run is.
+"""What happens around a train step besides the step: rows, warnings, evaluations.
 
-Both callbacks read `pl_module.record`, a `chord.step.record.StepRecord` that the module sets
-anew in each train batch. They count train steps by it and not by Lightning's `global_step`, which
-counts optimizer steps, and so work with manual optimisation and several updates per batch.
+Those that read a step's numbers take `pl_module.record`, a `chord.step.record.StepRecord` that the
+module sets anew in each train batch. They count train steps by it and not by Lightning's
+`global_step`, which counts optimizer steps, and so work with manual optimisation and several
+updates per batch.
 """
 
 from __future__ import annotations
 
-import math
 import sys
-import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
-from lightning.pytorch import LightningModule, Trainer
-from lightning.pytorch.callbacks import Callback
-from rich.console import Console, ConsoleOptions, RenderResult
-from rich.live import Live
-from rich.progress_bar import ProgressBar
-from rich.table import Table
-from rich.text import Text
+from lightning.pytorch import Callback, LightningModule, Trainer
 
+from chord.distributed.signals import BrokenOff, Signals
 from chord.io.printing import say
 from chord.run.health import Health
 from chord.run.recorder import Recorder, plain
+from chord.run.steps import completed_steps
 from chord.step.record import StepRecord
 from chord.tracking import Tracker
-
-# What is shown of a step: label, metric, format (its number is the width).
-SHOWN = (
-    ("alpha", "alpha", "5.3f"),
-    ("reward", "rollout/reward", "5.3f"),
-    ("sft", "loss/sft", "6.4f"),
-    ("rl", "loss/rl", "+7.4f"),
-)
-SPEED = "tokens_per_second"
 
 
 class Recording(Callback):
@@ -47,7 +34,7 @@ class Recording(Callback):
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        record = _record(trainer, pl_module)
+        record = record_of(trainer, pl_module)
         if record is None:
             return
         # Once for both, so that the tracker gets what the files hold.
@@ -66,7 +53,7 @@ class HealthChecks(Callback):
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        record = _record(trainer, pl_module)
+        record = record_of(trainer, pl_module)
         if record is None:
             return
         for line in self.health.see({"step": record.step, **plain(record.metrics)}):
@@ -74,111 +61,60 @@ class HealthChecks(Callback):
             say(line, file=sys.stderr)
 
 
-class Progress(Callback):
-    """The run at a glance: step, alpha (the SFT share), reward, both losses, tokens per second,
-    time left. Two live lines on a terminal; elsewhere one printed line for each tenth of the run.
-    """
-
-    def __init__(self, total: int, *, console: Console | None = None) -> None:
-        self.total = total
-        self.console = console or Console()
-        self._done = 0
-        self._metrics: Mapping[str, Any] = {}
-        self._live: Live | None = None
-        self._started = 0.0
-        self._before: int | None = None  # steps done when this process took over
-
-    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        if not trainer.is_global_zero:
-            return
-        if self.console.is_terminal:
-            self._live = Live(self, console=self.console, refresh_per_second=4)
-            self._live.start()
-
-    def on_train_batch_start(
-        self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
-    ) -> None:
-        if self._before is None:
-            # An evaluation of the base model may come before the first step: not a step's time.
-            self._started = time.monotonic()
-
-    def on_train_batch_end(
-        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
-    ) -> None:
-        record = _record(trainer, pl_module)
-        if record is None:
-            return
-        if self._before is None:
-            self._before = record.step
-        self._done = record.step + 1
-        self._metrics = {**record.metrics, **record.timings}
-        if self._live is None and self._reached_a_tenth():
-            line = f"{self._step()}  {self._numbers(self._metrics)}"
-            self.console.print(f"{line}  {self._time_left()}", markup=False, soft_wrap=True)
-
-    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._stop()
-
-    def on_exception(
-        self, trainer: Trainer, pl_module: LightningModule, exception: BaseException
-    ) -> None:
-        self._stop()
-
-    def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        self._stop()
-
-    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        """The two live lines: how far, and how it goes."""
-        table = Table.grid(expand=True, padding=(0, 1))
-        table.add_column(no_wrap=True)
-        table.add_column(ratio=1)
-        table.add_column(no_wrap=True, justify="right")
-        table.add_row(
-            Text(self._step(), style="bold"),
-            ProgressBar(total=self.total, completed=self._done),
-            Text(self._time_left(), style="cyan"),
-        )
-        yield table
-        yield Text(self._numbers(self._metrics), no_wrap=True, overflow="ellipsis")
-
-    def _reached_a_tenth(self) -> bool:
-        return self._done * 10 // self.total > (self._done - 1) * 10 // self.total
-
-    def _step(self) -> str:
-        return f"step {self._done:>{len(str(self.total))}}/{self.total}"
-
-    def _time_left(self) -> str:
-        if self._before is None:
-            return "-:--:-- left"
-        if self._done >= self.total:
-            return "done"
-        pace = (time.monotonic() - self._started) / (self._done - self._before)
-        seconds = round(pace * (self.total - self._done))
-        return f"{seconds // 3600}:{seconds // 60 % 60:02d}:{seconds % 60:02d} left"
-
-    @staticmethod
-    def _numbers(metrics: Mapping[str, Any]) -> str:
-        return "  ".join(_shown(metrics))
-
-    def _stop(self) -> None:
-        if self._live is not None:
-            self._live.stop()
-            self._live = None
-
-
-def _record(trainer: Trainer, pl_module: LightningModule) -> StepRecord | None:
+def record_of(trainer: Trainer, pl_module: LightningModule) -> StepRecord | None:
     """What the step has left, on the first rank alone."""
     record = getattr(pl_module, "record", None)
     assert record is None or isinstance(record, StepRecord)
     return record if trainer.is_global_zero else None
 
 
-def _shown(metrics: Mapping[str, Any]) -> Iterator[str]:
-    """A skipped branch shows a dash and keeps its place, so that the line does not jump."""
-    for label, key, form in SHOWN:
-        value = metrics.get(key)
-        width = int(form.strip("+").split(".")[0])
-        yield f"{label} {'-' if value is None else format(float(value), form):>{width}}"
-    speed = metrics.get(SPEED)
-    if speed is not None and math.isfinite(speed):
-        yield f"{round(speed):,} tok/s"
+class Watching(Callback):
+    """Takes the signals over from Lightning, before anything that takes long."""
+
+    def __init__(self, signals: Signals) -> None:
+        self.signals = signals
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self.signals.watch()
+
+    def on_train_batch_start(
+        self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
+    ) -> None:
+        self.signals.steps()
+
+
+class Evaluating(Callback):
+    """Calls `evaluate(completed)` before the first step, every n steps and after the last.
+
+    A signal may break it off (see `chord.distributed.signals`); a run that goes on begins with the
+    evaluation that it `lacks`.
+    """
+
+    def __init__(
+        self,
+        evaluate: Callable[[int], object],
+        lacks: Callable[[int], bool],
+        *,
+        every: int,
+        steps: int,
+    ) -> None:
+        self.evaluate = evaluate
+        self.lacks = lacks
+        self.every = every
+        self.steps = steps
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        completed = completed_steps(pl_module)
+        if self.every > 0 and completed % self.every == 0 and self.lacks(completed):
+            self._evaluate(completed)
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        completed = completed_steps(pl_module)
+        if completed == self.steps or (self.every > 0 and completed % self.every == 0):
+            self._evaluate(completed)
+
+    def _evaluate(self, completed: int) -> None:
+        with suppress(BrokenOff):  # the checkpoint, if there is something to save, comes next
+            self.evaluate(completed)

@@ -18,13 +18,13 @@ from chord.config.trainer import PLACES
 from chord.config.trust.own import remember
 from chord.io.contents import Contents
 from chord.io.writing import write_atomically
+from chord.run.files import FORMAT
 from chord.run.identity.frozen import freeze
 from chord.run.identity.histories import changes_at, named_versions
 from chord.run.identity.lengths import Lengths, lengthened
 from chord.run.identity.record import reading
 from chord.run.identity.versions import versions
 from chord.run.located import located
-from chord.run.recorder import FORMAT
 
 
 @dataclass

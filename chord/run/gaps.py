@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from chord.run.recorder import COMPLETIONS, EVALUATIONS, METRICS, TIMINGS, Row, read_rows
+from chord.run.files import COMPLETIONS, EVALUATIONS, METRICS, TIMINGS, Row, read_rows
 
 SHOWN = 5
 """So many of what is lacking are named."""

@@ -26,28 +26,19 @@ from chord.models.models import Models
 from chord.models.policy import Policy
 from chord.rewards.base import ChangedCodeError, ScorerError
 from chord.run.build import evaluate_as, placed
-from chord.run.callbacks import HealthChecks, Progress, Recording
-from chord.run.checkpoint import (
-    CHECKPOINT,
-    Checkpointing,
-    Evaluating,
-    StepLoader,
-    Watching,
-    completed_steps,
-    restore_random_states,
-)
+from chord.run.callbacks import Evaluating, HealthChecks, Recording, Watching
+from chord.run.checkpoint import CHECKPOINT
+from chord.run.checkpointing import Checkpointing
 from chord.run.directory import RunDirectory
+from chord.run.files import EVALUATIONS, METRICS, SCORER_FAILURE, read_rows
 from chord.run.health import Health
 from chord.run.plots import plot_run
-from chord.run.recorder import (
-    EVALUATIONS,
-    METRICS,
-    SCORER_FAILURE,
-    Recorder,
-    TamperedError,
-    read_rows,
-)
+from chord.run.progress import Progress
+from chord.run.random_states import restore_random_states
+from chord.run.recorder import Recorder
+from chord.run.steps import StepLoader, completed_steps
 from chord.run.summary import gains, print_summary, side_by_side
+from chord.run.tampering import TamperedError
 from chord.run.together import ending_together
 from chord.step.module import ChordModule
 from chord.step.optimizer import DivergedError

@@ -18,7 +18,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from chord.io.writing import whole_file
-from chord.run.recorder import EVALUATIONS, METRICS, Row, read_rows
+from chord.run.files import EVALUATIONS, METRICS, Row, read_rows
 
 BLUE, ORANGE, GREEN, BLACK = "#0072B2", "#D55E00", "#009E73", "#000000"
 SKILLS = (("#CC79A7", "s"), ("#E69F00", "^"), ("#56B4E9", "v"), ("#8C6D1F", "D"), ("#7F7F7F", "P"))

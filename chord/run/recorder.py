@@ -1,17 +1,4 @@
-"""The run directory's own record: append-only JSON lines that need no tracker and survive a kill.
-
-==================== ==================================================================
-file                 one row is
-==================== ==================================================================
-metrics.jsonl        train step t = 0..T-1: what was computed; no wall-clock columns, so two
-                     runs of one command agree byte for byte; a skipped branch has no keys
-timings.jsonl        the same step's seconds and tokens per second
-evaluations.jsonl    an evaluation after `step` completed train steps (0..T), with its
-                     `split` (val, test) and `model` (base, trained)
-completions.jsonl    one sampled answer of train step `step`
-samples.jsonl        a problem of the last evaluation with the greedy answers of the base and of
-                     the trained model; written once, at the end
-==================== ==================================================================
+"""Writes a run's own record: append-only JSON lines that need no tracker and survive a kill.
 
 Floats are written so that they read back exactly; JSON has no NaN or infinity, so a number that
 is not finite becomes null (and the loss curves show a gap there).
@@ -22,44 +9,24 @@ from __future__ import annotations
 import json
 import math
 import os
-import stat
-import zlib
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from chord.errors import ConfigError
-from chord.io.reading import parse_json, read_json, read_lines
 from chord.io.writing import UnwrittenError, full_disk_said, write_atomically
-
-METRICS = "metrics.jsonl"
-TIMINGS = "timings.jsonl"
-EVALUATIONS = "evaluations.jsonl"
-COMPLETIONS = "completions.jsonl"
-SAMPLES = "samples.jsonl"
-APPENDED = (METRICS, TIMINGS, EVALUATIONS, COMPLETIONS)
-STATUS = "status.json"
-SCORER_FAILURE = "scorer_failure.json"
-RUNNING, FINISHED, FAILED, INTERRUPTED = "running", "finished", "failed", "interrupted"
-"""How a run is going on, or ended, as its `status.json` says."""
-FORMAT = 2
-"""Of `run.json`; the first had neither lengths nor contents."""
-
-Row = dict[str, Any]
-
-
-class TamperedError(ConfigError):
-    """Somebody else has changed a file of a run, or taken its directory away."""
-
-    def __init__(self, path: Path, run_dir: Path, without: str = "") -> None:
-        said = (
-            f"{path}: was removed or changed while the run was writing it; resume={run_dir} goes "
-            f"on from the last checkpoint{without}"
-        )
-        gone = f"{run_dir}: was moved or removed while the run was writing into it"
-        super().__init__(said if run_dir.is_dir() else gone)
+from chord.run.files import (
+    APPENDED,
+    COMPLETIONS,
+    EVALUATIONS,
+    METRICS,
+    SAMPLES,
+    TIMINGS,
+    Row,
+    lines,
+)
+from chord.run.files import read_rows as read_rows  # where it was before
+from chord.run.tampering import Left, TamperedError, no_link
 
 
 class Recorder:
@@ -71,7 +38,7 @@ class Recorder:
     def __init__(self, run_dir: str | Path) -> None:
         self.run_dir = Path(run_dir)
         self._evaluated = {_identity(row) for row in read_rows(self.run_dir / EVALUATIONS)}
-        self._left: dict[str, _Left] = {}
+        self._left: dict[str, Left] = {}
 
     def train(
         self, step: int, metrics: Mapping[str, Any], timings: Mapping[str, Any] | None = None
@@ -120,7 +87,7 @@ class Recorder:
             lambda row: row["step"] <= step and row.get("split") != "test",
         )
         self._evaluated = {_identity(row) for row in read_rows(self.run_dir / EVALUATIONS)}
-        self._left = {name: _Left.of(self.run_dir / name) for name in APPENDED}
+        self._left = {name: Left.of(self.run_dir / name) for name in APPENDED}
 
     def check(self, *names: str) -> None:
         """Raise `TamperedError` where a file, of all or of these, isn't as it was left."""
@@ -144,11 +111,11 @@ class Recorder:
             return
         path = self.run_dir / name
         content = "".join(_line(row) for row in rows).encode()
-        self._left.setdefault(name, _Left.of(path))
+        self._left.setdefault(name, Left.of(path))
         self.check(name)
         left = self._left[name]
         try:
-            with full_disk_said(path), open(path, "ab", opener=_no_link) as file:
+            with full_disk_said(path), open(path, "ab", opener=no_link) as file:
                 file.write(content)
         except UnwrittenError:
             with suppress(FileNotFoundError):  # there was no room to make it
@@ -157,85 +124,9 @@ class Recorder:
         left.add(path, content)
 
 
-def read_status(path: Path) -> dict[str, object]:
-    """The `status.json` of a run directory; empty where there is none that can be read."""
-    try:
-        return read_json(path / STATUS)
-    except (OSError, ValueError):
-        return {}
-
-
-def read_rows(path: str | Path) -> list[Row]:
-    """Rows of a JSON lines file; none if it does not exist. A half-written last line is skipped.
-
-    Raises ConfigError, naming file and line, where any other line is not a JSON object.
-    """
-    return [row for _, row in _lines(Path(path))]
-
-
-def _lines(path: Path) -> Iterator[tuple[bytes, Row]]:
-    if not path.exists():
-        return
-    for number, line in enumerate(read_lines(path), start=1):
-        if not line.endswith(b"\n"):
-            # Only a kill in mid-write leaves no line end, and only on the last line.
-            return
-        try:
-            row = parse_json(line, exact=False)
-        except ValueError:
-            row = None
-        if not isinstance(row, dict):
-            raise ConfigError(f"{path}, line {number}: not a JSON object")
-        yield line, row
-
-
-@dataclass
-class _Left:
-    """A file as this process has left it: `checksum` of its `size` bytes, `stamp` of when."""
-
-    size: int = 0
-    checksum: int = 0
-    stamp: tuple[int, int] | None = None
-
-    @classmethod
-    def of(cls, path: Path) -> _Left:
-        left = cls()
-        if path.exists():
-            left.add(path, path.read_bytes())
-        return left
-
-    def add(self, path: Path, content: bytes) -> None:
-        """`content` has been added to it."""
-        self.size += len(content)
-        self.checksum = zlib.crc32(content, self.checksum)
-        self.stamp = _stamp(path.lstat())
-
-    def is_there(self, path: Path) -> bool:
-        """Whether it is as it was left; it is only read where somebody has written it since."""
-        try:
-            found = path.lstat()
-        except FileNotFoundError:
-            return self.size == 0
-        if not stat.S_ISREG(found.st_mode) or found.st_size != self.size:
-            return False
-        # A stamp alone proves nothing: not every file system keeps its own.
-        if _stamp(found) != self.stamp and zlib.crc32(path.read_bytes()) != self.checksum:
-            return False
-        self.stamp = _stamp(found)
-        return True
-
-
-def _stamp(found: os.stat_result) -> tuple[int, int]:
-    return found.st_ino, found.st_mtime_ns
-
-
-def _no_link(path: str, flags: int) -> int:
-    return os.open(path, flags | getattr(os, "O_NOFOLLOW", 0), 0o666)
-
-
 def _rewrite(path: Path, keep: Callable[[Row], bool]) -> None:
     if path.exists():
-        write_atomically(path, b"".join(line for line, row in _lines(path) if keep(row)))
+        write_atomically(path, b"".join(line for line, row in lines(path) if keep(row)))
 
 
 def _identity(row: Mapping[str, Any]) -> tuple[Any, Any, Any]:

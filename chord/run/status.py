@@ -16,8 +16,7 @@ from chord.config.schemas import schema_names
 from chord.distributed.signals import Signals, Stopped
 from chord.io.writing import UnwrittenError, write_atomically, write_in_place
 from chord.run.directory import RunDirectory
-from chord.run.identity.settings import NO_NUMBER, telling
-from chord.run.recorder import (
+from chord.run.files import (
     EVALUATIONS,
     FAILED,
     FINISHED,
@@ -27,6 +26,7 @@ from chord.run.recorder import (
     read_rows,
     read_status,
 )
+from chord.run.identity.settings import NO_NUMBER, telling
 
 
 def fingerprint(cfg: DictConfig, lengths: Sequence[Sequence[int]] = ()) -> str:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from chord.config.root import TrainConfig
 from chord.errors import ConfigError
-from chord.run.recorder import FINISHED, read_status
+from chord.run.files import FINISHED, read_status
 
 if TYPE_CHECKING:
     from chord.models.policy import Policy
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 def last_alpha(path: Path, config: TrainConfig) -> float:
     """Alpha at the end of the run; of a controller, whatever it was in the last step on record."""
-    from chord.run.recorder import METRICS, read_rows
+    from chord.run.files import METRICS, read_rows
 
     rows = read_rows(path / METRICS) if config.schedule.needs else []
     return float(rows[-1]["alpha"]) if rows else config.schedule(config.steps - 1)

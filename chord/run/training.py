@@ -19,12 +19,12 @@ from chord.io.printing import say
 from chord.io.reading import printable
 from chord.io.writing import remove_partials
 from chord.run.directory import RunDirectory
+from chord.run.files import METRICS, read_rows
 from chord.run.gaps import gaps
 from chord.run.identity.contents import contents, read_from_hub, refuse_changed
 from chord.run.identity.histories import VERSION
 from chord.run.lock import held
 from chord.run.places import refuse_a_second_run
-from chord.run.recorder import METRICS, read_rows
 from chord.run.status import begin, recorded
 
 if TYPE_CHECKING:

@@ -22,11 +22,11 @@ from chord.io.contents import changed
 from chord.io.printing import say
 from chord.io.reading import read_json, refuse_links
 from chord.io.writing import write_atomically
+from chord.run.files import FINISHED, STATUS, read_status
 from chord.run.identity.contents import contents, refuse_changed
 from chord.run.identity.versions import equal_versions, versions
 from chord.run.lock import writer
 from chord.run.places import holds_run, refuse_within_a_run
-from chord.run.recorder import FINISHED, STATUS, read_status
 from chord.sweep.points import Point
 from chord.tracking.base import shown
 

@@ -27,12 +27,12 @@ from chord.distributed.signals import Signals
 from chord.errors import ConfigError
 from chord.io.printing import say, writable_streams
 from chord.run.directory import RunDirectory
+from chord.run.files import FAILED, read_status
 from chord.run.identity.contents import contents, refuse_changed
 from chord.run.identity.frozen import literal
 from chord.run.lock import held
 from chord.run.opening import open_run
 from chord.run.places import holds_run
-from chord.run.recorder import FAILED, read_status
 from chord.run.resuming import resume_run, writes
 from chord.run.status import fingerprint, reason, record, recorded, stored_metric
 from chord.sweep.devices import take_gpu

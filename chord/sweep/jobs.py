@@ -20,8 +20,8 @@ from chord.config.overrides import setting, typed
 from chord.distributed.signals import SIGNALS
 from chord.errors import ConfigError
 from chord.io.printing import say
+from chord.run.files import FAILED, INTERRUPTED, RUNNING, STATUS, read_status
 from chord.run.lock import held
-from chord.run.recorder import FAILED, INTERRUPTED, RUNNING, STATUS, read_status
 from chord.run.status import reason, write_status
 from chord.sweep.devices import gpus_each, shared_gpus, told
 from chord.sweep.directory import is_finished

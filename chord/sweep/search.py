@@ -20,7 +20,7 @@ from omegaconf import OmegaConf
 
 from chord.config.search import WHERE, SearchConfig
 from chord.errors import ConfigError, first_line
-from chord.run.recorder import FAILED, FINISHED
+from chord.run.files import FAILED, FINISHED
 from chord.run.status import stored_metric
 from chord.sweep.beforehand import check_beforehand
 from chord.sweep.best import words_for_test

@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from chord.io.reading import printable
-from chord.run.recorder import FAILED, FINISHED, INTERRUPTED, RUNNING, read_status
+from chord.run.files import FAILED, FINISHED, INTERRUPTED, RUNNING, read_status
 from chord.run.status import stored_metric
 from chord.sweep.directory import name_of
 from chord.sweep.points import Point

@@ -9,7 +9,7 @@ from compare_runs import VERSIONS, make_run
 
 from chord.compare.grouping import compare
 from chord.compare.model import Comparison, LeftOut, RunGroup
-from chord.run.recorder import FAILED, INTERRUPTED, RUNNING
+from chord.run.files import FAILED, INTERRUPTED, RUNNING
 
 ACCURACY = "test/target_accuracy"
 

@@ -11,7 +11,7 @@ from synthetic_comparison import CURVES, group, run, sweep
 
 from chord.compare.model import Curve
 from chord.compare.page.curves import POINTS, band, pack, quantise, thin
-from chord.run.recorder import INTERRUPTED
+from chord.run.files import INTERRUPTED
 
 
 def test_the_band_is_the_t_interval_over_seeds() -> None:

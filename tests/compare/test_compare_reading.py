@@ -9,7 +9,7 @@ import pytest
 from compare_runs import evaluation, metrics, write_lines, write_run
 
 from chord.compare.reading import read_run
-from chord.run.recorder import FAILED, FINISHED, INTERRUPTED, RUNNING
+from chord.run.files import FAILED, FINISHED, INTERRUPTED, RUNNING
 
 
 def test_a_whole_run_is_read(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from chord.compare.record import STEP_CURVES, VALIDATION_CURVES
 from chord.config.parse import parse
 from chord.config.root import TrainConfig
 from chord.run.directory import RunDirectory
-from chord.run.recorder import FINISHED
+from chord.run.files import FINISHED
 from chord.run.training import train
 
 

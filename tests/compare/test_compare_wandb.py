@@ -14,7 +14,7 @@ from chord.compare import wandb_source
 from chord.compare.command import main
 from chord.compare.reading import read_run
 from chord.compare.wandb_source import read_wandb
-from chord.run.recorder import FAILED, FINISHED, INTERRUPTED, RUNNING
+from chord.run.files import FAILED, FINISHED, INTERRUPTED, RUNNING
 
 
 @pytest.fixture

@@ -37,8 +37,9 @@ from chord.rewards.function import Function
 from chord.rewards.workers import module_places
 from chord.rollout.engines import server
 from chord.rollout.settings import RolloutConfig
-from chord.run.checkpoint import CHECKPOINT, random_states, read_checkpoint
+from chord.run.checkpoint import CHECKPOINT, read_checkpoint
 from chord.run.identity.contents import content_of
+from chord.run.random_states import random_states
 from chord.step.nonfinite import saved as step
 from chord.tracking.server import refuse_settings_here
 

@@ -22,9 +22,9 @@ from chord.config.root import TrainConfig
 from chord.errors import ConfigError
 from chord.evaluate import evaluate_run
 from chord.run.directory import RunDirectory
+from chord.run.files import EVALUATIONS, METRICS, read_rows
 from chord.run.loop import Outcome
 from chord.run.opening import open_run
-from chord.run.recorder import EVALUATIONS, METRICS, read_rows
 from chord.run.training import train
 
 Run = Callable[..., Outcome]

@@ -22,9 +22,9 @@ from chord.doctor.directory import directory
 from chord.doctor.finding import NOTE, OK, WRONG, Finding
 from chord.run.checkpoint import CHECKPOINT
 from chord.run.directory import RunDirectory
+from chord.run.files import METRICS, RUNNING
 from chord.run.lock import held
 from chord.run.opening import open_run
-from chord.run.recorder import METRICS, RUNNING
 from chord.run.training import tell_lost, train
 
 Usage = namedtuple("Usage", "total used free")

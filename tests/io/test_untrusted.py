@@ -39,8 +39,8 @@ from chord.io.reading import (
 )
 from chord.rewards import Reward
 from chord.run.directory import RunDirectory
+from chord.run.files import read_rows, read_status
 from chord.run.opening import configuration, open_run
-from chord.run.recorder import read_rows, read_status
 from chord.sweep.directory import in_its_directory, read_sweep
 from chord.sweep.points import Point
 from chord.sweep.table import status_table

@@ -20,8 +20,8 @@ from chord.models import scoring
 from chord.plan.calibration import calibrate
 from chord.run.checkpoint import CHECKPOINT
 from chord.run.directory import RunDirectory
+from chord.run.files import METRICS, read_rows
 from chord.run.opening import open_run
-from chord.run.recorder import METRICS, read_rows
 from chord.run.trained import trained_model
 from chord.run.training import train
 from chord.sweep.beforehand import check_run

@@ -12,7 +12,7 @@ from language_models import make_model
 from chord.config.parse import parse
 from chord.config.root import TrainConfig
 from chord.run.directory import RunDirectory
-from chord.run.recorder import METRICS, read_rows
+from chord.run.files import METRICS, read_rows
 from chord.run.training import train
 
 PRESET = "experiment=smollm2"

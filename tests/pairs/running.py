@@ -19,16 +19,12 @@ from omegaconf import DictConfig
 
 from chord.config.root import TrainConfig
 from chord.run.build import build_models
-from chord.run.checkpoint import (
-    CHECKPOINT,
-    Checkpointing,
-    load_weights,
-    read_checkpoint,
-    restore_random_states,
-)
+from chord.run.checkpoint import CHECKPOINT, load_weights, read_checkpoint
+from chord.run.checkpointing import Checkpointing
 from chord.run.directory import RunDirectory
 from chord.run.loop import StepLoader
 from chord.run.opening import open_run
+from chord.run.random_states import restore_random_states
 from chord.step.module import ChordModule
 from pairs.bed import PairsData
 from pairs.reference.rollouts import Sampled

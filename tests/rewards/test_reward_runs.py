@@ -18,8 +18,8 @@ from chord.config.root import TrainConfig
 from chord.errors import ConfigError
 from chord.rewards import Format, Length, Math, Numeric, Weighted
 from chord.run.directory import RunDirectory
+from chord.run.files import EVALUATIONS, METRICS, read_rows
 from chord.run.opening import open_run
-from chord.run.recorder import EVALUATIONS, METRICS, read_rows
 from chord.run.training import train
 
 

@@ -40,7 +40,7 @@ from chord.rollout.engines import Foreign
 from chord.rollout.engines.server import Server
 from chord.rollout.engines.vllm import Vllm
 from chord.run.directory import RunDirectory
-from chord.run.recorder import read_rows
+from chord.run.files import read_rows
 from chord.run.training import train
 
 pytestmark = [

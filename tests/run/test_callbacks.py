@@ -13,9 +13,10 @@ from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback
 from rich.console import Console
 
-from chord.run import callbacks
-from chord.run.callbacks import Progress, Recording
-from chord.run.recorder import COMPLETIONS, METRICS, TIMINGS, Recorder, read_rows
+from chord.run.callbacks import Recording
+from chord.run.files import COMPLETIONS, METRICS, TIMINGS, read_rows
+from chord.run.progress import Progress
+from chord.run.recorder import Recorder
 from chord.step.record import StepRecord
 from chord.tracking import Tracker
 
@@ -154,7 +155,7 @@ def test_time_left_counts_the_steps_of_this_process_only(monkeypatch: pytest.Mon
     # Resumed at step 10 of 20; a step takes 60 s. After 3 steps 7 are left: 420 s.
     progress = Progress(STEPS)
     progress._started, progress._before, progress._done = 0.0, 10, 13
-    monkeypatch.setattr(callbacks.time, "monotonic", lambda: 180.0)
+    monkeypatch.setattr("time.monotonic", lambda: 180.0)
     assert progress._time_left() == "0:07:00 left"
 
 

@@ -33,7 +33,8 @@ from chord.io.writing import (
 from chord.make_expert import main as make_expert
 from chord.pretrain.command import main as pretrain
 from chord.run.checkpoint import CHECKPOINT, read_checkpoint
-from chord.run.recorder import Recorder, read_rows
+from chord.run.files import read_rows
+from chord.run.recorder import Recorder
 
 __all__ = ["command"]
 

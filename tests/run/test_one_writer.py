@@ -25,9 +25,10 @@ from chord.errors import ConfigError
 from chord.pretrain.command import main as pretrain
 from chord.run.claim import ClaimDirectory
 from chord.run.directory import RunDirectory
+from chord.run.files import read_rows
 from chord.run.lock import LOCK, Hold, held
 from chord.run.places import refuse_a_second_run
-from chord.run.recorder import Recorder, read_rows
+from chord.run.recorder import Recorder
 from chord.sweep.directory import write_sweep
 
 __all__ = ["command", "let_go"]

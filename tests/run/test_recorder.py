@@ -10,15 +10,8 @@ import pytest
 import torch
 
 from chord.io.writing import whole_directory
-from chord.run.recorder import (
-    COMPLETIONS,
-    EVALUATIONS,
-    METRICS,
-    TIMINGS,
-    Recorder,
-    plain,
-    read_rows,
-)
+from chord.run.files import COMPLETIONS, EVALUATIONS, METRICS, TIMINGS, read_rows
+from chord.run.recorder import Recorder, plain
 
 FILES = (METRICS, TIMINGS, EVALUATIONS, COMPLETIONS)
 

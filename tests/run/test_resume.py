@@ -16,7 +16,8 @@ from safetensors.torch import load_file
 from chord.config.parse import parse
 from chord.config.root import TrainConfig
 from chord.errors import ConfigError
-from chord.run.checkpoint import CHECKPOINT, Checkpointing, read_checkpoint
+from chord.run.checkpoint import CHECKPOINT, read_checkpoint
+from chord.run.checkpointing import Checkpointing
 from chord.run.directory import RunDirectory
 from chord.run.opening import open_run
 from chord.run.places import newest_run

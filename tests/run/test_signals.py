@@ -20,8 +20,9 @@ from chord.run import loop as fit
 from chord.run import together, training
 from chord.run.checkpoint import read_checkpoint
 from chord.run.directory import RunDirectory
+from chord.run.files import read_rows
 from chord.run.opening import configuration
-from chord.run.recorder import Recorder, read_rows
+from chord.run.recorder import Recorder
 from chord.run.trained import trained_model
 from chord.tracking import Tracker
 

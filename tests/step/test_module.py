@@ -15,7 +15,7 @@ from chord.data.batch import Problem
 from chord.evaluation import report as evaluation
 from chord.rewards import Verifier
 from chord.run.build import build_data, build_models
-from chord.run.checkpoint import StepLoader
+from chord.run.steps import StepLoader
 from chord.step.module import ChordModule
 
 Build = Callable[..., TrainConfig]

@@ -22,7 +22,7 @@ from chord.losses.distillation import TeacherTokens
 from chord.replay.command import main as replay
 from chord.rollout.rows import RolloutRows
 from chord.run.directory import RunDirectory
-from chord.run.recorder import read_rows
+from chord.run.files import read_rows
 from chord.run.training import train
 from chord.step.module import ChordModule
 from chord.step.nonfinite.cause import bad_state, find_cause

@@ -12,7 +12,7 @@ from steps import module_of, with_scores
 from torch import Tensor
 
 from chord.config.root import TrainConfig
-from chord.run.checkpoint import StepLoader
+from chord.run.steps import StepLoader
 from chord.schedules.mixes import Shares
 from chord.step.module import ChordModule
 from chord.step.rl import add_rl_gradient

@@ -16,8 +16,8 @@ from hydra.plugins.launcher import Launcher
 from sweeps import Command, command, contents, damaged, interrupt_at
 
 from chord.run import status
-from chord.run.checkpoint import Checkpointing
-from chord.run.recorder import read_status
+from chord.run.checkpointing import Checkpointing
+from chord.run.files import read_status
 from chord.step.module import ChordModule
 from chord.sweep.job import TAGGED
 

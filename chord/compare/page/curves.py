@@ -13,7 +13,7 @@ from scipy.special import stdtrit
 from chord.compare.model import Curve, Run, RunGroup
 from chord.compare.record import LARGEST
 from chord.evaluation.statistics import LEVEL
-from chord.run.recorder import FINISHED
+from chord.run.files import FINISHED
 
 METRICS = 8
 POINTS = 200

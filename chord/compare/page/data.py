@@ -16,7 +16,7 @@ from chord.compare.page.answers import sample_answers
 from chord.compare.page.curves import pack
 from chord.compare.page.text import cut, shown
 from chord.evaluation.statistics import Estimate
-from chord.run.recorder import FINISHED
+from chord.run.files import FINISHED
 
 HIGHER = re.compile(r"accuracy|reward|score|retained|balance|mean\d")
 LOWER = re.compile(r"loss|nll|no_eos|all_wrong|perplexity")

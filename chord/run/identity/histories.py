@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from chord.io.contents import SHOWN, Content, mark
-from chord.run.recorder import FORMAT
+from chord.run.files import FORMAT
 
 VERSION = "version of "
 """How a package's version is named among a run's changes."""
