@@ -14,6 +14,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType, TracebackType
@@ -168,3 +169,25 @@ class Signals:
                 signal.signal(number, handler(number))
         except ValueError:
             return
+
+
+@contextmanager
+def terminated_as_exit() -> Iterator[None]:
+    """A signal ends the block as Ctrl-C does: whoever works beside this process is stopped too."""
+
+    def leave(number: int, frame: object) -> None:
+        raise SystemExit(128 + number)
+
+    if threading.current_thread() is not threading.main_thread():
+        yield  # signals don't arrive here
+        return
+    before = {number: signal.getsignal(number) for number in SIGNALS}
+    for number, handler in before.items():
+        # One that somebody has thought of already, as nohup of SIGHUP, is left alone.
+        if handler is signal.SIG_DFL:
+            signal.signal(number, leave)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -19,13 +19,12 @@ from chord.io.printing import say
 from chord.io.reading import printable
 from chord.io.writing import remove_partials
 from chord.run.directory import RunDirectory
-from chord.run.files import METRICS, read_rows
-from chord.run.gaps import gaps
 from chord.run.identity.contents import contents, read_from_hub, refuse_changed
 from chord.run.identity.histories import VERSION
 from chord.run.lock import held
 from chord.run.places import refuse_a_second_run
 from chord.run.status import begin, recorded
+from chord.run.telling import introduce, tell_length, tell_lost
 
 if TYPE_CHECKING:
     from chord.data.base import Data
@@ -140,28 +139,6 @@ def load(config: TrainConfig, run: RunDirectory, data: Data) -> tuple[Saved, Mod
     return saved._replace(weights=None), models
 
 
-def tell_length(config: TrainConfig, run: RunDirectory, saved: Saved) -> None:
-    """Say what changes in a run whose length does, before it is done."""
-    from rich.console import Console
-
-    from chord.run.identity.lengthening import followers, switched, table
-
-    old = run.lengths[-1][1] if run.lengths else config.steps
-    if old == config.steps or not saved.completed:
-        return
-    before = run.of_length(old)
-    earlier = before.checked()
-    found = table(earlier, config, saved.completed, saved.schedule)
-    if found is not None:
-        Console().print(found)
-    moved = switched(earlier, config)
-    for line in (
-        *([] if moved is None else [moved]),
-        *followers(before.settings(), run.settings()),
-    ):
-        say(line)
-
-
 def checked_contents(config: TrainConfig, run: RunDirectory) -> Contents:
     """What the files that the configuration names hold now.
 
@@ -202,15 +179,6 @@ def write(run: RunDirectory, recorder: Recorder, completed: int, now: Contents) 
     recorder.truncate(completed)
 
 
-def tell_lost(run: RunDirectory, completed: int) -> None:
-    """Say what of the steps before those that a resumed run takes is not on record any more."""
-    lost = list(gaps(run.path, run.config, completed))
-    if not completed and read_rows(run.path / METRICS):
-        lost = ["has no checkpoint; the run begins again at its first step"]
-    for each in lost:
-        say(f"warning: resume={run.path}: {each}", file=sys.stderr)
-
-
 def note_changed_meanwhile(config: TrainConfig, run: RunDirectory) -> None:
     """Say which files changed while the run was going on: data are read to its end.
 
@@ -228,19 +196,6 @@ def note_changed_meanwhile(config: TrainConfig, run: RunDirectory) -> None:
             run.contents[name] = now[name]
     if found:
         run.write()
-
-
-def introduce(config: TrainConfig, data: Data, overlap: str) -> None:
-    """What a user should know before the first step."""
-    from rich.console import Console
-
-    from chord.data.preview import preview
-
-    note = config.weighting.note
-    for line in (*([] if note is None else [note]), *data.report(), overlap):
-        say(printable(line))
-    if config.data.preview:
-        Console().print(preview(data, config.seed, config.data.preview))
 
 
 @contextmanager

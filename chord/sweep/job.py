@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import logging
 import math
-import os
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, nullcontext, redirect_stderr, redirect_stdout
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
-from omegaconf import DictConfig, OmegaConf, open_dict, read_write
+from omegaconf import DictConfig, OmegaConf
 
 from chord.config.composing import register_options
 from chord.config.messages import EXPECTED, stop
@@ -36,16 +34,16 @@ from chord.run.places import holds_run
 from chord.run.resuming import resume_run, writes
 from chord.run.status import fingerprint, reason, record, recorded, stored_metric
 from chord.sweep.devices import take_gpu
-from chord.sweep.directory import is_finished, known_contents, read_sweep
+from chord.sweep.directory import read_sweep
+from chord.sweep.equal_runs import is_finished, known_contents
 from chord.sweep.launchers import SERIAL
+from chord.sweep.naming import chosen, name_in_tracking, run_name
 from chord.sweep.points import OF_THE_SWEEP, typed
-from chord.tracking.wandb import LONGEST_TAG
 
 # A launcher's process has imported nothing else of ours when it composes a job.
 register_options()
 
 OUTPUT = "output.txt"
-TAGGED = ("schedule", "weighting", "objective")
 
 
 class JobError(ConfigError):
@@ -79,19 +77,6 @@ def refuse_sweep_settings(cfg: DictConfig) -> None:
             raise ConfigError(f"{name}={cfg[name]}: is for a sweep; give -m and what it varies")
 
 
-def run_name(choices: Any, seed: int) -> str:
-    """What tells a run from another at a glance: preset, options, seed."""
-    preset = choices.get("experiment")
-    parts = [preset] if preset else []
-    return "-".join([*parts, choices["schedule"], choices["weighting"], f"seed{seed}"])
-
-
-def chosen(choices: Any) -> dict[str, str]:
-    """The option of each group of ours in which there is one."""
-    ours = {name: option for name, option in choices.items() if not name.startswith("hydra")}
-    return {name: str(option) for name, option in ours.items() if option not in (None, "null")}
-
-
 def _single(cfg: DictConfig) -> float:
     from chord.run.training import train
 
@@ -105,7 +90,7 @@ def _single(cfg: DictConfig) -> float:
         run = resume_run(Path(cfg.resume), cfg, overrides)
     else:
         path = Path(job.runtime.output_dir)
-        _name_in_tracking(cfg)
+        name_in_tracking(cfg)
         run = RunDirectory(path, cfg, run_name(job.runtime.choices, cfg.seed), overrides)
         run.options = chosen(job.runtime.choices)
         check_composed(cfg, job)
@@ -190,7 +175,7 @@ def _directory(cfg: DictConfig, path: Path, label: str) -> RunDirectory:
     overrides = list(job.overrides.task)
     if cfg.resume is not None:
         return resume_run(Path(cfg.resume), cfg, overrides)
-    _name_in_tracking(cfg, Path(job.sweep.dir).name)
+    name_in_tracking(cfg, Path(job.sweep.dir).name)
     name = label or run_name(job.runtime.choices, cfg.seed)
     new = RunDirectory(path, cfg, name, overrides, options=chosen(job.runtime.choices))
     if not holds_run(path):
@@ -203,20 +188,6 @@ def _directory(cfg: DictConfig, path: Path, label: str) -> RunDirectory:
     OmegaConf.update(old.config, "allow_changed", cfg.allow_changed, merge=False)
     old.freeze()
     return old
-
-
-def _name_in_tracking(cfg: DictConfig, sweep: str | None = None) -> None:
-    """Group W&B's runs by sweep and tag all runs, where neither the user nor the environment, which
-    W&B reads by itself, has said how."""
-    if "group" not in cfg.tracking:
-        return
-    choices = HydraConfig.get().runtime.choices
-    with read_write(cfg), open_dict(cfg.tracking):
-        if cfg.tracking.group is None and not os.environ.get("WANDB_RUN_GROUP"):
-            cfg.tracking.group = sweep
-        if not cfg.tracking.tags and not os.environ.get("WANDB_TAGS"):
-            tags = [f"{name}={choices[name]}" for name in TAGGED]
-            cfg.tracking.tags = [tag[:LONGEST_TAG] for tag in [*tags, f"seed={cfg.seed}"]]
 
 
 @contextmanager

@@ -10,6 +10,8 @@ from typing import Any, TypeVar
 
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
+from chord.sweep.points import Point
+
 T = TypeVar("T")
 SERIAL = "BasicLauncher"
 LOCAL = (SERIAL, "JoblibLauncher", "LocalLauncher")
@@ -111,3 +113,16 @@ def prepared(
             f"{cores()} cores of this machine; the jobs will slow each other down"
         ]
     return config, []
+
+
+def numbered(points: Sequence[Point]) -> tuple[list[list[str]], int]:
+    """The overrides of jobs and the number of the first, as a launcher wants them.
+
+    It counts on from the first; where the numbers don't, each job's directory is said.
+    """
+    first = points[0].number
+    jobs = [list(point.overrides) for point in points]
+    if [point.number for point in points] != list(range(first, first + len(points))):
+        for point, overrides in zip(points, jobs, strict=True):
+            overrides.append(f"hydra.sweep.subdir='{point.directory}'")
+    return jobs, first

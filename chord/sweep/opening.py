@@ -11,17 +11,10 @@ from chord.errors import ConfigError
 from chord.run.claim import is_fresh
 from chord.run.lock import claim_new, held
 from chord.run.places import holds_run, refuse_within_a_run
-from chord.sweep.directory import (
-    equal_run,
-    finished_runs,
-    holds_sweep,
-    name_of,
-    refuse_at_work,
-    refuse_linked,
-    refuse_linked_jobs,
-    take_over,
-)
+from chord.sweep.directory import holds_sweep, refuse_at_work
+from chord.sweep.equal_runs import equal_run, finished_runs, name_of, take_over
 from chord.sweep.jobs import Jobs
+from chord.sweep.places import refuse_linked, refuse_linked_jobs
 from chord.sweep.points import Point
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import itertools
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -11,7 +10,6 @@ from typing import TypeVar
 
 from hydra.core.config_loader import ConfigLoader
 from hydra.core.hydra_config import HydraConfig
-from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
 from chord.config.messages import EXPECTED, one_line
@@ -21,12 +19,9 @@ from chord.config.schemas import schema_names
 from chord.config.trust.code import check_composed
 from chord.errors import ConfigError
 from chord.run.status import fingerprint
-from chord.sweep.space import count
 
 J = TypeVar("J")
 R = TypeVar("R")
-MOST_JOBS = 10_000
-"""Each job is composed and checked before the first one starts."""
 OF_THE_SWEEP = ("resume_sweep", "skip_finished")
 """Settings that say what is to be done with a sweep, and are no part of its jobs."""
 
@@ -68,32 +63,6 @@ def own_settings(arguments: Sequence[str]) -> tuple[dict[str, str], list[str]]:
         if name not in OF_THE_SWEEP
     ]
     return own, rest
-
-
-def grid(arguments: Sequence[str], loader: ConfigLoader) -> list[list[str]]:
-    """The overrides of each job: every combination of the values that were typed."""
-    choices: dict[str, list[str]] = {}
-    jobs = 1.0
-    for override in OverridesParser.create(config_loader=loader).parse_overrides(list(arguments)):
-        key = override.get_key_element()
-        if not override.is_sweep_override():
-            choices[key] = [f"{key}={override.get_value_element_as_str()}"]
-        elif override.is_discrete_sweep():
-            jobs *= count(override.value())
-            if jobs > MOST_JOBS:
-                raise ConfigError(
-                    f"{override.input_line}: makes more than {MOST_JOBS:,} jobs, the most that a "
-                    "sweep can have; give fewer values"
-                )
-            choices[key] = [f"{key}={value}" for value in override.sweep_string_iterator()]
-            if not choices[key]:
-                raise ConfigError(f"{override.input_line}: stands for no value, so for no job")
-        else:
-            raise ConfigError(
-                f"{override.input_line}: is a range to search, not a list of values; use "
-                "hparams_search=alpha_optuna"
-            )
-    return [list(job) for job in itertools.product(*choices.values())]
 
 
 def varying(jobs: Sequence[Sequence[str]]) -> list[dict[str, str]]:

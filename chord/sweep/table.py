@@ -13,7 +13,7 @@ from rich.text import Text
 from chord.io.reading import printable
 from chord.run.files import FAILED, FINISHED, INTERRUPTED, RUNNING, read_status
 from chord.run.status import stored_metric
-from chord.sweep.directory import name_of
+from chord.sweep.equal_runs import name_of
 from chord.sweep.points import Point
 
 STYLES = {FINISHED: "green", FAILED: "red", INTERRUPTED: "yellow", RUNNING: "yellow"}

@@ -25,7 +25,8 @@ from chord.run.directory import RunDirectory
 from chord.run.files import METRICS, RUNNING
 from chord.run.lock import held
 from chord.run.opening import open_run
-from chord.run.training import tell_lost, train
+from chord.run.telling import tell_lost
+from chord.run.training import train
 
 Usage = namedtuple("Usage", "total used free")
 

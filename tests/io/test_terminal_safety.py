@@ -21,8 +21,8 @@ from chord.config.search import SearchConfig
 from chord.doctor.command import show
 from chord.doctor.finding import WRONG, Finding
 from chord.io.printing import say
-from chord.sweep.search import Study
 from chord.sweep.space import Range, may_choose
+from chord.sweep.study import Study
 
 pytestmark = pytest.mark.faults
 ATTACK = "\x1b]0;gone\x07\x1b[2J\x9b31m\u202etxt\r"

@@ -19,7 +19,7 @@ from chord.run import status
 from chord.run.checkpointing import Checkpointing
 from chord.run.files import read_status
 from chord.step.module import ChordModule
-from chord.sweep.job import TAGGED
+from chord.sweep.naming import TAGGED
 
 __all__ = ["command"]
 GRID = ["-m", "schedule=linear,cosine", "seed=0,1", "hydra.sweep.dir=s"]

@@ -114,7 +114,7 @@ def test_each_process_has_a_gpu_of_its_own_to_its_end(
 def test_a_job_takes_one_of_those_that_its_sweep_shares(
     command: Command, two_gpus: pytest.MonkeyPatch
 ) -> None:
-    two_gpus.setattr("chord.sweep.jobs.shared_gpus", lambda *_: ["7"])
+    two_gpus.setattr("chord.sweep.launching.shared_gpus", lambda *_: ["7"])
     # Computed on the CPU, where there is no GPU of that name.
     two_gpus.setattr("torch.cuda.device_count", lambda: 0)
     assert command("-m", "seed=0,1", "trainer.accelerator=auto", "hydra.sweep.dir=s") == 0

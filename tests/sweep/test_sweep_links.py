@@ -19,10 +19,11 @@ from sweeps import Command, command
 from chord.config.search import SearchConfig
 from chord.errors import ConfigError
 from chord.run.lock import LOCK, OWNER, held, writer
-from chord.sweep.directory import read_sweep, refuse_linked, refuse_linked_jobs
+from chord.sweep.directory import read_sweep
+from chord.sweep.places import refuse_linked, refuse_linked_jobs
 from chord.sweep.points import Point
-from chord.sweep.search import Study
 from chord.sweep.space import Choice, dimension
+from chord.sweep.study import Study
 from chord.train import refuse_directories
 
 __all__ = ["command"]

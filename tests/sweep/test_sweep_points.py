@@ -28,9 +28,9 @@ from chord.run.status import fingerprint
 from chord.sweep import beforehand
 from chord.sweep.beforehand import check_beforehand, check_run
 from chord.sweep.directory import refuse_another, write_sweep
-from chord.sweep.jobs import numbered
-from chord.sweep.launchers import cores, prepared
-from chord.sweep.points import Point, check_points, grid, varying
+from chord.sweep.grid import grid
+from chord.sweep.launchers import cores, numbered, prepared
+from chord.sweep.points import Point, check_points, varying
 
 __all__ = ["command"]
 JSONL = ["data=jsonl", "data.problems=none.jsonl", "schedule=rl_only"]

@@ -1,0 +1,61 @@
+"""What a user is told of a run before its first step."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING
+
+from chord.config.root import TrainConfig
+from chord.io.printing import say
+from chord.io.reading import printable
+from chord.run.directory import RunDirectory
+from chord.run.files import METRICS, read_rows
+from chord.run.gaps import gaps
+
+if TYPE_CHECKING:
+    from chord.data.base import Data
+    from chord.run.checkpoint import Saved
+
+
+def tell_length(config: TrainConfig, run: RunDirectory, saved: Saved) -> None:
+    """Say what changes in a run whose length does, before it is done."""
+    from rich.console import Console
+
+    from chord.run.identity.lengthening import followers, switched, table
+
+    old = run.lengths[-1][1] if run.lengths else config.steps
+    if old == config.steps or not saved.completed:
+        return
+    before = run.of_length(old)
+    earlier = before.checked()
+    found = table(earlier, config, saved.completed, saved.schedule)
+    if found is not None:
+        Console().print(found)
+    moved = switched(earlier, config)
+    for line in (
+        *([] if moved is None else [moved]),
+        *followers(before.settings(), run.settings()),
+    ):
+        say(line)
+
+
+def tell_lost(run: RunDirectory, completed: int) -> None:
+    """Say what of the steps before those that a resumed run takes is not on record any more."""
+    lost = list(gaps(run.path, run.config, completed))
+    if not completed and read_rows(run.path / METRICS):
+        lost = ["has no checkpoint; the run begins again at its first step"]
+    for each in lost:
+        say(f"warning: resume={run.path}: {each}", file=sys.stderr)
+
+
+def introduce(config: TrainConfig, data: Data, overlap: str) -> None:
+    """What a user should know before the first step."""
+    from rich.console import Console
+
+    from chord.data.preview import preview
+
+    note = config.weighting.note
+    for line in (*([] if note is None else [note]), *data.report(), overlap):
+        say(printable(line))
+    if config.data.preview:
+        Console().print(preview(data, config.seed, config.data.preview))
