@@ -23,7 +23,7 @@ from chord.models.hf.source import find
 from chord.run.opening import open_run
 from chord.sweep.space import Choice, Range, Space, may_choose
 from chord.tracking.server import refuse_settings_here
-from chord.tracking.wandb import unreachable
+from chord.tracking.wandb_access import unreachable
 
 __all__ = ["stranger"]
 

@@ -17,7 +17,7 @@ from chord.errors import ConfigError, first_line
 from chord.io.reading import parse_json
 from chord.run.files import FAILED, FINISHED, INTERRUPTED, RUNNING
 from chord.run.identity.histories import histories, version_histories
-from chord.tracking.wandb import connect
+from chord.tracking.wandb_access import connect
 
 # W&B's name of each state; every other state means that the run was stopped.
 _STATES = {"finished": FINISHED, "failed": FAILED, "running": RUNNING}

@@ -86,7 +86,7 @@ def run(options: argparse.Namespace) -> Iterator[str]:
             "chord.dashboard: needs wandb-workspaces; pip install 'chord-posttraining[dashboard]'"
         )
     from chord.tracking.base import shown
-    from chord.tracking.wandb import unreachable
+    from chord.tracking.wandb_access import unreachable
 
     reason = unreachable()
     from chord.dashboard.workspace import view, workspace

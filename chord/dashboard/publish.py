@@ -9,7 +9,8 @@ from typing import Any
 
 from chord.dashboard.specification import PanelRequest, Spec
 from chord.errors import ConfigError, first_line, suggest
-from chord.tracking.wandb import INIT_SECONDS, connect
+from chord.tracking.wandb import INIT_SECONDS
+from chord.tracking.wandb_access import connect
 
 NAMED = 200  # runs whose groups are suggested if the requested one is unknown
 

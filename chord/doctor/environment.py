@@ -164,7 +164,7 @@ def file_system(path: Path, mounts: Path = Path("/proc/mounts")) -> str:
 
 def tracker() -> list[Finding]:
     """Whether runs go to Weights & Biases, as `tracking=wandb` would find out."""
-    from chord.tracking.wandb import unreachable
+    from chord.tracking.wandb_access import unreachable
 
     reason = unreachable()
     if not reason:

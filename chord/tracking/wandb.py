@@ -5,33 +5,29 @@ The package is imported only when a run is opened.
 
 from __future__ import annotations
 
-import netrc
 import os
 import shutil
-import socket
-import sys
-import threading
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
-from urllib.request import getproxies, proxy_bypass
 
 from chord.errors import ConfigError, check_choice, first_line
 from chord.tracking.base import Tracker, Tracking, command, numbers, shown
-from chord.tracking.server import refuse_settings_here
 from chord.tracking.upload import Upload, read_upload
+from chord.tracking.wandb_access import (
+    api_key,
+    check_variables,
+    import_wandb,
+    offline_reason,
+    open_session,
+)
 
 MODES = ("auto", "online", "offline")
-PROBE_SECONDS = 2.0
 INIT_SECONDS = 15.0  # limit for a server that accepts the connection and never answers
 FINISH_SECONDS = 60.0  # limit for the rest of the upload; what is missing is still on disk
 LONGEST_TAG = 64
 PROJECT = "chord"
-API_SECONDS = 60  # limit for a page of runs or one run's history
-# W&B's own address, and the one behind it, under which older installations stored their key.
-PUBLIC_HOSTS = ("api.wandb.ai", "api.forge.coreweave.com")
 
 
 @dataclass(kw_only=True)
@@ -71,7 +67,7 @@ class WandbTracking(Tracking):
 
     def check_environment(self) -> None:
         """Raise ConfigError for W&B variables with values that W&B cannot use."""
-        _check_variables(_import_wandb())
+        check_variables(import_wandb())
 
 
 class WandbTracker(Tracker):
@@ -159,12 +155,12 @@ def open_wandb(
     Earlier offline pieces of the run that were not uploaded are removed, and a new offline piece
     gets all rows, so that it is the whole run. An online run gets the rows that the server lacks.
     """
-    wandb = _import_wandb()
-    session = _session(wandb)
+    wandb = import_wandb()
+    session = open_session(wandb)
     if session.mode == "disabled":
         return _Disabled()
-    key = _api_key(session)
-    reason = _offline_reason(tracking, session, key)
+    key = api_key(session)
+    reason = offline_reason(tracking.mode, session, key)
     if tracking.mode == "online" and reason and session.mode != "offline":
         raise ConfigError(
             f"tracking.mode=online: {reason}; use tracking.mode=auto or offline, or tracking=csv"
@@ -201,73 +197,9 @@ def open_wandb(
     return tracker
 
 
-def connect(entity: str, *, timeout: float = API_SECONDS) -> Any:
-    """Connect to W&B's API without ever prompting. `timeout`: seconds per request.
-
-    Raises ConfigError if there is no key or no connection.
-    """
-    wandb = _import_wandb()
-    session = _session(wandb)
-    key = _api_key(session)
-    if key is None:
-        raise ConfigError(f"no API key found; run {command('wandb')} login first")
-    if not _reachable(session.base_url):
-        raise ConfigError(f"no connection to {session.base_url}")
-    overrides = {"entity": entity, "base_url": session.base_url}
-    return wandb.Api(overrides, timeout=timeout, api_key=key)
-
-
-def unreachable() -> str:
-    """Return why W&B cannot be used, as `tracking.mode=auto` decides it; empty if it can."""
-    wandb = _import_wandb()
-    session = _session(wandb)
-    if session.mode == "disabled":
-        return "disabled by WANDB_MODE or `wandb disabled`"
-    return _offline_reason(WandbTracking(), session, _api_key(session))
-
-
 class _Disabled(Tracker):
     def messages(self) -> list[str]:
         return ["W&B: disabled by WANDB_MODE or `wandb disabled`"]
-
-
-def _import_wandb() -> Any:
-    if "wandb" not in sys.modules:
-        # W&B's error telemetry uses another connection, which would delay the exit by 20 s in a
-        # network that drops packets. A user's own setting takes precedence.
-        os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
-    # Treat an empty variable as unset; W&B would take it as a value.
-    for name in [name for name, value in os.environ.items() if name.startswith("WANDB_")]:
-        if not os.environ[name].strip():
-            del os.environ[name]
-    import wandb
-
-    return wandb
-
-
-def _check_variables(wandb: Any) -> None:
-    """Raise a one-line ConfigError for a variable that W&B cannot use."""
-    for name, value in sorted(os.environ.items()):
-        if not name.startswith("WANDB_"):
-            continue
-        try:
-            wandb.Settings(silent=True).update_from_env_vars({name: value})
-        except (ValueError, wandb.errors.Error) as error:
-            # pydantic's message has several lines, the last of them a URL.
-            wrong: list[dict[str, Any]] = getattr(error, "errors", list)()
-            said = wrong[0]["msg"].removeprefix("Value error, ") if wrong else first_line(error)
-            shown_value = "..." if "KEY" in name else value
-            raise ConfigError(f"{name}={shown_value}: {said}") from None
-
-
-def _session(wandb: Any) -> Any:
-    """The settings from W&B's files and the environment; raises a one-line ConfigError."""
-    refuse_settings_here()
-    _check_variables(wandb)
-    try:
-        return wandb.setup(wandb.Settings(silent=True)).settings
-    except (ValueError, wandb.errors.Error) as error:
-        raise ConfigError(f"W&B's settings: {' '.join(str(error).split())}") from None
 
 
 def _settings(wandb: Any, **more: Any) -> Any:
@@ -286,63 +218,6 @@ def _settings(wandb: Any, **more: Any) -> Any:
         **more,
     }
     return wandb.Settings(**{k: v for k, v in wanted.items() if k in wandb.Settings.model_fields})
-
-
-def _offline_reason(tracking: WandbTracking, session: Any, key: str | None) -> str:
-    """Why this run must be offline; empty if it can be online."""
-    if session.mode in ("offline", "dryrun"):
-        return "set by WANDB_MODE or `wandb offline`"
-    if tracking.mode == "offline":
-        return "tracking.mode=offline"
-    if key is None and not session.identity_token_file:
-        return "no API key found"
-    if not _reachable(session.base_url):
-        return f"no connection to {session.base_url}"
-    return ""
-
-
-def _api_key(session: Any) -> str | None:
-    """The key from the environment, W&B's settings or netrc.
-
-    W&B's own login is not used, because it prompts on the terminal if it finds no key.
-    """
-    if session.api_key:  # WANDB_API_KEY, or a settings file
-        return str(session.api_key)
-    host = urlsplit(session.base_url).netloc
-    hosts = PUBLIC_HOSTS if host in PUBLIC_HOSTS else (host,)
-    candidates = [os.environ.get("NETRC"), "~/.netrc", "~/_netrc"]
-    for path in (Path(name).expanduser() for name in candidates if name):
-        try:
-            entries = netrc.netrc(path)
-        except (OSError, netrc.NetrcParseError):
-            continue
-        for name in hosts:
-            if (found := entries.authenticators(name)) and found[2]:
-                return found[2]
-    return None
-
-
-def _reachable(url: str) -> bool:
-    """Whether the server, or the proxy to it, accepts a connection within two seconds."""
-    target = urlsplit(url)
-    proxy = getproxies().get(target.scheme)
-    if proxy and not proxy_bypass(target.hostname or ""):
-        target = urlsplit(proxy if "//" in proxy else f"//{proxy}")
-    port = target.port or (80 if target.scheme == "http" else 443)
-    answered = threading.Event()
-
-    def probe() -> None:
-        try:
-            socket.create_connection((target.hostname or "", port), timeout=PROBE_SECONDS).close()
-        except OSError:
-            return
-        answered.set()
-
-    # In a thread, because a name lookup has no time limit.
-    thread = threading.Thread(target=probe, daemon=True)
-    thread.start()
-    thread.join(PROBE_SECONDS)
-    return answered.is_set()
 
 
 def _remove_pieces(save_dir: Path, pattern: str, run_id: str) -> None:

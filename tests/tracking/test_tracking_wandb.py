@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from chord.tracking import WandbTracking, open_tracker
+from chord.tracking import WandbTracking, open_tracker, wandb_access
 from chord.tracking import wandb as tracking_wandb
 from chord.tracking.wandb import WandbTracker
 
@@ -22,14 +22,14 @@ def session(**values: Any) -> SimpleNamespace:
 
 
 def test_the_key_is_found_in_settings_and_netrc_for_the_right_host(no_account: Path) -> None:
-    assert tracking_wandb._api_key(session()) is None
-    assert tracking_wandb._api_key(session(api_key="from settings")) == "from settings"
+    assert wandb_access.api_key(session()) is None
+    assert wandb_access.api_key(session(api_key="from settings")) == "from settings"
     (no_account / "netrc").write_text("machine api.wandb.ai login user password secret\n")
-    assert tracking_wandb._api_key(session()) == "secret"
-    assert tracking_wandb._api_key(session(base_url="https://api.forge.coreweave.com")) == "secret"
-    assert tracking_wandb._api_key(session(base_url="https://wandb.example.org")) is None
+    assert wandb_access.api_key(session()) == "secret"
+    assert wandb_access.api_key(session(base_url="https://api.forge.coreweave.com")) == "secret"
+    assert wandb_access.api_key(session(base_url="https://wandb.example.org")) is None
     (no_account / "netrc").write_text("not a netrc file")
-    assert tracking_wandb._api_key(session()) is None
+    assert wandb_access.api_key(session()) is None
 
 
 @pytest.mark.parametrize(
@@ -46,7 +46,7 @@ def test_the_key_is_found_in_settings_and_netrc_for_the_right_host(no_account: P
 def test_each_reason_to_be_offline_is_named(
     mode: str, values: dict[str, str], key: str | None, reason: str, no_account: Path
 ) -> None:
-    found = tracking_wandb._offline_reason(WandbTracking(mode=mode), session(**values), key)
+    found = wandb_access.offline_reason(mode, session(**values), key)
     assert found == reason
 
 
@@ -55,12 +55,12 @@ def test_a_server_that_takes_connections_is_reachable_also_through_a_proxy(
 ) -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         url = f"http://127.0.0.1:{server.getsockname()[1]}"
-        assert tracking_wandb._reachable(url)
-        assert tracking_wandb._offline_reason(WandbTracking(), session(base_url=url), "key") == ""
+        assert wandb_access.reachable(url)
+        assert wandb_access.offline_reason("auto", session(base_url=url), "key") == ""
         monkeypatch.setenv("HTTPS_PROXY", url)
-        assert tracking_wandb._reachable("https://name.invalid")
+        assert wandb_access.reachable("https://name.invalid")
     monkeypatch.setenv("HTTPS_PROXY", "127.0.0.1:9")
-    assert not tracking_wandb._reachable("https://name.invalid")
+    assert not wandb_access.reachable("https://name.invalid")
 
 
 def test_a_name_server_that_never_answers_costs_no_more_than_the_probe(
@@ -73,9 +73,9 @@ def test_a_name_server_that_never_answers_costs_no_more_than_the_probe(
         ended.set()
         raise OSError
 
-    monkeypatch.setattr(tracking_wandb, "PROBE_SECONDS", 0.1)
+    monkeypatch.setattr(wandb_access, "PROBE_SECONDS", 0.1)
     monkeypatch.setattr(socket, "create_connection", hang)
-    assert not tracking_wandb._reachable("https://api.wandb.ai")
+    assert not wandb_access.reachable("https://api.wandb.ai")
     assert not ended.is_set(), "the name server was waited for"
     end.set()
 
