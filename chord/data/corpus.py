@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from chord.data.base import SPLITS, Data, Room
 from chord.data.batch import Pair, Problem, Tokenizer, whole_length
 from chord.data.fields import Fields
-from chord.data.lengths import Checked, _answers, _prompts
-from chord.data.split import SplitShares
+from chord.data.lengths import Checked, fitting_answers, fitting_prompts, sift, statistics
+from chord.data.parts import Parts
 from chord.data.tables import UNKNOWN, Experts, Lazy, Numbers, Problems
 from chord.data.text import TextConfig
 from chord.errors import ConfigError
@@ -45,14 +45,11 @@ class Corpus(Data):
         files: Mapping[str, Problems] | None = None,
     ) -> None:
         self.config, self.tokenizer = config, tokenizer
-        self.problem_rows, self.experts, self.files = problems, experts, dict(files or {})
-        self._refuse_shared()
-        shares = {split: config.share(split) or 0.0 for split in SPLITS}
-        self._shares = SplitShares(validation=shares["validation"], test=shares["test"])
-        rows = problems.first
-        self.train = rows[self._in("train", problems.keys[rows])]
-        self.held_out_rows = {split: self._held(split) for split in SPLITS}
-        self.answers = {part: self._answered(part) for part in ("train", *SPLITS)}
+        self.problem_rows, self.experts = problems, experts
+        parts = Parts(config, problems, files or {})
+        self.train = parts.train()
+        self.held_out_rows = {split: parts.held_out(split) for split in SPLITS}
+        self.answers = {part: parts.answers(part, experts) for part in ("train", *SPLITS)}
         self._faults: list[str] = []
         self._take_experts()
         self._take_problems()
@@ -196,13 +193,48 @@ class Corpus(Data):
                     f"problem of {problems.rows.name}; the assistant's turns in that problem are "
                     "not imitated"
                 )
-        return [*lines, *self._faults, statistics(self)]
+        return [*lines, *self._faults, self._statistics()]
 
     def fit(self, room: Room) -> None:
         """Refuse rows that do not fit the context, or drop them, as `data.overlong` says."""
-        self._faults = sift(self, room)
+        self._faults = sift(self._checks(room), self.config.overlong)
 
-    def narrow_answers(self, part: str, rows: Numbers) -> None:
+    def _statistics(self) -> str:
+        # Rows are in the order of a hash, so the first ones are a random sample.
+        prompts = self.tokenizer.prompt
+        sampled = {
+            "prompts": [
+                len(prompts(self.problem_rows.problem(int(row)))) for row in self.rl[:SAMPLE]
+            ],
+            "expert answers": [
+                len(self.tokenizer.response(pair)[0]) for pair in self.expert_pairs[:SAMPLE]
+            ],
+        }
+        return statistics(sampled, (len(self.rl), len(self.expert_pairs)))
+
+    def _checks(self, room: Room) -> Iterator[tuple[str, Checked]]:
+        """Each part, reduced to what fits; expert responses first, for `paired`."""
+        tokenizer, context = self.tokenizer, f"the model's context of {room.context}"
+        whole = "more than {} tokens with their prompts, the model's context"
+        if (experts := self.experts) is not None:
+            for part in ("train", *SPLITS):
+                rows = self.expert_pairs.rows if part == "train" else self.answers[part]
+                checked = fitting_answers(tokenizer, experts, rows, room.context, whole)
+                self._keep_answers(part, checked.rows)
+                yield ("answers" if part == "train" else "held-out answers"), checked
+        for part in ("train", *SPLITS):
+            name, length = ("evaluation", room.evaluation) if part in SPLITS else (
+                "rollout", room.rollout
+            )  # fmt: skip
+            problems, rows = (
+                self.held_out_rows[part] if part in SPLITS else (self.problem_rows, self.rl)
+            )
+            why = f"more than {{}} tokens, {context} less {name}.max_new_tokens={length}"
+            checked = fitting_prompts(tokenizer, problems, rows, room.context - length, why)
+            self._keep_problems(part, checked.rows)
+            yield "prompts", checked
+
+    def _keep_answers(self, part: str, rows: Numbers) -> None:
         """Keep only these rows of a part's expert responses."""
         if part != "train":
             self.answers[part] = rows
@@ -211,53 +243,12 @@ class Corpus(Data):
             if len(rows):
                 self._take_problems()
 
-    def narrow_problems(self, part: str, rows: Numbers) -> None:
+    def _keep_problems(self, part: str, rows: Numbers) -> None:
         """Keep only these rows of a part's problems."""
         if part == "train":
             self.rl = rows
         else:
             self.held_out_rows[part] = (self.held_out_rows[part][0], rows)
-
-    def _refuse_shared(self) -> None:
-        if len(self.files) == len(SPLITS):
-            one, other = (self.files[split] for split in SPLITS)
-            if shared := int(np.isin(one.keys, other.keys).sum()):
-                raise ConfigError(
-                    f"data.test={self.config.test}: shares {shared} problems with "
-                    f"data.validation={self.config.validation}; they must have none in common"
-                )
-
-    def _in(self, part: str, keys: Numbers) -> Numbers:
-        """Indices of the keys (N,) that belong to a part; files take precedence over shares."""
-        in_file = {split: np.isin(keys, table.keys) for split, table in self.files.items()}
-        somewhere = np.any([np.zeros(len(keys), dtype=bool), *in_file.values()], axis=0)
-        inside = {
-            split: in_file.get(split, ~somewhere & self._shares.within(split, keys))
-            for split in SPLITS
-        }
-        inside["train"] = ~np.any(list(inside.values()), axis=0)
-        return np.flatnonzero(inside[part])
-
-    def _held(self, split: str) -> tuple[Problems, Numbers]:
-        table = self.files.get(split)
-        if table is not None:
-            return table, table.first
-        problems = self.problem_rows
-        rows = problems.first[self._in(split, problems.keys[problems.first])]
-        if len(rows) == 0:
-            raise ConfigError(
-                f"data.{split}={getattr(self.config, split)}: none of the {len(problems.first)} "
-                f"problems of {problems.rows.name} falls into {split}; give a larger share, a "
-                "file, or more problems"
-            )
-        return problems, rows
-
-    def _answered(self, part: str) -> Numbers:
-        """Rows of the expert responses to the problems of a part, in the order of their keys."""
-        if self.experts is None:
-            return np.zeros(0, dtype=np.int64)
-        rows = self.experts.order
-        return rows[self._in(part, self.experts.keys[rows])]
 
     def _pairs(self, rows: Numbers) -> Lazy[Pair]:
         read = self.experts.pair if self.experts is not None else _no_pair
@@ -295,63 +286,3 @@ class Corpus(Data):
 
 def _no_pair(row: int) -> Pair:
     raise AssertionError("there is no expert")
-
-
-def sift(corpus: Corpus, room: Room) -> list[str]:
-    """Remove rows that do not fit from a corpus, in place, and report them.
-
-    Raises ConfigError with `data.overlong=error`, or if a part becomes empty.
-    """
-    faults = []
-    for part, checked in _checks(corpus, room):
-        if not checked.fault:
-            continue
-        if corpus.config.overlong == "error":
-            raise ConfigError(
-                f"data.overlong=error: {checked.fault}; data.overlong=drop leaves them out"
-            )
-        if len(checked.rows) == 0 and part != "held-out answers":
-            raise ConfigError(f"data.overlong=drop: nothing is left; {checked.fault}")
-        faults.append(f"left out: {checked.fault}")
-    return faults
-
-
-def _checks(corpus: Corpus, room: Room) -> Iterator[tuple[str, Checked]]:
-    """Each part of a corpus, reduced to what fits; expert responses first, for `paired`."""
-    tokenizer, context = corpus.tokenizer, f"the model's context of {room.context}"
-    whole = "more than {} tokens with their prompts, the model's context"
-    if (experts := corpus.experts) is not None:
-        for part in ("train", *SPLITS):
-            rows = corpus.expert_pairs.rows if part == "train" else corpus.answers[part]
-            checked = _answers(tokenizer, experts, rows, room.context, whole)
-            corpus.narrow_answers(part, checked.rows)
-            yield ("answers" if part == "train" else "held-out answers"), checked
-    for part in ("train", *SPLITS):
-        name, length = ("evaluation", room.evaluation) if part in SPLITS else (
-            "rollout", room.rollout
-        )  # fmt: skip
-        problems, rows = (
-            corpus.held_out_rows[part] if part in SPLITS else (corpus.problem_rows, corpus.rl)
-        )
-        why = f"more than {{}} tokens, {context} less {name}.max_new_tokens={length}"
-        checked = _prompts(tokenizer, problems, rows, room.context - length, why)
-        corpus.narrow_problems(part, checked.rows)
-        yield "prompts", checked
-
-
-def statistics(corpus: Corpus) -> str:
-    """Median, 95th percentile and maximum length of a sample of prompts and expert responses."""
-    tokenizer, parts = corpus.tokenizer, []
-    # Rows are in the order of a hash, so the first ones are a random sample.
-    rows = corpus.rl[:SAMPLE]
-    prompts = [len(tokenizer.prompt(corpus.problem_rows.problem(int(row)))) for row in rows]
-    answers = [len(tokenizer.response(pair)[0]) for pair in corpus.expert_pairs[:SAMPLE]]
-    totals = (len(corpus.rl), len(corpus.expert_pairs))
-    for name, lengths, total in zip(
-        ("prompts", "expert answers"), (prompts, answers), totals, strict=True
-    ):
-        if lengths:
-            median, high = np.percentile(lengths, [50, 95])
-            of = f" (of {len(lengths)} of {total})" if len(lengths) < total else ""
-            parts.append(f"{name}{of}: median {median:.0f}, 95 % {high:.0f}, most {max(lengths)}")
-    return f"tokens of {'; '.join(parts)}"

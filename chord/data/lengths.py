@@ -6,7 +6,7 @@ conversations always are.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -27,7 +27,7 @@ class Checked:
     fault: str
 
 
-def _prompts(
+def fitting_prompts(
     tokenizer: Tokenizer, problems: Problems, rows: Numbers, most: int, why: str
 ) -> Checked:
     def length(row: int) -> int:
@@ -37,7 +37,9 @@ def _prompts(
     return _checked(tokenizer, problems.rows, rows, sizes, length, most, "prompts", why)
 
 
-def _answers(tokenizer: Tokenizer, experts: Experts, rows: Numbers, most: int, why: str) -> Checked:
+def fitting_answers(
+    tokenizer: Tokenizer, experts: Experts, rows: Numbers, most: int, why: str
+) -> Checked:
     def length(row: int) -> int:
         return whole_length(tokenizer, experts.pair(row))
 
@@ -71,3 +73,33 @@ def _checked(
         f"{len(long)} of {len(rows)} {what} of {source.name} have {why.format(most)}; the first is "
         f"{source.where(first)} with {lengths[first]}",
     )
+
+
+def sift(parts: Iterable[tuple[str, Checked]], overlong: str) -> list[str]:
+    """What to report about the rows of all parts that do not fit.
+
+    Raises ConfigError if `overlong` is error, or if a part becomes empty.
+    """
+    faults = []
+    for part, checked in parts:
+        if not checked.fault:
+            continue
+        if overlong == "error":
+            raise ConfigError(
+                f"data.overlong=error: {checked.fault}; data.overlong=drop leaves them out"
+            )
+        if len(checked.rows) == 0 and part != "held-out answers":
+            raise ConfigError(f"data.overlong=drop: nothing is left; {checked.fault}")
+        faults.append(f"left out: {checked.fault}")
+    return faults
+
+
+def statistics(sampled: Mapping[str, Sequence[int]], totals: Sequence[int]) -> str:
+    """Median, 95th percentile and maximum of sampled lengths, by what was sampled of how many."""
+    parts = []
+    for (name, lengths), total in zip(sampled.items(), totals, strict=True):
+        if lengths:
+            median, high = np.percentile(lengths, [50, 95])
+            of = f" (of {len(lengths)} of {total})" if len(lengths) < total else ""
+            parts.append(f"{name}{of}: median {median:.0f}, 95 % {high:.0f}, most {max(lengths)}")
+    return f"tokens of {'; '.join(parts)}"

@@ -294,7 +294,7 @@ def test_a_header_that_asks_for_a_larger_model_than_the_file_is_refused(
 
 
 def test_a_configuration_that_asks_for_more_than_the_files_hold_is_refused(tmp_path: Path) -> None:
-    from chord.models.hf.loading import refuse_larger
+    from chord.models.hf.weights import refuse_larger
 
     def settings(**values: int) -> Any:
         return SimpleNamespace(get_text_config=lambda: SimpleNamespace(**values))

@@ -12,7 +12,7 @@ import transformers
 from language_models import make_model
 from numpy.typing import NDArray
 
-from chord.models.hf import loading
+from chord.models.hf.gguf import unpacked
 from chord.models.hf.config import HFModel
 
 IDS = torch.tensor([[5, 6, 7, 8, 9]])
@@ -78,7 +78,7 @@ def test_a_file_is_unpacked_once_to_the_model_that_it_holds(
     assert "reading small.gguf, once" in capsys.readouterr().out
     (kept,) = (tmp_path / "cache").iterdir()
     assert kept.name.startswith("small-")
-    assert loading.unpacked(file) == kept
+    assert unpacked(file) == kept
     one, other = (model.tokenizer().inner.encode("7+8 is?\n15") for model in (own, packed))
     assert one == other
     assert capsys.readouterr().out == ""

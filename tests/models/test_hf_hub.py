@@ -11,7 +11,7 @@ import pytest
 from huggingface_hub import close_session, constants
 from language_models import make_model
 
-from chord.models.hf import loading
+from chord.models.hf import resolving
 from chord.models.hf.config import HFModel
 
 # The library itself asks for something of its own besides.
@@ -33,7 +33,7 @@ def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
     for name in [name for name in os.environ if name.lower().endswith("_proxy")]:
         monkeypatch.delenv(name)
     close_session()
-    forget = loading.answers.cache_clear
+    forget = resolving.answers.cache_clear
     forget()
     yield asked
     forget()
@@ -62,8 +62,8 @@ def test_what_is_in_the_cache_needs_no_hub(
 def test_an_id_that_the_hub_refuses_is_its_own_fault(
     hub: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(loading, "answers", lambda place, revision: True)
-    monkeypatch.setattr(loading.transformers.AutoTokenizer, "from_pretrained", failing)
+    monkeypatch.setattr(resolving, "answers", lambda place, revision: True)
+    monkeypatch.setattr("transformers.AutoTokenizer.from_pretrained", failing)
     with pytest.raises(ValueError, match=r"can't be loaded \(no such model\)$"):
         HFModel(path="org/name").tokenizer()
 

@@ -31,7 +31,7 @@ class HFModel(HFSettings):
 
     def tokenizer(self) -> LanguageTokenizer:
         """The model's own tokenizer, with its chat template."""
-        from chord.models.hf.loading import load_tokenizer
+        from chord.models.hf.tokenizer_loading import load_tokenizer
 
         return load_tokenizer(self)
 
@@ -116,9 +116,9 @@ class HFTeacher(Teacher):
 
     def fit(self, model: Policy | Shape, tokenizer: Tokenizer) -> None:
         """Check that the tokenizers agree, and cut off logits beyond the policy's."""
-        from chord.models.hf.loading import fit_teacher
         from chord.models.hf.policy import HFPolicy
         from chord.models.hf.tokenizer import LanguageTokenizer
+        from chord.models.hf.tokenizer_loading import fit_teacher
 
         assert isinstance(model, HFPolicy | Shape)
         if isinstance(tokenizer, LanguageTokenizer):
