@@ -4,29 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
 
 from chord.data.batch import Problem
-
-
-class Scores(Protocol):
-    """The scorer of a skill; `chord.rewards.Grader` is one."""
-
-    @property
-    def fallible(self) -> bool:
-        """Whether a response can be impossible to score."""
-
-    def grade(
-        self,
-        problems: Sequence[Problem],
-        responses: Sequence[str],
-        lengths: Sequence[int],
-        finished: Sequence[bool] | None = None,
-    ) -> Sequence[Any]:
-        """One grade for each response."""
-
-    def close(self) -> None:
-        """Release the resources of scoring."""
+from chord.data.grading import Scorer
 
 
 @dataclass(frozen=True)
@@ -35,4 +15,4 @@ class Skill:
 
     name: str
     problems: Mapping[str, Sequence[Problem]]
-    grader: Scores
+    grader: Scorer

@@ -174,13 +174,6 @@ def average_gradients(parameters: Sequence[nn.Parameter]) -> None:
             gradient.copy_(mean.view_as(gradient))
 
 
-def clip_gradients(parameters: Sequence[nn.Parameter], limit: float) -> Tensor:
-    """Scale the gradient so that its norm is at most `limit`; return the norm before."""
-    norm = gradient_norm(parameters)
-    scale_gradients(parameters, limit, norm)
-    return norm
-
-
 def gradient_norm(parameters: Sequence[nn.Parameter]) -> Tensor:
     """Return the norm of the gradient; for shards, the sum of squares covers all ranks."""
     found = [p.grad for p in parameters if p.grad is not None]

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from chord.data.base import Data
     from chord.data.batch import Pair, Problem
-    from chord.data.skills import Scores
+    from chord.data.grading import Scorer
     from chord.models.policy import Policy
     from chord.rewards import Failure, Grader
 
@@ -95,7 +95,7 @@ def evaluate(
         "entropy": mean([value for each in sampled for value in each.entropies]),
     }
     kept, asked = {}, [*greedy, *sampled]
-    skills: list[tuple[str, Sequence[Problem], Scores]] = [
+    skills: list[tuple[str, Sequence[Problem], Scorer]] = [
         (name, every, verifier) for name, every in data.retained(part).items()
     ]
     skills += [(skill.name, skill.problems[part], skill.grader) for skill in data.skills]
@@ -122,7 +122,7 @@ def answer(
     policy: Policy,
     data: Data,
     problems: Sequence[Problem],
-    verifier: Scores,
+    verifier: Scorer,
     *,
     max_new_tokens: int,
     samples: int | None = None,

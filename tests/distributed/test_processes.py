@@ -16,7 +16,13 @@ from torch import Tensor
 from chord.config.parse import parse
 from chord.config.root import TrainConfig
 from chord.distributed.collectives import joined, part_of, rank
-from chord.distributed.strategies import clip_gradients, free, local, whole_weights
+from chord.distributed.strategies import (
+    free,
+    gradient_norm,
+    local,
+    scale_gradients,
+    whole_weights,
+)
 from chord.step.metrics import branch_metrics
 from chord.step.module import ChordModule
 
@@ -60,8 +66,8 @@ def step(module: ChordModule) -> list[Tensor]:
     metrics |= plan.rollouts.metrics()
     module.gradients()
     whole = gradient(module)
-    norm = clip_gradients(module.trainable(), 1e9)
-    clip_gradients(module.trainable(), float(norm) / 2)
+    norm = gradient_norm(module.trainable())
+    scale_gradients(module.trainable(), float(norm) / 2, norm)
     return [on_first(metrics), whole, norm[None], gradient(module)]
 
 
