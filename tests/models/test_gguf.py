@@ -12,8 +12,8 @@ import transformers
 from language_models import make_model
 from numpy.typing import NDArray
 
-from chord.models.hf.gguf import unpacked
 from chord.models.hf.config import HFModel
+from chord.models.hf.gguf import unpacked
 
 IDS = torch.tensor([[5, 6, 7, 8, 9]])
 
