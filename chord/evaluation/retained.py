@@ -40,7 +40,7 @@ _SEEDS = {"validation": 10**8, "test": 2 * 10**8}
 
 @dataclass(kw_only=True)
 class Match(Reward):
-    """Compares the last number of the response, or its text if the answer is not a number."""
+    """Compares the number that the response states, or its text if the answer is not a number."""
 
     def score(self, problem: Problem, response: str) -> float:
         """Return 1.0 for the same number, or for the same text ignoring case; otherwise 0.0."""

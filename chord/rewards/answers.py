@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from enum import Enum
 from typing import NamedTuple
 
 _OPEN, _CLOSE = "<answer>", "</answer>"
@@ -11,6 +12,15 @@ _BOX = "\\boxed{"
 _RESULT = "####"
 # Bounded, so that a long row of spaces is not looked through from each of them.
 _STATED = re.compile(r"\banswer(?:\s{1,9}is\b|\*{0,9}\s{0,9}:)", re.IGNORECASE)
+# A line that only sets what is above or below it, or is empty.
+_RULE = re.compile(
+    r"\s*(?:[*_`~#$\\\[\](){}|]{2,40}|-{3,99}|={3,99}|[\[\](){}`$]|```\w{1,20}"
+    r"|\\(?:begin|end)\{[^{}]{1,40}\})?\s*"
+)
+# A line that goes on in no line below, and one that goes on with none above.
+_CLOSES = re.compile(r"(?:[A-Za-z)][.!?]|</[a-z]{1,20}>)[*_`\"”$) ]{0,9}\Z")
+_BEGINS = re.compile(r"[\s*_`\"“$(\[]{0,20}[A-Z]|\s{0,20}(?:[-*•]\s|\d{1,3}[.)]\s|[#>|])")
+_WIDEST = 40
 _ASTERISKS = 3  # that Markdown puts before or behind a word
 
 
@@ -123,6 +133,77 @@ def _stated(response: str, *, lines: bool) -> _Stated:
     # The answer may stand below: a colon and the end of bold type say nothing.
     said = (line for line in rest.splitlines() if line.strip("*: "))
     return _Stated(next(said, rest.splitlines()[0]), ends=False, begin=begin)
+
+
+class Mark(Enum):
+    """What shows which part of a response is its answer."""
+
+    TAG = "<answer>...</answer>"
+    BOX = "\\boxed{...}"
+    RESULT = "#### ..."
+    SAID = "answer is"
+    NONE = "its last sentence"
+
+
+class Statement(NamedTuple):
+    """The text that holds a response's answer, in one line, and what stands beside it.
+
+    Beside a box and before "answer is" that is the rest of the line; before the last sentence it is
+    the line above. Elsewhere it is empty.
+    """
+
+    text: str
+    mark: Mark
+    before: str = ""
+    behind: str = ""
+
+
+def statement(response: str) -> Statement:
+    """Where a response states its answer: by the marks of `stated_answer`, else where it ends.
+
+    A text without a mark, or behind "answer is", goes on in the next line as a paragraph does: up
+    to an empty line, a line of signs alone, an item of a list, or a line with a capital letter.
+
+    >>> statement("2 + 3 = 5,\\nso the answer is\\n5 eggs\\n\\nThat is all.").text
+    '5 eggs'
+    """
+    end = response.rfind(_CLOSE)
+    start = response.rfind(_OPEN, 0, max(0, end))
+    if start >= 0:
+        return Statement(response[start + len(_OPEN) : end].strip(), Mark.TAG)
+    if (box := response.rfind(_BOX)) >= 0:
+        inner = _braced(response, box + len(_BOX))
+        behind = box + len(_BOX) + len(inner) + 1
+        before = _line(response, box)[0]
+        return Statement(inner.strip(), Mark.BOX, before, _line(response, behind)[1])
+    if result := result_line(response):
+        return Statement(result, Mark.RESULT)
+    for stated in reversed(list(_STATED.finditer(response))):
+        if below := response[stated.end() :].lstrip(" \n\t\r:*"):
+            text = _joined(below.split("\n"))
+            return Statement(text, Mark.SAID, _line(response, stated.start())[0])
+    lines = response.split("\n")
+    while len(lines) > 1 and _RULE.fullmatch(lines[-1]):
+        lines.pop()
+    first = len(lines) - 1
+    while first and not _are_apart(lines[first - 1], lines[first]):
+        first -= 1
+    above = next((line for line in reversed(lines[:first]) if not _RULE.fullmatch(line)), "")
+    return Statement(_joined(lines[first:]), Mark.NONE, above)
+
+
+def _joined(lines: list[str]) -> str:
+    """The paragraph that a text begins with, in one line."""
+    last = 1
+    while last < len(lines) and not _are_apart(lines[last - 1], lines[last]):
+        last += 1
+    return " ".join(lines[:last]).strip()
+
+
+def _are_apart(above: str, below: str) -> bool:
+    """Whether two lines are no part of one sentence."""
+    rules = _RULE.fullmatch(above) or _RULE.fullmatch(below)
+    return bool(rules or _BEGINS.match(below) or _CLOSES.search(above[-_WIDEST:]))
 
 
 def known_answer(answer: str) -> str:

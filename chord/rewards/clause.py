@@ -1,11 +1,11 @@
-r"""What is said before a number: whether the number stands for itself there.
+r"""The few forms of a sentence that state a number: what may stand before it and behind it.
 
-Two rules. First, of two numbers in a sentence the last one counts only where what is between them
-makes a statement of it: a sign of equality, a colon, a verb or a subject. `1 hour 30 minutes`,
-`5 and 3/4` and `3 remainder 5` have none of these. Second, the word directly before the number is
-not one that takes it as a part of something else: a conjunction, a preposition such as `by` or
-`than`, a sign in words, a function, a multiple, a bound or a label. `of` and `to` are read in the
-few phrases that name a value: `a total of 5`, `comes to 5`.
+Everything that is not listed here makes something else of a number, or may do so. Before a number
+stands nothing; or an equation, up to its `=` or `≈`; or words and a colon (`Total cost: 5`); or
+words that end with a verb such as `is`, `has` or `costs`, with or without `about` and its like, and
+that state no other number in the same way. Behind it stands nothing, or a unit, and at most
+eight more words; none of these is a number, a scale, a part, a bound, a negation, a conjunction or
+the beginning of another statement. Then the sentence ends.
 """
 
 from __future__ import annotations
@@ -13,168 +13,143 @@ from __future__ import annotations
 import re
 
 from chord.rewards.words import (
-    CALCULATED,
-    COUNT,
-    COUNTED,
-    FUNCTIONS,
-    LABELS,
-    LETTER,
-    MEASURES,
-    MONTHS,
-    SCALE,
-    numeral,
-    words,
+    AMOUNTS,
+    COUNTS,
+    CURRENCIES,
+    DOUBTS,
+    HEDGES,
+    INTRODUCES,
+    JOINS,
+    KINDS,
+    LETTERS,
+    NOT_BEFORE,
+    NOT_BEHIND,
+    NOT_DIRECTLY_BEFORE,
+    PER,
+    SHORT,
+    UNITS,
+    changes,
 )
 
-# What sets a text and says nothing.
-_SETS = re.compile(r"[*_`$\"“”„«»{}\[\]\u00a0]|(?<![A-Za-z])['‘’]|['‘’](?![A-Za-z])")
-_ANNOTATED = re.compile(r"<{1,2}[^<>\n]{1,80}>{1,2}")  # <b>, <<9*2=18>>
+_WORD = r"[A-Za-z]+(?:['’-][A-Za-z]+)*['’]?"
+_WORDS = re.compile(_WORD)
+_MOST_WORDS = 9
+_POWER = r"(?:\^?[23²³])?"
+_UNIT = rf"(?: {{0,3}}(?:{UNITS})| {{1,3}}[{LETTERS}]){_POWER}(?:/(?:{UNITS}|[{LETTERS}]){_POWER})?"
+_ENDS = re.compile(
+    rf"(?: ?(?P<sign>%|°[CF]?|[$€£¥₹]|(?:{CURRENCIES})\b)|(?P<unit>{_UNIT})(?![\w-])|"
+    rf"(?P<per>/(?:{PER})\b))?"
+    rf"(?P<words>(?: {{1,3}}(?!or so\b){_WORD}){{0,{_MOST_WORDS}}})(?: or so)?"
+    r" {0,3}(?P<stop>[.!]?) {0,3}\Z"
+)
 # A sentence ends, and another one begins, before the number.
-_NEXT = re.compile(r"[.!?…]['\")*_]{0,4}\s+(?=[\"'“(*_$\\]{0,4}[A-Z])|[。！？；]")
-_ITEM = re.compile(
-    rf"[\s#>|(*_+•–-]*(?:(?:{LABELS}|week|day|year|no|item|answer)\.? )?"
-    r"\(?[0-9]{1,3}(?:[.):]\*{0,2}|\*\*[.):])(?:\s|\Z)",
-    re.IGNORECASE,
+_SENTENCE = re.compile(r"[.!?] +(?=[A-Z])|[。！？]")
+_ITEM = re.compile(r"\A *(?:[-•>#]+ +)?(?:(?:[A-Z][a-z]+ )?\(?\d{1,3}[.):] +)?(?=[A-Z])")
+_SO = re.compile(r"[,;.:]? *(?<![\w'’-])(?:so|So|therefore|thus|hence)(?![\w'’-]),? +(?=\S)")
+_EQUATION = re.compile(r"(?P<left>[^<>≤≥≠?]*?) ?(?:={1,2}|≈) ?\Z")
+_SIDE = re.compile(r"(?:[\w)\]|%°}'²³]|(?<=[\d)])!)\Z")
+_CALCULATION = re.compile(r"[\d\s.+\-*/×÷·⋅()%$€£=^]+")
+_COLON = re.compile(r"[^\d:=]*(?:[A-Za-z]{2}|[A-Za-z]\))\"? ?: ?\Z")
+_OF = rf"(?:an? )?(?:(?:{KINDS}) )?(?:{AMOUNTS}) of"
+_TO = r"(?:comes?|came|amounts?|adds up|sums up|works out|simplifies|evaluates|reduces) to"
+_VERB = re.compile(
+    rf"[^:=<>*^\\]*(?<![\w'’-])(?:{INTRODUCES}|{_TO})(?: (?:{HEDGES}|equal to))?(?: {_OF})?"
+    r" {1,3}\Z"
 )
-_NUMBER = re.compile(rf"\d|(?<![\w'’])(?:{COUNTED.pattern}|{SCALE}s?\b|half\b)", re.IGNORECASE)
-# What is between two numbers makes a statement of the second one: verbs and subjects, and signs.
-_STATES = frozenset(
-    words(
-        "is are was were be been being am has have had having will would can could shall should "
-        "must may might do does did he she they we it you so thus therefore hence that's it's "
-        "there's equal equals equaled make makes made making give gives gave giving leave leaves "
-        "leaving get gets got getting cost costs pay pays paid earn earns earned need needs needed "
-        "take takes took spend spends spent save saves saved sell sells sold buy buys bought eat "
-        "eats ate become becomes became remain remains remained total totals yield yields mean "
-        "means contain contains say says said answer result results"
-    )
-)
-_WIDE_STATES = re.compile("[是为為有共得剩は]|等于|等於")
-_EQUALS = re.compile(r"[=≈≃≅≡→⇒⟹⟶➔➜∴]|->")
-_COLON = re.compile(r"[^\W\d_]\)?[:：](?:\s|\Z)")
-_REMAINDER = re.compile(r"(?<![A-Za-z])(?:r|rem|remainder|mod|modulo)(?![A-Za-z])", re.IGNORECASE)
-# x = 2, y = 3: two solutions. But 2x = 24, x = 12 is one.
-_SOLVED = re.compile(rf"(?:\A|[^\w)+*/^-])(?:[a-z]+ )?{LETTER}(?:_?\d)? ?= ?[-+±]?[\d.,/]*\Z")
-_ANOTHER = re.compile(rf" ?(?:[,;&]|and)+ ?(?:and )?{LETTER}(?:_?\d)? ?= ?[-+]?\Z")
-_RESTATED = re.compile(rf"(?:[a-z]+[- ])?{COUNT}(?=[\s(:,=]*\Z)", re.IGNORECASE)
-# The word before these is the one that counts.
-_PASSED = re.compile(
-    r"(?:\b(?:about|approximately|approx|around|roughly|exactly|only|just|the|an?|some|maybe|"
-    r"perhaps|even|also|another|possibly|probably)\.? )+\Z",
-    re.IGNORECASE,
-)
-_SUBSCRIPT = r"(?:[₀-₉]{1,9}|⁻¹|_\w{1,9}|_\{\w{1,9}\})?"
-# They take a number that follows, also behind a colon or a comma.
-_JOINS = re.compile(
-    r"(?:(?<![A-Za-z])(?:and|or|but|nor|either|neither|both|plus|minus|negative|neg|negated|times|not"
-    r"|never|cannot|than|under|over|above|below|beneath|beyond|exceed(?:s|ed|ing)?|until|till"
-    r"|within|least|most|almost|nearly|barely|without|except|excluding|less|by|per|every)|&)\Z",
-    re.IGNORECASE,
-)
-_TAKES = re.compile(
-    rf"(?<![A-Za-z])(?:(?:{'|'.join([*FUNCTIONS, *CALCULATED])}"
-    r"|twice|thrice|double|triple|treble|[a-z]{2,8}uple|half|fewer|add|subtract|past|maximum"
-    r"|minimum|tak(?:e|es|en|ing) away|between|among|from|versus|vs|through"
-    r"|thru|base|radix|power|exponent|degree)"
-    rf"{_SUBSCRIPT}|{LABELS}|{MONTHS})\Z",
-    re.IGNORECASE,
-)
-_DENIED = re.compile(r"(?:\b(?:not|never|cannot)|n['’]t)(?: [\w'’]+){0,3}\Z", re.IGNORECASE)
-_AS_MANY_AS = re.compile(r"\bas [a-z]+ as\Z", re.IGNORECASE)
-_KINDS = "total|final|net|gross|grand|combined|overall|average|mean"
-_VALUE_OF = re.compile(
-    rf"\b(?:total|(?:an?|{_KINDS}) (?:(?:{_KINDS}) )?(?:total|sum|value|amount|answer|result|count"
-    r"|number|score|average|mean|cost|price|profit|distance|length|width|height|area|volume|weight"
-    r"|mass|age|speed|rate|temperature|population|balance|salary|discount)) of\Z",
-    re.IGNORECASE,
-)
-_VALUE_TO = re.compile(
-    r"\b(?:(?:add|sum)(?:s|ed)? up|(?:adds|sums)|(?<!or )equals?|(?<!or )equivalent|amounts?"
-    r"|(?:come|came|work)s?(?: out)?"
-    r"|(?:simplif|reduc|evaluat|round|sett?|chang|increas|decreas|equat|assign|converg|ris|ros"
-    r"|dropp?|fall|fell|bring|brought)(?:e?s|ed|e|ing|ies|ied|y)?(?: (?!up )\w{1,12}){0,2}) to\Z",
-    re.IGNORECASE,
-)
-_LISTED = re.compile(rf"(?:\A|[\s(]){LETTER} ?[,;]\Z")
-_SCALED = re.compile(rf"\b(?:{SCALE}s?|\w+illi(?:on|ard)s?)\Z", re.IGNORECASE)
-_A_UNIT = re.compile(rf"\ban? (?:{MEASURES})\Z", re.IGNORECASE)
-# Scripts without spaces: what may stand directly before a number.
-_WIDE = re.compile(
-    r"(?:(?<![不非没沒因])(?:是|为|為|有|共|得|要)|约|約|了|剩下?|(?<!不)(?:等于|等於)|[はが은는이가])\Z"
-)
+_NUMBERS = re.compile(rf"[$€£¥₹]?\d|\b(?:{'|'.join(COUNTS)})\b", re.IGNORECASE)
+_HEDGED = re.compile(rf" {{0,3}}(?:(?:{HEDGES}),? {{1,3}})?\Z")
+_NEAR = 200
+_LAST_WORD = re.compile(r"(?<![\w\\])([A-Za-z]{2,}(?:['’-][A-Za-z]+)*)\Z")
+_THOUSANDS = re.compile(r"(?<=\d),(?=\d{3}(?!\d))")
 
 
-def stands_alone(before: str, core: str) -> bool:
-    """Whether the number `core` stands for itself behind `before`, without its sign and currency.
+def introduces(before: str, *, marked: bool) -> bool:
+    """Whether what stands before a number, without its sign and currency, lets it stand for itself.
 
-    >>> stands_alone("5 apples are red, so there are ", "3")
-    True
-    >>> stands_alone("5 hours ", "30"), stands_alone("at least ", "5")
-    (False, False)
+    `marked`: it is behind "answer is" or in a box; elsewhere, sentences before the last are left
+    out.
+
+    >>> introduces("She has about ", marked=False), introduces("at least ", marked=False)
+    (True, False)
     """
-    sentence = _last_sentence(before)
-    return _is_stated(sentence, core) and not takes(sentence)
-
-
-def takes(text: str) -> bool:
-    """Whether the words at the end of a text make something else of a number that follows."""
-    said = _PASSED.sub("", _bare(text).rstrip(" .(") + " ").rstrip(" .(")
-    if re.search(r"\bof\Z", said, re.IGNORECASE):
-        return _VALUE_OF.search(said) is None
-    if re.search(r"\bto\Z", said, re.IGNORECASE):
-        return _VALUE_TO.search(said) is None or _DENIED.search(said) is not None
-    if said and is_wide(said[-1]):
-        return _WIDE.search(said) is None
-    behind = said.rstrip(" .,:;(")
-    return bool(
-        _JOINS.search(behind)
-        or _A_UNIT.search(behind)
-        or any(each.search(said) for each in (_TAKES, _DENIED, _AS_MANY_AS, _SCALED, _LISTED))
-    )
-
-
-def exclaims(before: str, behind: str) -> bool:
-    """Whether `!` behind a number ends a sentence: elsewhere it is a factorial.
-
-    It does so behind a word and the number, at the end of a line or before a capital letter.
-    """
-    found = re.match(
-        r"[*_`$\"'”’]{0,6}(!{1,3})([\"'”’*_]{0,4})(?:[ \u00a0]*(?:\n|\Z)|\s+(?=[A-Z]))", behind
-    )
-    word = re.search(r"[^\W\d_]{2,}[*_` \u00a0$€£¥₹¢+-]{1,6}\Z", before)
-    return found is not None and word is not None
-
-
-def is_wide(character: str) -> bool:
-    """Letters of scripts that put no space between words."""
-    code = ord(character)
-    return character.isalpha() and code >= 0x2E80 and not 0x1D400 <= code < 0x1D800
-
-
-def _last_sentence(before: str) -> str:
-    line = _ANNOTATED.sub("", before.rpartition("\n")[2])
-    starts = [found.end() for found in _NEXT.finditer(line)]
-    return _bare(_ITEM.sub("", line[starts[-1] if starts else 0 :], count=1))
-
-
-def _bare(text: str) -> str:
-    return re.sub(r"\s+", " ", _SETS.sub(" ", text))
-
-
-def _is_stated(sentence: str, core: str) -> bool:
-    """Whether no other number stands before this one in its sentence, or a statement between."""
-    end = max((found.end() for found in _NUMBER.finditer(sentence)), default=None)
-    if end is None:
+    if _HEDGED.match(before):
         return True
-    said, gap = sentence[:end], sentence[end:]
-    restated = _RESTATED.search(sentence)
-    if restated is not None:
-        return core == str(numeral(restated[0]))
-    spoken = re.findall(r"[a-z]+(?:['’][a-z]+)?", gap.lower().replace("’", "'"))
-    if "or" in spoken or "或" in gap:
+    clause = before
+    if not marked:
+        clause = _ITEM.sub("", clause)
+        clause = clause[_last_end(_SENTENCE, clause) :]
+    clause = clause[_last_end(_SO, clause.rstrip()) :]
+    if not clause.strip() or _has(clause, NOT_BEFORE):
         return False
-    if _EQUALS.search(gap):
-        return not (_SOLVED.search(said) and _ANOTHER.match(gap))
-    if _COLON.search(gap):
-        return _REMAINDER.search(gap) is None
-    return not _STATES.isdisjoint(spoken) or _WIDE_STATES.search(gap) is not None
+    if equation := _EQUATION.match(clause):
+        return _is_equation(_THOUSANDS.sub("", equation["left"]).rstrip(), marked=marked)
+    if _COLON.match(clause):
+        named = _WORDS.findall(clause)
+        return not (_has(named[-1], NOT_DIRECTLY_BEFORE) or _NUMBERS.search(clause))
+    others = [other.start() for other in _NUMBERS.finditer(clause)]
+    return _VERB.match(clause) is not None and not (
+        others and (marked or any(_VERB.match(clause[:other]) for other in others))
+    )
+
+
+def surrounds(before: str, behind: str) -> bool:
+    """Whether what is beside a box in its line leaves its number what it is: no sign, no scale."""
+    before, behind = before.rstrip(' $([*_`"“'), behind.lstrip(' $)]*_`"”')
+    if behind[:1] not in ("", ".", ",", ";", ":") and not ends(f" {behind}", currency=False):
+        return False
+    if not before or before[-1] in ":,.;":
+        return True
+    if equation := _EQUATION.match(before[-_NEAR:]):
+        return not equation["left"] or _SIDE.search(equation["left"].rstrip()) is not None
+    word = _LAST_WORD.search(before)
+    return word is not None and not _has(word[1], NOT_BEFORE | NOT_DIRECTLY_BEFORE)
+
+
+def doubts(before: str) -> bool:
+    """Whether what stands before "the answer is" makes it no statement: `if`, `I doubt that`."""
+    return _has(before[_last_end(_SENTENCE, before) :], DOUBTS)
+
+
+def _last_end(pattern: re.Pattern[str], text: str) -> int:
+    return max((found.end() for found in pattern.finditer(text)), default=0)
+
+
+def _is_equation(left: str, *, marked: bool) -> bool:
+    """Whether this is one side, or several, of one equation: of `x = 5, y = 6` none is the last."""
+    if left and not _SIDE.search(left):
+        return False
+    # Behind a mark nothing else is said; elsewhere words may come first: in 3 days, x = 5.
+    rest = left if marked else left.partition("=")[2]
+    pause = max(rest.rfind(","), rest.rfind(";"))
+    if pause < 0:
+        return not (_has(rest, JOINS) or (marked and re.search(r"[.!?] ", rest)))
+    return _CALCULATION.fullmatch(rest[pause + 1 :]) is not None
+
+
+def ends(after: str, *, currency: bool) -> bool:
+    """Whether what stands behind a number is a unit, or nothing, and then the end of the sentence.
+
+    `currency`: one stands before the number; then letters behind it are no unit.
+
+    >>> ends(" apples.", currency=False), ends(" million", currency=False)
+    (True, False)
+    """
+    found = _ENDS.match(after)
+    if found is None:
+        return False
+    said = _WORDS.findall(found["words"])
+    if found["stop"] == "!" and not said:
+        return False  # a factorial, or not
+    if currency and (found["unit"] or found["sign"]):
+        return False
+    if said and not any(found[unit] for unit in ("sign", "unit", "per")):
+        first = said[0]
+        if not first[0].islower() or (len(first) < 3 and first not in ("a", *SHORT)):
+            return False
+    return not _has(found["words"], NOT_BEHIND) and all(
+        len(word) > 1 or word == "a" for word in said
+    )
+
+
+def _has(text: str, barred: frozenset[str]) -> bool:
+    return any(changes(word, barred) for word in _WORDS.findall(text))

@@ -15,8 +15,8 @@ from chord.data.batch import Problem
 from chord.errors import ConfigError
 from chord.rewards.answers import known_answer, last_box, result_line, stated_answer
 from chord.rewards.isolated import Isolated
-from chord.rewards.numbers import last_number, only_number
-from chord.rewards.words import SCALE
+from chord.rewards.numbers import only_number, stated_number
+from chord.rewards.words import SCALES
 
 _LATEX = re.compile(r"\$|\\[(\[]|\\boxed")
 # Numbers, one-letter variables, operators and the names of functions: no prose.
@@ -53,7 +53,7 @@ _POWER = re.compile(r"(?<=[\w)])\*\*(?=[\w(])")
 _SPACED = re.compile(r"(?<=[0-9])\\[,!](?=[0-9]{3}(?![0-9]))")
 # What changes the value beside it, and math-verify leaves out: both have it, or neither has.
 _BOTH = (
-    re.compile(rf"\b(?:{SCALE}s?|[a-z]+illi(?:on|ard)s?)\b", re.IGNORECASE),
+    re.compile(rf"\b(?:{'|'.join(SCALES)}s?|[a-z]+illi(?:on|ard)s?)\b", re.IGNORECASE),
     re.compile(r"\b(?:minus|negative)\b", re.IGNORECASE),
     re.compile(r"‰|\\permil"),
 )
@@ -205,7 +205,7 @@ def _reads_another(piece: str, answer: str) -> bool:
     known = only_number(answer)
     if known is None or not _PROSE.fullmatch(said) or re.search("%|percent", said + answer):
         return False
-    return last_number(said) != known
+    return stated_number(said) != known
 
 
 @lru_cache(maxsize=256)

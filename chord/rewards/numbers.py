@@ -1,8 +1,7 @@
-r"""The number that a text ends with, exactly, or none: never another one.
+r"""The number that a response states, exactly, or none: never another one.
 
-The last digit of a text is looked for, and around it what can be one number. What a sentence makes
-part of something else gives none, by the rules of `chord.rewards.clause`; so does what is no number
-in one of these forms, such as a time, a date, a range, a tuple, a version or a name:
+A text states a number in few forms, all of them given here and in `chord.rewards.clause`; of every
+other text no number is read. What is a number:
 
 =================== ============================================================================
 form                for example
@@ -12,17 +11,12 @@ thousands           `1,234.50`, `1'234`, with a no-break or thin space, `1{,}234
 exponent            `2e-3`, `1E100`; up to three digits
 fraction            `-1/2`, `1.5 / 2`, `\frac{1}{2}`, `\frac12`, ½
 mixed               `3 1/2`, `3½`, `3\frac{1}{2}`: 3.5
-sign                a hyphen, minus or en dash directly before the number or its currency: `-$5`,
-                    `$-5`, `-USD 5`, −5, –5; with a space behind `=`, `:`, an opening bracket or
-                    `$`: `x = - 5`
-beside it           a currency, a unit, `%` (which changes nothing: `50%` is 50), punctuation,
-                    brackets (which are no sign), Markdown and LaTeX that only set the text; which
-                    words and letters may be units is in `chord.rewards.beside`
+sign                a hyphen, minus, figure dash or en dash directly before the number or its
+                    currency: `-$5`, `$-5`, `-USD 5`, −5, –5; with one space behind `=` or `:`
 =================== ============================================================================
 
 The comma never stands for the decimal point. Digits are those of ASCII and their full-width forms.
-Nothing looks further than a line and what the next one begins or the one before ends with; the time
-is linear in the length of a text.
+The time is linear in the length of a text.
 """
 
 from __future__ import annotations
@@ -31,12 +25,13 @@ import re
 from fractions import Fraction
 from typing import NamedTuple
 
-from chord.rewards.beside import goes_on, in_brackets, sign_of
-from chord.rewards.clause import exclaims
+from chord.rewards.answers import Mark, statement
+from chord.rewards.clause import doubts, ends, introduces, surrounds
+from chord.rewards.words import CURRENCIES
 
 _MINUS = "\u2010\u2011\u2012\u2013\u02d7\u2212\u2796\ufe63\uff0d"
-_MIXED = "\x1f"
-"""Stands before the fractions that need no space behind a whole number."""
+_MIXED, _WHOLE = "\ue000", "\ue001"
+"""What stands before and behind a fraction that needs no space beside a whole number."""
 _VULGAR = {
     "¼": "1/4", "½": "1/2", "¾": "3/4", "⅐": "1/7", "⅑": "1/9", "⅒": "1/10", "⅓": "1/3", "⅔": "2/3",
     "⅕": "1/5", "⅖": "2/5", "⅗": "3/5", "⅘": "4/5", "⅙": "1/6", "⅚": "5/6", "⅛": "1/8", "⅜": "3/8",
@@ -46,10 +41,10 @@ _SIGNS = str.maketrans(
     {
         **dict.fromkeys(_MINUS, "-"),
         **{chr(0xFF01 + at): chr(0x21 + at) for at in range(94) if chr(0xFF01 + at) != "\uff0d"},
-        **{sign: _MIXED + fraction for sign, fraction in _VULGAR.items()},
+        **{sign: _MIXED + fraction + _WHOLE for sign, fraction in _VULGAR.items()},
         **dict.fromkeys("\u2044\u2215", "/"),
         **dict.fromkeys("\u00a0\u2007\u2008\u2009\u202f", "\u00a0"),
-        **dict.fromkeys("\x1f\t\v\f\r\u3000", " "),
+        **dict.fromkeys("\ue000\ue001\x1c\x1d\x1e\x1f\t\v\f\r\u3000", " "),
         **dict.fromkeys("⟨〈〈【", "("),
         **dict.fromkeys("⟩〉〉】", ")"),
         "\u2236": ":",
@@ -70,93 +65,129 @@ _CORE = re.compile(
     rf"(?:(?P<whole>{_DIGITS})(?: ?{_MIXED}| {{1,3}})(?P<part>{_DIGITS})/(?P<of>{_DIGITS})"
     rf"|{_MIXED}?(?P<over>{_VALUE})(?: ?/ ?(?P<under>{_VALUE}))?)\Z"
 )
-# Behind a decimal: digits that are not written. Behind a whole number it is a pause.
-_AND_SO_ON = re.compile(r"[)\]}*_`$ \u00a0]{0,9}(?:\.{2}|[…‥⋯])")
-_SHOUTED = re.compile(r"[)\]}*_`$\"'”’ \u00a0]{0,9}!")
 _WIDEST = 1000  # more characters than any number has
+_SIGN = re.compile(
+    rf"(?P<first>[-+]?)(?P<currency>(?:[A-Z]{{1,3}})?[$€£¥₹¢] ?|(?:{CURRENCIES}) |)"
+    r"(?P<second>[-+]?)\Z"
+)
+_SPACED_MINUS = re.compile(r"(?<=[=:≈(\[]) ?- {1,3}\Z")
 _LATEX = (
     (
         re.compile(rf"\\[dtc]?frac ?{{ ?(-?) ?({_DIGITS}) ?}} ?{{ ?({_DIGITS}) ?}}"),
-        rf"\1{_MIXED}\2/\3",
+        rf"\1{_MIXED}\2/\3{_WHOLE}",
     ),
-    (re.compile(r"\\[dtc]?frac ?([0-9]) ?([0-9])(?![0-9])"), rf"{_MIXED}\1/\2"),
+    (re.compile(r"\\[dtc]?frac ?([0-9]) ?([0-9])"), rf"{_MIXED}\1/\2{_WHOLE}"),
     (re.compile(r"\{,\}"), ","),
     (re.compile(r"\\!"), ""),
     (re.compile(r"\\,"), "\u00a0"),
     (re.compile(r"\^ ?(?:\\circ(?![a-zA-Z])|\{ ?\\circ ?\})|\\degree(?![a-zA-Z])"), "°"),
     (re.compile(r"\\([$%#&_])"), r"\1"),
-    (re.compile(r"\\(?:approx|simeq|to|implies|therefore|Rightarrow|rightarrow)(?![a-zA-Z])"), "="),
+    (re.compile(r"\\(?:approx|simeq)(?![a-zA-Z])"), "≈"),
+    (re.compile(r"\\(?:implies|therefore|Rightarrow)(?![a-zA-Z])"), " so "),
     (
         re.compile(
             r"\\(?:boxed|fbox|text[a-z]*|math[a-z]+|left|right|displaystyle|quad|qquad|bf|rm|it|"
-            r"[bB]igg?[lr]?|large|Large)(?![a-zA-Z])|\\[\[\]:;\\ ]"
+            r"[bB]igg?[lr]?|large|Large)(?![a-zA-Z])|\\[\[\]():;\\ ]|&(?= ?=)"
         ),
         " ",
     ),
-    (re.compile(r"\\[()]"), "$"),
 )
+# What sets a text and says nothing, with a space or a bracket beside it. A space takes its place,
+# so that nothing is joined.
+_SETS = re.compile(
+    r"(?:(?<=[\s(\[:=$])|\A)[*_`\"“”„«»]{1,9}(?=[^\s=])"
+    r"|(?<=\S)[*_`\"“”„«»]{1,9}(?=[\s)\].,:;!?%$]|\Z)"
+)
+_FORMULA = re.compile(r"\$(?=\S)([^$]{1,200})(?<=\S)\$(?![0-9])|\$\$")
+_BRACKETS = {"(": ")", "[": "]"}
+_ENDED = re.compile(r"(?:[.!?)\]0-9%$]|[A-Za-z)]:|</[a-z]{1,20}>)[*_`\"$ ]{0,9}\Z")
 
 
-class Found(NamedTuple):
-    """A number and where what belongs to it begins."""
+def stated_number(response: str) -> Fraction | None:
+    r"""The number that a response states; None where that is no number in a documented form.
 
-    value: Fraction
-    start: int
-
-
-def last_number(text: str) -> Fraction | None:
-    """The number that a text ends with; None where what holds its last digit is no number.
-
-    >>> last_number("It costs $1,234.50, and we have -1/2 of that")
+    >>> stated_number("It costs $1,234.50. The answer is -1/2.")
     Fraction(-1, 2)
-    >>> last_number("at 12:30") is None
+    >>> stated_number("at 12:30") is None
     True
     """
-    found = _last(_plain(text))
-    return None if found is None else found.value
+    stated = statement(response)
+    if stated.mark is Mark.TAG:
+        return stated_number(stated.text)
+    number = _number(_plain(stated.text), marked=stated.mark is not Mark.NONE)
+    if number is None:
+        return None
+    if stated.mark is Mark.BOX:
+        is_stated = "\\boxed" not in stated.before and surrounds(
+            _plain(stated.before), _plain(stated.behind)
+        )
+    elif stated.mark is Mark.SAID:
+        is_stated = not doubts(stated.before)
+    else:
+        # Above a bare number nothing may be open: minus, 5 hours, 2 *.
+        above = stated.before.rstrip()
+        is_stated = not (number.bare and above) or _ENDED.search(above) is not None
+    return number.value if is_stated else None
 
 
 def only_number(text: str) -> Fraction | None:
-    """The one number of a text, or of what stands behind its last `=`; None where it has others.
+    """The number that a text consists of, or that is behind its last `=`; None for any other text.
 
     >>> only_number("2 * 9 = 18 eggs")
     Fraction(18, 1)
     >>> only_number("(1, 2)") is None
     True
     """
-    plain = _plain(text)
-    found, start = _last(plain), plain.rfind("=") + 1
-    if found is None or found.start < start or re.search(r"\d", plain[start : found.start]):
-        return None
-    return None if re.search(r"[0-9]!", plain) else found.value  # 5! is 120
+    plain = _plain(text.strip())
+    number = _number(plain, marked=True)
+    return number.value if number is not None and (number.bare or "=" in plain) else None
 
 
 def _plain(text: str) -> str:
-    """The text with one minus, one kind of digits and thin spaces, and fractions as a/b."""
+    """The text with one minus, one kind of digits, fractions as a/b, and nothing that sets it."""
     text = text.translate(_SIGNS)
     if "\\" in text or "{,}" in text:
         for pattern, plain in _LATEX:
             text = pattern.sub(plain, text)
-    return text
+    text = re.sub(rf"{_WHOLE}(?![0-9]|[.,][0-9])", "", text)
+    text = _FORMULA.sub(r" \1 ", _SETS.sub(" ", text))
+    text = re.sub(r"([\^_])\{([^{}]{0,200})\}", r"\1(\2)", text)
+    return re.sub(r"[{}\n]", " ", text)
 
 
-def _last(text: str) -> Found | None:
+class _Number(NamedTuple):
+    """A number, and whether nothing introduces it."""
+
+    value: Fraction
+    bare: bool
+
+
+def _number(text: str, *, marked: bool) -> _Number | None:
+    """The last number of a plain text, where all that is around it lets it stand for itself."""
     digit = re.search(r"\d", text[::-1])
     if digit is None:
         return None
     end = len(text) - digit.start()
     core = _CORE.search(text[max(0, end - _WIDEST) : end])
-    after = text[end : end + _WIDEST]
-    if core is None or goes_on(after) or ("." in core[0] and _AND_SO_ON.match(after)):
+    if core is None:
         return None
     start = end - len(core[0])
-    before = text[max(0, start - _WIDEST) : start]
-    if _SHOUTED.match(after) and not exclaims(before, after):
+    before = text[max(0, start - _WIDEST) : start].replace("\u00a0", " ")
+    after = text[end : end + _WIDEST].replace("\u00a0", " ")
+    sign = _SIGN.search(before)
+    assert sign is not None, "it matches nothing, too"
+    minus, before = f"{sign['first']}{sign['second']}", before[: sign.start()]
+    if not minus and (spaced := _SPACED_MINUS.search(before)):
+        minus, before = "-", before[: spaced.start()]
+    opening, closing = before.rstrip(), after.lstrip()
+    if opening and _BRACKETS.get(opening[-1]) == closing[:1]:
+        before, after = opening[:-1], closing[1:]
+    value = _value(core)
+    if value is None or len(minus) > 1:
         return None
-    value, sign = _value(core), sign_of(before, core[0])
-    if value is None or sign is None or in_brackets(before, after):
+    if not (introduces(before, marked=marked) and ends(after, currency=bool(sign["currency"]))):
         return None
-    return Found(-value if sign == "-" else value, start)
+    return _Number(-value if minus == "-" else value, not before.strip())
 
 
 def _value(core: re.Match[str]) -> Fraction | None:

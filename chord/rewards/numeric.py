@@ -1,4 +1,4 @@
-"""Right where the last number of a response is the answer's."""
+"""Right where the number that a response states is the answer's."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from chord.data.batch import Problem
 from chord.errors import ConfigError
 from chord.rewards.answers import known_answer
 from chord.rewards.base import Grade, Reward
-from chord.rewards.numbers import last_number, only_number
+from chord.rewards.numbers import only_number, stated_number
 
 ROUNDING = 1e-6
 """The tolerance that allows for decimals that were rounded, and for nothing else."""
@@ -18,10 +18,10 @@ ROUNDING = 1e-6
 
 @dataclass(kw_only=True)
 class Numeric(Reward):
-    """1 where |x - a| <= tolerance * |a| for the last numbers x and a, else 0.
+    """1 where |x - a| <= tolerance * |a| for the numbers x and a, else 0.
 
-    x is the response's, a the known answer's; what is a number is in `chord.rewards.numbers`. They
-    are compared as fractions: 0.1 is 1/10. The default tolerance is for rounded decimals: with it,
+    x is what the response states, a the known answer; the forms of both are in
+    `chord.rewards.numbers`. They are compared as fractions: 0.1 is 1/10. The default tolerance is for rounded decimals: with it,
     or a smaller one, and a whole number on either side, |x - a| <= tolerance must hold as well, so
     that two whole numbers must be equal.
     """
@@ -36,8 +36,8 @@ class Numeric(Reward):
             raise ConfigError(f"reward.tolerance={self.tolerance}: must be within [0, 1)")
 
     def score(self, problem: Problem, response: str) -> float:
-        """1.0 if the last number is the answer's; ConfigError where the answer is no number."""
-        right, given = self._known(problem), last_number(response)
+        """1.0 if the number is the answer's; ConfigError where the answer is no number."""
+        right, given = self._known(problem), stated_number(response)
         if given is None:
             return 0.0
         within = Fraction(str(self.tolerance))  # as it is written: 0.1 is a tenth

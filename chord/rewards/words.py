@@ -1,4 +1,4 @@
-"""Words that stand beside numbers, and numbers in words."""
+"""Words that change what a number beside them means, and words that introduce one."""
 
 from __future__ import annotations
 
@@ -7,98 +7,108 @@ import re
 CURRENCIES = "USD|EUR|GBP|JPY|CNY|RMB|INR|CHF|CAD|AUD|NZD|SEK|NOK|DKK|KRW|BRL|MXN|RUB|PLN|TRY|ZAR"
 
 
-def words(text: str) -> tuple[str, ...]:
+def words(text: str) -> frozenset[str]:
     """The words of a text."""
-    return tuple(text.split())
+    return frozenset(text.split())
 
 
 SCALES = words(
     "hundred thousand million billion trillion quadrillion quintillion sextillion septillion "
-    "milliard billiard lakh lac crore myriad dozen gross score mil mill mln mio mn bil bln bn mrd "
-    "tril trn tn googol grand thou"
+    "milliard billiard lakh lac crore cr myriad dozen gross score mil mill mln mio mn bil bln bn "
+    "mrd mld mille tril trn tn tsd googol grand thou teen fold"
 )
 COUNTS = words(
-    "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen "
-    "fifteen sixteen seventeen eighteen nineteen twenty thirty forty fifty sixty seventy eighty "
-    "ninety"
+    "zero two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen "
+    "sixteen seventeen eighteen nineteen twenty thirty forty fifty sixty seventy eighty ninety"
 )
-PARTS = words(
-    "half third quarter fourth fifth sixth seventh eighth ninth tenth eleventh twelfth thirteenth "
-    "fourteenth fifteenth sixteenth seventeenth eighteenth nineteenth twentieth thirtieth fortieth "
-    "fiftieth sixtieth seventieth eightieth ninetieth hundredth thousandth millionth billionth"
+_PARTS = words(
+    "half halves sixes third quarter fourth fifth sixth seventh eighth ninth tenth eleventh "
+    "twelfth twentieth hundredth thousandth millionth billionth"
 )
-FUNCTIONS = words(
-    "sin cos tan cot sec csc arcsin arccos arctan asin acos atan sinh cosh tanh log ln lg lb exp "
-    "sqrt cbrt root abs mod modulo det gcd lcm min max floor ceil factorial"
+_FUNCTIONS = words(
+    "sin cos tan cot sec csc arcsin arccos arctan sinh cosh tanh log ln exp sqrt root roots abs "
+    "mod modulo det gcd lcm floor ceil factorial"
 )
-CONSTANTS = words(
-    "pi tau phi theta alpha beta gamma delta epsilon zeta eta kappa lambda mu nu xi rho sigma "
-    "omega psi chi inf infty infinity"
+_CONSTANTS = words(
+    "pi tau phi theta alpha beta gamma delta epsilon lambda mu sigma omega inf infty infinity"
 )
-CALCULATED = words("plus minus over divided multiplied squared cubed raised choose")
-CHANGED = words("squared cubed doubled tripled halved negated inverted repeating recurring")
-PREFIXES = words(
-    "quetta ronna yotta zetta exa peta tera giga mega kilo hecto deca deka deci centi milli micro "
-    "nano pico femto atto zepto yocto ronto quecto permille permill permil permillion MM"
+_PREFIXES = words(
+    "tera giga mega kilo hecto deca deci centi milli micro nano pico permille permill percentile"
 )
 _BASES = words("base radix binary ternary octal decimal hex hexadecimal")
-# Behind a number these are units first.
-UNITS_TOO = {"sec", "min"}
-NOT_BEHIND = (
-    {*SCALES, *(f"{each}s" for each in SCALES), *PARTS, *(f"{each}s" for each in PARTS)}
-    | {"halves", *FUNCTIONS, *CONSTANTS, *CALCULATED, *CHANGED, *PREFIXES, *_BASES}
-    | {"remainder", "rem", "less", "maximum", "minimum", "below", "negative"}
-    | {f"{each}s".replace("xs", "xes").replace("ys", "ies") for each in COUNTS}
-) - UNITS_TOO
-# million and zillion, quadrupled
-_GROWN = re.compile(r"\w+illi(?:on|ard)s?|\w+upled", re.IGNORECASE)
-LETTERS = frozenset("mgshlLAVWJNCF")
-"""Units of one letter. Not among them: k, K, M, B, T, which are scales, and t, d, b, n, which are
-variables as well."""
-GLUED = frozenset(
-    words(
-        "km cm dm mm kg mg ml mL cl dl kl ms hr hrs min mins sec secs lb lbs ft in oz yd mi mph "
-        "kph kmh bps rpm Hz kHz MHz GHz kB KB MB GB TB kW MW kWh kJ kN kPa Pa kcal cal am pm AM PM "
-        "st nd rd th px pt pts yr yrs ppm USD EUR GBP µm μm"
-    )
+_CALCULATED = words(
+    "plus minus over divided multiplied squared cubed raised choose doubled tripled halved "
+    "quadrupled negated inverted repeating recurring remainder rem point"
 )
-LETTER = r"[^\W\d_]"
-NUMERAL = rf"(?:{'|'.join([*COUNTS, *SCALES, 'half'])})"
-COUNT = rf"(?:{'|'.join(COUNTS)})"
-# A number in letters, but for the first part of a word: 5 ten-dollar bills.
-COUNTED = re.compile(
-    rf"{COUNT}\b(?!-(?!{COUNT}\b|(?:first|second|{'|'.join(PARTS)})s?\b){LETTER})", re.IGNORECASE
+_BOUNDS = words(
+    "than least most less fewer greater lower higher below beneath above under beyond maximum "
+    "minimum max minimal maximal up almost nearly barely hardly"
 )
-# Words that are more than a scale (a gross income, the grand total) are none on their own.
-SCALE = rf"(?:{'|'.join(each for each in SCALES if each not in ('gross', 'score', 'grand'))})"
-MEASURES = (
-    "second|minute|hour|day|week|month|year|inch|foot|yard|mile|ounce|pound|stone|pint|quart"
-    "|gallon|cup|cent|dollar|euro|half|third|quarter|degree"
+_DENIED = words(
+    "not no neg nor never neither none cannot without wrong incorrect false negative except unless "
+    "isn't aren't wasn't weren't doesn't don't didn't can't won't doubt unlikely"
 )
-LABELS = (
-    "step|question|problem|part|case|equation|eq|theorem|lemma|version|chapter|page|section|figure"
-    "|fig|table|round|exercise|example|option|choice|line|no"
+_JOINS = words("and or but if where when while because since whereas versus vs either whether")
+_CLAUSES = words("is are was were be equals equal means")
+_NUMERALS = {
+    *(f"{word}{ending}" for word in SCALES | COUNTS | _PARTS for ending in ("", "s")),
+    *(f"{word[:-1]}ies" for word in COUNTS if word.endswith("y")),
+}
+NOT_BEHIND = frozenset(
+    _NUMERALS | _BASES | _BOUNDS | _CALCULATED | _CLAUSES | _CONSTANTS | _DENIED | _FUNCTIONS
+    | _JOINS | _PREFIXES | words("one then am pm o'clock")
+) - {"min", "sec"}  # fmt: skip
+"""What none of the words behind a number may be."""
+NOT_BEFORE = frozenset(
+    SCALES | {f"{scale}s" for scale in SCALES} | _DENIED
+    | words("or if when where while until whether either between twice thrice")
+) - words("gross score grand")  # fmt: skip
+"""What none of the words that introduce a number may be."""
+NOT_DIRECTLY_BEFORE = (_BOUNDS | _CALCULATED | words("double triple")) - words(
+    "maximum minimum max min remainder"
 )
-MONTHS = (
-    "january|february|march|april|may|june|july|august|september|october|november|december"
-    "|jan|feb|mar|apr|jun|jul|aug|sept?|oct|nov|dec"
+"""Nor the last of them, before a colon."""
+DOUBTS = _DENIED | words("if whether unless half twice")
+"""What makes no statement of "the answer is"."""
+JOINS = _JOINS | words("then for with")
+"""What makes two statements of two equations."""
+_GROWN = re.compile(r"\w*il+i?(?:on|ard)\w*|\w+upled?|\w+n't", re.IGNORECASE)  # zillion, quintuple
+SHORT = words("of in at an on by to")
+"""Words of two letters that may stand directly behind a number."""
+
+LETTERS = "mgshlLWVJNACF"
+"""Units of one letter, behind a space. Not among them: k, K, M, B, T, which are scales, and t, d,
+b, n, which are variables as well."""
+UNITS = (
+    "km|cm|dm|mm|kg|mg|ml|mL|cl|dl|hr|hrs|min|mins|sec|secs|ms|lb|lbs|ft|in|oz|yd|mi|mph|kph|rpm"
+    "|Hz|kHz|MHz|GHz|kB|KB|MB|GB|TB|kW|MW|kWh|kJ|kN|Pa|kPa|kcal|cal|pt|pts|yr|yrs|ppm"
+)
+PER = "second|minute|hour|day|week|month|year|person|unit|each|hr|min"
+
+INTRODUCES = (
+    "is|are|was|were|be|been|equals|equal|equaled|has|have|had|costs?|needs?|needed|gets?|got"
+    "|makes?|made|making|earns?|earned|earning|pays?|paid|spends?|spent|takes?|took|saves?|saved"
+    "|sells?|sold|buys?|bought|eats?|ate|drinks?|drank|walks?|walked|runs?|ran|drives?|drove"
+    "|travel(?:s|ed)?|reads?|wrote|writes?|picks?|picked|collects?|collected|bakes?|baked|uses?"
+    "|used|gives?|gave|receives?|received|owes?|owed|weighs?|weighed|lasts?|lasted|leaves?|left"
+    "|leaving|remains?|becomes?|became|brings?|brought|contains?|holds?|finds?|found|plants?"
+    "|planted|wins?|won|yields?|totals?|reaches|reached|require[sd]?|produce[sd]?|it['’]s"
+    "|there['’]s|that['’]s"
+)
+"""Verbs behind which a number is what the sentence states."""
+HEDGES = (
+    "about|approximately|approx\\.?|around|roughly|exactly|only|just|still|now|also|always|simply"
+    "|therefore|thus|then|actually|currently|another|an additional|an extra"
+)
+KINDS = "total|final|net|combined|overall|average|grand"
+AMOUNTS = (
+    "total|sum|average|profit|distance|area|volume|length|width|height|weight|value|price|cost"
+    "|number|amount|speed|balance|salary|discount|perimeter"
 )
 
 
-def numeral(text: str) -> int | None:
-    """The number below a hundred that a text of one or two words ends with.
-
-    >>> numeral("five"), numeral("twenty-five"), numeral("my five"), numeral("hundred five")
-    (5, 25, 5, None)
-    """
-    first, _, last = text.lower().replace("-", " ").rpartition(" ")
-    if first == "and" or first in SCALES:
-        return None
-    values = {word: at if at <= 20 else 10 * (at - 18) for at, word in enumerate(COUNTS)}
-    value, tens = values[last], values.get(first, 0)
-    return value + tens if tens >= 20 and 0 < value < 10 else value
-
-
-def is_unit_word(word: str) -> bool:
-    """Whether a word behind a number is neither a scale, a part, a function nor a constant."""
-    return not (word in NOT_BEHIND or word.lower() in NOT_BEHIND or _GROWN.fullmatch(word))
+def changes(word: str, changing: frozenset[str]) -> bool:
+    """Whether a word, or a part of one with hyphens, is in `changing` or the name of a scale."""
+    said = word.lower().replace("’", "'")
+    parts = [said, *said.split("-")]
+    return any(part in changing or _GROWN.fullmatch(part) for part in parts)

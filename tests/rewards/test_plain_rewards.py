@@ -10,7 +10,7 @@ import pytest
 from chord.data.batch import Problem
 from chord.rewards import Failure, Format, Grade, Length, Numeric, Reward, Text, Verifier, Weighted
 from chord.rewards.answers import stated_answer
-from chord.rewards.numbers import last_number
+from chord.rewards.numbers import stated_number
 
 
 def problem(answer: str) -> Problem:
@@ -43,8 +43,8 @@ def problem(answer: str) -> Problem:
         ("7 " + "9" * 101, None),
     ],
 )
-def test_the_last_number_is_read(text: str, number: Fraction | None) -> None:
-    assert last_number(text) == number
+def test_the_stated_number_is_read(text: str, number: Fraction | None) -> None:
+    assert stated_number(text) == number
 
 
 @pytest.mark.parametrize(
@@ -168,7 +168,7 @@ def test_of_a_worked_solution_the_last_line_is_compared() -> None:
 def test_a_long_response_is_read_in_linear_time(mark: str) -> None:
     # A few milliseconds; a rule that looks back at each mark would take minutes.
     assert stated_answer(mark * 50_000) is not None
-    last_number(mark * 50_000)
+    stated_number(mark * 50_000)
 
 
 @pytest.mark.parametrize(

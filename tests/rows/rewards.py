@@ -73,6 +73,6 @@ ROWS: dict[str, Row] = {
             weights={"answer": 1.0, "brief": 0.5},
             score="answer",
         ),
-        [("4", "2 + 2 is, let me see, 4", 1), ("4", "5", 0)],
+        [("4", "So 2 + 2 is about 4", 1), ("4", "5", 0)],
     ),
 }
