@@ -21,9 +21,9 @@ class Numeric(Reward):
     """1 where |x - a| <= tolerance * |a| for the numbers x and a, else 0.
 
     x is what the response states, a the known answer; the forms of both are in
-    `chord.rewards.numbers`. They are compared as fractions: 0.1 is 1/10. The default tolerance is for rounded decimals: with it,
-    or a smaller one, and a whole number on either side, |x - a| <= tolerance must hold as well, so
-    that two whole numbers must be equal.
+    `chord.rewards.numbers`. They are compared as fractions: 0.1 is 1/10. The default tolerance is
+    for rounded decimals: with it, or a smaller one, and a whole number on either side,
+    |x - a| <= tolerance must hold as well, so that two whole numbers must be equal.
     """
 
     option = "numeric"
