@@ -28,6 +28,8 @@ from chord.config.registry import SCHEMAS
 from chord.config.root import TrainConfig
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# Threads that wait for each other sleep: there may be fewer processors than threads.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 # What is imported is compiled once, here and in the many processes that tests start.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 sys.dont_write_bytecode = False
