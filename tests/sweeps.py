@@ -83,6 +83,17 @@ class Command:
         return [line.split() for line in lines if line.strip() and "──" not in line]
 
 
+def undisturbed(command: Command, *words: str) -> Path:
+    """The directory of such a run that nothing stops: made once in a process, not to be changed."""
+    if words not in _undisturbed:
+        assert command(*words, "hydra.run.dir=whole") == 0, command.err
+        _undisturbed[words] = command.where / "whole"
+    return _undisturbed[words]
+
+
+_undisturbed: dict[tuple[str, ...], Path] = {}
+
+
 def interrupt_at(patch: pytest.MonkeyPatch, steps: int) -> None:
     """Ctrl-C in the so-manieth train step from now on, counted over all jobs."""
     original, calls = Recorder.train, []

@@ -12,7 +12,7 @@ from types import ModuleType
 from typing import Any
 
 import pytest
-from sweeps import Command, command, contents
+from sweeps import Command, command, contents, undisturbed
 
 from chord.distributed.signals import SIGNALS, Signals, Stopped
 from chord.evaluation.report import Report
@@ -48,7 +48,7 @@ def sent(patch: pytest.MonkeyPatch, number: int, step: int) -> None:
 def test_a_run_that_is_asked_to_stop_checkpoints_first(
     command: Command, monkeypatch: pytest.MonkeyPatch, number: int
 ) -> None:
-    assert command(*RUN, "hydra.run.dir=whole") == 0
+    whole = undisturbed(command, *RUN)
     before = [signal.getsignal(each) for each in SIGNALS]
     with monkeypatch.context() as patch:
         sent(patch, number, 2)
@@ -59,7 +59,7 @@ def test_a_run_that_is_asked_to_stop_checkpoints_first(
     # Behind the third step, although none was due.
     assert read_checkpoint(command.where / "cut")[0] == 3
     assert command("resume=cut", own=False) == 0
-    assert contents(command.where / "cut") == contents(command.where / "whole")
+    assert contents(command.where / "cut") == contents(whole)
 
 
 def test_a_job_that_is_asked_to_stop_ends_its_sweep_which_goes_on(
@@ -164,19 +164,26 @@ def test_a_killed_run_whose_resume_is_stopped_before_it_begins_was_interrupted(
         assert command.status("r") == {**facts, "status": later}
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+# Within the loop Lightning hears Ctrl-C too; around it the one is like the other.
 @pytest.mark.parametrize(
-    ("evaluation", "completed"), [(1, 0), (2, 2), (4, 5)], ids=["base", "between", "last"]
+    ("evaluation", "completed", "number"),
+    [
+        (1, 0, signal.SIGTERM),
+        (2, 2, signal.SIGINT),
+        (2, 2, signal.SIGTERM),
+        (4, 5, signal.SIGINT),
+    ],
+    ids=["base", "between, by Ctrl-C", "between", "last, by Ctrl-C"],
 )
 def test_a_signal_breaks_an_evaluation_off_which_the_resumed_run_makes(
     command: Command,
     monkeypatch: pytest.MonkeyPatch,
-    number: int,
     evaluation: int,
     completed: int,
+    number: int,
 ) -> None:
     words = [*RUN, "evaluation.every=2"]
-    assert command(*words, "hydra.run.dir=whole") == 0
+    whole = undisturbed(command, *words)
     calls: list[int] = []
     original = fit.evaluate_as
 
@@ -198,14 +205,14 @@ def test_a_signal_breaks_an_evaluation_off_which_the_resumed_run_makes(
     # Every second step is evaluated and the last one, but the one of the signal.
     assert [row["step"] for row in rows] == [0, 2, 4, 5][: evaluation - 1]
     assert command("resume=cut", own=False) == 0
-    assert contents(command.where / "cut") == contents(command.where / "whole")
+    assert contents(command.where / "cut") == contents(whole)
 
 
 def test_an_evaluation_that_is_due_after_a_signal_is_made_by_the_resumed_run(
     command: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     words = [*RUN, "evaluation.every=2"]
-    assert command(*words, "hydra.run.dir=whole") == 0
+    whole = undisturbed(command, *words)
     with monkeypatch.context() as patch:
         sent(patch, signal.SIGINT, 3)
         assert command(*words, "hydra.run.dir=cut") == 130
@@ -213,7 +220,7 @@ def test_an_evaluation_that_is_due_after_a_signal_is_made_by_the_resumed_run(
     assert [row["step"] for row in rows] == [0, 2]
     assert read_checkpoint(command.where / "cut").completed == 4
     assert command("resume=cut", own=False) == 0
-    assert contents(command.where / "cut") == contents(command.where / "whole")
+    assert contents(command.where / "cut") == contents(whole)
 
 
 def test_a_process_that_the_first_has_started_waits_for_it(
