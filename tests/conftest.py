@@ -5,7 +5,6 @@ The configuration is shrunk until a run takes a fraction of a second; the regist
 
 from __future__ import annotations
 
-import copy
 import gc
 import os
 import signal
@@ -16,15 +15,12 @@ from pathlib import Path
 
 import pytest
 from hydra import compose
-from hydra._internal.config_loader_impl import ConfigLoaderImpl
-from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig
+from remembering import anew, remember
 
 from chord.config import plugins
 from chord.config.composing import reading_conf, register
-from chord.config.location import CONF_DIR
 from chord.config.parse import parse
-from chord.config.registry import SCHEMAS
 from chord.config.root import TrainConfig
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -41,6 +37,7 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 _state = tempfile.TemporaryDirectory(prefix="chord-state-")
 os.environ["CHORD_STATE"] = _state.name
 register()
+remember()
 PHASE = "PYTEST_CURRENT_TEST"
 """A variable in which pytest itself says which test is on, and whether it is being taken down."""
 
@@ -82,41 +79,15 @@ def undrawn(run_dir: Path, *, title: str | None = None) -> Path:
 
 
 def compose_config(*overrides: str, name: str = "train") -> DictConfig:
-    """The real configuration with overrides, as Hydra composes it on the command line.
-
-    Composing takes a third of a second, so what the chosen options come to is remembered; values
-    are then set by Hydra's own function. `test_remembered_options_compose_as_hydra_does` compares.
-    """
-    parsed = OverridesParser.create().parse_overrides(list(overrides))
-    # Whatever else Hydra reads for these, such as another search path.
-    if any(each.is_hydra_override() or each.is_sweep_override() for each in parsed):
-        return compose_anew(*overrides, name=name)
-    choices = [
-        each
-        for each in parsed
-        if (CONF_DIR / each.key_or_group).is_dir() and not isinstance(each.value(), dict)
-    ]
-    known = tuple(
-        (group, option, id(schema))
-        for group in SCHEMAS
-        for option, schema in SCHEMAS[group].items()
-    )
-    key = (name, tuple(each.input_line for each in choices), known, str(plugins.folders()))
-    if key not in _composed:
-        _composed[key] = compose_anew(*(str(each.input_line) for each in choices), name=name)
-    config = copy.deepcopy(_composed[key])
-    values = [each for each in parsed if each not in choices]
-    ConfigLoaderImpl._apply_overrides_to_config(values, config)
-    return config
-
-
-_composed: dict[tuple[object, ...], DictConfig] = {}
+    """The real configuration with overrides, as Hydra composes it on the command line."""
+    with reading_conf():
+        return compose(name, overrides=list(overrides))
 
 
 def compose_anew(*overrides: str, name: str = "train") -> DictConfig:
-    """The same by Hydra alone."""
-    with reading_conf():
-        return compose(name, overrides=list(overrides))
+    """The same, with nothing remembered."""
+    with anew():
+        return compose_config(*overrides, name=name)
 
 
 @pytest.fixture(scope="session")

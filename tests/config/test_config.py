@@ -45,7 +45,7 @@ def parsed(*overrides: str) -> TrainConfig:
 
 def error_line(*overrides: str) -> str:
     with pytest.raises((ConfigError, HydraException, OmegaConfBaseException)) as caught:
-        parse(compose_anew(*overrides), TrainConfig)
+        parse(compose_config(*overrides), TrainConfig)
     return one_line(caught.value)
 
 

@@ -148,12 +148,14 @@ SERVER = "rollout.server=http://there.example"
 
 
 def test_what_can_not_be_resolved_may_name_code() -> None:
-    cfg = compose_config("reward=function", "reward.function=${nonexistent}")
+    cfg = compose_config("reward=function", "reward.function=a:b")
+    cfg.reward.function = "${nonexistent}"
     assert entrusted(cfg) == {"reward.function": "${nonexistent}"}
     cfg = compose_config("rollout=vllm")
     cfg.rollout.vllm = "${oc.select:nothing,{worker_cls: a.B}}"
     assert entrusted(cfg) == {"rollout.vllm.worker_cls": "a.B"}
-    cfg = compose_config("rollout.server=${nonexistent}")
+    cfg = compose_config()
+    cfg.rollout.server = "${nonexistent}"
     assert entrusted(cfg) == {"rollout.server": "${nonexistent}"}
 
 
