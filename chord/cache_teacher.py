@@ -14,7 +14,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from chord.command_line.ending import Arguments, ending
+from chord.config.composing import composed, register
 from chord.config.overrides import typed
+from chord.data.batch import collated
 from chord.errors import ConfigError
 from chord.io.printing import say
 from chord.io.writing import refuse_unwritable
@@ -41,8 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def cache_teacher(path: Path, k: int, settings: Sequence[str]) -> str:
     """Score all expert pairs of the configured data with the teacher; return the text to print."""
-    from chord.config.composing import composed, register
-    from chord.data.batch import collated
+    # Here and below: torch takes seconds to load; mistakes in arguments are said before.
     from chord.models.teacher_cache import write_cache
     from chord.run.build import build_data, placed
 

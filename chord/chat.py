@@ -76,6 +76,7 @@ class Speaker:
         `number` is that of the line, for the random numbers. Raises ConfigError if prompt and
         response do not fit into the model's context.
         """
+        # Here and below: torch takes seconds to load; mistakes in arguments are said before.
         from chord.data.batch import Problem, Turn
         from chord.rollout import draw_uniforms, sample
 

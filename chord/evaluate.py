@@ -39,6 +39,7 @@ def evaluate_run(path: Path, config: EvaluateConfig) -> tuple[Report, Report]:
 
     Returns their reports. Nothing is written.
     """
+    # Here and below: torch takes seconds to load; mistakes in arguments are said before.
     import torch
     from rich.console import Console
 

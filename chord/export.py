@@ -43,6 +43,7 @@ def export_run(run: Path, directory: Path, *, trust: bool = False) -> None:
 
     Raises ConfigError where the run has no model, or something is in the way.
     """
+    # Here and below: torch takes seconds to load; mistakes in arguments are said before.
     from chord.config.composing import register
     from chord.run.opening import configuration
     from chord.run.trained import trained_model

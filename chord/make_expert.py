@@ -18,11 +18,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import orjson
+
 from chord.command_line.ending import Arguments, ending
+from chord.config.composing import composed, register
 from chord.config.overrides import typed
 from chord.errors import ConfigError
 from chord.io.printing import say
 from chord.io.writing import refuse_unwritable
+from chord.rollout import draw_uniforms
 
 if TYPE_CHECKING:
     from chord.config.root import TrainConfig
@@ -80,8 +84,6 @@ class Demonstrator:
 
     def right(self, problems: Sequence[Problem], k: int) -> list[list[str]]:
         """Draw `k` samples per problem; return the distinct right ones of each, in order."""
-        from chord.rollout import draw_uniforms
-
         longest, tokenizer = self.config.rollout.max_new_tokens, self.data.tokenizer
         samples = self.engine.sample(
             self.policy,
@@ -113,8 +115,6 @@ def make_expert(path: Path, settings: Sequence[str], n: int | None, k: int, keep
 
     Up to `keep` right ones of `k` samples per problem are written, until `n` problems have one.
     """
-    import orjson
-
     with _teacher(settings) as teacher:
         answered, start = _begun(path, teacher.data)
         tried, added = 0, 0
@@ -139,7 +139,7 @@ def make_expert(path: Path, settings: Sequence[str], n: int | None, k: int, keep
 
 @contextmanager
 def _teacher(settings: Sequence[str]) -> Iterator[Demonstrator]:
-    from chord.config.composing import composed, register
+    # Here and below: torch takes seconds to load; mistakes in arguments are said before.
     from chord.data.corpus import Corpus
     from chord.run.build import check_answers, fit_data, open_data, placed, prepare_reward
     from chord.step.engine import open_engine

@@ -72,6 +72,20 @@ def test_a_circle_is_found(tmp_path: Path, importing: str) -> None:
     assert sorted(circles(graph(package))) == [["p.a", "p.b"], ["p.b", "p.a"]]
 
 
+def test_a_file_says_why_it_imports_in_functions() -> None:
+    """At the first of them, or in its docstring; settings have one reason for all."""
+    for module, path in modules(PACKAGE).items():
+        if module.startswith("chord.config."):
+            continue
+        text = path.read_text()
+        tree, lines = ast.parse(text), text.splitlines()
+        functions = [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)]
+        inside = [node for function in functions for node in ast.walk(function)]
+        numbers = [n.lineno for n in inside if isinstance(n, ast.Import | ast.ImportFrom)]
+        if numbers and "import" not in (ast.get_docstring(tree) or ""):
+            assert lines[min(numbers) - 2].strip().startswith("#"), f"{path}:{min(numbers)}"
+
+
 def test_the_package_can_be_taken_in_at_a_glance() -> None:
     entries = {path.name for path in PACKAGE.iterdir()} - {"__pycache__"}
     assert len(entries) <= 34

@@ -67,6 +67,7 @@ def run(options: argparse.Namespace) -> Comparison:
 
     Raises ConfigError if there is nothing to compare.
     """
+    # Here and below: matplotlib and numpy take a second to load, which `--help` does not wait for.
     from rich.console import Console
 
     from chord.compare.plots import write_plots

@@ -135,6 +135,7 @@ def _write_csv(path: Path, rows: Sequence[Cells], header: Sequence[str]) -> None
 
 def _need_pyarrow() -> None:
     try:
+        # Here and below: an optional package.
         import pyarrow.parquet  # noqa: F401
     except ImportError:
         raise ConfigError(

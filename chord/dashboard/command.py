@@ -72,6 +72,7 @@ def run(options: argparse.Namespace) -> Iterator[str]:
     Yields a line on each thing done. Raises ConfigError if nothing can be built or if W&B refuses
     to save it.
     """
+    # Here and below: W&B takes seconds to load, which `--help` does not wait for.
     from chord.dashboard.specification import PanelRequest, specification
 
     request = PanelRequest(

@@ -21,6 +21,7 @@ def publish(request: PanelRequest, spec: Spec, made: Any) -> Iterator[str]:
     Raises a one-line ConfigError if the project or the sweep does not exist, or if W&B refuses or
     does not respond; each request has a time limit.
     """
+    # It needs an optional package, whose absence has been said by now.
     from chord.dashboard.report import report
 
     try:

@@ -177,6 +177,7 @@ def collate(
     Raises ValueError if the two lists differ in length or a prompt is empty (there would be nothing
     to predict its first response token from).
     """
+    # Here and below: torch takes seconds to load, and settings are read without it.
     import torch
 
     if len(prompts) != len(responses):

@@ -127,6 +127,7 @@ class Parquet(Rows):
 
     def __init__(self, path: Path) -> None:
         try:
+            # Here and below: an optional package.
             from pyarrow import ArrowException, parquet
         except ImportError as error:
             raise ConfigError(

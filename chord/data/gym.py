@@ -9,7 +9,7 @@ from chord.data.base import SPLITS
 from chord.data.batch import Tokenizer
 from chord.data.columns import Columns
 from chord.data.text import TextConfig
-from chord.errors import ConfigError, first_line
+from chord.errors import ConfigError, first_line, suggest
 
 if TYPE_CHECKING:
     from chord.data.corpus import Corpus
@@ -51,6 +51,7 @@ class GymConfig(TextConfig):
 
     def build(self, tokenizer: Tokenizer) -> Corpus:
         """Make the questions; `ConfigError` if the task is unknown or has fewer of them."""
+        # Here and below: numpy and an optional package, which settings are read without.
         from chord.data.corpus import Corpus
         from chord.data.fields import Fields
         from chord.data.files import Listed, Rows, open_rows
@@ -120,8 +121,6 @@ def _row(task: str, entry: dict[str, Any]) -> Row:
 
 
 def _entries(task: str, size: int, seed: int, settings: dict[str, Any], setting: str) -> Any:
-    from chord.errors import suggest
-
     try:
         import reasoning_gym
         from reasoning_gym.factory import DATASETS

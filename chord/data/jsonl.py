@@ -33,6 +33,7 @@ class FilesConfig(TextConfig):
 
     def build(self, tokenizer: Tokenizer) -> Corpus:
         """Read the files once to index them; `ConfigError` names file, line and field."""
+        # numpy takes a moment to load, and settings are read without it.
         from chord.data.corpus import Corpus
         from chord.data.fields import Fields
         from chord.data.files import open_rows

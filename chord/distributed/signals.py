@@ -125,6 +125,7 @@ class Signals:
 
     def agree(self) -> bool:
         """Return whether any process of the run got a signal, and set it in all of them."""
+        # Processes that wait for no others do without torch.
         import torch
 
         from chord.distributed.collectives import all_max

@@ -64,6 +64,7 @@ class Sharded(ModelParallelStrategy):
 
     def load_optimizer_state_dict(self, checkpoint: Mapping[str, Any]) -> None:
         """Load this process's shard of the optimizer state."""
+        # Here and below: only sharded models need it.
         from torch.distributed.tensor import distribute_tensor
 
         for optimizer, saved in zip(self.optimizers, checkpoint["optimizer_states"], strict=True):

@@ -41,6 +41,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     outputs = Path("outputs") if options.run is None else options.run.parent
     found = {"this machine": environment(outputs)}
     if options.run is not None:
+        # It reads configurations, which takes a second; the environment is looked at without it.
         from chord.doctor.directory import directory
 
         found[str(options.run)] = directory(options.run, trust=options.trust)

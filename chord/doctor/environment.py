@@ -117,6 +117,7 @@ def processors() -> list[Finding]:
 
 def devices() -> list[Finding]:
     """The GPUs that torch can use."""
+    # Here and below: what is examined may be missing or broken, which is to be said.
     import torch
 
     build = f"torch {torch.__version__}"

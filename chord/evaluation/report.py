@@ -133,6 +133,7 @@ def answer(
     All responses to a problem are adjacent. Each rank samples for its share of the problems and
     gets all responses.
     """
+    # Here and below: torch takes seconds to load, and settings are read without it.
     from chord.distributed.collectives import joined, part_of
     from chord.rollout import draw_uniforms, sample
 

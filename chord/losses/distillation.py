@@ -49,6 +49,7 @@ def merge_rest(logprobs: Tensor, ids: Tensor) -> Tensor:
     logprobs (..., V) -> (..., K + 1), or (..., K) if K = V. P = (.5, .3, .2), ids (1):
     (ln .3, ln .7).
     """
+    # Here and below: torch takes seconds to load, and settings are read without it.
     import torch
 
     kept = logprobs.gather(-1, ids)

@@ -61,6 +61,7 @@ class Target(ABC):
 
     def read(self, teacher_logits: Tensor) -> TeacherTokens:
         """The teacher's log-probabilities for `token_losses`, from its logits (N, V)."""
+        # Here and below: torch takes seconds to load, and settings are read without it.
         from chord.losses.distillation import TeacherTokens
 
         return TeacherTokens(teacher_logits.log_softmax(dim=-1))

@@ -69,6 +69,7 @@ class Tiny(ModelConfig):
 
     def save(self, policy: Policy, run: Path, notes: dict[str, str]) -> None:
         """Write `model.safetensors` into the run directory."""
+        # Here and below: torch takes seconds to load, and settings are read without it.
         from chord.models.storage import save_policy
         from chord.models.transformer import Transformer
 

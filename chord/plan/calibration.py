@@ -8,6 +8,8 @@ from contextlib import closing
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from lightning.pytorch import seed_everything
+
 from chord.config.consistency import check_training
 from chord.data.batch import TokenBatch, collate_pairs
 from chord.distributed.collectives import part_of
@@ -62,8 +64,6 @@ def calibrate(config: TrainConfig, steps: int, *, began: float) -> Calibration:
     `began`: the value of `time.perf_counter` when the start began. Raises `ConfigError` if the
     machine lacks something, or if models, data and engine do not fit together.
     """
-    from lightning.pytorch import seed_everything
-
     check_training(config)
     seed_everything(config.seed, verbose=False)
     with open_data(config) as data:

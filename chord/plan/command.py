@@ -55,6 +55,7 @@ class Requirements:
 @ending()
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run `chord-plan`."""
+    # Here and below: torch takes seconds to load; mistakes in arguments are said before.
     from chord.config.composing import composed, register
 
     began = time.perf_counter()

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from chord.data.testbed import TestbedConfig
-from chord.pretrain.recipe import Recipe
+from chord.pretrain.recipe import Recipe, checkpoint_name, scores_path
 from chord.pretrain.scores import DIFFICULTIES, size_name
 
 _SCORES = ("greedy", "sampled", "manner", "manner_right", "direct_right")
@@ -42,8 +42,6 @@ _LIMITS = """## Limits
 
 def write_card(to: Path, recipes: Sequence[Recipe], work: Path) -> str:
     """Write `to`/README.md for the models just trained, and return its tables of scores."""
-    from chord.pretrain.recipe import checkpoint_name, scores_path
-
     rows: list[tuple[Recipe, str, dict[str, Any]]] = []
     for recipe in recipes:
         numbers = json.loads(scores_path(recipe, work).read_text(encoding="utf-8"))

@@ -15,7 +15,7 @@ from chord.command_line.ending import Arguments, ending
 from chord.io.printing import say
 from chord.io.writing import refuse_unwritable, write_atomically
 from chord.models.tiny import ASSETS, SEEDS
-from chord.pretrain.recipe import checkpoint_name, scores_path
+from chord.pretrain.recipe import BASE, TEACHER, checkpoint_name, micro, scores_path
 from chord.run.lock import held
 
 if TYPE_CHECKING:
@@ -70,8 +70,6 @@ def run(options: argparse.Namespace) -> None:
 
     Raises `ConfigError` if a run cannot be resumed from its saved state.
     """
-    from chord.pretrain.recipe import BASE, TEACHER, micro
-
     recipes = [replace(BASE, seed=seed) for seed in options.seeds] + [TEACHER]
     recipes = [recipe for recipe in recipes if options.only in (None, recipe.name)]
     if options.micro:
@@ -86,6 +84,7 @@ def run(options: argparse.Namespace) -> None:
     with held(options.work, "--work"), context.Pool(min(2, len(jobs))) as pool:
         pool.starmap(_build, jobs, chunksize=1)
     if options.only is None:
+        # Here and below: torch takes seconds to load; mistakes in arguments are said before.
         from chord.pretrain.card import write_card
 
         say(write_card(options.to, recipes, options.work))

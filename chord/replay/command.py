@@ -45,6 +45,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def replay(path: Path, *, everything: bool = False, trust: bool = False) -> None:
     """Print the cause and the rows; raises ConfigError where the run keeps no such step."""
+    # Here and below: torch takes seconds to load; mistakes in arguments are said before.
     import torch
     from rich.console import Console
 

@@ -100,6 +100,7 @@ class Math(Isolated):
         """Import math-verify, and let sympy's parser evaluate nothing but arithmetic."""
         if find_spec("math_verify") is None:
             raise ConfigError("reward=math: needs pip install 'chord-posttraining[math]'")
+        # Here and below: an optional package, which is imported in a worker alone.
         from chord.rewards.guard import guard_sympy
 
         guard_sympy()

@@ -66,6 +66,7 @@ def _may(call: ast.Call) -> bool:
 
 def guard_sympy() -> None:
     """Let sympy's parser, and all that uses it, evaluate nothing but arithmetic."""
+    # It comes with an optional package.
     from sympy.parsing import sympy_parser
 
     write = sympy_parser.stringify_expr

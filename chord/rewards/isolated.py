@@ -79,6 +79,7 @@ class Isolated(Reward):
     def pool(self) -> Pool:
         """The workers of this process: a fork has its own."""
         if self._pool is None or self._pool[0] != os.getpid():
+            # Rewards that start no worker do without it.
             from chord.rewards.workers import Pool
 
             pool = Pool(

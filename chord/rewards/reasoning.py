@@ -42,6 +42,7 @@ class ReasoningGym(Isolated):
             raise ConfigError(
                 "reward=reasoning_gym: needs pip install 'chord-posttraining[reasoning]'"
             )
+        # Here and below: an optional package, which is imported in a worker alone.
         import reasoning_gym  # noqa: F401
 
         from chord.rewards.guard import guard_modules, guard_sympy

@@ -59,6 +59,7 @@ def draw_uniforms(
     the batch twice, its samples are numbered consecutively, as its two groups would otherwise be
     identical; numbers start at `first`.
     """
+    # Here and below: numpy and torch take seconds to load, and settings are read without them.
     import numpy as np
 
     seen: Counter[int] = Counter()

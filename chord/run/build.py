@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING
 
 from chord.config.consistency import check_experts, reads_reference, reads_teacher
 from chord.config.root import TrainConfig
+from chord.data.base import Data, Room
 from chord.errors import ConfigError
+from chord.evaluation.report import Report, evaluate
 from chord.step.precision import in_precision
 
 if TYPE_CHECKING:
     import torch
 
-    from chord.data.base import Data
     from chord.data.skills import Skill
-    from chord.evaluation.report import Report
     from chord.evaluation.settings import Evaluation
     from chord.models.base import Shape
     from chord.models.models import Models
@@ -42,6 +42,7 @@ def _retained(config: TrainConfig, data: Data) -> Sequence[Skill]:
     """The skills of `evaluation.retained`; their files name fields as the data's own do."""
     if not config.evaluation.retained:
         return ()
+    # Here and below: torch takes seconds to load, and settings are checked without it.
     from chord.data.columns import Columns
     from chord.data.text import TextConfig
     from chord.evaluation.retained import retained_skills
@@ -101,8 +102,6 @@ def evaluate_as(
     amounts: Evaluation | None = None,
 ) -> Report:
     """`evaluate` with a run's settings, of `amounts` where they are others than the run's."""
-    from chord.evaluation.report import evaluate
-
     return evaluate(
         policy,
         data,
@@ -136,8 +135,6 @@ def check_shapes(
 
 def fit_data(config: TrainConfig, data: Data, policy: Policy | Shape) -> None:
     """Make the data fit the model's context; `ConfigError` where they can't."""
-    from chord.data.base import Room
-
     room = Room(
         context=policy.context,
         rollout=config.rollout.max_new_tokens,

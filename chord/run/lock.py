@@ -127,6 +127,7 @@ def writer(directory: Path) -> str | None:
         return _who(directory / OWNER)
     if sys.platform == "win32" or not (directory / LOCK).exists():
         return None
+    # Here and below: Windows has none.
     import fcntl
 
     try:

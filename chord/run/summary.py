@@ -137,6 +137,7 @@ def print_summary(
 
 def _gain(gained: Sequence[float]) -> str:
     """The mean gain with its interval; of the problems, as there is one run."""
+    # It imports scipy, which takes a second and is needed at the end.
     from chord.evaluation.statistics import t_interval
 
     found = t_interval(gained)

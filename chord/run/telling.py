@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 def tell_length(config: TrainConfig, run: RunDirectory, saved: Saved) -> None:
     """Say what changes in a run whose length does, before it is done."""
+    # Here and below: only runs that have something to tell need it.
     from rich.console import Console
 
     from chord.run.identity.lengthening import followers, switched, table

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from chord.config.root import TrainConfig
 from chord.errors import ConfigError
-from chord.run.files import FINISHED, read_status
+from chord.run.files import FINISHED, METRICS, read_rows, read_status
 
 if TYPE_CHECKING:
     from chord.models.policy import Policy
@@ -15,8 +15,6 @@ if TYPE_CHECKING:
 
 def last_alpha(path: Path, config: TrainConfig) -> float:
     """Alpha at the end of the run; of a controller, whatever it was in the last step on record."""
-    from chord.run.files import METRICS, read_rows
-
     rows = read_rows(path / METRICS) if config.schedule.needs else []
     return float(rows[-1]["alpha"]) if rows else config.schedule(config.steps - 1)
 
@@ -34,6 +32,7 @@ def trained_model(path: Path, config: TrainConfig) -> Policy:
 
     Raises ConfigError where there is neither, or it can't be read.
     """
+    # torch takes seconds to load, and the directory is looked at without it.
     from chord.run.checkpoint import load_weights, read_checkpoint
 
     policy = config.model.load(path) if ended(path) else None

@@ -25,6 +25,9 @@ from chord.run.lock import held
 from chord.run.places import refuse_a_second_run
 from chord.run.status import begin, recorded
 from chord.run.telling import introduce, tell_length, tell_lost
+from chord.tracking import Tracker, by_agent, new_run_id, open_tracker
+from chord.tracking.base import near
+from chord.weightings.base import WeightError
 
 if TYPE_CHECKING:
     from chord.data.base import Data
@@ -32,7 +35,6 @@ if TYPE_CHECKING:
     from chord.run.checkpoint import Saved
     from chord.run.loop import Outcome
     from chord.run.recorder import Recorder
-    from chord.tracking import Tracker
 
 
 def train(config: TrainConfig, run: RunDirectory) -> Outcome | None:
@@ -66,6 +68,7 @@ def owned(run: RunDirectory, config: TrainConfig) -> AbstractContextManager[None
 
 def train_unrecorded(config: TrainConfig, run: RunDirectory, signals: Signals) -> Outcome | None:
     """`train`, the run's final status left to the caller, who has more to do."""
+    # Here and below: torch takes seconds to load, and a sweep's jobs are checked without it.
     import torch
 
     torch.set_num_threads(config.threads)
@@ -77,7 +80,6 @@ def train_unrecorded(config: TrainConfig, run: RunDirectory, signals: Signals) -
     from chord.run.recorder import Recorder
     from chord.run.together import heard_by_the_first
     from chord.step.engine import open_engine
-    from chord.tracking import Tracker
 
     leader = leads(config.trainer.strategy)
     with ExitStack() as stack:
@@ -163,8 +165,6 @@ def write(run: RunDirectory, recorder: Recorder, completed: int, now: Contents) 
 
     `now`: what the files that its configuration names hold.
     """
-    from chord.tracking import new_run_id
-
     run.tracker_id = run.tracker_id or new_run_id()
     run.go_on(completed, now)
     for each in run.changes:
@@ -203,9 +203,6 @@ def tracked(config: TrainConfig, run: RunDirectory, recorder: Recorder) -> Itera
     """The run's tracker, which is told how the block ends; so is the user."""
     from chord.run.checkpoint import CHECKPOINT
     from chord.step.optimizer import DivergedError
-    from chord.tracking import by_agent, open_tracker
-    from chord.tracking.base import near
-    from chord.weightings.base import WeightError
 
     resolved = run.settings()
     facts = run.facts()

@@ -21,6 +21,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from rich.text import Text
+
 from chord.command_line.ending import Arguments, ending
 from chord.errors import ConfigError
 from chord.io.printing import say
@@ -69,6 +71,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Run `chord-show`."""
     options = parser().parse_intermixed_args(arguments)
     drawn = panels(options)
+    # Here and below: Hydra and matplotlib take a second to load, which `--help` does not wait for.
     from rich.console import Console
 
     show(drawn, Console(highlight=False))
@@ -152,8 +155,6 @@ def combinations(
 
 def show(drawn: Sequence[Panel], console: Console) -> None:
     """Print the plot, the numbers and the notes of each panel."""
-    from rich.text import Text
-
     width = min(console.width, WIDEST)
     for panel in drawn:
         console.print(Text(panel.title, style="bold"), soft_wrap=True)
@@ -171,7 +172,6 @@ def show(drawn: Sequence[Panel], console: Console) -> None:
 def numbers(panel: Panel) -> Table:
     """Return a table of each line's values at a few steps, or at a few p."""
     from rich.table import Table
-    from rich.text import Text
 
     table = Table(box=None, pad_edge=False, padding=(0, 1), header_style="")
     table.add_column("step" if panel.whole else "p", overflow="ellipsis", no_wrap=True)

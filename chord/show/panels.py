@@ -47,6 +47,7 @@ def schedule_panel(
 
 def closed_loop(name: str, schedule: Schedule, steps: int) -> str:
     """Return a note on a controller, which has no curve before training; empty for an open loop."""
+    # Here and below: only weightings and closed loops need it.
     from chord.schedules import Controller
 
     if not isinstance(schedule, Controller):

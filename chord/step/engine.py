@@ -45,6 +45,7 @@ def join(engine: Engine, config: TrainConfig, data: Data, policy: Policy) -> Non
 
     Raises `ConfigError` if it can't run the model.
     """
+    # Here and below: torch and optional packages, for the engine that was chosen alone.
     from chord.distributed.strategies import whole
 
     if joins(config):

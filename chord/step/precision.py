@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
 def put_together(config: TrainConfig, models: Models) -> None:
     """Reassemble a sharded policy in main memory, and free the memory of the shards."""
+    # Here and below: torch takes seconds to load, and settings are read without it.
     from chord.distributed.strategies import free, whole_weights
 
     weights = whole_weights(models.policy)

@@ -71,6 +71,7 @@ def check_run(config: TrainConfig) -> None:
     shape = config.model.shape()
     teacher = config.teacher.shape() if reads_teacher(config) else None
     if shape is None:
+        # Here and below: only jobs whose models are at hand need torch.
         from chord.data.files import open_rows
 
         for setting, path in config.data.files().items():

@@ -29,6 +29,7 @@ def shared_gpus(points: Sequence[Point], launcher: str) -> list[str]:
     trainers = [point.config.trainer for point in points if point.config is not None]
     if launcher not in LOCAL or launcher == SERIAL or all(t.accelerator == "cpu" for t in trainers):
         return []
+    # Only jobs that ask for GPUs need torch here.
     import torch
 
     count = torch.cuda.device_count()
@@ -72,6 +73,7 @@ def _lock(path: Path) -> bool:
     """Whether the file is this process's now; the system lets go of it when the process ends."""
     handle = os.open(path, os.O_RDWR | os.O_CREAT)
     if sys.platform != "win32":
+        # Windows has none.
         import fcntl
 
         try:

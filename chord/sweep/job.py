@@ -78,6 +78,7 @@ def refuse_sweep_settings(cfg: DictConfig) -> None:
 
 
 def _single(cfg: DictConfig) -> float:
+    # Here and below: torch takes seconds to load, and mistakes are said before.
     from chord.run.training import train
 
     refuse_sweep_settings(cfg)

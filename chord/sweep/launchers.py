@@ -64,6 +64,7 @@ def all_awaited(config: DictConfig) -> Iterator[None]:
     if launcher_name(config) not in ("LocalLauncher", "SlurmLauncher"):
         yield
         return
+    # An optional package.
     from submitit import Job
     from submitit.core.utils import FailedJobError, UncompletedJobError
 

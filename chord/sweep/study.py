@@ -47,6 +47,7 @@ class Study:
 
         Raises `ConfigError` where the study can't be read.
         """
+        # Here and below: an optional package.
         import optuna
 
         self.may = may

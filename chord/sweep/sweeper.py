@@ -44,6 +44,7 @@ class ChordSweeper(Sweeper):
             task=self.task_function,
         )
         if self.search.trials:
+            # Grids do without it.
             from chord.sweep.search import search
 
             search(jobs, own, self.search)

@@ -56,6 +56,7 @@ def import_wandb() -> Any:
     for name in [name for name, value in os.environ.items() if name.startswith("WANDB_")]:
         if not os.environ[name].strip():
             del os.environ[name]
+    # It takes seconds to load, and runs without W&B do without.
     import wandb
 
     return wandb

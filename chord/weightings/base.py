@@ -124,6 +124,7 @@ class Weighting(ABC):
         one that is not finite although the models' statistics are. `Phi(normalize="mean1")` on p =
         .5 and .9: raw .25 and .09, mean .17, weights 1.47 and .53.
         """
+        # Here and below: torch takes seconds to load, and settings are read without it.
         import torch
 
         at = WeightInputs(

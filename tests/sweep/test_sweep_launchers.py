@@ -16,7 +16,6 @@ import yaml
 from pages import ROOT
 from sweeps import Command, command, damaged, small
 
-from chord import tracking
 from chord.config.messages import EXTRAS
 from chord.errors import ConfigError
 from chord.evaluation.settings import check_metric
@@ -129,7 +128,7 @@ def test_a_run_of_a_wandb_agent_keeps_its_settings_where_the_sweep_has_no_names(
         given.append(config)
         return Tracker()
 
-    monkeypatch.setattr(tracking, "open_tracker", remember)
+    monkeypatch.setattr("chord.run.training.open_tracker", remember)
     monkeypatch.delenv("WANDB_SWEEP_ID", raising=False)
     if agent:
         monkeypatch.setenv("WANDB_SWEEP_ID", "s")

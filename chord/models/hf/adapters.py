@@ -23,6 +23,7 @@ def adapt(model: PreTrainedModel, lora: Lora) -> nn.Module:
     adapt, or one that shares its weight with the embedding: merged, the adapter would change both.
     """
     try:
+        # An optional package.
         import peft
     except ImportError as error:
         raise ConfigError(

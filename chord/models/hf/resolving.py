@@ -31,6 +31,7 @@ def resolve(setting: str, path: str, revision: str | None = None) -> Source:
 
 def cached(source: Source) -> str:
     """The directory of the local cache with a model's files."""
+    # Here and below: only what is not on this machine needs it.
     from huggingface_hub import snapshot_download
 
     try:

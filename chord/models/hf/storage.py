@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -44,10 +45,9 @@ def load(config: HFSettings, directory: Path) -> HFPolicy:
 
     Raises ConfigError if the directory can't be read.
     """
-    from dataclasses import replace
-
     if not config.lora.rank:
         return load_policy(replace(config, path=str(directory), revision=None))
+    # Only adapters need it.
     from peft import load_peft_weights, set_peft_model_state_dict
 
     policy = load_policy(config)

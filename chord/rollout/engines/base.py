@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from chord.data.batch import collate
 from chord.errors import ConfigError, first_line
 from chord.rollout.sampling import Samples, check_lengths, evaluating, sample
 
@@ -138,6 +139,7 @@ class Foreign(Engine):
 
         An engine can accept a model's weights and still compute something else.
         """
+        # Here and below: torch takes seconds to load, and settings are read without it.
         import numpy as np
 
         name, length = f"rollout={self.config.engine}", min(4, self.config.max_new_tokens)
@@ -206,7 +208,6 @@ class Foreign(Engine):
         """
         import torch
 
-        from chord.data.batch import collate
         from chord.losses import token_entropy
         from chord.models.scoring import scatter, score
         from chord.models.sharing import own_batches

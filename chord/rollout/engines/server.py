@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch.distributed as dist
+from safetensors.torch import save_file
 
 from chord.distributed.collectives import rank, world_size
 from chord.errors import ConfigError, first_line
@@ -139,8 +140,6 @@ class Server(Foreign):
             shutil.rmtree(self.directory, ignore_errors=True)
 
     def _sync(self, policy: Policy) -> None:
-        from safetensors.torch import save_file
-
         if self.directory is None:
             self.directory = new_directory(self.config.server_directory)
         causal = self.model.causal(policy)

@@ -8,6 +8,8 @@ import tempfile
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+import torch
+
 from chord.distributed.collectives import rank, world_size
 from chord.errors import ConfigError, first_line
 from chord.models.hf.merged import merged_weights
@@ -68,6 +70,7 @@ class Vllm(Foreign):
                 os.environ.setdefault("RANK", str(rank()))
                 os.environ.setdefault("LOCAL_RANK", os.environ.get("SLURM_LOCALID", "0"))
             try:
+                # Here and below: an optional package.
                 import vllm
 
                 self.llm = vllm.LLM(
@@ -131,8 +134,6 @@ class Vllm(Foreign):
 
 def dtype_name(policy: Policy) -> str:
     """The engine's data type: that of the weights, or float32 if they are in float64."""
-    import torch
-
     dtype = next(policy.parameters()).dtype
     return "float32" if dtype == torch.float64 else str(dtype).removeprefix("torch.")
 

@@ -13,6 +13,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from chord.config.consistency import reads_teacher
+from chord.config.plugins import origins
 from chord.config.registry import SECOND
 from chord.errors import ConfigError, suggest
 from chord.io.contents import Content, Contents, changed, difference
@@ -49,7 +51,7 @@ def read_from_hub(config: TrainConfig, known: Contents) -> Contents:
 
 def named_files(config: TrainConfig) -> dict[str, str]:
     """The files, directories and ids on a hub that a run reads, by setting."""
-    from chord.config.consistency import reads_teacher
+    # Here and below: it takes a moment to load, and nothing needs it before a run is composed.
     from chord.evaluation.retained import retained_files
 
     cache = config.target.cache_path
@@ -65,8 +67,6 @@ def named_files(config: TrainConfig) -> dict[str, str]:
 
 def plugin_files(schemas: Mapping[str, str]) -> dict[str, str]:
     """The packages of the plugins whose classes a run uses, by the plugins' names."""
-    from chord.config.plugins import origins
-
     found = {}
     for setting, name in schemas.items():
         group = "reward" if setting.startswith("reward.parts.") else SECOND.get(setting, setting)

@@ -64,6 +64,7 @@ def table(
     old: TrainConfig, new: TrainConfig, completed: int, state: State | None = None
 ) -> Table | None:
     """`altered` for the terminal; None where nothing is."""
+    # Only a run that is lengthened shows a table.
     from rich.box import HORIZONTALS
     from rich.table import Table
 
