@@ -15,8 +15,11 @@ from typing import Any
 
 from hydra._internal import config_loader_impl
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
+from hydra._internal.config_repository import ConfigRepository
 from hydra.core.default_element import ResultDefault
+from hydra.core.object_type import ObjectType
 from hydra.core.override_parser.types import Override
+from hydra.plugins.config_source import ConfigResult, ConfigSource
 from omegaconf import DictConfig
 
 from chord.config.location import CONF_DIR
@@ -29,10 +32,20 @@ _off = False
 
 def remember() -> None:
     """Have Hydra remember, from now on."""
-    find, put_together = (
-        config_loader_impl.create_defaults_list,
-        ConfigLoaderImpl._compose_config_from_defaults_list,
-    )
+    read = ConfigRepository.load_config
+    find = config_loader_impl.create_defaults_list
+    put_together = ConfigLoaderImpl._compose_config_from_defaults_list
+
+    def load_config(self: ConfigRepository, config_path: str) -> ConfigResult | None:
+        source = self._find_object_source(config_path, ObjectType.CONFIG)
+        # The store of schemas has no files, and plugins add to it.
+        if _off or source is None or _place(source) not in OWN[:2]:
+            return read(self, config_path)
+        key = ("file", _place(source), config_path)
+        if key not in _known:
+            _known[key] = read(self, config_path)
+        result: ConfigResult = copy.deepcopy(_known[key])
+        return result
 
     def create_defaults_list(
         repo: Any,
@@ -48,7 +61,7 @@ def remember() -> None:
         typed = [override for override in overrides_list if not override.is_sweep_override()]
         choices = [override for override in typed if choosing(override)]
         words = tuple(str(override.input_line) for override in choices)
-        key = ("files", config_name, words, prepend_hydra, skip_missing, *_situation(repo))
+        key = ("files", config_name, words, prepend_hydra, skip_missing, *_situation())
         if _off or not _is_own(repo):
             return find(repo, config_name, list(overrides_list), prepend_hydra, skip_missing)
         if key not in _known:
@@ -61,11 +74,12 @@ def remember() -> None:
     ) -> DictConfig:
         if _off or not _is_own(repo):
             return put_together(self, defaults, repo)
-        key = ("config", repr(defaults), *_situation(repo))
+        key = ("config", repr(defaults), *_situation())
         if key not in _known:
             _known[key] = put_together(self, defaults, repo)
         return copy.deepcopy(_known[key])
 
+    ConfigRepository.load_config = load_config  # type: ignore[method-assign]
     config_loader_impl.create_defaults_list = create_defaults_list
     ConfigLoaderImpl._compose_config_from_defaults_list = (  # type: ignore[method-assign]
         _compose_config_from_defaults_list
@@ -84,10 +98,14 @@ def anew() -> Iterator[None]:
 
 
 def _is_own(repo: Any) -> bool:
-    return all(f"{source.scheme()}://{source.path}" in OWN for source in repo.get_sources())
+    return all(_place(source) in OWN for source in repo.get_sources())
 
 
-def _situation(repo: Any) -> tuple[Hashable, ...]:
+def _place(source: ConfigSource) -> str:
+    return f"{source.scheme()}://{source.path}"
+
+
+def _situation() -> tuple[Hashable, ...]:
     """What else decides what is composed: the classes of the options."""
     return tuple(
         (group, option, id(schema))
