@@ -20,7 +20,7 @@ from hydra.core.default_element import ResultDefault
 from hydra.core.object_type import ObjectType
 from hydra.core.override_parser.types import Override
 from hydra.plugins.config_source import ConfigResult, ConfigSource
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from chord.config.location import CONF_DIR
 from chord.config.registry import SCHEMAS
@@ -77,7 +77,9 @@ def remember() -> None:
         key = ("config", repr(defaults), *_situation())
         if key not in _known:
             _known[key] = put_together(self, defaults, repo)
-        return copy.deepcopy(_known[key])
+        config = copy.deepcopy(_known[key])
+        OmegaConf.clear_cache(config)  # with the time at which it was composed
+        return config
 
     ConfigRepository.load_config = load_config  # type: ignore[method-assign]
     config_loader_impl.create_defaults_list = create_defaults_list
