@@ -114,6 +114,7 @@ def composed(directory: Path, *overrides: str) -> DictConfig:
     teacher = ("teacher=hf", f"teacher.path={directory}-teacher")
     return compose_config(
         *SMALL,
+        "evaluation.max_new_tokens=4",
         "model=hf",
         f"model.path={directory}",
         *(() if "teacher=none" in overrides else teacher),

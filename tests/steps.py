@@ -25,6 +25,7 @@ from chord.models.policy import Policy
 from chord.models.scoring import score
 from chord.rollout.rollouts import Rollouts
 from chord.run.build import build_data, build_models
+from chord.run.loop import StepLoader
 from chord.step.demonstrations import open_cache
 from chord.step.module import ChordModule
 from chord.step.plan import Plan
@@ -41,6 +42,24 @@ def module_of(config: TrainConfig) -> ChordModule:
     module.manual_backward = lambda loss: loss.backward()  # type: ignore[method-assign,assignment]
     module.on_train_start()
     return module
+
+
+def metrics_of(config: TrainConfig) -> list[dict[str, float]]:
+    """The rows of a run of `config`, by the module alone: no evaluation, no files."""
+    seed_everything(config.seed, verbose=False)
+    module = ChordModule(config, build_data(config), build_models(config))
+    rows: list[dict[str, float]] = []
+    trainer = config.trainer.build(max_steps=config.steps * config.rollout.updates, callbacks=[])
+    update = module.update
+
+    def remember(step: int, plan: Plan) -> Any:
+        seen = update(step, plan)
+        rows.append(module.metrics)
+        return seen
+
+    module.update = remember  # type: ignore[method-assign]
+    trainer.fit(module, StepLoader(config.steps))
+    return rows
 
 
 def response_logits(policy: Policy, batch: TokenBatch) -> Tensor:

@@ -5,20 +5,15 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 from conftest import SIGNAL
-from lightning.pytorch import seed_everything
 from rows.needs import PAIRED, placed, with_needs
+from steps import metrics_of
 
 from chord.config.location import CONF_DIR
 from chord.config.registry import SCHEMAS
 from chord.config.root import TrainConfig
-from chord.run.build import build_data, build_models
-from chord.run.loop import StepLoader
-from chord.step.module import ChordModule
-from chord.step.plan import Plan
 
 # A package, several processes, an engine and a device that need not be there: test_smollm2.py,
 # test_process_runs.py and test_vllm.py have steps on them.
@@ -102,24 +97,6 @@ VARIANTS = [
     f"rollout.prefix=staged rollout.group_size=4 rollout.prefix_loss=nll {PAIRED}",
     f"rollout.prefix=staged rollout.group_size=4 gate=solve_rate {PAIRED}",
 ]
-
-
-def metrics_of(config: TrainConfig) -> list[dict[str, float]]:
-    """The rows of a run of `config`, by the module alone: no evaluation, no files."""
-    seed_everything(config.seed, verbose=False)
-    module = ChordModule(config, build_data(config), build_models(config))
-    rows: list[dict[str, float]] = []
-    trainer = config.trainer.build(max_steps=config.steps * config.rollout.updates, callbacks=[])
-    update = module.update
-
-    def remember(step: int, plan: Plan) -> Any:
-        seen = update(step, plan)
-        rows.append(module.metrics)
-        return seen
-
-    module.update = remember  # type: ignore[method-assign]
-    trainer.fit(module, StepLoader(config.steps))
-    return rows
 
 
 @pytest.mark.parametrize("option", [*OPTIONS, *VARIANTS])

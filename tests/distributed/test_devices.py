@@ -40,6 +40,7 @@ STEP = (
     "trainer.precision=64-true",
     "schedule=constant",
     "schedule.value=.5",
+    "evaluation.max_new_tokens=4",
     SIGNAL,
 )
 RULES = {

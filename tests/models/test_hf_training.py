@@ -10,7 +10,7 @@ import torch
 import torch._dynamo.utils
 from language_models import ADAPTED, FAMILIES, ODD, STATES, composed, make_model, make_tokenizer
 from safetensors.torch import load_file
-from steps import gradient, module_of, plan_gradient, score_as
+from steps import gradient, metrics_of, module_of, plan_gradient, score_as
 from transformers import AutoTokenizer
 
 from chord.config.parse import parse
@@ -20,7 +20,6 @@ from chord.models import scoring
 from chord.plan.calibration import calibrate
 from chord.run.checkpoint import CHECKPOINT
 from chord.run.directory import RunDirectory
-from chord.run.files import METRICS, read_rows
 from chord.run.opening import open_run
 from chord.run.trained import trained_model
 from chord.run.training import train
@@ -122,8 +121,7 @@ def test_answers_are_as_likely_in_training_as_when_they_were_sampled(
     """Layers may know the cache of one, but not the shared prompts of the other."""
     path = make_model(tmp_path / "model", family)
     overrides = ("steps=1", "schedule=rl_only", "teacher=none", "rollout.group_size=8")
-    made = run(tmp_path / "run", path, *overrides)
-    (row,) = read_rows(made.path / METRICS)
+    (row,) = metrics_of(config_of(path, *overrides))
     assert 0 <= row["rl/logprob_gap"] < 1e-4
 
 
