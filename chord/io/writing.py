@@ -7,13 +7,15 @@ written. It is named `.NAME.HOST-PID.partial`, so that nobody takes what a live 
 from __future__ import annotations
 
 import errno
+import json
 import os
 import re
 import shutil
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 from chord.errors import ConfigError
 
@@ -37,6 +39,11 @@ def write_atomically(path: Path, content: bytes) -> None:
     """Replace `path` by `content` so that a kill leaves either the old file or the new one."""
     with whole_file(path) as partial:
         partial.write_bytes(content)
+
+
+def json_file(facts: Mapping[str, Any], default: Callable[[Any], Any] | None = None) -> bytes:
+    """What a file of facts holds, which people read too. `default`: what becomes of other types."""
+    return json.dumps(facts, indent=2, default=default).encode() + b"\n"
 
 
 def write_in_place(path: Path, content: bytes) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shlex
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
@@ -17,7 +16,7 @@ from chord.config.schemas import schema_names
 from chord.config.trainer import PLACES
 from chord.config.trust.own import remember
 from chord.io.contents import Contents
-from chord.io.writing import write_atomically
+from chord.io.writing import json_file, write_atomically
 from chord.run.files import FORMAT
 from chord.run.identity.frozen import freeze
 from chord.run.identity.histories import changes_at, named_versions
@@ -107,7 +106,7 @@ class RunDirectory:
         }
         if not self.foreign:
             remember(self.path, facts, self.config)
-        write_atomically(self.path / "run.json", json.dumps(facts, indent=2).encode() + b"\n")
+        write_atomically(self.path / "run.json", json_file(facts))
 
     def go_on(self, completed: int, now: Contents) -> None:
         """Take the lengths, contents and versions that the run has after `completed` steps."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,7 +20,7 @@ from chord.distributed.strategies import whole
 from chord.errors import ConfigError
 from chord.evaluation.report import Report, prefixed
 from chord.evaluation.settings import OF_EXPERTS
-from chord.io.writing import UnwrittenError, write_atomically
+from chord.io.writing import UnwrittenError, json_file, write_atomically
 from chord.models.models import Models
 from chord.models.policy import Policy
 from chord.rewards.base import ChangedCodeError, ScorerError
@@ -81,7 +80,7 @@ class Outcome:
 def explained(error: ScorerError, path: Path) -> str:
     """Leave the first failure of a scorer in a run's directory, and say where."""
     file = path / (SCORER_FAILURE if rank() == 0 else f"{rank()}.{SCORER_FAILURE}")
-    write_atomically(file, json.dumps(error.facts, indent=2, default=str).encode() + b"\n")
+    write_atomically(file, json_file(error.facts, default=str))
     return f"{error}; its arguments and traceback are in {shown(file)}"
 
 

@@ -14,7 +14,7 @@ from omegaconf import DictConfig, OmegaConf
 from chord.config.messages import EXPECTED, one_line
 from chord.config.schemas import schema_names
 from chord.distributed.signals import Signals, Stopped
-from chord.io.writing import UnwrittenError, write_atomically, write_in_place
+from chord.io.writing import UnwrittenError, json_file, write_atomically, write_in_place
 from chord.run.directory import RunDirectory
 from chord.run.files import (
     EVALUATIONS,
@@ -75,7 +75,7 @@ def write_status(
         "job": job,
         "fingerprint": fingerprint,
     }
-    content = json.dumps(facts, indent=2).encode() + b"\n"
+    content = json_file(facts)
     try:
         write_atomically(path / STATUS, content)
     except UnwrittenError:
@@ -117,7 +117,7 @@ def _interrupted_before(path: Path) -> None:
     """A run that was killed is still `running` on record; it was to go on, and does not."""
     known = read_status(path)
     if known.get("status") == RUNNING:
-        content = json.dumps({**known, "status": INTERRUPTED}, indent=2).encode() + b"\n"
+        content = json_file({**known, "status": INTERRUPTED})
         write_atomically(path / STATUS, content)
 
 

@@ -7,7 +7,6 @@ run directory.
 
 from __future__ import annotations
 
-import json
 import shlex
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -17,7 +16,7 @@ from typing import Any
 from chord.config.overrides import given, setting
 from chord.errors import ConfigError
 from chord.io.reading import read_json, refuse_links
-from chord.io.writing import write_atomically
+from chord.io.writing import json_file, write_atomically
 from chord.run.lock import writer
 from chord.sweep.equal_runs import is_finished
 from chord.sweep.points import Point
@@ -79,7 +78,7 @@ def write_sweep(path: Path, command: Sequence[str], metric: str, points: Sequenc
         del job["number"], job["threads"], job["config"], job["schemas"]
     written = datetime.now(UTC).isoformat()
     facts = {"written": written, "command": list(command), "metric": metric, "jobs": jobs}
-    write_atomically(path / SWEEP, json.dumps(facts, indent=2).encode() + b"\n")
+    write_atomically(path / SWEEP, json_file(facts))
 
 
 def refuse_another(path: Path, points: Sequence[Point]) -> None:
