@@ -20,6 +20,8 @@ _RULE = re.compile(
 # A line that goes on in no line below, and one that goes on with none above.
 _CLOSES = re.compile(r"(?:[A-Za-z)][.!?]|</[a-z]{1,20}>)[*_`\"”$) ]{0,9}\Z")
 _BEGINS = re.compile(r"[\s*_`\"“$(\[]{0,20}[A-Z]|\s{0,20}(?:[-*•]\s|\d{1,3}[.)]\s|[#>|])")
+_HEADING = re.compile(r"\s{0,9}(?:#{1,6}\s|\*\*.{1,200}\*\*\s{0,9}\Z)")
+_SETTING = " $()[]*_`\\"  # beside a box
 _WIDEST = 40
 _ASTERISKS = 3  # that Markdown puts before or behind a word
 
@@ -172,24 +174,43 @@ def statement(response: str) -> Statement:
     if start >= 0:
         return Statement(response[start + len(_OPEN) : end].strip(), Mark.TAG)
     if (box := response.rfind(_BOX)) >= 0:
-        inner = _braced(response, box + len(_BOX))
-        behind = box + len(_BOX) + len(inner) + 1
-        before = _line(response, box)[0]
-        return Statement(inner.strip(), Mark.BOX, before, _line(response, behind)[1])
+        return _boxed(response, box + len(_BOX))
     if result := result_line(response):
         return Statement(result, Mark.RESULT)
     for stated in reversed(list(_STATED.finditer(response))):
         if below := response[stated.end() :].lstrip(" \n\t\r:*"):
-            text = _joined(below.split("\n"))
-            return Statement(text, Mark.SAID, _line(response, stated.start())[0])
+            lines = below.split("\n")
+            while len(lines) > 1 and _RULE.fullmatch(lines[0]):
+                lines.pop(0)
+            before = _line(response, stated.start())[0]
+            return Statement(_joined(lines), Mark.SAID, before)
     lines = response.split("\n")
     while len(lines) > 1 and _RULE.fullmatch(lines[-1]):
         lines.pop()
+    first = _sentence(lines)
+    text = (line for line in reversed(lines[:first]) if not _RULE.fullmatch(line))
+    return Statement(_joined(lines[first:]), Mark.NONE, next(text, ""))
+
+
+def _boxed(response: str, start: int) -> Statement:
+    """What is in the box whose text starts there, and what its sentence says around it."""
+    inner = _braced(response, start)
+    above = response[: start - len(_BOX)].rstrip(_SETTING).split("\n")
+    below = response[start + len(inner) + 1 :].lstrip(_SETTING).split("\n")
+    # A box in a line of its own can be in a sentence with the lines above and below.
+    if len(above) > 1 and not above[-1] and not _HEADING.match(above[-2]):
+        above.pop()
+    if len(below) > 1 and not (below[0] or _RULE.fullmatch(below[1]) or _BEGINS.match(below[1])):
+        below.pop(0)
+    return Statement(inner.strip(), Mark.BOX, " ".join(above[_sentence(above) :]), _joined(below))
+
+
+def _sentence(lines: list[str]) -> int:
+    """Where the paragraph begins that lines end with."""
     first = len(lines) - 1
     while first and not _are_apart(lines[first - 1], lines[first]):
         first -= 1
-    above = next((line for line in reversed(lines[:first]) if not _RULE.fullmatch(line)), "")
-    return Statement(_joined(lines[first:]), Mark.NONE, above)
+    return first
 
 
 def _joined(lines: list[str]) -> str:

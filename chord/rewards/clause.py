@@ -14,6 +14,7 @@ import re
 
 from chord.rewards.words import (
     AMOUNTS,
+    COMPARES,
     COUNTS,
     CURRENCIES,
     DOUBTS,
@@ -22,11 +23,11 @@ from chord.rewards.words import (
     JOINS,
     KINDS,
     LETTERS,
+    MONEY,
     NOT_BEFORE,
     NOT_BEHIND,
     NOT_DIRECTLY_BEFORE,
     PER,
-    SHORT,
     UNITS,
     changes,
 )
@@ -34,18 +35,20 @@ from chord.rewards.words import (
 _WORD = r"[A-Za-z]+(?:['’-][A-Za-z]+)*['’]?"
 _WORDS = re.compile(_WORD)
 _MOST_WORDS = 9
-_POWER = r"(?:\^?[23²³])?"
+_POWER = r"(?: ?[²³])?"
 _UNIT = rf"(?: {{0,3}}(?:{UNITS})| {{1,3}}[{LETTERS}]){_POWER}(?:/(?:{UNITS}|[{LETTERS}]){_POWER})?"
 _ENDS = re.compile(
-    rf"(?: ?(?P<sign>%|°[CF]?|[$€£¥₹]|(?:{CURRENCIES})\b)|(?P<unit>{_UNIT})(?![\w-])|"
+    rf"(?: ?(?P<sign>%|°(?: ?[CF]\b)?|[$€£¥₹]|(?:{CURRENCIES})\b)|(?P<unit>{_UNIT})(?![\w-])|"
     rf"(?P<per>/(?:{PER})\b))?"
     rf"(?P<words>(?: {{1,3}}(?!or so\b){_WORD}){{0,{_MOST_WORDS}}})(?: or so)?"
     r" {0,3}(?P<stop>[.!]?) {0,3}\Z"
 )
 # A sentence ends, and another one begins, before the number.
 _SENTENCE = re.compile(r"[.!?] +(?=[A-Z])|[。！？]")
-_ITEM = re.compile(r"\A *(?:[-•>#]+ +)?(?:(?:[A-Z][a-z]+ )?\(?\d{1,3}[.):] +)?(?=[A-Z])")
-_SO = re.compile(r"[,;.:]? *(?<![\w'’-])(?:so|So|therefore|thus|hence)(?![\w'’-]),? +(?=\S)")
+_ITEM = re.compile(r"\A *(?:[-*•>#]+ +)?(?:(?:[A-Z][a-z]+ )?\(?\d{1,3}[.):] +)?(?=[A-Z])")
+_SO = re.compile(
+    r"(?:\A|[,;.:]) *(?:so|So|therefore|Therefore|thus|Thus|hence|Hence)(?![\w'’-]),? +(?=\S)"
+)
 _EQUATION = re.compile(r"(?P<left>[^<>≤≥≠?]*?) ?(?:={1,2}|≈) ?\Z")
 _SIDE = re.compile(r"(?:[\w)\]|%°}'²³]|(?<=[\d)])!)\Z")
 _CALCULATION = re.compile(r"[\d\s.+\-*/×÷·⋅()%$€£=^]+")
@@ -58,7 +61,12 @@ _VERB = re.compile(
 )
 _NUMBERS = re.compile(rf"[$€£¥₹]?\d|\b(?:{'|'.join(COUNTS)})\b", re.IGNORECASE)
 _HEDGED = re.compile(rf" {{0,3}}(?:(?:{HEDGES}),? {{1,3}})?\Z")
+_QUESTION = re.compile(r" *(?:Is|Are|Was|Were|Does|Do|Did|Can|Could|Would|Should|Will|Has|Have)\b")
+_HEADING = re.compile(r"\s*(?:#{1,6}\s|\*\*.*\*\*\s*\Z)")
+_CLOSED = re.compile(r"(?:[.!?)\]0-9%$]|[A-Za-z)]:|</[a-z]{1,20}>)[*_`\"$ ]{0,9}\Z")
+_OF_THE = re.compile(r"\bof (?:the|our|this|my|your) ?\Z")
 _NEAR = 200
+_PAUSE = re.compile(r"[.,;:](?![0-9])")
 _LAST_WORD = re.compile(r"(?<![\w\\])([A-Za-z]{2,}(?:['’-][A-Za-z]+)*)\Z")
 _THOUSANDS = re.compile(r"(?<=\d),(?=\d{3}(?!\d))")
 
@@ -79,10 +87,12 @@ def introduces(before: str, *, marked: bool) -> bool:
         clause = _ITEM.sub("", clause)
         clause = clause[_last_end(_SENTENCE, clause) :]
     clause = clause[_last_end(_SO, clause.rstrip()) :]
-    if not clause.strip() or _has(clause, NOT_BEFORE):
+    if not clause.strip() or _has(clause, NOT_BEFORE) or _QUESTION.match(clause):
         return False
     if equation := _EQUATION.match(clause):
-        return _is_equation(_THOUSANDS.sub("", equation["left"]).rstrip(), marked=marked)
+        return not _has(clause, COMPARES) and _is_equation(
+            _THOUSANDS.sub("", equation["left"]).rstrip(), marked=marked
+        )
     if _COLON.match(clause):
         named = _WORDS.findall(clause)
         return not (_has(named[-1], NOT_DIRECTLY_BEFORE) or _NUMBERS.search(clause))
@@ -93,9 +103,9 @@ def introduces(before: str, *, marked: bool) -> bool:
 
 
 def surrounds(before: str, behind: str) -> bool:
-    """Whether what is beside a box in its line leaves its number what it is: no sign, no scale."""
+    """Whether what is beside a box leaves its number what it is: no sign, no scale, no doubt."""
     before, behind = before.rstrip(' $([*_`"“'), behind.lstrip(' $)]*_`"”')
-    if behind[:1] not in ("", ".", ",", ";", ":") and not ends(f" {behind}", currency=False):
+    if not (_PAUSE.match(behind) or ends(f" {behind}", currency=False)) or doubts(before):
         return False
     if not before or before[-1] in ":,.;":
         return True
@@ -106,8 +116,17 @@ def surrounds(before: str, behind: str) -> bool:
 
 
 def doubts(before: str) -> bool:
-    """Whether what stands before "the answer is" makes it no statement: `if`, `I doubt that`."""
-    return _has(before[_last_end(_SENTENCE, before) :], DOUBTS)
+    """Whether what stands before "answer is" or a box makes it no statement: `if`, `I doubt`."""
+    sentence = before[_last_end(_SENTENCE, before) :]
+    return _has(sentence, DOUBTS) or _OF_THE.search(sentence) is not None
+
+
+def is_closed(above: str) -> bool:
+    """Whether the line above a number leaves nothing open that the number goes on with."""
+    heading = _HEADING.match(above) and not re.search(r"\d", above)
+    if heading and not _has(above, NOT_BEFORE | NOT_DIRECTLY_BEFORE):
+        return True
+    return _CLOSED.search(above) is not None
 
 
 def _last_end(pattern: re.Pattern[str], text: str) -> int:
@@ -142,12 +161,16 @@ def ends(after: str, *, currency: bool) -> bool:
         return False  # a factorial, or not
     if currency and (found["unit"] or found["sign"]):
         return False
+    if found["unit"] and _has(" ".join(said[:1]), MONEY):
+        return False  # 5 m dollars
     if said and not any(found[unit] for unit in ("sign", "unit", "per")):
         first = said[0]
-        if not first[0].islower() or (len(first) < 3 and first not in ("a", *SHORT)):
+        if found["words"].strip() in ("in total", "in all"):
+            return True
+        if not first.islower() or (len(first) < 3 and (first not in ("a", "of") or len(said) == 1)):
             return False
     return not _has(found["words"], NOT_BEHIND) and all(
-        len(word) > 1 or word == "a" for word in said
+        len(word) > 1 or (word == "a" and said[-1] != "a") for word in said
     )
 
 

@@ -70,7 +70,7 @@ _ADDED = (
     re.compile(r"[<>≤≥≠]|\\(?:neq?|leq?|geq?|lt|gt|not|notin|propto)(?![a-zA-Z])"),
     re.compile(r"\\[bp]?mod(?![a-zA-Z])|\bmod\b"),
     re.compile(r"(?:[-+*/^]|\\(?:times|cdot|div))[\s$.]*\Z"),
-    re.compile(r"[0-9]\s?:\s?[0-9]"),
+    re.compile(r"[0-9]\$?\s?:\s?\$?[0-9]"),
     re.compile(r"\.[0-9]+\s?\$?(?:\.{2}|…|\\[lc]?dots)"),
     _VULGAR,  # behind what is no whole number: 0.5½
 )
@@ -78,6 +78,7 @@ _ALTERNATIVE = re.compile(
     r"[0-9a-z)}]\$?,?\s{0,3}(?:\\text\{)?\s{0,3}or\b\s{0,3}\}?\s{0,3}\$?(?:[a-z]\s{0,3}=\s{0,3})?(?!so\b)[-0-9\\a-z]",
     re.IGNORECASE,
 )
+_DELIMITERS = re.compile(r"\$|\\[()\[\]]")
 _SETS_TEXT = re.compile(r"\\(?:text|mathrm|textbf|mathbf)\s?\{([^{}]*)\}")
 # A number among words: no formula.
 _PROSE = re.compile(r"[^\\^_+*=<>!{}]*[A-Za-z][^\\^_+*=<>!{}]*")
@@ -122,7 +123,10 @@ class Math(Isolated):
         if not gold:
             raise ConfigError(f"the answer {problem.answer!r:.60} of the problem is no expression")
         response, answer = _typeset(response), _typeset(known_answer(problem.answer))
-        if not response or _differs(_piece(response), answer):
+        piece = _piece(response)
+        if piece and piece.strip() == answer.strip():
+            return 1.0  # whatever it means
+        if not response or _differs(piece, answer):
             return 0.0
         try:
             equal = verify(gold, _stated(response), float_rounding=_DECIMALS, timeout_seconds=None)
@@ -177,6 +181,7 @@ def _differs(piece: str, answer: str) -> bool:
         return True
     if "=" not in piece and _reads_another(piece, answer):
         return True
+    piece = _DELIMITERS.sub("", piece)
     left, equation, _ = piece.partition("=")
     if not equation or "=" in answer or not (_PLAIN.fullmatch(piece) and "," not in piece):
         return False

@@ -26,12 +26,13 @@ from fractions import Fraction
 from typing import NamedTuple
 
 from chord.rewards.answers import Mark, statement
-from chord.rewards.clause import doubts, ends, introduces, surrounds
+from chord.rewards.clause import doubts, ends, introduces, is_closed, surrounds
 from chord.rewards.words import CURRENCIES
 
 _MINUS = "\u2010\u2011\u2012\u2013\u02d7\u2212\u2796\ufe63\uff0d"
-_MIXED, _WHOLE = "\ue000", "\ue001"
-"""What stands before and behind a fraction that needs no space beside a whole number."""
+_MIXED, _WHOLE, _DOLLAR = "\ue000", "\ue001", "\ue002"
+"""What stands before and behind a fraction that needs no space beside a whole number, and for a
+dollar sign that opens no formula."""
 _VULGAR = {
     "¼": "1/4", "½": "1/2", "¾": "3/4", "⅐": "1/7", "⅑": "1/9", "⅒": "1/10", "⅓": "1/3", "⅔": "2/3",
     "⅕": "1/5", "⅖": "2/5", "⅗": "3/5", "⅘": "4/5", "⅙": "1/6", "⅚": "5/6", "⅛": "1/8", "⅜": "3/8",
@@ -44,7 +45,7 @@ _SIGNS = str.maketrans(
         **{sign: _MIXED + fraction + _WHOLE for sign, fraction in _VULGAR.items()},
         **dict.fromkeys("\u2044\u2215", "/"),
         **dict.fromkeys("\u00a0\u2007\u2008\u2009\u202f", "\u00a0"),
-        **dict.fromkeys("\ue000\ue001\x1c\x1d\x1e\x1f\t\v\f\r\u3000", " "),
+        **dict.fromkeys("\ue000\ue001\ue002\x1c\x1d\x1e\x1f\t\v\f\r\u3000", " "),
         **dict.fromkeys("⟨〈〈【", "("),
         **dict.fromkeys("⟩〉〉】", ")"),
         "\u2236": ":",
@@ -81,9 +82,11 @@ _LATEX = (
     (re.compile(r"\\!"), ""),
     (re.compile(r"\\,"), "\u00a0"),
     (re.compile(r"\^ ?(?:\\circ(?![a-zA-Z])|\{ ?\\circ ?\})|\\degree(?![a-zA-Z])"), "°"),
-    (re.compile(r"\\([$%#&_])"), r"\1"),
+    (re.compile(r"\\\$"), _DOLLAR),
+    (re.compile(r"\\([%#&_])"), r"\1"),
+    (re.compile(r"(?<=[0-9{])~(?=[\\a-zA-Z])"), " "),
     (re.compile(r"\\(?:approx|simeq)(?![a-zA-Z])"), "≈"),
-    (re.compile(r"\\(?:implies|therefore|Rightarrow)(?![a-zA-Z])"), " so "),
+    (re.compile(r"\\(?:implies|therefore|Rightarrow)(?![a-zA-Z])"), ", so "),
     (
         re.compile(
             r"\\(?:boxed|fbox|text[a-z]*|math[a-z]+|left|right|displaystyle|quad|qquad|bf|rm|it|"
@@ -99,8 +102,8 @@ _SETS = re.compile(
     r"|(?<=\S)[*_`\"“”„«»]{1,9}(?=[\s)\].,:;!?%$]|\Z)"
 )
 _FORMULA = re.compile(r"\$(?=\S)([^$]{1,200})(?<=\S)\$(?![0-9])|\$\$")
+_SQUARED = re.compile(r"(?<![A-Za-z])((?:[kcdm]?m|ft|yd|mi) ?)\}? ?\^ ?\{?([23])\}?(?![0-9])")
 _BRACKETS = {"(": ")", "[": "]"}
-_ENDED = re.compile(r"(?:[.!?)\]0-9%$]|[A-Za-z)]:|</[a-z]{1,20}>)[*_`\"$ ]{0,9}\Z")
 
 
 def stated_number(response: str) -> Fraction | None:
@@ -126,7 +129,7 @@ def stated_number(response: str) -> Fraction | None:
     else:
         # Above a bare number nothing may be open: minus, 5 hours, 2 *.
         above = stated.before.rstrip()
-        is_stated = not (number.bare and above) or _ENDED.search(above) is not None
+        is_stated = not (number.bare and above) or is_closed(above)
     return number.value if is_stated else None
 
 
@@ -151,8 +154,10 @@ def _plain(text: str) -> str:
             text = pattern.sub(plain, text)
     text = re.sub(rf"{_WHOLE}(?![0-9]|[.,][0-9])", "", text)
     text = _FORMULA.sub(r" \1 ", _SETS.sub(" ", text))
+    text = text.replace(_DOLLAR, "$")
+    text = _SQUARED.sub(lambda found: f"{found[1]}{'²³'[int(found[2]) - 2]}", text)
     text = re.sub(r"([\^_])\{([^{}]{0,200})\}", r"\1(\2)", text)
-    return re.sub(r"[{}\n]", " ", text)
+    return re.sub(r"[ {}\n][ {}\n\u00a0]*|\u00a0[ {}\n][ {}\n\u00a0]*", " ", text)
 
 
 class _Number(NamedTuple):

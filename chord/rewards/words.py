@@ -15,7 +15,7 @@ def words(text: str) -> frozenset[str]:
 SCALES = words(
     "hundred thousand million billion trillion quadrillion quintillion sextillion septillion "
     "milliard billiard lakh lac crore cr myriad dozen gross score mil mill mln mio mn bil bln bn "
-    "mrd mld mille tril trn tn tsd googol grand thou teen fold"
+    "mrd mld mille tril trn tn tsd thsd dozenth googol grand thou teen fold"
 )
 COUNTS = words(
     "zero two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen "
@@ -45,8 +45,9 @@ _BOUNDS = words(
     "minimum max minimal maximal up almost nearly barely hardly"
 )
 _DENIED = words(
-    "not no neg nor never neither none cannot without wrong incorrect false negative except unless "
-    "isn't aren't wasn't weren't doesn't don't didn't can't won't doubt unlikely"
+    "not no nobody nothing neg nor never neither none cannot without wrong incorrect incorrectly "
+    "false negative except unless doubt denies unlikely impossible suppose assume assuming given "
+    "reject rejected undefined extraneous mistake mistakenly"
 )
 _JOINS = words("and or but if where when while because since whereas versus vs either whether")
 _CLAUSES = words("is are was were be equals equal means")
@@ -56,31 +57,37 @@ _NUMERALS = {
 }
 NOT_BEHIND = frozenset(
     _NUMERALS | _BASES | _BOUNDS | _CALCULATED | _CLAUSES | _CONSTANTS | _DENIED | _FUNCTIONS
-    | _JOINS | _PREFIXES | words("one then am pm o'clock")
+    | _JOINS | _PREFIXES | words(
+        "one then am pm o'clock noon midnight sharp past itself fails debt overdrawn deficit loss "
+        "short shy decrease down subzero underwater underground"
+    )
 ) - {"min", "sec"}  # fmt: skip
 """What none of the words behind a number may be."""
 NOT_BEFORE = frozenset(
     SCALES | {f"{scale}s" for scale in SCALES} | _DENIED
-    | words("or if when where while until whether either between twice thrice")
+    | words("or if iff when where while until whether either between twice thrice prove show")
 ) - words("gross score grand")  # fmt: skip
 """What none of the words that introduce a number may be."""
 NOT_DIRECTLY_BEFORE = (_BOUNDS | _CALCULATED | words("double triple")) - words(
     "maximum minimum max min remainder"
 )
 """Nor the last of them, before a colon."""
-DOUBTS = _DENIED | words("if whether unless half twice")
+DOUBTS = _DENIED | words(
+    "if iff whether unless half twice double triple minus times might prove show"
+)
 """What makes no statement of "the answer is"."""
+COMPARES = words("than least most")
+"""What does not stand before an equation."""
+MONEY = words("dollars dollar euros euro pounds pound usd eur gbp")
 JOINS = _JOINS | words("then for with")
 """What makes two statements of two equations."""
 _GROWN = re.compile(r"\w*il+i?(?:on|ard)\w*|\w+upled?|\w+n't", re.IGNORECASE)  # zillion, quintuple
-SHORT = words("of in at an on by to")
-"""Words of two letters that may stand directly behind a number."""
 
 LETTERS = "mgshlLWVJNACF"
 """Units of one letter, behind a space. Not among them: k, K, M, B, T, which are scales, and t, d,
 b, n, which are variables as well."""
 UNITS = (
-    "km|cm|dm|mm|kg|mg|ml|mL|cl|dl|hr|hrs|min|mins|sec|secs|ms|lb|lbs|ft|in|oz|yd|mi|mph|kph|rpm"
+    "km|cm|dm|mm|kg|mg|ml|mL|cl|dl|hr|hrs|min|mins|sec|secs|ms|lb|lbs|ft|oz|yd|mi|mph|kph|rpm"
     "|Hz|kHz|MHz|GHz|kB|KB|MB|GB|TB|kW|MW|kWh|kJ|kN|Pa|kPa|kcal|cal|pt|pts|yr|yrs|ppm"
 )
 PER = "second|minute|hour|day|week|month|year|person|unit|each|hr|min"

@@ -213,14 +213,14 @@ def test_what_is_no_number_gives_none_and_never_another(text: str) -> None:
     [
         ("5 m", 5), ("5 kg", 5), ("5kg", 5), ("5 apples", 5), ("5 a day", 5), ("5/day", 5),
         ("5 km/h", 5), ("5 °C", 5), ("5 m²", 5), ("5 sec", 5), ("5 min", 5), ("5 times", 5),
-        ("5 times as many", 5), ("5 by noon", 5), ("5 m/s", 5), ("$5$ apples", 5),
+        ("5 times as many", 5), ("5 m/s", 5), ("$5$ apples", 5),
         ('5\\text{ m}', 5), ("【5】", 5), ('{"answer": 5}', 5), ("- x is 5", 5), ("-USD 5", -5),
         ("-EUR 5", -5), ("USD -5", -5), ("USD 5", 5), ("-$ 5", -5), ("-$5", -5), ("$ -5", -5),
         ("(- 5)", -5), ("x = -5", -5), ("it is -5", -5), ('1\xa0234', 1234), ("$5$.", 5),
         ('5\nkm', 5), ('5\ng', 5), ('5\n```', 5), ('5\n\\end{align}', 5), ('5 \\\\\n', 5),
         ('Answer:\n5', 5), ('x =\n5', 5), ('```\n5\n```', 5), ('$$\n5\n$$', 5), ('\\[\n5\n\\]', 5),
         ('---\n5', 5), ('***\n5', 5), ('<answer>\n5\n</answer>', 5), ('a million.\n5', 5),
-        ("5 to us", 5), ("5 of a kind", 5), ("5 of B's apples", 5), ("5% of the people", 5),
+        ("5 of a kind", 5), ("5 of B's apples", 5), ("5% of the people", 5),
         ("5 square meters", 5), ('x = -\n5', -5),
     ],
 )  # fmt: skip
@@ -230,7 +230,8 @@ def test_a_number_with_a_unit_or_a_mark_is_read(text: str, number: int) -> None:
 
 # A reader would take a number from most of these, but none has one of the documented forms.
 UNREAD = [
-    "⇒5", "∴5", "•5", "✓5", "✔️5", "x is...5", "x is…5", "5-year", "5 I think", "5 - as shown",
+    "⇒5", "∴5", "•5", "✓5", "✔️5", "x is...5", "x is…5", "5-year", "5 by noon", "5 to us",
+    "5 I think", "5 - as shown",
     "5 (as shown, above)", "5️⃣", '$5$ \\blacksquare', "5个", "5千克", "(about 5, or so)",
     '{"unit": "km", "answer": 5}', "(x = 5)", "(2 + 3 = 5)", "9 * 2 = $<<9*2=18>>18 every day",
     "10 p.m.", "score 5", "72 (clips)", '\\therefore 5', "answer is 15 - that's it",

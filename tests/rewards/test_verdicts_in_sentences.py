@@ -88,6 +88,23 @@ NONE = {
     "what stands beside a box": r"""
         \boxed{5} million|-\boxed{5}|$-\boxed{5}$|2\boxed{5}|\boxed{5}^2|\boxed{5}k|\boxed{5}!
         \boxed{1} and \boxed{5}|\sqrt{\boxed{5}}|x \neq \boxed{5}|minus \boxed{5}|x > \boxed{5}""",
+    "times, debts and other meanings": """
+        The answer is 5 in debt.|His balance is $5 overdrawn.|The elevation is 5 feet underwater.
+        She is $5 short.|The change is 5 percent down.|The answer is 5 in the evening.|5 past|5 an
+        The time is 5 sharp.|The answer is 12 noon.|It costs 5 kUSD.|5 thsd.|5 m USD|5 m dollars
+        x = 5 a|5 times itself|5 apples incorrectly|x = 5 rejected|5 in|5 of""",
+    "conditions, questions and denials": """
+        Reject x = 5.|Suppose he has 5.|Given that she has 5.|It works iff x = 5.|Is x = 5
+        We want to show that x = 5.|Does she have 5|It is impossible that she has 5 apples.
+        Nobody says she has 5 apples.|She denies she has 5 apples.|It isn't so that x = 5.
+        The domain is all x other than x = 5.|It is not therefore x = 5.|Do not conclude so x = 5.
+        The answer is at least x = 5.|The total is 3 less than x = 5.|Minus the answer is 5.
+        You might think the answer is 5.|A common mistake is that the answer is 5.
+        2 times the answer is 5.|The square of the answer is 5.|Twice the answer is 5.""",
+    "what goes on above or below a box": r"""
+        The answer is $$\boxed{5}$$⏎million dollars.|minus⏎\boxed{5}
+        $$\frac{⏎\boxed{5}⏎}{2}$$|The answer is not⏎\boxed{5}|She does not have \boxed{5} apples.
+        \boxed{5}.5""",
     "readable, but not in a documented form": """
         She makes 9 * 2 = $<<9*2=18>>18 every day.|- Cost of 3 shirts: $60|2x = 24, x = 12|5 and up
         There are 5 more boys than girls.|She finished in 14 days.|The number is twenty-five (25).
@@ -106,6 +123,11 @@ def test_what_is_more_than_one_number_gives_none(kind: str) -> None:
     read = {text: stated_number(text) for text in cases(kind)}
     assert read == dict.fromkeys(read)
     assert {text for text in read if only_number(text) is not None} == set()
+
+
+def test_a_sign_above_a_box_is_not_lost() -> None:
+    assert stated_number("$$x = -\n\\boxed{5}$$") is None
+    assert stated_number("$$x =\n\\boxed{-5}$$") == -5
 
 
 CONNECTED = [
@@ -191,6 +213,60 @@ ORDINARY = r"""
     Answer: \(-\frac{1}{2}\)|-1/2
     She has⏎5 apples.|5
     x = -⏎5|-5
+    She has 3 + 2 = **5** apples.|5
+    3 + 2 = **5**|5
+    The answer is: 3 + 2 = **5**|5
+    x ≈ **5**|5
+    x = `5`|5
+    x = "5"|5
+    x = $5$|5
+    x = \(5\)|5
+    $x = \mathbf{5}$|5
+    **Total:** $5|5
+    - **Total:** $5|5
+    __Total:__ 5|5
+    Total: **5**|5
+    **Total**: **5**|5
+    Total: $5$|5
+    - Apples: 3⏎- Total: **5**|5
+    **Total: $5**|5
+    She has **3 + 2 = 5** apples.|5
+    **The answer is:** **5**|5
+    The total is **5**.|5
+    $\boxed{5 \text{ apples}}$|5
+    \boxed{5 \text{ cm}}|5
+    \boxed{\$5 \text{ per hour}}|5
+    \boxed{\frac{10}{2} \text{ of the cake}}|5
+    \boxed{5 \, \text{apples}}|5
+    \boxed{5 \mathrm{ apples}}|5
+    \boxed{5\mathrm{~m}}|5
+    The answer is $5 \text{ apples}$.|5
+    $$3 + 2 = 5 \text{ apples}$$|5
+    \[ \text{Total} = 5 \, \text{dollars} \]|5
+    = 5\, \text{dollars}|5
+    $\boxed{5\text{ cm}^2}$|5
+    5\,\mathrm{cm}^2|5
+    \boxed{5^{\circ}\text{C}}|5
+    The answer is:⏎\[⏎5⏎\]|5
+    The final answer is:⏎⏎\[⏎5⏎\]|5
+    The final answer is⏎⏎$$⏎5⏎$$|5
+    Answer:⏎⏎```⏎5⏎```|5
+    ### Final Answer⏎⏎**5**|5
+    ### Final Answer⏎⏎5 apples|5
+    **Answer**⏎⏎5|5
+    * She has 5 apples.|5
+    * The total is 5.|5
+    *   **Total:** 5|5
+    $9 - 4 = \$5$|5
+    $x = \$5$|5
+    So she makes $9 - 4 = \$5$ per day.|5
+    The total is **$\$5$**.|5
+    x = 5 in total|5
+    She eats 5 eggs in the morning.|5
+    2x = 10, so x = 5|5
+    2x = 10 \implies x = 5|5
+    Therefore x = 5|5
+    In this case, x = 5|5
 """
 
 
