@@ -6,6 +6,7 @@ policy alone and without padding, and every term is added up one by one.
 
 from __future__ import annotations
 
+import math
 import multiprocessing
 import queue
 from collections.abc import Callable, Iterator, Sequence
@@ -198,3 +199,9 @@ def sharded(module: ChordModule) -> None:
     from torch.distributed.device_mesh import init_device_mesh
 
     shard(module.policy, module.policy.layers(), init_device_mesh("cpu", (2,)))
+
+
+def poison(model: Any, name: str, value: float = math.nan) -> None:
+    """One number of a model's weight."""
+    with torch.no_grad():
+        dict(model.named_parameters())[name].view(-1)[3] = value
