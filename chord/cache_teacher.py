@@ -13,21 +13,24 @@ import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
-from chord.command_line.ending import Arguments, ending
+from chord.command_line.arguments import Arguments, Number, flags, refuse_output
+from chord.command_line.ending import ending
 from chord.config.composing import composed, register
 from chord.config.overrides import typed
 from chord.data.batch import collated
 from chord.errors import ConfigError
 from chord.io.printing import say
-from chord.io.writing import refuse_unwritable
 
 
 def parser() -> argparse.ArgumentParser:
     """Return the parser of the command line."""
     options = Arguments("cache_teacher", __doc__)
     options.add_argument("--to", type=Path, required=True, metavar="FILE", help="the file to write")
-    options.add_argument("--k", type=int, default=8, help="tokens per position (default: 8)")
-    options.add_argument("settings", nargs="*", help="as for chord.train: data=..., teacher=...")
+    options.add_argument(
+        "--k", action=Number, whole=True, least=1, default=8,
+        help="tokens per position (default: 8)",
+    )  # fmt: skip
+    options.add_settings("data=..., teacher=...")
     return options
 
 
@@ -35,20 +38,20 @@ def parser() -> argparse.ArgumentParser:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run `python -m chord.cache_teacher`."""
     options = parser().parse_intermixed_args(arguments)
-    if options.k < 1:
-        raise ConfigError(f"--k={options.k}: must be at least 1")
-    refuse_unwritable(options.to, f"--to={options.to}")
-    say(cache_teacher(options.to, options.k, options.settings))
+    refuse_output(options.to, f"--to {options.to}")
+    say(cache_teacher(options.to, options.k, options.settings, options.config_dir))
 
 
-def cache_teacher(path: Path, k: int, settings: Sequence[str]) -> str:
+def cache_teacher(
+    path: Path, k: int, settings: Sequence[str], config_dir: Path | None = None
+) -> str:
     """Score all expert pairs of the configured data with the teacher; return the text to print."""
     # Here and below: torch takes seconds to load; mistakes in arguments are said before.
     from chord.models.teacher_cache import write_cache
     from chord.run.build import build_data, placed
 
     register()
-    config = composed(settings)
+    config = composed(settings, config_dir)
     data, teacher = build_data(config), config.teacher.build()
     if teacher is None:
         raise ConfigError("teacher=none: there is nothing to cache; use teacher=tiny")
@@ -65,7 +68,7 @@ def cache_teacher(path: Path, k: int, settings: Sequence[str]) -> str:
         f"{path}: {len(pairs)} responses, {k} tokens per position; the other tokens have "
         f"{rest['mean']:.2e} of the probability on average, {rest['largest']:.2e} at most\n"
         f"python -m chord.train target=soft {typed('target.cache', path)} "
-        f"{shlex.join(settings)}".rstrip()
+        f"{shlex.join([*flags(config_dir), *settings])}".rstrip()
     )
 
 

@@ -8,6 +8,7 @@ in: echo '47*86=' | python -m chord.chat RUN.
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -15,7 +16,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from chord.command_line.ending import Arguments, ending
+from chord.command_line.arguments import Arguments, Number
+from chord.command_line.ending import ending
 from chord.errors import ConfigError
 from chord.io.printing import say
 from chord.io.reading import printable
@@ -36,22 +38,37 @@ def parser() -> argparse.ArgumentParser:
     )
     options.add_argument(
         "--temperature",
-        type=float,
+        action=Number,
+        least=0,
         default=0.0,
         metavar="T",
         help="sampling temperature; 0 is greedy (default: 0)",
     )
     options.add_argument(
         "--max-new-tokens",
-        type=int,
+        action=Number,
+        whole=True,
+        least=1,
         metavar="N",
         help="maximum length of a response, in tokens (default: the run's)",
     )
     options.add_argument(
-        "--seed", type=int, default=0, metavar="N", help="seed for sampling (default: 0)"
+        "--seed",
+        action=Number,
+        whole=True,
+        least=0,
+        default=0,
+        metavar="N",
+        help="seed for sampling (default: 0)",
     )
     options.add_argument(
-        "--threads", type=int, metavar="N", help="threads of torch (default: the run's)"
+        "--threads",
+        action=Number,
+        whole=True,
+        least=1,
+        most=os.cpu_count() or 1,
+        metavar="N",
+        help="threads of torch (default: the run's)",
     )
     options.add_argument(
         "--trust",
@@ -109,21 +126,8 @@ class Speaker:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run `chord-chat`."""
     options = parser().parse_args(arguments)
-    check(options)
     with loaded(options) as speakers:
         talk(speakers, lines(sys.stdin), options)
-
-
-def check(options: argparse.Namespace) -> None:
-    """Raise ConfigError for options out of range."""
-    from chord.config.root import check_threads
-
-    if options.temperature < 0:
-        raise ConfigError(f"--temperature {options.temperature:g}: must be at least 0")
-    if options.threads is not None:
-        check_threads(options.threads)
-    if options.max_new_tokens is not None and options.max_new_tokens < 1:
-        raise ConfigError(f"--max-new-tokens {options.max_new_tokens}: must be at least 1")
 
 
 @contextmanager
@@ -160,19 +164,24 @@ def lines(stream: Iterable[str]) -> Iterator[str]:
 def talk(speakers: list[Speaker], said: Iterable[str], options: argparse.Namespace) -> None:
     """Print each model's response to each line, or why it cannot respond.
 
-    Control characters in responses are escaped, because a model may write anything.
+    Control characters in responses are escaped, because a model may write anything. Raises
+    ConfigError if there is no line to respond to and none could have been typed.
     """
+    asked = sys.stdin.isatty()
     for number, line in enumerate(said):
         if not line:
             for speaker in speakers:
                 speaker.turns.clear()
             continue
+        asked = True
         for speaker in speakers:
             try:
                 text = speaker.answer(line, number, options)
             except ConfigError as error:
                 text = f"({error})"
             say(f"{speaker.name:>8}: {printable(text, keep=LAYOUT)}", flush=True)
+    if not asked:
+        raise ConfigError("standard input holds no prompt; give one on each line")
 
 
 if __name__ == "__main__":

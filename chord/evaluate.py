@@ -13,7 +13,7 @@ from chord.config.consistency import check_amounts
 from chord.config.parse import parse
 from chord.config.root import EvaluateConfig
 from chord.run.opening import configuration
-from chord.run.places import newest_run
+from chord.run.places import newest_run, require_run
 from chord.run.trained import last_alpha, trained_model
 
 if TYPE_CHECKING:
@@ -30,7 +30,11 @@ def main() -> None:
 @one_line_errors
 def _main(cfg: DictConfig) -> float:
     config = parse(cfg, EvaluateConfig)
-    path = Path(config.run) if config.run is not None else newest_run(Path("outputs"))
+    if config.run is None:
+        path = newest_run(Path("outputs"))
+    else:
+        path = Path(config.run)
+        require_run(path, f"run={config.run}")
     return evaluate_run(path, config)[1].metrics["target_accuracy"]
 
 

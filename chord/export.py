@@ -11,10 +11,11 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from chord.command_line.ending import Arguments, ending
+from chord.command_line.arguments import Arguments, refuse_output
+from chord.command_line.ending import ending
 from chord.errors import ConfigError
 from chord.io.printing import say
-from chord.io.writing import refuse_unwritable, whole_directory
+from chord.io.writing import whole_directory
 
 
 def parser() -> argparse.ArgumentParser:
@@ -50,9 +51,9 @@ def export_run(run: Path, directory: Path, *, trust: bool = False) -> None:
 
     if directory.exists():
         raise ConfigError(f"--to {directory}: exists already; name a new directory")
+    refuse_output(directory, f"--to {directory}")
     register()
     config = configuration(run, trust=trust)
-    refuse_unwritable(directory, f"--to {directory}")
     policy = trained_model(run, config)
     with whole_directory(directory) as partial:
         config.model.export(policy, partial)

@@ -20,12 +20,12 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from chord.command_line.ending import Arguments, ending
+from chord.command_line.arguments import Arguments, Number, flags, refuse_output
+from chord.command_line.ending import ending
 from chord.config.composing import composed, register
 from chord.config.overrides import typed
 from chord.errors import ConfigError
 from chord.io.printing import say
-from chord.io.writing import refuse_unwritable
 from chord.rollout import draw_uniforms
 
 if TYPE_CHECKING:
@@ -45,14 +45,15 @@ def parser() -> argparse.ArgumentParser:
     options.add_argument(
         "--to", type=Path, required=True, metavar="FILE", help="the .jsonl file to write"
     )
-    options.add_argument(
-        "--n", type=int, help="stop when N problems have a right response (default: try all)"
-    )
-    options.add_argument("--k", type=int, default=4, help="samples per problem (default: 4)")
-    options.add_argument(
-        "--keep", type=int, default=1, help="right responses to keep per problem (default: 1)"
-    )
-    options.add_argument("settings", nargs="*", help="as for chord.train: model=..., data=..., ...")
+    for name, default, what in (
+        ("n", None, "stop when N problems have a right response (default: try all)"),
+        ("k", 4, "samples per problem (default: 4)"),
+        ("keep", 1, "right responses to keep per problem (default: 1)"),
+    ):
+        options.add_argument(
+            f"--{name}", action=Number, whole=True, least=1, default=default, help=what
+        )
+    options.add_settings("model=..., data=..., ...")
     return options
 
 
@@ -60,13 +61,14 @@ def parser() -> argparse.ArgumentParser:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run `python -m chord.make_expert`."""
     options = parser().parse_intermixed_args(arguments)
-    for name in ("n", "k", "keep"):
-        if (value := getattr(options, name)) is not None and value < 1:
-            raise ConfigError(f"--{name}={value}: must be at least 1")
     if options.to.suffix != ".jsonl":
-        raise ConfigError(f"--to={options.to}: must end in .jsonl")
-    refuse_unwritable(options.to, f"--to={options.to}")
-    say(make_expert(options.to, options.settings, options.n, options.k, options.keep))
+        raise ConfigError(f"--to {options.to}: must end in .jsonl")
+    refuse_output(options.to, f"--to {options.to}")
+    say(
+        make_expert(
+            options.to, options.settings, options.n, options.k, options.keep, options.config_dir
+        )
+    )
 
 
 @dataclass
@@ -110,13 +112,21 @@ class Demonstrator:
         return found
 
 
-def make_expert(path: Path, settings: Sequence[str], n: int | None, k: int, keep: int) -> str:
+def make_expert(
+    path: Path,
+    settings: Sequence[str],
+    n: int | None,
+    k: int,
+    keep: int,
+    config_dir: Path | None = None,
+) -> str:
     """Go through the problems in the order of their keys; return the text to print.
 
     Up to `keep` right ones of `k` samples per problem are written, until `n` problems have one.
     """
-    with _teacher(settings) as teacher:
+    with _teacher(settings, config_dir) as teacher:
         answered, start = _begun(path, teacher.data)
+        path.parent.mkdir(parents=True, exist_ok=True)
         tried, added = 0, 0
         with path.open("ab") as file:
             for batch in _batches(teacher, start):
@@ -130,15 +140,16 @@ def make_expert(path: Path, settings: Sequence[str], n: int | None, k: int, keep
                     added += len(rows)
                     file.write(b"".join(orjson.dumps(row) + b"\n" for row in rows))
                 file.flush()
+    given = shlex.join([*flags(config_dir), *settings])
     return (
         f"{path}: {answered} problems with a right response; {tried} problems tried now, "
         f"{added} responses written\n"
-        f"python -m chord.train {shlex.join(settings)} {typed('data.expert', path)}"
+        f"python -m chord.train {given} {typed('data.expert', path)}"
     )
 
 
 @contextmanager
-def _teacher(settings: Sequence[str]) -> Iterator[Demonstrator]:
+def _teacher(settings: Sequence[str], config_dir: Path | None = None) -> Iterator[Demonstrator]:
     # Here and below: torch takes seconds to load; mistakes in arguments are said before.
     from chord.data.corpus import Corpus
     from chord.run.build import check_answers, fit_data, open_data, placed, prepare_reward
@@ -149,7 +160,7 @@ def _teacher(settings: Sequence[str]) -> Iterator[Demonstrator]:
     if not any(name.startswith("trainer") for name in given):
         defaults.append("trainer.accelerator=auto")
     register()
-    config = composed([*defaults, *settings])
+    config = composed([*defaults, *settings], config_dir)
     import torch
 
     torch.set_num_threads(config.threads)
@@ -186,7 +197,7 @@ def _begun(path: Path, data: Corpus) -> tuple[int, int]:
     last = int(written.keys[-1])
     place = data.place_of(last)
     if place is None:
-        raise ConfigError(f"--to={path}: its last row belongs to a problem that is not in the data")
+        raise ConfigError(f"--to {path}: its last row belongs to a problem that is not in the data")
     return len(written.first), place + 1
 
 

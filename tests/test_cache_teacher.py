@@ -156,7 +156,7 @@ def test_the_command_writes_the_file_and_says_how_to_use_it(tmp_path, small_mode
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--k", "0"], "--k=0: must be at least 1"),
+        (["--k", "0"], "--k 0: must be a whole number, at least 1"),
         (["teacher=none"], "teacher=none: there is nothing to cache"),
         (["data.expert_pears=5"], "did you mean 'expert_pairs'"),
         (["teacher=tony"], "did you mean 'tiny'"),

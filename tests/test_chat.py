@@ -70,11 +70,23 @@ def test_a_conversation_goes_on_until_an_empty_line(
     assert after[4:6] == alone
 
 
+@pytest.mark.parametrize("text", ["", "\n \n"])
+def test_no_prompt_is_said(
+    tiny_run: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], text: str
+) -> None:
+    with pytest.raises(SystemExit):
+        said(monkeypatch, capsys, text, str(tiny_run))
+    assert capsys.readouterr() == (
+        "",
+        "error: standard input holds no prompt; give one on each line\n",
+    )
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (("--temperature", "-1"), "--temperature -1: must be at least 0"),
-        (("--max-new-tokens", "0"), "--max-new-tokens 0: must be at least 1"),
+        (("--temperature", "-1"), "--temperature -1: must be a number, at least 0"),
+        (("--max-new-tokens", "0"), "--max-new-tokens 0: must be a whole number, at least 1"),
     ],
 )
 def test_numbers_out_of_range_are_refused(

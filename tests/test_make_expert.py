@@ -142,8 +142,8 @@ def test_it_answers_on_a_gpu_if_there_is_one(
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["--to", "e.json"], "error: --to=e.json: must end in .jsonl"),
-        (["--to", "e.jsonl", "--k", "0"], "error: --k=0: must be at least 1"),
+        (["--to", "e.json"], "error: --to e.json: must end in .jsonl"),
+        (["--to", "e.jsonl", "--k", "0"], "error: --k 0: must be a whole number, at least 1"),
         (["--to", "e.jsonl", "data=testbed"], "error: data: already has its own expert; use data="),
         (["--to", "e.jsonl", "data=jsonl"], "error: data.problems: has no value; give it as"),
     ],
@@ -162,6 +162,6 @@ def test_a_file_of_other_problems_is_refused(
     write(Path("e.jsonl"), [{"problem": "another?", "answer": 1, "response": "1"}])
     with pytest.raises(SystemExit, match="1"):
         main(["--to", "e.jsonl", *settings])
-    assert "--to=e.jsonl: its last row belongs to a problem that is not in the data" in (
+    assert "--to e.jsonl: its last row belongs to a problem that is not in the data" in (
         capsys.readouterr().err
     )

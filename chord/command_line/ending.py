@@ -1,16 +1,13 @@
-"""How every command ends, and how it reads its arguments."""
+"""How every command ends."""
 
 from __future__ import annotations
 
-import argparse
 import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import NoReturn
 
 from chord.distributed.launch import first
-from chord.errors import ConfigError
 from chord.io.printing import INTERRUPTED, say, writable_streams
 
 
@@ -38,23 +35,3 @@ def ending(command: str = "train") -> Iterator[None]:
         if not isinstance(error, EXPECTED):
             raise
         stop(error, command)
-
-
-class Arguments(argparse.ArgumentParser):
-    """The arguments of a command without Hydra; what can't be understood is a `ConfigError`."""
-
-    def __init__(self, command: str, description: str | None) -> None:
-        super().__init__(
-            prog=f"python -m chord.{command}",
-            description=description,
-            formatter_class=argparse.RawDescriptionHelpFormatter,
-        )
-
-    def error(self, message: str) -> NoReturn:
-        """What argparse calls; its own would print the whole usage."""
-        refuse_arguments(self.prog, message)
-
-
-def refuse_arguments(program: str, message: str) -> NoReturn:
-    """Raise `ConfigError` for arguments that argparse can't understand."""
-    raise ConfigError(f"{message}; see {program} --help")

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from chord.config.location import CONF_DIR
 from chord.config.messages import GROUP_ORDER, first_comment, option_files
+from chord.errors import ConfigError
 
 _FOOTERS = {
     "train": (
@@ -61,6 +62,9 @@ def help_text(config_name: str, own: Sequence[Path] = ()) -> str:
 
 def config_dirs(arguments: Sequence[str]) -> list[Path]:
     """The directories given with `--config-dir DIR`, `--config-dir=DIR` or `-cd DIR`."""
-    flags = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    flags = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
     flags.add_argument("--config-dir", "-cd", action="append", type=Path, default=[])
-    return list(flags.parse_known_args(arguments)[0].config_dir)
+    try:
+        return list(flags.parse_known_args(arguments)[0].config_dir)
+    except argparse.ArgumentError as error:
+        raise ConfigError(str(error)) from error

@@ -7,6 +7,7 @@ import os
 import sys
 from argparse import Namespace
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from hydra import version
@@ -16,8 +17,10 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
-from chord.command_line.ending import ending, refuse_arguments
+from chord.command_line.arguments import refuse_arguments
+from chord.command_line.ending import ending
 from chord.command_line.help import config_dirs, help_text
+from chord.config.composing import check_config_dir
 from chord.config.location import CONF_DIR, VERSION_BASE
 from chord.config.messages import EXPECTED, stop
 from chord.config.plugins import load
@@ -50,7 +53,10 @@ def launch(
         load()  # the command's module has registered what could be
         typed = sys.argv[1:]
         if any(flag in typed for flag in ("--help", "-h")):
-            say(help_text(config_name, config_dirs(typed)))
+            own = config_dirs(typed)
+            for path in own:
+                check_config_dir(path)
+            say(help_text(config_name, own))
             return
         if any(word.startswith(UNPICKLES) for word in typed):
             raise ConfigError(f"{UNPICKLES}: runs whatever is in its pickle; use resume=DIRECTORY")
@@ -64,6 +70,8 @@ def launch(
         parser.error = functools.partial(refuse_arguments, program)  # type: ignore[method-assign]
         arguments = parser.parse_intermixed_args(before(typed))
         check_flags(arguments)
+        if arguments.config_dir is not None:
+            check_config_dir(Path(arguments.config_dir))
         # Hydra's own handler would hide the cause of an error behind a hint.
         let_hydra_raise()
         compose_once()

@@ -19,7 +19,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from chord.command_line.ending import Arguments, ending
+from chord.command_line.arguments import Arguments
+from chord.command_line.ending import ending
 from chord.errors import ConfigError
 from chord.io.reading import printable, refuse_links
 
@@ -73,9 +74,12 @@ def run(options: argparse.Namespace) -> Comparison:
     from chord.compare.plots import write_plots
     from chord.compare.tables import write_tables
     from chord.compare.terminal import print_comparison
+    from chord.run.places import refuse_within_a_run
     from chord.tracking.base import shown
 
     if options.out is not None:
+        if options.out.name != FOLDER:
+            refuse_within_a_run(options.out / FOLDER, f"--out {options.out}:")
         make_directory(options.out, f"--out {options.out}")
     comparison, root = read(options)
     out: Path = options.out or root / FOLDER

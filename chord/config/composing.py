@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, suppress
+from pathlib import Path
 from typing import Any
 
 import hydra
 from hydra.core.config_store import ConfigStore
+from hydra.core.override_parser.types import Quote, QuotedString
 from omegaconf import DictConfig, OmegaConf, flag_override
 
 from chord.config.lean import spare
@@ -15,7 +17,7 @@ from chord.config.loading import compose_or_refuse
 from chord.config.location import _AT_LEAST_1_4, CONF_DIR, VERSION_BASE
 from chord.config.parse import parse
 from chord.config.plugins import load
-from chord.config.registry import SCHEMAS
+from chord.config.registry import SCHEMAS, SECOND
 from chord.config.root import ROOTS, TrainConfig
 from chord.config.search import SweeperConfig
 from chord.config.trust.code import check_composed
@@ -65,13 +67,32 @@ def reading_conf() -> AbstractContextManager[None]:
     return hydra.initialize_config_dir(config_dir=str(CONF_DIR), **VERSION_BASE)
 
 
-def composed(settings: Sequence[str]) -> TrainConfig:
+def composed(settings: Sequence[str], config_dir: Path | None = None) -> TrainConfig:
     """The checked configuration of what is typed for `chord.train`, as other commands take it.
 
     Raises what composing raises, and `ConfigError`.
     """
     with reading_conf():
-        return checked(hydra.compose("train", list(settings), return_hydra_config=True), settings)
+        return checked(compose_typed(settings, config_dir), settings)
+
+
+def compose_typed(settings: Sequence[str], config_dir: Path | None = None) -> DictConfig:
+    """What Hydra composes of `settings` while `reading_conf`, with its own node.
+
+    `config_dir` is read, and trusted no further, as with `chord.train --config-dir`.
+    """
+    place = []
+    if config_dir is not None:
+        check_config_dir(config_dir)
+        path = QuotedString(text=f"file://{config_dir.resolve()}", quote=Quote.single)
+        place = [f"hydra.searchpath=[{path.with_quotes()}]"]
+    return hydra.compose("train", [*place, *settings], return_hydra_config=True)
+
+
+def check_config_dir(path: Path) -> None:
+    """Raise `ConfigError` where `--config-dir` names no directory."""
+    if not path.is_dir():
+        raise ConfigError(f"--config-dir {path}: no such directory; give one with your own options")
 
 
 def checked(cfg: DictConfig, typed: Sequence[str]) -> TrainConfig:
@@ -80,6 +101,7 @@ def checked(cfg: DictConfig, typed: Sequence[str]) -> TrainConfig:
     Raises `ConfigError`, also for `resume`: the commands that ask take no step.
     """
     check_composed(cfg, cfg.hydra, typed)
+    check_chosen(cfg, cfg.hydra)
     with flag_override(cfg, ["struct", "readonly"], False):
         del cfg["hydra"]
     config = parse(cfg, TrainConfig)
@@ -89,3 +111,12 @@ def checked(cfg: DictConfig, typed: Sequence[str]) -> TrainConfig:
             "give the run's own settings"
         )
     return config
+
+
+def check_chosen(cfg: DictConfig, hydra: Any) -> None:
+    """Refuse several options of a group, of which Hydra would merge the values."""
+    groups = {**{group: group for group in SCHEMAS}, **SECOND}
+    for setting, group in groups.items():
+        name = group if setting == group else f"{group}@{setting}"
+        if setting in cfg and name not in hydra.runtime.choices:
+            raise ConfigError(f"{name}: must be one option, not a list")

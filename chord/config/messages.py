@@ -88,7 +88,15 @@ ANSWERS = (
         r"Ambiguous value for argument '(.+?)' 1\. To use it as a list",
         r"\1: several values need -m; a list stands in brackets, [a,b]",
     ),
+    (
+        r"Sweeping over Hydra's configuration is not supported : '(.+?)'",
+        r"\1: several values of a setting of Hydra's can't be swept; give one",
+    ),
     (r"Sweep parameters '(.+?)' requires --multirun", r"\1: several values need -m"),
+    (
+        r"You must specify '(.+?)', e\.g, .* Available options: (.+)",
+        r"\1: has no option; give \1=OPTION (allowed: \2)",
+    ),
     (r"Could not delete from config\. '(.+?)' does not exist", r"~\1: no such setting"),
     (
         r"Could not delete '(.+?)'\. No match in the defaults list",
@@ -118,7 +126,8 @@ def _unknown_option(error: MissingConfigException) -> str:
     missing = error.missing_cfg_file or ""
     group, _, option = missing.rpartition("/")
     if error.options is None:
-        return " ".join(str(error).split())
+        asking = re.search(r"In '(.+?)': Could not load", str(error))
+        return f"{missing}: no such config" + (f"; {asking[1]} names it" if asking else "")
     if group == "hydra/launcher" and option in EXTRAS:
         return f"{group}={option}: needs pip install 'chord-posttraining[{EXTRAS[option]}]'"
     if not group:
@@ -145,6 +154,10 @@ KINDS = {
 """Types, as omegaconf and annotations name them."""
 
 
+IN_DEFAULTS = "_dummy_"
+"""What Hydra calls the place of a reference in a defaults list."""
+
+
 def _bad_key(cause: OmegaConfBaseException, typed: tuple[str, str], command: str) -> str:
     key = str(cause.full_key or cause.key)
     name, value = typed if typed[0] else (key, "")
@@ -154,6 +167,10 @@ def _bad_key(cause: OmegaConfBaseException, typed: tuple[str, str], command: str
     schema = cause.object_type
     names = [f.name for f in dataclasses.fields(schema)] if dataclasses.is_dataclass(schema) else []
     message = first_line(cause)
+    if key == IN_DEFAULTS and (unknown := re.search(r"key '(.+?)' not found", message)):
+        return f"${{{unknown[1]}}}: a defaults list refers to it, and it is no group"
+    if missing := re.search(r"Missing mandatory value: (\S+)", message):
+        return f"{missing[1]}: has no value; give it as {missing[1]}=VALUE"
     if "is not a subclass of" in message:
         group = SECOND.get(key, key)
         setting = group if group == key else f"{group}@{key}"

@@ -24,6 +24,8 @@ from chord.weightings import Weighting
 
 # numpy's seeds end here, and the last one is kept for evaluations.
 MAX_SEED = 2**32 - 1
+OF_THE_SWEEP = ("resume_sweep", "skip_finished")
+"""Settings that say what is to be done with a sweep, and are no part of its jobs."""
 
 
 def check_threads(threads: int) -> None:

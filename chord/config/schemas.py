@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
 from typing import Any, get_type_hints
 
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
+from chord.config.location import CONF_DIR
 from chord.config.registry import SCHEMAS, SECOND
 from chord.config.root import TrainConfig
 from chord.errors import ConfigError
@@ -37,6 +40,14 @@ def schema_names(cfg: DictConfig) -> dict[str, str]:
             schema = OmegaConf.get_type(OmegaConf.select(cfg, setting))
             names[setting] = next(name for name, known in options.items() if known is schema)
     return names
+
+
+def schema_of_option(group: str, option: str) -> str | None:
+    """The schema that the file of an option of chord's names; None where that is not known."""
+    file = CONF_DIR / group / f"{Path(option).name}.yaml"
+    text = file.read_text(encoding="utf-8") if file.is_file() else ""
+    found = re.search(rf"/schema/{re.escape(group)}/([\w+]+)@_here_", text)
+    return found[1] if found else None
 
 
 def _options() -> dict[str, dict[str, type]]:

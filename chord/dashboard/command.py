@@ -20,10 +20,12 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from chord.command_line.ending import Arguments, ending
+from chord.command_line.arguments import Arguments, refuse_output
+from chord.command_line.ending import ending
 from chord.errors import ConfigError
 from chord.io.printing import say
 from chord.io.reading import printable
+from chord.io.writing import write_atomically
 
 if TYPE_CHECKING:
     from chord.dashboard.specification import PanelRequest
@@ -86,6 +88,8 @@ def run(options: argparse.Namespace) -> Iterator[str]:
         raise ConfigError(
             "chord.dashboard: needs wandb-workspaces; pip install 'chord-posttraining[dashboard]'"
         )
+    out: Path = options.out or FOLDER / f"{_file_name(request)}.json"
+    refuse_output(out, f"--out {out}")
     from chord.tracking.base import shown
     from chord.tracking.wandb_access import unreachable
 
@@ -94,7 +98,6 @@ def run(options: argparse.Namespace) -> Iterator[str]:
 
     spec = specification(request)
     made = workspace(spec)
-    out: Path = options.out or FOLDER / f"{_file_name(request)}.json"
     _write(out, {"specification": spec, "workspace": view(made)})
     yield f"specification and workspace: {shown(out)}"
     if reason:
@@ -108,11 +111,7 @@ def run(options: argparse.Namespace) -> Iterator[str]:
 
 def _write(out: Path, content: dict[str, Any]) -> None:
     text = json.dumps(content, indent=2, ensure_ascii=False) + "\n"
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        out.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise ConfigError(f"--out {out}: can't be written ({error.strerror})") from error
+    write_atomically(out, text.encode())
 
 
 def _file_name(request: PanelRequest) -> str:

@@ -12,7 +12,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from chord.command_line.ending import Arguments, ending
+from chord.command_line.arguments import Arguments
+from chord.command_line.ending import ending
 from chord.doctor.environment import environment
 from chord.doctor.finding import NOTE, OK, WRONG, Finding
 from chord.io.printing import ERROR, say
@@ -38,6 +39,10 @@ def parser() -> argparse.ArgumentParser:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Entry point of `chord-doctor`."""
     options = parser().parse_args(arguments)
+    if options.run is not None:
+        from chord.run.places import require_run
+
+        require_run(options.run, str(options.run))
     outputs = Path("outputs") if options.run is None else options.run.parent
     found = {"this machine": environment(outputs)}
     if options.run is not None:

@@ -12,16 +12,16 @@ from chord.config.root import TrainConfig
 from chord.config.schemas import schema_names
 from chord.doctor.finding import NOTE, OK, WRONG, Finding
 from chord.doctor.records import DAMAGED, results, rows, unreadable
-from chord.errors import ConfigError, first_line
+from chord.errors import first_line
 from chord.io.contents import changed, difference
 from chord.run.checkpoint import CHECKPOINT, read_checkpoint
 from chord.run.directory import RunDirectory
 from chord.run.files import FINISHED, RUNNING, read_status
 from chord.run.identity.contents import contents
+from chord.run.identity.edited import edited
 from chord.run.identity.versions import versions
 from chord.run.lock import writer
 from chord.run.opening import open_run
-from chord.run.places import require_run
 
 
 def directory(path: Path, *, trust: bool = False) -> list[Finding]:
@@ -31,15 +31,15 @@ def directory(path: Path, *, trust: bool = False) -> list[Finding]:
     """
     found: list[Finding] = []
     try:
-        require_run(path, str(path))
-    except ConfigError as error:
-        return [Finding(WRONG, str(error), "a run writes one at its start; train one first")]
-    try:
         register()
         run = open_run(path, trust=trust)
     except ValueError as error:
         return [Finding(WRONG, str(error), "" if "trust" in str(error) else DAMAGED)]
     found += whose(path)
+    found += [
+        Finding(NOTE, said, "has no effect: the config in run.json counts")
+        for said in edited(path, run.config, run.options)
+    ]
     found += packages(run)
     try:
         config: TrainConfig | None = run.checked()

@@ -98,19 +98,21 @@ def whole_directory(directory: Path) -> Iterator[Path]:
 
 
 def refuse_unwritable(path: Path, named: str) -> None:
-    """Raise ValueError that begins with `named` where no file or directory can be put at `path`.
+    """Raise `ConfigError` that begins with `named` where no file can be written at `path`.
 
-    The directory that it would be in is made.
+    Nothing is left behind: what is tried is tried in the nearest directory that there is.
     """
-    probe = _beside(path)
+    place = next(above for above in path.absolute().parents if os.path.lexists(above))
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        if os.path.lexists(path):
+            with path.open("r+b"):
+                pass
+        probe = _beside(place / path.name)
         probe.touch()
         probe.unlink()
     except OSError as error:
         raise ConfigError(
-            f"{named}: can't be written ({error.strerror}); name a place in a directory that can "
-            "be written into"
+            f"{named}: can't be written ({error.strerror}); give another place"
         ) from error
 
 

@@ -17,9 +17,9 @@ from functools import partial
 from math import ceil
 from typing import TYPE_CHECKING
 
-from chord.command_line.ending import Arguments, ending
+from chord.command_line.arguments import Arguments, Number
+from chord.command_line.ending import ending
 from chord.distributed.launch import leads
-from chord.errors import ConfigError
 
 if TYPE_CHECKING:
     from chord.config.root import TrainConfig
@@ -35,12 +35,14 @@ def parser() -> argparse.ArgumentParser:
     options = Arguments("plan", __doc__)
     options.add_argument(
         "--steps",
-        type=int,
+        action=Number,
+        whole=True,
+        least=1,
         default=2,
         metavar="N",
         help="number of steps to time, after a first one (default: 2)",
     )
-    options.add_argument("settings", nargs="*", help="as for chord.train: GROUP=OPTION, KEY=VALUE")
+    options.add_settings("GROUP=OPTION, KEY=VALUE")
     return options
 
 
@@ -60,10 +62,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
     began = time.perf_counter()
     options = parser().parse_intermixed_args(arguments)
-    if options.steps < 1:
-        raise ConfigError(f"--steps {options.steps}: must be at least 1")
     register()
-    config = composed(options.settings)
+    config = composed(options.settings, options.config_dir)
     found = estimate(config, options.steps, began=began)
     if leads(config.trainer.strategy):
         show(found, config)

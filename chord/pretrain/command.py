@@ -11,9 +11,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from chord.command_line.ending import Arguments, ending
+from chord.command_line.arguments import Arguments, Number, refuse_output
+from chord.command_line.ending import ending
 from chord.io.printing import say
-from chord.io.writing import refuse_unwritable, write_atomically
+from chord.io.writing import write_atomically
 from chord.models.tiny import ASSETS, SEEDS
 from chord.pretrain.recipe import BASE, TEACHER, checkpoint_name, micro, scores_path
 from chord.run.lock import held
@@ -44,7 +45,9 @@ def parser() -> argparse.ArgumentParser:
     )
     options.add_argument(
         "--seeds",
-        type=int,
+        action=Number,
+        whole=True,
+        least=0,
         nargs="+",
         default=list(SEEDS),
         help="seeds of the bases (default: 0 1 2); seeds other than 0 are written to "
@@ -80,7 +83,7 @@ def run(options: argparse.Namespace) -> None:
     jobs = [(recipe, options.to, options.work, options.fresh) for recipe in recipes]
     for name in ("to", "work"):
         place = getattr(options, name)
-        refuse_unwritable(place / "any", f"--{name}={place}")
+        refuse_output(place / "any", f"--{name} {place}")
     with held(options.work, "--work"), context.Pool(min(2, len(jobs))) as pool:
         pool.starmap(_build, jobs, chunksize=1)
     if options.only is None:

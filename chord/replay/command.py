@@ -12,7 +12,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from chord.command_line.ending import Arguments, ending
+from chord.command_line.arguments import Arguments
+from chord.command_line.ending import ending
 from chord.io.printing import say
 
 if TYPE_CHECKING:

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import copy
 from pathlib import Path
 from typing import Any
 
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
+from chord.config.composing import checked
+from chord.config.consistency import check_training
 from chord.config.messages import EXPECTED, stop
+from chord.config.root import OF_THE_SWEEP
+from chord.errors import ConfigError
 from chord.run.lock import claim, claim_new
 from chord.run.places import refuse_a_second_run, refuse_within_a_run
 from chord.run.resuming import writes
@@ -24,12 +29,34 @@ class ClaimDirectory(Callback):
         try:
             with read_write(config), open_dict(config):
                 if writes(config, list(config.hydra.overrides.task)):
+                    check_single(config)
                     _claim(config)
                 else:
                     _write_nothing(config)
         except EXPECTED as error:
             # Hydra would make a warning of it.
             stop(error)
+
+
+def check_single(config: DictConfig) -> None:
+    """Refuse what a single run can't be, while nothing of it is there; raises `ConfigError`."""
+    refuse_sweep_settings(config)
+    if any(config.hydra.sweeper.get(name) for name in ("trials", "params", "conditional")):
+        raise ConfigError("hparams_search: a search is a sweep; give -m")
+    if config.resume is not None:
+        return
+    if config.allow_changed:
+        given = ",".join(config.allow_changed)
+        raise ConfigError(f"allow_changed=[{given}]: is only for a resumed run; give resume=RUN")
+    # What is composed stays as it is: Hydra goes on with it.
+    check_training(checked(copy.deepcopy(config), list(config.hydra.overrides.task)))
+
+
+def refuse_sweep_settings(config: DictConfig) -> None:
+    """A sweep takes these out of its jobs; elsewhere they would do nothing."""
+    for name in OF_THE_SWEEP:
+        if config[name]:
+            raise ConfigError(f"{name}={config[name]}: is for a sweep; give -m and what it varies")
 
 
 def is_fresh(config: DictConfig, kind: str) -> bool:

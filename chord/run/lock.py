@@ -16,6 +16,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import shutil
 import socket
 import stat
 import sys
@@ -30,6 +31,7 @@ from chord.io.reading import opened, read_json
 from chord.io.writing import gone
 
 LOCK = ".lock"
+HYDRA = ".hydra"
 OWNER = ".lock.owner"
 """Made instead of a lock where there are none."""
 _NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL}
@@ -41,10 +43,11 @@ _open_handles: set[int] = set()
 class Hold:
     """This process's hold on a directory; `ConfigError` where another process has one."""
 
-    def __init__(self, directory: Path, setting: str) -> None:
+    def __init__(self, directory: Path, setting: str, *, new: bool = False) -> None:
+        """`new`: whether the directory has just been made for this."""
         self.directory = directory
         self._made: Path | None = None
-        self._new = not directory.exists()
+        self._new = new or not directory.exists()
         with _place_named(directory, setting):
             directory.mkdir(parents=True, exist_ok=True)
             self._handle = _opened(directory, setting)
@@ -68,10 +71,9 @@ class Hold:
         if self._made is not None:
             self._made.unlink(missing_ok=True)
         with suppress(OSError):  # it may be gone, or be written into
-            if self._new and [path.name for path in self.directory.iterdir()] == [LOCK]:
+            if self._new and all(map(_is_overhead, self.directory.iterdir())):
                 # Nothing has come of it.
-                (self.directory / LOCK).unlink()
-                self.directory.rmdir()
+                shutil.rmtree(self.directory)
         _open_handles.discard(self._handle)
         os.close(self._handle)
 
@@ -89,11 +91,10 @@ def held(directory: Path, setting: str) -> Iterator[None]:
         hold.release()
 
 
-def claim(directory: Path, setting: str) -> None:
+def claim(directory: Path, setting: str, *, new: bool = False) -> None:
     """Hold `directory` from now on; a later `held` block takes over. Raises as that does."""
     if directory.resolve() not in _claimed:
-        hold = Hold(directory, setting)
-        _claimed[directory.resolve()] = hold
+        _claimed[directory.resolve()] = Hold(directory, setting, new=new)
 
 
 def claim_new(directory: Path, setting: str) -> Path:
@@ -104,7 +105,7 @@ def claim_new(directory: Path, setting: str) -> Path:
     with _place_named(directory, setting):
         directory.parent.mkdir(parents=True, exist_ok=True)
         path = _made_anew(directory)
-    claim(path, setting)
+    claim(path, setting, new=True)
     return path
 
 
@@ -143,6 +144,11 @@ def writer(directory: Path) -> str | None:
 def refusal(directory: Path, setting: str, file: Path) -> str:
     """Why this process may not write, in a sentence."""
     return f"{setting}={directory}: is in use by {_who(file)}; wait until it has ended, or end it"
+
+
+def _is_overhead(path: Path) -> bool:
+    """Whether a file says nothing of a run: the lock, and what Hydra writes before it begins."""
+    return path.name in (LOCK, HYDRA) or path.suffix == ".log"
 
 
 @contextmanager

@@ -17,6 +17,7 @@ from chord.io.printing import say
 from chord.io.reading import read_json, read_yaml
 from chord.run.directory import RunDirectory, placed
 from chord.run.identity.contents import contents
+from chord.run.identity.edited import edited
 from chord.run.identity.frozen import freeze
 from chord.run.identity.record import MISFITS, check_record, reading, refuse_newer
 from chord.run.places import require_run
@@ -62,9 +63,21 @@ def open_run(path: Path, *, trust: bool = False) -> RunDirectory:
         raise ConfigError(f"{path}: run.json can't be read ({first_line(error)})") from error
 
 
+def tell_edited(run: RunDirectory) -> None:
+    """Say what was edited in the run's directory, to no effect."""
+    if found := list(edited(run.path, run.config, run.options)):
+        more = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
+        say(
+            f"warning: {run.path}: {found[0]}{more}; the config in run.json counts, "
+            "and what else was edited has no effect",
+            file=sys.stderr,
+        )
+
+
 def configuration(path: Path, *, trust: bool = False) -> TrainConfig:
     """The checked configuration of a run to look at, which may be of a larger machine."""
     run = open_run(path, trust=trust)
+    tell_edited(run)
     run.config.threads = min(run.config.threads, os.cpu_count() or 1)
     with reading(path):
         config = run.checked()

@@ -11,7 +11,7 @@ from chord.distributed.launch import first, leads
 from chord.errors import ConfigError
 from chord.run.directory import RunDirectory
 from chord.run.identity.frozen import literal
-from chord.run.opening import open_run
+from chord.run.opening import open_run, tell_edited
 
 # What may be said beside `resume=`: how far, with which changed files, where to log and to compute,
 # with how many threads, and whether to import what it names.
@@ -34,6 +34,8 @@ def resume_run(path: Path, composed: DictConfig, overrides: list[str]) -> RunDir
                 f"{', '.join(RESUME_ALLOWS[1:-1])} and trainer's {settings} may be given"
             )
     run = open_run(path, trust=composed.trust)
+    if first():
+        tell_edited(run)
     OmegaConf.update(run.config, "resume", literal(str(path)))
     OmegaConf.update(run.config, "allow_changed", composed.allow_changed, merge=False)
     for name in names:

@@ -2,7 +2,9 @@
 
 Takes the options and settings of chord.train, and draws comma-separated values in one plot. A
 schedule is drawn as alpha over the run. A weighting is drawn as the weight of an expert token over
-p, the policy's probability of that token. Without settings, the defaults of both are drawn.
+p, the policy's probability of that token. If the settings name neither of the two groups, both are
+drawn. Settings of other groups are checked but change nothing in the plots, so you can paste the
+settings of a whole run.
 
   python -m chord.show
   python -m chord.show schedule=warmup_decay schedule.decay=50
@@ -23,9 +25,10 @@ from typing import TYPE_CHECKING
 
 from rich.text import Text
 
-from chord.command_line.ending import Arguments, ending
-from chord.errors import ConfigError
+from chord.command_line.arguments import Arguments, Number, refuse_output
+from chord.command_line.ending import ending
 from chord.io.printing import say
+from chord.io.writing import whole_file
 from chord.show.panels import schedule_panel, weighting_panel
 from chord.show.terminal import Panel, draw, letter, style
 
@@ -43,33 +46,25 @@ def parser() -> argparse.ArgumentParser:
     """Return the parser of the command line."""
     options = Arguments("show", __doc__)
     options.add_argument("--png", type=Path, metavar="FILE", help="also write the plots to a PNG")
-    options.add_argument(
-        "--config-dir", type=Path, metavar="DIR", help="a directory with your own options"
-    )
     for name, default, what in (
         ("teacher", 1.0, "the teacher's probability of the expert's token"),
         ("reference", 0.5, "the reference's probability of the expert's token"),
         ("signal", 0.0, "the signal n of the expert's response"),
     ):
         options.add_argument(
-            f"--{name}", type=_share, default=default, metavar="X",
+            f"--{name}", action=Number, least=0, most=1, default=default, metavar="X",
             help=f"{what}, for weightings that read it (default: {default:g})",
         )  # fmt: skip
-    options.add_argument("settings", nargs="*", help="as for chord.train: GROUP=OPTION[,OPTION]")
+    options.add_settings("GROUP=OPTION[,OPTION]")
     return options
-
-
-def _share(text: str) -> float:
-    value = float(text)
-    if not 0 <= value <= 1:
-        raise argparse.ArgumentTypeError(f"{text}: must be within [0, 1]")
-    return value
 
 
 @ending()
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run `chord-show`."""
     options = parser().parse_intermixed_args(arguments)
+    if options.png is not None:
+        refuse_output(options.png, f"--png {options.png}")
     drawn = panels(options)
     # Here and below: Hydra and matplotlib take a second to load, which `--help` does not wait for.
     from rich.console import Console
@@ -98,20 +93,13 @@ def composed(
     group: str, settings: Sequence[str], config_dir: Path | None
 ) -> list[tuple[str, TrainConfig]]:
     """Return the checked configuration of every combination, with the name of its line."""
-    from hydra import compose
-    from hydra.core.override_parser.types import Quote, QuotedString
-
-    from chord.config.composing import checked, reading_conf, register
+    from chord.config.composing import checked, compose_typed, reading_conf, register
 
     register()
-    own = []
-    if config_dir is not None:
-        place = QuotedString(text=f"file://{config_dir.resolve()}", quote=Quote.single)
-        own = [f"hydra.searchpath=[{place.with_quotes()}]"]
     found = []
     with reading_conf():
         for name, overrides in combinations(group, settings, config_dir):
-            cfg = compose("train", [*own, *overrides], return_hydra_config=True)
+            cfg = compose_typed(overrides, config_dir)
             chosen = cfg.hydra.runtime.choices[group]
             found.append((name or chosen, checked(cfg, settings)))
     return found
@@ -185,13 +173,11 @@ def numbers(panel: Panel) -> Table:
 
 
 def write_picture(drawn: Sequence[Panel], path: Path) -> None:
-    """Write the panels as a PNG. Raises ConfigError if the file cannot be written."""
+    """Write the panels as a PNG."""
     from chord.show.plots import plot_panels
 
-    try:
-        plot_panels(drawn, path)
-    except OSError as error:
-        raise ConfigError(f"--png={path}: can't be written ({error.strerror})") from error
+    with whole_file(path) as partial:
+        plot_panels(drawn, partial)
     say(f"picture: {path}")
 
 

@@ -24,12 +24,13 @@ from chord.distributed.launch import leads
 from chord.distributed.signals import Signals
 from chord.errors import ConfigError
 from chord.io.printing import say, writable_streams
+from chord.run.claim import refuse_sweep_settings
 from chord.run.directory import RunDirectory
 from chord.run.files import FAILED, read_status
 from chord.run.identity.contents import contents, refuse_changed
 from chord.run.identity.frozen import literal
 from chord.run.lock import held
-from chord.run.opening import open_run
+from chord.run.opening import open_run, tell_edited
 from chord.run.places import holds_run
 from chord.run.resuming import resume_run, writes
 from chord.run.status import fingerprint, reason, record, recorded, stored_metric
@@ -38,7 +39,7 @@ from chord.sweep.directory import read_sweep
 from chord.sweep.equal_runs import is_finished, known_contents
 from chord.sweep.launchers import SERIAL
 from chord.sweep.naming import chosen, name_in_tracking, run_name
-from chord.sweep.points import OF_THE_SWEEP, typed
+from chord.sweep.points import typed
 
 # A launcher's process has imported nothing else of ours when it composes a job.
 register_options()
@@ -63,29 +64,11 @@ def run_job(cfg: DictConfig) -> float:
         stop(error)
 
 
-def refuse_resume_settings(cfg: DictConfig) -> None:
-    """Only a run that goes on can have files that have changed."""
-    if cfg.allow_changed and cfg.resume is None:
-        given = ",".join(cfg.allow_changed)
-        raise ConfigError(f"allow_changed=[{given}]: is only for a resumed run; give resume=RUN")
-
-
-def refuse_sweep_settings(cfg: DictConfig) -> None:
-    """A sweep takes these out of its jobs; elsewhere they would do nothing."""
-    for name in OF_THE_SWEEP:
-        if cfg[name]:
-            raise ConfigError(f"{name}={cfg[name]}: is for a sweep; give -m and what it varies")
-
-
 def _single(cfg: DictConfig) -> float:
     # Here and below: torch takes seconds to load, and mistakes are said before.
     from chord.run.training import train
 
-    refuse_sweep_settings(cfg)
-    refuse_resume_settings(cfg)
     job = HydraConfig.get()
-    if any(job.sweeper.get(name) for name in ("trials", "params", "conditional")):
-        raise ConfigError("hparams_search: a search is a sweep; give -m")
     overrides = list(job.overrides.task)
     if cfg.resume is not None:
         run = resume_run(Path(cfg.resume), cfg, overrides)
@@ -182,6 +165,7 @@ def _directory(cfg: DictConfig, path: Path, label: str) -> RunDirectory:
     if not holds_run(path):
         return new
     old = open_run(path, trust=cfg.trust)
+    tell_edited(old)
     if fingerprint(old.config, old.lengths) != fingerprint(new.config):
         raise ConfigError(f"hydra.sweep.dir={path.parent}: {path.name} is of another configuration")
     OmegaConf.update(old.config, "resume", literal(str(path)))

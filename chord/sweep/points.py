@@ -12,9 +12,10 @@ from hydra.core.config_loader import ConfigLoader
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
+from chord.config.composing import check_chosen
 from chord.config.messages import EXPECTED, one_line
 from chord.config.parse import parse
-from chord.config.root import TrainConfig
+from chord.config.root import OF_THE_SWEEP, TrainConfig
 from chord.config.schemas import schema_names
 from chord.config.trust.code import check_composed
 from chord.errors import ConfigError
@@ -22,8 +23,6 @@ from chord.run.status import fingerprint
 
 J = TypeVar("J")
 R = TypeVar("R")
-OF_THE_SWEEP = ("resume_sweep", "skip_finished")
-"""Settings that say what is to be done with a sweep, and are no part of its jobs."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -166,6 +165,7 @@ def _point(
         launcher = str(cfg.hydra.launcher._target_).rpartition(".")[2]
         # What a search of a file varies was not typed, although it is an override of its job.
         check_composed(cfg, cfg.hydra, composer.master.hydra.overrides.task)
+        check_chosen(cfg, cfg.hydra)
         del cfg["hydra"]
     if sweep != str(composer.master.hydra.sweep.dir):
         raise ConfigError(

@@ -122,7 +122,28 @@ def read_settings(
             # Nobody has typed something else: the file itself can never choose it.
             varied = f"is one of {', '.join(chosen.ends())}" if chosen else "is not in params"
             raise ConfigError(f"{WHERE}.conditional.{condition}: never applies; {name} {varied}")
+    refuse_other_choices(conditional)
     return fixed, space, conditional
+
+
+def refuse_other_choices(conditional: Mapping[str, Space]) -> None:
+    """Raise `ConfigError` where a setting is varied in two ways beside two choices.
+
+    A study knows one way for each setting: the same choices, or ranges of one kind.
+    """
+    first: dict[str, tuple[str, Range | Choice]] = {}
+    for condition, more in conditional.items():
+        for name, found in more.items():
+            other, known = first.setdefault(name, (condition, found))
+            if _kind(known) != _kind(found):
+                raise ConfigError(
+                    f"{WHERE}.conditional.{condition}: {name} is varied in another way than beside "
+                    f"{other}; give both the same choices, or ranges of the same kind"
+                )
+
+
+def _kind(found: Range | Choice) -> object:
+    return found if isinstance(found, Choice) else (found.whole, found.log)
 
 
 def beside(condition: str, params: object, always: Mapping[str, object]) -> Space:

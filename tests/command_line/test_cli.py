@@ -11,6 +11,7 @@ from hydra.errors import HydraException
 from omegaconf.errors import OmegaConfBaseException
 
 from chord.command_line.help import help_text
+from chord.config.composing import composed
 from chord.config.location import CONF_DIR
 from chord.config.messages import first_comment, one_line
 from chord.config.parse import parse
@@ -87,3 +88,36 @@ def test_a_mistake_in_a_second_option_names_it(overrides: list[str], line: str) 
     with pytest.raises((ConfigError, HydraException, OmegaConfBaseException)) as caught:
         parse(compose_config(*overrides), TrainConfig)
     assert line in one_line(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("typed", "line"),
+    [
+        (["steps=???"], "steps: has no value; give it as steps=VALUE"),
+        (
+            ["schedule=???"],
+            "schedule: has no option; give schedule=OPTION (allowed: chord_mu chord",
+        ),
+        (["schedule=[a]"], "schedule/a: no such config; train names it"),
+        (["schedule=[linear]"], "schedule: must be one option, not a list"),
+        (["schedule=linear", "schedule.final=abc"], "schedule.final=abc: must be a number"),
+        (["steps=1.5"], "steps=1.5: must be a whole number"),
+        (["experiment=reference"], "${nothing}: a defaults list refers to it, and it is no group"),
+        (["experiment=missing"], "experiment/nix: no such config; experiment/missing names it"),
+        (["experiment=listed"], "schedule: must be one option, not a list"),
+    ],
+)
+def test_what_hydra_would_word_itself_is_said_in_one_line(
+    typed: list[str], line: str, tmp_path: Path
+) -> None:
+    (tmp_path / "experiment").mkdir()
+    for name, default in (
+        ("reference", "override /schedule: ${nothing}"),
+        ("missing", "nix"),
+        ("listed", "override /schedule: [linear]"),
+    ):
+        text = f"# @package _global_\ndefaults:\n  - {default}\n"
+        (tmp_path / "experiment" / f"{name}.yaml").write_text(text)
+    with pytest.raises((ConfigError, HydraException, OmegaConfBaseException)) as caught:
+        composed(typed, tmp_path)
+    assert one_line(caught.value).startswith(line)

@@ -117,6 +117,10 @@ def test_who_asks_for_the_traceback_gets_it_and_then_the_line(
     [
         (["--run", "-m"], "--run --multirun: only one of them can be given"),
         (["--resolve"], "--resolve: needs --cfg job"),
+        (["--config-dir", "nix"], "--config-dir nix: no such directory"),
+        (["--help", "--config-dir", "nix"], "--config-dir nix: no such directory"),
+        (["--help", "--config-dir"], "argument --config-dir/-cd: expected one argument"),
+        (["-m", "hydra.run.dir=a,b"], "hydra.run.dir=a,b: several values of a setting of Hydra's"),
         (["--cfg", "foo"], "argument --cfg/-c: invalid choice: 'foo'"),
         (["experiment=smoke", "-m", "sed=1"], "sed=1: no such setting; did you mean 'seed'?"),
     ],
@@ -129,6 +133,14 @@ def test_flags_of_hydra_are_refused_in_one_line(
     said = capsys.readouterr().err
     assert (end.value.code, said.count("\n")) == (1, 1)
     assert said.startswith(f"error: {line}")
+
+
+def test_evaluate_names_its_setting(
+    run: Callable[..., None], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        run("chord.evaluate:main", "run=nix")
+    assert capsys.readouterr().err.startswith("error: run=nix: no such directory; ")
 
 
 def test_what_hydra_is_told_is_not_taken_for_the_users_wish(

@@ -246,7 +246,8 @@ def test_a_place_that_can_not_be_written_is_named(
     here: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     Path("file").write_text("")
-    assert refused(capfd, "me/chord", "--out", ".") == "--out .: can't be written (Is a directory)"
+    error = refused(capfd, "me/chord", "--out", ".")
+    assert error == "--out .: can't be written (Is a directory); give another place"
     error = refused(capfd, "me/chord", "--out", "file/x.json")
     assert error.startswith("--out file/x.json: can't be written (")
     assert refused(capfd, "chord") == "chord: must be entity/project"

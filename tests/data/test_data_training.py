@@ -200,7 +200,7 @@ def test_what_is_wrong_in_a_file_ends_before_a_run_directory_is_written(run: Run
 
 
 @pytest.mark.slow
-def test_of_a_command_whose_data_are_wrong_hydras_own_files_remain(
+def test_a_command_whose_data_are_wrong_leaves_no_directory(
     tmp_path: Path, model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -212,4 +212,4 @@ def test_of_a_command_whose_data_are_wrong_hydras_own_files_remain(
     )
     assert ended.returncode == 1
     assert ended.stderr.startswith("error: p.jsonl line 17: field answer is missing; there are")
-    assert {path.name for path in Path("two").iterdir()} == {".hydra", ".lock", "train.log"}
+    assert not Path("two").exists()

@@ -343,3 +343,25 @@ def test_something_wrong_ends_in_exit_code_1(
     assert "  WRONG  resume=" in shown
     assert f"runs are written below {run.parent}, " in shown
     assert shown.endswith("1 wrong\n")
+
+
+@pytest.mark.parametrize(
+    ("name", "line"),
+    [
+        ("nothing", "nothing: no such directory; give the directory of a run"),
+        ("run=nothing", "run=nothing: no such directory; give the directory of a run"),
+        (".", ".: is not a run directory (it holds no run.json)"),
+    ],
+)
+def test_what_is_no_run_is_refused_in_one_line(
+    name: str,
+    line: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit) as ended:
+        main([name])
+    assert ended.value.code == 1
+    assert capsys.readouterr() == ("", f"error: {line}\n")

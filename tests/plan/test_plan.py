@@ -184,7 +184,7 @@ def test_the_command_prints_both_tables(
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--steps", "0"], "--steps 0: must be at least 1"),
+        (["--steps", "0"], "--steps 0: must be a whole number, at least 1"),
         (["steps=0"], "steps=0: must be at least 1"),
         (["schedule=cosin"], "cosin"),
     ],

@@ -334,4 +334,4 @@ def test_a_place_that_can_not_be_written_is_named_before_work_starts(
     *_, name, place = arguments
     said = capsys.readouterr().err
     assert f"{name}={place}: can't be written (" in said
-    assert said.endswith("; name a place in a directory that can be written into\n")
+    assert said.endswith("; give another place\n")

@@ -173,7 +173,7 @@ def test_the_picture_is_a_png(tmp_path: Path, capsys: pytest.CaptureFixture[str]
         (["schedule=cosin"], "error: schedule=cosin: no such option; did you mean 'cosine'?"),
         (["weighting.normalise=mean1"], "error: weighting.normalise=mean1: no such setting"),
         (["schedule=linear", "schedule.final=3"], "error: schedule.final=3.0: must be within"),
-        (["schedule=linear", "--png", "/no/such/dir/x"], "error: --png=/no/such/dir/x: can't be"),
+        (["schedule=linear", "--png", "/dev/null/x"], "error: --png /dev/null/x: can't be"),
     ],
 )
 def test_a_mistake_is_one_line(

@@ -142,6 +142,33 @@ def test_what_a_search_would_never_vary_is_refused(conditional: dict[str, Any], 
     assert str(caught.value).startswith(f"hydra.sweeper.conditional.{line}")
 
 
+@pytest.mark.parametrize(
+    ("one", "other", "agree"),
+    [
+        ("choice(1,2)", "choice(1,2)", True),
+        ("choice(1,2)", "choice(1,3)", False),
+        ("choice(1,2)", "interval(1,2)", False),
+        ("int(interval(1,2))", "interval(1,2)", False),
+        ("interval(0.1,2)", "tag(log,interval(0.1,2))", False),
+        ("interval(0.1,2)", "interval(0.2,3)", True),
+    ],
+)
+def test_a_setting_is_varied_in_one_way_beside_all_choices(
+    one: str, other: str, agree: bool
+) -> None:
+    conditional = {"schedule=linear": {"x": one}, "schedule=cosine": {"y": "1,2", "x": other}}
+    settings = SearchConfig(trials=1, params={"schedule": "linear,cosine"}, conditional=conditional)
+    if agree:
+        read_settings([], settings)
+        return
+    with pytest.raises(ConfigError) as caught:
+        read_settings([], settings)
+    assert str(caught.value) == (
+        "hydra.sweeper.conditional.schedule=cosine: x is varied in another way than beside "
+        "schedule=linear; give both the same choices, or ranges of the same kind"
+    )
+
+
 def search_file(where: Path, text: str) -> str:
     """A `--config-dir` with a search, `hparams_search=mine`."""
     (where / "mine" / "hparams_search").mkdir(parents=True)
