@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from chord.errors import ConfigError
+from chord.io.writing import refuse_unwritable
 
 
 class Arguments(argparse.ArgumentParser):
@@ -97,7 +98,7 @@ def refuse_output(path: Path, named: str) -> None:
     Commands ask before they do anything else. A run's directory holds what the run writes, and
     nothing else.
     """
-    from chord.io.writing import refuse_unwritable
+    # It loads Hydra, which takes time, and most calls of a command write nothing.
     from chord.run.places import refuse_within_a_run
 
     refuse_within_a_run(path, f"{named}:")

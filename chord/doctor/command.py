@@ -40,13 +40,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Entry point of `chord-doctor`."""
     options = parser().parse_args(arguments)
     if options.run is not None:
+        # Here and below: reading a run takes a second; this machine is looked at without it.
         from chord.run.places import require_run
 
         require_run(options.run, str(options.run))
     outputs = Path("outputs") if options.run is None else options.run.parent
     found = {"this machine": environment(outputs)}
     if options.run is not None:
-        # It reads configurations, which takes a second; the environment is looked at without it.
         from chord.doctor.directory import directory
 
         found[str(options.run)] = directory(options.run, trust=options.trust)
