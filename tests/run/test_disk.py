@@ -333,5 +333,5 @@ def test_a_place_that_can_not_be_written_is_named_before_work_starts(
         main(arguments)
     *_, name, place = arguments
     said = capsys.readouterr().err
-    assert f"{name}={place}: can't be written (" in said
+    assert f"{name} {place}: can't be written (" in said
     assert said.endswith("; give another place\n")
