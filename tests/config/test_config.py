@@ -12,7 +12,7 @@ from hydra.errors import HydraException
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from pairs.factors import schema_of
-from rows.needs import with_needs
+from rows.needs import ELSEWHERE, needs_package, with_needs
 
 from chord.config.composing import composed
 from chord.config.location import CONF_DIR
@@ -99,8 +99,12 @@ def test_every_file_opens_with_one_comment_line() -> None:
         assert re.match(r"# \S", lines[0]), f"{path} says nothing about itself"
 
 
-@pytest.mark.parametrize(("group", "option"), OPTIONS)
-def test_every_option_composes_and_parses(group: str, option: str) -> None:
+# `test_every_option_takes_its_steps` has the others.
+@pytest.mark.parametrize(
+    ("group", "option"),
+    [each for each in OPTIONS if (word := "=".join(each)) in ELSEWHERE or needs_package(word)],
+)
+def test_every_option_that_takes_no_step_here_composes_and_parses(group: str, option: str) -> None:
     config = parsed(*with_needs(f"{group}={option}").split())
     assert type(getattr(config, group)) is schema(group, option)
 

@@ -8,22 +8,14 @@ from pathlib import Path
 
 import pytest
 from conftest import SIGNAL
-from rows.needs import PAIRED, placed, with_needs
+from pairs.factors import schema_of
+from rows.needs import ELSEWHERE, PAIRED, placed, with_needs
 from steps import metrics_of
 
 from chord.config.location import CONF_DIR
 from chord.config.registry import SCHEMAS
 from chord.config.root import TrainConfig
 
-# A package, several processes, an engine and a device that need not be there: test_smollm2.py,
-# test_process_runs.py and test_vllm.py have steps on them.
-ELSEWHERE = (
-    "experiment=smollm2",
-    "trainer=ddp",
-    "trainer=fsdp",
-    "trainer=gpu",
-    "rollout=vllm",
-)
 OPTIONS = [
     with_needs(f"{group}={path.stem}")
     for group in (*SCHEMAS, "experiment")
@@ -104,6 +96,9 @@ def test_every_option_takes_its_steps(
     small_config: Callable[..., TrainConfig], language_model: Path, tmp_path: Path, option: str
 ) -> None:
     config = small_config(*placed(option, language_model, tmp_path))
+    group, _, name = option.split()[0].partition("=")
+    if (CONF_DIR / group / f"{name}.yaml").exists() and group in SCHEMAS:
+        assert type(getattr(config, group)) is SCHEMAS[group][schema_of(group, name)]
     rows = metrics_of(config)
     assert len(rows) == config.steps * config.rollout.updates
     for step, row in enumerate(rows[:: config.rollout.updates]):

@@ -86,7 +86,8 @@ def test_a_whole_run_computes_no_more_at_once(
 
 
 def test_the_plan_counts_what_is_computed_at_once(small_config: Build) -> None:
-    config = small_config("teacher=none", "rollout.rows_at_a_time=3")
+    twelve = "evaluation.max_new_tokens=12"
+    config = small_config("teacher=none", "rollout.rows_at_a_time=3", twelve)
     found = calibrate(config, 1, began=0.0)
     policy, prompt = found.models.policy, found.data.longest_prompt
     parts = {part.name: part.size for part in command.sizes(config, found, 100)}

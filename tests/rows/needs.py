@@ -29,6 +29,22 @@ ROWS = {f"data={name}": row for name, row in data.ROWS.items()} | {
 }
 
 
+# A package, several processes, an engine and a device that need not be there: test_smollm2.py,
+# test_process_runs.py and test_vllm.py have steps on them.
+ELSEWHERE = (
+    "experiment=smollm2",
+    "trainer=ddp",
+    "trainer=fsdp",
+    "trainer=gpu",
+    "rollout=vllm",
+)
+
+
+def needs_package(choice: str) -> bool:
+    """Whether an option takes a package that may not be installed."""
+    return choice in ROWS and ROWS[choice].package is not None
+
+
 def with_needs(choice: str) -> str:
     """`gate=solve_rate data.pairing=paired`: an option with what it cannot do without."""
     needs = ROWS[choice].needs if choice in ROWS else NEEDS.get(choice, "")

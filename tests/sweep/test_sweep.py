@@ -67,7 +67,7 @@ def test_a_status_is_written_at_the_start_and_at_the_end(
 
 def test_group_and_tags_of_the_user_stay(command: Command) -> None:
     own = ["tracking=wandb", "tracking.group=mine", "tracking.tags=[a]", "tracking.mode=offline"]
-    assert command("-m", "seed=0", "hydra.sweep.dir=s", *own) == 0
+    assert command("-m", "seed=0", "hydra.sweep.dir=s", *own) == 0, command.out
     tracking = json.loads((command.where / "s/0/run.json").read_text())["config"]["tracking"]
     assert (tracking["group"], tracking["tags"]) == ("mine", ["a"])
 
