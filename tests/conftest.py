@@ -55,6 +55,7 @@ SMALL = [
     "rollout.group_size=2",
     "rollout.max_new_tokens=12",
     "data.expert_batch=3",
+    "data.expert_check=off",
     "trainer.checkpoint_every=1",
     "trainer.diagnostics_every=1",
     "trainer.completions_every=1",

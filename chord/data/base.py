@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 
 PAIRINGS = ("separate", "paired", "all")
+EXPERT_CHECKS = ("stop", "warn", "off")
 SPLITS = ("validation", "test")
 
 
@@ -39,12 +40,16 @@ class DataConfig(ABC):
     both."""
     preview: int = 0
     """Number of examples printed at the start of a run."""
+    expert_check: str = "stop"
+    """Before the first step, the reward scores the expert's responses. If all of them get 0, stop
+    ends the run and warn only says so, with the likely reason; off does not score them."""
 
     def __post_init__(self) -> None:
         for name in ("expert_pairs", "expert_batch", "preview"):
             if (getattr(self, name) or 0) < 0:
                 raise ConfigError(f"data.{name}={getattr(self, name)}: must be at least 0")
         check_choice("data.pairing", self.pairing, PAIRINGS)
+        check_choice("data.expert_check", self.expert_check, EXPERT_CHECKS)
 
     @property
     def held_out_sizes(self) -> Mapping[str, int]:

@@ -19,6 +19,7 @@ from chord.io.printing import say
 from chord.io.reading import printable
 from chord.io.writing import remove_partials
 from chord.run.directory import RunDirectory
+from chord.run.experts import check_experts
 from chord.run.identity.contents import contents, read_from_hub, refuse_changed
 from chord.run.identity.histories import VERSION
 from chord.run.lock import held
@@ -133,6 +134,8 @@ def load(config: TrainConfig, run: RunDirectory, data: Data) -> tuple[Saved, Mod
     if saved.completed == 0:
         # A run of old goes on: such answers cost their own responses, and are counted.
         check_answers(config, data)
+        if leads(config.trainer.strategy):
+            check_experts(config, data)
     models = build_models(config)
     check_models(config, models, data)
     models.cache = open_cache(config, data)

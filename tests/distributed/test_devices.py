@@ -186,7 +186,7 @@ def test_a_run_ends_with_its_model_saved_and_one_model_at_a_time_on_the_device(
 
     monkeypatch.setattr(Tiny, "build", counted)
     monkeypatch.setattr(Training, "finish", finishing)
-    monkeypatch.setattr("chord.evaluation.report.evaluate", evaluated)
+    monkeypatch.setattr("chord.run.build.evaluate", evaluated)
     found = train(parse(composed, TrainConfig), RunDirectory(tmp_path, composed, "run"))
     # Policy and reference, of which the one that is evaluated is on the device.
     assert len(built) == 2

@@ -19,6 +19,7 @@ NO_NUMBER = (
 SILENT = (
     "trainer.warn_off",
     "trainer.skip_limit",
+    "data.expert_check",
     "reward.on_failures",
     "reward.parts.*.on_failures",
 )

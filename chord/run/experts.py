@@ -1,0 +1,221 @@
+"""Whether the expert's responses would earn the reward: graded as rollouts, before the first step.
+
+A reward that the expert's own responses do not earn is most likely the wrong one, reads the wrong
+field, or is given responses that the rollouts' length cuts off. The policy would learn nothing
+from it.
+"""
+
+from __future__ import annotations
+
+import random
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from importlib.util import find_spec
+from typing import TYPE_CHECKING
+
+from chord.config.root import TrainConfig
+from chord.data.batch import Pair
+from chord.errors import ConfigError
+from chord.io.printing import say
+from chord.io.reading import printable
+
+if TYPE_CHECKING:
+    from chord.data.base import Data
+    from chord.rewards.base import Grader
+
+MOST = 5_000
+"""So many responses are graded at most; of more, a sample that the seed decides."""
+FEW = 0.9
+"""With a lower mean score there is a warning."""
+TRIED = 200
+"""On so many responses other rewards and other fields are tried."""
+GOOD = 0.5
+"""One that scores more than this share of those is named."""
+
+
+@dataclass(frozen=True)
+class Graded:
+    """Expert responses with their lengths in tokens, the end token included, and their scores."""
+
+    pairs: Sequence[Pair]
+    lengths: Sequence[int]
+    scores: Sequence[float]
+    of: int
+    """How many there are in all."""
+    limit: int
+    """`rollout.max_new_tokens`: of a longer response the score is 0."""
+
+    @property
+    def mean(self) -> float:
+        """The mean score."""
+        return sum(self.scores) / len(self.scores)
+
+    @property
+    def cut(self) -> int:
+        """How many are longer than the limit."""
+        return sum(length > self.limit for length in self.lengths)
+
+    def said(self) -> str:
+        """The scores in one line: `159 of 159 right`."""
+        n = len(self.scores)
+        whole = {0.0, 1.0}.issuperset(self.scores)
+        score = (
+            f"{int(sum(self.scores)):,} of {n:,} right"
+            if whole
+            else f"mean score {self.mean:.3f} over {n:,}"
+        )
+        return score if self.of <= MOST else f"{score} (drawn from {self.of:,})"
+
+
+def check_experts(config: TrainConfig, data: Data) -> None:
+    """Say how the reward scores the expert's responses, and how many a rollout could not hold.
+
+    Raises ConfigError where it scores all of them 0 and `data.expert_check` is `stop`.
+    """
+    if config.data.expert_check == "off":
+        return
+    graded = grade_experts(config, data)
+    if graded is None:
+        return
+    say(printable(f"reward of the expert responses: {graded.said()}"))
+    for line in too_long(config, graded):
+        say(line)
+    if graded.mean >= FEW:
+        return
+    reason = likely_reason(config, graded)
+    if graded.mean == 0 and config.data.expert_check == "stop":
+        raise ConfigError(
+            printable(
+                f"data.expert_check=stop: the reward scores each of the {len(graded.scores):,} "
+                f"expert responses 0, so the policy could not learn from it: {reason}; "
+                "data.expert_check=warn trains anyway"
+            )
+        )
+    say(printable(f"warning: reward of the expert responses: {reason}"), file=sys.stderr)
+
+
+def grade_experts(config: TrainConfig, data: Data) -> Graded | None:
+    """The grades of the expert responses, as the policy would write them, to problems with a known
+    answer; None if there are none."""
+    places: Sequence[int] = range(len(data.expert_pairs))
+    if len(places) > MOST:
+        places = sorted(random.Random(f"experts/{config.seed}").sample(places, MOST))
+    pairs, lengths = [], []
+    for pair in (data.expert_pairs[place] for place in places):
+        # A conversation that goes on is no single response; some data have no answers.
+        if pair.problem.answer and not pair.turns:
+            ids, _ = data.tokenizer.response(pair)
+            pairs.append(replace(pair, response=data.tokenizer.decode(ids)))
+            lengths.append(len(ids))
+    if not pairs:
+        return None
+    limit = config.rollout.max_new_tokens
+    scores = _scores(config.reward, pairs, lengths, [length <= limit for length in lengths])
+    return Graded(pairs, lengths, scores, len(data.expert_pairs), limit)
+
+
+def too_long(config: TrainConfig, graded: Graded) -> list[str]:
+    """Which limits are below the longest expert response, with the number that would do."""
+    longest, n = max(graded.lengths), len(graded.lengths)
+    limits = {
+        "rollout.max_new_tokens": graded.limit,
+        "evaluation.max_new_tokens": config.evaluation.max_new_tokens,
+    }
+    return [
+        f"{name}={limit} cuts off {sum(length > limit for length in graded.lengths):,} of {n:,} "
+        f"expert responses; {longest} would hold all of them"
+        for name, limit in limits.items()
+        if longest > limit
+    ]
+
+
+def likely_reason(config: TrainConfig, graded: Graded) -> str:
+    """Why the reward scores expert responses low, as far as trying other settings tells."""
+    pairs, lengths = list(graded.pairs[:TRIED]), list(graded.lengths[:TRIED])
+    if graded.cut:
+        scores = _scores(config.reward, pairs, lengths, [True] * len(pairs))
+        if _share(scores) > GOOD:
+            limit = f"rollout.max_new_tokens={graded.limit}"
+            return (
+                f"{graded.cut:,} of {len(graded.lengths):,} are longer than {limit}; "
+                f"{max(graded.lengths)} would hold all of them"
+            )
+    for name, reward in _others(config.reward).items():
+        try:
+            scores = _scores(reward, pairs, lengths, [True] * len(pairs))
+        except ConfigError:
+            continue  # it can't read such answers
+        finally:
+            reward.close()
+        if _share(scores) > GOOD:
+            return f"{_right(scores)} would be right with reward={name}"
+    for field in _fields(config, pairs):
+        other = [_with_answer(pair, field) for pair in pairs]
+        try:
+            scores = _scores(config.reward, other, lengths, [True] * len(pairs))
+        except ConfigError:
+            continue
+        if _share(scores) > GOOD:
+            return f"{_right(scores)} would be right with data.columns.answer={field}"
+    example = graded.pairs[graded.scores.index(min(graded.scores))]
+    return (
+        f"{graded.said()}; for example, {_short(example.response)} where the right answer is "
+        f"{_short(example.problem.answer)}"
+    )
+
+
+def _scores(
+    reward: Grader, pairs: Sequence[Pair], lengths: Sequence[int], finished: Sequence[bool]
+) -> list[float]:
+    grades = reward.grade(
+        [pair.problem for pair in pairs],
+        [pair.response for pair in pairs],
+        lengths,
+        finished,
+    )
+    return [grade.score for grade in grades]
+
+
+def _others(reward: Grader) -> Mapping[str, Grader]:
+    """The rewards with default settings that compare responses with known answers."""
+    from chord.rewards import Math, Numeric, Text, Verifier
+
+    found: dict[str, Grader] = {"text": Text(), "numeric": Numeric(), "exact": Verifier()}
+    if find_spec("math_verify") is not None:
+        found["math"] = Math()
+    return {name: each for name, each in found.items() if type(each) is not type(reward)}
+
+
+def _fields(config: TrainConfig, pairs: Sequence[Pair]) -> list[str]:
+    """The fields that could hold the right answer instead: text or numbers in each row."""
+    from chord.data.text import TextConfig
+
+    if not isinstance(config.data, TextConfig):
+        return []
+    used = vars(config.data.columns).values()
+    rows = [pair.problem.details for pair in pairs]
+    if not rows or not all(isinstance(row, Mapping) for row in rows):
+        return []
+    return [
+        name
+        for name in rows[0]
+        if name not in used and all(isinstance(row.get(name), str | int | float) for row in rows)
+    ]
+
+
+def _with_answer(pair: Pair, field: str) -> Pair:
+    answer = str(pair.problem.details[field])
+    return replace(pair, problem=replace(pair.problem, answer=answer))
+
+
+def _share(scores: Sequence[float]) -> float:
+    return sum(scores) / len(scores)
+
+
+def _right(scores: Sequence[float]) -> str:
+    return f"{sum(score > GOOD for score in scores)} of {len(scores)}"
+
+
+def _short(text: str) -> str:
+    return repr(text if len(text) <= 60 else f"{text[:28]}...{text[-28:]}")

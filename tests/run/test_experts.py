@@ -1,0 +1,151 @@
+"""Before the first step, the reward scores the expert's responses as it would score rollouts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import SMALL, compose_config
+from language_models import make_model
+from texts import sums, worked, write
+
+from chord.config.parse import parse
+from chord.config.root import TrainConfig
+from chord.errors import ConfigError
+from chord.run import experts
+from chord.run.build import open_data
+from chord.run.directory import RunDirectory
+from chord.run.experts import check_experts, grade_experts
+from chord.run.training import train
+
+ROWS = sums(60)
+Check = Callable[..., None]
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_model(tmp_path_factory.mktemp("models") / "model")
+
+
+@pytest.fixture
+def configured(tmp_path: Path, model: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
+    """The configuration of a run on p.jsonl and e.jsonl."""
+    monkeypatch.chdir(tmp_path)
+    write(tmp_path / "p.jsonl", ROWS)
+    write(tmp_path / "e.jsonl", worked(ROWS[:40]))
+    files = ("data=jsonl", "data.problems=p.jsonl", "data.expert=e.jsonl")
+    lengths = ("rollout.max_new_tokens=40", "evaluation.max_new_tokens=40")
+    return lambda *more: compose_config(
+        *SMALL, "model=hf", f"model.path={model}", "teacher=none", *files, *lengths,
+        "data.expert_check=stop", *more,
+    )  # fmt: skip
+
+
+def checked(composed: Any) -> None:
+    config = parse(composed, TrainConfig)
+    with open_data(config) as data:
+        check_experts(config, data)
+
+
+def test_right_responses_are_counted(
+    configured: Callable[..., Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    checked(configured("reward=numeric"))
+    said = capsys.readouterr()
+    assert said.out == "reward of the expert responses: 30 of 30 right\n"
+    assert said.err == ""
+
+
+def test_the_verifier_that_would_score_them_is_named(configured: Callable[..., Any]) -> None:
+    with pytest.raises(
+        ConfigError,
+        match=r"^data\.expert_check=stop: the reward scores each of the 30 expert responses 0, .*: "
+        r"30 of 30 would be right with reward=numeric; data\.expert_check=warn trains anyway$",
+    ):
+        checked(configured("reward=text"))
+
+
+def test_a_limit_that_cuts_them_off_is_named_with_the_one_that_would_not(
+    configured: Callable[..., Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(
+        ConfigError,
+        match=r": 30 of 30 are longer than rollout\.max_new_tokens=2; 9 would hold all of them",
+    ):
+        checked(configured("reward=numeric", "rollout.max_new_tokens=2"))
+    assert (
+        "rollout.max_new_tokens=2 cuts off 30 of 30 expert responses; 9 would hold all of them"
+    ) in capsys.readouterr().out
+
+
+def test_a_field_that_holds_the_answers_is_named(
+    configured: Callable[..., Any], tmp_path: Path
+) -> None:
+    write(tmp_path / "p.jsonl", [{**row, "sum": row["answer"], "answer": "0"} for row in ROWS])
+    with pytest.raises(
+        ConfigError, match=r": 30 of 30 would be right with data\.columns\.answer=sum"
+    ):
+        checked(configured("reward=numeric"))
+
+
+def test_wrong_responses_stop_or_warn_with_an_example(
+    configured: Callable[..., Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    wrong = [{**row, "response": "I give up."} for row in worked(ROWS[:40])]
+    write(tmp_path / "e.jsonl", wrong)
+    with pytest.raises(
+        ConfigError, match=r"for example, 'I give up\.' where the right answer is '"
+    ):
+        checked(configured("reward=numeric"))
+    capsys.readouterr()
+    checked(configured("reward=numeric", "data.expert_check=warn"))
+    said = capsys.readouterr()
+    assert said.out.splitlines()[0] == "reward of the expert responses: 0 of 30 right"
+    assert said.err.startswith("warning: reward of the expert responses: 0 of 30 right; for exam")
+    checked(configured("reward=numeric", "data.expert_check=off"))
+    assert capsys.readouterr() == ("", "")
+
+
+def test_a_few_wrong_ones_are_a_warning(
+    configured: Callable[..., Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = worked(ROWS[:40])
+    write(
+        tmp_path / "e.jsonl",
+        [{**rows[at], "response": "0"} if at % 2 else rows[at] for at in range(40)],
+    )
+    checked(configured("reward=numeric"))
+    said = capsys.readouterr()
+    assert "warning: reward of the expert responses: 1" in said.err
+
+
+def test_of_many_a_sample_is_scored(
+    configured: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(experts, "MOST", 10)
+    config = parse(configured("reward=numeric"), TrainConfig)
+    with open_data(config) as data:
+        first, second = (grade_experts(config, data) for _ in range(2))
+        assert first is not None
+        assert second is not None
+        assert first.said() == "10 of 10 right (drawn from 30)"
+        assert [pair.problem.key for pair in first.pairs] == [
+            pair.problem.key for pair in second.pairs
+        ]
+
+
+def test_a_run_that_could_not_learn_leaves_no_directory(
+    configured: Callable[..., Any], tmp_path: Path
+) -> None:
+    composed = configured("reward=text")
+    with pytest.raises(ConfigError, match="expert_check=stop"):
+        train(parse(composed, TrainConfig), RunDirectory(tmp_path / "run", composed, "run"))
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("value", ["yes", "Stop"])
+def test_another_value_is_refused(configured: Callable[..., Any], value: str) -> None:
+    with pytest.raises(ConfigError, match=r"data\.expert_check"):
+        checked(configured(f"data.expert_check={value}"))
