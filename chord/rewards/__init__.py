@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from chord.rewards.auto import Auto
 from chord.rewards.base import FAILURES, Failure, Grade, Grader, Reward, count_failures
 from chord.rewards.exact import Verifier, final_answer, is_well_formed
 from chord.rewards.expressions import Math
@@ -16,6 +17,7 @@ from chord.rewards.weighted import Weighted
 
 __all__ = [
     "FAILURES",
+    "Auto",
     "Failure",
     "Format",
     "Function",

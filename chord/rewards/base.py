@@ -96,6 +96,11 @@ class Grader(Scorer):
         """Whether `check` looks at anything: it takes a pass over the data."""
         return type(self).check is not Grader.check
 
+    @property
+    def note(self) -> str | None:
+        """What a user should know of it when `check` has seen all problems."""
+        return None
+
     def check(self, problem: Problem) -> None:
         """Look at the known answer of each problem before the first step of a new run.
 

@@ -181,7 +181,7 @@ def _others(reward: Grader) -> Mapping[str, Grader]:
     """The rewards with default settings that compare responses with known answers."""
     from chord.rewards import Math, Numeric, Text, Verifier
 
-    found: dict[str, Grader] = {"text": Text(), "numeric": Numeric(), "exact": Verifier()}
+    found: dict[str, Grader] = {"numeric": Numeric(), "text": Text(), "exact": Verifier()}
     if find_spec("math_verify") is not None:
         found["math"] = Math()
     return {name: each for name, each in found.items() if type(each) is not type(reward)}

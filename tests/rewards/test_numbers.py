@@ -96,10 +96,16 @@ AROUND = [
 ]  # fmt: skip
 
 
+def fits(text: str, around: str) -> bool:
+    """Whether a formula can hold the text: a dollar sign in one needs a backslash."""
+    return around != "${}$" or "$" not in text.replace(r"\$", "")
+
+
 @fuzzed
 @given(numbers(), st.sampled_from(AROUND))
 def test_a_number_is_read_whatever_is_around_it(written: tuple[str, Fraction], around: str) -> None:
     text, value = written
+    assume(fits(text, around))
     response = around.format(text)
     assert stated_number(response) == value, response
 
@@ -110,6 +116,7 @@ def test_a_number_is_right_for_itself_in_every_form_and_for_no_other(
     known: tuple[str, Fraction], given: tuple[str, Fraction], around: str
 ) -> None:
     (key, right), (said, value) = known, given
+    assume(fits(key, around) and fits(said, around))
     reward = Numeric(tolerance=0.0)
     assert only_number(key) == right
     assert reward.score(problem(key), around.format(key)) == 1

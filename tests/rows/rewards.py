@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from chord.rewards import (
+    Auto,
     Format,
     Function,
     Grader,
@@ -43,6 +44,11 @@ ROWS: dict[str, Row] = {
     "exact": Row(Verifier(), [("42", "6*7=42", 1), ("42", "042", 0), ("42", "6*7", 0)]),
     # 1/2 is .5; of two numbers the last one counts.
     "numeric": Row(Numeric(), [("0.5", "It is 1/2.", 1), ("5", "5 is not 6", 0)]),
+    # As numbers where the known answer is one.
+    "auto": Row(
+        Auto(),
+        [("1/2", "It is 0.5.", 1), ("Paris", "The answer is Paris.", 1), ("1 cm", "1.0 cm", 0)],
+    ),
     "text": Row(Text(), [("Paris", "The answer is Paris.", 1), ("Paris", "paris", 0)]),
     "math": Row(
         Math(workers=1),

@@ -149,3 +149,21 @@ def test_a_run_that_could_not_learn_leaves_no_directory(
 def test_another_value_is_refused(configured: Callable[..., Any], value: str) -> None:
     with pytest.raises(ConfigError, match=r"data\.expert_check"):
         checked(configured(f"data.expert_check={value}"))
+
+
+def test_files_have_a_reward_that_reads_their_answers(
+    configured: Callable[..., Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    composed = configured()
+    train(parse(composed, TrainConfig), RunDirectory(tmp_path / "run", composed, "run"))
+    said = capsys.readouterr().out
+    assert "reward=auto: all known answers are compared as numbers (numeric)\n" in said
+    assert "reward of the expert responses: 30 of 30 right\n" in said
+    write(
+        tmp_path / "p.jsonl", [{**row, "answer": "yes"} if row["id"] % 2 else row for row in ROWS]
+    )
+    composed = configured("data.expert_check=off")
+    train(parse(composed, TrainConfig), RunDirectory(tmp_path / "mixed", composed, "mixed"))
+    assert (
+        "reward=auto: 30 of 60 known answers are compared as numbers (numeric), the others as texts"
+    ) in capsys.readouterr().out
