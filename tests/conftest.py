@@ -6,6 +6,7 @@ The configuration is shrunk until a run takes a fraction of a second; the regist
 from __future__ import annotations
 
 import gc
+import logging
 import os
 import signal
 import sys
@@ -22,6 +23,7 @@ from chord.config import plugins
 from chord.config.composing import reading_conf, register
 from chord.config.parse import parse
 from chord.config.root import TrainConfig
+from chord.distributed.signals import SIGNALS
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 # Threads that wait for each other sleep: there may be fewer processors than threads.
@@ -40,6 +42,8 @@ register()
 remember()
 PHASE = "PYTEST_CURRENT_TEST"
 """A variable in which pytest itself says which test is on, and whether it is being taken down."""
+SERVICE = "WANDB_SERVICE"
+"""A variable in which wandb says how its service of this process is reached, while there is one."""
 
 SMALL = [
     "steps=2",
@@ -55,7 +59,7 @@ SMALL = [
     "rollout.group_size=2",
     "rollout.max_new_tokens=12",
     "data.expert_batch=3",
-    "data.expert_check=off",
+    "data.expert_check=skip",
     "trainer.checkpoint_every=1",
     "trainer.diagnostics_every=1",
     "trainer.completions_every=1",
@@ -89,6 +93,30 @@ def compose_anew(*overrides: str, name: str = "train") -> DictConfig:
     """The same, with nothing remembered."""
     with anew():
         return compose_config(*overrides, name=name)
+
+
+@pytest.fixture(autouse=True)
+def process_as_it_was() -> Iterator[None]:
+    """What a command changes in its process, which ends with it, is put back after each test."""
+    handlers = {number: signal.getsignal(number) for number in SIGNALS}
+    environment, directory = dict(os.environ), os.getcwd()
+    arguments, hook = list(sys.argv), sys.excepthook
+    logs, level = list(logging.root.handlers), logging.root.level
+    yield
+    for number, handler in handlers.items():
+        signal.signal(number, handler)
+    kept = {name: os.environ[name] for name in (PHASE, SERVICE) if name in os.environ}
+    os.environ.clear()
+    os.environ.update({n: value for n, value in environment.items() if n != SERVICE} | kept)
+    os.chdir(directory)
+    sys.argv[:], sys.excepthook = arguments, hook
+    for added in set(logging.root.handlers) - set(logs):
+        added.close()
+    logging.root.handlers[:] = logs
+    logging.root.setLevel(level)
+    if (torch := sys.modules.get("torch")) is not None:
+        torch.set_num_threads(1)
+        torch.use_deterministic_algorithms(False)
 
 
 @pytest.fixture(scope="session")
@@ -150,6 +178,8 @@ def registry() -> Iterator[None]:
 @pytest.fixture
 def no_account(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An environment in which nobody is logged in to W&B; returns its home."""
+    # To put it back would name a service that may have ended.
+    os.environ.pop(SERVICE, None)
     for name in list(os.environ):
         if name.startswith("WANDB_") or name.lower().endswith("_proxy"):
             monkeypatch.delenv(name)

@@ -29,7 +29,12 @@ FEWER = [
     for split in ("val", "test")
     for what, count in (("problems", 4), ("retained", 2))
 ]
-SHORTER = ("evaluation.pairs=4", "evaluation.max_new_tokens=12", "rollout.max_new_tokens=12")
+SHORTER = (
+    "evaluation.pairs=4",
+    "evaluation.max_new_tokens=12",
+    "rollout.max_new_tokens=12",
+    "data.expert_check=skip",
+)
 LESS = {
     "base": ('"evaluation.val_problems=100", "evaluation.val_retained=20"', repr(FEWER)[1:-1]),
     "sweep": ("steps=12", " ".join(["steps=3", *SHORTER, *FEWER])),

@@ -10,6 +10,7 @@ from typing import Any, NoReturn
 
 from chord.errors import ConfigError
 from chord.io.writing import refuse_unwritable
+from chord.run.places import refuse_within_a_run
 
 
 class Arguments(argparse.ArgumentParser):
@@ -98,8 +99,5 @@ def refuse_output(path: Path, named: str) -> None:
     Commands ask before they do anything else. A run's directory holds what the run writes, and
     nothing else.
     """
-    # It loads Hydra, which takes time, and most calls of a command write nothing.
-    from chord.run.places import refuse_within_a_run
-
     refuse_within_a_run(path, f"{named}:")
     refuse_unwritable(path, named)

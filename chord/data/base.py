@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 PAIRINGS = ("separate", "paired", "all")
-EXPERT_CHECKS = ("stop", "warn", "off")
+EXPERT_CHECKS = ("stop", "warn", "skip")
 SPLITS = ("validation", "test")
 
 
@@ -42,7 +42,7 @@ class DataConfig(ABC):
     """Number of examples printed at the start of a run."""
     expert_check: str = "stop"
     """Before the first step, the reward scores the expert's responses. If all of them get 0, stop
-    ends the run and warn only says so, with the likely reason; off does not score them."""
+    ends the run and warn only says so, with the likely reason; skip does not score them."""
 
     def __post_init__(self) -> None:
         for name in ("expert_pairs", "expert_batch", "preview"):

@@ -73,7 +73,7 @@ def check_experts(config: TrainConfig, data: Data) -> None:
 
     Raises ConfigError where it scores all of them 0 and `data.expert_check` is `stop`.
     """
-    if config.data.expert_check == "off":
+    if config.data.expert_check == "skip":
         return
     graded = grade_experts(config, data)
     if graded is None:
@@ -179,6 +179,7 @@ def _scores(
 
 def _others(reward: Grader) -> Mapping[str, Grader]:
     """The rewards with default settings that compare responses with known answers."""
+    # Here and below: what only a run needs whose rewards are low.
     from chord.rewards import Math, Numeric, Text, Verifier
 
     found: dict[str, Grader] = {"numeric": Numeric(), "text": Text(), "exact": Verifier()}

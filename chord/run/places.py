@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from chord.config.overrides import typed
 from chord.errors import ConfigError
 
 
@@ -24,6 +23,9 @@ def require_run(path: Path, named: str) -> None:
 def refuse_a_second_run(path: Path) -> None:
     """Raise `ConfigError` where a new run would be written over another, into it or around it."""
     if holds_run(path):
+        # It loads Hydra, which takes time, and other callers of this module need none of it.
+        from chord.config.overrides import typed
+
         raise ConfigError(
             f"hydra.run.dir={path}: already holds a run; {typed('resume', path)} goes on with it"
         )

@@ -267,7 +267,7 @@ def test_every_command_that_reads_a_run_asks(
         evaluate_run(stranger, parse(evaluation, EvaluateConfig))
     for command, arguments in (
         (chat.main, [str(stranger)]),
-        (export.main, [str(stranger), "--to", str(stranger / "x")]),
+        (export.main, [str(stranger), "--to", str(stranger.parent / "x")]),
     ):
         with pytest.raises(SystemExit):
             command(arguments)

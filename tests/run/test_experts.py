@@ -104,7 +104,7 @@ def test_wrong_responses_stop_or_warn_with_an_example(
     said = capsys.readouterr()
     assert said.out.splitlines()[0] == "reward of the expert responses: 0 of 30 right"
     assert said.err.startswith("warning: reward of the expert responses: 0 of 30 right; for exam")
-    checked(configured("reward=numeric", "data.expert_check=off"))
+    checked(configured("reward=numeric", "data.expert_check=skip"))
     assert capsys.readouterr() == ("", "")
 
 
@@ -162,7 +162,7 @@ def test_files_have_a_reward_that_reads_their_answers(
     write(
         tmp_path / "p.jsonl", [{**row, "answer": "yes"} if row["id"] % 2 else row for row in ROWS]
     )
-    composed = configured("data.expert_check=off")
+    composed = configured("data.expert_check=skip")
     train(parse(composed, TrainConfig), RunDirectory(tmp_path / "mixed", composed, "mixed"))
     assert (
         "reward=auto: 30 of 60 known answers are compared as numbers (numeric), the others as texts"
