@@ -68,12 +68,12 @@ def parser() -> argparse.ArgumentParser:
         least=1,
         most=os.cpu_count() or 1,
         metavar="N",
-        help="threads of torch (default: the run's)",
+        help="torch's threads (default: as many as the run had)",
     )
     options.add_argument(
         "--trust",
         action="store_true",
-        help="allow the code and servers named by a run from elsewhere",
+        help="allow the code and servers that a run from elsewhere names",
     )
     return options
 

@@ -125,7 +125,7 @@ def test_what_is_in_the_way_or_missing_is_said_in_one_line(
     for arguments, message in (
         ([tmp_path / "run", "--to", tmp_path], f"--to {tmp_path}: exists already; name a new"),
         ([tmp_path / "run", "--to", tmp_path / "new"], "holds neither a final model nor a check"),
-        ([tmp_path / "none", "--to", tmp_path / "new"], "no such directory; give the directory of"),
+        ([tmp_path / "none", "--to", tmp_path / "new"], "no such directory; give a run"),
         ([tmp_path / "run", "--to", "/proc/x"], "--to /proc/x: can't be written ("),
     ):
         with pytest.raises(SystemExit) as stopped:

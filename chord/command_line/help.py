@@ -54,7 +54,7 @@ def help_text(config_name: str, own: Sequence[Path] = ()) -> str:
             out.append(f"{mark} {option.stem:<18} {first_comment(option)}{origin}")
     second = re.findall(r"^ +- (\w+)@(\w+): (\S+) # (.*)$", "\n".join(lines), re.M)
     if second:
-        out += ["", "Groups that are chosen from a second time"]
+        out += ["", "Groups that a run uses a second time"]
     out += [f"  {f'{group}@{name}={now}':<30} {what}" for group, name, now, what in second]
     out += ["", *_FOOTERS[config_name]]
     return "\n".join(out)

@@ -42,11 +42,11 @@ def parser() -> argparse.ArgumentParser:
     )
     options.add_argument(
         "--schedule", action="append", default=[], metavar="OPTION",
-        help="show only runs with this schedule, as their own run set; may be repeated",
+        help="show only runs with this schedule, as a run set of their own; may be repeated",
     )  # fmt: skip
     options.add_argument(
         "--weighting", action="append", default=[], metavar="OPTION",
-        help="show only runs with this weighting, as their own run set; may be repeated",
+        help="show only runs with this weighting, as a run set of their own; may be repeated",
     )  # fmt: skip
     options.add_argument(
         "--by", action="append", default=[], metavar="SETTING",

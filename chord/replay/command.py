@@ -1,7 +1,7 @@
 """Repeat a train step whose gradient was not finite: `python -m chord.replay RUN`.
 
-A run keeps the rows of such a step in its directory, with the weights from before the step. They
-are scored again, one row at a time, and the first number that is not finite is named.
+A run keeps the rows of such a step in its directory, with the weights from before the step. The
+rows are computed again, one at a time, and the first number that is not finite is named.
 """
 
 from __future__ import annotations

@@ -15,7 +15,7 @@ def holds_run(path: Path) -> bool:
 def require_run(path: Path, named: str) -> None:
     """Raise `ConfigError` that begins with `named` unless a directory is a run's."""
     if not path.is_dir():
-        raise ConfigError(f"{named}: no such directory; give the directory of a run")
+        raise ConfigError(f"{named}: no such directory; give a run directory")
     if not holds_run(path):
         raise ConfigError(f"{named}: is not a run directory (it holds no run.json)")
 
@@ -27,13 +27,13 @@ def refuse_a_second_run(path: Path) -> None:
         from chord.config.overrides import typed
 
         raise ConfigError(
-            f"hydra.run.dir={path}: already holds a run; {typed('resume', path)} goes on with it"
+            f"hydra.run.dir={path}: already holds a run; {typed('resume', path)} continues it"
         )
     refuse_within_a_run(path, f"hydra.run.dir={path}:")
     if inner := next(path.rglob("run.json"), None):
         raise ConfigError(
-            f"hydra.run.dir={path}: the directory {inner.parent} in it is a run's; give a "
-            "directory without runs"
+            f"hydra.run.dir={path}: {inner.parent} in it is a run directory; give a directory "
+            "that contains no runs"
         )
 
 
@@ -41,7 +41,7 @@ def refuse_within_a_run(path: Path, named: str) -> None:
     """Raise `ConfigError` that begins with `named` where a new directory would lie in a run's."""
     if outer := next(filter(holds_run, path.resolve().parents), None):
         raise ConfigError(
-            f"{named} lies within the directory of a run, {outer}; give a directory outside it"
+            f"{named} lies inside the run directory {outer}; give a directory outside it"
         )
 
 
@@ -49,5 +49,5 @@ def newest_run(root: Path) -> Path:
     """The run directory under `root` that was started last; `ConfigError` if there is none."""
     found = sorted(root.rglob("run.json"), key=lambda file: file.stat().st_mtime)
     if not found:
-        raise ConfigError(f"run=null: there is no run directory under {root}/; train one first")
+        raise ConfigError(f"run=null: there is no run directory under {root}/; start a run first")
     return found[-1].parent

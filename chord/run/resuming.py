@@ -28,10 +28,10 @@ def resume_run(path: Path, composed: DictConfig, overrides: list[str]) -> RunDir
         group, _, setting = name.partition(".")
         elsewhere = group != "trainer" or setting in ("", *PLACES, *NONFINITE)
         if group.partition("@")[0] not in RESUME_ALLOWS or not elsewhere:
-            settings = ", ".join((*PLACES, *NONFINITE))
+            settings = [f"trainer.{each}" for each in (*PLACES, *NONFINITE)]
             raise ConfigError(
-                f"{override}: can't be changed in a resumed run; beside resume= only "
-                f"{', '.join(RESUME_ALLOWS[1:-1])} and trainer's {settings} may be given"
+                f"{override}: can't be changed in a resumed run; with resume=, only "
+                f"{', '.join((*RESUME_ALLOWS[1:], *settings))} can be given"
             )
     run = open_run(path, trust=composed.trust)
     if first():

@@ -30,8 +30,8 @@ def check_beforehand(points: list[Point], launcher: str) -> None:
     """
     if launcher == "SlurmLauncher" and not all(map(shutil.which, ("sbatch", "srun"))):
         raise ConfigError(
-            "hydra/launcher=submitit_slurm: there is no SLURM here, no sbatch and srun; "
-            "use hydra/launcher=submitit_local or joblib"
+            "hydra/launcher=submitit_slurm: needs SLURM's sbatch and srun, which are not on this "
+            "machine; use hydra/launcher=submitit_local or joblib"
         )
     if launcher not in LOCAL:
         return

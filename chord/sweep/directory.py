@@ -42,7 +42,7 @@ def read_sweep(path: Path) -> dict[str, Any]:
         if not all(isinstance(text, str) for text in texts) or not all(
             isinstance(job["job"], int) for job in facts["jobs"]
         ):
-            raise TypeError("a job's number or a text is of another kind")
+            raise TypeError("a job's number or a text has the wrong type")
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ConfigError(f"resume_sweep={path}: {SWEEP} can't be read ({error})") from error
     return facts
@@ -59,10 +59,11 @@ def in_its_directory(arguments: Sequence[str]) -> list[str]:
         return list(arguments)
     if "hydra.sweep.dir" in found:
         raise ConfigError(
-            f"hydra.sweep.dir={found['hydra.sweep.dir']}: a sweep goes on in its own directory"
+            f"hydra.sweep.dir={found['hydra.sweep.dir']}: a resumed sweep stays in its own "
+            "directory; leave this out"
         )
     if not holds_sweep(Path(path)):
-        raise ConfigError(f"resume_sweep={path}: is not a sweep's directory (it holds no {SWEEP})")
+        raise ConfigError(f"resume_sweep={path}: is not a sweep directory (it holds no {SWEEP})")
     for job in sorted(Path(path).iterdir()):
         if job.is_dir() and not job.is_symlink():
             refuse_links(job, f"resume_sweep={path}: {job.name}")
@@ -85,10 +86,10 @@ def refuse_another(path: Path, points: Sequence[Point]) -> None:
     """Raise `ConfigError` unless `points` are the jobs of the sweep in `path`."""
     facts = read_sweep(path)
     known = {job["job"]: job for job in facts["jobs"]}
-    tell = f"resume_sweep={path}: is of another command;"
+    tell = f"resume_sweep={path}: belongs to another command;"
     command = f"python -m chord.train -m {shlex.join(facts.get('command', []))}"
     if len(known) != len(points):
-        raise ConfigError(f"{tell} it has {len(known)} jobs, this one {len(points)}: {command}")
+        raise ConfigError(f"{tell} it has {len(known)} jobs, not {len(points)}: {command}")
     for point in points:
         job = known.get(point.number)
         if job is None or job["fingerprint"] != point.fingerprint:
@@ -100,8 +101,8 @@ def refuse_another(path: Path, points: Sequence[Point]) -> None:
                     ["the defaults", *(f"the value of {each}" for each in references)]
                 )
                 raise ConfigError(
-                    f"resume_sweep={path}: job {point.number} has other settings than then, since "
-                    f"{what} changed; start a new sweep"
+                    f"resume_sweep={path}: job {point.number} no longer has the same settings, "
+                    f"because {what} changed; start a new sweep"
                 )
             raise ConfigError(f"{tell} its job {point.number} is {theirs}, not {ours}: {command}")
 
@@ -112,6 +113,6 @@ def refuse_at_work(path: Path) -> None:
         directory = path / job["directory"]
         if not is_finished(directory, job["fingerprint"]) and (who := writer(directory)):
             raise ConfigError(
-                f"resume_sweep={path}: job {job['job']} is still being written by {who}; wait "
-                "until it has ended, or end it"
+                f"resume_sweep={path}: job {job['job']} is still running in {who}; wait until it "
+                "has ended, or end it"
             )

@@ -52,7 +52,7 @@ def equal_run(point: Point, runs: Sequence[Path]) -> Path | None:
         if missing := now.keys() - known.keys():
             say(
                 f"warning: {name_of(path)} counts as equal to job {point.number}, but "
-                f"has no hashes of {', '.join(sorted(missing))}: whether these differ is not known",
+                f"has no hashes of {', '.join(sorted(missing))}, so these may differ",
                 file=sys.stderr,
             )
         return path

@@ -68,10 +68,12 @@ def grid(arguments: Sequence[str], loader: ConfigLoader) -> list[list[str]]:
                 )
             choices[key] = [f"{key}={value}" for value in override.sweep_string_iterator()]
             if not choices[key]:
-                raise ConfigError(f"{override.input_line}: stands for no value, so for no job")
+                raise ConfigError(
+                    f"{override.input_line}: stands for no value, so there is no job to run"
+                )
         else:
             raise ConfigError(
-                f"{override.input_line}: is a range to search, not a list of values; use "
+                f"{override.input_line}: is an interval to search, not a list of values; use "
                 "hparams_search=alpha_optuna"
             )
     return [list(job) for job in itertools.product(*choices.values())]

@@ -94,7 +94,10 @@ def _sweep_job(cfg: DictConfig) -> float:
     if path.is_symlink():
         # It was an equal run, finished elsewhere, when the sweep looked.
         if (value := _stored(path, cfg)) is None:
-            raise JobError(f"hydra.sweep.dir={path.parent}: {path.name} is a symbolic link")
+            raise JobError(
+                f"hydra.sweep.dir={path.parent}: {path.name} is a symbolic link, but "
+                "not to a finished run that is equal to this job; remove the link"
+            )
         return value
     beside_others = not job.launcher._target_.endswith(SERIAL)
     with held(path, "hydra.sweep.dir"):
@@ -167,7 +170,9 @@ def _directory(cfg: DictConfig, path: Path, label: str) -> RunDirectory:
     old = open_run(path, trust=cfg.trust)
     tell_edited(old)
     if fingerprint(old.config, old.lengths) != fingerprint(new.config):
-        raise ConfigError(f"hydra.sweep.dir={path.parent}: {path.name} is of another configuration")
+        raise ConfigError(
+            f"hydra.sweep.dir={path.parent}: {path.name} holds a run of another configuration"
+        )
     OmegaConf.update(old.config, "resume", literal(str(path)))
     OmegaConf.update(old.config, "tracking", cfg.tracking, merge=False)
     OmegaConf.update(old.config, "allow_changed", cfg.allow_changed, merge=False)

@@ -65,7 +65,7 @@ class Jobs:
                 for line in self.last_words():
                     say(line)
                 if self.undone():
-                    say(f"to go on with what is not finished: {self.command()}", file=sys.stderr)
+                    say(f"to run the unfinished jobs: {self.command()}", file=sys.stderr)
         if undone := self.undone():
             failed = all(status_of(self.path(point)) == FAILED for point in undone)
             how = "failed" if failed else "failed or were interrupted"
@@ -149,7 +149,9 @@ class Jobs:
         """
         path = self.path(point)
         if path.is_symlink():
-            raise ConfigError(f"hydra.sweep.dir={self.directory}: {point.directory} is a link")
+            raise ConfigError(
+                f"hydra.sweep.dir={self.directory}: {point.directory} is a symbolic link"
+            )
         path.mkdir(parents=True, exist_ok=True)
         with held(path, "hydra.sweep.dir"):
             if unless(point):

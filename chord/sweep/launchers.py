@@ -110,8 +110,8 @@ def prepared(
                 OmegaConf.update(launcher, name, value, force_add=True)
     if launcher_name(config) == "JoblibLauncher" and launcher.n_jobs * threads > cores():
         return config, [
-            f"hydra.launcher.n_jobs={launcher.n_jobs}: with threads={threads} more than the "
-            f"{cores()} cores of this machine; the jobs will slow each other down"
+            f"hydra.launcher.n_jobs={launcher.n_jobs}: with threads={threads}, this needs more "
+            f"than the {cores()} cores of this machine; the jobs will slow each other down"
         ]
     return config, []
 

@@ -61,12 +61,10 @@ def refuse_a_second_sweep(path: Path) -> None:
     if holds_sweep(path):
         raise ConfigError(
             f"hydra.sweep.dir={path}: already holds a sweep; "
-            f"{overrides.typed('resume_sweep', path)} goes on with it"
+            f"{overrides.typed('resume_sweep', path)} continues it"
         )
     if holds_run(path):
-        raise ConfigError(
-            f"hydra.sweep.dir={path}: is the directory of a run; give a directory without a run"
-        )
+        raise ConfigError(f"hydra.sweep.dir={path}: is a run directory; give another directory")
 
 
 def finished(jobs: Jobs, points: Sequence[Point], *, skip: bool) -> dict[int, str]:
@@ -79,7 +77,7 @@ def finished(jobs: Jobs, points: Sequence[Point], *, skip: bool) -> dict[int, st
     for point in points:
         path = jobs.path(point)
         if jobs.is_finished(point):
-            notes[point.number] = "finished before"
+            notes[point.number] = "already finished"
         elif not path.exists() and (equal := equal_run(point, earlier.get(point.fingerprint, []))):
             take_over(path, equal)
             notes[point.number] = f"not run: equal to {name_of(equal)}"

@@ -68,8 +68,8 @@ def _share(subdir: str, one: Point, other: Point, place: str) -> str:
         f"{job.number} ({job.label})" if job.label else str(job.number) for job in (one, other)
     )
     return (
-        f"hydra.sweep.subdir={subdir}: jobs {jobs} would share the directory {place}; name all "
-        "settings that vary, or use ${hydra.job.num}"
+        f"hydra.sweep.subdir={subdir}: jobs {jobs} would share the directory {place}; name every "
+        "setting that varies, or use ${hydra.job.num}"
     )
 
 
@@ -87,7 +87,7 @@ def refuse_strangers(sweep: Path, points: Sequence[Point]) -> None:
         elif known != point.fingerprint:
             raise ConfigError(
                 f"hydra.sweep.dir={sweep}: {point.directory} holds a run of another configuration "
-                f"than job {point.number}; give another directory, or move that run away"
+                f"than job {point.number}'s; give another directory, or move that run elsewhere"
             )
         if known is not None and point.config is not None:
             now = contents(point.config, point.schemas)

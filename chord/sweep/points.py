@@ -169,15 +169,15 @@ def _point(
         del cfg["hydra"]
     if sweep != str(composer.master.hydra.sweep.dir):
         raise ConfigError(
-            f"hydra.sweep.dir={sweep}: must be the same for all jobs, whose own directories are "
-            "named by hydra.sweep.subdir"
+            f"hydra.sweep.dir={sweep}: must be the same for all jobs; hydra.sweep.subdir names the "
+            "directory of each job"
         )
     config = parse(cfg, TrainConfig)
     refuse_strategy(config, launcher)
     if config.resume is not None and jobs > 1:
         raise ConfigError(
-            f"resume={config.resume}: {jobs} jobs can't all go on with one run; to go on with a "
-            "sweep, give resume_sweep=DIRECTORY beside its own command"
+            f"resume={config.resume}: {jobs} jobs can't all continue one run; to continue a sweep, "
+            "add resume_sweep=DIRECTORY to its own command"
         )
     return Point(
         number=number,
@@ -200,7 +200,7 @@ def refuse_strategy(config: TrainConfig, launcher: str) -> None:
     strategy = config.trainer.strategy
     if strategy != "auto" and launcher != "SlurmLauncher":
         raise ConfigError(
-            f"trainer.strategy={strategy}: starts the command once more for each process, and in "
-            "a multirun each would run the whole sweep, with settings of its own; use "
+            f"trainer.strategy={strategy}: starts the command again for each process, and with -m "
+            "each of these would run the whole sweep, with settings of its own; use "
             "hydra/launcher=submitit_slurm, or trainer.strategy=auto"
         )

@@ -44,7 +44,7 @@ def search(jobs: Jobs, own: Mapping[str, str], settings: SearchConfig) -> None:
     if not space and not any(conditional.values()):
         raise ConfigError(
             f"{WHERE}.trials={settings.trials}: nothing is varied; give a range or choices, such "
-            f"as 'schedule.final=interval(0.0,0.5)', or {WHERE}.params in a file of the search"
+            f"as 'schedule.final=interval(0.0,0.5)', or set {WHERE}.params in a search file"
         )
     ends = corners(space, conditional)
     checked = check_points(
@@ -57,8 +57,8 @@ def search(jobs: Jobs, own: Mapping[str, str], settings: SearchConfig) -> None:
         refuse_another_search(jobs)
     elif other := next(jobs.directory.rglob("run.json"), None):
         raise ConfigError(
-            f"hydra.sweep.dir={jobs.directory}: {other.parent} is a run already; give a directory "
-            "without runs"
+            f"hydra.sweep.dir={jobs.directory}: {other.parent} is a run directory; give a "
+            "directory that contains no runs"
         )
     check_beforehand(checked, launcher_name(jobs.config))
     gpus = len(shared_gpus(checked, launcher_name(jobs.config)))
@@ -87,4 +87,4 @@ def refuse_another_search(jobs: Jobs) -> None:
     theirs = read_sweep(jobs.directory).get("command", [])
     if told(theirs) != told(jobs.typed):
         command = f"python -m chord.train -m {shlex.join(theirs)}"
-        raise ConfigError(f"resume_sweep={jobs.directory}: is of another command: {command}")
+        raise ConfigError(f"resume_sweep={jobs.directory}: belongs to another command: {command}")

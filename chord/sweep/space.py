@@ -61,13 +61,13 @@ def dimension(text: str, where: str = "") -> Range | Choice | None:
     except HydraException as error:
         raise ConfigError(f"{where}{text}: {first_line(error)}") from error
     if override.is_delete():
-        raise ConfigError(f"{where}{text}: removes a setting; a search can only vary the values")
+        raise ConfigError(f"{where}{text}: removes a setting; a search can only vary its value")
     if not override.is_sweep_override():
         return None
     if override.get_key_element() == "seed":
         raise ConfigError(
-            f"{where}{text}: a search would pick the luckiest seed; search with one, then compare "
-            "the best settings on several"
+            f"{where}{text}: a search would pick the luckiest seed; search with one seed, then "
+            "compare the best settings on several"
         )
     value = override.value()
     if isinstance(value, IntervalSweep):
@@ -137,8 +137,8 @@ def refuse_other_choices(conditional: Mapping[str, Space]) -> None:
             other, known = first.setdefault(name, (condition, found))
             if _kind(known) != _kind(found):
                 raise ConfigError(
-                    f"{WHERE}.conditional.{condition}: {name} is varied in another way than beside "
-                    f"{other}; give both the same choices, or ranges of the same kind"
+                    f"{WHERE}.conditional.{condition}: {name} is not varied in the same way as "
+                    f"with {other}; give both the same choices, or ranges of the same kind"
                 )
 
 
@@ -150,14 +150,14 @@ def beside(condition: str, params: object, always: Mapping[str, object]) -> Spac
     """What a search varies where `condition` holds; raises `ConfigError` for what it can't."""
     where = f"{WHERE}.conditional.{condition}"
     if not isinstance(params, Mapping):
-        raise ConfigError(f"{where}={params}: must be settings and what each is chosen from")
+        raise ConfigError(f"{where}={params}: must be settings, each with what it is chosen from")
     found: Space = {}
     for name, text in params.items():
         wanted = dimension(f"{name}={text}", f"{where}: ")
         if wanted is None:
             raise ConfigError(f"{where}: {name}={text}: must be an interval, choice or range")
         if name in always:
-            raise ConfigError(f"{where}: {name}={text}: is varied by {WHERE}.params already")
+            raise ConfigError(f"{where}: {name}={text}: is already varied by {WHERE}.params")
         found[name] = wanted
     return found
 

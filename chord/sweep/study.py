@@ -85,12 +85,12 @@ class Study:
                 continue
             job, varied = trial.user_attrs.get(JOB), self.varied(trial)
             if type(job) is not int or job < 0 or varied is None:
-                raise ConfigError(f"{named}: trial {trial.number} is none that a search has made")
+                raise ConfigError(f"{named}: trial {trial.number} was not made by a search")
             for name, value in varied.items():
                 if not self.may(name, value):
                     raise ConfigError(
                         f"{named}: trial {trial.number} has {name}={value}, which this search "
-                        "does not vary"
+                        "can't choose"
                     )
 
     @staticmethod
@@ -203,7 +203,7 @@ class Study:
         value, chosen = choose_best(done, key=lambda each: each[0])
         again = words_for_test([*self.fixed, *words(chosen)], self.jobs.composed)
         command = shlex.join(["python", "-m", "chord.train", *self.jobs.flags, *again])
-        return [f"best of {len(done)}: {value:.4f}; on the test split: {command}"]
+        return [f"best of {len(done)}: {value:.4f}; to score it on the test split: {command}"]
 
 
 def suggest(trial: Any, name: str, found: Range | Choice) -> str:

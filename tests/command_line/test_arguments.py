@@ -97,7 +97,7 @@ def test_no_command_writes_into_the_directory_of_a_run(
     (tmp_path / "RUN").mkdir()
     (tmp_path / "RUN/run.json").write_text("{}")
     said = refused(command, capsys, *rest, flag, "RUN/deep/x.jsonl")
-    assert f"{flag} RUN/deep/x.jsonl: lies within the directory of a run" in said
+    assert f"{flag} RUN/deep/x.jsonl: lies inside the run directory" in said
     assert [path.name for path in Path("RUN").iterdir()] == ["run.json"]
 
 

@@ -78,7 +78,7 @@ def test_a_run_in_a_directory_of_any_name_is_refused_a_second_time(tmp_path: Pat
     (run / "run.json").write_text("{}")
     with pytest.raises(ValueError, match="already holds a run; 'resume=") as caught:
         refuse_directories([setting("hydra.run.dir", run)])
-    (hint,) = shlex.split(str(caught.value).partition("run; ")[2].partition(" goes on")[0])
+    (hint,) = shlex.split(str(caught.value).partition("run; ")[2].partition(" continues")[0])
     refuse_directories([hint])
 
 

@@ -348,8 +348,8 @@ def test_something_wrong_ends_in_exit_code_1(
 @pytest.mark.parametrize(
     ("name", "line"),
     [
-        ("nothing", "nothing: no such directory; give the directory of a run"),
-        ("run=nothing", "run=nothing: no such directory; give the directory of a run"),
+        ("nothing", "nothing: no such directory; give a run directory"),
+        ("run=nothing", "run=nothing: no such directory; give a run directory"),
         (".", ".: is not a run directory (it holds no run.json)"),
     ],
 )

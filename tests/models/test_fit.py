@@ -132,7 +132,7 @@ def test_wrong_directories_are_refused_before_anything_is_written(tmp_path: Path
     (tmp_path / "run" / "run.json").write_text("{}")
     refuse_directories(["steps=3", "resume=null", f"resume={tmp_path / 'run'}"])
     for arguments, message in [
-        ([f"resume={tmp_path / 'typo'}"], "no such directory; give the directory of a run"),
+        ([f"resume={tmp_path / 'typo'}"], "no such directory; give a run directory"),
         ([f"hydra.run.dir={tmp_path / 'run'}"], "already holds a run"),
         ([f"resume={tmp_path / 'run'}", "hydra.run.dir=x"], "its own directory"),
     ]:

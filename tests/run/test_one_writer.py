@@ -108,7 +108,7 @@ def test_a_sweep_whose_jobs_outlive_it_is_not_resumed_beside_them(command: Comma
     try:
         assert command(*grid, "resume_sweep=s") == 1
         assert command.err.startswith(
-            f"error: resume_sweep=s: job 1 is still being written by process {live.pid} on "
+            f"error: resume_sweep=s: job 1 is still running in process {live.pid} on "
         )
         assert command.err.count("\n") == 1
         assert status.read_bytes() == before
@@ -364,8 +364,8 @@ def test_no_run_is_placed_inside_another_or_around_it(
         ClaimDirectory().on_run_start(config=config)
     said = capsys.readouterr().err
     assert said.startswith("error: hydra.run.dir=")
-    inner = "the directory r in it is a run's; give a directory without runs"
-    outer = f"lies within the directory of a run, {tmp_path / 'r'}; give a directory outside it"
+    inner = "r in it is a run directory; give a directory that contains no runs"
+    outer = f"lies inside the run directory {tmp_path / 'r'}; give a directory outside it"
     assert (inner if place == "." else outer) in said
     assert sorted(tmp_path.rglob("*")) == before
 

@@ -237,7 +237,7 @@ def test_a_run_without_such_a_step_says_so(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for path, said in (
-        (tmp_path / "none", "no such directory; give the directory of a run"),
+        (tmp_path / "none", "no such directory; give a run directory"),
         (tmp_path, "is not a run directory (it holds no run.json)"),
         (tmp_path, f"holds no step whose gradient was not finite ({FILE})"),
     ):

@@ -96,7 +96,7 @@ def test_a_failed_job_stops_no_other_and_alone_runs_again(
         os.stat(command.where / f"s/{n}/status.json").st_mtime_ns != before[n] for n in range(4)
     ]
     assert again == [True, True, False, False]
-    assert command.out.count("finished before") == 2
+    assert command.out.count("already finished") == 2
 
 
 def test_a_defect_is_told_in_one_line_with_the_traceback_in_the_log(

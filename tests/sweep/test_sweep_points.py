@@ -50,7 +50,7 @@ JSONL = ["data=jsonl", "data.problems=none.jsonl", "schedule=rl_only"]
         (["seed=0", "sweep_metric=val/reward"], "sweep_metric=val/reward: must be a valida"),
         (["schedule=glob(zzz)", "seed=0,1"], "schedule=glob(zzz): stands for no value"),
         (["seed=0,1", "model.path="], "model.path=: must name a checkpoint"),
-        (["schedule.final=interval(0,1)"], "schedule.final=interval(0,1): is a range to search"),
+        (["schedule.final=interval(0,1)"], "schedule.final=interval(0,1): is an interval to"),
         (["rollout.max_new_tokens=12,9999"], "rollout.max_new_tokens=9999: must be at most"),
         (["seed=0,1", "model.path=none"], "model.path=none: checkpoint none: no such file"),
         (
@@ -60,7 +60,7 @@ JSONL = ["data=jsonl", "data.problems=none.jsonl", "schedule=rl_only"]
         (["seed=0,1", "trainer=gpu"], "trainer.accelerator=gpu: there is no GPU here"),
         (["seed=0,1", *JSONL], "data.problems=none.jsonl: no such file"),
         (["seed=0,1", "target=soft", "target.cache=none"], "target.cache=none: no such file"),
-        (["seed=0", "resume_sweep=nothing"], "resume_sweep=nothing: is not a sweep's directory"),
+        (["seed=0", "resume_sweep=nothing"], "resume_sweep=nothing: is not a sweep directory"),
     ],
 )
 def test_no_job_starts_where_one_of_them_cannot_be_run(
@@ -98,7 +98,7 @@ def test_what_a_job_takes_from_elsewhere_is_named_where_it_has_changed(tmp_path:
         )  # fmt: skip
 
     write_sweep(tmp_path, ["seed=${oc.env:S}", "steps=1"], "val/x", [point("before")])
-    said = "since the defaults or the value of seed=${oc.env:S} changed; start a new sweep"
+    said = "because the defaults or the value of seed=${oc.env:S} changed; start a new sweep"
     with pytest.raises(ConfigError, match=re.escape(said)):
         refuse_another(tmp_path, [point("now")])
 
@@ -111,9 +111,9 @@ def test_settings_of_a_sweep_are_refused_without_one(command: Command) -> None:
 def test_another_command_cannot_go_on_with_a_sweep(command: Command) -> None:
     assert command("-m", "seed=0,1", "hydra.sweep.dir=s", "steps=1") == 0
     for typed, line in {
-        ("seed=0,1,2", "steps=1"): "is of another command; it has 2 jobs, this one 3: python",
-        ("seed=0,2", "steps=1"): "is of another command; its job 1 is ",
-        ("seed=0,1", "steps=2"): "is of another command; its job 0 is ",
+        ("seed=0,1,2", "steps=1"): "belongs to another command; it has 2 jobs, not 3: python",
+        ("seed=0,2", "steps=1"): "belongs to another command; its job 1 is ",
+        ("seed=0,1", "steps=2"): "belongs to another command; its job 0 is ",
     }.items():
         assert command("-m", *typed, "resume_sweep=s") == 1
         assert command.err.startswith(f"error: resume_sweep=s: {line}")
@@ -122,7 +122,7 @@ def test_another_command_cannot_go_on_with_a_sweep(command: Command) -> None:
     assert command.err.startswith("error: hydra.sweep.dir=s: already holds a sweep")
     # Where it is logged and how it is launched may change; the order of what is typed too.
     assert command("-m", "steps=1", "seed=0,1", "tracking=csv", "resume_sweep=s") == 0
-    assert command.out.count("finished before") == 2
+    assert command.out.count("already finished") == 2
     with held(command.where / "s", "x"):
         assert command("-m", "seed=0,1", "steps=1", "resume_sweep=s") == 1
     us = f"process {os.getpid()} on {socket.gethostname()}"
@@ -148,7 +148,9 @@ def test_equal_data_and_models_are_looked_at_once_and_only_here(
     ]
     monkeypatch.setattr(shutil, "which", lambda _: None)
     check_beforehand(points, "RayLauncher")
-    with pytest.raises(ConfigError, match=r"^hydra/launcher=submitit_slurm: there is no SLURM"):
+    with pytest.raises(
+        ConfigError, match=r"^hydra/launcher=submitit_slurm: needs SLURM's sbatch and srun"
+    ):
         check_beforehand(points, "SlurmLauncher")
     monkeypatch.setattr(shutil, "which", lambda name: name)
     check_beforehand(points, "SlurmLauncher")
@@ -197,7 +199,7 @@ def test_jobs_that_are_finished_are_not_looked_at_again(command: Command) -> Non
             # Two seeds and two rates are four jobs, and two directories.
             ["seed=0,1", "optimizer.lr=1e-4,1e-3", "hydra.sweep.subdir=lr${optimizer.lr}"],
             "hydra.sweep.subdir=lr${optimizer.lr}: jobs 0 (seed=0 optimizer.lr=0.0001) and 2 "
-            "(seed=1 optimizer.lr=0.0001) would share the directory lr0.0001; name all",
+            "(seed=1 optimizer.lr=0.0001) would share the directory lr0.0001; name every",
         ),
         (["seed=0,1", "hydra.sweep.subdir=./a//b"], "hydra.sweep.subdir=./a//b: jobs 0 (seed=0) a"),
         # The second would be a run inside a run.
@@ -233,13 +235,13 @@ def test_what_lies_in_a_jobs_directory_is_compared_with_the_job(command: Command
     assert command.err.startswith("error: hydra.sweep.dir=s: 0 holds a run of another config")
     search = ("hydra.sweeper.trials=1", "weighting=uniform,phi")
     assert command("-m", *search, "steps=1", "hydra.sweep.dir=s") == 1
-    assert command.err.startswith("error: hydra.sweep.dir=s: s/0 is a run already")
+    assert command.err.startswith("error: hydra.sweep.dir=s: s/0 is a run directory")
     # Hydra's own sweeper knows nothing of runs: its jobs compare for themselves.
     assert command("-m", "seed=0", "steps=1", "hydra.sweep.dir=s", "hydra/sweeper=basic") == 1
-    assert "/s: 0 is of another configuration" in command.err
+    assert "/s: 0 holds a run of another configuration" in command.err
     assert command.status("s/0") == before
     assert command("-m", "seed=3", "steps=1", "hydra.sweep.dir=s") == 0
-    assert "finished before" in command.out
+    assert "already finished" in command.out
 
 
 @pytest.mark.parametrize(
@@ -256,7 +258,7 @@ def test_no_sweep_is_placed_in_the_directory_of_a_run(
     assert command("-m", "seed=0,1", f"hydra.sweep.dir={place}", sub) == 1
     assert command.err.startswith(f"error: hydra.sweep.dir={place}: ")
     outer = command.where / ("s/0" if place.startswith("s") else "r")
-    assert f"lies within the directory of a run, {outer}; give a directory" in command.err
+    assert f"lies inside the run directory {outer}; give a directory" in command.err
     assert sorted(command.where.rglob("*")) == before
 
 

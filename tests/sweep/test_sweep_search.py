@@ -65,7 +65,7 @@ def test_a_search_leaves_jobs_and_a_study_and_goes_on_if_it_is_interrupted(
     assert "resume_sweep=cut" in command.err
     assert len(jobs(command, "cut")) == 2
     assert command(*typed[:-2], typed[-1], "weighting=uniform", "resume_sweep=cut") == 1
-    assert command.err.startswith("error: resume_sweep=cut: is of another command: python -m")
+    assert command.err.startswith("error: resume_sweep=cut: belongs to another command: python -m")
     assert command(*typed, "resume_sweep=cut") == 0
     assert jobs(command, "cut") == jobs(command, "s")
     assert values(command, "cut") == values(command, "s")
@@ -129,8 +129,8 @@ def test_what_a_search_cannot_do_is_said_before_it_starts(command: Command) -> N
         ),
         ({"schedule=cosine": {"x": 1}}, "schedule=cosine: x=1: must be an interval, choice or ran"),
         ({"schedule=cosine": {"seed": "1,2"}}, "schedule=cosine: seed=1,2: a search would pick th"),
-        ({"schedule=cosine": {"steps": "1,2"}}, "schedule=cosine: steps=1,2: is varied by hydra.s"),
-        ({"schedule=cosine": "x"}, "schedule=cosine=x: must be settings and what each is chosen"),
+        ({"schedule=cosine": {"steps": "1,2"}}, "schedule=cosine: steps=1,2: is already varied by"),
+        ({"schedule=cosine": "x"}, "schedule=cosine=x: must be settings, each with what it is"),
     ],
 )
 def test_what_a_search_would_never_vary_is_refused(conditional: dict[str, Any], line: str) -> None:
@@ -163,7 +163,7 @@ def test_a_setting_is_varied_in_one_way_beside_all_choices(
     with pytest.raises(ConfigError) as caught:
         read_settings([], settings)
     assert str(caught.value) == (
-        "hydra.sweeper.conditional.schedule=cosine: x is varied in another way than beside "
+        "hydra.sweeper.conditional.schedule=cosine: x is not varied in the same way as with "
         "schedule=linear; give both the same choices, or ranges of the same kind"
     )
 
