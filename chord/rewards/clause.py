@@ -4,7 +4,7 @@ Everything that is not listed here makes something else of a number, or may do s
 stands nothing; or an equation, up to its `=` or `≈`; or words and a colon (`Total cost: 5`); or
 words that end with a verb such as `is`, `has` or `costs`, with or without `about` and its like, and
 that state no other number in the same way. Behind it stands nothing, or a unit, and at most
-eight more words; none of these is a number, a scale, a part, a bound, a negation, a conjunction or
+nine more words; none of these is a number, a scale, a part, a bound, a negation, a conjunction or
 the beginning of another statement. Then the sentence ends.
 """
 

@@ -237,4 +237,4 @@ def tracked(config: TrainConfig, run: RunDirectory, recorder: Recorder) -> Itera
             say(printable(line))
         if exit_code and goes_on and (run.path / CHECKPOINT).exists():
             command = f"python -m chord.train {typed('resume', near(run.path))}"
-            say(f"stopped; to go on from the last checkpoint: {command}", file=sys.stderr)
+            say(f"stopped; to continue from the last checkpoint: {command}", file=sys.stderr)

@@ -54,7 +54,7 @@ def test_a_run_that_is_asked_to_stop_checkpoints_first(
         sent(patch, number, 2)
         assert command(*RUN, "hydra.run.dir=cut") == 128 + number
     assert [signal.getsignal(each) for each in SIGNALS] == before
-    assert "to go on from the last checkpoint: python -m chord.train resume=cut" in command.err
+    assert "to continue from the last checkpoint: python -m chord.train resume=cut" in command.err
     assert command.status("cut")["status"] == "interrupted"
     # Behind the third step, although none was due.
     assert read_checkpoint(command.where / "cut")[0] == 3
