@@ -12,7 +12,7 @@ from torch import Tensor
 from transformers.models.llama.modeling_llama import LlamaAttention
 
 from chord.data.batch import collate
-from chord.models.hf import trial
+from chord.models.hf import recomputing, trial
 from chord.models.hf.config import HFModel
 from chord.models.hf.policy import BasePolicy, HFPolicy
 from chord.models.hf.settings import Lora
@@ -170,3 +170,72 @@ def test_attention_for_gpus_is_checked_with_another_and_then_set(
     policy = HFModel(path=str(make_model(tmp_path / "m")), attention="sdpa").build()
     assert set(used) == {"eager"}
     assert policy.causal.config._attn_implementation == "sdpa"
+
+
+DROPPING: dict[str, dict[str, Any]] = {
+    "opt": {"ffn_dim": 32, "word_embed_proj_dim": 16, "layerdrop": 0.5, "activation_dropout": 0.3},
+    "falcon": ODD["falcon"] | {"hidden_dropout": 0.5, "attention_dropout": 0.3},
+    "biogpt": {"layerdrop": 0.5, "hidden_dropout_prob": 0.3, "activation_dropout": 0.3},
+    "gpt2": {"resid_pdrop": 0.4, "embd_pdrop": 0.4, "attn_pdrop": 0.4},
+    "gpt_bigcode": {"n_positions": 128, "resid_pdrop": 0.4, "embd_pdrop": 0.4, "attn_pdrop": 0.4},
+    "llama": {"num_key_value_heads": 1, "attention_dropout": 0.5},
+}
+"""Families that drop numbers or whole layers in training mode, each with settings of its own."""
+
+
+@pytest.mark.parametrize("family", DROPPING)
+def test_layers_that_are_computed_again_drop_nothing(tmp_path: Path, family: str) -> None:
+    path = make_model(tmp_path / "model", family, **DROPPING[family])
+    policy = HFModel(path=str(path), gradient_checkpointing=True).build().eval()
+    ids = torch.tensor([PROMPTS[0]])
+    with torch.no_grad():
+        scored = policy.hidden(ids)
+    trained = policy.hidden(ids)
+    assert trained.requires_grad
+    torch.testing.assert_close(trained, scored, atol=0.0, rtol=0.0)
+
+
+def test_layers_are_computed_again_for_a_gradient_and_only_for_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    computed = []
+    forward = LlamaAttention.forward
+
+    def noting(self: LlamaAttention, *args: Any, **settings: Any) -> Any:
+        computed.append(self.layer_idx)
+        return forward(self, *args, **settings)
+
+    path, ids = make_model(tmp_path / "model"), torch.tensor([PROMPTS[0]])
+    for recomputed in (False, True):
+        policy = HFModel(path=str(path), gradient_checkpointing=recomputed).build().eval()
+        monkeypatch.setattr(LlamaAttention, "forward", noting)
+        computed.clear()
+        with torch.no_grad():
+            policy.hidden(ids)
+        assert computed == [0, 1]
+        policy.hidden(ids).sum().backward()
+        assert sorted(computed[2:]) == ([0, 0, 1, 1] if recomputed else [0, 1])
+        monkeypatch.undo()
+
+
+def test_a_model_that_computes_otherwise_for_a_gradient_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def louder(self: LlamaAttention, *args: Any, **settings: Any) -> Any:
+        found, *rest = forward(self, *args, **settings)
+        return (found * (2 if torch.is_grad_enabled() else 1), *rest)
+
+    forward = LlamaAttention.forward
+    monkeypatch.setattr(LlamaAttention, "forward", louder)
+    path = str(make_model(tmp_path / "model"))
+    with pytest.raises(ValueError, match=r"^model.path=.*: LlamaForCausalLM computes otherwise in"):
+        HFModel(path=path, gradient_checkpointing=True).build()
+
+
+def test_a_model_without_layers_to_compute_again_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(recomputing, "GradientCheckpointingLayer", torch.nn.Bilinear)
+    path = str(make_model(tmp_path / "model"))
+    with pytest.raises(ValueError, match=r"^model.gradient_checkpointing=true: LlamaForCausalLM"):
+        HFModel(path=path, gradient_checkpointing=True).build()

@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import nn
 
 from chord.errors import ConfigError
 from chord.models.base import Shape
 from chord.models.hf.adapters import adapt
 from chord.models.hf.policy import HFPolicy
 from chord.models.hf.quiet import quiet
+from chord.models.hf.recomputing import recompute_layers
 from chord.models.hf.resolving import resolve
 from chord.models.hf.source import Source, find
 from chord.models.hf.trial import try_out
@@ -49,13 +49,12 @@ def load_policy(config: HFSettings) -> HFPolicy:
     source = resolve("model.path", config.path, config.revision)
     model = _load(source, config.dtype, config.attention)
     context = _room(model.config, config.context)
-    if config.gradient_checkpointing:
-        enable: Any = getattr(model, "activation_checkpointing_enable", None)
-        (enable or model.gradient_checkpointing_enable)({"use_reentrant": False})
-    shares = try_out(model, source.setting, samples=True)
+    recomputed = config.gradient_checkpointing
+    if recomputed:
+        recompute_layers(model)
+    shares = try_out(model, source.setting, samples=True, recomputed=recomputed)
     trained = adapt(model, config.lora) if config.lora.rank else model
     policy = HFPolicy(trained, context=context, adapted=trained is not model, shares=shares)
-    policy.checkpointing = config.gradient_checkpointing
     if config.compile:
         policy.compile_layers()
     return policy
@@ -90,19 +89,8 @@ def _load(source: Source, dtype: str, attention: str) -> PreTrainedModel:
             attn_implementation=None if attention == "auto" else attention,
             **source.arguments,
         )
-    _without_dropout(model)
     model.eval()
     return model
-
-
-def _without_dropout(model: nn.Module) -> None:
-    """Remove dropout: rollouts and ratios must see the same policy, whatever mode a layer is in."""
-    for module in model.modules():
-        if isinstance(module, nn.Dropout):
-            module.p = 0.0
-        for name in ("attention_dropout", "dropout"):
-            if isinstance(getattr(module, name, None), float):
-                setattr(module, name, 0.0)
 
 
 def _room(settings: Any, wanted: int | None = None) -> int:

@@ -26,7 +26,8 @@ STATES = "cache_params"
 class HFPolicy(Policy):
     """`model` as loaded, with adapters if there are any.
 
-    Logits are float32 if the weights are in half precision. Dropout must be off throughout.
+    Logits are float32 if the weights are in half precision. It must stay in evaluation mode, in which
+    no layer drops anything; recomputed layers do so too.
     """
 
     def __init__(
@@ -36,8 +37,6 @@ class HFPolicy(Policy):
         self.model = model
         self.adapted = adapted
         self._shares = shares
-        self.checkpointing = False
-        """Whether the model's layers can be computed again in the backward pass."""
         self.compiled = False
         self._context = context
 
@@ -103,7 +102,6 @@ class HFPolicy(Policy):
             positions = (valid.long().cumsum(dim=1) - 1).clamp_min(0)[:, past:]
             seen = valid[:, past:] if self._cache_name == STATES else valid
             arguments |= {"attention_mask": seen.long(), "position_ids": positions}
-        self._checkpoint_layers(cache is None and torch.is_grad_enabled())
         with nullcontext() if cache is None else self._as_written():
             features: Tensor = decoder(input_ids=input_ids, **arguments).last_hidden_state
         if cache is not None:
@@ -124,7 +122,6 @@ class HFPolicy(Policy):
         dtype = next(self.parameters()).dtype
         mask = torch.zeros(allowed.shape, dtype=dtype, device=allowed.device)
         mask.masked_fill_(~allowed, torch.finfo(dtype).min)
-        self._checkpoint_layers(torch.is_grad_enabled())
         output = decoder(
             input_ids=input_ids,
             attention_mask=mask[:, None],
@@ -166,17 +163,6 @@ class HFPolicy(Policy):
     def _as_written(self) -> AbstractContextManager[Any]:
         """Run uncompiled: each layer's cache would be compiled separately, at each length."""
         return torch.compiler.set_stance("force_eager") if self.compiled else nullcontext()
-
-    def _checkpoint_layers(self, on: bool) -> None:
-        """Set the layers' training mode, in which transformers checkpoints them and keeps no cache.
-
-        Only the layer's own flag is set: its submodules stay in evaluation mode.
-        """
-        if not self.checkpointing:
-            return
-        for module in self.causal.modules():
-            if getattr(module, "gradient_checkpointing", False):
-                module.training = on
 
 
 class BasePolicy(Policy):

@@ -32,11 +32,14 @@ GROUP = 2
 
 
 @torch.no_grad()
-def try_out(model: PreTrainedModel, setting: str, *, samples: bool) -> bool:
+def try_out(
+    model: PreTrainedModel, setting: str, *, samples: bool, recomputed: bool = False
+) -> bool:
     """Whether rows that share one copy of their prompt give the same results as separate rows.
 
-    `samples`: the model also has to generate. Raises ConfigError, which begins with `setting`, if
-    the output layer is not the only part after the features, or if the cache changes them.
+    `samples`: the model also has to generate. `recomputed`: its layers are computed again in the
+    backward pass. Raises ConfigError, which begins with `setting`, if the output layer is not the
+    only part after the features, or if the cache or a gradient changes them.
     """
     policy, name = HFPolicy(model, context=2**31), type(model).__name__
     shares = _looks_alike(model)
@@ -52,6 +55,7 @@ def try_out(model: PreTrainedModel, setting: str, *, samples: bool) -> bool:
             whole = model(input_ids=batch.input_ids[:1, :-1]).logits
             expected = features[batch.mask]
             cached = _cached(policy, batch) if samples else expected
+            trained = _trained(policy, batch) if recomputed else expected
         except Exception as error:  # of the model's own code
             raise ConfigError(f"{setting}: {name} can't be used ({first_line(error)})") from error
         shares = shares and _shares(policy, batch, expected)
@@ -62,6 +66,11 @@ def try_out(model: PreTrainedModel, setting: str, *, samples: bool) -> bool:
         )
     if not _near(cached, expected, half=0.5):
         raise ConfigError(f"{setting}: {name} answers otherwise with a cache than without one")
+    if not _near(trained, expected, half=0.5):
+        raise ConfigError(
+            f"{setting}: {name} computes otherwise in training than in scoring with "
+            "model.gradient_checkpointing=true; use model.gradient_checkpointing=false"
+        )
     return shares
 
 
@@ -101,6 +110,12 @@ def _cached(policy: HFPolicy, batch: TokenBatch) -> Tensor:
     cache.select(turned)
     second = policy.hidden(answers[turned, :1], cache=cache)[turned, -1]
     return torch.stack([first, second], dim=1).flatten(0, 1)
+
+
+def _trained(policy: HFPolicy, batch: TokenBatch) -> Tensor:
+    """The features that `batch.mask` selects, as they are computed for a gradient."""
+    with torch.enable_grad():
+        return policy.hidden(batch.input_ids[:, :-1])[batch.mask].detach()
 
 
 def _known(ids: list[int], policy: HFPolicy) -> list[int]:
