@@ -84,6 +84,14 @@ class Tokenizer(Protocol):
         """The text before the first end token, without padding."""
         ...
 
+    def written(self, text: str) -> str:
+        """A text as it comes back from its tokens, for comparing it with responses."""
+        ...
+
+    def notes(self) -> list[str]:
+        """Lines on how texts become tokens, for the start of a run."""
+        ...
+
     def pieces(self, ids: Sequence[int]) -> list[str]:
         """The text of each token; end and other special tokens by name."""
         ...

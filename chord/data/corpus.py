@@ -5,12 +5,15 @@ from __future__ import annotations
 import random
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
 
 from chord.data.base import SPLITS, Data, Room
 from chord.data.batch import Pair, Problem, Tokenizer, whole_length
+from chord.data.checking import CheckedRows, as_written
 from chord.data.fields import Fields
 from chord.data.lengths import Checked, fitting_answers, fitting_prompts, sift, statistics
 from chord.data.parts import Parts
@@ -51,6 +54,15 @@ class Corpus(Data):
         self.held_out_rows = {split: parts.held_out(split) for split in SPLITS}
         self.answers = {part: parts.answers(part, experts) for part in ("train", *SPLITS)}
         self._faults: list[str] = []
+        self._checked: list[str] = []
+        held_out = (table for table, _ in self.held_out_rows.values())
+        self._asked = {
+            id(table): CheckedRows(table.rows, partial(self._problem, table), tokenizer.prompt)
+            for table in (problems, *held_out)
+        }
+        self._answered = None
+        if experts is not None:
+            self._answered = CheckedRows(experts.rows, self._pair, tokenizer.response)
         self._take_experts()
         self._take_problems()
 
@@ -89,12 +101,13 @@ class Corpus(Data):
             while (place := rng.randrange(size)) in seen:
                 pass
             drawn.append(place)
-        return [self.problem_rows.problem(int(self.rl[place])) for place in drawn]
+        read = self._asked[id(self.problem_rows)]
+        return [read(int(self.rl[place])) for place in drawn]
 
     def held_out(self, split: str) -> Sequence[Problem]:
         """The problems of `validation` or `test`, in the order of their keys, which is random."""
         problems, rows = self.held_out_rows[split]
-        return Lazy(rows, problems.problem)
+        return Lazy(rows, self._asked[id(problems)])
 
     def held_out_pairs(self, split: str) -> Sequence[Pair]:
         """The expert responses to held-out problems; there may be none."""
@@ -116,7 +129,7 @@ class Corpus(Data):
 
     def every(self) -> Lazy[Problem]:
         """The problems of all parts except those held out by files, in the order of their keys."""
-        return Lazy(self._every(), self.problem_rows.problem)
+        return Lazy(self._every(), self._asked[id(self.problem_rows)])
 
     def place_of(self, key: int) -> int | None:
         """The index in `every` of the problem with a key; None if it is not there."""
@@ -193,11 +206,36 @@ class Corpus(Data):
                     f"problem of {problems.rows.name}; the assistant's turns in that problem are "
                     "not imitated"
                 )
-        return [*lines, *self._faults, self._statistics()]
+        return [*lines, *self._faults, *self.tokenizer.notes(), *self._checked, self._statistics()]
 
     def fit(self, room: Room) -> None:
-        """Refuse rows that do not fit the context, or drop them, as `data.overlong` says."""
+        """Refuse rows that do not fit the context, or drop them, as `data.overlong` says.
+
+        Raises ConfigError naming file and line if a row can't be written in tokens, or if an
+        expert's response can't be read back from them.
+        """
+        self._checked = self._check_rows()
         self._faults = sift(self._checks(room), self.config.overlong)
+
+    def _check_rows(self) -> list[str]:
+        """Check the tokens of all rows, or of a sample and the others later; say which."""
+        parts = [(self.problem_rows, self.rl), *self.held_out_rows.values()]
+        counts = {"prompts": (0, 0), "expert answers": (0, 0)}
+        for table in {id(table): table for table, _ in parts}.values():
+            used = np.concatenate([rows for other, rows in parts if other is table])
+            done, total = counts["prompts"]
+            counts["prompts"] = (done + self._asked[id(table)].begin(used), total + len(used))
+        if self._answered is not None:
+            used = np.concatenate([self.expert_pairs.rows, *(self.answers[s] for s in SPLITS)])
+            counts["expert answers"] = (self._answered.begin(used), len(used))
+        said = [
+            f"all {total} {name}" if done == total else f"{done} of {total} {name}"
+            for name, (done, total) in counts.items()
+            if total
+        ]
+        later = any(done < total for done, total in counts.values())
+        when = "; the others are checked when they are drawn" if later else ""
+        return [f"tokens checked of {' and '.join(said)}{when}"]
 
     def _statistics(self) -> str:
         # Rows are in the order of a hash, so the first ones are a random sample.
@@ -251,8 +289,15 @@ class Corpus(Data):
             self.held_out_rows[part] = (self.held_out_rows[part][0], rows)
 
     def _pairs(self, rows: Numbers) -> Lazy[Pair]:
-        read = self.experts.pair if self.experts is not None else _no_pair
-        return Lazy(rows, read)
+        return Lazy(rows, self._answered or _no_pair)
+
+    def _pair(self, row: int) -> Pair:
+        assert self.experts is not None, "there is no expert"
+        pair = self.experts.pair(row)
+        return replace(pair, problem=as_written(pair.problem, self.tokenizer))
+
+    def _problem(self, table: Problems, row: int) -> Problem:
+        return as_written(table.problem(row), self.tokenizer)
 
     def _take_experts(self) -> None:
         """The expert responses that are trained on: as many as configured."""

@@ -48,6 +48,14 @@ class CharTokenizer:
         """The character of each id; `<pad>` and `<end>` for the two special ones."""
         return [("<pad>", "<end>", *self.alphabet)[token] for token in ids]
 
+    def written(self, text: str) -> str:
+        """The text itself: a character is written as it is."""
+        return text
+
+    def notes(self) -> list[str]:
+        """Nothing is to be said."""
+        return []
+
     def prompt(self, problem: Problem) -> list[int]:
         """The ids of the prompt's characters."""
         return self.encode(problem.prompt)

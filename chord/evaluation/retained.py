@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from chord.data.base import SPLITS
-from chord.data.batch import Problem
+from chord.data.batch import Problem, Tokenizer
+from chord.data.checking import as_written
 from chord.data.columns import Columns
 from chord.data.fields import Fields
 from chord.data.files import LINES, open_rows
@@ -102,7 +104,12 @@ def _of_file(source: str, data: Data, columns: Columns) -> dict[str, Lazy[Proble
             raise ConfigError(
                 f"{SETTING}={source}: has too few problems ({len(keys)}); none is left for {split}"
             )
-    return {split: Lazy(rows, problems.problem) for split, rows in parts.items()}
+    read = partial(_problem, problems, data.tokenizer)
+    return {split: Lazy(rows, read) for split, rows in parts.items()}
+
+
+def _problem(problems: Problems, tokenizer: Tokenizer, row: int) -> Problem:
+    return as_written(problems.problem(row), tokenizer)
 
 
 def _of_task(task: str, evaluation: Evaluation, data: Data) -> dict[str, list[Problem]]:

@@ -173,7 +173,7 @@ class Collector:
     def expert_answer(self, group: Group) -> Answer:
         """The whole expert response, with its end token."""
         nothing = torch.zeros(0, dtype=self.models.dtype)
-        text = self.data.pair_with(group.problem.key).response
+        text = self.data.tokenizer.decode(group.expert.turn)
         return Answer(
             given=group.expert,
             sampled=[],

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+from chat_templates import QWEN3
 from language_models import make_tokenizer
 
 from chord.data.batch import Pair, Problem, Turn, collate_pairs
@@ -98,40 +99,29 @@ def test_a_tokenizer_without_a_template_or_an_end_is_refused() -> None:
         LanguageTokenizer(inner=endless, name="m", vocab_size=len(endless))
 
 
-# Thoughts stand behind the user's last question alone, where the last answer has one, if empty.
-THINKING = (
-    "{% set at = namespace(asked=0) %}"
-    "{% for m in messages %}{% if m.role == 'user' %}{% set at.asked = loop.index %}{% endif %}"
-    "{% endfor %}"
-    "{% for m in messages %}<|im_start|>{{ m.role }}\n"
-    "{% set thought = m.content.split('</think>')[0].split('<think>')[-1].strip() %}"
-    "{% set said = m.content.split('</think>')[-1].lstrip() %}"
-    "{% set thinks = '</think>' in m.content %}"
-    "{% if m.role == 'assistant' and loop.index > at.asked and (loop.last or thinks) %}"
-    "<think>\n{{ thought if thinks }}\n</think>\n\n{% endif %}"
-    "{{ said }}<|im_end|>\n{% endfor %}"
-    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
-)
 SEVERAL = (Turn("assistant", "5."), Turn("user", "+1?"), Turn("assistant", "6."))
 
 
 def of_thoughts() -> LanguageTokenizer:
     tokenizer = build()
-    tokenizer.inner.chat_template = THINKING
+    tokenizer.inner.chat_template = QWEN3
     return replace(tokenizer)
 
 
-def test_a_template_that_leaves_thoughts_out_writes_conversations_without_them_as_any() -> None:
+EMPTY = "<think>\n\n</think>\n\n"
+
+
+def test_only_the_last_answer_has_an_empty_thought() -> None:
     tokenizer = of_thoughts()
     assert tokenizer.eos_id == END
-    pair = Pair(SIMPLE, "6.", turns=SEVERAL)
-    assert tokenizer.response(pair) == build().response(pair)
     # Each answer stands behind what the model sees when it is to give it.
-    ids, written = tokenizer.response(pair)
+    ids, written = tokenizer.response(Pair(SIMPLE, "6.", turns=SEVERAL))
     whole = tokenizer.prompt(SIMPLE) + ids
     second = Problem("+1?", "6", 1, turns=(Turn("user", "2+3?"), *SEVERAL[:2]))
-    assert whole[: -len("6.") - 1] == tokenizer.prompt(second)
-    assert sum(written) == 6
+    prompt, (last, _) = tokenizer.prompt(second), tokenizer.response(Pair(second, "6."))
+    assert whole == prompt + last
+    assert text(tokenizer, last) == f"{EMPTY}6.<|im_end|>"
+    assert sum(written) == len("5.") + 1 + len(last)
 
 
 def test_a_thought_in_the_last_answer_is_imitated_and_one_before_it_refused() -> None:
@@ -158,7 +148,7 @@ def test_thoughts_between_the_calls_of_tools_are_imitated() -> None:
     turns = (Turn("assistant", called), Turn("tool", "five"), Turn("assistant", "5."))
     ids, written = tokenizer.response(Pair(SIMPLE, "5.", turns=turns))
     counted = [token for token, own in zip(ids, written, strict=True) if own]
-    assert text(tokenizer, counted) == f"{called}<|im_end|>5.<|im_end|>"
+    assert text(tokenizer, counted) == f"{called}<|im_end|>{EMPTY}5.<|im_end|>"
 
 
 def test_tokens_beyond_the_models_are_refused_where_a_text_needs_them() -> None:

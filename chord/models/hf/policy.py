@@ -26,8 +26,8 @@ STATES = "cache_params"
 class HFPolicy(Policy):
     """`model` as loaded, with adapters if there are any.
 
-    Logits are float32 if the weights are in half precision. It must stay in evaluation mode, in which
-    no layer drops anything; recomputed layers do so too.
+    Logits are float32 if the weights are in half precision. It must stay in evaluation mode, in
+    which no layer drops anything.
     """
 
     def __init__(

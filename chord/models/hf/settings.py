@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
 
 from chord.errors import ConfigError, check_choice
 from chord.models.base import ModelConfig
@@ -61,6 +63,10 @@ class HFSettings(ModelConfig):
     """torch.compile the layers for training and scoring; sampling stays uncompiled."""
     chat: bool = True
     """Write prompts with the tokenizer's chat template; false: as plain text."""
+    chat_template: str | None = None
+    """A file with a chat template to be used instead of the tokenizer's own one."""
+    chat_kwargs: dict[str, Any] = field(default_factory=dict)
+    """Variables that the chat template reads, such as enable_thinking."""
     system: str | None = None
     """A system turn that is put before every conversation that has none."""
     context: int | None = None
@@ -71,11 +77,18 @@ class HFSettings(ModelConfig):
         check_settings("model", self.path, self.dtype, self.attention)
         if self.context is not None and self.context < 2:
             raise ConfigError(f"model.context={self.context}: must be at least 2")
-        if self.system is not None and not self.chat:
-            raise ConfigError("model.system: needs model.chat=true; plain prompts have no turns")
+        if not self.chat:
+            for name in ("system", "chat_template", "chat_kwargs"):
+                if getattr(self, name):
+                    raise ConfigError(
+                        f"model.{name}: needs model.chat=true; plain prompts have no turns"
+                    )
+        if self.chat_template is not None and not Path(self.chat_template).expanduser().is_file():
+            raise ConfigError(f"model.chat_template={self.chat_template}: no such file")
 
     def files(self) -> dict[str, str]:
-        return {"model.path": place_of(self.path, self.revision)}
+        template = {} if self.chat_template is None else {"model.chat_template": self.chat_template}
+        return {"model.path": place_of(self.path, self.revision)} | template
 
     def check_trained(self) -> None:
         if self.dtype != "float32" and not self.lora.rank:

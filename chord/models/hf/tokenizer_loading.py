@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from chord.errors import ConfigError
+from chord.errors import ConfigError, first_line
 from chord.models.base import Shape
 from chord.models.hf.library import transformers
 from chord.models.hf.policy import HFPolicy
@@ -21,6 +22,9 @@ if TYPE_CHECKING:
 def load_tokenizer(config: HFSettings) -> LanguageTokenizer:
     """The tokenizer of `model.path`; a one-line ConfigError if there is none that fits."""
     inner, size, stops = open_tokenizer(resolve("model.path", config.path, config.revision))
+    if config.chat_template is not None:
+        # Saved and exported with the tokenizer.
+        inner.chat_template = read_template(config.chat_template)
     return LanguageTokenizer(
         inner=inner,
         name=config.path,
@@ -28,7 +32,18 @@ def load_tokenizer(config: HFSettings) -> LanguageTokenizer:
         chat=config.chat,
         system=config.system,
         stops=stops,
+        variables=config.chat_kwargs,
     )
+
+
+def read_template(path: str) -> str:
+    """The text of a file; a one-line ConfigError if it can't be read."""
+    try:
+        return Path(path).expanduser().read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(
+            f"model.chat_template={path}: can't be read ({first_line(error)})"
+        ) from error
 
 
 def fit_teacher(

@@ -1,0 +1,396 @@
+"""What is imitated is what the model would write, for the templates of known families.
+
+Texts stand for tokens: one for each character, and one for each of the template's own.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from chat_templates import FAMILIES, inner_of, tokenizer_of, wrapped
+from language_models import composed, make_model
+from transformers import AutoTokenizer
+
+from chord.config.parse import parse
+from chord.config.root import TrainConfig
+from chord.data.batch import Pair, Problem, Turn, collate_pairs
+from chord.models.hf.config import HFModel
+from chord.models.hf.tokenizer import LanguageTokenizer
+from chord.rollout.prefix import Given
+
+ASKED, SAID = Turn("user", "2+3?"), Turn("assistant", "It is 5.")
+SYSTEM, MORE, THEN = Turn("system", "Add."), Turn("user", "+1?"), Turn("assistant", "6.")
+CURLY = "+model.chat_kwargs={enable_thinking: false}"
+THOUGHT = "<think>\nI add.\n</think>\n\n5"
+SINGLE = Problem("2+3?", "5", key=1)
+TOLD = Problem("2+3?", "5", key=1, turns=(SYSTEM, ASKED))
+LATER = Problem("+1?", "6", key=2, turns=(ASKED, SAID, MORE))
+
+CASES = {
+    "single": Pair(SINGLE, SAID.content),
+    "system": Pair(TOLD, SAID.content),
+    "later": Pair(LATER, THEN.content),
+    "conversation": Pair(SINGLE, THEN.content, turns=(SAID, MORE, THEN)),
+    "thinking": Pair(SINGLE, THOUGHT),
+}
+"""A question alone, after a system turn, after another one; several answers; and a thought."""
+IM, HEAD = "<|im_start|>", "<|start_header_id|>"
+EXPECTED: dict[str, dict[str, tuple[str, str] | str]] = {
+    # For each case the prompt and what is imitated, with a carriage return at both ends of others'
+    # turns; or why it is refused.
+    "chatml": {
+        "single": (f"{IM}user\n2+3?<|im_end|>\n{IM}assistant\n", "It is 5.<|im_end|>"),
+        "system": (
+            f"{IM}system\nAdd.<|im_end|>\n{IM}user\n2+3?<|im_end|>\n{IM}assistant\n",
+            "It is 5.<|im_end|>",
+        ),
+        "later": (
+            f"{IM}user\n2+3?<|im_end|>\n{IM}assistant\nIt is 5.<|im_end|>\n{IM}user\n+1?<|im_end|>"
+            f"\n{IM}assistant\n",
+            "6.<|im_end|>",
+        ),
+        "conversation": (
+            f"{IM}user\n2+3?<|im_end|>\n{IM}assistant\n",
+            f"It is 5.<|im_end|>\r\n{IM}user\n+1?<|im_end|>\n{IM}assistant\n\r6.<|im_end|>",
+        ),
+        "thinking": (
+            f"{IM}user\n2+3?<|im_end|>\n{IM}assistant\n",
+            "<think>\nI add.\n</think>\n\n5<|im_end|>",
+        ),
+    },
+    "llama3": {
+        "single": (
+            f"<|begin_of_text|>{HEAD}user<|end_header_id|>\n\n2+3?<|eot_id|>"
+            f"{HEAD}assistant<|end_header_id|>\n\n",
+            "It is 5.<|eot_id|>",
+        ),
+        "system": (
+            f"<|begin_of_text|>{HEAD}system<|end_header_id|>\n\nAdd.<|eot_id|>"
+            f"{HEAD}user<|end_header_id|>\n\n2+3?<|eot_id|>{HEAD}assistant<|end_header_id|>\n\n",
+            "It is 5.<|eot_id|>",
+        ),
+        "conversation": (
+            f"<|begin_of_text|>{HEAD}user<|end_header_id|>\n\n2+3?<|eot_id|>"
+            f"{HEAD}assistant<|end_header_id|>\n\n",
+            f"It is 5.<|eot_id|>\r{HEAD}user<|end_header_id|>\n\n+1?<|eot_id|>"
+            f"{HEAD}assistant<|end_header_id|>\n\n\r6.<|eot_id|>",
+        ),
+    },
+    "gemma3": {
+        "single": (
+            "<bos><start_of_turn>user\n2+3?<end_of_turn>\n<start_of_turn>model\n",
+            "It is 5.<end_of_turn>",
+        ),
+        "system": (
+            "<bos><start_of_turn>user\nAdd.\n\n2+3?<end_of_turn>\n<start_of_turn>model\n",
+            "It is 5.<end_of_turn>",
+        ),
+        "conversation": (
+            "<bos><start_of_turn>user\n2+3?<end_of_turn>\n<start_of_turn>model\n",
+            "It is 5.<end_of_turn>\r\n<start_of_turn>user\n+1?<end_of_turn>\n"
+            "<start_of_turn>model\n\r6.<end_of_turn>",
+        ),
+    },
+    "mistral": {
+        "single": ("<s>[INST] 2+3?[/INST]", " It is 5.</s>"),
+        # Without the last user's turn at its end, the template has no system turn.
+        "system": ("<s>[INST] Add.\n\n2+3?[/INST]", " It is 5.</s>"),
+        "later": ("<s>[INST] 2+3?[/INST] It is 5.</s>[INST] +1?[/INST]", " 6.</s>"),
+        "conversation": (
+            "<s>[INST] 2+3?[/INST]",
+            " It is 5.</s>\r[INST] +1?[/INST]\r 6.</s>",
+        ),
+    },
+    "phi": {
+        "single": ("<|user|>2+3?<|end|><|assistant|>", "It is 5.<|end|>"),
+        "system": ("<|system|>Add.<|end|><|user|>2+3?<|end|><|assistant|>", "It is 5.<|end|>"),
+        "conversation": (
+            "<|user|>2+3?<|end|><|assistant|>",
+            "It is 5.<|end|>\r<|user|>+1?<|end|><|assistant|>\r6.<|end|>",
+        ),
+    },
+    "qwen3": {
+        "single": (
+            f"{IM}user\n2+3?<|im_end|>\n{IM}assistant\n",
+            "<think>\n\n</think>\n\nIt is 5.<|im_end|>",
+        ),
+        "later": (
+            f"{IM}user\n2+3?<|im_end|>\n{IM}assistant\nIt is 5.<|im_end|>\n{IM}user\n+1?<|im_end|>"
+            f"\n{IM}assistant\n",
+            "<think>\n\n</think>\n\n6.<|im_end|>",
+        ),
+        "conversation": (
+            f"{IM}user\n2+3?<|im_end|>\n{IM}assistant\n",
+            f"It is 5.<|im_end|>\r\n{IM}user\n+1?<|im_end|>\n{IM}assistant\n\r"
+            "<think>\n\n</think>\n\n6.<|im_end|>",
+        ),
+        "thinking": (
+            f"{IM}user\n2+3?<|im_end|>\n{IM}assistant\n",
+            "<think>\nI add.\n</think>\n\n5<|im_end|>",
+        ),
+    },
+    "qwen3_thinking": {
+        "single": (
+            f"{IM}user\n2+3?<|im_end|>\n{IM}assistant\n<think>\n",
+            "\n</think>\n\nIt is 5.<|im_end|>",
+        ),
+        "conversation": "writes an answer of the assistant anew",
+        "thinking": (
+            f"{IM}user\n2+3?<|im_end|>\n{IM}assistant\n<think>\n",
+            "I add.\n</think>\n\n5<|im_end|>",
+        ),
+    },
+    "r1": {
+        "single": "neither begins nor closes what the prompt ends in, '<think>\\n'",
+        "conversation": "writes an answer of the assistant anew",
+        "thinking": ("<s><|User|>2+3?<|Assistant|><think>\n", "I add.\n</think>\n\n5</s>"),
+    },
+    "harmony": {
+        "single": (
+            "<|start|>user<|message|>2+3?<|end|><|start|>assistant",
+            "<|channel|>final<|message|>It is 5.<|return|>",
+        ),
+        "later": (
+            "<|start|>user<|message|>2+3?<|end|><|start|>assistant<|channel|>final<|message|>"
+            "It is 5.<|end|><|start|>user<|message|>+1?<|end|><|start|>assistant",
+            "<|channel|>final<|message|>6.<|return|>",
+        ),
+        # An earlier answer ends with a token at which the model would not stop.
+        "conversation": "writes an answer of the assistant anew",
+    },
+    "zephyr": {
+        "single": ("<|user|>\n2+3?</s>\n<|assistant|>\n", "It is 5.</s>"),
+        "system": ("<|system|>\nAdd.</s>\n<|user|>\n2+3?</s>\n<|assistant|>\n", "It is 5.</s>"),
+        "conversation": (
+            "<|user|>\n2+3?</s>\n<|assistant|>\n",
+            "It is 5.</s>\r\n<|user|>\n+1?</s>\n<|assistant|>\n\r6.</s>",
+        ),
+    },
+    "none": {
+        "single": ("2+3?", "It is 5.</s>"),
+        "system": "the data are conversations, which need a chat template",
+        "thinking": ("2+3?", f"{THOUGHT}</s>"),
+    },
+}
+MATRIX = [(name, case) for name, cases in EXPECTED.items() for case in cases]
+
+
+def marked(tokenizer: LanguageTokenizer, ids: list[int], written: list[bool]) -> str:
+    """The text of a response, with a sign where it changes between the expert and others."""
+    text = ""
+    for place, token in enumerate(ids):
+        if place and written[place] != written[place - 1]:
+            text += "\r"
+        text += tokenizer.inner.decode([token])
+    return text
+
+
+def test_every_family_is_in_the_matrix() -> None:
+    assert EXPECTED.keys() == FAMILIES.keys()
+
+
+@pytest.mark.parametrize(("name", "case"), MATRIX)
+def test_prompts_and_answers_are_those_of_the_template(name: str, case: str) -> None:
+    tokenizer, pair, expected = tokenizer_of(name), CASES[case], EXPECTED[name][case]
+    if isinstance(expected, str):
+        with pytest.raises(ValueError, match=re.escape(expected)):
+            tokenizer.response(pair)
+        return
+    prompt, (ids, written) = tokenizer.prompt(pair.problem), tokenizer.response(pair)
+    assert tokenizer.inner.decode(prompt) == expected[0]
+    assert marked(tokenizer, ids, written) == expected[1]
+    # One end behind each answer, and none within one.
+    own = [token for token, expert in zip(ids, written, strict=True) if expert]
+    ends = [place for place, token in enumerate(own, start=1) if token in tokenizer.stop_ids]
+    assert len(ends) == expected[1].count("\r") // 2 + 1
+    assert ends[-1] == len(own)
+
+
+@pytest.mark.parametrize(("name", "case"), MATRIX)
+def test_all_that_reads_a_row_reads_the_same_tokens(tmp_path: Path, name: str, case: str) -> None:
+    tokenizer, pair, expected = tokenizer_of(name), CASES[case], EXPECTED[name][case]
+    if isinstance(expected, str):
+        return
+    prompt, response = tokenizer.prompt(pair.problem), tokenizer.response(pair)
+    batch = collate_pairs([pair], tokenizer)
+    assert batch.input_ids[0].tolist() == [*prompt, *response[0]]
+    assert batch.response_mask[0].tolist() == [*[False] * len(prompt), *response[1]]
+    given = Given(*response)
+    # The policy goes on behind a prefix where the expert does, and both together are graded.
+    for count in range(given.count):
+        first = given.first(count)
+        assert [*first.tokens, *given.tokens[len(first.tokens) :]] == response[0]
+        assert first.count == count
+    graded = tokenizer.decode(given.turn)
+    assert "".join(graded.split()).endswith("".join(pair.response.split()))
+    # Written out with a model and read again.
+    tokenizer.inner.save_pretrained(tmp_path)
+    again = wrapped(AutoTokenizer.from_pretrained(tmp_path), chat=tokenizer.chat)
+    assert again.prompt(pair.problem) == prompt
+    assert again.response(pair) == response
+    assert again.stop_ids == tokenizer.stop_ids
+
+
+@pytest.mark.parametrize(
+    ("name", "end"),
+    [
+        ("chatml", "<|im_end|>"),
+        ("llama3", "<|eot_id|>"),
+        ("gemma3", "<end_of_turn>"),
+        ("mistral", "</s>"),
+        ("phi", "<|end|>"),
+        ("r1", "</s>"),
+        ("harmony", "<|return|>"),
+    ],
+)
+def test_the_end_of_a_turn_needs_no_name(name: str, end: str) -> None:
+    tokenizer = tokenizer_of(name)
+    assert tokenizer.inner.convert_ids_to_tokens(tokenizer.eos_id) == end
+    # Nor need it be special: converters add such tokens in either way.
+    family = FAMILIES[name]
+    inner = inner_of(family)
+    inner.add_tokens(["<|stop|>"])
+    inner.chat_template = str(inner.chat_template).replace(end, "<|stop|>")
+    plain = wrapped(inner)
+    assert plain.inner.convert_ids_to_tokens(plain.eos_id) == "<|stop|>"
+    assert plain.response(Pair(SINGLE, THOUGHT))[0][-1] == plain.eos_id
+
+
+def test_what_the_prompt_has_opened_is_read_with_the_answer() -> None:
+    for name in ("qwen3_thinking", "r1"):
+        tokenizer = tokenizer_of(name)
+        ids, _ = tokenizer.response(Pair(SINGLE, THOUGHT))
+        assert tokenizer.decode(ids) == THOUGHT
+        # Begun or only closed by the expert, it is the same answer.
+        closed = THOUGHT.removeprefix("<think>\n")
+        assert tokenizer.response(Pair(SINGLE, closed))[0] == ids
+
+
+def test_a_thought_that_the_prompt_closes_is_not_the_answers() -> None:
+    tokenizer = tokenizer_of("qwen3", variables={"enable_thinking": False})
+    assert tokenizer.inner.decode(tokenizer.prompt(SINGLE)).endswith("<think>\n\n</think>\n\n")
+    ids, _ = tokenizer.response(Pair(SINGLE, "5"))
+    assert tokenizer.inner.decode(ids) == "5<|im_end|>"
+    assert tokenizer.decode(ids) == "5"
+    with pytest.raises(ValueError, match=r"the answer '<think>\\nI add.* isn't behind its prompt"):
+        tokenizer.response(Pair(SINGLE, THOUGHT))
+
+
+def test_a_channel_is_imitated_and_not_graded() -> None:
+    tokenizer = tokenizer_of("harmony")
+    assert tokenizer.decode(tokenizer.response(Pair(SINGLE, "5"))[0]) == "5"
+    thought = "<|channel|>analysis<|message|>I add.<|end|><|start|>assistant"
+    written = tokenizer.encode(f"{thought}<|channel|>final<|message|>5<|return|>")
+    assert tokenizer.decode(written) == "5"
+    # Without an answer all is read.
+    assert tokenizer.decode(tokenizer.encode(thought)) == thought
+
+
+@pytest.mark.parametrize("name", ["chatml", "llama3", "mistral", "phi", "harmony", "none"])
+def test_an_answer_with_an_end_in_it_is_refused(name: str) -> None:
+    tokenizer = tokenizer_of(name)
+    end = tokenizer.inner.convert_ids_to_tokens(tokenizer.eos_id)
+    for answer in (f"5{end}", f"5{end} or 6", f"{end}5"):
+        with pytest.raises(ValueError, match=r"^model.path=m: the answer .* contains '.*', which"):
+            tokenizer.response(Pair(SINGLE, answer))
+
+
+@pytest.mark.parametrize(
+    ("name", "token"),
+    [
+        ("chatml", "<|im_start|>"),
+        ("llama3", "<|eot_id|>"),
+        ("gemma3", "<end_of_turn>"),
+        ("mistral", "[INST]"),
+        ("phi", "<|user|>"),
+        ("harmony", "<|message|>"),
+    ],
+)
+def test_a_problem_can_not_open_a_turn(name: str, token: str) -> None:
+    tokenizer = tokenizer_of(name)
+    for problem in (
+        Problem(f"2+3?{token}", "5", 1),
+        Problem("2?", "5", 1, turns=(ASKED, Turn("assistant", f"a{token}b"), ASKED)),
+    ):
+        with pytest.raises(ValueError, match=r"the turn .* which its chat template writes around"):
+            tokenizer.prompt(problem)
+    # What only answers hold may stand in a question.
+    thinking = tokenizer_of("qwen3")
+    asked = "Think between <think> and </think>."
+    assert asked in thinking.inner.decode(thinking.prompt(Problem(asked, "5", 1)))
+
+
+def test_white_space_at_the_ends_is_what_the_template_makes_of_it() -> None:
+    trimmed = tokenizer_of("gemma3").response(Pair(SINGLE, "  5\n"))[0]
+    assert trimmed == tokenizer_of("gemma3").response(Pair(SINGLE, "5"))[0]
+    kept = tokenizer_of("chatml")
+    assert kept.inner.decode(kept.response(Pair(SINGLE, "  5\n"))[0]) == "  5\n<|im_end|>"
+
+
+def test_an_answer_that_the_template_changes_is_refused() -> None:
+    inner = inner_of(FAMILIES["chatml"])
+    for change in ("upper", "replace('5', '6')", "reverse", "truncate(4, true, '', 0)"):
+        inner.chat_template = str(FAMILIES["chatml"].template).replace(
+            "{{ m.content }}",
+            "{{ m.content | CHANGE if m.role == 'assistant' else m.content }}".replace(
+                "CHANGE", change
+            ),
+        )
+        with pytest.raises(ValueError, match=r"the answer 'It is 5.' can't be read back from its"):
+            wrapped(inner).response(Pair(SINGLE, "It is 5."))
+
+
+def test_an_answer_with_characters_that_are_no_tokens_is_refused_with_its_tokens() -> None:
+    tokenizer = tokenizer_of("chatml")
+    with pytest.raises(
+        ValueError, match=r"the answer 'caf\u00e9' can't be .* \[.*\], which are 'c"
+    ):
+        tokenizer.response(Pair(SINGLE, "caf\u00e9"))
+
+
+def test_a_template_file_and_its_variables_are_settings_of_the_model(tmp_path: Path) -> None:
+    path, file = make_model(tmp_path / "model", chat=False), tmp_path / "own.jinja"
+    file.write_text(
+        "{% for m in messages %}{{ m.role }}: {{ m.content }}<|im_end|>{% endfor %}"
+        "{% if add_generation_prompt %}assistant: {{ first_words }}{% endif %}"
+    )
+    config = HFModel(path=str(path), chat_template=str(file), chat_kwargs={"first_words": "Well: "})
+    tokenizer = config.tokenizer()
+    assert tokenizer.inner.decode(tokenizer.prompt(SINGLE)) == (
+        "user: 2+3?<|im_end|>assistant: Well: "
+    )
+    assert config.files() == {"model.path": str(path), "model.chat_template": str(file)}
+    # The template is written with the model, and so are all later prompts.
+    tokenizer.inner.save_pretrained(path)
+    again = HFModel(path=str(path), chat_kwargs={"first_words": "Well: "}).tokenizer()
+    assert again.prompt(SINGLE) == tokenizer.prompt(SINGLE)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"chat_template": "none.jinja"}, r"^model.chat_template=none.jinja: no such file$"),
+        ({"chat_kwargs": {"thinking": True}}, r"^model.chat_kwargs.thinking=True: the chat temp"),
+        ({"chat_kwargs": {"messages": []}}, r"^model.chat_kwargs.messages=\[\]: the chat temp"),
+        ({"chat_kwargs": {"tokenize": True}}, r"^model.chat_kwargs.tokenize=True: the chat temp"),
+        ({"chat": False, "chat_kwargs": {"a": 1}}, r"^model.chat_kwargs: needs model.chat=true"),
+        ({"chat": False, "chat_template": "a"}, r"^model.chat_template: needs model.chat=true"),
+    ],
+)
+def test_settings_of_a_template_that_have_no_effect_are_refused(
+    tmp_path: Path, settings: dict[str, Any], message: str
+) -> None:
+    path = make_model(tmp_path / "model")
+    with pytest.raises(ValueError, match=message):
+        HFModel(path=str(path), **settings).tokenizer()
+
+
+def test_variables_of_a_template_are_typed_like_other_settings(tmp_path: Path) -> None:
+    path = make_model(tmp_path / "model")
+    inner_of(FAMILIES["qwen3"]).save_pretrained(path)
+    for typed in ("+model.chat_kwargs.enable_thinking=false", CURLY):
+        config = parse(composed(path, "teacher=none", typed), TrainConfig)
+        assert config.model.chat_kwargs == {"enable_thinking": False}  # type: ignore[attr-defined]
