@@ -14,6 +14,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
 from hydra import compose
 from omegaconf import DictConfig
@@ -35,6 +36,9 @@ sys.dont_write_bytecode = False
 gc.set_threshold(20_000, 20, 20)
 # A shell starts what it runs in the background with Ctrl-C ignored, and so do the children of that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+# By default an example that takes long fails: no test measures time.
+hypothesis.settings.register_profile("chord", deadline=None)
+hypothesis.settings.load_profile("chord")
 # Not the user's own.
 _state = tempfile.TemporaryDirectory(prefix="chord-state-")
 os.environ["CHORD_STATE"] = _state.name
