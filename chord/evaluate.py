@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -35,7 +36,7 @@ def _main(cfg: DictConfig) -> float:
     else:
         path = Path(config.run)
         require_run(path, f"run={config.run}")
-    return evaluate_run(path, config)[1].metrics["target_accuracy"]
+    return evaluate_run(path, config)[1].metrics.get("target_accuracy", math.nan)
 
 
 def evaluate_run(path: Path, config: EvaluateConfig) -> tuple[Report, Report]:

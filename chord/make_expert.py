@@ -24,6 +24,7 @@ from chord.command_line.arguments import Arguments, Number, flags, refuse_output
 from chord.command_line.ending import ending
 from chord.config.composing import composed, register
 from chord.config.overrides import typed
+from chord.data.template import values_of
 from chord.errors import ConfigError
 from chord.io.printing import say
 from chord.rollout import draw_uniforms
@@ -182,7 +183,7 @@ def _teacher(settings: Sequence[str], config_dir: Path | None = None) -> Iterato
 
 def _begun(path: Path, data: Corpus) -> tuple[int, int]:
     """The number of problems that have a response in the file, and the position to continue at."""
-    from chord.data.files import JsonLines
+    from chord.data.lines import JsonLines
     from chord.data.tables import Problems
 
     if not path.exists():
@@ -211,11 +212,16 @@ def _row(teacher: Demonstrator, problem: Problem, text: str) -> dict[str, Any]:
     """A row of the expert file, with the problem as in its source, before any template."""
     data, names = teacher.data, teacher.data.expert_fields.columns
     turns = data.problem_rows.fields.asked_turns(problem.details)
-    row: dict[str, Any] = {names.answer: problem.answer}
+    template = data.config.prompt_template
+    row: dict[str, Any] = {names.answer or "answer": [problem.answer, *problem.others]}
+    if not problem.others:
+        row = dict.fromkeys(row, problem.answer)
+    row |= values_of(template, problem.details)
     if len(turns) == 1:
-        return {names.problem: turns[0].content, **row, names.response: text}
+        asked = {names.problem or "problem": turns[0].content}
+        return asked | row | {names.response or "response": text}
     said = [{"role": turn.role, "content": turn.content} for turn in turns]
-    return {names.messages: [*said, {"role": "assistant", "content": text}], **row}
+    return {names.messages or "messages": [*said, {"role": "assistant", "content": text}], **row}
 
 
 if __name__ == "__main__":

@@ -135,6 +135,9 @@ def _default_metrics(runs: Sequence[Run]) -> tuple[str, ...]:
     ]
     known = {key for run in runs for key in run.final}
     names = [f"{split}/{name}" for split in splits for name in METRICS]
+    names += [
+        name for split in splits for name in sorted(known) if name.startswith(f"{split}/source/")
+    ]
     return tuple(name for name in names if name in known) or tuple(sorted(known))
 
 

@@ -55,7 +55,7 @@ def print_comparison(console: Console, comparison: Comparison) -> None:
 def is_share(metric: str) -> bool:
     """Return whether a metric is a share within [0, 1], which is shown in per cent."""
     key = metric.partition("/")[2]
-    return key in _SHARES or key.startswith("retained/")
+    return key in _SHARES or key.startswith(("retained/", "source/"))
 
 
 def estimate_text(estimate: Estimate, metric: str, *, runs: int | None = None) -> str:

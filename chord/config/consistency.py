@@ -24,6 +24,7 @@ def check(config: TrainConfig) -> None:
     check_gate(config)
     check_target(config)
     check_amounts(config.evaluation, config.data)
+    check_validation(config)
 
 
 def check_training(config: TrainConfig) -> None:
@@ -100,6 +101,15 @@ def unread(config: TrainConfig) -> dict[str, str]:
 def check_amounts(evaluation: Evaluation, data: DataConfig) -> None:
     """Refuse an evaluation on more than the data hold out."""
     evaluation.check_amounts(data.held_out_sizes)
+
+
+def check_validation(config: TrainConfig) -> None:
+    """Without validation, the last report is on the test split."""
+    if not config.data.validates and not config.evaluation.test:
+        raise ConfigError(
+            "data.validation=0: evaluation.test=false reports on the validation split, and there "
+            "is none; use evaluation.test=true"
+        )
 
 
 def may_imitate(config: TrainConfig) -> bool:
@@ -188,6 +198,21 @@ def check_experts(config: TrainConfig, data: Data) -> None:
             "data.expert=null: the data have no expert answers of their own; name a file, or use "
             "schedule=rl_only with data.pairing=all"
         )
+
+
+def check_answers_known(config: TrainConfig, data: Data) -> None:
+    """Only a run that imitates and does nothing else needs no right answers."""
+    if data.unanswered is not None and scores_answers(config):
+        raise ConfigError(
+            f"{data.unanswered}; a run needs them unless it is of SFT alone: schedule=sft_only"
+        )
+
+
+def scores_answers(config: TrainConfig) -> bool:
+    """Whether any step samples responses, which are scored."""
+    if config.schedule.needs_rollouts or config.gate.needs_experts or config.target.own_share > 0:
+        return True
+    return any(config.mix(alpha).rl > 0 for alpha in config.schedule.values(config.steps))
 
 
 def check_expert_stream(config: TrainConfig) -> None:

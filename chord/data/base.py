@@ -64,6 +64,11 @@ class DataConfig(ABC):
         return {}
 
     @property
+    def validates(self) -> bool:
+        """Whether problems are held out for validation."""
+        return True
+
+    @property
     def lacks_experts(self) -> str | None:
         """The setting that is the reason why there are no expert demonstrations."""
         return "data.expert_pairs=0" if self.expert_pairs == 0 else None
@@ -104,6 +109,11 @@ class Data(ABC):
     """Further retained skills besides `retained`, each with its own scorer."""
 
     @property
+    def unanswered(self) -> str | None:
+        """Why the training problems have no right answers, in a sentence; None if they have."""
+        return None
+
+    @property
     @abstractmethod
     def longest_prompt(self) -> int:
         """Length in tokens of the longest prompt of all parts and skills."""
@@ -119,7 +129,10 @@ class Data(ABC):
 
     @abstractmethod
     def held_out(self, split: str) -> Sequence[Problem]:
-        """The target problems of `validation` or `test`, at least one."""
+        """The target problems of `validation` or `test`, at least one.
+
+        Of `validation` none if the settings hold none out.
+        """
 
     @abstractmethod
     def held_out_pairs(self, split: str) -> Sequence[Pair]:

@@ -28,7 +28,8 @@ class Problem:
     """A question with its known answer; ``key`` is a stable id that seeds its samples.
 
     ``turns``: for conversations, the turns that the response continues; empty if the prompt is the
-    only turn. ``details``: what the scorer needs besides the answer.
+    only turn. ``details``: what the scorer needs besides the answer. ``answer``: empty if it is not
+    known. ``others``: further answers that are right too. ``source``: where the problem is from.
     """
 
     prompt: str
@@ -37,6 +38,15 @@ class Problem:
     skill: str = "target"
     turns: tuple[Turn, ...] = ()
     details: Any = field(default=None, compare=False, repr=False)
+    others: tuple[str, ...] = ()
+    source: str = ""
+
+    def each_answer(self) -> list[Problem]:
+        """The problem with each of its right answers as the only one."""
+        if not self.others:
+            return [self]
+        answers = (self.answer, *self.others)
+        return [replace(self, answer=answer, others=()) for answer in answers]
 
 
 @dataclass(frozen=True)

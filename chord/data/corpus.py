@@ -15,6 +15,7 @@ from chord.data.base import SPLITS, Data, Room
 from chord.data.batch import Pair, Problem, Tokenizer, whole_length
 from chord.data.checking import CheckedRows, as_written
 from chord.data.fields import Fields
+from chord.data.files import shown
 from chord.data.lengths import Checked, fitting_answers, fitting_prompts, sift, statistics
 from chord.data.parts import Parts
 from chord.data.tables import UNKNOWN, Experts, Lazy, Numbers, Problems
@@ -176,7 +177,8 @@ class Corpus(Data):
             for index, row in enumerate(problems.rows):
                 if wanted[index]:
                     try:
-                        check(problems.fields.problem(row))
+                        for each in problems.fields.problem(row).each_answer():
+                            check(each)
                     except ValueError as error:
                         raise ConfigError(f"{problems.rows.where(index)}: {error}") from error
 
@@ -184,6 +186,9 @@ class Corpus(Data):
         """What the files contain, and what of it is used or not."""
         problems, lines = self.problem_rows, []
         sizes = [f"{len(self.held_out_rows[split][1])} {split}" for split in SPLITS]
+        for table in self._tables():
+            if table.fields.reading is not None:
+                lines.append(f"{table.rows.name} {table.fields.reading}")
         line = f"{problems.rows.name}: {len(problems.rows)} problems"
         lines.append(f"{line}; {len(self.train)} for training, {', '.join(sizes)}")
         if problems.repeated:
@@ -192,6 +197,13 @@ class Corpus(Data):
                 f"{problems.rows.name}: {problems.repeated} repeat an earlier problem and are left "
                 f"out, {other} of them with another answer"
             )
+        if problems.several:
+            lines.append(
+                f"{problems.rows.name}: {problems.several} problems have several right answers, "
+                "any of which counts"
+            )
+        if problems.unanswered:
+            lines.append(f"{problems.rows.name}: has no answers, so no response is scored")
         if (experts := self.experts) is not None:
             sizes = [f"{len(self.answers[split])} {split}" for split in SPLITS]
             absent, repeated = int((experts.at < 0).sum()), experts.repeated
@@ -207,6 +219,21 @@ class Corpus(Data):
                     "not imitated"
                 )
         return [*lines, *self._faults, *self.tokenizer.notes(), *self._checked, self._statistics()]
+
+    def _tables(self) -> list[Problems | Experts]:
+        """The tables of all sources, each once."""
+        held_out = [table for table, _ in self.held_out_rows.values()]
+        experts = [] if self.experts is None else [self.experts]
+        tables: list[Problems | Experts] = [self.problem_rows, *experts, *held_out]
+        found: dict[tuple[str, str], Problems | Experts] = {}
+        for table in tables:
+            found.setdefault((table.rows.name, str(table.fields.reading)), table)
+        return list(found.values())
+
+    @property
+    def unanswered(self) -> str | None:
+        """Why the training problems have no right answers; None if they have."""
+        return self.problem_rows.unanswered
 
     def fit(self, room: Room) -> None:
         """Refuse rows that do not fit the context, or drop them, as `data.overlong` says.
@@ -305,8 +332,9 @@ class Corpus(Data):
         if self.experts is None:
             rows = rows[:0]
         elif len(rows) == 0 or (wanted is not None and wanted > len(rows)):
+            name = "null" if self.config.expert is None else shown(self.config.expert)
             raise ConfigError(
-                f"data.expert={self.config.expert}: has {len(rows)} answers to training problems; "
+                f"data.expert={name}: has {len(rows)} answers to training problems; "
                 f"data.expert_pairs={'null' if wanted is None else wanted} asks for "
                 f"{'at least 1' if wanted is None else 'more'}"
             )

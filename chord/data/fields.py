@@ -8,15 +8,16 @@ from typing import Any
 
 from chord.data.batch import Problem, Turn
 from chord.data.columns import Columns
-from chord.data.files import Row
+from chord.data.layouts import Reading, last_box, recognised
+from chord.data.nested import value_of
+from chord.data.rows import Row, Rows
 from chord.data.split import key_of, number_of
+from chord.data.template import fields_in, filled, values_of
+from chord.data.turns import FieldError, kind, pairs_of, refuse_tools, turns_of
+from chord.errors import ConfigError
 
 _EXACT = 2**53
 """From here on, floating-point numbers skip some whole numbers."""
-
-
-class FieldError(ValueError):
-    """What is wrong with a field of a row; the caller, which knows the row, adds where."""
 
 
 @dataclass(kw_only=True)
@@ -25,11 +26,47 @@ class Fields:
 
     columns: Columns = field(default_factory=Columns)
     template: str = "{problem}"
+    reading: Reading | None = None
+    """How the columns were found; None: they are those of the settings."""
+    answers: bool = True
+    """Whether each problem must have an answer; otherwise none is read."""
+    boxed: bool = False
+    """Whether the answer is what the last box of its field holds."""
+
+    @classmethod
+    def of(
+        cls, rows: Rows, columns: Columns, template: str, *, expert: bool = False, must: bool = True
+    ) -> Fields:
+        """The reader of a source, by the fields of its first row.
+
+        `must`: problems must have answers, also where the first has none.
+        """
+        row = rows[0]
+        reading = recognised(columns, row, expert=expert)
+        answer = value_of(row, reading.columns.answer)
+        return cls(
+            columns=reading.columns,
+            template=template,
+            reading=reading if reading.layout else None,
+            answers=must or answer is not None,
+            boxed=reading.named.get("answer") == "solution"
+            and isinstance(answer, str)
+            and last_box(answer) is not None,
+        )
+
+    def __post_init__(self) -> None:
+        for name in fields_in(self.template):
+            if name in (self.columns.answer, self.columns.response):
+                raise ConfigError(
+                    f"data.prompt_template={self.template}: {{{name}}} would show the answer; "
+                    f"{{{{{name}}}}} stands for the text itself"
+                )
 
     def problem(self, row: Row) -> Problem:
         """The problem of a row, with its answer; raises FieldError."""
-        turns = self.asked_turns(row)
-        return self._made(turns, self._plain(row, self.columns.answer), row)
+        if self.answers:
+            return self._made(self.asked_turns(row), self._answers(row), row)
+        return self._made(self.asked_turns(row, self._opening(row)), (), row)
 
     def asked(self, row: Row, begin: int) -> Problem | None:
         """The problem of an expert's row, whose answer may be unknown (""); None if it has none.
@@ -39,8 +76,23 @@ class Fields:
         columns = self.columns
         if not (_has(row, columns.problem) or _has(row, columns.messages)):
             return None
-        answer = self._plain(row, columns.answer) if _has(row, columns.answer) else ""
-        return self._made(self.asked_turns(row, begin), answer, row)
+        if _has(row, columns.id) and any(
+            value_of(row, name) is None for name in fields_in(self.template) if name != "problem"
+        ):
+            return None  # the problem with that id has the fields of the template
+        known = self.answers and _has(row, columns.answer)
+        return self._made(self.asked_turns(row, begin), self._answers(row) if known else (), row)
+
+    def _opening(self, row: Row) -> int | None:
+        """Where a conversation without an answer is first replied to: all that follows is imitated.
+
+        None where the whole problem is asked before any reply.
+        """
+        columns = self.columns
+        if _has(row, columns.problem) or _has(row, columns.response):
+            return None
+        turns = self._turns(row) if _has(row, columns.messages) else ()
+        return next((place for place in range(1, len(turns)) if _answers(turns, place)), None)
 
     def begins(self, row: Row) -> list[int]:
         """Where the response can begin in the messages of an expert's row.
@@ -56,8 +108,7 @@ class Fields:
             return [next((i for i, turn in enumerate(turns) if turn.role == "assistant"), 0)]
         last = _asks(turns)
         if _has(row, columns.response):
-            written = (Turn("assistant", self._text(row, columns.response)),)
-            if turns[last:] not in ((), written):
+            if turns[last:] not in ((), self._written(row)):
                 raise FieldError(
                     f"field {columns.messages} goes on behind the user's last turn otherwise than "
                     f"field {columns.response}, so which is the answer is not known"
@@ -74,26 +125,44 @@ class Fields:
         """
         columns = self.columns
         if _has(row, columns.response):
-            return self._text(row, columns.response), ()
+            written = self._written(row)
+            return written[-1].content, written if len(written) > 1 else ()
         if not _has(row, columns.messages):
-            raise FieldError(self._missing(row, f"{columns.response} or {columns.messages}"))
+            raise FieldError(self._missing(row, columns.response, columns.messages))
         behind = self._turns(row)[begin:]
         if behind[-1].role != "assistant":
             raise FieldError(f"field {columns.messages} must end with a turn of the assistant")
         return behind[-1].content, behind if len(behind) > 1 else ()
 
+    def _source(self, row: Row) -> str:
+        """Where a row's problem is from; empty if that is not known."""
+        value = value_of(row, self.columns.source)
+        return "" if value is None else self._plain(str(self.columns.source), value)
+
     def id(self, row: Row) -> int | None:
         """A hash of the row's id; None if it has none."""
         if not _has(row, self.columns.id):
             return None
-        return number_of(self._plain(row, self.columns.id))
+        return number_of(self._plain(str(self.columns.id), value_of(row, self.columns.id)))
 
-    def _made(self, turns: tuple[Turn, ...], answer: str, row: Row) -> Problem:
-        """Apply the template to the last turn; the key is that of the text before the template."""
-        key = key_of("\n".join(turn.content for turn in turns if turn.role != "system"))
-        prompt = self.template.replace("{problem}", turns[-1].content)
+    def _made(self, turns: tuple[Turn, ...], answers: tuple[str, ...], row: Row) -> Problem:
+        """Apply the template to the last turn.
+
+        The key is that of the text before the template, and of what else the template puts in.
+        """
+        values = values_of(self.template, row)
+        said = [turn.content for turn in turns if turn.role != "system"]
+        prompt = filled(self.template, turns[-1].content, values)
         turns = (*turns[:-1], Turn(turns[-1].role, prompt))
-        return Problem(prompt, answer, key, turns=turns if len(turns) > 1 else (), details=row)
+        return Problem(
+            prompt,
+            answers[0] if answers else "",
+            key_of("\n".join([*said, *values.values()])),
+            turns=turns if len(turns) > 1 else (),
+            details=row,
+            others=answers[1:],
+            source=self._source(row),
+        )
 
     def asked_turns(self, row: Row, begin: int | None = None) -> tuple[Turn, ...]:
         """The turns of a row's problem, without the template: all messages before `begin`.
@@ -102,9 +171,9 @@ class Fields:
         """
         columns = self.columns
         if _has(row, columns.problem):
-            return (Turn("user", self._text(row, columns.problem)),)
+            return self._question(row)
         if not _has(row, columns.messages):
-            raise FieldError(self._missing(row, f"{columns.problem} or {columns.messages}"))
+            raise FieldError(self._missing(row, columns.problem, columns.messages))
         turns = self._turns(row)
         begin = _asks(turns) if begin is None else begin
         if begin == 0 or not (begin == len(turns) or _answers(turns, begin)):
@@ -114,35 +183,68 @@ class Fields:
         return turns[:begin]
 
     def _turns(self, row: Row) -> tuple[Turn, ...]:
-        name = self.columns.messages
-        messages = row[name]
-        if not isinstance(messages, list) or not messages:
-            raise FieldError(f"field {name} is {_kind(messages)}, must be a list of messages")
-        turns = []
-        for number, message in enumerate(messages, start=1):
-            for part in ("role", "content"):
-                value = message.get(part) if isinstance(message, dict) else message
-                if not isinstance(value, str) or not value:
-                    raise FieldError(
-                        f"field {name}: {part} of message {number} is {_kind(value)}, must be text"
-                    )
-            turns.append(Turn(message["role"], message["content"]))
-        return tuple(turns)
+        columns = self.columns
+        assert columns.messages is not None, "it has been looked at"
+        refuse_tools("tools", row.get("tools"))
+        turns = turns_of(columns.messages, value_of(row, columns.messages))
+        return turns if turns[0].role == "system" else (*self._system(row), *turns)
 
-    def _text(self, row: Row, name: str) -> str:
-        value = row.get(name)
+    def _system(self, row: Row) -> tuple[Turn, ...]:
+        """The system's turn, if there is one in a field of its own."""
+        text = value_of(row, self.columns.system)
+        return (Turn("system", text),) if isinstance(text, str) and text.strip() else ()
+
+    def _question(self, row: Row) -> tuple[Turn, ...]:
+        """The turns of a problem that has a field of its own."""
+        columns = self.columns
+        text, about = self._text(row, columns.problem), value_of(row, columns.input)
+        if about not in (None, ""):
+            text += f"\n\n{self._text(row, columns.input)}"
+        past = value_of(row, columns.history)
+        earlier = pairs_of(str(columns.history), past) if past else ()
+        return (*self._system(row), *earlier, Turn("user", text))
+
+    def _written(self, row: Row) -> tuple[Turn, ...]:
+        """The turns of the field that holds the response, as text or as messages."""
+        name = self.columns.response
+        if not isinstance(value_of(row, name), list):
+            return (Turn("assistant", self._text(row, name)),)
+        turns = turns_of(str(name), value_of(row, name))
+        if turns[-1].role != "assistant":
+            raise FieldError(f"field {name} must end with a turn of the assistant")
+        return turns
+
+    def _text(self, row: Row, name: str | None) -> str:
+        value = value_of(row, name)
         if not isinstance(value, str) or not value.strip():
-            raise FieldError(f"field {name} is {_kind(value)}, must be text")
+            raise FieldError(f"field {name} is {kind(value)}, must be text")
         return value
 
-    def _plain(self, row: Row, name: str) -> str:
-        """Text, or a number as it is written."""
-        if name not in row:
+    def _answers(self, row: Row) -> tuple[str, ...]:
+        """The right answers of a row: one, or a list of which any is right."""
+        name = self.columns.answer
+        value = value_of(row, name)
+        if name is None or (value is None and name not in row):
             raise FieldError(self._missing(row, name))
-        value = row[name]
+        if isinstance(value, list) and value:
+            each = enumerate(value, start=1)
+            return tuple(self._plain(f"{name}: element {n}", answer) for n, answer in each)
+        answer = self._plain(name, value)
+        if not self.boxed:
+            return (answer,)
+        box = last_box(answer)
+        if not (box or "").strip():
+            raise FieldError(
+                f"field {name} has no \\boxed{{...}} with the right answer; data.columns.answer "
+                "names another field, and with null there are no answers, which SFT alone allows"
+            )
+        return (str(box),)
+
+    def _plain(self, name: str, value: Any) -> str:
+        """Text, or a number as it is written."""
         number = isinstance(value, int | float | Decimal) and not isinstance(value, bool)
         if not number and (not isinstance(value, str) or not value.strip()):
-            raise FieldError(f"field {name} is {_kind(value)}, must be text or a number")
+            raise FieldError(f"field {name} is {kind(value)}, must be text or a number")
         if isinstance(value, float):
             if not abs(value) < _EXACT:
                 raise FieldError(
@@ -151,14 +253,19 @@ class Fields:
             value = int(value) if value.is_integer() else value
         return str(value)
 
-    def _missing(self, row: Row, name: str) -> str:
+    def no_answer(self, row: Row) -> str:
+        """What to say where no answers are known."""
+        return self._missing(row, self.columns.answer)
+
+    def _missing(self, row: Row, *names: str | None) -> str:
+        name = " or ".join(name for name in names if name) or "answer"
         has = ", ".join(row) if row else "none"
         return f"field {name} is missing; there are: {has} (data.columns names fields)"
 
 
-def _has(row: Row, name: str) -> bool:
+def _has(row: Row, name: str | None) -> bool:
     # In Parquet every row has every field.
-    return row.get(name) is not None
+    return value_of(row, name) is not None
 
 
 def _asks(turns: tuple[Turn, ...]) -> int:
@@ -169,18 +276,3 @@ def _asks(turns: tuple[Turn, ...]) -> int:
 def _answers(turns: tuple[Turn, ...], place: int) -> bool:
     """Whether the turn at an index is the assistant's reply to the user."""
     return [turn.role for turn in turns[place - 1 : place + 1]] == ["user", "assistant"]
-
-
-def _kind(value: Any) -> str:
-    """The kind of a value, for an error message."""
-    if value is None:
-        return "null"
-    if isinstance(value, bool):
-        return "true or false"
-    if isinstance(value, str):
-        return "empty"
-    if isinstance(value, list):
-        return "a list" if value else "an empty list"
-    if isinstance(value, bytes):
-        return "bytes"
-    return "an object" if isinstance(value, dict) else "a number"

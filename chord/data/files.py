@@ -1,194 +1,134 @@
-"""Rows of data files, read one at a time: JSON lines, Parquet, data sets of Hugging Face.
-
-Only the places where rows begin are kept in memory, never their text.
-"""
+"""The rows of data files: of one, of several, of a directory, of a data set of Hugging Face."""
 
 from __future__ import annotations
 
+import glob
+import os
 import re
-from abc import ABC, abstractmethod
-from array import array
-from bisect import bisect_right
-from collections import OrderedDict
-from collections.abc import Iterator
-from itertools import accumulate
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from chord.data.arrow import Arrow, Parquet
+from chord.data.lines import Csv, JsonArray, JsonLines
+from chord.data.packed import PACKED, unpacked
+from chord.data.rows import Rows, Shards
 from chord.errors import ConfigError, first_line
-from chord.io.reading import LINE, DeepError, opened, parse_json, read_lines
+from chord.io.reading import opened
 
-Row = dict[str, Any]
-LINES = (".jsonl", ".ndjson", ".json")
-_BOM = b"\xef\xbb\xbf"
-_GROUPS = 4  # row groups of a Parquet file that are kept
-_CHUNK = 1 << 20
+_LINES = (".jsonl", ".ndjson", ".json")
+_TABLES = {".csv": ",", ".tsv": "\t"}
+_KINDS = (*_LINES, *_TABLES, ".parquet")
+_SAVED = ("state.json", "dataset_dict.json")
+"""One of these is in each directory that the datasets library saved."""
+_SPLITS = ("train", "validation", "valid", "val", "dev", "test", "eval")
 _HUB = re.compile(r"hub://([\w.-]+/[\w.-]+)(?:/([\w.-]+))?(?::([\w.-]+))?")
 
-
-class Rows(ABC):
-    """The rows of a source, by number."""
-
-    name: str
-    """The name of the source in error messages."""
-
-    @abstractmethod
-    def __len__(self) -> int: ...
-
-    @abstractmethod
-    def __getitem__(self, index: int) -> Row: ...
-
-    def __iter__(self) -> Iterator[Row]:
-        return (self[index] for index in range(len(self)))
-
-    def where(self, index: int) -> str:
-        """The place of a row for error messages: `p.jsonl line 17`, counted from 1."""
-        return f"{self.name} row {index + 1}"
+Paths = str | Sequence[str]
+"""A file, a pattern, a directory or a data set of a hub; or several of them."""
 
 
-class Listed(Rows):
-    """Rows that are in memory."""
-
-    def __init__(self, name: str, rows: list[Row]) -> None:
-        self.name = name
-        self.rows = rows
-
-    def __len__(self) -> int:
-        return len(self.rows)
-
-    def __getitem__(self, index: int) -> Row:
-        return self.rows[index]
-
-
-class JsonLines(Rows):
-    """A file with one JSON object per line; blank lines are skipped.
-
-    Keeps the offset of each row (eight bytes), and no open file.
-    """
-
-    def __init__(self, path: Path) -> None:
-        self.name, self.path = path.name, path
-        self.offsets = array("q")
-        offset = 0
-        for line in read_lines(path):
-            if not line.isspace():
-                self.offsets.append(offset)
-            offset += len(line)
-
-    def __len__(self) -> int:
-        return len(self.offsets)
-
-    def __getitem__(self, index: int) -> Row:
-        with opened(self.path) as file:
-            file.seek(self.offsets[index])
-            return self._parsed(file.readline(LINE), index)
-
-    def __iter__(self) -> Iterator[Row]:
-        lines = (line for line in read_lines(self.path) if not line.isspace())
-        for index, line in enumerate(lines):
-            yield self._parsed(line, index)
-
-    def where(self, index: int) -> str:
-        lines, left = 1, self.offsets[index]
-        with opened(self.path) as file:
-            while left > 0:
-                chunk = file.read(min(left, _CHUNK))
-                lines += chunk.count(b"\n")
-                left -= len(chunk)
-        return f"{self.name} line {lines}"
-
-    def _parsed(self, line: bytes, index: int) -> Row:
-        line = line.removeprefix(_BOM)
-        try:
-            row = parse_json(line)
-        except ValueError as error:
-            deep = isinstance(error, DeepError)
-            if index == 0 and line.strip()[:1] == b"[" and not deep:
-                raise self._array() from error
-            reason = str(error).partition(":")[0]
-            raise ConfigError(
-                f"{self.where(index)}: is not valid JSON ({reason}); each line must hold one object"
-            ) from error
-        if index == 0 and isinstance(row, list):
-            raise self._array()
-        if not isinstance(row, dict):
-            raise ConfigError(f"{self.where(index)}: must be an object with named fields")
-        return row
-
-    def _array(self) -> ConfigError:
-        return ConfigError(
-            f"{self.where(0)}: begins a JSON array; write one object on each line, as "
-            f"jq -c '.[]' {self.name} does"
-        )
-
-
-class Parquet(Rows):
-    """A Parquet file, read one row group at a time; the last few groups are kept."""
-
-    def __init__(self, path: Path) -> None:
-        try:
-            # Here and below: an optional package.
-            from pyarrow import ArrowException, parquet
-        except ImportError as error:
-            raise ConfigError(
-                f"{path}: needs pyarrow; pip install 'chord-posttraining[parquet]'"
-            ) from error
-        self.name, self.path = path.name, path
-        try:
-            facts = parquet.read_metadata(path)
-        except ArrowException as error:
-            raise ConfigError(f"{path}: is no Parquet file that can be read") from error
-        sizes = [facts.row_group(group).num_rows for group in range(facts.num_row_groups)]
-        self.starts: list[int] = [0, *accumulate(sizes)]
-        self._kept: OrderedDict[int, Any] = OrderedDict()
-
-    def __len__(self) -> int:
-        return self.starts[-1]
-
-    def __getitem__(self, index: int) -> Row:
-        group = bisect_right(self.starts, index) - 1
-        row: Row = self._group(group).slice(index - self.starts[group], 1).to_pylist()[0]
-        return row
-
-    def _group(self, number: int) -> Any:
-        if number not in self._kept:
-            from pyarrow import parquet
-
-            with parquet.ParquetFile(self.path) as file:
-                self._kept[number] = file.read_row_group(number)
-            if len(self._kept) > _GROUPS:
-                self._kept.popitem(last=False)
-        self._kept.move_to_end(number)
-        return self._kept[number]
-
-
-class Arrow(Rows):
-    """A split of a dataset of the datasets library, which maps its files into memory."""
-
-    def __init__(self, name: str, split: Any) -> None:
-        self.name, self.split = name, split
-
-    def __len__(self) -> int:
-        return len(self.split)
-
-    def __getitem__(self, index: int) -> Row:
-        return dict(self.split[index])
-
-
-def open_rows(setting: str, path: str) -> Rows:
-    """The rows of a file by its suffix, of a directory of the datasets library, or of the hub.
+def open_rows(setting: str, path: Paths) -> Rows:
+    """The rows of a file by its suffix, of several files, of a directory, or of the hub.
 
     `setting` is the setting that the path was given for. Raises ConfigError naming it if there is
     no such source, if it can't be read, or if it has no rows.
     """
+    paths = [path] if isinstance(path, str) else list(path)
+    parts = [part for each in paths for part in _parts(setting, each)]
+    name = shown([Path(each).name or each for each in paths])
+    rows = parts[0] if len(parts) == 1 else Shards(name, parts)
+    if len(rows) == 0:
+        raise ConfigError(f"{setting}={shown(path)}: holds no rows")
+    return rows
+
+
+def shown(path: Paths) -> str:
+    """A path in a message; of several, the first and how many others."""
+    if isinstance(path, str) or len(path) == 1:
+        return path if isinstance(path, str) else path[0]
+    return f"{path[0]} and {len(path) - 1} more"
+
+
+def is_data_file(path: str) -> bool:
+    """Whether a name is that of a data file, by its suffix."""
+    return _kind(Path(path)) in _KINDS
+
+
+def data_files(path: str) -> list[Path]:
+    """The files of a pattern, or of a directory of shards (`DIR:SPLIT`: those of a split), sorted.
+
+    Raises ConfigError if a directory holds several kinds of files, or several splits and none is
+    named; empty where the path is neither.
+    """
+    place = Path(path).expanduser()
+    if place.is_file() or path.startswith("hub://"):
+        return []
+    if place.is_dir():
+        return _shards(place, None)
+    if glob.has_magic(path):
+        found = sorted(glob.glob(str(place), recursive=True))
+        return [Path(each) for each in found if Path(each).is_file()]
+    directory, _, split = str(place).rpartition(":")
+    return _shards(Path(directory), split) if directory and Path(directory).is_dir() else []
+
+
+def _shards(place: Path, split: str | None) -> list[Path]:
+    """The data files in a directory, or those whose names begin with a split's."""
+    if any((place / name).exists() for name in _SAVED):
+        return []
+    found = sorted(
+        each
+        for each in place.iterdir()
+        if _kind(each) in _KINDS and not each.name.startswith((".", "dataset_info"))
+    )
+    splits = [name for name in _SPLITS if any(_is_of(each, name) for each in found)]
+    if split is not None:
+        if split not in splits:
+            raise ConfigError(f"has no files of a split {split}; it has {_named(splits)}")
+        found = [each for each in found if _is_of(each, split)]
+    elif len(splits) > 1:
+        raise ConfigError(
+            f"holds files of the splits {', '.join(splits)}; name one of them, as in "
+            f"{place}:{splits[0]}"
+        )
+    kinds = sorted({_kind(each) for each in found})
+    if len(kinds) > 1:
+        raise ConfigError(
+            f"holds {' and '.join(kinds)} files; name those that are meant, as in "
+            f"{place}/*{kinds[0]}"
+        )
+    return found
+
+
+def _is_of(path: Path, split: str) -> bool:
+    """Whether a file is named as a split is: train.jsonl, train-00001-of-00002.parquet."""
+    return re.fullmatch(rf"{re.escape(split)}(?![a-z]).*", path.name) is not None
+
+
+def _named(names: Sequence[str]) -> str:
+    return ", ".join(names) or "none"
+
+
+def _parts(setting: str, path: str) -> list[Rows]:
+    """The sources of a path: one, or one for each of its shards."""
     try:
-        rows = _open(path)
+        shards = data_files(path)
+        if not shards:
+            return [_open(path)]
+        names = _names(shards)
+        return [_file(shard, name) for shard, name in zip(shards, names, strict=True)]
     except (OSError, ValueError) as error:
         reason = str(error).removeprefix(f"{path}: ")
         raise ConfigError(f"{setting}={path}: {reason}") from error
-    if len(rows) == 0:
-        raise ConfigError(f"{setting}={path}: holds no rows")
-    return rows
+
+
+def _names(shards: Sequence[Path]) -> list[str]:
+    """The names of files in messages, with their directories if those differ."""
+    if len({shard.parent for shard in shards}) == 1:
+        return [shard.name for shard in shards]
+    above = os.path.commonpath([shard.parent for shard in shards])
+    return [str(shard.relative_to(above)) for shard in shards]
 
 
 def _open(path: str) -> Rows:
@@ -197,26 +137,53 @@ def _open(path: str) -> Rows:
         return _hub(path)
     if place.is_dir():
         return _saved(place, "train")
+    if not place.exists() and glob.has_magic(path):
+        raise ConfigError("no file is named so")
     if not place.exists() and ":" in place.name:
         directory, _, split = str(place).rpartition(":")
         return _saved(Path(directory), split)
     if not place.exists():
         raise ConfigError("no such file")
-    if not place.is_file():
+    return _file(place)
+
+
+def _kind(path: Path) -> str:
+    """A file's suffix, without that of its compression."""
+    return (path.with_suffix("") if path.suffix in PACKED else path).suffix
+
+
+def _file(path: Path, name: str | None = None) -> Rows:
+    """The rows of one file, by its suffix."""
+    if not path.is_file():
         raise ConfigError("is not a regular file")
-    if place.suffix in LINES:
-        return JsonLines(place)
-    if place.suffix == ".parquet":
-        return Parquet(place)
-    raise ConfigError(
-        f"must end in {', '.join(LINES)} or .parquet, be a directory that the datasets library "
-        "saved, or hub://OWNER/NAME"
-    )
+    kind, name = _kind(path), name or path.name
+    if kind not in _KINDS:
+        raise ConfigError(
+            f"must end in {', '.join(_KINDS)}, and may then end in {' or '.join(PACKED)}; or be a "
+            "directory, or hub://OWNER/NAME"
+        )
+    place = unpacked(path) if path.suffix in PACKED else path
+    if kind == ".parquet":
+        return Parquet(place, name)
+    if kind in _TABLES:
+        return Csv(place, name, delimiter=_TABLES[kind])
+    return JsonArray(place, name) if _is_array(place) else JsonLines(place, name)
+
+
+def _is_array(path: Path) -> bool:
+    """Whether a file of JSON begins an array."""
+    with opened(path) as file:
+        while start := file.read(1 << 10):
+            if found := start.removeprefix(b"\xef\xbb\xbf").lstrip():
+                return found[:1] == b"["
+    return False
 
 
 def _saved(place: Path, split: str) -> Rows:
     """A directory written by `save_to_disk`: one split, or several of which one is named."""
-    if not ((place / "state.json").exists() or (place / "dataset_dict.json").exists()):
+    if not any((place / name).exists() for name in _SAVED):
+        if place.is_dir():
+            raise ConfigError(f"a directory without files that end in {', '.join(_KINDS)}")
         raise ConfigError("no such file, nor a directory that the datasets library saved")
     found = _datasets().load_from_disk(str(place))
     if hasattr(found, "keys"):
@@ -240,6 +207,7 @@ def _hub(path: str) -> Rows:
 
 def _datasets() -> Any:
     try:
+        # An optional package.
         import datasets
     except ImportError as error:
         raise ConfigError(

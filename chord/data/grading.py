@@ -68,7 +68,7 @@ class Scorer(ABC):
         ended = [True] * len(responses) if finished is None else finished
         assert len(problems) == len(responses) == len(lengths) == len(ended), "one of each"
         responses = [text if done else "" for text, done in zip(responses, ended, strict=True)]
-        grades = [_in_range(each) for each in self.judged(problems, responses, lengths, ended)]
+        grades = self._best(problems, responses, lengths, ended)
         for problem, response, grade in zip(problems, responses, grades, strict=True):
             if grade.failure is not None and not self._warned:
                 self._warned = True  # type: ignore[misc]  # of this object alone
@@ -79,6 +79,28 @@ class Scorer(ABC):
                     file=sys.stderr,
                 )
         return grades
+
+    def _best(
+        self,
+        problems: Sequence[Problem],
+        responses: Sequence[str],
+        lengths: Sequence[int],
+        finished: Sequence[bool],
+    ) -> list[Grade]:
+        """The grade of each response, compared with each right answer: the best of them."""
+        each = [(row, one) for row, p in enumerate(problems) for one in p.each_answer()]
+        rows = [row for row, _ in each]
+        grades = self.judged(
+            [problem for _, problem in each],
+            [responses[row] for row in rows],
+            [lengths[row] for row in rows],
+            [finished[row] for row in rows],
+        )
+        best: dict[int, Grade] = {}
+        for row, grade in zip(rows, map(_in_range, grades), strict=True):
+            if row not in best or _order(grade) > _order(best[row]):
+                best[row] = grade
+        return [best[row] for row in range(len(problems))]
 
     def judged(
         self,
@@ -110,6 +132,10 @@ class Scorer(ABC):
 
     def close(self) -> None:  # noqa: B027
         """Give back what grading took; grading again takes it again."""
+
+
+def _order(grade: Grade) -> tuple[bool, float, float]:
+    return grade.failure is None, grade.score, grade.reward
 
 
 def _in_range(grade: Grade) -> Grade:

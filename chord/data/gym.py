@@ -13,7 +13,7 @@ from chord.errors import ConfigError, first_line, suggest
 
 if TYPE_CHECKING:
     from chord.data.corpus import Corpus
-    from chord.data.files import Row
+    from chord.data.rows import Row
 
 # After this many repeated questions in a row, a task is taken to have no others.
 _IN_VAIN = 1000
@@ -54,7 +54,8 @@ class GymConfig(TextConfig):
         # Here and below: numpy and an optional package, which settings are read without.
         from chord.data.corpus import Corpus
         from chord.data.fields import Fields
-        from chord.data.files import Listed, Rows, open_rows
+        from chord.data.files import open_rows
+        from chord.data.rows import Listed, Rows
         from chord.data.tables import Experts, Problems
 
         rows = questions(self.task, self.size, seed=self.task_seed, settings=self.task_config)
@@ -64,7 +65,7 @@ class GymConfig(TextConfig):
         experts = None
         if self.expert:
             source: Rows = open_rows("data.expert", self.expert)
-            fields = Fields(columns=self.columns, template=self.prompt_template)
+            fields = Fields.of(source, self.columns, self.prompt_template, expert=True)
             experts = Experts(source, fields, problems)
         elif answered:
             experts = Experts(Listed(f"{self.task}'s own", answered), own, problems)

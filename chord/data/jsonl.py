@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 from chord.data.base import SPLITS
 from chord.data.batch import Tokenizer
-from chord.data.text import TextConfig
+from chord.data.text import TextConfig, named, paths
 
 if TYPE_CHECKING:
     from chord.data.corpus import Corpus
@@ -15,21 +16,28 @@ if TYPE_CHECKING:
 
 @dataclass(kw_only=True)
 class FilesConfig(TextConfig):
-    """Problems and expert demonstrations from the user's files: JSON lines, Parquet, Arrow."""
+    """Problems and expert demonstrations from the user's files."""
 
     option = "jsonl"
 
-    problems: str
+    problems: Any
+    """The file with the problems, or a list of files."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.problems = paths("data.problems", self.problems)
 
     @property
     def lacks_experts(self) -> str | None:
         return super().lacks_experts or (None if self.expert else "data.expert=null")
 
     def files(self) -> dict[str, str]:
-        named = {name: getattr(self, name) for name in SPLITS if self.share(name) is None}
+        held_out = {name: getattr(self, name) for name in SPLITS if self.share(name) is None}
         expert = {"expert": self.expert} if self.expert else {}
-        found = {"problems": self.problems, **expert, **named}
-        return {f"data.{name}": path for name, path in found.items()}
+        found: dict[str, str] = {}
+        for name, path in ({"problems": self.problems} | expert | held_out).items():
+            found |= named(f"data.{name}", path)
+        return found
 
     def build(self, tokenizer: Tokenizer) -> Corpus:
         """Read the files once to index them; `ConfigError` names file, line and field."""
@@ -39,14 +47,17 @@ class FilesConfig(TextConfig):
         from chord.data.files import open_rows
         from chord.data.tables import Experts, Problems
 
-        fields = Fields(columns=self.columns, template=self.prompt_template)
-        problems = Problems(open_rows("data.problems", self.problems), fields)
+        read = partial(Fields.of, columns=self.columns, template=self.prompt_template)
+        rows = open_rows("data.problems", self.problems)
+        # Without an expert there is nothing but RL, which needs answers.
+        problems = Problems(rows, read(rows, must=not self.expert))
         experts = None
         if self.expert:
-            experts = Experts(open_rows("data.expert", self.expert), fields, problems)
-        files = {
-            split: Problems(open_rows(f"data.{split}", getattr(self, split)), fields)
-            for split in SPLITS
-            if self.share(split) is None
-        }
+            rows = open_rows("data.expert", self.expert)
+            experts = Experts(rows, read(rows, expert=True), problems)
+        files = {}
+        for split in SPLITS:
+            if self.share(split) is None:
+                rows = open_rows(f"data.{split}", getattr(self, split))
+                files[split] = Problems(rows, read(rows, must=not self.expert))
         return Corpus(self, tokenizer, problems, experts, files)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from chord.data.batch import Problem, Tokenizer, whole_length
-from chord.data.files import Rows
+from chord.data.rows import Rows
 from chord.data.tables import Experts, Numbers, Problems
 from chord.errors import ConfigError
 

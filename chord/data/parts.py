@@ -37,14 +37,14 @@ class Parts:
     def held_out(self, split: str) -> tuple[Problems, Numbers]:
         """The problems of `validation` or `test`: their table, and the rows in it.
 
-        Raises ConfigError if there are none.
+        Raises ConfigError if there are none and the share is not 0.
         """
         table = self.files.get(split)
         if table is not None:
             return table, table.first
         problems = self.problems
         rows = problems.first[self._in(split, problems.keys[problems.first])]
-        if len(rows) == 0:
+        if len(rows) == 0 and self.config.share(split) != 0:
             raise ConfigError(
                 f"data.{split}={getattr(self.config, split)}: none of the {len(problems.first)} "
                 f"problems of {problems.rows.name} falls into {split}; give a larger share, a "

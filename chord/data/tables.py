@@ -10,9 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from chord.data.batch import Pair, Problem
-from chord.data.fields import FieldError, Fields
-from chord.data.files import Row, Rows
+from chord.data.fields import Fields
+from chord.data.rows import Row, Rows
 from chord.data.split import number_of
+from chord.data.turns import FieldError
 from chord.errors import ConfigError
 
 Numbers = NDArray[np.int64]
@@ -55,6 +56,8 @@ class Problems:
 
     def __init__(self, rows: Rows, fields: Fields) -> None:
         self.rows, self.fields = rows, fields
+        self.several = 0
+        """Rows with several right answers."""
         keys, ids, sizes, answers = array("q"), array("q"), array("q"), array("q")
         for index, row in enumerate(rows):
             problem = located(rows, index, fields.problem, row)
@@ -62,7 +65,8 @@ class Problems:
             keys.append(problem.key)
             ids.append(-1 if known is None else known)
             sizes.append(size_of(problem))
-            answers.append(number_of(problem.answer))
+            answers.append(number_of("\0".join([problem.answer, *problem.others])))
+            self.several += bool(problem.others)
         self.keys, self.ids, self.sizes = (_numbers(values) for values in (keys, ids, sizes))
         self.first = np.unique(self.keys, return_index=True)[1]
         """Rows in the order of their keys; of equal keys, only the first row."""
@@ -71,6 +75,14 @@ class Problems:
         found = _numbers(answers)
         self.contradictions = int((found != found[self.first][at]).sum())
         """Rows whose answer differs from that of an earlier row with the same problem."""
+
+    @property
+    def unanswered(self) -> str | None:
+        """Why no answers are known, in a sentence; None if they are."""
+        if self.fields.answers:
+            return None
+        row = self.rows[0]
+        return f"{self.rows.where(0)}: {self.fields.no_answer(row)}"
 
     def problem(self, index: int) -> Problem:
         """Read a problem."""
@@ -146,8 +158,9 @@ class Experts:
         response, turns = self.fields.answered(row, begin)
         if problem is None and known is None:
             names = self.fields.columns
+            wanted = (names.problem, names.messages, names.id)
             raise FieldError(
-                f"has none of the fields {names.problem}, {names.messages}, {names.id}, so it "
+                f"has none of the fields {', '.join(filter(None, wanted))}, so it "
                 f"names no problem; there are: {', '.join(row)} (data.columns names fields)"
             )
         size = UNKNOWN if turns else len(response.encode())

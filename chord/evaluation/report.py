@@ -6,11 +6,13 @@ all models and runs are compared on the same ones.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from chord.errors import ConfigError
 from chord.evaluation.settings import PARTS, Evaluation
 
 if TYPE_CHECKING:
@@ -26,11 +28,15 @@ if TYPE_CHECKING:
 EVALUATION_STREAM = 2**32 - 1
 # Responses per target problem at temperature 1.
 SAMPLES = 4
+MOST_SOURCES = 50
+"""With more, the field that names them names something else, such as pages."""
 
 
 @dataclass
 class ScoredAnswer:
     """A model's response and its score from the verifier, which is 0 if the response is cut off.
+
+    It is not a number if the right answer is not known.
 
     `entropies`: entropy of the policy at each token, in nats. `failure`: how the verifier failed,
     if it did.
@@ -78,22 +84,31 @@ def evaluate(
       failed; present only if a verifier can fail.
 
     The four metrics from `sft_accuracy` to `balance_at_0.5` are absent if no expert pairs are held
-    out. The numbers do not depend on `rows_at_a_time` (rows sampled at once) or on `micro_batch`
-    (rows scored at once; 0: all).
+    out. Without right answers, only `sft_accuracy`, `expert_nll` and the retained skills are left.
+    If the problems have several sources, `source/<name>` is `target_accuracy` on those of one. The
+    numbers do not depend on `rows_at_a_time` (rows sampled at once) or on `micro_batch` (rows
+    scored at once; 0: all).
     """
     part = PARTS[split]
     problems = data.held_out(part)[: getattr(config, f"{split}_problems")]
+    if not problems:
+        raise ConfigError(f"split={split}: data.{part}=0 holds out no problems")
     longest = config.max_new_tokens
     ask = partial(answer, policy, data, max_new_tokens=longest, rows_at_a_time=rows_at_a_time)
-    greedy = ask(problems, verifier)
-    sampled = ask(problems, verifier, samples=SAMPLES)
-    metrics = {
-        "target_accuracy": mean([each.score for each in greedy]),
-        "target_mean4": mean([each.score for each in sampled]),
-        "rl_reward": mean([each.score for each in sampled]),
-        **_manner([data.is_expert_style(each.text) for each in sampled]),
-        "entropy": mean([value for each in sampled for value in each.entropies]),
-    }
+    metrics: dict[str, float] = {}
+    if all(problem.answer for problem in problems):
+        greedy = ask(problems, verifier)
+        sampled = ask(problems, verifier, samples=SAMPLES)
+        metrics = {
+            "target_accuracy": mean([each.score for each in greedy]),
+            "target_mean4": mean([each.score for each in sampled]),
+            "rl_reward": mean([each.score for each in sampled]),
+            **_manner([data.is_expert_style(each.text) for each in sampled]),
+            "entropy": mean([value for each in sampled for value in each.entropies]),
+            **_by_source(greedy),
+        }
+    else:
+        greedy, sampled = ask(problems, None), []
     kept, asked = {}, [*greedy, *sampled]
     skills: list[tuple[str, Sequence[Problem], Scorer]] = [
         (name, every, verifier) for name, every in data.retained(part).items()
@@ -110,9 +125,10 @@ def evaluate(
         metrics["retained/min"] = min(kept.values())
     if pairs := data.held_out_pairs(part)[: config.pairs]:
         metrics |= imitation(policy, data, pairs, micro_batch=micro_batch)
-        agreement, reward = metrics["sft_accuracy"], metrics["rl_reward"]
-        metrics["balance"] = alpha * agreement + (1 - alpha) * reward
-        metrics["balance_at_0.5"] = 0.5 * agreement + 0.5 * reward
+        if "rl_reward" in metrics:
+            agreement, reward = metrics["sft_accuracy"], metrics["rl_reward"]
+            metrics["balance"] = alpha * agreement + (1 - alpha) * reward
+            metrics["balance_at_0.5"] = 0.5 * agreement + 0.5 * reward
     if verifier.fallible or any(skill.grader.fallible for skill in data.skills):
         metrics |= failures(asked)
     return Report(metrics, greedy)
@@ -122,7 +138,7 @@ def answer(
     policy: Policy,
     data: Data,
     problems: Sequence[Problem],
-    verifier: Scorer,
+    verifier: Scorer | None,
     *,
     max_new_tokens: int,
     samples: int | None = None,
@@ -130,10 +146,11 @@ def answer(
 ) -> list[ScoredAnswer]:
     """Return the greedy response to each problem, or `samples` responses at temperature 1.
 
-    All responses to a problem are adjacent. Each rank samples for its share of the problems and
-    gets all responses.
+    All responses to a problem are adjacent; without a verifier their scores are not numbers. Each
+    rank samples for its share of the problems and gets all responses.
     """
     # Here and below: torch takes seconds to load, and settings are read without it.
+    from chord.data.grading import Grade
     from chord.distributed.collectives import joined, part_of
     from chord.rollout import draw_uniforms, sample
 
@@ -165,7 +182,10 @@ def answer(
     texts = [tokenizer.decode(response) for response in result.responses]
     lengths = [len(response) for response in result.responses]
     entropies = [part.tolist() for part in result.entropies.split(lengths)]
-    grades = verifier.grade(repeated, texts, lengths, result.finished)
+    if verifier is None:
+        grades = [Grade(math.nan, math.nan)] * len(texts)
+    else:
+        grades = verifier.grade(repeated, texts, lengths, result.finished)
     answers = [
         ScoredAnswer(problem, text, grade.score, each, grade.failure)
         for problem, text, grade, each in zip(repeated, texts, grades, entropies, strict=True)
@@ -216,6 +236,17 @@ def _manner(styled: Sequence[bool | None]) -> dict[str, float]:
     """The share of responses in the expert's style; empty if the data cannot tell."""
     known = [float(style) for style in styled if style is not None]
     return {"expert_style": mean(known)} if known else {}
+
+
+def _by_source(answers: Sequence[ScoredAnswer]) -> dict[str, float]:
+    """The accuracy on the problems of each source; empty unless there are several."""
+    scores: dict[str, list[float]] = {}
+    for each in answers:
+        if each.problem.source:
+            scores.setdefault(each.problem.source, []).append(each.score)
+    if not 1 < len(scores) <= MOST_SOURCES:
+        return {}
+    return {f"source/{name}": mean(scores[name]) for name in sorted(scores)}
 
 
 def mean(values: list[float]) -> float:

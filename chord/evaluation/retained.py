@@ -19,7 +19,7 @@ from chord.data.batch import Problem, Tokenizer
 from chord.data.checking import as_written
 from chord.data.columns import Columns
 from chord.data.fields import Fields
-from chord.data.files import LINES, open_rows
+from chord.data.files import is_data_file, open_rows
 from chord.data.gym import questions
 from chord.data.skills import Skill
 from chord.data.split import SplitShares
@@ -76,7 +76,7 @@ def retained_skills(evaluation: Evaluation, data: Data, columns: Columns) -> lis
 def is_file(source: str) -> bool:
     """Return whether an entry is a file, by its suffix or because it exists, and not a task."""
     path = Path(source)
-    return source.startswith("hub://") or path.suffix in (*LINES, ".parquet") or path.exists()
+    return source.startswith("hub://") or is_data_file(source) or path.exists()
 
 
 def retained_files(evaluation: Evaluation) -> dict[str, str]:
@@ -91,7 +91,8 @@ def name_of(source: str) -> str:
 
 def _of_file(source: str, data: Data, columns: Columns) -> dict[str, Lazy[Problem]]:
     """The problems of a file, half of them for each split, assigned by hash."""
-    problems = Problems(open_rows(SETTING, source), Fields(columns=columns))
+    read = open_rows(SETTING, source)
+    problems = Problems(read, Fields.of(read, columns, "{problem}"))
     keys = problems.keys[problems.first]
     if shared := int(data.trains_on(keys).sum()):
         raise ConfigError(

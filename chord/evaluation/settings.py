@@ -22,7 +22,8 @@ METRICS = (
     "balance",
     "balance_at_0.5",
 )
-"""The metrics of an evaluation, if the data allow; in addition, `retained/SKILL` for each skill."""
+"""The metrics of an evaluation, if the data allow; in addition, `retained/SKILL` for each skill and
+`source/NAME` for each source."""
 OF_EXPERTS = METRICS[-4:]
 """The metrics that need held-out expert pairs."""
 # The names of splits in files and dashboards, and in the data.
@@ -81,7 +82,7 @@ def check_metric(name: str) -> None:
             f"sweep_metric={name}: choose settings on validation, because the test split is used "
             f"only once; use val/{metric}"
         )
-    if split != "val" or not (metric in METRICS or metric.startswith("retained/")):
+    if split != "val" or not (metric in METRICS or metric.startswith(("retained/", "source/"))):
         close = difflib.get_close_matches(name, [f"val/{known}" for known in METRICS], n=1)
         hint = f"; did you mean {close[0]}?" if close else ""
         raise ConfigError(f"sweep_metric={name}: must be a validation metric{hint}")

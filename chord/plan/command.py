@@ -80,7 +80,7 @@ def estimate(config: TrainConfig, steps: int, *, began: float) -> Requirements:
     importlib.import_module("lightning.pytorch")
     libraries = resident()
     found = calibrate(config, steps, began=began)
-    validation = answers(found.data, config.evaluation, "val")
+    validation = answers(found.data, config.evaluation, "val") if config.data.validates else 0
     last = answers(found.data, config.evaluation, "test" if config.evaluation.test else "val")
     return Requirements(
         [memory.Part(LIBRARIES, libraries), *sizes(config, found, last)],

@@ -6,7 +6,12 @@ from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING
 
-from chord.config.consistency import check_experts, reads_reference, reads_teacher
+from chord.config.consistency import (
+    check_answers_known,
+    check_experts,
+    reads_reference,
+    reads_teacher,
+)
 from chord.config.root import TrainConfig
 from chord.data.base import Data, Room
 from chord.errors import ConfigError
@@ -28,6 +33,7 @@ def build_data(config: TrainConfig) -> Data:
     data = config.data.build(config.model.tokenizer())
     data.skills = _retained(config, data)
     check_experts(config, data)
+    check_answers_known(config, data)
     return data
 
 
@@ -69,13 +75,15 @@ def build_models(config: TrainConfig) -> Models:
 
 def prepare_reward(config: TrainConfig, data: Data) -> None:
     """Get the reward ready; `ConfigError` where it can't score such problems as the data have."""
-    config.reward.prepare(data.held_out("validation")[0])
+    if data.unanswered is None:
+        held_out = data.held_out("validation") or data.problems(0, 0, 1)
+        config.reward.prepare(held_out[0])
 
 
 def check_answers(config: TrainConfig, data: Data) -> None:
     """Let the reward look at all known answers; `ConfigError`, with the line, for one that no
     response can be compared with."""
-    if config.reward.checks:
+    if config.reward.checks and data.unanswered is None:
         data.check(config.reward.check)
 
 

@@ -207,7 +207,7 @@ def _fields(config: TrainConfig, pairs: Sequence[Pair]) -> list[str]:
 
 def _with_answer(pair: Pair, field: str) -> Pair:
     answer = str(pair.problem.details[field])
-    return replace(pair, problem=replace(pair.problem, answer=answer))
+    return replace(pair, problem=replace(pair.problem, answer=answer, others=()))
 
 
 def _share(scores: Sequence[float]) -> float:

@@ -25,7 +25,7 @@ def gaps(path: Path, config: Any, completed: int) -> Iterator[str]:
     yield from lack(METRICS, "steps", steps, _steps(metrics))
     yield from lack(TIMINGS, "steps", steps, _steps(read_rows(path / TIMINGS)))
     every = config.evaluation.every
-    due = range(0, completed, every) if every else ()
+    due = range(0, completed, every) if every and validates(config) else ()
     yield from lack(EVALUATIONS, "evaluations, after steps", due, validated(path))
     every = config.trainer.completions_every
     sampled = {row["step"] for row in metrics if "rollout/reward" in row}
@@ -34,6 +34,14 @@ def gaps(path: Path, config: Any, completed: int) -> Iterator[str]:
     # As many answers are kept of each step.
     whole = {step for step, count in counts.items() if count == max(counts.values())}
     yield from lack(COMPLETIONS, "steps with answers", kept, whole)
+
+
+def validates(config: Any) -> bool:
+    """Whether a run, its configuration checked or not, holds problems out for validation."""
+    try:
+        return float(getattr(config.data, "validation", 1)) != 0
+    except ValueError:
+        return True  # a file
 
 
 def lack(name: str, what: str, due: Sequence[int], found: Collection[Any]) -> Iterator[str]:
@@ -53,7 +61,9 @@ def validated(path: Path) -> set[Any]:
 def reports_lacking(path: Path, config: Any) -> list[str]:
     """Which of its last evaluations a run that has ended lacks, in words."""
     split = "test" if config.evaluation.test else "val"
-    due = [(config.steps, *_VALIDATION), (0, split, "base"), (config.steps, split, "trained")]
+    due = [(0, split, "base"), (config.steps, split, "trained")]
+    if validates(config):
+        due.insert(0, (config.steps, *_VALIDATION))
     found = {
         (row.get("step"), row.get("split"), row.get("model"))
         for row in read_rows(path / EVALUATIONS)

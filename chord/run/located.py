@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 from pathlib import Path
 
 from omegaconf import DictConfig, OmegaConf
@@ -41,4 +42,5 @@ def located(config: DictConfig, start: Path) -> DictConfig:
 
 def _absolute(path: str, start: Path) -> str:
     place = start / Path(path).expanduser()
-    return str(place) if path and place.exists() else path
+    there = place.exists() or (glob.has_magic(path) and glob.glob(str(place)))
+    return str(place) if path and there else path

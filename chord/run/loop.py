@@ -19,6 +19,7 @@ from chord.distributed.signals import Signals
 from chord.distributed.strategies import whole
 from chord.errors import ConfigError
 from chord.evaluation.report import Report, prefixed
+from chord.evaluation.settings import METRICS as MEASURES
 from chord.evaluation.settings import OF_EXPERTS
 from chord.io.writing import UnwrittenError, json_file, write_atomically
 from chord.models.models import Models
@@ -63,12 +64,14 @@ class Outcome:
     def metric(self, name: str) -> float:
         """What a sweep is judged by, `val/...`, of the last validation.
 
-        Not a number where the data hold out no expert answers to measure it on; `ConfigError` for
+        Not a number where the data hold out nothing to measure it on; `ConfigError` for
         a skill that they do not have, or a manner that they can't tell.
         """
         metric = name.removeprefix("val/")
-        if metric in OF_EXPERTS and metric not in self.validation:
+        if not self.validation or (metric in OF_EXPERTS and metric not in self.validation):
             return math.nan
+        if metric in MEASURES and metric != "expert_style" and metric not in self.validation:
+            return math.nan  # the right answers are not known
         if metric == "expert_style" and metric not in self.validation:
             raise ConfigError(f"sweep_metric={name}: needs data.expert_style, which detects it")
         if metric not in self.validation:
@@ -193,14 +196,17 @@ class Training:
         assert completed_steps(module) == self.config.steps, "the loop ended early"
 
     def validate(self, module: ChordModule, step: int) -> None:
-        """Evaluate the model in training on the validation split."""
+        """Evaluate the model in training on the validation split, if there is one."""
+        if not self.config.data.validates:
+            return
         report = self.report(module.policy, "val", "trained", step, alpha=module.alpha(step))
         if step == self.config.steps:
             self.final = report
 
     def lacks_validation(self, step: int) -> bool:
         """Whether the validation after `step` completed steps is not on record."""
-        lacks = not self.recorder.has_evaluation(step, "val", "trained")
+        lacks = self.config.data.validates
+        lacks = lacks and not self.recorder.has_evaluation(step, "val", "trained")
         # Processes that read one file together may not see it at the same moment.
         return int(all_max(torch.tensor(int(lacks)))) > 0
 
@@ -259,7 +265,8 @@ class Training:
             for row in read_rows(path / EVALUATIONS)
             if row["split"] == "val" and row["model"] == "trained"
         ]
-        validation = {key.removeprefix("val/"): value for key, value in rows[-1].items()}
+        last = rows[-1] if rows else {}
+        validation = {key.removeprefix("val/"): value for key, value in last.items()}
         print_summary(
             Console(),
             base.metrics,

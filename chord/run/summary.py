@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from chord.data.base import Data
     from chord.evaluation.report import Report
 
+SOURCE = "source/"
 HIGHER, LOWER, NEITHER = 1, -1, 0  # what is better
 
 
@@ -32,9 +33,10 @@ class Sample:
     problem: str
     expert: str
     base: str
-    base_right: bool
+    base_right: bool | None
     trained: str
-    trained_right: bool
+    trained_right: bool | None
+    """None: the right answer is not known."""
 
 
 def side_by_side(
@@ -53,18 +55,23 @@ def side_by_side(
             problem=before.problem.prompt,
             expert=experts.get(before.problem.key, ""),
             base=before.text,
-            base_right=before.score >= 1,
+            base_right=_right(before.score),
             trained=after.text,
-            trained_right=after.score >= 1,
+            trained_right=_right(after.score),
         )
         for before, after in answers[:count]
     ]
 
 
+def _right(score: float) -> bool | None:
+    return None if math.isnan(score) else score >= 1
+
+
 def gains(base: Report, trained: Report) -> list[float]:
-    """Of each target problem, the trained model's greedy score less the base's."""
+    """The trained model's greedy score less the base's, of each problem with a known answer."""
     answers = zip(base.answers, trained.answers, strict=True)
-    return [after.score - before.score for before, after in answers]
+    found = [after.score - before.score for before, after in answers]
+    return [each for each in found if not math.isnan(each)]
 
 
 @dataclass(frozen=True)
@@ -78,11 +85,13 @@ class Measure:
 
 
 def measures(keys: Iterable[str], alpha: float | None = None) -> list[Measure]:
-    """The table's lines, in order; one for each retained skill among `keys`."""
+    """The table's lines, in order; one for each retained skill and each source among `keys`."""
+    keys = list(keys)
     prefix = "retained/"
     skills = sorted(
         key for key in keys if key.startswith(prefix) and key[len(prefix) :] not in ("mean", "min")
     )
+    sources = sorted(key for key in keys if key.startswith(SOURCE))
     now = "current alpha" if alpha is None else f"alpha {alpha:.3g}"
     return [
         Measure("target_accuracy", "target: greedy pass@1"),
@@ -91,6 +100,7 @@ def measures(keys: Iterable[str], alpha: float | None = None) -> list[Measure]:
         Measure("retained/mean", "retained skills: mean"),
         Measure("retained/min", "retained skills: minimum"),
         *(Measure(key, f"  {key[len(prefix) :]}") for key in skills),
+        *(Measure(key, f"target of {key[len(SOURCE) :]}") for key in sources),
         Measure("sft_accuracy", "expert tokens predicted (sft_accuracy)"),
         Measure("expert_nll", "expert tokens: nll", LOWER, share=False),
         Measure("expert_style", "answers in the expert's manner", NEITHER),
@@ -218,7 +228,9 @@ def _answers(samples: Sequence[Sample]) -> Table:
     return table
 
 
-def _mark(right: bool) -> Text:
+def _mark(right: bool | None) -> Text:
+    if right is None:
+        return Text("")
     return Text("✓", style="bold green") if right else Text("✗", style="bold red")
 
 

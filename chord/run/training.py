@@ -135,7 +135,7 @@ def load(config: TrainConfig, run: RunDirectory, data: Data) -> tuple[Saved, Mod
         # A run of old goes on: such answers cost their own responses, and are counted.
         check_answers(config, data)
         if leads(config.trainer.strategy):
-            if config.reward.note is not None:
+            if data.unanswered is None and config.reward.note is not None:
                 say(config.reward.note)
             check_experts(config, data)
     models = build_models(config)

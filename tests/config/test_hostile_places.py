@@ -25,8 +25,8 @@ from chord.config.messages import first_comment
 from chord.config.parse import parse
 from chord.config.root import TrainConfig
 from chord.config.trust.composing import guard
-from chord.data.fields import _kind
 from chord.data.files import open_rows
+from chord.data.turns import kind
 from chord.errors import ConfigError
 from chord.io.reading import check_yaml
 from chord.models.hf.source import find
@@ -328,5 +328,5 @@ def test_a_kept_step_that_no_run_has_written_is_named(tmp_path: Path, text: str)
 
 
 def test_bytes_are_no_number() -> None:
-    assert _kind(b"x") == "bytes"
-    assert _kind(1) == "a number"
+    assert kind(b"x") == "bytes"
+    assert kind(1) == "a number"

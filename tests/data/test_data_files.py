@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import csv
+import gzip
+import json
 import sys
 from functools import partial
 from pathlib import Path
 
+import orjson
 import pyarrow
 import pytest
 from pyarrow import parquet
@@ -13,19 +17,131 @@ from texts import corpus, refusal, sums, worked, write
 
 from chord.data.fields import Fields
 from chord.data.files import open_rows
+from chord.data.jsonl import FilesConfig
+from chord.run.identity.contents import content_of
 
 ROWS = sums(25)
 
 
-def test_lines_and_parquet_give_the_same_rows(tmp_path: Path) -> None:
-    lines = write(tmp_path / "p.jsonl", ROWS)
-    table = tmp_path / "p.parquet"
+def test_every_kind_of_file_gives_the_same_rows(tmp_path: Path) -> None:
+    lines = write(tmp_path / "p.jsonl", ROWS).read_bytes()
+    (tmp_path / "p.json").write_bytes(orjson.dumps(ROWS))
+    (tmp_path / "q.json").write_text("\ufeff" + json.dumps(ROWS, indent=2), encoding="utf-8")
+    (tmp_path / "p.jsonl.gz").write_bytes(gzip.compress(lines[:500]) + gzip.compress(lines[500:]))
+    (tmp_path / "p.json.gz").write_bytes(gzip.compress(orjson.dumps(ROWS)))
+    with pyarrow.CompressedOutputStream(str(tmp_path / "p.jsonl.zst"), "zstd") as file:
+        file.write(lines)
     # Seven groups, more than are kept.
-    parquet.write_table(pyarrow.Table.from_pylist(ROWS), table, row_group_size=4)
-    for path in (lines, table):
+    table = pyarrow.Table.from_pylist(ROWS)
+    parquet.write_table(table, tmp_path / "p.parquet", row_group_size=4)
+    for path in sorted(tmp_path.iterdir()):
         rows = open_rows("data.problems", str(path))
-        assert list(rows) == ROWS
-        assert [rows[index] for index in reversed(range(25))] == ROWS[::-1]
+        assert list(rows) == ROWS, path.name
+        assert [rows[index] for index in reversed(range(25))] == ROWS[::-1], path.name
+        assert rows.where(0).startswith(path.name)
+
+
+def test_tables_of_text_give_the_same_rows(tmp_path: Path) -> None:
+    rows = [
+        {"problem": 'say "2, 3"', "answer": "6"},
+        {"problem": "two\nlines\n", "answer": None},
+        {"problem": "é\tü", "answer": "1"},
+    ]
+    for name, delimiter in (("p.csv", ","), ("p.tsv", "\t"), ("p.csv.gz", ",")):
+        opener = gzip.open if name.endswith(".gz") else open
+        with opener(tmp_path / name, "wt", newline="", encoding="utf-8-sig") as file:
+            table = csv.DictWriter(file, ["problem", "answer"], delimiter=delimiter)
+            table.writeheader()
+            file.write("\r\n")
+            table.writerows(rows)
+        found = open_rows("data.problems", str(tmp_path / name))
+        assert list(found) == [found[n] for n in range(3)] == rows
+        assert found.where(2) == f"{name} line 7"
+
+
+def test_an_array_is_read_across_the_pieces_of_a_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = [{"a": 'x"[{\\', "b": {"c": ["]}", n]}} for n in range(50)]
+    text = json.dumps(rows, indent=1)
+    (tmp_path / "p.json").write_text(text)
+    for size in (1, 7, 64):
+        monkeypatch.setattr("chord.data.lines._CHUNK", size)
+        found = open_rows("data.problems", str(tmp_path / "p.json"))
+        assert list(found) == rows
+        begins = text.splitlines()
+        line = [n for n, each in enumerate(begins, start=1) if each == " {"][30]
+        assert found.where(30) == f"p.json line {line}"
+
+
+def test_several_files_are_read_as_one(tmp_path: Path) -> None:
+    for number in range(3):
+        write(tmp_path / f"part-{number}.jsonl", ROWS[number * 8 : number * 8 + 8])
+    (tmp_path / "README.md").write_text("about")
+    paths = [str(tmp_path / f"part-{number}.jsonl") for number in range(3)]
+    for path, name in (
+        (str(tmp_path), tmp_path.name),
+        (f"{tmp_path}/part-*.jsonl", "part-*.jsonl"),
+        (paths, "part-0.jsonl and 2 more"),
+    ):
+        rows = open_rows("data.problems", path)
+        assert list(rows) == [rows[n] for n in range(24)] == ROWS[:24]
+        assert rows.name == name
+        assert rows.where(9) == "part-1.jsonl line 2"
+
+
+def test_shards_in_several_directories_are_told_apart(tmp_path: Path) -> None:
+    for number in range(2):
+        (tmp_path / f"v{number}").mkdir()
+        write(tmp_path / f"v{number}" / "p.jsonl", ROWS[:3])
+    assert open_rows("data.problems", f"{tmp_path}/v*/p.jsonl").where(4) == "v1/p.jsonl line 2"
+
+
+def test_the_splits_of_a_directory_are_not_mixed(tmp_path: Path) -> None:
+    for name, size in (("train-00000-of-00002", 8), ("train-00001-of-00002", 5), ("test", 3)):
+        write(tmp_path / f"{name}.jsonl", ROWS[:size])
+    assert len(open_rows("data.problems", f"{tmp_path}:train")) == 13
+    assert len(open_rows("data.problems", f"{tmp_path}:test")) == 3
+    for path, reason in (
+        (
+            f"{tmp_path}",
+            f"holds files of the splits train, test; name one of them, as in {tmp_path}:",
+        ),
+        (f"{tmp_path}:dev", "has no files of a split dev; it has train, test"),
+        (f"{tmp_path}/x*.jsonl", "no file is named so"),
+    ):
+        said = refusal(partial(open_rows, "data.problems", path))
+        assert said.startswith(f"data.problems={path}: {reason}")
+    write(tmp_path / "train.json", ROWS[:2])
+    assert "holds .json and .jsonl files; name those that are meant, as in" in refusal(
+        partial(open_rows, "data.problems", f"{tmp_path}:train")
+    )
+
+
+def test_a_list_of_files_is_checked_and_its_files_are_known(tmp_path: Path) -> None:
+    paths = [str(write(tmp_path / f"{n}.jsonl", ROWS[n * 9 : n * 9 + 9])) for n in range(2)]
+    config = FilesConfig(problems=paths, expert=paths[0])
+    assert config.files() == {
+        "data.problems.0": paths[0],
+        "data.problems.1": paths[1],
+        "data.expert": paths[0],
+    }
+    for value in ([], [""], [["a"]], {"a": "b"}, True):
+        said = refusal(partial(FilesConfig, problems=value))
+        assert said == f"data.problems={value}: must be a file, or a list of files"
+
+
+def test_the_content_of_a_pattern_and_a_directory_is_that_of_its_files(tmp_path: Path) -> None:
+    write(tmp_path / "a.jsonl", ROWS[:9])
+    write(tmp_path / "b.jsonl", ROWS[9:])
+    found = [content_of(path) for path in (str(tmp_path), f"{tmp_path}/*.jsonl")]
+    assert found[0] is not None
+    assert found[1] is not None
+    assert found[0]["sha256"] == found[1]["sha256"]
+    write(tmp_path / "b.jsonl", ROWS[8:])
+    after = content_of(str(tmp_path))
+    assert after is not None
+    assert after["sha256"] != found[0]["sha256"]
 
 
 def test_lines_may_be_blank_or_end_in_any_way(tmp_path: Path) -> None:
@@ -41,7 +157,30 @@ def test_lines_may_be_blank_or_end_in_any_way(tmp_path: Path) -> None:
     [
         ("p.jsonl", "", "data.problems={path}: holds no rows"),
         ("p.jsonl", "\n\n", "data.problems={path}: holds no rows"),
-        ("p.csv", "a,b", "data.problems={path}: must end in .jsonl, .ndjson, .json or .parquet"),
+        ("p.txt", "a", "data.problems={path}: must end in .jsonl, .ndjson, .json, .csv, .tsv, .pa"),
+        ("p.csv", "a,b", "data.problems={path}: holds no rows"),
+        (
+            "p.csv",
+            "problem,problem\n",
+            "data.problems={path}: p.csv line 1: names the field 'problem'",
+        ),
+        (
+            "p.csv",
+            'problem,answer\n"1\n2",3\n4',
+            "p.csv line 4: has 1 values, and the first row na",
+        ),
+        (
+            "p.csv",
+            'problem,answer\n1,"2\n',
+            "data.problems={path}: p.csv line 2: can't be read as C",
+        ),
+        (
+            "p.csv",
+            "problem,answer\n1,\n",
+            "p.csv line 2: field answer is null, must be text or a nu",
+        ),
+        ("p.jsonl.gz", "a", "data.problems={path}: can't be unpacked (Not a gzipped file"),
+        ("p.jsonl.zst", "a", "data.problems={path}: can't be unpacked ("),
         ("p.parquet", "a", "data.problems={path}: is no Parquet file that can be read"),
         ("p.jsonl", '{"problem": "1"}\n{"problem', "p.jsonl line 1: field answer is missing"),
         (
@@ -50,8 +189,34 @@ def test_lines_may_be_blank_or_end_in_any_way(tmp_path: Path) -> None:
             "p.jsonl line 3: is not valid JSON (unexpected end of data)",
         ),
         ("p.jsonl", "1", "p.jsonl line 1: must be an object with named fields"),
-        ("p.json", ' [{"problem": "1", "answer": 1}]', "p.json line 1: begins a JSON array; write"),
-        ("p.json", "\n[\n  {\n", "p.json line 2: begins a JSON array; write one object on each"),
+        (
+            "p.json",
+            ' [{"problem": "1"}]',
+            "p.json line 1: field answer is missing; there are: prob",
+        ),
+        ("p.json", "[]", "data.problems={path}: holds no rows"),
+        (
+            "p.json",
+            "\n[\n  {\n",
+            "data.problems={path}: p.json line 3: is not valid JSON (the arra",
+        ),
+        (
+            "p.json",
+            "[\n{}\n{}]",
+            "data.problems={path}: p.json line 3: is not valid JSON (no comma)",
+        ),
+        (
+            "p.json",
+            "[{}] 1",
+            "data.problems={path}: p.json line 1: is not valid JSON (something fol",
+        ),
+        ("p.json", '[{"a": 1},\n{"a": }]', "p.json line 1: field problem or messages is missing"),
+        ("p.json", '[{"problem": "1", "answer": 1},\n{"a": }]', "p.json line 2: is not valid JSON"),
+        (
+            "p.json",
+            "[\n1]",
+            "data.problems={path}: p.json line 2: must be an object with named fie",
+        ),
         ("p.json", "{\n}", "p.json line 1: is not valid JSON (unexpected end of data); each line"),
         ("p.jsonl", '{"problem": "1", "answer": 1}\n[1]', "p.jsonl line 2: must be an object with"),
     ],
@@ -67,7 +232,10 @@ def test_what_cannot_be_read_is_named(tmp_path: Path, name: str, text: str, mess
 def test_a_source_that_is_not_there_is_named(tmp_path: Path) -> None:
     for path, reason in (
         (tmp_path / "no.jsonl", "no such file"),
-        (tmp_path, "no such file, nor a directory that the datasets library saved"),
+        (
+            tmp_path,
+            "a directory without files that end in .jsonl, .ndjson, .json, .csv, .tsv, .parquet",
+        ),
         ("hub://gsm8k", "must be hub://OWNER/NAME, then /CONFIGURATION and :SPLIT if needed"),
     ):
         said = refusal(partial(open_rows, "data.expert", str(path)))
@@ -165,7 +333,16 @@ def test_a_number_is_read_as_it_is_written_or_refused(tmp_path: Path) -> None:
     [
         ({"answer": 4}, "field problem or messages is missing; there are: answer"),
         ({"problem": "2+2?"}, "field answer is missing; there are: problem"),
-        ({"problem": "2+2?", "answer": [4]}, "field answer is a list, must be text or a number"),
+        ({"problem": "2+2?", "answer": []}, "field answer is an empty list, must be text or a num"),
+        (
+            {"problem": "2+2?", "answer": [[4]]},
+            "field answer: element 1 is a list, must be text",
+        ),
+        (
+            {"problem": "2+2?", "answer": {"is": 4}},
+            "field answer is an object, must be text or",
+        ),
+        ({"problem": ["2+2?"], "answer": 4}, "field problem is a list, must be text"),
         ({"problem": "2+2?", "answer": True}, "field answer is true or false, must be text or a"),
         ({"problem": "2+2?", "answer": None}, "field answer is null, must be text or a number"),
         ({"problem": " ", "answer": 4}, "field problem is empty, must be text"),
@@ -192,7 +369,8 @@ def test_a_wrong_field_of_a_problem_is_named(tmp_path: Path, row: dict[str, obje
     [
         ({"prompt": "2+2?", "completion": "4"}, "field response or messages is missing; there are"),
         ({"response": "4"}, "has none of the fields problem, messages, id, so it names no problem"),
-        ({"problem": "2+2?", "response": ["4"]}, "field response is a list, must be text"),
+        ({"problem": "2+2?", "response": ["4"]}, "field response: content of message 1 is null, m"),
+        ({"problem": "2+2?", "response": {"a": "4"}}, "field response is an object, must be text"),
         ({"problem": "2+2?", "response": ""}, "field response is empty, must be text"),
         ({"id": 99, "response": "4"}, "field id is that of no problem of p.jsonl"),
         (

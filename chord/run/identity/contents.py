@@ -7,6 +7,7 @@ package.
 
 from __future__ import annotations
 
+import hashlib
 import re
 import sys
 from collections.abc import Mapping, Sequence
@@ -16,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from chord.config.consistency import reads_teacher
 from chord.config.plugins import origins
 from chord.config.registry import SECOND
+from chord.data.files import data_files
 from chord.errors import ConfigError, suggest
 from chord.io.contents import Content, Contents, changed, difference
 from chord.io.hashes import hash_of
@@ -99,7 +101,12 @@ def content_of(path: str) -> Content | None:
         if place.is_file() or any((place / name).is_file() for name in _LOADED):
             digest, size = hash_of(place)
             return {"path": path, "sha256": digest, "bytes": size}
-    except OSError:
+        if shards := data_files(path):
+            lines = [f"{hash_of(shard)[0]}  {shard.name}\n" for shard in shards]
+            digest = hashlib.sha256("".join(lines).encode()).hexdigest()
+            size = sum(shard.stat().st_size for shard in shards)
+            return {"path": path, "sha256": digest, "bytes": size}
+    except (OSError, ConfigError):
         return None
     revision = hub_revision(path)
     return None if revision is None else {"path": path, "revision": revision}

@@ -1,0 +1,262 @@
+"""Text files of rows: JSON lines, JSON arrays and CSV.
+
+Only the places where rows begin are kept in memory, never their text.
+"""
+
+from __future__ import annotations
+
+import csv
+import re
+from abc import abstractmethod
+from array import array
+from collections.abc import Callable, Iterator
+from io import BufferedReader
+from pathlib import Path
+
+from chord.data.rows import Row, Rows
+from chord.errors import ConfigError
+from chord.io.reading import LINE, opened, parse_json, read_lines
+
+_BOM = b"\xef\xbb\xbf"
+_CHUNK = 1 << 20
+_UNFINISHED = "is not valid JSON (the array has no end)"
+_TOO_LONG = f"is longer than {LINE >> 20} MiB"
+# A string, which is whole if its last quote is there too, or a bracket outside of strings.
+_NESTING = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*("?)|[\[\]{}]', re.DOTALL)
+_SPACE = re.compile(rb"\s*")
+
+
+class TextRows(Rows):
+    """Rows in a file of text; keeps the offset of each row (eight bytes), and no open file."""
+
+    def __init__(self, path: Path, name: str | None = None) -> None:
+        self.name, self.path = name or path.name, path
+        self.offsets = array("q")
+
+    def __len__(self) -> int:
+        return len(self.offsets)
+
+    def __getitem__(self, index: int) -> Row:
+        with opened(self.path) as file:
+            return self._read(file, index)
+
+    def __iter__(self) -> Iterator[Row]:
+        with opened(self.path) as file:
+            for index in range(len(self)):
+                yield self._read(file, index)
+
+    @abstractmethod
+    def _read(self, file: BufferedReader, index: int) -> Row: ...
+
+    def where(self, index: int) -> str:
+        return self._line(self.offsets[index])
+
+    def _line(self, offset: int) -> str:
+        """The line that an offset is in, for error messages."""
+        lines, left = 1, offset
+        with opened(self.path) as file:
+            while left > 0 and (chunk := file.read(min(left, _CHUNK))):
+                lines += chunk.count(b"\n")
+                left -= len(chunk)
+        return f"{self.name} line {lines}"
+
+    def _parsed(self, text: bytes, index: int, must: str) -> Row:
+        """The object in a text; `must` says how the file is written."""
+        try:
+            row = parse_json(text.removeprefix(_BOM))
+        except ValueError as error:
+            reason = str(error).partition(":")[0]
+            raise ConfigError(
+                f"{self.where(index)}: is not valid JSON ({reason}); {must}"
+            ) from error
+        if not isinstance(row, dict):
+            raise ConfigError(f"{self.where(index)}: must be an object with named fields")
+        return row
+
+
+class JsonLines(TextRows):
+    """A file with one JSON object per line; blank lines are skipped."""
+
+    def __init__(self, path: Path, name: str | None = None) -> None:
+        super().__init__(path, name)
+        offset = 0
+        for line in read_lines(path):
+            if not line.isspace():
+                self.offsets.append(offset)
+            offset += len(line)
+
+    def _read(self, file: BufferedReader, index: int) -> Row:
+        file.seek(self.offsets[index])
+        return self._line_of(file.readline(LINE), index)
+
+    def __iter__(self) -> Iterator[Row]:
+        lines = (line for line in read_lines(self.path) if not line.isspace())
+        for index, line in enumerate(lines):
+            yield self._line_of(line, index)
+
+    def _line_of(self, line: bytes, index: int) -> Row:
+        return self._parsed(line, index, "each line must hold one object")
+
+
+class JsonArray(TextRows):
+    """A file that holds one JSON array of objects, written in any way; none may exceed 16 MiB."""
+
+    def __init__(self, path: Path, name: str | None = None) -> None:
+        super().__init__(path, name)
+        self.ends = array("q")
+        with opened(path) as file:
+            for begin, end in _Array(file, self._refuse):
+                self.offsets.append(begin)
+                self.ends.append(end)
+
+    def _read(self, file: BufferedReader, index: int) -> Row:
+        begin = self.offsets[index]
+        file.seek(begin)
+        text = file.read(self.ends[index] - begin)
+        return self._parsed(text, index, "the array must hold objects")
+
+    def _refuse(self, offset: int, why: str) -> ConfigError:
+        return ConfigError(f"{self._line(offset)}: {why}")
+
+
+class _Array:
+    """The places of the elements of a JSON array, found without reading all of it into memory."""
+
+    def __init__(self, file: BufferedReader, refusal: Callable[[int, str], ConfigError]) -> None:
+        self.file, self.refusal = file, refusal
+        self.text, self.begin, self.at = b"", 0, 0
+        """A part of the file, its offset, and the place in it that comes next."""
+
+    def __iter__(self) -> Iterator[tuple[int, int]]:
+        if self._next(also=_BOM) != b"[":
+            raise self._refused("must begin a JSON array")
+        self.at += 1
+        found = self._next()
+        while found != b"]":
+            if found not in (b"{", b"["):
+                raise self._refused("must be an object with named fields" if found else _UNFINISHED)
+            yield self._element()
+            found = self._next()
+            if found == b",":
+                self.at += 1
+                found = self._next()
+            elif found != b"]":
+                raise self._refused("is not valid JSON (no comma)" if found else _UNFINISHED)
+        self.at += 1
+        if self._next():
+            raise self._refused("is not valid JSON (something follows the array)")
+
+    def _refused(self, why: str) -> ConfigError:
+        return self.refusal(self.begin + self.at, why)
+
+    def _more(self) -> bool:
+        """Read on, and forget what has been passed."""
+        chunk = self.file.read(_CHUNK)
+        self.text, self.begin, self.at = self.text[self.at :] + chunk, self.begin + self.at, 0
+        return bool(chunk)
+
+    def _next(self, also: bytes = b"") -> bytes:
+        """The next byte that is no space; nothing at the end."""
+        while True:
+            if also and self.text.startswith(also):
+                self.at = len(also)
+            space = _SPACE.match(self.text, self.at)
+            assert space is not None, "a space can be empty"
+            self.at = space.end()
+            if self.at < len(self.text):
+                return self.text[self.at : self.at + 1]
+            if not self._more():
+                return b""
+
+    def _element(self) -> tuple[int, int]:
+        """The offsets of the element that begins here, and of what follows it."""
+        while (end := self._end()) is None:
+            if len(self.text) - self.at > LINE:
+                raise self._refused(_TOO_LONG)
+            if not self._more():
+                raise self._refused(_UNFINISHED)
+        begin, self.at = self.at, end
+        return self.begin + begin, self.begin + end
+
+    def _end(self) -> int | None:
+        """Where the element ends; None if that is not in the text."""
+        level = 0
+        for found in _NESTING.finditer(self.text, self.at):
+            sign = found[0][:1]
+            if sign == b'"':
+                if not found[1]:
+                    return None
+                continue
+            level += 1 if sign in b"[{" else -1
+            if level == 0:
+                return found.end()
+        return None
+
+
+class Csv(TextRows):
+    """A table with the fields' names in its first row; all values are text, empty ones are none.
+
+    A quoted value may hold line ends.
+    """
+
+    def __init__(self, path: Path, name: str | None = None, *, delimiter: str = ",") -> None:
+        super().__init__(path, name)
+        self.delimiter = delimiter
+        self.fields: list[str] = []
+        csv.field_size_limit(LINE)
+        with opened(path) as file:
+            for offset, cells in self._records(file):
+                if not self.fields:
+                    self.fields = [cell.removeprefix("\ufeff").strip() for cell in cells]
+                    twice = [each for each in self.fields if self.fields.count(each) > 1]
+                    if twice:
+                        raise ConfigError(
+                            f"{self._line(offset)}: names the field {twice[0]!r} twice"
+                        )
+                else:
+                    self.offsets.append(offset)
+
+    def _read(self, file: BufferedReader, index: int) -> Row:
+        file.seek(self.offsets[index])
+        _, cells = next(self._records(file))
+        return self._row(cells, index)
+
+    def __iter__(self) -> Iterator[Row]:
+        with opened(self.path) as file:
+            records = self._records(file)
+            next(records, None)
+            for index, (_, cells) in enumerate(records):
+                yield self._row(cells, index)
+
+    def _row(self, cells: list[str], index: int) -> Row:
+        if len(cells) != len(self.fields):
+            raise ConfigError(
+                f"{self.where(index)}: has {len(cells)} values, and the first row names "
+                f"{len(self.fields)} fields"
+            )
+        return {name: cell or None for name, cell in zip(self.fields, cells, strict=True)}
+
+    def _records(self, file: BufferedReader) -> Iterator[tuple[int, list[str]]]:
+        """The rows of cells from where the file is, each with its offset; no blank ones."""
+        place = begin = file.tell()
+
+        def lines() -> Iterator[str]:
+            nonlocal place
+            while line := file.readline(LINE):
+                place += len(line)
+                yield line.decode("utf-8")
+
+        reader = csv.reader(lines(), delimiter=self.delimiter, strict=True)
+        while True:
+            begin = place
+            try:
+                cells = next(reader, None)
+            except (csv.Error, UnicodeDecodeError) as error:
+                reason = "not UTF-8" if isinstance(error, UnicodeDecodeError) else str(error)
+                raise ConfigError(
+                    f"{self._line(begin)}: can't be read as CSV ({reason})"
+                ) from error
+            if cells is None:
+                return
+            if cells:
+                yield begin, cells

@@ -1,0 +1,105 @@
+"""The turns of conversations, as the usual kinds of files write them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from chord.data.batch import Turn
+
+_ROLES = {
+    "human": "user",
+    "user": "user",
+    "gpt": "assistant",
+    "assistant": "assistant",
+    "system": "system",
+}
+"""The roles of ShareGPT."""
+_OF_TOOLS = ("tool", "function", "function_call", "observation", "tool_call", "tool_response")
+_LEAVE = "chord trains on turns of text alone, so leave such rows out"
+
+
+class FieldError(ValueError):
+    """What is wrong with a field of a row; the caller, which knows the row, adds where."""
+
+
+def turns_of(name: str, messages: Any) -> tuple[Turn, ...]:
+    """The turns of a field that holds a list of messages; raises FieldError.
+
+    A message has `role` and `content`, or `from` and `value` as in ShareGPT, or is a question
+    `human` with its answer `assistant` as in ms-swift.
+    """
+    if not isinstance(messages, list) or not messages:
+        raise FieldError(f"field {name} is {kind(messages)}, must be a list of messages")
+    return tuple(
+        turn
+        for number, message in enumerate(messages, start=1)
+        for turn in _turns(name, number, message)
+    )
+
+
+def pairs_of(name: str, history: Any) -> tuple[Turn, ...]:
+    """The turns of a list of questions, each with its answer; raises FieldError."""
+    turns = []
+    for number, pair in enumerate(history if isinstance(history, list) else [history], start=1):
+        if not isinstance(pair, list) or len(pair) != 2:
+            raise FieldError(
+                f"field {name}: element {number} must be a question with its answer, a list of two"
+            )
+        for role, text in zip(("user", "assistant"), pair, strict=True):
+            turns.append(Turn(role, _text(name, role, number, text)))
+    return tuple(turns)
+
+
+def refuse_tools(name: str, tools: Any) -> None:
+    """Raise FieldError where a row describes tools to be called."""
+    if tools and tools != "[]":
+        raise FieldError(f"field {name} describes tools; {_LEAVE}")
+
+
+def _turns(name: str, number: int, message: Any) -> Iterator[Turn]:
+    fields = message if isinstance(message, dict) else {}
+    if fields.get("tool_calls") or fields.get("function_call"):
+        raise FieldError(f"field {name}: message {number} calls a tool; {_LEAVE}")
+    if fields.get("from") is not None and "role" not in fields:
+        said = fields["from"]
+        _refuse_tool(name, number, said)
+        if said not in _ROLES:
+            raise FieldError(
+                f"field {name}: from of message {number} is {said!r:.40}, must be one of "
+                f"{', '.join(_ROLES)}"
+            )
+        yield Turn(_ROLES[said], _text(name, "value", number, fields.get("value")))
+    elif "human" in fields and "role" not in fields:
+        for key, role in (("human", "user"), ("assistant", "assistant")):
+            yield Turn(role, _text(name, key, number, fields.get(key)))
+    else:
+        said = _text(name, "role", number, fields.get("role") if fields else message)
+        _refuse_tool(name, number, said)
+        yield Turn(said, _text(name, "content", number, fields.get("content")))
+
+
+def _refuse_tool(name: str, number: int, role: Any) -> None:
+    if role in _OF_TOOLS:
+        raise FieldError(f"field {name}: message {number} is of a tool; {_LEAVE}")
+
+
+def _text(name: str, part: str, number: int, value: Any) -> str:
+    if not isinstance(value, str) or not value:
+        raise FieldError(f"field {name}: {part} of message {number} is {kind(value)}, must be text")
+    return value
+
+
+def kind(value: Any) -> str:
+    """The kind of a value, for an error message."""
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return "true or false"
+    if isinstance(value, str):
+        return "empty"
+    if isinstance(value, list):
+        return "a list" if value else "an empty list"
+    if isinstance(value, bytes):
+        return "bytes"
+    return "an object" if isinstance(value, dict) else "a number"
