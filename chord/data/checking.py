@@ -10,7 +10,7 @@ from typing import Generic, TypeVar
 import numpy as np
 
 from chord.data.batch import Problem, Tokenizer
-from chord.data.files import Rows
+from chord.data.rows import Rows
 from chord.data.tables import Numbers
 from chord.errors import ConfigError
 

@@ -91,8 +91,8 @@ def name_of(source: str) -> str:
 
 def _of_file(source: str, data: Data, columns: Columns) -> dict[str, Lazy[Problem]]:
     """The problems of a file, half of them for each split, assigned by hash."""
-    read = open_rows(SETTING, source)
-    problems = Problems(read, Fields.of(read, columns, "{problem}"))
+    file = open_rows(SETTING, source)
+    problems = Problems(file, Fields.of(file, columns, "{problem}"))
     keys = problems.keys[problems.first]
     if shared := int(data.trains_on(keys).sum()):
         raise ConfigError(
