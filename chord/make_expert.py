@@ -189,8 +189,13 @@ def _begun(path: Path, data: Corpus) -> tuple[int, int]:
     if not path.exists():
         return 0, 0
     with path.open("rb+") as file:
-        # A killed run may have left a part of its last row.
-        file.truncate(file.read().rfind(b"\n") + 1)
+        content = file.read()
+        end = content.rfind(b"\n") + 1
+        if _is_json(content[end:]):
+            file.write(b"\n")
+        else:
+            # A killed run may have left a part of its last row.
+            file.truncate(end)
     rows = JsonLines(path)
     if len(rows) == 0:
         return 0, 0
@@ -200,6 +205,14 @@ def _begun(path: Path, data: Corpus) -> tuple[int, int]:
     if place is None:
         raise ConfigError(f"--to {path}: its last row belongs to a problem that is not in the data")
     return len(written.first), place + 1
+
+
+def _is_json(row: bytes) -> bool:
+    try:
+        orjson.loads(row)
+    except orjson.JSONDecodeError:
+        return False
+    return True
 
 
 def _batches(teacher: Demonstrator, start: int) -> Iterator[list[Problem]]:

@@ -165,3 +165,16 @@ def test_a_file_of_other_problems_is_refused(
     assert "--to e.jsonl: its last row belongs to a problem that is not in the data" in (
         capsys.readouterr().err
     )
+
+
+def test_a_whole_last_row_without_a_line_end_is_kept(
+    settings: list[str], knowing: list[str]
+) -> None:
+    main(["--to", "whole.jsonl", *settings])
+    main(["--to", "cut.jsonl", "--n", "10", *settings])
+    Path("cut.jsonl").write_bytes(Path("cut.jsonl").read_bytes().rstrip(b"\n"))
+    asked = len(knowing)
+    main(["--to", "cut.jsonl", *settings])
+    assert Path("cut.jsonl").read_bytes() == Path("whole.jsonl").read_bytes()
+    # Nothing that was written is made again.
+    assert len(knowing) - asked <= len(ROWS) - 10

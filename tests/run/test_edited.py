@@ -38,6 +38,12 @@ def edit(file: Path, before: str, after: str) -> None:
 
 def test_a_run_that_nobody_edited_agrees_with_itself(run: Path) -> None:
     assert said(run) == []
+
+
+def test_a_resume_with_another_tracker_is_no_edit(run: Path) -> None:
+    opened = open_run(run)
+    # `tracking=off` in `config`, and what the run began with among the options.
+    assert list(edited(run, opened.config, {**opened.options, "tracking": "wandb"})) == []
     config = OmegaConf.load(run / "config.yaml")
     OmegaConf.update(config, "trust", True)  # as it is where a run had to be trusted
     OmegaConf.save(config, run / "config.yaml")
