@@ -11,6 +11,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
+AT_START = 5_000
+"""The number of rows of a source that are checked, or scored, at the start of a run."""
 AT_ONCE = 1024
 """The number of pairs that are padded together when all pairs of a file are processed."""
 

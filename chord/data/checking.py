@@ -9,14 +9,12 @@ from typing import Generic, TypeVar
 
 import numpy as np
 
-from chord.data.batch import Problem, Tokenizer
+from chord.data.batch import AT_START, Problem, Tokenizer
 from chord.data.rows import Rows
 from chord.data.tables import Numbers
 from chord.errors import ConfigError
 
 T = TypeVar("T")
-AT_START = 5000
-"""The number of rows of a source that are checked at the start."""
 
 
 class CheckedRows(Generic[T]):

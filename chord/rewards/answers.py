@@ -20,7 +20,7 @@ _RULE = re.compile(
 # A line that goes on in no line below, and one that goes on with none above.
 _CLOSES = re.compile(r"(?:[A-Za-z)][.!?]|</[a-z]{1,20}>)[*_`\"”$) ]{0,9}\Z")
 _BEGINS = re.compile(r"[\s*_`\"“$(\[]{0,20}[A-Z]|\s{0,20}(?:[-*•]\s|\d{1,3}[.)]\s|[#>|])")
-_HEADING = re.compile(r"\s{0,9}(?:#{1,6}\s|\*\*.{1,200}\*\*\s{0,9}\Z)")
+HEADING = re.compile(r"\s{0,9}(?:#{1,6}\s|\*\*.{1,200}\*\*\s{0,9}\Z)")
 _SETTING = " $()[]*_`\\"  # beside a box
 _WIDEST = 40
 _ASTERISKS = 3  # that Markdown puts before or behind a word
@@ -115,10 +115,8 @@ class _Stated(NamedTuple):
 
 
 def _stated(response: str, *, lines: bool) -> _Stated:
-    end = response.rfind(_CLOSE)
-    start = response.rfind(_OPEN, 0, max(0, end))
-    if start >= 0:
-        return _Stated(response[start + len(_OPEN) : end], ends=True)
+    if (tagged := _tagged(response)) is not None:
+        return _Stated(tagged, ends=True)
     if (box := last_box(response)) is not None:
         return _Stated(box, ends=True)
     if not lines and (result := result_line(response)):
@@ -169,10 +167,8 @@ def statement(response: str) -> Statement:
     >>> statement("2 + 3 = 5,\\nso the answer is\\n5 eggs\\n\\nThat is all.").text
     '5 eggs'
     """
-    end = response.rfind(_CLOSE)
-    start = response.rfind(_OPEN, 0, max(0, end))
-    if start >= 0:
-        return Statement(response[start + len(_OPEN) : end].strip(), Mark.TAG)
+    if (tagged := _tagged(response)) is not None:
+        return Statement(tagged.strip(), Mark.TAG)
     if (box := response.rfind(_BOX)) >= 0:
         return _boxed(response, box + len(_BOX))
     if result := result_line(response):
@@ -198,7 +194,7 @@ def _boxed(response: str, start: int) -> Statement:
     above = response[: start - len(_BOX)].rstrip(_SETTING).split("\n")
     below = response[start + len(inner) + 1 :].lstrip(_SETTING).split("\n")
     # A box in a line of its own can be in a sentence with the lines above and below.
-    if len(above) > 1 and not above[-1] and not _HEADING.match(above[-2]):
+    if len(above) > 1 and not above[-1] and not HEADING.match(above[-2]):
         above.pop()
     if len(below) > 1 and not (below[0] or _RULE.fullmatch(below[1]) or _BEGINS.match(below[1])):
         below.pop(0)
@@ -234,6 +230,13 @@ def known_answer(answer: str) -> str:
     '18'
     """
     return result_line(answer) or answer
+
+
+def _tagged(response: str) -> str | None:
+    """What the last `<answer>...</answer>` holds; None without one."""
+    end = response.rfind(_CLOSE)
+    start = response.rfind(_OPEN, 0, max(0, end))
+    return response[start + len(_OPEN) : end] if start >= 0 else None
 
 
 def last_box(text: str) -> str | None:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import re
 
+from chord.rewards.answers import HEADING
 from chord.rewards.words import (
     AMOUNTS,
     COMPARES,
@@ -62,7 +63,6 @@ _VERB = re.compile(
 _NUMBERS = re.compile(rf"[$€£¥₹]?\d|\b(?:{'|'.join(COUNTS)})\b", re.IGNORECASE)
 _HEDGED = re.compile(rf" {{0,3}}(?:(?:{HEDGES}),? {{1,3}})?\Z")
 _QUESTION = re.compile(r" *(?:Is|Are|Was|Were|Does|Do|Did|Can|Could|Would|Should|Will|Has|Have)\b")
-_HEADING = re.compile(r"\s*(?:#{1,6}\s|\*\*.*\*\*\s*\Z)")
 _CLOSED = re.compile(r"(?:[.!?)\]0-9%$]|[A-Za-z)]:|</[a-z]{1,20}>)[*_`\"$ ]{0,9}\Z")
 _OF_THE = re.compile(r"\bof (?:the|our|this|my|your) ?\Z")
 _NEAR = 200
@@ -123,7 +123,7 @@ def doubts(before: str) -> bool:
 
 def is_closed(above: str) -> bool:
     """Whether the line above a number leaves nothing open that the number goes on with."""
-    heading = _HEADING.match(above) and not re.search(r"\d", above)
+    heading = HEADING.match(above) and not re.search(r"\d", above)
     if heading and not _has(above, NOT_BEFORE | NOT_DIRECTLY_BEFORE):
         return True
     return _CLOSED.search(above) is not None

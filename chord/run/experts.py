@@ -15,7 +15,8 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 from chord.config.root import TrainConfig
-from chord.data.batch import Pair
+from chord.data.batch import AT_START, Pair
+from chord.data.grading import short
 from chord.errors import ConfigError
 from chord.io.printing import say
 from chord.io.reading import printable
@@ -24,8 +25,6 @@ if TYPE_CHECKING:
     from chord.data.base import Data
     from chord.rewards.base import Grader
 
-MOST = 5_000
-"""So many responses are graded at most; of more, a sample that the seed decides."""
 FEW = 0.9
 """With a lower mean score there is a warning."""
 TRIED = 200
@@ -49,12 +48,11 @@ class Graded:
     @property
     def mean(self) -> float:
         """The mean score."""
-        return sum(self.scores) / len(self.scores)
+        return _mean(self.scores)
 
-    @property
-    def cut(self) -> int:
-        """How many are longer than the limit."""
-        return sum(length > self.limit for length in self.lengths)
+    def longer(self, limit: int) -> int:
+        """How many are longer than a limit."""
+        return sum(length > limit for length in self.lengths)
 
     def said(self) -> str:
         """The scores in one line: `159 of 159 right`."""
@@ -65,7 +63,7 @@ class Graded:
             if whole
             else f"mean score {self.mean:.3f} over {n:,}"
         )
-        return score if self.of <= MOST else f"{score} (drawn from {self.of:,})"
+        return score if self.of <= AT_START else f"{score} (drawn from {self.of:,})"
 
 
 def check_experts(config: TrainConfig, data: Data) -> None:
@@ -99,8 +97,8 @@ def grade_experts(config: TrainConfig, data: Data) -> Graded | None:
     """The grades of the expert responses, as the policy would write them, to problems with a known
     answer; None if there are none."""
     places: Sequence[int] = range(len(data.expert_pairs))
-    if len(places) > MOST:
-        places = sorted(random.Random(f"experts/{config.seed}").sample(places, MOST))
+    if len(places) > AT_START:
+        places = sorted(random.Random(f"experts/{config.seed}").sample(places, AT_START))
     pairs, lengths = [], []
     for pair in (data.expert_pairs[place] for place in places):
         # A conversation that goes on is no single response; some data have no answers.
@@ -123,7 +121,7 @@ def too_long(config: TrainConfig, graded: Graded) -> list[str]:
         "evaluation.max_new_tokens": config.evaluation.max_new_tokens,
     }
     return [
-        f"{name}={limit} cuts off {sum(length > limit for length in graded.lengths):,} of {n:,} "
+        f"{name}={limit} cuts off {graded.longer(limit):,} of {n:,} "
         f"expert responses; {longest} would hold all of them"
         for name, limit in limits.items()
         if longest > limit
@@ -133,40 +131,43 @@ def too_long(config: TrainConfig, graded: Graded) -> list[str]:
 def likely_reason(config: TrainConfig, graded: Graded) -> str:
     """Why the reward scores expert responses low, as far as trying other settings tells."""
     pairs, lengths = list(graded.pairs[:TRIED]), list(graded.lengths[:TRIED])
-    if graded.cut:
-        scores = _scores(config.reward, pairs, lengths, [True] * len(pairs))
-        if _share(scores) > GOOD:
+    if cut := graded.longer(graded.limit):
+        scores = _scores(config.reward, pairs, lengths)
+        if _mean(scores) > GOOD:
             limit = f"rollout.max_new_tokens={graded.limit}"
             return (
-                f"{graded.cut:,} of {len(graded.lengths):,} are longer than {limit}; "
+                f"{cut:,} of {len(graded.lengths):,} are longer than {limit}; "
                 f"{max(graded.lengths)} would hold all of them"
             )
     for name, reward in _others(config.reward).items():
         try:
-            scores = _scores(reward, pairs, lengths, [True] * len(pairs))
+            scores = _scores(reward, pairs, lengths)
         except ConfigError:
             continue  # it can't read such answers
         finally:
             reward.close()
-        if _share(scores) > GOOD:
+        if _mean(scores) > GOOD:
             return f"{_right(scores)} would be right with reward={name}"
     for field in _fields(config, pairs):
         other = [_with_answer(pair, field) for pair in pairs]
         try:
-            scores = _scores(config.reward, other, lengths, [True] * len(pairs))
+            scores = _scores(config.reward, other, lengths)
         except ConfigError:
             continue
-        if _share(scores) > GOOD:
+        if _mean(scores) > GOOD:
             return f"{_right(scores)} would be right with data.columns.answer={field}"
     example = graded.pairs[graded.scores.index(min(graded.scores))]
     return (
-        f"{graded.said()}; for example, {_short(example.response)} where the right answer is "
-        f"{_short(example.problem.answer)}"
+        f"{graded.said()}; for example, {short(example.response)} where the right answer is "
+        f"{short(example.problem.answer)}"
     )
 
 
 def _scores(
-    reward: Grader, pairs: Sequence[Pair], lengths: Sequence[int], finished: Sequence[bool]
+    reward: Grader,
+    pairs: Sequence[Pair],
+    lengths: Sequence[int],
+    finished: Sequence[bool] | None = None,
 ) -> list[float]:
     grades = reward.grade(
         [pair.problem for pair in pairs],
@@ -210,13 +211,9 @@ def _with_answer(pair: Pair, field: str) -> Pair:
     return replace(pair, problem=replace(pair.problem, answer=answer, others=()))
 
 
-def _share(scores: Sequence[float]) -> float:
+def _mean(scores: Sequence[float]) -> float:
     return sum(scores) / len(scores)
 
 
 def _right(scores: Sequence[float]) -> str:
     return f"{sum(score > GOOD for score in scores)} of {len(scores)}"
-
-
-def _short(text: str) -> str:
-    return repr(text if len(text) <= 60 else f"{text[:28]}...{text[-28:]}")

@@ -11,11 +11,8 @@ from chord.distributed.launch import first, leads
 from chord.errors import ConfigError
 from chord.run.directory import RunDirectory
 from chord.run.identity.frozen import literal
+from chord.run.identity.settings import RESUME_ALLOWS
 from chord.run.opening import open_run, tell_edited
-
-# What may be said beside `resume=`: how far, with which changed files, where to log and to compute,
-# with how many threads, and whether to import what it names.
-RESUME_ALLOWS = ("resume", "steps", "allow_changed", "tracking", "threads", "trainer", "trust")
 
 
 def resume_run(path: Path, composed: DictConfig, overrides: list[str]) -> RunDirectory:

@@ -1,239 +1,22 @@
-"""Files in the layouts that other projects write: what is read, and two steps from each."""
+"""Files in the layouts that other projects write: what is read from each."""
 
 from __future__ import annotations
 
-import gzip
-import os
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import pytest
-from conftest import SMALL, compose_config
-from language_models import make_model
+from formats import FORMATS, Row, rows_of, says, verl
 from texts import corpus, refusal, sums, write
 
-from chord.config.parse import parse
-from chord.config.root import TrainConfig
 from chord.data.base import SPLITS
 from chord.data.batch import Pair
 from chord.data.columns import Columns
 from chord.data.corpus import Corpus
 from chord.data.grading import Grade, Scorer
 from chord.data.split import key_of
-from chord.errors import ConfigError
-from chord.evaluate import evaluate_run
-from chord.evaluation.settings import METRICS as MEASURES
-from chord.io.reading import read_json
 from chord.make_expert import _row
 from chord.rewards import Numeric
-from chord.run.directory import RunDirectory
-from chord.run.files import EVALUATIONS, METRICS, read_rows
-from chord.run.located import located
-from chord.run.loop import Outcome
-from chord.run.training import train
-
-Row = dict[str, Any]
-
-
-class Format(NamedTuple):
-    """How a row is written, how that is said, and what of row 4 is read.
-
-    `roles` are those of the problem's turns if there are several, `written` the texts of the
-    response's turns if there are.
-    """
-
-    row: Callable[[int], Row]
-    said: str | None
-    prompt: str
-    response: str
-    answer: str = "5"
-    others: tuple[str, ...] = ()
-    roles: tuple[str, ...] = ()
-    written: tuple[str, ...] = ()
-
-
-def says(role: str, content: str) -> Row:
-    return {"role": role, "content": content}
-
-
-def verl(n: int) -> Row:
-    return {
-        "data_source": ("openai/gsm8k", "amc")[n % 2],
-        "prompt": [says("user", f"{n}+1?")],
-        "ability": "math",
-        "reward_model": {"style": "rule", "ground_truth": str(n + 1)},
-        "extra_info": {"split": "train", "index": n, "answer": f"so\n#### {n + 1}"},
-    }
-
-
-FORMATS = {
-    "gsm8k": Format(
-        lambda n: {
-            "question": f"{n}+1?",
-            "answer": f"{n}+1=<<{n}+1={n + 1}>>{n + 1}\n#### {n + 1}",
-        },
-        "question and answer (GSM8K); problem=question, response=answer",
-        "4+1?",
-        "4+1=<<4+1=5>>5\n#### 5",
-        answer="4+1=<<4+1=5>>5\n#### 5",
-    ),
-    "math": Format(
-        lambda n: {
-            "problem": f"{n}+1?",
-            "level": "Level 1",
-            "type": "Algebra",
-            "solution": f"$\\frac{{2}}{{2}}+{n}=\\boxed{{{n + 1}}}$",
-        },
-        "problem and solution (MATH, NuminaMath); answer=solution, response=solution",
-        "4+1?",
-        "$\\frac{2}{2}+4=\\boxed{5}$",
-    ),
-    "math500": Format(
-        lambda n: {
-            "problem": f"{n}+1?",
-            "solution": f"so \\boxed{{{n + 1}}}",
-            "answer": str(n + 1),
-            "subject": "Algebra",
-            "level": 1,
-            "unique_id": f"test/{n}.json",
-        },
-        "problem and solution (MATH, NuminaMath); response=solution",
-        "4+1?",
-        "so \\boxed{5}",
-    ),
-    "numina": Format(
-        lambda n: {
-            "source": "amc",
-            "problem": f"{n}+1?",
-            "solution": f"so \\boxed{{{n + 1}}}",
-            "messages": [says("user", f"{n}+1?"), says("assistant", f"so \\boxed{{{n + 1}}}")],
-        },
-        "problem and solution (MATH, NuminaMath); answer=solution, response=solution",
-        "4+1?",
-        "so \\boxed{5}",
-    ),
-    "openr1": Format(
-        lambda n: {
-            "problem": f"{n}+1?",
-            "solution": "short",
-            "answer": str(n + 1),
-            "generations": [f"<think>\nhm\n</think>\n{n + 1}", "no"],
-            "correctness_math_verify": [True, False],
-        },
-        "problem and generations (OpenR1); response=generations.0",
-        "4+1?",
-        "<think>\nhm\n</think>\n5",
-    ),
-    "sharegpt": Format(
-        lambda n: {
-            "id": f"a_{n}",
-            "conversations": [
-                {"from": "human", "value": f"{n}+1?"},
-                {"from": "gpt", "value": f"{n + 1}"},
-                {"from": "human", "value": "sure?"},
-                {"from": "gpt", "value": "yes"},
-            ],
-        },
-        "conversations (ShareGPT); messages=conversations",
-        "4+1?",
-        "yes",
-        answer="",
-        written=("5", "sure?", "yes"),
-    ),
-    "trl": Format(
-        lambda n: {"prompt": f"{n}+1?", "completion": f" {n + 1}"},
-        "prompt and completion (TRL); problem=prompt, response=completion",
-        "4+1?",
-        " 5",
-        answer="",
-    ),
-    "trl_messages": Format(
-        lambda n: {
-            "prompt": [says("system", "s"), says("user", f"{n}+1?")],
-            "completion": [says("assistant", f"{n + 1}")],
-        },
-        "prompt and completion (TRL); messages=prompt, response=completion",
-        "4+1?",
-        "5",
-        answer="",
-        roles=("system", "user"),
-    ),
-    "trl_grpo": Format(
-        lambda n: {"prompt": f"{n}+1?", "completion": f"it is {n + 1}", "ground_truth": n + 1},
-        "prompt and completion (TRL); answer=ground_truth, problem=prompt, response=completion",
-        "4+1?",
-        "it is 5",
-    ),
-    "alpaca": Format(
-        lambda n: {"instruction": "Add one.", "input": f"{n}" * (n > 0), "output": f"{n + 1}"},
-        "instruction and output (Alpaca); problem=instruction, response=output",
-        "Add one.\n\n4",
-        "5",
-        answer="",
-    ),
-    "swift": Format(
-        lambda n: {
-            "system": "s",
-            "query": f"{n}+1?",
-            "response": f"{n + 1}",
-            "history": [["hi", "yes"]],
-        },
-        "query and response (ms-swift); problem=query",
-        "4+1?",
-        "5",
-        answer="",
-        roles=("system", "user", "assistant", "user"),
-    ),
-    "swift_conversation": Format(
-        lambda n: {"system": "s", "conversation": [{"human": f"{n}+1?", "assistant": f"{n + 1}"}]},
-        "conversation (ms-swift); messages=conversation",
-        "4+1?",
-        "5",
-        answer="",
-        roles=("system", "user"),
-    ),
-    "swift_grpo": Format(
-        lambda n: {
-            "messages": [says("user", f"{n}+1?"), says("assistant", f"{n + 1}")],
-            "solution": f"{n + 1}",
-        },
-        "messages (TRL, ms-swift); answer=solution",
-        "4+1?",
-        "5",
-    ),
-    "verl": Format(
-        verl,
-        "verl; answer=reward_model.ground_truth, messages=prompt, response=extra_info.answer, "
-        "source=data_source",
-        "4+1?",
-        "so\n#### 5",
-    ),
-    "luffy": Format(
-        lambda n: {
-            **verl(n),
-            "prompt": [says("system", "s"), says("user", f"{n}+1?")],
-            "target": [says("assistant", f"<think>\n</think>{n + 1}")],
-            "reward_model": {"style": "rule", "ground_truth": [str(n + 1), f"{n + 1}.0"]},
-        },
-        "verl with expert responses (LUFFY); answer=reward_model.ground_truth, messages=prompt, "
-        "response=target, source=data_source",
-        "4+1?",
-        "<think>\n</think>5",
-        others=("5.0",),
-        roles=("system", "user"),
-    ),
-    "own": Format(
-        lambda n: {"problem": f"{n}+1?", "answer": n + 1, "response": f"is {n + 1}"},
-        None,
-        "4+1?",
-        "is 5",
-    ),
-}
-
-
-def rows_of(name: str, count: int = 40) -> list[Row]:
-    return [FORMATS[name].row(n) for n in range(count)]
 
 
 def pair_of(data: Corpus, row: int) -> Pair:
@@ -259,43 +42,6 @@ def test_a_layout_is_recognised_and_said(tmp_path: Path, name: str) -> None:
     assert (known.said is None) == (said == [])
     assert all(line.startswith("p.jsonl read as: ") for line in said)
     assert known.said is None or said[0].removeprefix("p.jsonl read as: ") == known.said
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_model(tmp_path_factory.mktemp("models") / "model")
-
-
-@pytest.fixture
-def run(tmp_path: Path, model: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Outcome]:
-    monkeypatch.chdir(tmp_path)
-
-    def take(name: str, *overrides: str) -> Outcome:
-        composed = configured(model, *overrides)
-        outcome = train(parse(composed, TrainConfig), RunDirectory(tmp_path / name, composed, name))
-        assert outcome is not None
-        return outcome
-
-    return take
-
-
-def configured(model: Path, *overrides: str) -> Any:
-    settings = ["model=hf", f"model.path={model}", "teacher=none", "data=jsonl", "reward=numeric"]
-    settings += ["data.problems=p.jsonl", "data.expert=p.jsonl", "data.expert_batch=3"]
-    settings += ["rollout.max_new_tokens=48"]
-    settings += ["data.validation=.2", "data.test=.2", "schedule=constant"]
-    return compose_config(*SMALL, *settings, *overrides)
-
-
-@pytest.mark.parametrize("name", FORMATS)
-def test_two_steps_are_taken_from_each_layout(run: Callable[..., Outcome], name: str) -> None:
-    write(Path("p.jsonl"), rows_of(name))
-    known = bool(FORMATS[name].answer)
-    outcome = run("one", *([] if known else ["schedule=sft_only"]))
-    rows = read_rows(Path("one") / METRICS)
-    assert [row["tokens/sft"] > 0 for row in rows] == [True, True]
-    assert ("target_accuracy" in outcome.validation) == known
-    assert "sft_accuracy" in outcome.validation
 
 
 def test_settings_go_before_what_is_recognised(tmp_path: Path) -> None:
@@ -488,47 +234,6 @@ def test_a_template_is_checked_on_every_row(tmp_path: Path, template: str, messa
     assert refusal(lambda: corpus(path, prompt_template=template)).startswith(message)
 
 
-def test_only_sft_needs_no_answers(
-    run: Callable[..., Outcome], model: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    write(Path("p.jsonl"), rows_of("sharegpt"))
-    for schedule in ("schedule=constant", "schedule=rl_only", "schedule=sft_then_rl"):
-        with pytest.raises(ConfigError, match=r"^p\.jsonl line 1: field answer is missing.* SFT"):
-            run("refused", schedule)
-    outcome = run("one", "schedule=sft_only", "evaluation.every=1")
-    said = capsys.readouterr().out
-    assert "p.jsonl: has no answers, so no response is scored" in said
-    assert "✗" not in said
-    assert set(outcome.validation) & set(MEASURES) == {"sft_accuracy", "expert_nll"}
-    assert outcome.trained.answers
-    assert outcome.metric("val/target_accuracy") != outcome.metric("val/target_accuracy")
-    # Problems with answers can still be held out in a file of their own.
-    write(Path("t.jsonl"), sums(9))
-    other = run("two", "schedule=sft_only", "data.test=t.jsonl")
-    assert "target_accuracy" in other.trained.metrics
-    assert "target_accuracy" not in other.validation
-
-
-def test_a_run_without_validation_reports_on_test(
-    run: Callable[..., Outcome], model: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    write(Path("p.jsonl"), rows_of("own"))
-    outcome = run("one", "data.validation=0", "evaluation.every=1")
-    assert ", 0 validation, " in capsys.readouterr().out
-    assert outcome.validation == {}
-    rows = read_rows(Path("one") / EVALUATIONS)
-    assert {row["split"] for row in rows} == {"test"}
-    assert outcome.metric("val/target_accuracy") != outcome.metric("val/target_accuracy")
-    with pytest.raises(ConfigError, match=r"^data\.validation=0: evaluation\.test=false"):
-        parse(configured(model, "data.validation=0", "evaluation.test=false"), TrainConfig)
-    again = compose_config("evaluation=quick", "evaluation.max_new_tokens=12", name="evaluate")
-    again.split = "val"
-    from chord.config.root import EvaluateConfig
-
-    with pytest.raises(ConfigError, match=r"^split=val: data\.validation=0 holds out no problems"):
-        evaluate_run(Path("one"), parse(again, EvaluateConfig))
-
-
 def test_no_validation_moves_no_problem_of_the_test_split(tmp_path: Path) -> None:
     path = write(tmp_path / "p.jsonl", sums(200))
     one, other = corpus(path), corpus(path, validation="0")
@@ -536,45 +241,6 @@ def test_no_validation_moves_no_problem_of_the_test_split(tmp_path: Path) -> Non
     assert len(other.held_out("validation")) == 0
     assert len(other.train) == len(one.train) + len(one.held_out("validation"))
     assert [len(other.held_out_pairs(split)) for split in SPLITS] == [0, 0]
-
-
-def test_scores_are_given_by_source(
-    run: Callable[..., Outcome], capsys: pytest.CaptureFixture[str]
-) -> None:
-    write(Path("p.jsonl"), rows_of("verl"))
-    outcome = run("one", "evaluation.val_problems=8", "evaluation.test_problems=8")
-    metrics = outcome.trained.metrics
-    found = {key: value for key, value in metrics.items() if key.startswith("source/")}
-    assert set(found) == {"source/openai/gsm8k", "source/amc"}
-    asked = outcome.trained.answers
-    for name in ("openai/gsm8k", "amc"):
-        scores = [each.score for each in asked if each.problem.source == name]
-        assert found[f"source/{name}"] == sum(scores) / len(scores)
-    assert "target of openai/gsm8k" in capsys.readouterr().out
-    from chord.compare.command import main as compare
-
-    run("two", "seed=1", "evaluation.val_problems=8", "evaluation.test_problems=8")
-    compare(["one", "two", "--out", "compared"])
-    assert "test/source/amc" in (Path("compared") / "runs.csv").read_text()
-    assert "source/amc" in (Path("compared") / "comparison.html").read_text()
-
-
-def test_a_run_reads_lists_patterns_and_packed_files(run: Callable[..., Outcome]) -> None:
-    for number in range(2):
-        rows = [FORMATS["own"].row(n) for n in range(20 * number, 20 * number + 20)]
-        content = write(Path(f"{number}.jsonl"), rows).read_bytes()
-        Path(f"{number}.jsonl.gz").write_bytes(gzip.compress(content))
-    run("one", "data.problems=[0.jsonl,1.jsonl]", "data.expert=*.jsonl.gz")
-    contents = read_json(Path("one") / "run.json")["contents"]
-    assert {"data.problems.0", "data.problems.1", "data.expert"} <= contents.keys()
-    config = configured(Path("m"), "data.problems=[0.jsonl,1.jsonl]", "data.expert=*.jsonl.gz")
-    here = Path.cwd()
-    (here / "elsewhere").mkdir()
-    os.chdir(here / "elsewhere")
-    found = located(config, here).data
-    os.chdir(here)
-    assert list(found.problems) == [f"{here}/0.jsonl", f"{here}/1.jsonl"]
-    assert found.expert == f"{here}/*.jsonl.gz"
 
 
 def test_what_was_read_before_is_in_the_same_parts(tmp_path: Path) -> None:

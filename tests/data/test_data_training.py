@@ -11,7 +11,6 @@ from pathlib import Path
 import pytest
 import torch
 from conftest import SMALL, compose_config
-from language_models import make_model
 from omegaconf import DictConfig
 from safetensors.torch import load_file
 from texts import sums, worked, write
@@ -31,20 +30,15 @@ Run = Callable[..., Outcome]
 ROWS = sums(60)
 
 
-@pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_model(tmp_path_factory.mktemp("models") / "model")
-
-
 @pytest.fixture
-def run(tmp_path: Path, model: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
+def run(tmp_path: Path, language_model: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
     """A short run in a directory with p.jsonl and e.jsonl."""
     monkeypatch.chdir(tmp_path)
     write(tmp_path / "p.jsonl", ROWS)
     write(tmp_path / "e.jsonl", worked(ROWS[:40]))
 
     def take(name: str, *overrides: str) -> Outcome:
-        composed = configured(model, *overrides)
+        composed = configured(language_model, *overrides)
         return train(parse(composed, TrainConfig), RunDirectory(tmp_path / name, composed, name))
 
     return take
@@ -116,17 +110,19 @@ def test_answers_to_unknown_problems_are_graded_for_nobody(
 
 
 def test_a_run_without_an_expert_has_no_measure_of_imitation(
-    run: Run, model: Path, capsys: pytest.CaptureFixture[str]
+    run: Run, language_model: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     outcome = run("one", "schedule=rl_only", "data.expert=null")
     assert "rl_reward" in outcome.validation
     assert "sft_accuracy" not in outcome.validation
     assert math.isnan(outcome.metric("val/balance_at_0.5"))
     with pytest.raises(ConfigError, match=r"^data\.expert=null: the schedule sets alpha > 0"):
-        parse(configured(model, "data.expert=null"), TrainConfig)
+        parse(configured(language_model, "data.expert=null"), TrainConfig)
     with pytest.raises(ConfigError, match=r"^data\.pairing=paired: needs expert answers, and data"):
         parse(
-            configured(model, "data.expert=null", "schedule=rl_only", "data.pairing=paired"),
+            configured(
+                language_model, "data.expert=null", "schedule=rl_only", "data.pairing=paired"
+            ),
             TrainConfig,
         )
 
@@ -201,11 +197,11 @@ def test_what_is_wrong_in_a_file_ends_before_a_run_directory_is_written(run: Run
 
 @pytest.mark.slow
 def test_a_command_whose_data_are_wrong_leaves_no_directory(
-    tmp_path: Path, model: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, language_model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
     write(Path("p.jsonl"), [*ROWS[:16], {"problem": "2+2?"}])
-    settings = [*SMALL, "model=hf", f"model.path={model}", "teacher=none", "data=jsonl"]
+    settings = [*SMALL, "model=hf", f"model.path={language_model}", "teacher=none", "data=jsonl"]
     settings += ["data.problems=p.jsonl", "schedule=rl_only", "hydra.run.dir=two"]
     ended = subprocess.run(
         [sys.executable, "-m", "chord.train", *settings], capture_output=True, text=True

@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 from conftest import SMALL, compose_config
-from language_models import make_model
 from texts import sums, worked, write
 
 from chord.config.parse import parse
@@ -24,13 +23,10 @@ ROWS = sums(60)
 Check = Callable[..., None]
 
 
-@pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_model(tmp_path_factory.mktemp("models") / "model")
-
-
 @pytest.fixture
-def configured(tmp_path: Path, model: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
+def configured(
+    tmp_path: Path, language_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> Callable[..., Any]:
     """The configuration of a run on p.jsonl and e.jsonl."""
     monkeypatch.chdir(tmp_path)
     write(tmp_path / "p.jsonl", ROWS)
@@ -38,7 +34,7 @@ def configured(tmp_path: Path, model: Path, monkeypatch: pytest.MonkeyPatch) -> 
     files = ("data=jsonl", "data.problems=p.jsonl", "data.expert=e.jsonl")
     lengths = ("rollout.max_new_tokens=40", "evaluation.max_new_tokens=40")
     return lambda *more: compose_config(
-        *SMALL, "model=hf", f"model.path={model}", "teacher=none", *files, *lengths,
+        *SMALL, "model=hf", f"model.path={language_model}", "teacher=none", *files, *lengths,
         "data.expert_check=stop", *more,
     )  # fmt: skip
 
@@ -124,7 +120,7 @@ def test_a_few_wrong_ones_are_a_warning(
 def test_of_many_a_sample_is_scored(
     configured: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(experts, "MOST", 10)
+    monkeypatch.setattr(experts, "AT_START", 10)
     config = parse(configured("reward=numeric"), TrainConfig)
     with open_data(config) as data:
         first, second = (grade_experts(config, data) for _ in range(2))

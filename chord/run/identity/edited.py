@@ -12,11 +12,10 @@ from omegaconf.errors import OmegaConfBaseException
 from chord.config.schemas import schema_names, schema_of_option
 from chord.config.trust.files import leaves
 from chord.io.reading import parse_yaml, read_yaml
+from chord.run.identity.settings import RESUME_ALLOWS
 
 OF_A_COMMAND = ("trust",)
 """Settings that no `run.json` keeps."""
-CHOSEN_ANEW = ("tracking", "trainer")
-"""Groups whose option a resume may change; `options` are what the run began with."""
 
 
 def edited(path: Path, config: DictConfig, options: Mapping[str, Any]) -> Iterator[str]:
@@ -40,8 +39,8 @@ def edited(path: Path, config: DictConfig, options: Mapping[str, Any]) -> Iterat
                 yield f"config.yaml has {key}={value}, but {has}"
     for name, option in options.items():
         group, _, setting = name.partition("@")
-        if group in CHOSEN_ANEW:
-            continue
+        if group in RESUME_ALLOWS:
+            continue  # `options` are what the run began with
         kind, run = schema_of_option(group, str(option)), schemas.get(setting or group)
         if kind is not None and run is not None and kind != run:
             yield f"run.json has {name}={option} among its options, but the run has a {run}"

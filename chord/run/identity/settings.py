@@ -16,6 +16,9 @@ NO_NUMBER = (
     "trust",
 )
 """Settings and groups that can't change a number of a run."""
+RESUME_ALLOWS = ("resume", "steps", "allow_changed", "tracking", "threads", "trainer", "trust")
+"""What may be said beside `resume=`: how far, with which changed files, where to log and to
+compute, with how many threads, and whether to import what it names."""
 SILENT = (
     "trainer.warn_off",
     "trainer.skip_limit",
