@@ -97,7 +97,8 @@ def run(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
     target = kwargs.get("device")
     wanted = target is not None and torch.device(target).type == DEVICE.type
     if target is not None:
-        kwargs = kwargs | {"device": CPU}
+        if wanted:  # others stay, "meta" above all: a model's buffers are computed after it
+            kwargs = kwargs | {"device": CPU}
         # A backward makes zeros, and puts copies, where torch takes the device's tensors to be.
         in_backward = torch._C._current_autograd_node() is not None
         here = wanted or (in_backward and (here or func is not _aten._to_copy.default))

@@ -62,6 +62,12 @@ def moved(module: ChordModule) -> ChordModule:
     return module
 
 
+def test_what_is_made_without_numbers_stays_so() -> None:
+    # transformers builds a model on "meta" and computes its buffers when they get their memory.
+    with simulated():
+        assert torch.empty(2, device="meta").is_meta
+
+
 def numbers(module: ChordModule) -> dict[str, float]:
     """The metrics of a step, with the norm of its gradient, and of an evaluation after it."""
     plan = module.plan(0)

@@ -15,6 +15,7 @@ from language_models import make_model
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from chord.errors import ConfigError
 from chord.models.hf.config import HFModel, HFTeacher
 from chord.models.hf.settings import Lora
 
@@ -225,6 +226,20 @@ def test_a_model_with_a_cache_of_its_own_answers_nothing(
     path = make_model(tmp_path / "model", family, **sizes[family])
     with pytest.raises(ValueError, match=rf"^model\.path=.*: {message}"):
         HFModel(path=str(path)).build()
+
+
+def test_damaged_weights_are_said_to_be_so(tmp_path: Path) -> None:
+    from transformers import AutoModelForCausalLM
+
+    path = make_model(tmp_path / "model")
+    model = AutoModelForCausalLM.from_pretrained(path)
+    with torch.no_grad():
+        model.get_decoder().layers[0].mlp.down_proj.weight[3, 3] = torch.nan
+    model.save_pretrained(tmp_path / "damaged")
+    for name in path.glob("token*"):
+        (tmp_path / "damaged" / name.name).write_bytes(name.read_bytes())
+    with pytest.raises(ConfigError, match=r"computes NaN or infinity for ordinary tokens"):
+        HFModel(path=str(tmp_path / "damaged")).build()
 
 
 def test_wrong_paths_are_said_without_torch() -> None:

@@ -38,8 +38,8 @@ def try_out(
     """Whether rows that share one copy of their prompt give the same results as separate rows.
 
     `samples`: the model also has to generate. `recomputed`: its layers are computed again in the
-    backward pass. Raises ConfigError, which begins with `setting`, if the output layer is not the
-    only part after the features, or if the cache or a gradient changes them.
+    backward pass. Raises ConfigError, which begins with `setting`, if the features are not finite,
+    if the output layer is not the only part after them, or if the cache or a gradient changes them.
     """
     policy, name = HFPolicy(model, context=2**31), type(model).__name__
     shares = _looks_alike(model)
@@ -59,6 +59,11 @@ def try_out(
         except Exception as error:  # of the model's own code
             raise ConfigError(f"{setting}: {name} can't be used ({first_line(error)})") from error
         shares = shares and _shares(policy, batch, expected)
+    if not expected.isfinite().all() or whole.isnan().any():
+        raise ConfigError(
+            f"{setting}: {name} computes NaN or infinity for ordinary tokens, so its weights are "
+            "damaged or too large for model.dtype"
+        )
     if not torch.allclose(whole.float(), parts.float(), atol=1e-3, rtol=1e-3):
         raise ConfigError(
             f"{setting}: {name} changes its logits behind the output layer in a way that is "
