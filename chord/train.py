@@ -16,6 +16,7 @@ from chord.distributed.launch import SURE, first
 from chord.errors import ConfigError
 from chord.io.printing import lasting_streams
 from chord.io.reading import refuse_links
+from chord.run.owner import refuse_used
 from chord.run.places import refuse_a_second_run, require_run
 from chord.run.training import train
 from chord.sweep.directory import in_its_directory
@@ -55,6 +56,7 @@ def refuse_directories(arguments: list[str]) -> None:
         refuse_links(Path(resume), f"resume={resume}")
         refuse_linked_record(Path(resume))
     elif new is not None:
+        refuse_used(Path(new), "hydra.run.dir")
         refuse_a_second_run(Path(new))
         refuse_links(Path(new), f"hydra.run.dir={new}")
 

@@ -15,7 +15,7 @@ ALLOWED = {
     "config/plugins.py SCHEMAS": "the registry of options, which plugins add theirs to",
     "distributed/collectives.py _alone": "torch's process group is state of the process, too",
     "run/lock.py _claimed": "a directory that Hydra's callback has locked for the run after it",
-    "run/lock.py _open_handles": "a forked child has to close the locks of its parent",
+    "run/lock.py open_handles": "a forked child has to close the locks of its parent",
 }
 CHANGING = {
     *("add", "append", "appendleft", "clear", "discard", "extend", "insert", "pop", "popitem"),

@@ -20,8 +20,8 @@ from chord.run.files import FINISHED, RUNNING, read_status
 from chord.run.identity.contents import contents
 from chord.run.identity.edited import edited
 from chord.run.identity.versions import versions
-from chord.run.lock import writer
 from chord.run.opening import open_run
+from chord.run.owner import writer
 
 
 def directory(path: Path, *, trust: bool = False) -> list[Finding]:

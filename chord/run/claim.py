@@ -15,6 +15,7 @@ from chord.config.messages import EXPECTED, stop
 from chord.config.root import OF_THE_SWEEP
 from chord.errors import ConfigError
 from chord.run.lock import claim, claim_new
+from chord.run.neighbours import refuse_others
 from chord.run.places import refuse_a_second_run, refuse_within_a_run
 from chord.run.resuming import writes
 
@@ -73,12 +74,11 @@ def _claim(config: DictConfig) -> None:
         claim(path, "resume")
     elif is_fresh(config, "run"):
         refuse_within_a_run(path, f"hydra.run.dir={path}:")
-        config.hydra.run.dir = str(claim_new(path, "hydra.run.dir"))
+        config.hydra.run.dir = str(claim_new(path, "hydra.run.dir", refuse_others))
     else:
+        # Once before the first file is written, and once when nobody else can start there.
         refuse_a_second_run(path)
-        claim(path, "hydra.run.dir")
-        # One may have come and gone in between.
-        refuse_a_second_run(path)
+        claim(path, "hydra.run.dir", check=refuse_others)
 
 
 def _write_nothing(config: DictConfig) -> None:

@@ -1,7 +1,9 @@
 """A directory has one writer: the process that holds the lock on the file `.lock` in it.
 
 The lock is the operating system's (flock), so it ends with its owner, however that ends, and a
-directory whose run was killed is free at once. The file says who the owner is, for others to read.
+directory whose run was killed is free at once. The file says who the owner is, for others to read,
+and while a new run or sweep still looks at its neighbours, that it is undecided: see
+`chord.run.neighbours`.
 
 Network file systems: NFS on Linux hands flock to the server (NFSv4, or v3 with its lock daemon),
 which lets go of the locks of a machine that was lost when its lease ends, as a rule after 90
@@ -14,57 +16,75 @@ the file has to be deleted by hand, as the error says.
 from __future__ import annotations
 
 import errno
-import json
 import os
+import random
 import shutil
-import socket
 import stat
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from datetime import datetime
 from pathlib import Path
-from typing import Any
 
 from chord.errors import ConfigError
-from chord.io.reading import opened, read_json
-from chord.io.writing import gone
+from chord.run.owner import (
+    HELD,
+    LOCK,
+    OWNER,
+    dead,
+    facts,
+    open_handles,
+    read_owner,
+    refusal,
+    who_is,
+)
 
-LOCK = ".lock"
 HYDRA = ".hydra"
-OWNER = ".lock.owner"
-"""Made instead of a lock where there are none."""
 _NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL}
-_HELD = {errno.EWOULDBLOCK, errno.EAGAIN, errno.EACCES}
+Check = Callable[[Path], None]
 _claimed: dict[Path, Hold] = {}
-_open_handles: set[int] = set()
 
 
 class Hold:
     """This process's hold on a directory; `ConfigError` where another process has one."""
 
-    def __init__(self, directory: Path, setting: str, *, new: bool = False) -> None:
-        """`new`: whether the directory has just been made for this."""
+    def __init__(
+        self,
+        directory: Path,
+        setting: str,
+        *,
+        made: Sequence[Path] | None = None,
+        undecided: bool = False,
+    ) -> None:
+        """`made`: what has just been made for this, `directory` and those above it.
+
+        `undecided`: whether this may still give way, until `decide` is called.
+        """
         self.directory = directory
         self._made: Path | None = None
-        self._new = new or not directory.exists()
-        with _place_named(directory, setting):
-            directory.mkdir(parents=True, exist_ok=True)
-            self._handle = _opened(directory, setting)
+        self._new = list(_missing(directory) if made is None else made)
+        self._handle, locked = _taken(directory, setting)
         try:
-            if _locked(self._handle):
-                os.ftruncate(self._handle, 0)
-                os.pwrite(self._handle, _facts(), 0)
+            if locked:
+                self._say(undecided)
             else:
-                self._made = _made(directory, setting)
-        except BlockingIOError:
-            os.close(self._handle)
-            raise ConfigError(refusal(directory, setting, directory / LOCK)) from None
+                self._made = _made(directory, setting, undecided)
         except BaseException:
             os.close(self._handle)
             raise
         # A worker that outlives this process must not keep the lock alive.
-        _open_handles.add(self._handle)
+        open_handles.add(self._handle)
+
+    def _say(self, undecided: bool) -> None:
+        os.ftruncate(self._handle, 0)
+        os.pwrite(self._handle, facts(undecided), 0)
+
+    def decide(self) -> None:
+        """Let others know that the directory is kept."""
+        if self._made is None:
+            self._say(False)
+        else:
+            self._made.write_bytes(facts(False))
 
     def release(self) -> None:
         """Let others write."""
@@ -73,8 +93,10 @@ class Hold:
         with suppress(OSError):  # it may be gone, or be written into
             if self._new and all(map(_is_overhead, self.directory.iterdir())):
                 # Nothing has come of it.
-                shutil.rmtree(self.directory)
-        _open_handles.discard(self._handle)
+                _empty(self.directory)
+                for path in self._new:
+                    path.rmdir()
+        open_handles.discard(self._handle)
         os.close(self._handle)
 
 
@@ -91,22 +113,45 @@ def held(directory: Path, setting: str) -> Iterator[None]:
         hold.release()
 
 
-def claim(directory: Path, setting: str, *, new: bool = False) -> None:
-    """Hold `directory` from now on; a later `held` block takes over. Raises as that does."""
-    if directory.resolve() not in _claimed:
-        _claimed[directory.resolve()] = Hold(directory, setting, new=new)
+def claim(
+    directory: Path,
+    setting: str,
+    *,
+    made: Sequence[Path] | None = None,
+    check: Check | None = None,
+) -> None:
+    """Hold `directory` from now on; a later `held` block takes over. Raises as that does.
+
+    `check` is called once the directory is held; where it raises, the directory is let go.
+    """
+    if directory.resolve() in _claimed:
+        return
+    hold = Hold(directory, setting, made=made, undecided=check is not None)
+    if check is not None:
+        try:
+            check(directory)
+            hold.decide()
+        except BaseException:
+            hold.release()
+            raise
+    _claimed[directory.resolve()] = hold
 
 
-def claim_new(directory: Path, setting: str) -> Path:
-    """Make a directory that is nobody's yet, hold it, and return it.
+def claim_new(directory: Path, setting: str, check: Check | None = None) -> Path:
+    """Make a directory that is nobody's yet, hold it as `claim` does, and return it.
 
     `12-00-00`, or where that is there already `12-00-00-2`, and so on.
     """
+    above = _missing(directory.parent)
     with _place_named(directory, setting):
-        directory.parent.mkdir(parents=True, exist_ok=True)
         path = _made_anew(directory)
-    claim(path, setting, new=True)
+    claim(path, setting, made=[path, *above], check=check)
     return path
+
+
+def _missing(directory: Path) -> list[Path]:
+    """Which of a directory and those above it are not there, the innermost first."""
+    return [path for path in (directory, *directory.parents) if not path.exists()]
 
 
 def _made_anew(directory: Path) -> Path:
@@ -114,41 +159,30 @@ def _made_anew(directory: Path) -> Path:
     stem, number, path = directory.name.removesuffix(suffix), 1, directory
     while True:
         try:
+            # Another that gives way may just have removed it.
+            directory.parent.mkdir(parents=True, exist_ok=True)
             path.mkdir()
         except FileExistsError:
+            if not os.path.lexists(path):
+                raise
             number += 1
             path = directory.with_name(f"{stem}-{number}{suffix}")
         else:
             return path
 
 
-def writer(directory: Path) -> str | None:
-    """Who writes into a directory at present, in words; None where nobody does."""
-    if (directory / OWNER).exists() and not _dead(_read(directory / OWNER)):
-        return _who(directory / OWNER)
-    if sys.platform == "win32" or not (directory / LOCK).exists():
-        return None
-    # Here and below: Windows has none.
-    import fcntl
-
-    try:
-        with opened(directory / LOCK) as file:
-            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except ValueError:  # a pipe or a directory, which nobody has locked
-        return None
-    except OSError as error:
-        return _who(directory / LOCK) if error.errno in _HELD else None
-    return None
-
-
-def refusal(directory: Path, setting: str, file: Path) -> str:
-    """Why this process may not write, in a sentence."""
-    return f"{setting}={directory}: is in use by {_who(file)}; wait until it has ended, or end it"
-
-
 def _is_overhead(path: Path) -> bool:
     """Whether a file says nothing of a run: the lock, and what Hydra writes before it begins."""
     return path.name in (LOCK, HYDRA) or path.suffix == ".log"
+
+
+def _empty(directory: Path) -> None:
+    """Remove what is in a directory of overhead alone."""
+    for path in directory.iterdir():
+        if path.name == HYDRA:
+            shutil.rmtree(path)
+        else:
+            path.unlink()
 
 
 @contextmanager
@@ -161,13 +195,6 @@ def _place_named(directory: Path, setting: str) -> Iterator[None]:
             f"{setting}={directory}: can't be written ({error.strerror}); give a directory that "
             "can be written into"
         ) from error
-
-
-def _who(file: Path) -> str:
-    owner = _read(file)
-    if not owner:
-        return "another process"
-    return f"process {owner['pid']} on {owner['host']}, since {owner['since']}"
 
 
 def _opened(directory: Path, setting: str) -> int:
@@ -184,65 +211,72 @@ def _opened(directory: Path, setting: str) -> int:
     raise ConfigError(f"{setting}={directory}: {LOCK} in it is not a regular file; delete it")
 
 
+def _taken(directory: Path, setting: str) -> tuple[int, bool]:
+    """The open file of the lock, and whether it is locked: see `_locked`."""
+    while True:
+        with _place_named(directory, setting):
+            directory.mkdir(parents=True, exist_ok=True)
+            handle = _opened(directory, setting)
+        try:
+            locked = _locked(handle)
+            with suppress(FileNotFoundError):
+                if os.path.samestat(os.fstat(handle), os.stat(directory / LOCK)):
+                    return handle, locked
+        except BlockingIOError:
+            os.close(handle)
+            raise ConfigError(refusal(directory, setting, who_is(directory / LOCK))) from None
+        except BaseException:
+            os.close(handle)
+            raise
+        # Its owner has ended and removed it just now.
+        os.close(handle)
+
+
 def _locked(handle: int) -> bool:
     """Take the lock; False where there are none. BlockingIOError where another process has it."""
     if sys.platform == "win32":
         return False
+    # Windows has none.
     import fcntl
 
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        if error.errno in _HELD:
+    while True:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            if error.errno in _NO_LOCKS:
+                return False
+            if error.errno not in HELD:
+                raise
+        else:
+            return True
+        try:
+            # One who only looks, as `writer` does, is gone in a moment, and lets others look.
+            fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except OSError as error:
             raise BlockingIOError from error
-        if error.errno in _NO_LOCKS:
-            return False
-        raise
-    return True
+        fcntl.flock(handle, fcntl.LOCK_UN)
+        time.sleep(random.uniform(0, 0.01))
 
 
-def _made(directory: Path, setting: str) -> Path:
+def _made(directory: Path, setting: str, undecided: bool) -> Path:
     """Make the file of an owner without a lock."""
     file = directory / OWNER
-    if _dead(_read(file)):
+    if dead(read_owner(file)):
         file.unlink(missing_ok=True)
     try:
         with file.open("xb") as stream:
-            stream.write(_facts())
+            stream.write(facts(undecided))
     except FileExistsError:
         hint = f"; if it has ended, delete {file}"
-        raise ConfigError(refusal(directory, setting, file) + hint) from None
+        raise ConfigError(refusal(directory, setting, who_is(file)) + hint) from None
     return file
 
 
-def _facts() -> bytes:
-    since = datetime.now().isoformat(" ", "seconds")
-    return json.dumps({"pid": os.getpid(), "host": socket.gethostname(), "since": since}).encode()
-
-
-def _read(file: Path) -> dict[str, Any]:
-    """What the owner says of itself; nothing while it is about to."""
-    with suppress(OSError, ValueError):
-        facts = read_json(file)
-        pid = facts.get("pid")
-        if {"host", "since"} <= facts.keys() and isinstance(pid, int) and 0 < pid < 2**31:
-            return facts
-    return {}
-
-
-def _dead(owner: dict[str, Any]) -> bool:
-    """Whether an owner is known to have ended: one of this machine whose process is gone."""
-    if owner.get("host") != socket.gethostname():
-        return False
-    pid = int(owner["pid"])
-    return gone(pid) and not (pid == os.getpid() and _open_handles)
-
-
 def _close_in_child() -> None:
-    for handle in _open_handles:
+    for handle in open_handles:
         with suppress(OSError):
             os.close(handle)
-    _open_handles.clear()
+    open_handles.clear()
     _claimed.clear()
 
 

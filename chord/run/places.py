@@ -30,11 +30,18 @@ def refuse_a_second_run(path: Path) -> None:
             f"hydra.run.dir={path}: already holds a run; {typed('resume', path)} continues it"
         )
     refuse_within_a_run(path, f"hydra.run.dir={path}:")
-    if inner := next(path.rglob("run.json"), None):
-        raise ConfigError(
-            f"hydra.run.dir={path}: {inner.parent} in it is a run directory; give a directory "
-            "that contains no runs"
-        )
+    refuse_around_runs(path, f"hydra.run.dir={path}:")
+
+
+def refuse_around_runs(path: Path, named: str) -> None:
+    """Raise `ConfigError` that begins with `named` where a directory is a run's or a sweep's, or
+    contains one."""
+    for kind in ("run", "sweep"):
+        if record := next(path.rglob(f"{kind}.json"), None):
+            which = "" if record.parent == path else f" {record.parent} in it"
+            raise ConfigError(
+                f"{named}{which} is a {kind} directory; give a directory that contains no runs"
+            )
 
 
 def refuse_within_a_run(path: Path, named: str) -> None:

@@ -22,7 +22,8 @@ from chord.run.directory import RunDirectory
 from chord.run.experts import check_experts
 from chord.run.identity.contents import contents, read_from_hub, refuse_changed
 from chord.run.identity.histories import VERSION
-from chord.run.lock import held
+from chord.run.lock import claim, held
+from chord.run.neighbours import refuse_others
 from chord.run.places import refuse_a_second_run
 from chord.run.status import begin, recorded
 from chord.run.telling import introduce, tell_length, tell_lost
@@ -64,7 +65,10 @@ def owned(run: RunDirectory, config: TrainConfig) -> AbstractContextManager[None
     """
     if not leads(config.trainer.strategy):
         return nullcontext()
-    return held(run.path, "hydra.run.dir" if config.resume is None else "resume")
+    if config.resume is not None:
+        return held(run.path, "resume")
+    claim(run.path, "hydra.run.dir", check=refuse_others)
+    return held(run.path, "hydra.run.dir")
 
 
 def train_unrecorded(config: TrainConfig, run: RunDirectory, signals: Signals) -> Outcome | None:

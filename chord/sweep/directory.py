@@ -17,7 +17,7 @@ from chord.config.overrides import given, setting
 from chord.errors import ConfigError
 from chord.io.reading import read_json, refuse_links
 from chord.io.writing import json_file, write_atomically
-from chord.run.lock import writer
+from chord.run.owner import writer
 from chord.sweep.equal_runs import is_finished
 from chord.sweep.points import Point
 

@@ -18,7 +18,7 @@ from chord.sweep.directory import refuse_another, write_sweep
 from chord.sweep.jobs import Jobs
 from chord.sweep.launchers import launcher_name
 from chord.sweep.launching import launch
-from chord.sweep.opening import finished, its_directory, resuming, skipping
+from chord.sweep.opening import finished, its_directory, refuse_taken, resuming, skipping
 from chord.sweep.places import refuse_shared, refuse_strangers
 from chord.sweep.points import check_points
 from chord.sweep.space import count
@@ -38,6 +38,8 @@ def run_grid(jobs: Jobs, own: Mapping[str, str]) -> None:
     refuse_shared(points, jobs.subdir)
     if resuming(own):
         refuse_another(jobs.directory, points)
+    else:
+        refuse_taken(jobs)
     if not is_fresh(jobs.config, "sweep"):
         refuse_strangers(jobs.directory, points)
     open_points = [point for point in points if not jobs.is_finished(point)]

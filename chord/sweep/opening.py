@@ -9,7 +9,9 @@ from pathlib import Path
 from chord.config import overrides
 from chord.errors import ConfigError
 from chord.run.claim import is_fresh
-from chord.run.lock import claim_new, held
+from chord.run.lock import claim, claim_new, held
+from chord.run.neighbours import refuse_neighbours
+from chord.run.owner import refuse_used
 from chord.run.places import holds_run, refuse_within_a_run
 from chord.sweep.directory import holds_sweep, refuse_at_work
 from chord.sweep.equal_runs import equal_run, finished_runs, name_of, take_over
@@ -42,13 +44,10 @@ def its_directory(
     setting = "resume_sweep" if resuming(own) else "hydra.sweep.dir"
     refuse_within_a_run(jobs.directory, f"{setting}={jobs.directory}:")
     if is_fresh(jobs.config, "sweep"):
-        jobs.move(claim_new(jobs.directory, setting))
+        jobs.move(claim_new(jobs.directory, setting, _refuse_others))
     elif not resuming(own):
-        refuse_a_second_sweep(jobs.directory)
+        claim(jobs.directory, setting, check=_refuse_others)
     with held(jobs.directory, setting):
-        if not resuming(own):
-            # Another may have come and gone in between.
-            refuse_a_second_sweep(jobs.directory)
         refuse_linked(jobs.directory, setting)
         refuse_linked_jobs(jobs.directory, points, setting)
         if resuming(own):
@@ -56,12 +55,27 @@ def its_directory(
         yield
 
 
+def refuse_taken(jobs: Jobs) -> None:
+    """Raise `ConfigError` where a new sweep's directory is another's, or a run's: before the jobs
+    are looked at, and the directory is claimed."""
+    if not is_fresh(jobs.config, "sweep"):
+        refuse_used(jobs.directory, "hydra.sweep.dir")
+        refuse_a_second_sweep(jobs.directory)
+
+
+def _refuse_others(path: Path) -> None:
+    named = f"hydra.sweep.dir={path}:"
+    refuse_neighbours(path, named)
+    refuse_within_a_run(path, named)
+    refuse_a_second_sweep(path)
+
+
 def refuse_a_second_sweep(path: Path) -> None:
     """Raise `ConfigError` where a new sweep would be written over another, or over a run."""
     if holds_sweep(path):
         raise ConfigError(
-            f"hydra.sweep.dir={path}: already holds a sweep; "
-            f"{overrides.typed('resume_sweep', path)} continues it"
+            f"hydra.sweep.dir={path}: already holds a sweep; its own command continues it with "
+            f"{overrides.typed('resume_sweep', path)} added"
         )
     if holds_run(path):
         raise ConfigError(f"hydra.sweep.dir={path}: is a run directory; give another directory")

@@ -17,12 +17,13 @@ from omegaconf import OmegaConf
 
 from chord.config.search import WHERE, SearchConfig
 from chord.errors import ConfigError
+from chord.run.places import refuse_around_runs
 from chord.sweep.beforehand import check_beforehand
 from chord.sweep.devices import shared_gpus
 from chord.sweep.directory import read_sweep
 from chord.sweep.jobs import Jobs
 from chord.sweep.launchers import at_a_time, launcher_name
-from chord.sweep.opening import its_directory, resuming
+from chord.sweep.opening import its_directory, refuse_taken, resuming
 from chord.sweep.places import refuse_shared
 from chord.sweep.points import check_points
 from chord.sweep.space import (
@@ -55,11 +56,9 @@ def search(jobs: Jobs, own: Mapping[str, str], settings: SearchConfig) -> None:
     refuse_shared([replace(checked[0], varied={}), *twin], jobs.subdir)
     if resuming(own):
         refuse_another_search(jobs)
-    elif other := next(jobs.directory.rglob("run.json"), None):
-        raise ConfigError(
-            f"hydra.sweep.dir={jobs.directory}: {other.parent} is a run directory; give a "
-            "directory that contains no runs"
-        )
+    else:
+        refuse_taken(jobs)
+        refuse_around_runs(jobs.directory, f"hydra.sweep.dir={jobs.directory}:")
     check_beforehand(checked, launcher_name(jobs.config))
     gpus = len(shared_gpus(checked, launcher_name(jobs.config)))
     most = min(settings.trials, gpus or settings.trials)

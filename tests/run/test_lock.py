@@ -18,7 +18,8 @@ import pytest
 from holding import US, elsewhere, kill, let_go
 
 from chord.errors import ConfigError
-from chord.run.lock import LOCK, OWNER, Hold, claim, claim_new, held, writer
+from chord.run.lock import Hold, claim, claim_new, held
+from chord.run.owner import LOCK, OWNER, writer
 
 __all__ = ["let_go"]
 

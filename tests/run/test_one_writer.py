@@ -26,7 +26,8 @@ from chord.pretrain.command import main as pretrain
 from chord.run.claim import ClaimDirectory
 from chord.run.directory import RunDirectory
 from chord.run.files import read_rows
-from chord.run.lock import LOCK, Hold, held
+from chord.run.lock import Hold, held
+from chord.run.owner import LOCK
 from chord.run.places import refuse_a_second_run
 from chord.run.recorder import Recorder
 from chord.sweep.directory import write_sweep
@@ -150,7 +151,11 @@ def test_a_job_that_another_process_finishes_stays_finished(
     assert "died" not in command.out
 
 
-def test_a_job_whose_directory_is_in_use_says_so(command: Command) -> None:
+def test_a_job_whose_directory_is_in_use_says_so(
+    command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Another has claimed it once the sweep has looked.
+    monkeypatch.setattr("chord.sweep.opening.refuse_neighbours", lambda *_: None)
     (command.where / "s" / "0").mkdir(parents=True)
     live = elsewhere(command.where / "s" / "0")
     try:

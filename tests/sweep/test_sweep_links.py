@@ -18,7 +18,8 @@ from sweeps import Command, command
 
 from chord.config.search import SearchConfig
 from chord.errors import ConfigError
-from chord.run.lock import LOCK, OWNER, held, writer
+from chord.run.lock import held
+from chord.run.owner import LOCK, OWNER, writer
 from chord.sweep.directory import read_sweep
 from chord.sweep.places import refuse_linked, refuse_linked_jobs
 from chord.sweep.points import Point

@@ -235,7 +235,7 @@ def test_what_lies_in_a_jobs_directory_is_compared_with_the_job(command: Command
     assert command.err.startswith("error: hydra.sweep.dir=s: 0 holds a run of another config")
     search = ("hydra.sweeper.trials=1", "weighting=uniform,phi")
     assert command("-m", *search, "steps=1", "hydra.sweep.dir=s") == 1
-    assert command.err.startswith("error: hydra.sweep.dir=s: s/0 is a run directory")
+    assert command.err.startswith("error: hydra.sweep.dir=s: s/0 in it is a run directory")
     # Hydra's own sweeper knows nothing of runs: its jobs compare for themselves.
     assert command("-m", "seed=0", "steps=1", "hydra.sweep.dir=s", "hydra/sweeper=basic") == 1
     assert "/s: 0 holds a run of another configuration" in command.err
@@ -258,7 +258,8 @@ def test_no_sweep_is_placed_in_the_directory_of_a_run(
     assert command("-m", "seed=0,1", f"hydra.sweep.dir={place}", sub) == 1
     assert command.err.startswith(f"error: hydra.sweep.dir={place}: ")
     outer = command.where / ("s/0" if place.startswith("s") else "r")
-    assert f"lies inside the run directory {outer}; give a directory" in command.err
+    said = f"lies inside the run directory {outer}; give a directory"
+    assert ("is a run directory; give another" if place == "r" else said) in command.err
     assert sorted(command.where.rglob("*")) == before
 
 
