@@ -18,6 +18,7 @@ from chord.tracking.upload import Upload, read_upload
 from chord.tracking.wandb_access import (
     api_key,
     check_variables,
+    end_service,
     import_wandb,
     offline_reason,
     open_session,
@@ -187,7 +188,7 @@ def open_wandb(
             if tracking.mode == "online":
                 raise ConfigError(f"tracking.mode=online: {reason}") from None
             # After a failed start a run id stays "in use" until W&B's process has ended.
-            wandb.teardown(exit_code=1)
+            end_service(exit_code=1)
             wandb.setup(wandb.Settings(silent=True))
             _remove_pieces(save_dir, f"run-*-{run_id}", run_id)
     if run is None:

@@ -7,6 +7,7 @@ import os
 import socket
 import sys
 import threading
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -17,6 +18,7 @@ from chord.tracking.base import command
 from chord.tracking.server import refuse_settings_here
 
 PROBE_SECONDS = 2.0
+SERVICE_SECONDS = 20.0  # limit for W&B's process to end once everything is uploaded or given up
 API_SECONDS = 60  # limit for a page of runs or one run's history
 # W&B's own address, and the one behind it, under which older installations stored their key.
 PUBLIC_HOSTS = ("api.wandb.ai", "api.forge.coreweave.com")
@@ -35,7 +37,11 @@ def connect(entity: str, *, timeout: float = API_SECONDS) -> Any:
     if not reachable(session.base_url):
         raise ConfigError(f"no connection to {session.base_url}")
     overrides = {"entity": entity, "base_url": session.base_url}
-    return wandb.Api(overrides, timeout=timeout, api_key=key)
+    try:
+        return wandb.Api(overrides, timeout=timeout, api_key=key)
+    except Exception:  # the caller says what went wrong; W&B would end its process without a limit
+        end_service()
+        raise
 
 
 def unreachable() -> str:
@@ -142,3 +148,26 @@ def reachable(url: str) -> bool:
     thread.start()
     thread.join(PROBE_SECONDS)
     return answered.is_set()
+
+
+def end_service(exit_code: int = 0) -> None:
+    """`wandb.teardown()` which surely ends.
+
+    W&B's process can miss the word to end if a request was given up just before, and W&B would then
+    wait for it without a limit: after `SERVICE_SECONDS` it is terminated.
+    """
+    from wandb.sdk import wandb_setup
+
+    import wandb
+
+    # None of this is public: where it is not there, nothing is terminated.
+    process: Any = wandb_setup
+    for name in ("_singleton", "_connection", "_proc", "_process"):
+        process = getattr(process, name, None)
+    watch = threading.Timer(SERVICE_SECONDS, getattr(process, "terminate", lambda: None))
+    watch.daemon = True
+    watch.start()
+    # It exits if its process ended with an error, or was terminated.
+    with suppress(SystemExit):
+        wandb.teardown(exit_code)
+    watch.cancel()

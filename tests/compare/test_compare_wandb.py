@@ -15,17 +15,16 @@ from chord.compare.command import main
 from chord.compare.reading import read_run
 from chord.compare.wandb_source import read_wandb
 from chord.run.files import FAILED, FINISHED, INTERRUPTED, RUNNING
+from chord.tracking.wandb_access import end_service
 
 
 @pytest.fixture
 def logged_in(no_account: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[pytest.MonkeyPatch]:
     """A key in the environment; settings read anew, and W&B's process gone afterwards."""
-    import wandb
-
     monkeypatch.setenv("WANDB_API_KEY", "0" * 40)
-    wandb.teardown()
+    end_service()
     yield monkeypatch
-    wandb.teardown()
+    end_service()
 
 
 def test_a_run_from_wandb_is_that_of_its_directory(

@@ -18,6 +18,7 @@ from wandb_api_stub import Handler, Remote, Server, serving
 from chord.dashboard import publish
 from chord.dashboard.command import main
 from chord.dashboard.sections import SECTIONS
+from chord.tracking.wandb_access import end_service
 
 ODD = "it's a=b"  # wandb-workspaces' own strings would make `a==b` of it, and trip over the quote
 
@@ -27,7 +28,6 @@ def here(
     tmp_path: Path, no_account: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[pytest.MonkeyPatch]:
     """An empty directory, nobody logged in; W&B's settings read anew, its process gone after."""
-    import wandb
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)  # it uses pydantic's older names
@@ -35,9 +35,9 @@ def here(
 
     (tmp_path / "work").mkdir()
     monkeypatch.chdir(tmp_path / "work")
-    wandb.teardown()
+    end_service()
     yield monkeypatch
-    wandb.teardown()
+    end_service()
 
 
 @pytest.fixture

@@ -19,6 +19,7 @@ from faults import seeds
 from chord.tracking import WandbTracking, open_tracker
 from chord.tracking import wandb as tracking_wandb
 from chord.tracking.upload import Upload, read_upload
+from chord.tracking.wandb_access import end_service
 
 pytestmark = pytest.mark.faults
 
@@ -28,14 +29,12 @@ ROWS = 12
 @pytest.fixture
 def server(no_account: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[wandb_stub.Server]:
     """A server at which we are logged in."""
-    import wandb
-
     with wandb_stub.running() as running:
-        wandb.teardown()
+        end_service()
         monkeypatch.setenv("WANDB_API_KEY", "k" * 40)
         monkeypatch.setenv("WANDB_BASE_URL", running.url)
         yield running
-        wandb.teardown()
+        end_service()
 
 
 def lines(log: Path, *entries: dict[str, Any] | str) -> Path:
@@ -202,9 +201,7 @@ def test_settings_go_before_variables_and_those_before_defaults(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    import wandb
-
-    wandb.teardown()
+    end_service()
     if environment:
         for name, value in {
             "PROJECT": "theirs", "NAME": "it", "TAGS": "b,c", "RUN_GROUP": "h", "NOTES": "m",
@@ -217,7 +214,7 @@ def test_settings_go_before_variables_and_those_before_defaults(
     found = (settings.project, settings.run_name, tuple(settings.run_tags or ()),
              settings.run_group, settings.run_notes)  # fmt: skip
     tracker.finish()
-    wandb.teardown()
+    end_service()
     assert found == expected
     where = tmp_path / ("elsewhere" if environment else "run")
     assert len(list((where / "wandb").glob("offline-run-*"))) == 1

@@ -14,6 +14,7 @@ import pytest
 from chord.tracking import WandbTracking, open_tracker, wandb_access
 from chord.tracking import wandb as tracking_wandb
 from chord.tracking.wandb import WandbTracker
+from chord.tracking.wandb_access import end_service
 
 
 def session(**values: Any) -> SimpleNamespace:
@@ -113,11 +114,9 @@ def test_training_outlives_a_wandb_that_dies(tmp_path: Path) -> None:
 @pytest.fixture
 def wandb_session(no_account: Path) -> Iterator[None]:
     """Settings read anew, and W&B's process gone afterwards."""
-    import wandb
-
-    wandb.teardown()
+    end_service()
     yield
-    wandb.teardown()
+    end_service()
 
 
 def test_wandb_offline_says_where_the_run_is(
@@ -146,13 +145,31 @@ def test_asking_for_online_without_a_key_is_an_error(tmp_path: Path, wandb_sessi
 def test_wandb_mode_disabled_is_honoured(
     tmp_path: Path, no_account: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import wandb
-
     monkeypatch.setenv("WANDB_MODE", "disabled")
-    wandb.teardown()
+    end_service()
     tracker = open_tracker(WandbTracking(), tmp_path, config={}, run_name="x")
     tracker.log(0, {"alpha": 1.0})
     tracker.finish()
-    wandb.teardown()
+    end_service()
     assert tracker.messages() == ["W&B: disabled by WANDB_MODE or `wandb disabled`"]
     assert not (tmp_path / "wandb").exists()
+
+
+def test_a_service_that_misses_its_end_is_terminated(
+    wandb_session: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from wandb.sdk import wandb_setup
+
+    import wandb
+
+    wandb.setup(wandb.Settings(silent=True)).ensure_service()
+    connection = wandb_setup._singleton._connection  # type: ignore[union-attr]
+    process = connection._proc._process
+    monkeypatch.setattr(wandb_access, "SERVICE_SECONDS", 0.5)
+
+    async def unheard(request: object) -> None:
+        pass
+
+    monkeypatch.setattr(connection._client, "publish", unheard)
+    end_service()
+    assert process.returncode != 0
