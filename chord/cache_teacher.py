@@ -13,13 +13,16 @@ import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
-from chord.command_line.arguments import Arguments, Number, flags, refuse_output
+from chord.command_line.arguments import Arguments, Number, flags, refuse_input, refuse_output
 from chord.command_line.ending import ending
 from chord.config.composing import composed, register
 from chord.config.overrides import typed
 from chord.data.batch import collated
 from chord.errors import ConfigError
+from chord.io.outputs import Kind, safetensors_with
 from chord.io.printing import say
+
+CACHE = Kind("a teacher's cache", safetensors_with("chord_teacher"))
 
 
 def parser() -> argparse.ArgumentParser:
@@ -38,7 +41,7 @@ def parser() -> argparse.ArgumentParser:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run `python -m chord.cache_teacher`."""
     options = parser().parse_intermixed_args(arguments)
-    refuse_output(options.to, f"--to {options.to}")
+    refuse_output(options.to, f"--to {options.to}", CACHE)
     say(cache_teacher(options.to, options.k, options.settings, options.config_dir))
 
 
@@ -52,6 +55,7 @@ def cache_teacher(
 
     register()
     config = composed(settings, config_dir)
+    refuse_input(path, f"--to {path}", config, but="target.cache")
     data, teacher = build_data(config), config.teacher.build()
     if teacher is None:
         raise ConfigError("teacher=none: there is nothing to cache; use teacher=tiny")

@@ -11,7 +11,7 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from chord.command_line.arguments import Arguments, refuse_output
+from chord.command_line.arguments import Arguments, refuse_input, refuse_output
 from chord.command_line.ending import ending
 from chord.errors import ConfigError
 from chord.io.printing import say
@@ -54,6 +54,7 @@ def export_run(run: Path, directory: Path, *, trust: bool = False) -> None:
     refuse_output(directory, f"--to {directory}")
     register()
     config = configuration(run, trust=trust)
+    refuse_input(directory, f"--to {directory}", config)
     policy = trained_model(run, config)
     with whole_directory(directory) as partial:
         config.model.export(policy, partial)

@@ -16,22 +16,26 @@ from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import orjson
 
-from chord.command_line.arguments import Arguments, Number, flags, refuse_output
+from chord.command_line.arguments import Arguments, Number, flags, refuse_input, refuse_output
 from chord.command_line.ending import ending
 from chord.config.composing import composed, register
 from chord.config.overrides import typed
+from chord.data.nested import value_of
 from chord.data.template import values_of
 from chord.errors import ConfigError
+from chord.io.locking import sole_writer
 from chord.io.printing import say
+from chord.io.reading import parse_json
 from chord.rollout import draw_uniforms
 
 if TYPE_CHECKING:
     from chord.config.root import TrainConfig
     from chord.data.batch import Problem
+    from chord.data.columns import Columns
     from chord.data.corpus import Corpus
     from chord.models.policy import Policy
     from chord.rollout.engines import Engine
@@ -125,22 +129,22 @@ def make_expert(
 
     Up to `keep` right ones of `k` samples per problem are written, until `n` problems have one.
     """
-    with _teacher(settings, config_dir) as teacher:
-        answered, start = _begun(path, teacher.data)
-        path.parent.mkdir(parents=True, exist_ok=True)
+    named, config = f"--to {path}", _configured(settings, config_dir)
+    refuse_input(path, named, config)
+    with sole_writer(path, named) as file, _teacher(config) as teacher:
+        answered, start = _begun(path, file, teacher.data)
         tried, added = 0, 0
-        with path.open("ab") as file:
-            for batch in _batches(teacher, start):
+        for batch in _batches(teacher, start):
+            if n is not None and answered >= n:
+                break
+            for problem, texts in zip(batch, teacher.right(batch, k), strict=True):
                 if n is not None and answered >= n:
                     break
-                for problem, texts in zip(batch, teacher.right(batch, k), strict=True):
-                    if n is not None and answered >= n:
-                        break
-                    tried, answered = tried + 1, answered + bool(texts)
-                    rows = [_row(teacher, problem, text) for text in texts[:keep]]
-                    added += len(rows)
-                    file.write(b"".join(orjson.dumps(row) + b"\n" for row in rows))
-                file.flush()
+                tried, answered = tried + 1, answered + bool(texts)
+                rows = [_row(teacher, problem, text) for text in texts[:keep]]
+                added += len(rows)
+                file.write(b"".join(orjson.dumps(row) + b"\n" for row in rows))
+            file.flush()
     given = shlex.join([*flags(config_dir), *settings])
     return (
         f"{path}: {answered} problems with a right response; {tried} problems tried now, "
@@ -149,20 +153,24 @@ def make_expert(
     )
 
 
-@contextmanager
-def _teacher(settings: Sequence[str], config_dir: Path | None = None) -> Iterator[Demonstrator]:
-    # Here and below: torch takes seconds to load; mistakes in arguments are said before.
-    from chord.data.corpus import Corpus
-    from chord.run.build import check_answers, fit_data, open_data, placed, prepare_reward
-    from chord.step.engine import open_engine
-
+def _configured(settings: Sequence[str], config_dir: Path | None) -> TrainConfig:
+    """The configuration of `chord.train` with these settings, but for `_DEFAULTS`."""
     given = {setting.partition("=")[0] for setting in settings}
     defaults = [f"{name}={value}" for name, value in _DEFAULTS.items() if name not in given]
     if not any(name.startswith("trainer") for name in given):
         defaults.append("trainer.accelerator=auto")
     register()
-    config = composed([*defaults, *settings], config_dir)
+    return composed([*defaults, *settings], config_dir)
+
+
+@contextmanager
+def _teacher(config: TrainConfig) -> Iterator[Demonstrator]:
+    # Here and below: torch takes seconds to load; mistakes in arguments are said before.
     import torch
+
+    from chord.data.corpus import Corpus
+    from chord.run.build import check_answers, fit_data, open_data, placed, prepare_reward
+    from chord.step.engine import open_engine
 
     torch.set_num_threads(config.threads)
     with open_data(config) as data:
@@ -181,21 +189,35 @@ def _teacher(settings: Sequence[str], config_dir: Path | None = None) -> Iterato
             yield Demonstrator(config, data, policy, engine)
 
 
-def _begun(path: Path, data: Corpus) -> tuple[int, int]:
-    """The number of problems that have a response in the file, and the position to continue at."""
+def _begun(path: Path, file: BinaryIO, data: Corpus) -> tuple[int, int]:
+    """The number of problems that have a response in the file, and the position to continue at.
+
+    Raises `ConfigError` where it holds anything but rows such as `_row` makes.
+    """
     from chord.data.lines import JsonLines
     from chord.data.tables import Problems
 
-    if not path.exists():
-        return 0, 0
-    with path.open("rb+") as file:
-        content = file.read()
-        end = content.rfind(b"\n") + 1
-        if _is_json(content[end:]):
-            file.write(b"\n")
-        else:
-            # A killed run may have left a part of its last row.
-            file.truncate(end)
+    file.seek(0)
+    content, columns = file.read(), data.expert_fields.columns
+    end = content.rfind(b"\n") + 1
+    for number, line in enumerate(content[:end].splitlines(), start=1):
+        if not _is_row(line, columns):
+            raise ConfigError(
+                f"--to {path}: line {number} is no problem with an expert's response, so the file "
+                "is not continued; give another file"
+            )
+    rest = content[end:]
+    if rest and _is_row(rest, columns):
+        file.write(b"\n")
+    elif rest and not _begins_row(rest, columns):
+        raise ConfigError(
+            f"--to {path}: does not end with a problem and an expert's response, so the file is "
+            "not continued; give another file"
+        )
+    elif rest:
+        # A killed run has left a part of its last row.
+        file.truncate(end)
+    file.flush()
     rows = JsonLines(path)
     if len(rows) == 0:
         return 0, 0
@@ -207,12 +229,26 @@ def _begun(path: Path, data: Corpus) -> tuple[int, int]:
     return len(written.first), place + 1
 
 
-def _is_json(row: bytes) -> bool:
+def _is_row(line: bytes, columns: Columns) -> bool:
+    """Whether a line has a response, in a field of its own or as the last of its messages."""
     try:
-        orjson.loads(row)
-    except orjson.JSONDecodeError:
+        row = parse_json(line)
+    except ValueError:
+        return not line.strip()
+    if not isinstance(row, dict):
         return False
-    return True
+    said = value_of(row, columns.messages or "messages")
+    last = said[-1] if isinstance(said, list) and said else None
+    return value_of(row, columns.response or "response") is not None or (
+        isinstance(last, dict) and last.get("role") == "assistant"
+    )
+
+
+def _begins_row(text: bytes, columns: Columns) -> bool:
+    """Whether a text can be the beginning of a row."""
+    names = (columns.problem or "problem", columns.messages or "messages")
+    starts = [b"{" + orjson.dumps(name) for name in names]
+    return any(text.startswith(start) or start.startswith(text) for start in starts)
 
 
 def _batches(teacher: Demonstrator, start: int) -> Iterator[list[Problem]]:

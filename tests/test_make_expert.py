@@ -13,6 +13,7 @@ from simulated_device import DEVICE, simulated
 from texts import corpus, sums, write
 
 from chord.config.trainer import TrainerConfig
+from chord.io.locking import sole_writer
 from chord.make_expert import Demonstrator, main
 from chord.rewards import Numeric
 from chord.rollout.engines.base import Draft
@@ -178,3 +179,42 @@ def test_a_whole_last_row_without_a_line_end_is_kept(
     assert Path("cut.jsonl").read_bytes() == Path("whole.jsonl").read_bytes()
     # Nothing that was written is made again.
     assert len(knowing) - asked <= len(ROWS) - 10
+
+
+@pytest.mark.parametrize(
+    ("content", "line"),
+    [
+        ('{"problem": "1+1=", "answer": 2}\n', "line 1 is no problem with an expert's response"),
+        ("notes\n", "line 1 is no problem"),
+        ('{"problem": "1+1=", "response": "2"}\n[1]\n', "line 2 is no problem"),
+        ('{"messages": [{"role": "user", "content": "x"}]}\n', "line 1 is no problem"),
+        ("notes without an end", "does not end with a problem and an expert's response"),
+        ('{"mine": 1, "cut', "does not end with a problem and an expert's response"),
+    ],
+)
+def test_a_file_that_is_no_experts_is_left_as_it_is(
+    settings: list[str],
+    knowing: list[str],
+    capsys: pytest.CaptureFixture[str],
+    content: str,
+    line: str,
+) -> None:
+    Path("mine.jsonl").write_text(content)
+    with pytest.raises(SystemExit, match="1"):
+        main(["--to", "mine.jsonl", *settings])
+    assert capsys.readouterr().err.startswith(f"error: --to mine.jsonl: {line}")
+    assert Path("mine.jsonl").read_text() == content
+
+
+def test_the_problems_and_a_file_that_is_being_written_are_left_alone(
+    settings: list[str], knowing: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = Path("p.jsonl").read_bytes()
+    with pytest.raises(SystemExit, match="1"):
+        main(["--to", "p.jsonl", *settings])
+    assert "--to p.jsonl: data.problems=p.jsonl is read from there" in capsys.readouterr().err
+    assert Path("p.jsonl").read_bytes() == before
+    with sole_writer(Path("e.jsonl"), "x"), pytest.raises(SystemExit, match="1"):
+        main(["--to", "e.jsonl", *settings])
+    assert "--to e.jsonl: another process is writing it" in capsys.readouterr().err
+    assert not Path("e.jsonl").exists()

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import argparse
+import glob
 import math
 from collections.abc import Sequence
+from fnmatch import fnmatch
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from chord.errors import ConfigError
+from chord.io.outputs import Kind, refuse_other
 from chord.io.writing import refuse_unwritable
 from chord.run.places import refuse_within_a_run
+
+if TYPE_CHECKING:
+    from chord.config.root import TrainConfig
 
 
 class Arguments(argparse.ArgumentParser):
@@ -93,11 +99,38 @@ def refuse_arguments(program: str, message: str) -> NoReturn:
     raise ConfigError(f"{message}; see {program} --help")
 
 
-def refuse_output(path: Path, named: str) -> None:
+def refuse_output(path: Path, named: str, kind: Kind | None = None) -> None:
     """Raise `ConfigError` that begins with `named` where a command can't write a file at `path`.
 
     Commands ask before they do anything else. A run's directory holds what the run writes, and
-    nothing else.
+    nothing else. A file that is there is replaced only if it is of the `kind` that is written.
     """
     refuse_within_a_run(path, f"{named}:")
+    if kind is not None:
+        refuse_other(path, named, kind)
     refuse_unwritable(path, named)
+
+
+def refuse_input(path: Path, named: str, config: TrainConfig, but: str = "") -> None:
+    """Raise `ConfigError` that begins with `named` where a command would write what it reads.
+
+    That is a file that a setting names, or one in a directory or among the files of a pattern that
+    it names. `but`: a setting whose file the command does not read.
+    """
+    # It loads what composes configurations, which commands without one do without.
+    from chord.run.identity.contents import named_files
+
+    for setting, place in named_files(config).items():
+        if setting != but and _covers(place, path):
+            raise ConfigError(f"{named}: {setting}={place} is read from there; give another place")
+
+
+def _covers(place: str, path: Path) -> bool:
+    """Whether `path` is a file that is named, in a directory that is, or matches a pattern."""
+    read, written = Path(place).expanduser().absolute(), path.absolute()
+    if glob.has_magic(place):
+        return written.match(str(read)) or ("**" in place and fnmatch(str(written), str(read)))
+    read, written = read.resolve(), written.resolve()
+    # DIR:SPLIT names files in a directory.
+    directories = [read, read.with_name(read.name.rpartition(":")[0] or read.name)]
+    return read == written or any(each.is_dir() and each in written.parents for each in directories)

@@ -22,12 +22,30 @@ from typing import TYPE_CHECKING
 from chord.command_line.arguments import Arguments
 from chord.command_line.ending import ending
 from chord.errors import ConfigError
-from chord.io.reading import printable, refuse_links
+from chord.io.outputs import PNG, Kind, begins, refuse_other
+from chord.io.reading import opened, printable, refuse_links
 
 if TYPE_CHECKING:
     from chord.compare.model import Comparison
 
 FOLDER = "comparison"
+
+
+def is_page(path: Path) -> bool:
+    """Whether a file is the page of a comparison, by the policy at its head."""
+    with opened(path) as file:
+        return b"default-src 'none'; img-src data:; base-uri 'none'" in file.read(1024)
+
+
+FILES = {
+    "runs.csv": Kind("a table of chord.compare", begins(b"group,name,path,", b"\n")),
+    "groups.csv": Kind("a table of chord.compare", begins(b"group,metric,", b"\n")),
+    "left_out.csv": Kind("a table of chord.compare", begins(b"what,reason\n")),
+    **dict.fromkeys(("runs.parquet", "groups.parquet"), Kind("a Parquet file", begins(b"PAR1"))),
+    **dict.fromkeys(("curves.png", "alpha.png", "scatter.png", "heatmap.png"), PNG),
+    "comparison.html": Kind("a page of chord.compare", is_page),
+}
+"""What is written, and over what alone."""
 
 
 def parser() -> argparse.ArgumentParser:
@@ -80,9 +98,11 @@ def run(options: argparse.Namespace) -> Comparison:
     if options.out is not None:
         if options.out.name != FOLDER:
             refuse_within_a_run(options.out / FOLDER, f"--out {options.out}:")
+        refuse_others(options.out, f"--out {options.out}")
         make_directory(options.out, f"--out {options.out}")
     comparison, root = read(options)
     out: Path = options.out or root / FOLDER
+    refuse_others(out, str(out))
     make_directory(out, f"{out} (choose another with --out)")
     if out.is_symlink() and options.out is None:
         raise ConfigError(f"{out}: is a symbolic link; choose another directory with --out")
@@ -102,6 +122,13 @@ def run(options: argparse.Namespace) -> Comparison:
     for path in (*pictures, *written):
         console.print(printable(shown(path)), markup=False, soft_wrap=True)
     return comparison
+
+
+def refuse_others(out: Path, named: str) -> None:
+    """Raise ConfigError where one of `FILES` is there and is not of chord.compare."""
+    for file, kind in FILES.items():
+        if not (out / file).is_symlink():  # see `refuse_links`
+            refuse_other(out / file, f"{named}: {file} in it", kind)
 
 
 def make_directory(path: Path, named: str) -> None:

@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 from chord.command_line.arguments import Arguments, refuse_output
 from chord.command_line.ending import ending
 from chord.errors import ConfigError
+from chord.io.outputs import Kind, json_with
 from chord.io.printing import say
 from chord.io.reading import printable
 from chord.io.writing import write_atomically
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from chord.dashboard.specification import PanelRequest
 
 FOLDER = Path("outputs") / "dashboard"
+SPECIFICATION = Kind("a dashboard's specification", json_with("specification", "workspace"))
 
 
 def parser() -> argparse.ArgumentParser:
@@ -89,7 +91,7 @@ def run(options: argparse.Namespace) -> Iterator[str]:
             "chord.dashboard: needs wandb-workspaces; pip install 'chord-posttraining[dashboard]'"
         )
     out: Path = options.out or FOLDER / f"{_file_name(request)}.json"
-    refuse_output(out, f"--out {out}")
+    refuse_output(out, f"--out {out}", SPECIFICATION)
     from chord.tracking.base import shown
     from chord.tracking.wandb_access import unreachable
 

@@ -116,6 +116,11 @@ def refuse_unwritable(path: Path, named: str) -> None:
         ) from error
 
 
+def missing(directory: Path) -> list[Path]:
+    """Which of a directory and those above it are not there, the innermost first."""
+    return [path for path in (directory, *directory.parents) if not path.exists()]
+
+
 def remove_partials(directory: Path) -> None:
     """Remove what a killed process left in a directory that nobody else writes into."""
     for path in (*directory.glob(f"*{PARTIAL}"), *directory.glob(f".*{PARTIAL}")):

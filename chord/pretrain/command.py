@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING
 
 from chord.command_line.arguments import Arguments, Number, refuse_output
 from chord.command_line.ending import ending
+from chord.io.outputs import Kind, begins, json_with, refuse_other, safetensors_with
 from chord.io.printing import say
 from chord.io.writing import write_atomically
 from chord.models.tiny import ASSETS, SEEDS
-from chord.pretrain.recipe import BASE, TEACHER, checkpoint_name, micro, scores_path
+from chord.pretrain.recipe import BASE, TEACHER, checkpoint_name, micro, scores_path, state_name
 from chord.run.lock import held
 
 if TYPE_CHECKING:
@@ -81,9 +82,14 @@ def run(options: argparse.Namespace) -> None:
     os.environ["OMP_NUM_THREADS"] = "1"
     context = multiprocessing.get_context("spawn")
     jobs = [(recipe, options.to, options.work, options.fresh) for recipe in recipes]
-    for name in ("to", "work"):
+    for name, kinds in (
+        ("to", _shipped(recipes, card=options.only is None)),
+        ("work", _kept(recipes, options.work)),
+    ):
         place = getattr(options, name)
         refuse_output(place / "any", f"--{name} {place}")
+        for file, kind in kinds.items():
+            refuse_other(place / file, f"--{name} {place}: {file} in it", kind)
     with held(options.work, "--work"), context.Pool(min(2, len(jobs))) as pool:
         pool.starmap(_build, jobs, chunksize=1)
     if options.only is None:
@@ -91,6 +97,23 @@ def run(options: argparse.Namespace) -> None:
         from chord.pretrain.card import write_card
 
         say(write_card(options.to, recipes, options.work))
+
+
+def _shipped(recipes: Sequence[Recipe], *, card: bool) -> dict[str, Kind]:
+    """The files that are written into `--to`."""
+    page = Kind("a card of chord.pretrain", begins(b"# The shipped checkpoints\n"))
+    model = Kind("a model of chord", safetensors_with("chord"))
+    models = {checkpoint_name(recipe): model for recipe in recipes}
+    return models | ({"README.md": page} if card else {})
+
+
+def _kept(recipes: Sequence[Recipe], work: Path) -> dict[str, Kind]:
+    """The files that are written into `--work`, or deleted there."""
+    state = Kind("a state of chord.pretrain", begins(b"PK"))
+    numbers = Kind("a file of chord.pretrain", json_with("curve", "scores"))
+    return {state_name(recipe): state for recipe in recipes} | {
+        scores_path(recipe, work).name: numbers for recipe in recipes
+    }
 
 
 def _build(recipe: Recipe, to: Path, work: Path, fresh: bool) -> None:

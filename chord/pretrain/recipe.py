@@ -93,6 +93,11 @@ def checkpoint_name(recipe: Recipe) -> str:
     return base_name(recipe.seed) if recipe.name == "base" else f"{recipe.name}.safetensors"
 
 
+def state_name(recipe: Recipe) -> str:
+    """Return what the file of a run's state is called."""
+    return f"{recipe.name}-{recipe.seed}.pt"
+
+
 def scores_path(recipe: Recipe, work: Path) -> Path:
     """Return where a model's curve and scores are kept for the card."""
     return work / f"{recipe.name}-{recipe.seed}.json"

@@ -21,7 +21,7 @@ from chord.io.writing import whole_file
 from chord.models.storage import save_policy
 from chord.models.transformer import Transformer
 from chord.pretrain.mixture import Document, buckets, tokens_of
-from chord.pretrain.recipe import Recipe
+from chord.pretrain.recipe import Recipe, state_name
 
 Curve = list[dict[str, float]]
 
@@ -78,7 +78,7 @@ def pretrain(
 
 def state_path(recipe: Recipe, work: Path) -> Path:
     """Return where a run of the recipe keeps its state."""
-    return work / f"{recipe.name}-{recipe.seed}.pt"
+    return work / state_name(recipe)
 
 
 def build_optimizers(model: Transformer, recipe: Recipe) -> list[torch.optim.Optimizer]:

@@ -17,20 +17,19 @@ from __future__ import annotations
 
 import errno
 import os
-import random
 import shutil
 import stat
-import sys
-import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from chord.errors import ConfigError
+from chord.io.locking import in_place, locked
+from chord.io.writing import missing
 from chord.run.owner import (
-    HELD,
     LOCK,
     OWNER,
+    as_typed,
     dead,
     facts,
     open_handles,
@@ -40,7 +39,6 @@ from chord.run.owner import (
 )
 
 HYDRA = ".hydra"
-_NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL}
 Check = Callable[[Path], None]
 _claimed: dict[Path, Hold] = {}
 
@@ -62,10 +60,10 @@ class Hold:
         """
         self.directory = directory
         self._made: Path | None = None
-        self._new = list(_missing(directory) if made is None else made)
-        self._handle, locked = _taken(directory, setting)
+        self._new = list(missing(directory) if made is None else made)
+        self._handle, taken = _taken(directory, setting)
         try:
-            if locked:
+            if taken:
                 self._say(undecided)
             else:
                 self._made = _made(directory, setting, undecided)
@@ -142,16 +140,11 @@ def claim_new(directory: Path, setting: str, check: Check | None = None) -> Path
 
     `12-00-00`, or where that is there already `12-00-00-2`, and so on.
     """
-    above = _missing(directory.parent)
+    above = missing(directory.parent)
     with _place_named(directory, setting):
         path = _made_anew(directory)
     claim(path, setting, made=[path, *above], check=check)
     return path
-
-
-def _missing(directory: Path) -> list[Path]:
-    """Which of a directory and those above it are not there, the innermost first."""
-    return [path for path in (directory, *directory.parents) if not path.exists()]
 
 
 def _made_anew(directory: Path) -> Path:
@@ -192,8 +185,8 @@ def _place_named(directory: Path, setting: str) -> Iterator[None]:
         yield
     except OSError as error:
         raise ConfigError(
-            f"{setting}={directory}: can't be written ({error.strerror}); give a directory that "
-            "can be written into"
+            f"{as_typed(setting, directory)}: can't be written ({error.strerror}); give a "
+            "directory that can be written into"
         ) from error
 
 
@@ -208,20 +201,20 @@ def _opened(directory: Path, setting: str) -> int:
     except OSError as error:
         if error.errno not in (errno.ELOOP, errno.ENXIO, errno.EISDIR):
             raise
-    raise ConfigError(f"{setting}={directory}: {LOCK} in it is not a regular file; delete it")
+    named = as_typed(setting, directory)
+    raise ConfigError(f"{named}: {LOCK} in it is not a regular file; delete it")
 
 
 def _taken(directory: Path, setting: str) -> tuple[int, bool]:
-    """The open file of the lock, and whether it is locked: see `_locked`."""
+    """The open file of the lock, and whether it is locked: there may be no locks."""
     while True:
         with _place_named(directory, setting):
             directory.mkdir(parents=True, exist_ok=True)
             handle = _opened(directory, setting)
         try:
-            locked = _locked(handle)
-            with suppress(FileNotFoundError):
-                if os.path.samestat(os.fstat(handle), os.stat(directory / LOCK)):
-                    return handle, locked
+            taken = locked(handle)
+            if in_place(handle, directory / LOCK):
+                return handle, taken
         except BlockingIOError:
             os.close(handle)
             raise ConfigError(refusal(directory, setting, who_is(directory / LOCK))) from None
@@ -230,32 +223,6 @@ def _taken(directory: Path, setting: str) -> tuple[int, bool]:
             raise
         # Its owner has ended and removed it just now.
         os.close(handle)
-
-
-def _locked(handle: int) -> bool:
-    """Take the lock; False where there are none. BlockingIOError where another process has it."""
-    if sys.platform == "win32":
-        return False
-    # Windows has none.
-    import fcntl
-
-    while True:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            if error.errno in _NO_LOCKS:
-                return False
-            if error.errno not in HELD:
-                raise
-        else:
-            return True
-        try:
-            # One who only looks, as `writer` does, is gone in a moment, and lets others look.
-            fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except OSError as error:
-            raise BlockingIOError from error
-        fcntl.flock(handle, fcntl.LOCK_UN)
-        time.sleep(random.uniform(0, 0.01))
 
 
 def _made(directory: Path, setting: str, undecided: bool) -> Path:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import json
 import os
 import socket
@@ -13,13 +12,13 @@ from pathlib import Path
 from typing import Any
 
 from chord.errors import ConfigError
+from chord.io.locking import HELD
 from chord.io.reading import opened, read_json
 from chord.io.writing import gone
 
 LOCK = ".lock"
 OWNER = ".lock.owner"
 """Made instead of a lock where there are none."""
-HELD = {errno.EWOULDBLOCK, errno.EAGAIN, errno.EACCES}
 open_handles: set[int] = set()
 """Of the locks that this process holds."""
 
@@ -59,7 +58,13 @@ def refuse_used(directory: Path, setting: str) -> None:
 
 def refusal(directory: Path, setting: str, owner: str) -> str:
     """Why this process may not write, in a sentence."""
-    return f"{setting}={directory}: is in use by {owner}; wait until it has ended, or end it"
+    named = as_typed(setting, directory)
+    return f"{named}: is in use by {owner}; wait until it has ended, or end it"
+
+
+def as_typed(setting: str, directory: Path) -> str:
+    """A setting or a flag with its value: `hydra.run.dir=DIR`, `--work DIR`."""
+    return f"{setting}{' ' if setting.startswith('--') else '='}{directory}"
 
 
 def facts(undecided: bool) -> bytes:

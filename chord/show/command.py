@@ -27,6 +27,7 @@ from rich.text import Text
 
 from chord.command_line.arguments import Arguments, Number, refuse_output
 from chord.command_line.ending import ending
+from chord.io.outputs import PNG
 from chord.io.printing import say
 from chord.io.writing import whole_file
 from chord.show.panels import schedule_panel, weighting_panel
@@ -64,7 +65,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Run `chord-show`."""
     options = parser().parse_intermixed_args(arguments)
     if options.png is not None:
-        refuse_output(options.png, f"--png {options.png}")
+        refuse_output(options.png, f"--png {options.png}", PNG)
     drawn = panels(options)
     # Here and below: Hydra and matplotlib take a second to load, which `--help` does not wait for.
     from rich.console import Console

@@ -5,11 +5,16 @@ from __future__ import annotations
 import argparse
 import importlib
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
-from chord.command_line.arguments import Number
+import chord.compare.command as compare
+from chord.command_line.arguments import Number, refuse_input
+from chord.config.composing import composed
+from chord.config.root import TrainConfig
+from chord.data.fields import Fields
 from chord.errors import ConfigError
 
 PARSERS = (
@@ -101,6 +106,56 @@ def test_no_command_writes_into_the_directory_of_a_run(
     assert [path.name for path in Path("RUN").iterdir()] == ["run.json"]
 
 
+FILES = [
+    *[(*output, "mine.jsonl", "mine.jsonl") for output in OUTPUTS[:3] + OUTPUTS[4:5]],
+    *[("compare.command", "--out", ("RUN",), "mine", f"mine/{name}") for name in compare.FILES],
+    *[
+        ("pretrain.command", flag, ("--micro",), "mine", f"mine/{name}")
+        for flag, names in (
+            ("--to", ("README.md", "base.safetensors", "teacher.safetensors")),
+            ("--work", ("base-0.pt", "base-0.json", "teacher-0.pt", "teacher-0.json")),
+        )
+        for name in names
+    ],
+]
+
+
+@pytest.mark.parametrize(("command", "flag", "rest", "given", "file"), FILES)
+@pytest.mark.parametrize("content", [b'{"problem": "1+1", "answer": 2}\n', b"\x08", b"words"])
+def test_a_file_of_another_kind_is_never_replaced(
+    command: str,
+    flag: str,
+    rest: tuple[str, ...],
+    given: str,
+    file: str,
+    content: bytes,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    mine = Path(file)
+    mine.parent.mkdir(exist_ok=True)
+    mine.write_bytes(content)
+    if command == "make_expert":
+        problems = tmp_path / "p.jsonl"
+        problems.write_text('{"problem": "2+2", "answer": 4}\n' * 20)
+        rest = ("model=hf", "model.path=nowhere", "data=jsonl", f"data.problems={problems}")
+        monkeypatch.setattr("chord.make_expert._teacher", knows_nothing)
+    said = refused(command, capsys, *rest, flag, given)
+    named = f"{flag} {given}: {mine.name} in it" if given != file else f"{flag} {given}"
+    assert said.startswith(f"error: {named}: "), said
+    assert mine.read_bytes() == content
+
+
+@contextmanager
+def knows_nothing(config: TrainConfig) -> Iterator[object]:
+    class Teacher:
+        data = type("Data", (), {"expert_fields": Fields()})
+
+    yield Teacher()
+
+
 @pytest.mark.parametrize(
     "command", ["plan.command", "cache_teacher", "make_expert", "show.command"]
 )
@@ -129,3 +184,34 @@ def test_options_of_ones_own_are_found_and_not_trusted(
         assert said.startswith(f"error: {line}")
     said = refused(command, capsys, *to, "--config-dir", "nix")
     assert said.startswith("error: --config-dir nix: no such directory")
+
+
+@pytest.mark.parametrize(
+    ("problems", "to", "free"),
+    [
+        ("p.jsonl", "p.jsonl", "q.jsonl"),
+        ("p.jsonl", "link.jsonl", "q.jsonl"),
+        ("d", "d/new.jsonl", "new.jsonl"),
+        ("d:train", "d/train-2.jsonl", "new.jsonl"),
+        ("d/*.jsonl", "d/new.jsonl", "d/new.png"),
+        ("d/**/*.jsonl", "d/a/b/new.jsonl", "new.jsonl"),
+    ],
+)
+def test_nothing_is_written_where_the_configuration_reads(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, problems: str, to: str, free: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("d").mkdir()
+    for name in ("p.jsonl", "d/train.jsonl"):
+        Path(name).touch()
+    Path("link.jsonl").symlink_to("p.jsonl")
+    settings = ["data=jsonl", f"data.problems='{problems}'", "schedule=rl_only", "teacher=none"]
+    config = composed([*settings, "model=hf", "model.path=m"])
+    with pytest.raises(ConfigError, match=r"^--to .*: data\.problems=.* is read from there; give"):
+        refuse_input(Path(to), f"--to {to}", config)
+    refuse_input(Path(free), f"--to {free}", config)
+    config = composed(["target=soft", "target.cache=t.safetensors"])
+    with pytest.raises(ConfigError, match=r"^--to t: target\.cache=t\.safetensors is read"):
+        refuse_input(Path("t.safetensors"), "--to t", config)
+    # Who makes a cache again does not read it.
+    refuse_input(Path("t.safetensors"), "--to t", config, but="target.cache")

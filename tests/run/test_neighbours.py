@@ -14,7 +14,7 @@ from sweeps import Command, command
 
 from chord.config.composing import reading_conf
 from chord.errors import ConfigError
-from chord.run import neighbours
+from chord.run import lock, neighbours
 from chord.run.claim import ClaimDirectory
 from chord.run.lock import Hold, claim, held
 from chord.run.neighbours import refuse_others
@@ -122,7 +122,7 @@ def test_who_only_looks_keeps_nobody_from_claiming(
     (tmp_path / LOCK).touch()
     looks = (tmp_path / LOCK).open()
     fcntl.flock(looks, fcntl.LOCK_SH)
-    monkeypatch.setattr("chord.run.lock.time.sleep", lambda _: looks.close())
+    monkeypatch.setattr("chord.io.locking.time.sleep", lambda _: looks.close())
     with held(tmp_path, "x"):
         assert writer(tmp_path) is not None
 
@@ -130,9 +130,7 @@ def test_who_only_looks_keeps_nobody_from_claiming(
 def test_a_lock_that_was_removed_meanwhile_is_made_anew(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from chord.run import lock
-
-    original = lock._locked
+    original = lock.locked
     removed: list[int] = []
 
     def locked(handle: int) -> bool:
@@ -141,7 +139,7 @@ def test_a_lock_that_was_removed_meanwhile_is_made_anew(
             (tmp_path / LOCK).unlink()
         return original(handle)
 
-    monkeypatch.setattr(lock, "_locked", locked)
+    monkeypatch.setattr(lock, "locked", locked)
     with held(tmp_path, "x"), pytest.raises(ConfigError, match="in use"), held(tmp_path, "x"):
         pass
 

@@ -172,7 +172,7 @@ def test_two_pretrainings_share_no_state(
 ) -> None:
     with held(tmp_path / "work", "x"), pytest.raises(SystemExit, match="1"):
         pretrain(["--micro", f"--work={tmp_path}/work", f"--to={tmp_path}"])
-    assert capsys.readouterr().err.startswith(f"error: --work={tmp_path}/work: is in use by {US}")
+    assert capsys.readouterr().err.startswith(f"error: --work {tmp_path}/work: is in use by {US}")
 
 
 @pytest.mark.parametrize("change", ["removed", "written", "removed after the last", "edited"])
