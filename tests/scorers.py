@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import ctypes
 import math
 import os
@@ -24,6 +25,61 @@ def same(problem: Problem, response: str) -> float:
 
 def by_fields(answer: str, response: str, *, bonus: float = 0.25) -> float:
     return bonus + (response == answer)
+
+
+def trl_lengths(completions: list[str], **columns: Any) -> list[float]:
+    """As in TRL's documentation: unique characters."""
+    return [float(len(set(completion))) for completion in completions]
+
+
+async def trl_columns(
+    prompts: list[Any], completions: list[Any], answer: list[str], level: list[Any], **rest: Any
+) -> list[float | None]:
+    """Asynchronous, None where it does not apply; the reward counts what is as it has to be."""
+    await asyncio.sleep(0)
+    (prompt,), (completion,) = prompts, completions
+    if isinstance(completion, list):
+        (turn,) = completion
+        assert turn["role"] == "assistant"
+        assert prompt[-1] == {"role": "user", "content": "2+2="}
+        completion = turn["content"]
+    else:
+        assert prompt == "2+2="
+    if completion == "skip":
+        return [None]
+    known = [set(rest) == {"problem", "source", "trainer"}, level == [3], answer == [completion]]
+    return [float(sum(known))]
+
+
+def trl_state(completions: list[str], trainer_state: Any) -> list[float]:
+    return [0.0 for _ in completions]
+
+
+def trl_float(completions: list[str]) -> Any:
+    return 1.0 if completions == ["one"] else [1.0, 2.0]
+
+
+def compute_score(
+    data_source: str, solution_str: str, ground_truth: Any, extra_info: Any = None
+) -> Any:
+    """As verl calls it."""
+    if solution_str == "arguments":
+        return {
+            "score": 2.0,
+            "acc": [data_source, ground_truth, extra_info] == ["gsm8k", 4, {"index": 7}],
+        }
+    if solution_str == "no score":
+        return {"acc": True, "pred": "4"}
+    return {"score": 1.0 if solution_str == str(ground_truth) else -1.0, "pred": solution_str}
+
+
+def verl_plain(solution_str: str, ground_truth: str, method: str = "strict") -> float:
+    return float(solution_str == ground_truth)
+
+
+async def later(answer: str, response: str) -> float:
+    await asyncio.sleep(0)
+    return float(answer == response)
 
 
 def wants_more(response: str, temperature: float) -> float:

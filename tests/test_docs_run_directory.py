@@ -63,7 +63,8 @@ def test_every_key_of_the_status_is_documented_and_written(run_files: list[Path]
     keys = {key for path in run_files for key in json.loads((path / "status.json").read_text())}
     assert keys == set(documented("status.json"))
     text = (ROOT / "docs" / "run-directory.md").read_text()
-    at = [f"{name}={str(value).lower()}" for name, value in AS_BEFORE.items()]
+    written = {None: "null", False: "false"}
+    at = [f"{name}={written.get(value, value)}" for name, value in AS_BEFORE.items()]
     for name in (*NO_NUMBER, *SILENT, *at, RUNNING, FINISHED, FAILED):
         assert f"`{name}`" in text.split("## status.json")[1].split("## metrics")[0]
 

@@ -32,6 +32,7 @@ class Problem:
     ``turns``: for conversations, the turns that the response continues; empty if the prompt is the
     only turn. ``details``: what the scorer needs besides the answer. ``answer``: empty if it is not
     known. ``others``: further answers that are right too. ``source``: where the problem is from.
+    ``conversational``: whether the data have it as messages, even if that is only one.
     """
 
     prompt: str
@@ -42,6 +43,7 @@ class Problem:
     details: Any = field(default=None, compare=False, repr=False)
     others: tuple[str, ...] = ()
     source: str = ""
+    conversational: bool = field(default=False, compare=False, repr=False)
 
     def each_answer(self) -> list[Problem]:
         """The problem with each of its right answers as the only one."""

@@ -162,6 +162,7 @@ class Fields:
             details=row,
             others=answers[1:],
             source=self._source(row),
+            conversational=not _has(row, self.columns.problem),
         )
 
     def asked_turns(self, row: Row, begin: int | None = None) -> tuple[Turn, ...]:

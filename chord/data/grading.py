@@ -97,7 +97,7 @@ class Scorer(ABC):
             [finished[row] for row in rows],
         )
         best: dict[int, Grade] = {}
-        for row, grade in zip(rows, map(_in_range, grades), strict=True):
+        for row, grade in zip(rows, map(self._in_range, grades), strict=True):
             if row not in best or _order(grade) > _order(best[row]):
                 best[row] = grade
         return [best[row] for row in range(len(problems))]
@@ -124,6 +124,17 @@ class Scorer(ABC):
         """
         return replace(grade, score=0.0, reward=grade.reward - max(0.0, grade.score))
 
+    @property
+    def hint(self) -> str:
+        """What to say to whoever returns scores outside [0, 1]."""
+        return ""
+
+    def _in_range(self, grade: Grade) -> Grade:
+        if -_ROUNDING <= grade.score <= 1 + _ROUNDING:
+            return grade
+        said = f"the scorer returned {grade.score:g}, and a score is within [0, 1]"
+        return Grade.failed(said + self.hint)
+
     @abstractmethod
     def graded(
         self, problems: Sequence[Problem], responses: Sequence[str], lengths: Sequence[int]
@@ -136,12 +147,6 @@ class Scorer(ABC):
 
 def _order(grade: Grade) -> tuple[bool, float, float]:
     return grade.failure is None, grade.score, grade.reward
-
-
-def _in_range(grade: Grade) -> Grade:
-    if -_ROUNDING <= grade.score <= 1 + _ROUNDING:
-        return grade
-    return Grade.failed(f"the scorer returned {grade.score:g}, and a score is within [0, 1]")
 
 
 def short(text: str) -> str:

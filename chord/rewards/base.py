@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from decimal import Decimal
 from numbers import Real
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeGuard
 
 from chord.data.batch import Problem
 from chord.data.grading import Failure as Failure
@@ -131,6 +131,12 @@ class Reward(Grader):
         """What the policy is trained on: the score, unless a rule adds terms of its own."""
         return self.score(problem, response)
 
+    def both(self, problem: Problem, response: str) -> tuple[object, object]:
+        """The score and the reward, for a rule that finds both at once."""
+        score = self.score(problem, response)
+        simple = type(self).reward is Reward.reward
+        return score, score if simple else self.reward(problem, response)
+
     def graded(
         self, problems: Sequence[Problem], responses: Sequence[str], lengths: Sequence[int]
     ) -> list[Grade]:
@@ -141,16 +147,19 @@ class Reward(Grader):
 
 def grade_one(reward: Reward, problem: Problem, response: str) -> Grade:
     """The grade of a response from what `score` and `reward` return."""
-    score = _plain(reward.score(problem, response))
-    simple = type(reward).reward is Reward.reward
-    earned = score if simple else _plain(reward.reward(problem, response))
+    score, earned = map(plain, reward.both(problem, response))
     for value in (score, earned):
         # Text is none, though float("0.5") is one.
-        if not isinstance(value, Real | Decimal) or not math.isfinite(value):
+        if not is_number(value) or not math.isfinite(value):
             return Grade.failed(f"the scorer returned {short(str(value))}, not a finite number")
     return Grade(float(score), float(earned))  # type: ignore[arg-type]
 
 
-def _plain(value: object) -> object:
+def is_number(value: object) -> TypeGuard[Real | Decimal]:
+    """Whether a value is one, of any type, and no text that could be read as one."""
+    return isinstance(value, Real | Decimal)
+
+
+def plain(value: object) -> object:
     """A scalar of numpy as Python's, its truth values too, which are no numbers there."""
     return value.item() if hasattr(value, "item") and getattr(value, "shape", None) == () else value

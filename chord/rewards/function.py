@@ -2,35 +2,43 @@
 
 from __future__ import annotations
 
+import asyncio
 import inspect
+import math
 import re
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from importlib import import_module
+from inspect import Parameter
 from typing import Any, ClassVar
 
 from chord.data.batch import Problem
-from chord.errors import ConfigError
+from chord.errors import ConfigError, check_choice
+from chord.rewards.base import Grade, is_number, plain
 from chord.rewards.isolated import Isolated
 from chord.rewards.modules import module_file
-
-GIVEN = ("problem", "prompt", "answer", "details", "response")
-"""What a function can ask for, by the names of its parameters."""
+from chord.rewards.signatures import SIGNATURES, columns_of
 
 
 @dataclass(kw_only=True)
 class Function(Isolated):
     """What `package.module:name` returns: a number in [0, 1], in a part of `weighted` any number.
 
-    Its parameters have names of `GIVEN`: `def score(answer, response)`, or
-    `def score(problem, response)` with the whole `chord.data.batch.Problem`.
+    `signature` says how it is called. With `right_from` the number is the reward on any scale, and
+    the score is 1 from `right_from` on and 0 below: with 0, the rewards -2 and .5 score 0 and 1.
     """
 
     option = "function"
 
     function: str
+    signature: str = "chord"
+    """chord, trl or verl: whose arguments it takes, see `chord.rewards.signatures`."""
+    right_from: float | None = None
+    """The least reward of a right response; None: the reward, in [0, 1], is the score."""
 
-    _loaded: ClassVar[tuple[Callable[..., Any], tuple[str, ...]] | None] = None
+    _loaded: ClassVar[tuple[Callable[..., Any], Mapping[str, Parameter]] | None] = None
+    # The fields of the first problem's row, which a function of TRL's signature can ask for.
+    _columns: ClassVar[tuple[str, ...] | None] = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -38,6 +46,18 @@ class Function(Isolated):
             raise ConfigError(
                 f"reward.function={self.function}: must be package.module:name of a Python function"
             )
+        check_choice("reward.signature", self.signature, tuple(SIGNATURES))
+        if self.right_from is not None and not math.isfinite(self.right_from):
+            raise ConfigError(
+                f"reward.right_from={self.right_from}: must be a finite number, or null"
+            )
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**super().__getstate__(), "_columns": self._columns}
+
+    @property
+    def hint(self) -> str:
+        return "; reward.right_from says which rewards count as right"
 
     def files(self) -> dict[str, str]:
         (module,) = self.modules().values()
@@ -60,29 +80,55 @@ class Function(Isolated):
             ) from error
         if not callable(found):
             raise ConfigError(f"reward.function={self.function}: is no function")
-        parameters = inspect.signature(found).parameters.values()
-        fixed = [p for p in parameters if p.kind not in (p.VAR_KEYWORD, p.VAR_POSITIONAL)]
-        names = tuple(parameter.name for parameter in fixed if parameter.name in GIVEN)
-        for parameter in fixed:
-            if parameter.name not in names and parameter.default is parameter.empty:
+        parameters = inspect.signature(found).parameters
+        self._check(parameters)
+        self._loaded = found, parameters  # type: ignore[misc]  # of this object alone
+
+    def _check(self, parameters: Mapping[str, Parameter]) -> None:
+        """Refuse a function that asks for what there is not."""
+        signature = SIGNATURES[self.signature]
+        if signature.columns and self._columns is None:
+            return
+        columns = (self._columns or ()) if signature.columns else ()
+        known = tuple(dict.fromkeys((*signature.names, *columns)))
+        for name, each in parameters.items():
+            several = each.kind in (each.VAR_KEYWORD, each.VAR_POSITIONAL)
+            if name not in known and each.default is each.empty and not several:
                 raise ConfigError(
-                    f"reward.function={self.function}: its parameter {parameter.name} must be one "
-                    f"of {', '.join(GIVEN)}, or have a default"
+                    f"reward.function={self.function}: its parameter {name} must be one of "
+                    f"{', '.join(known)}, or have a default (reward.signature={self.signature})"
                 )
-        self._loaded = found, names  # type: ignore[misc]  # of this object alone
+
+    def prepare(self, problem: Problem) -> None:
+        self._columns = tuple(columns_of(problem))  # type: ignore[misc]  # of this object alone
+        super().prepare(problem)
 
     def score(self, problem: Problem, response: str) -> float:
-        """What the function returns."""
+        """The score alone."""
+        return self.both(problem, response)[0]  # type: ignore[return-value]
+
+    def both(self, problem: Problem, response: str) -> tuple[object, object]:
+        """The score and the reward, from one call."""
         if self._loaded is None:
             self.load()
         assert self._loaded is not None
-        function, names = self._loaded
-        given = {
-            "problem": problem,
-            "prompt": problem.prompt,
-            "answer": problem.answer,
-            "details": problem.details,
-            "response": response,
-        }
-        value: float = function(**{name: given[name] for name in names})
-        return value
+        (function, parameters), signature = self._loaded, SIGNATURES[self.signature]
+        given = signature.given(problem, response)
+        if signature.columns:
+            # A field of the first row that this one lacks.
+            given = {name: [None] for name in self._columns or ()} | given
+        if not (signature.whole and any(p.kind == p.VAR_KEYWORD for p in parameters.values())):
+            given = {name: value for name, value in given.items() if name in parameters}
+        value = function(**given)
+        if inspect.iscoroutine(value):
+            value = asyncio.run(value)
+        said = signature.read(value)
+        reward, score = plain(said.reward), said.score
+        if self.right_from is not None and is_number(reward):
+            score = reward >= self.right_from  # type: ignore[operator]
+        return reward if score is None else score, reward
+
+    def unfinished(self, grade: Grade) -> Grade:
+        """Of an empty response that counts as right no more than 0 is left, on any scale."""
+        left = min(0.0, grade.reward) if grade.score > 0 else grade.reward
+        return replace(grade, score=0.0, reward=left)

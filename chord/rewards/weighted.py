@@ -70,6 +70,10 @@ class Weighted(Grader):
             for setting, module in part.modules().items()
         }
 
+    @property
+    def hint(self) -> str:
+        return self.parts[self.score].hint.replace("reward.", f"reward.parts.{self.score}.")
+
     def graded(
         self, problems: Sequence[Problem], responses: Sequence[str], lengths: Sequence[int]
     ) -> list[Grade]:

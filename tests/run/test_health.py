@@ -180,6 +180,29 @@ def test_what_is_done_with_a_scorer_that_always_fails_makes_no_other_run(
     assert not {name for name in compared[0] if name.endswith("on_failures")}
 
 
+@pytest.mark.parametrize(
+    ("options", "at"),
+    [
+        (["reward=function"], "reward"),
+        (["reward=weighted", "reward@reward.parts.answer=function"], "reward.parts.answer"),
+    ],
+)
+def test_settings_of_a_function_that_came_later_make_no_other_run_at_their_defaults(
+    small_models: Path, options: list[str], at: str
+) -> None:
+    given = [*options, f"{at}.function=scorers:same"]
+    plain, other = (
+        flat_settings(
+            OmegaConf.to_container(small_composed(small_models, *given, *more), resolve=True),
+            {},  # type: ignore[arg-type]
+        )
+        for more in ([], [f"{at}.signature=verl", f"{at}.right_from=0"])
+    )
+    changed = {f"{at}.signature": "verl", f"{at}.right_from": 0.0}
+    assert other.items() - plain.items() == changed.items()
+    assert not plain.keys() & changed.keys()
+
+
 def test_a_correction_that_came_later_makes_no_other_run_where_it_is_off(
     small_models: Path,
 ) -> None:

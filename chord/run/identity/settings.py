@@ -27,7 +27,14 @@ SILENT = (
     "reward.parts.*.on_failures",
 )
 """Settings inside groups that can't either: they say when a run stops, or what it says."""
-AS_BEFORE: Mapping[str, object] = {"trainer.on_nonfinite": "stop", "rollout.correct_native": False}
+AS_BEFORE: Mapping[str, object] = {
+    "trainer.on_nonfinite": "stop",
+    "rollout.correct_native": False,
+    "reward.signature": "chord",
+    "reward.right_from": None,
+    "reward.parts.*.signature": "chord",
+    "reward.parts.*.right_from": None,
+}
 """Settings that came later than the first runs, with the value at which runs are as they were."""
 
 
@@ -40,6 +47,6 @@ def telling(settings: Mapping[Any, Any], group: str = "") -> dict[str, Any]:
             continue
         if isinstance(value, Mapping):
             found[key] = telling(value, f"{name}.")
-        elif name not in AS_BEFORE or value != AS_BEFORE[name]:
+        elif not any(fnmatchcase(name, later) and value == old for later, old in AS_BEFORE.items()):
             found[key] = value
     return found
