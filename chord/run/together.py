@@ -30,7 +30,7 @@ _KEY = "chord/why"
 _CODE = "chord/stopped"
 """What a process leaves that a signal ends: its exit code."""
 _PATIENCE = 60
-"""Seconds in which the others must have ended once the first one has."""
+"""Seconds in which another process should have ended once its work is done."""
 
 
 class ProcessError(ConfigError):
@@ -65,8 +65,7 @@ def ending_together(trainer: Trainer) -> Iterator[None]:
         if why is None:
             raise
         raise ProcessError(why) from error
-    for child in _children(trainer):
-        child.wait(_PATIENCE)
+    _see_off(trainer)
 
 
 @contextmanager
@@ -135,13 +134,34 @@ def _why(trainer: Trainer) -> str | None:
     return None
 
 
+def _see_off(trainer: Trainer) -> None:
+    """Wait for the other processes of a run that is complete, and end one that does not end."""
+    for number, child in enumerate(_unwatched(trainer), start=1):
+        for end, how in ((child.terminate, "asked to end"), (child.kill, "killed")):
+            try:
+                child.wait(_PATIENCE)
+            except TimeoutExpired:
+                say(
+                    f"note: process {number} of the run has not ended {_PATIENCE} seconds after "
+                    f"its work was done, and is {how}; the run is complete",
+                    file=sys.stderr,
+                )
+                end()
+        child.wait()
+
+
 def _end(trainer: Trainer) -> None:
-    """End the other processes, and Lightning's watch over them, which would kill this one."""
-    children = list(_children(trainer))
-    _children(trainer).clear()
-    for child in children:
+    """End the other processes."""
+    for child in _unwatched(trainer):
         child.kill()
         child.wait()
+
+
+def _unwatched(trainer: Trainer) -> list[Popen[bytes]]:
+    """The other processes, without Lightning's watch over them, which would kill this one."""
+    children = list(_children(trainer))
+    _children(trainer).clear()
+    return children
 
 
 def _children(trainer: Trainer) -> list[Popen[bytes]]:
