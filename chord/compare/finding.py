@@ -10,7 +10,7 @@ from pathlib import Path
 
 from chord.compare.model import LeftOut
 from chord.errors import ConfigError
-from chord.io.reading import read_json
+from chord.io.reading import leads_nowhere, read_json
 
 # A directory with any of these is a run directory, however early the run was stopped.
 MARKS = ("run.json", "status.json", "config.yaml", "metrics.jsonl")
@@ -75,10 +75,14 @@ def _never_started(sweep: Path) -> list[LeftOut]:
     except (OSError, ValueError, KeyError, TypeError):
         return []
     return [
-        LeftOut(what=f"{sweep / directory} ({overrides})", reason="never started")
+        LeftOut(what=f"{sweep / directory} ({overrides})", reason=_why_missing(sweep / directory))
         for directory, overrides in planned
         if not (sweep / directory).is_dir()
     ]
+
+
+def _why_missing(job: Path) -> str:
+    return leads_nowhere(job) if job.is_symlink() else "never started"
 
 
 def _under(path: Path) -> list[Path]:

@@ -138,10 +138,15 @@ class TrainerConfig:
 
     def _check_processes(self) -> None:
         if self.processes > 1 and self.strategy == "auto":
-            name = "devices" if self.devices > 1 else "num_nodes"
+            if self.devices > 1:
+                raise ConfigError(
+                    f"trainer.devices={self.devices}: several processes need trainer=ddp or "
+                    "trainer=fsdp"
+                )
+            # Both set more than one process on each machine.
             raise ConfigError(
-                f"trainer.{name}={getattr(self, name)}: several processes need trainer=ddp or "
-                "trainer=fsdp"
+                f"trainer.num_nodes={self.num_nodes}: several machines need trainer=ddp or "
+                f"trainer=fsdp, with trainer.devices={self.devices} or more on each"
             )
         if self.processes == 1 and self.strategy == "fsdp":
             raise ConfigError(
@@ -182,9 +187,10 @@ class TrainerConfig:
         there = gpus or os.cpu_count() or 1
         if self.devices > there:
             kind = "GPUs" if gpus else "processors"
+            alone = self.strategy == "fsdp" and there * self.num_nodes == 1
             raise ConfigError(
                 f"trainer.devices={self.devices}: must be at most {there}, the number of {kind} "
-                "of this machine"
+                "of this machine" + ("; with one, use also trainer.strategy=auto" if alone else "")
             )
 
     def _check_slurm(self) -> None:
@@ -196,10 +202,11 @@ class TrainerConfig:
         told = "SLURM_NTASKS_PER_NODE" in os.environ or tasks == "1"
         if int(tasks) != self.processes or not told:
             given = " and no SLURM_NTASKS_PER_NODE" if int(tasks) == self.processes else ""
+            here = ", or unset SLURM_NTASKS to start them from here" if self.num_nodes == 1 else ""
             raise ConfigError(
                 f"trainer.devices={self.devices}: SLURM says that it starts {tasks} processes "
                 f"(SLURM_NTASKS={tasks}{given}); use srun --nodes={self.num_nodes} "
-                f"--ntasks-per-node={self.devices}, or unset SLURM_NTASKS to start them from here"
+                f"--ntasks-per-node={self.devices}{here}"
             )
 
     def device(self) -> torch.device:

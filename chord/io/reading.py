@@ -200,10 +200,21 @@ def refuse_links(directory: Path, named: str, besides: Sequence[str] = ()) -> No
     for place in (directory, directory / "checkpoints", directory / ".hydra"):
         for entry in sorted(place.iterdir()) if place.is_dir() else ():
             if entry.is_symlink() and (place != directory or entry.name not in besides):
+                if not entry.exists():
+                    where = f"{entry.relative_to(directory)} in it"
+                    raise ConfigError(f"{named}: {where} {leads_nowhere(entry)}")
                 raise ConfigError(
                     f"{named}: {entry.relative_to(directory)} in it is a symbolic link, through "
                     "which another file would be written; put the file itself in its place"
                 )
+
+
+def leads_nowhere(link: Path) -> str:
+    """What is wrong with a symbolic link whose target is missing, and what to do."""
+    return (
+        f"is a symbolic link to {link.resolve()}, which is not there; if that or the link was "
+        "moved, move it back, or else remove the link"
+    )
 
 
 def printable(text: str, keep: str = "") -> str:

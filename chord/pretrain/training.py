@@ -71,8 +71,9 @@ def pretrain(
             curve.append({"step": float(done), **validation_losses(model, validation)})
             seconds = time.monotonic() - began
             _save(state, recipe, model, optimizers, curve, done, seconds)
-            losses = " ".join(f"{kind} {loss:.4f}" for kind, loss in curve[-1].items())
-            report(f"{recipe.name}-{recipe.seed} {losses} ({seconds:.0f} s)")
+            losses = [f"{kind} {loss:.4f}" for kind, loss in curve[-1].items() if kind != "step"]
+            said = f"step {done} of {recipe.steps} {' '.join(losses)}"
+            report(f"{recipe.name}-{recipe.seed} {said} ({seconds:.0f} s)")
     return model, curve, seconds
 
 

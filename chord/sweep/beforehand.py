@@ -18,6 +18,7 @@ from chord.config.consistency import (
 )
 from chord.config.root import TrainConfig
 from chord.errors import ConfigError
+from chord.sweep.devices import tasks_each
 from chord.sweep.launchers import LOCAL
 from chord.sweep.points import Point, for_each
 
@@ -33,6 +34,8 @@ def check_beforehand(points: list[Point], launcher: str) -> None:
             "hydra/launcher=submitit_slurm: needs SLURM's sbatch and srun, which are not on this "
             "machine; use hydra/launcher=submitit_local or joblib"
         )
+    if launcher == "SlurmLauncher":
+        tasks_each(points)
     if launcher not in LOCAL:
         return
     known: set[str] = set()

@@ -24,6 +24,22 @@ def gpus_each(points: Sequence[Point]) -> int:
     return max((t.devices for t in trainers if t.accelerator == "gpu"), default=0)
 
 
+def tasks_each(points: Sequence[Point]) -> tuple[int, int]:
+    """How many processes each job has on a machine, and on how many machines.
+
+    Raises `ConfigError` where the jobs differ, as a launcher asks for the same for all of them.
+    """
+    trainers = [point.config.trainer for point in points if point.config is not None]
+    found = sorted({(trainer.devices, trainer.num_nodes) for trainer in trainers}) or [(1, 1)]
+    if len(found) > 1:
+        (one, _), (other, _), *_ = found
+        raise ConfigError(
+            f"hydra/launcher=submitit_slurm: jobs of {one} and of {other} processes on a machine "
+            "can't be in one sweep; give trainer.devices and trainer.num_nodes one value each"
+        )
+    return found[0]
+
+
 def shared_gpus(points: Sequence[Point], launcher: str) -> list[str]:
     """The GPUs that jobs side by side on this machine share; none where none computes on one."""
     trainers = [point.config.trainer for point in points if point.config is not None]

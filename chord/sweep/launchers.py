@@ -84,10 +84,15 @@ def all_awaited(config: DictConfig) -> Iterator[None]:
 
 
 def prepared(
-    config: DictConfig, *, jobs: int, threads: int, gpus: int = 0
+    config: DictConfig,
+    *,
+    jobs: int,
+    threads: int,
+    gpus: int = 0,
+    tasks: tuple[int, int] = (1, 1),
 ) -> tuple[DictConfig, list[str]]:
-    """A copy that sets what a launcher's defaults get wrong for jobs of so many threads and GPUs;
-    notes."""
+    """A copy that sets what a launcher's defaults get wrong for jobs of so many threads, GPUs, and
+    processes on so many machines; notes."""
     config = copy.deepcopy(config)
     launcher = config.hydra.launcher
     said = [name.partition("=")[0] for name in config.hydra.overrides.hydra]
@@ -100,6 +105,7 @@ def prepared(
         case "SlurmLauncher":
             wanted = {"cpus_per_task": threads, "max_num_timeout": 1000}
             wanted |= {"gpus_per_node": gpus} if gpus else {}
+            wanted |= dict(zip(("tasks_per_node", "nodes"), tasks, strict=True))
         case "RayLauncher":
             wanted = {"ray.remote.num_cpus": threads}
             wanted |= {"ray.remote.num_gpus": gpus} if gpus else {}

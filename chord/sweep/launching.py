@@ -14,7 +14,7 @@ from chord.errors import ConfigError
 from chord.io.printing import say
 from chord.run.files import FAILED, STATUS, read_status
 from chord.run.status import reason
-from chord.sweep.devices import gpus_each, shared_gpus, told
+from chord.sweep.devices import gpus_each, shared_gpus, tasks_each, told
 from chord.sweep.jobs import Jobs
 from chord.sweep.launchers import all_awaited, launcher_name, numbered, parts, prepared
 from chord.sweep.points import Point
@@ -27,7 +27,14 @@ def launch(jobs: Jobs, points: Sequence[Point]) -> None:
     threads = max(point.threads for point in points)
     gpus = shared_gpus(points, launcher_name(jobs.config))
     most = min(len(points), len(gpus) or len(points))
-    config, notes = prepared(jobs.config, jobs=most, threads=threads, gpus=gpus_each(points))
+    slurm = launcher_name(jobs.config) == "SlurmLauncher"
+    config, notes = prepared(
+        jobs.config,
+        jobs=most,
+        threads=threads,
+        gpus=gpus_each(points),
+        tasks=tasks_each(points) if slurm else (1, 1),
+    )
     for note in notes:
         say(f"warning: {note}", file=sys.stderr)
     launcher = Plugins.instance().instantiate_launcher(

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from chord.errors import ConfigError
-from chord.io.reading import refuse_links
+from chord.io.reading import leads_nowhere, refuse_links
 from chord.run.files import read_status
 from chord.run.identity.contents import contents, refuse_changed
 from chord.run.places import holds_run, refuse_within_a_run
@@ -37,6 +37,11 @@ def refuse_linked_jobs(sweep: Path, points: Sequence[Point], setting: str) -> No
             refuse_linked(sweep / linked[-1].parent, setting)
         if not (sweep / place).is_symlink():
             refuse_links(sweep / place, f"{named}: {place}")
+        elif not (sweep / place).exists():
+            raise ConfigError(
+                f"{named}: {place} in it {leads_nowhere(sweep / place)} (job {point.number} is "
+                "then run here)"
+            )
         elif not is_finished(sweep / place, point.fingerprint):
             raise ConfigError(
                 f"{named}: {place} in it is a symbolic link, but not to a finished run that is "

@@ -199,8 +199,11 @@ def refuse_strategy(config: TrainConfig, launcher: str) -> None:
     """
     strategy = config.trainer.strategy
     if strategy != "auto" and launcher != "SlurmLauncher":
+        several = {"devices": config.trainer.devices, "num_nodes": config.trainer.num_nodes}
+        fewer = [f"trainer.{name}=1" for name, count in several.items() if count > 1]
+        one = " ".join([*fewer, "trainer.strategy=auto"])
         raise ConfigError(
             f"trainer.strategy={strategy}: starts the command again for each process, and with -m "
             "each of these would run the whole sweep, with settings of its own; use "
-            "hydra/launcher=submitit_slurm, or trainer.strategy=auto"
+            f"hydra/launcher=submitit_slurm, or one process: {one}"
         )

@@ -18,7 +18,7 @@ from chord.config.parse import parse
 from chord.config.root import TrainConfig
 from chord.errors import ConfigError
 from chord.sweep import devices
-from chord.sweep.devices import SHARED, gpus_each, shared_gpus, take_gpu, told
+from chord.sweep.devices import SHARED, gpus_each, shared_gpus, take_gpu, tasks_each, told
 from chord.sweep.launchers import at_a_time, parts, prepared
 from chord.sweep.points import Point
 
@@ -84,6 +84,19 @@ def test_clusters_are_asked_for_gpus() -> None:
         assert (found.ray.remote if name == "RayLauncher" else found)[setting] == 4
         asked, _ = prepared(config, jobs=3, threads=2)
         assert setting not in str(asked.hydra.launcher)
+
+
+def test_slurm_is_asked_for_the_processes_of_a_job() -> None:
+    words = ("trainer=ddp", "trainer.accelerator=cpu", "trainer.num_nodes=3")
+    assert tasks_each(points()) == (1, 1)
+    assert tasks_each(points(*words)) == (2, 3)
+    config = launcher("basic")
+    config.hydra.launcher._target_ = "SlurmLauncher"
+    asked, _ = prepared(config, jobs=3, threads=2, tasks=(2, 3))
+    found = asked.hydra.launcher
+    assert (found.tasks_per_node, found.nodes) == (2, 3)
+    with pytest.raises(ConfigError, match="jobs of 1 and of 2 processes on a machine can't be in"):
+        tasks_each([*points(), *points(*words)])
 
 
 def test_each_process_has_a_gpu_of_its_own_to_its_end(

@@ -53,7 +53,7 @@ def test_a_launcher_that_is_not_installed_names_its_extra(command: Command, laun
 def test_a_strategy_that_starts_the_command_again_is_refused(
     strategy: str, launcher: str, refused: bool
 ) -> None:
-    config = SimpleNamespace(trainer=SimpleNamespace(strategy=strategy))
+    config = SimpleNamespace(trainer=SimpleNamespace(strategy=strategy, devices=2, num_nodes=1))
     if refused:
         with pytest.raises(ConfigError, match=rf"^trainer\.strategy={strategy}: starts"):
             refuse_strategy(config, launcher)  # type: ignore[arg-type]

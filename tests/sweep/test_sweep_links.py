@@ -16,11 +16,14 @@ from hydra.core.plugins import Plugins
 from hydra.plugins.launcher import Launcher
 from sweeps import Command, command
 
+from chord.compare.finding import find_runs
 from chord.config.search import SearchConfig
 from chord.errors import ConfigError
+from chord.io.reading import leads_nowhere
 from chord.run.lock import held
 from chord.run.owner import LOCK, OWNER, writer
 from chord.sweep.directory import read_sweep
+from chord.sweep.equal_runs import take_over
 from chord.sweep.places import refuse_linked, refuse_linked_jobs
 from chord.sweep.points import Point
 from chord.sweep.space import Choice, dimension
@@ -123,8 +126,30 @@ def test_a_job_that_is_a_link_is_an_equal_run_that_has_finished(
     if facts is not None:
         write_run(tmp_path / "victim", status=facts)
     (tmp_path / "sweep" / "1").symlink_to(tmp_path / "victim")
-    with pytest.raises(ConfigError, match="1 in it is a symbolic link, but not to a finished run"):
+    said = "but not to a finished run" if facts is not None else "which is not there"
+    with pytest.raises(ConfigError, match=f"1 in it is a symbolic link.* {said}"):
         refuse_linked_jobs(tmp_path / "sweep", [point(1)], "resume_sweep")
+
+
+def test_a_moved_sweep_says_which_run_its_link_no_longer_finds(tmp_path: Path) -> None:
+    write_run(tmp_path / "outputs/one", status={"status": "finished", "fingerprint": "f0"})
+    take_over(tmp_path / "outputs/s/0", tmp_path / "outputs/one")
+    refuse_linked_jobs(tmp_path / "outputs/s", [point(0)], "hydra.sweep.dir")
+    sweep = tmp_path / "kept/2026/s"
+    sweep.parent.mkdir(parents=True)
+    (tmp_path / "outputs/s").rename(sweep)
+    said = f": 0 in it is a symbolic link to {tmp_path}/kept/2026/one, which is not there; "
+    for refuse in (refuse_linked, lambda *rest: refuse_linked_jobs(rest[0], [point(0)], rest[1])):
+        with pytest.raises(ConfigError) as refused:
+            refuse(sweep, "hydra.sweep.dir")
+        assert said in str(refused.value)
+    (sweep / "sweep.json").write_text('{"jobs": [{"directory": "0", "overrides": []}]}')
+    write_run(sweep / "1")
+    (missing,) = find_runs([sweep]).missing
+    assert missing.reason == leads_nowhere(sweep / "0")
+    # What it says to do is enough.
+    (tmp_path / "outputs/one").rename(tmp_path / "kept/2026/one")
+    refuse_linked_jobs(sweep, [point(0)], "hydra.sweep.dir")
 
 
 def test_a_job_below_a_link_or_with_links_in_it_is_refused(tmp_path: Path) -> None:
