@@ -7,6 +7,7 @@ a table, a picture.
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 from chord.command_line.followers import follow
@@ -31,6 +32,12 @@ def main() -> None:
     lasting_streams()
     register_sweeper()
     launch(run_job, "train", before=before)
+
+
+def check_data() -> None:
+    """Entry point of `chord-check-data`: `chord-train dry_run=true`."""
+    sys.argv.append("dry_run=true")
+    main()
 
 
 def before(arguments: list[str]) -> list[str]:

@@ -73,7 +73,10 @@ def composed(settings: Sequence[str], config_dir: Path | None = None) -> TrainCo
     Raises what composing raises, and `ConfigError`.
     """
     with reading_conf():
-        return checked(compose_typed(settings, config_dir), settings)
+        config = checked(compose_typed(settings, config_dir), settings)
+    if config.dry_run:
+        raise ConfigError("dry_run=true: only chord.train has it; leave it out")
+    return config
 
 
 def compose_typed(settings: Sequence[str], config_dir: Path | None = None) -> DictConfig:

@@ -30,6 +30,12 @@ def check(config: TrainConfig) -> None:
 def check_training(config: TrainConfig) -> None:
     """Refuse what can be asked, but not trained, or not on this machine; raises ConfigError."""
     config.trainer.check_machine()
+    check_trainable(config)
+    config.tracking.check_environment()
+
+
+def check_trainable(config: TrainConfig) -> None:
+    """Refuse what can be asked, but not trained on any machine; raises ConfigError."""
     config.model.check_trained()
     objection = refused_at_first(config)
     if objection is not None and config.resume is None:
@@ -37,7 +43,6 @@ def check_training(config: TrainConfig) -> None:
     if objection is not None and first():
         # A run that was begun when this was not refused may end as it began.
         warnings.warn(objection, stacklevel=2)
-    config.tracking.check_environment()
 
 
 def refused_at_first(config: TrainConfig) -> str | None:

@@ -40,6 +40,7 @@ class TrainConfig:
     """Everything `chord.train` reads. `steps` counts train steps, which schedules see.
 
     `allow_changed`: settings whose files may have changed since the run that is resumed began.
+    `dry_run`: show what a run would train on, and end.
     `resume_sweep`, `skip_finished` and `sweep_metric` are of a sweep as a whole. `trust`: import
     the code that files and runs from elsewhere name; it holds for a command, no run keeps it.
     """
@@ -50,6 +51,7 @@ class TrainConfig:
     resume: str | None
     allow_changed: list[str] = field(default_factory=list)
     trust: bool = False
+    dry_run: bool = False
     resume_sweep: str | None = None
     skip_finished: bool = False
     sweep_metric: str = "val/balance_at_0.5"

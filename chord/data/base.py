@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import random
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from chord.data.batch import Pair, Problem, Tokenizer, whole_length
+from chord.data.batch import Pair, Problem, Tokenizer, at_start, whole_length
 from chord.data.skills import Skill
+from chord.data.statistics import Lengths
 from chord.errors import ConfigError, check_choice
 
 if TYPE_CHECKING:
@@ -160,6 +161,34 @@ class Data(ABC):
     def trains_on(self, keys: NDArray[np.int64]) -> NDArray[np.bool_]:
         """Which of the keys (N,) can belong to a training problem, as far as that is known."""
         return np.isin(keys, list(self._by_key))
+
+    def read_experts(self) -> Iterator[tuple[Pair, list[int], list[bool]]]:
+        """Expert demonstrations with the tokens of their responses, and which the expert wrote.
+
+        All of them, or a sample of `AT_START`, the same in every run.
+        """
+        for place in at_start(range(len(self.expert_pairs))):
+            pair = self.expert_pairs[place]
+            yield pair, *self.tokenizer.response(pair)
+
+    def lengths(self) -> Lengths:
+        """Lengths of texts: of all, or of those that `read_experts` gives."""
+        read = [(self.tokenizer.prompt(pair.problem), ids) for pair, ids, _ in self.read_experts()]
+        responses = [len(ids) for _, ids in read]
+        # Without an expert, the problems of one step stand for all.
+        prompts = [prompt for prompt, _ in read] or [
+            self.tokenizer.prompt(problem) for problem in self.problems(0, 0, 100)
+        ]
+        return Lengths(
+            prompts=[len(prompt) for prompt in prompts],
+            responses=responses,
+            wholes=[len(prompt) + len(ids) for prompt, ids in read],
+            of_responses=len(self.expert_pairs),
+        )
+
+    def sources(self) -> list[str]:
+        """Lines that say which sources were read, and how their fields were understood."""
+        return []
 
     def overlap(self) -> dict[str, int]:
         """How many of the expert's problems also occur in the held-out parts."""

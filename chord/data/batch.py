@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Protocol
@@ -117,6 +118,15 @@ class Tokenizer(Protocol):
     def response(self, pair: Pair) -> tuple[list[int], list[bool]]:
         """The tokens after the prompt, including the end token, and which ones the expert wrote."""
         ...
+
+
+def at_start(numbers: Iterable[int], taken: int = 0) -> list[int]:
+    """What is looked at at the start of a run: all of these numbers, or a random sample, sorted.
+
+    The sample is the same in every run, and smaller by what is `taken` already.
+    """
+    numbers = list(numbers)
+    return sorted(random.Random("checks").sample(numbers, min(AT_START - taken, len(numbers))))
 
 
 def whole_length(tokenizer: Tokenizer, pair: Pair) -> int:

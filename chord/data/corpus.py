@@ -5,27 +5,21 @@ from __future__ import annotations
 import random
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import replace
-from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
 
 from chord.data.base import SPLITS, Data, Room
-from chord.data.batch import Pair, Problem, Tokenizer, whole_length
-from chord.data.checking import CheckedRows, as_written
+from chord.data.batch import Pair, Problem, Tokenizer
 from chord.data.fields import Fields
 from chord.data.files import shown
-from chord.data.lengths import Checked, fitting_answers, fitting_prompts, sift, statistics
+from chord.data.lengths import Checked, sift
 from chord.data.parts import Parts
-from chord.data.tables import UNKNOWN, Experts, Lazy, Numbers, Problems
+from chord.data.statistics import Lengths
+from chord.data.tables import Experts, Lazy, Numbers, Problems
 from chord.data.text import TextConfig
+from chord.data.tokenised import Part, Tokenised
 from chord.errors import ConfigError
-
-LONGEST = 200
-"""The number of plain prompts, those with the most text, that are tokenised to find the longest."""
-SAMPLE = 1000
-"""The number of texts that the statistics are computed from."""
 
 
 class Corpus(Data):
@@ -55,42 +49,43 @@ class Corpus(Data):
         self.held_out_rows = {split: parts.held_out(split) for split in SPLITS}
         self.answers = {part: parts.answers(part, experts) for part in ("train", *SPLITS)}
         self._faults: list[str] = []
-        self._checked: list[str] = []
-        held_out = (table for table, _ in self.held_out_rows.values())
-        self._asked = {
-            id(table): CheckedRows(table.rows, partial(self._problem, table), tokenizer.prompt)
-            for table in (problems, *held_out)
-        }
-        self._answered = None
-        if experts is not None:
-            self._answered = CheckedRows(experts.rows, self._pair, tokenizer.response)
+        held_out = [table for table, _ in self.held_out_rows.values()]
+        self.tokens = Tokenised(tokenizer, problems, experts, held_out)
         self._take_experts()
         self._take_problems()
 
     @property
     def longest_prompt(self) -> int:
         """Length of the longest prompt in any part: of conversations and the largest texts."""
-        parts = [(self.problem_rows, self.rl), *self.held_out_rows.values()]
-        found = [0]
-        for problems, rows in parts:
-            sizes = problems.sizes[rows]
-            # Nothing is known about conversations beforehand, so all of them are tokenised.
-            count = LONGEST + int((sizes == UNKNOWN).sum())
-            most = rows[np.argsort(-sizes, kind="stable")][:count]
-            found += [len(self.tokenizer.prompt(problems.problem(int(row)))) for row in most]
-        return max(found)
+        return self.tokens.longest_prompt(self._parts())
 
     @property
     def longest_pair(self) -> int:
         """Length of the longest expert response with its prompt, found in the same way."""
-        if self.experts is None:
-            return 0
-        rows = self.expert_pairs.rows
-        sizes = self.experts.whole_sizes[rows]
-        count = LONGEST + int((sizes >= UNKNOWN).sum())
-        most = rows[np.argsort(-sizes, kind="stable")][:count]
-        pairs = (self.experts.pair(int(row)) for row in most)
-        return max((whole_length(self.tokenizer, pair) for pair in pairs), default=0)
+        return self.tokens.longest_pair(self.expert_pairs.rows)
+
+    def _parts(self) -> list[Part]:
+        """The problems that are used, part by part."""
+        return [(self.problem_rows, self.rl), *self.held_out_rows.values()]
+
+    def read_experts(self) -> Iterator[tuple[Pair, list[int], list[bool]]]:
+        """As in `Data`; each row's tokens are made, and checked, once."""
+        return self.tokens.read(self.expert_pairs.rows)
+
+    def lengths(self) -> Lengths:
+        """Lengths of the prompts and responses that were checked at the start."""
+        self._check_rows()
+        asked = self.tokens.prompts(self.problem_rows)
+        prompts, pairs = np.intersect1d(asked.begun, self.rl), self.expert_pairs.rows
+        if len(pairs):
+            pairs = np.intersect1d(self.tokens.answers.begun, pairs)
+        return Lengths(
+            prompts=[asked.length(int(row)) for row in prompts],
+            responses=[self.tokens.answers.length(int(row)) for row in pairs],
+            wholes=[self.tokens.whole_length(int(row)) for row in pairs],
+            of_prompts=len(self.rl),
+            of_responses=len(self.expert_pairs),
+        )
 
     def problems(self, step: int, seed: int, n: int) -> list[Problem]:
         """The RL problems of a train step, all distinct unless there are too few."""
@@ -102,17 +97,17 @@ class Corpus(Data):
             while (place := rng.randrange(size)) in seen:
                 pass
             drawn.append(place)
-        read = self._asked[id(self.problem_rows)]
+        read = self.tokens.prompts(self.problem_rows)
         return [read(int(self.rl[place])) for place in drawn]
 
     def held_out(self, split: str) -> Sequence[Problem]:
         """The problems of `validation` or `test`, in the order of their keys, which is random."""
         problems, rows = self.held_out_rows[split]
-        return Lazy(rows, self._asked[id(problems)])
+        return Lazy(rows, self.tokens.prompts(problems))
 
     def held_out_pairs(self, split: str) -> Sequence[Pair]:
         """The expert responses to held-out problems; there may be none."""
-        return self._pairs(self.answers[split])
+        return self.tokens.pairs(self.answers[split])
 
     def pair_with(self, key: int) -> Pair:
         """The first expert response to a problem; KeyError if there is none."""
@@ -130,7 +125,7 @@ class Corpus(Data):
 
     def every(self) -> Lazy[Problem]:
         """The problems of all parts except those held out by files, in the order of their keys."""
-        return Lazy(self._every(), self._asked[id(self.problem_rows)])
+        return Lazy(self._every(), self.tokens.prompts(self.problem_rows))
 
     def place_of(self, key: int) -> int | None:
         """The index in `every` of the problem with a key; None if it is not there."""
@@ -169,7 +164,7 @@ class Corpus(Data):
 
         Raises ConfigError naming file and line, if `check` raises it.
         """
-        parts = [(self.problem_rows, self.rl), *self.held_out_rows.values()]
+        parts = self._parts()
         for problems in {id(table): table for table, _ in parts}.values():
             used = np.concatenate([rows for table, rows in parts if table is problems])
             wanted = np.zeros(len(problems.rows), dtype=bool)
@@ -181,6 +176,10 @@ class Corpus(Data):
                             check(each)
                     except ValueError as error:
                         raise ConfigError(f"{problems.rows.where(index)}: {error}") from error
+
+    def sources(self) -> list[str]:
+        """Each source with its rows, and what its columns are to the run."""
+        return [table.fields.understood(table.rows) for table in self._tables()]
 
     def report(self) -> list[str]:
         """What the files contain, and what of it is used or not."""
@@ -197,6 +196,12 @@ class Corpus(Data):
                 f"{problems.rows.name}: {problems.repeated} repeat an earlier problem and are left "
                 f"out, {other} of them with another answer"
             )
+        for split, (table, _) in self.held_out_rows.items():
+            if table is not problems and (shared := np.isin(problems.keys, table.keys).sum()):
+                lines.append(
+                    f"{problems.rows.name}: {shared} rows are also in {table.rows.name}, and only "
+                    f"used for {split}"
+                )
         if problems.several:
             lines.append(
                 f"{problems.rows.name}: {problems.several} problems have several right answers, "
@@ -218,7 +223,8 @@ class Corpus(Data):
                     f"problem of {problems.rows.name}; the assistant's turns in that problem are "
                     "not imitated"
                 )
-        return [*lines, *self._faults, *self.tokenizer.notes(), *self._checked, self._statistics()]
+        self._check_rows()
+        return [*lines, *self._faults, *self.tokenizer.notes(), self.tokens.checked]
 
     def _tables(self) -> list[Problems | Experts]:
         """The tables of all sources, each once."""
@@ -241,61 +247,31 @@ class Corpus(Data):
         Raises ConfigError naming file and line if a row can't be written in tokens, or if an
         expert's response can't be read back from them.
         """
-        self._checked = self._check_rows()
+        self._check_rows()
         self._faults = sift(self._checks(room), self.config.overlong)
 
-    def _check_rows(self) -> list[str]:
-        """Check the tokens of all rows, or of a sample and the others later; say which."""
-        parts = [(self.problem_rows, self.rl), *self.held_out_rows.values()]
-        counts = {"prompts": (0, 0), "expert answers": (0, 0)}
-        for table in {id(table): table for table, _ in parts}.values():
-            used = np.concatenate([rows for other, rows in parts if other is table])
-            done, total = counts["prompts"]
-            counts["prompts"] = (done + self._asked[id(table)].begin(used), total + len(used))
-        if self._answered is not None:
-            used = np.concatenate([self.expert_pairs.rows, *(self.answers[s] for s in SPLITS)])
-            counts["expert answers"] = (self._answered.begin(used), len(used))
-        said = [
-            f"all {total} {name}" if done == total else f"{done} of {total} {name}"
-            for name, (done, total) in counts.items()
-            if total
-        ]
-        later = any(done < total for done, total in counts.values())
-        when = "; the others are checked when they are drawn" if later else ""
-        return [f"tokens checked of {' and '.join(said)}{when}"]
-
-    def _statistics(self) -> str:
-        # Rows are in the order of a hash, so the first ones are a random sample.
-        prompts = self.tokenizer.prompt
-        sampled = {
-            "prompts": [
-                len(prompts(self.problem_rows.problem(int(row)))) for row in self.rl[:SAMPLE]
-            ],
-            "expert answers": [
-                len(self.tokenizer.response(pair)[0]) for pair in self.expert_pairs[:SAMPLE]
-            ],
-        }
-        return statistics(sampled, (len(self.rl), len(self.expert_pairs)))
+    def _check_rows(self) -> None:
+        """Check tokens, once: of rows that are there before any is left out."""
+        pairs = [self.expert_pairs.rows, *(self.answers[split] for split in SPLITS)]
+        self.tokens.begin(self._parts(), np.concatenate(pairs))
 
     def _checks(self, room: Room) -> Iterator[tuple[str, Checked]]:
         """Each part, reduced to what fits; expert responses first, for `paired`."""
-        tokenizer, context = self.tokenizer, f"the model's context of {room.context}"
         whole = "more than {} tokens with their prompts, the model's context"
-        if (experts := self.experts) is not None:
-            for part in ("train", *SPLITS):
-                rows = self.expert_pairs.rows if part == "train" else self.answers[part]
-                checked = fitting_answers(tokenizer, experts, rows, room.context, whole)
-                self._keep_answers(part, checked.rows)
-                yield ("answers" if part == "train" else "held-out answers"), checked
-        for part in ("train", *SPLITS):
+        for part in ("train", *SPLITS) if self.experts is not None else ():
+            rows = self.expert_pairs.rows if part == "train" else self.answers[part]
+            checked = self.tokens.fitting_answers(rows, room.context, whole)
+            self._keep_answers(part, checked.rows)
+            yield ("answers" if part == "train" else "held-out answers"), checked
+        for part, problems in zip(("train", *SPLITS), self._parts(), strict=True):
             name, length = ("evaluation", room.evaluation) if part in SPLITS else (
                 "rollout", room.rollout
             )  # fmt: skip
-            problems, rows = (
-                self.held_out_rows[part] if part in SPLITS else (self.problem_rows, self.rl)
+            why = (
+                f"more than {{}} tokens, the model's context of {room.context} less "
+                f"{name}.max_new_tokens={length}"
             )
-            why = f"more than {{}} tokens, {context} less {name}.max_new_tokens={length}"
-            checked = fitting_prompts(tokenizer, problems, rows, room.context - length, why)
+            checked = self.tokens.fitting_prompts(problems, room.context - length, why)
             self._keep_problems(part, checked.rows)
             yield "prompts", checked
 
@@ -304,7 +280,7 @@ class Corpus(Data):
         if part != "train":
             self.answers[part] = rows
         elif len(rows) < len(self.expert_pairs):
-            self.expert_pairs = self._pairs(rows)
+            self.expert_pairs = self.tokens.pairs(rows)
             if len(rows):
                 self._take_problems()
 
@@ -314,17 +290,6 @@ class Corpus(Data):
             self.rl = rows
         else:
             self.held_out_rows[part] = (self.held_out_rows[part][0], rows)
-
-    def _pairs(self, rows: Numbers) -> Lazy[Pair]:
-        return Lazy(rows, self._answered or _no_pair)
-
-    def _pair(self, row: int) -> Pair:
-        assert self.experts is not None, "there is no expert"
-        pair = self.experts.pair(row)
-        return replace(pair, problem=as_written(pair.problem, self.tokenizer))
-
-    def _problem(self, table: Problems, row: int) -> Problem:
-        return as_written(table.problem(row), self.tokenizer)
 
     def _take_experts(self) -> None:
         """The expert responses that are trained on: as many as configured."""
@@ -338,7 +303,7 @@ class Corpus(Data):
                 f"data.expert_pairs={'null' if wanted is None else wanted} asks for "
                 f"{'at least 1' if wanted is None else 'more'}"
             )
-        self.expert_pairs = self._pairs(rows[:wanted])
+        self.expert_pairs = self.tokens.pairs(rows[:wanted])
 
     def _take_problems(self) -> None:
         """The rows of the RL problems."""
@@ -355,7 +320,3 @@ class Corpus(Data):
                 f"{which and which + ' an expert answer'}; must be one of all, separate, paired, "
                 "where there are such problems"
             )
-
-
-def _no_pair(row: int) -> Pair:
-    raise AssertionError("there is no expert")

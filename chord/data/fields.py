@@ -62,6 +62,19 @@ class Fields:
                     f"{{{{{name}}}}} stands for the text itself"
                 )
 
+    def understood(self, rows: Rows) -> str:
+        """Which fields of a source are read, and which are not, by its first row."""
+        row = rows[0]
+        named = {name: column for name, column in vars(self.columns).items() if _has(row, column)}
+        read = ", ".join(f"{name}={column}" for name, column in named.items())
+        # Of a field within another, the outer one is read.
+        used = {*named.values(), *fields_in(self.template)}
+        rest = [name for name in row if not any(_is_within(each, name) for each in used)]
+        return (
+            f"{rows.name}: {len(rows)} rows; {read}"
+            f"{'; not read: ' if rest else ''}{', '.join(rest)}"
+        )
+
     def problem(self, row: Row) -> Problem:
         """The problem of a row, with its answer; raises FieldError."""
         if self.answers:
@@ -267,6 +280,11 @@ class Fields:
 def _has(row: Row, name: str | None) -> bool:
     # In Parquet every row has every field.
     return value_of(row, name) is not None
+
+
+def _is_within(name: str, field: str) -> bool:
+    """Whether a column is a field of a row, or inside it."""
+    return name == field or name.startswith(f"{field}.")
 
 
 def _asks(turns: tuple[Turn, ...]) -> int:

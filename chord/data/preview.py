@@ -1,61 +1,83 @@
-"""A table of examples for the start of a run: tokens as the model sees them."""
+"""Examples for the start of a run: tokens as the model sees them, and which are imitated."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from itertools import groupby
 
-from rich.box import HORIZONTALS
-from rich.table import Table
 from rich.text import Text
 
 from chord.data.base import Data
-from chord.data.batch import Pair, Problem
+from chord.data.batch import Pair, Problem, Tokenizer
 from chord.io.reading import printable
 
+BOUNDARY = "¦"
+"""Stands between two tokens."""
 COUNTS = "green"
 """The colour of tokens that are trained on."""
+FIRST, LAST = 150, 50
+"""The tokens that are shown of a longer part."""
+WIDTH = 10
+"""Of the names of parts."""
 
 
-def preview(data: Data, seed: int, count: int) -> Table:
+def preview(data: Data, seed: int, count: int) -> Iterator[Text]:
     """The first `count` expert demonstrations of a run, or RL problems if there is no expert.
 
-    Prompts are shown as tokens, with special ones by name, not as the original text. In expert
-    responses, the tokens that count in the loss are in colour and the others dim.
+    Each token is shown as its text, with special ones by name, and control characters escaped. The
+    parts have names, which tell without colour what is imitated.
     """
-    table = Table(
-        title=f"data.preview={count}: of the expert's answers what is in colour is imitated",
-        title_justify="left",
-        title_style="bold",
-        box=HORIZONTALS,
-        show_lines=True,
-        pad_edge=False,
-    )
-    for name in ("prompt", "tokens", "expert answer", "tokens", "right answer"):
-        table.add_column(name, overflow="fold", justify="right" if name == "tokens" else "left")
-    if len(data.expert_pairs):
-        for pair in data.pairs(0, seed, count):
-            _add(table, data, pair.problem, pair)
-    else:
-        for problem in data.problems(0, seed, count):
-            _add(table, data, problem, None)
-    return table
+    pairs = data.pairs(0, seed, count) if len(data.expert_pairs) else []
+    problems = [pair.problem for pair in pairs] or data.problems(0, seed, count)
+    for place, problem in enumerate(problems):
+        title = f"example {place + 1} of {len(problems)}: "
+        yield example(data.tokenizer, problem, pairs[place] if pairs else None, title=title)
 
 
-def _add(table: Table, data: Data, problem: Problem, pair: Pair | None) -> None:
-    tokenizer = data.tokenizer
+def example(tokenizer: Tokenizer, problem: Problem, pair: Pair | None, *, title: str = "") -> Text:
+    """A problem with the expert's response, if there is one, part by part."""
     prompt = tokenizer.prompt(problem)
-    answer, counted, length = Text("-"), 0, 0
+    parts = [("prompt", prompt)]
+    sizes = f"prompt of {len(prompt)} tokens"
     if pair is not None:
         ids, written = tokenizer.response(pair)
-        answer, counted, length = Text(), sum(written), len(ids)
-        pieces = zip(tokenizer.pieces(ids), written, strict=True)
-        for counts, run in groupby(pieces, key=lambda piece: piece[1]):
-            text = "".join(piece for piece, _ in run)
-            answer.append(printable(text, keep="\n"), style=COUNTS if counts else "dim")
-    table.add_row(
-        Text(printable("".join(tokenizer.pieces(prompt)), keep="\n")),
-        str(len(prompt)),
-        answer,
-        f"{counted} of {length}",
-        Text(printable(problem.answer, keep="\n")),
-    )
+        parts += _parts(ids, written, tokenizer.stop_ids)
+        sizes += f", response of {len(ids)} tokens, {sum(written)} of them imitated"
+    right = " or ".join(map(repr, filter(None, (problem.answer, *problem.others))))
+    shown = Text()
+    shown.append(printable(f"{title}{sizes}{right and '; right answer: '}{right}"), style="bold")
+    for name, tokens in parts:
+        style = COUNTS if name in ("imitated", "end") else "dim" if name == "others" else ""
+        lines = _shown(tokenizer, tokens).split("\n")
+        for number, line in enumerate(lines):
+            shown.append(f"\n  {name if number == 0 else '':<{WIDTH}}")
+            shown.append(line, style=style)
+    return shown
+
+
+def _parts(
+    ids: Sequence[int], written: Sequence[bool], stops: frozenset[int]
+) -> Iterator[tuple[str, list[int]]]:
+    """The tokens of a response: what is imitated, with its end apart, and others between."""
+    for counts, group in groupby(zip(ids, written, strict=True), key=lambda each: each[1]):
+        tokens = [token for token, _ in group]
+        if not counts:
+            yield "others", tokens
+            continue
+        *text, last = tokens
+        if last not in stops:
+            yield "imitated", tokens
+            continue
+        yield "imitated", text
+        yield "end", [last]
+
+
+def _shown(tokenizer: Tokenizer, ids: Sequence[int]) -> str:
+    """The texts of tokens; a line end is shown as `\\n`, and ends the line."""
+    if len(ids) <= FIRST + LAST:
+        pieces = tokenizer.pieces(ids)
+    else:
+        left = f"[... {len(ids) - FIRST - LAST} tokens ...]"
+        pieces = [*tokenizer.pieces(ids[:FIRST]), left, *tokenizer.pieces(ids[-LAST:])]
+    text = BOUNDARY.join(printable(piece, keep="\n").replace("\n", "\\n\n") for piece in pieces)
+    return text.removesuffix("\n")

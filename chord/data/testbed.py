@@ -166,6 +166,14 @@ class Testbed(Data):
             if self.config.pairing == "all" or problem.key not in self._by_key:
                 return problem
 
+    def sources(self) -> list[str]:
+        """The sizes of the parts; nothing is read."""
+        return [
+            f"the test bed: {len(self.expert_pairs)} expert demonstrations, "
+            f"{len(self.validation)} problems for validation, {len(self.test)} for test; "
+            "RL problems are made anew in each step"
+        ]
+
     def overlap(self) -> dict[str, int]:
         """How many of the expert's problems also occur in the RL stream and in both held-out parts.
 

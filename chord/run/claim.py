@@ -12,7 +12,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 from chord.config.composing import checked
 from chord.config.consistency import check_training
 from chord.config.messages import EXPECTED, stop
-from chord.config.root import OF_THE_SWEEP
+from chord.config.root import OF_THE_SWEEP, TrainConfig
 from chord.errors import ConfigError
 from chord.run.lock import claim, claim_new
 from chord.run.neighbours import refuse_others
@@ -31,7 +31,7 @@ class ClaimDirectory(Callback):
             with read_write(config), open_dict(config):
                 if writes(config, list(config.hydra.overrides.task)):
                     check_single(config)
-                    _claim(config)
+                    (_write_nothing if config.dry_run else _claim)(config)
                 else:
                     _write_nothing(config)
         except EXPECTED as error:
@@ -45,12 +45,15 @@ def check_single(config: DictConfig) -> None:
     if any(config.hydra.sweeper.get(name) for name in ("trials", "params", "conditional")):
         raise ConfigError("hparams_search: a search is a sweep; give -m")
     if config.resume is not None:
+        refuse_dry_run(config, f"resume={config.resume}")
         return
     if config.allow_changed:
         given = ",".join(config.allow_changed)
         raise ConfigError(f"allow_changed=[{given}]: is only for a resumed run; give resume=RUN")
     # What is composed stays as it is: Hydra goes on with it.
-    check_training(checked(copy.deepcopy(config), list(config.hydra.overrides.task)))
+    found = checked(copy.deepcopy(config), list(config.hydra.overrides.task))
+    if not found.dry_run:
+        check_training(found)
 
 
 def refuse_sweep_settings(config: DictConfig) -> None:
@@ -58,6 +61,14 @@ def refuse_sweep_settings(config: DictConfig) -> None:
     for name in OF_THE_SWEEP:
         if config[name]:
             raise ConfigError(f"{name}={config[name]}: is for a sweep; give -m and what it varies")
+
+
+def refuse_dry_run(config: DictConfig | TrainConfig, beside: str) -> None:
+    """Refuse `dry_run=true` with what is no single new run; raises `ConfigError`."""
+    if config.dry_run:
+        raise ConfigError(
+            f"dry_run=true: shows the data of one new run; leave out dry_run or {beside}"
+        )
 
 
 def is_fresh(config: DictConfig, kind: str) -> bool:
@@ -82,7 +93,7 @@ def _claim(config: DictConfig) -> None:
 
 
 def _write_nothing(config: DictConfig) -> None:
-    """The directory of a run of several processes is the first one's."""
+    """The directory of a run of several processes is the first one's; a dry run has none."""
     if config.resume is None:
         config.hydra.run.dir = "."
     config.hydra.output_subdir = None

@@ -7,7 +7,6 @@ from it.
 
 from __future__ import annotations
 
-import random
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -15,7 +14,7 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 from chord.config.root import TrainConfig
-from chord.data.batch import AT_START, Pair
+from chord.data.batch import Pair
 from chord.data.grading import short
 from chord.errors import ConfigError
 from chord.io.printing import say
@@ -40,8 +39,8 @@ class Graded:
     pairs: Sequence[Pair]
     lengths: Sequence[int]
     scores: Sequence[float]
-    of: int
-    """How many there are in all."""
+    drawn_from: int | None
+    """How many there are in all, where these are a sample; None: these are all."""
     limit: int
     """`rollout.max_new_tokens`: of a longer response the score is 0."""
 
@@ -63,17 +62,17 @@ class Graded:
             if whole
             else f"mean score {self.mean:.3f} over {n:,}"
         )
-        return score if self.of <= AT_START else f"{score} (drawn from {self.of:,})"
+        return score if self.drawn_from is None else f"{score} (drawn from {self.drawn_from:,})"
 
 
-def check_experts(config: TrainConfig, data: Data) -> None:
-    """Say how the reward scores the expert's responses, and how many a rollout could not hold.
+def tell_rewards(config: TrainConfig, data: Data, graded: Graded | None) -> None:
+    """Say how the reward reads known answers, how it scores the expert's responses, and how many a
+    rollout could not hold.
 
     Raises ConfigError where it scores all of them 0 and `data.expert_check` is `stop`.
     """
-    if config.data.expert_check == "skip":
-        return
-    graded = grade_experts(config, data)
+    if data.unanswered is None and config.reward.note is not None:
+        say(config.reward.note)
     if graded is None:
         return
     say(printable(f"reward of the expert responses: {graded.said()}"))
@@ -95,22 +94,22 @@ def check_experts(config: TrainConfig, data: Data) -> None:
 
 def grade_experts(config: TrainConfig, data: Data) -> Graded | None:
     """The grades of the expert responses, as the policy would write them, to problems with a known
-    answer; None if there are none."""
-    places: Sequence[int] = range(len(data.expert_pairs))
-    if len(places) > AT_START:
-        places = sorted(random.Random(f"experts/{config.seed}").sample(places, AT_START))
-    pairs, lengths = [], []
-    for pair in (data.expert_pairs[place] for place in places):
+    answer; None if there are none, or `data.expert_check` is `skip`."""
+    if config.data.expert_check == "skip":
+        return None
+    pairs, lengths, read = [], [], 0
+    for pair, ids, _ in data.read_experts():
+        read += 1
         # A conversation that goes on is no single response; some data have no answers.
         if pair.problem.answer and not pair.turns:
-            ids, _ = data.tokenizer.response(pair)
             pairs.append(replace(pair, response=data.tokenizer.decode(ids)))
             lengths.append(len(ids))
     if not pairs:
         return None
     limit = config.rollout.max_new_tokens
     scores = _scores(config.reward, pairs, lengths, [length <= limit for length in lengths])
-    return Graded(pairs, lengths, scores, len(data.expert_pairs), limit)
+    drawn_from = len(data.expert_pairs) if read < len(data.expert_pairs) else None
+    return Graded(pairs, lengths, scores, drawn_from, limit)
 
 
 def too_long(config: TrainConfig, graded: Graded) -> list[str]:

@@ -49,14 +49,28 @@ def tell_lost(run: RunDirectory, completed: int) -> None:
         say(f"warning: resume={run.path}: {each}", file=sys.stderr)
 
 
-def introduce(config: TrainConfig, data: Data, overlap: str) -> None:
-    """What a user should know before the first step."""
+def introduce(config: TrainConfig, data: Data, overlap: str, context: int) -> None:
+    """What a user should know before the first step; `context`: the model's."""
+    for line in described(config, data, overlap, context):
+        say(line)
+    if config.data.preview:
+        tell_examples(config, data, config.data.preview)
+
+
+def described(config: TrainConfig, data: Data, overlap: str, context: int | None) -> list[str]:
+    """Lines that describe the data, and the `overlap` of their parts; `context`: the model's."""
+    note = config.weighting.note
+    lengths = data.lengths().said(limit=config.rollout.max_new_tokens, context=context)
+    lines = (*([] if note is None else [note]), *data.report(), lengths, overlap)
+    return [printable(line) for line in lines]
+
+
+def tell_examples(config: TrainConfig, data: Data, count: int) -> None:
+    """Show the first examples that a run trains on."""
     from rich.console import Console
 
     from chord.data.preview import preview
 
-    note = config.weighting.note
-    for line in (*([] if note is None else [note]), *data.report(), overlap):
-        say(printable(line))
-    if config.data.preview:
-        Console().print(preview(data, config.seed, config.data.preview))
+    console = Console(soft_wrap=True, highlight=False)
+    for text in preview(data, config.seed, count):
+        console.print(text)

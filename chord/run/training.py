@@ -19,7 +19,7 @@ from chord.io.printing import say
 from chord.io.reading import printable
 from chord.io.writing import remove_partials
 from chord.run.directory import RunDirectory
-from chord.run.experts import check_experts
+from chord.run.experts import grade_experts, tell_rewards
 from chord.run.identity.contents import contents, read_from_hub, refuse_changed
 from chord.run.identity.histories import VERSION
 from chord.run.lock import claim, held
@@ -110,7 +110,7 @@ def train_unrecorded(config: TrainConfig, run: RunDirectory, signals: Signals) -
             tell_length(config, run, saved)
             write(run, recorder, completed, now)
         if leader:
-            introduce(config, data, overlap)
+            introduce(config, data, overlap, models.policy.context)
             tracker = stack.enter_context(tracked(config, run, recorder))
         this = Training(
             config, run, data, models, engine, recorder, tracker, completed, saved.random
@@ -139,9 +139,7 @@ def load(config: TrainConfig, run: RunDirectory, data: Data) -> tuple[Saved, Mod
         # A run of old goes on: such answers cost their own responses, and are counted.
         check_answers(config, data)
         if leads(config.trainer.strategy):
-            if data.unanswered is None and config.reward.note is not None:
-                say(config.reward.note)
-            check_experts(config, data)
+            tell_rewards(config, data, grade_experts(config, data))
     models = build_models(config)
     check_models(config, models, data)
     models.cache = open_cache(config, data)

@@ -24,8 +24,9 @@ from chord.distributed.launch import leads
 from chord.distributed.signals import Signals
 from chord.errors import ConfigError
 from chord.io.printing import say, writable_streams
-from chord.run.claim import refuse_sweep_settings
+from chord.run.claim import refuse_dry_run, refuse_sweep_settings
 from chord.run.directory import RunDirectory
+from chord.run.dry import dry_run
 from chord.run.files import FAILED, read_status
 from chord.run.identity.contents import contents, refuse_changed
 from chord.run.identity.frozen import literal
@@ -56,6 +57,7 @@ def run_job(cfg: DictConfig) -> float:
     # A launcher's process has streams of its own.
     writable_streams()
     if HydraConfig.get().mode is RunMode.MULTIRUN:
+        refuse_dry_run(cfg, "-m")  # not every sweeper is chord's
         return _sweep_job(cfg)
     try:
         return _single(cfg)
@@ -70,6 +72,10 @@ def _single(cfg: DictConfig) -> float:
 
     job = HydraConfig.get()
     overrides = list(job.overrides.task)
+    if cfg.dry_run:
+        check_composed(cfg, job)
+        dry_run(parse(cfg, TrainConfig))
+        return math.nan
     if cfg.resume is not None:
         run = resume_run(Path(cfg.resume), cfg, overrides)
     else:

@@ -19,6 +19,7 @@ from chord.config.root import OF_THE_SWEEP, TrainConfig
 from chord.config.schemas import schema_names
 from chord.config.trust.code import check_composed
 from chord.errors import ConfigError
+from chord.run.claim import refuse_dry_run
 from chord.run.status import fingerprint
 
 J = TypeVar("J")
@@ -174,6 +175,7 @@ def _point(
         )
     config = parse(cfg, TrainConfig)
     refuse_strategy(config, launcher)
+    refuse_dry_run(config, "-m")
     if config.resume is not None and jobs > 1:
         raise ConfigError(
             f"resume={config.resume}: {jobs} jobs can't all continue one run; to continue a sweep, "

@@ -10,8 +10,9 @@ from chat_templates import tokenizer_of
 from texts import Row, refusal, sums, worked, write
 from tokenizers import normalizers
 
-from chord.data import checking
+from chord.data import batch
 from chord.data.base import Room
+from chord.data.batch import Pair
 from chord.data.corpus import Corpus
 from chord.data.jsonl import FilesConfig
 
@@ -64,14 +65,19 @@ def test_a_problem_that_opens_a_turn_is_refused_with_its_line(tmp_path: Path) ->
 def test_of_large_files_some_rows_are_checked_and_the_others_when_they_are_drawn(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(checking, "AT_START", 20)
+    monkeypatch.setattr(batch, "AT_START", 20)
     rows = sums(100)
     asked: list[int] = []
     data = files(tmp_path, rows, worked(rows))
-    assert data._answered is not None
-    data._answered.check = lambda pair: asked.append(pair.problem.key)
+    made = data.tokens.answers.tokens
+
+    def noted(pair: Pair) -> tuple[list[int], list[bool]]:
+        asked.append(pair.problem.key)
+        return made(pair)
+
+    data.tokens.answers.tokens = noted
     data.fit(ROOM)
-    left = data._answered.left.copy()
+    left = data.tokens.answers.left.copy()
     assert len(set(asked)) == len(asked) == 20
     (line,) = [line for line in data.report() if line.startswith("tokens checked")]
     assert line.startswith("tokens checked of 20 of 100 prompts and 20 of 100 expert answers; the")
@@ -79,8 +85,7 @@ def test_of_large_files_some_rows_are_checked_and_the_others_when_they_are_drawn
     # The same ones in every run.
     again = files(tmp_path, rows, worked(rows))
     again.fit(ROOM)
-    assert again._answered is not None
-    assert (again._answered.left == left).all()
+    assert (again.tokens.answers.left == left).all()
     count = len(data.expert_pairs)
     data.pairs(0, 0, count)
     data.pairs(1, 0, count)
@@ -91,7 +96,7 @@ def test_of_large_files_some_rows_are_checked_and_the_others_when_they_are_drawn
 def test_a_row_that_is_wrong_is_named_when_it_is_drawn(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(checking, "AT_START", 0)
+    monkeypatch.setattr(batch, "AT_START", 0)
     rows = sums(100)
     expert = [row | {"response": f"{row['response']}<|im_end|>"} for row in worked(rows)]
     rows[7]["problem"] = "<|im_start|>"

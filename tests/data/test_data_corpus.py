@@ -218,8 +218,16 @@ def test_lengths_are_those_of_the_texts(paths: tuple[Path, Path]) -> None:
     assert data.longest_pair == max(
         len(pair.problem.prompt) + len(pair.response) + 1 for pair in data.expert_pairs
     )
-    assert f"most {max(prompts)}" in data.report()[-1]
-    assert f"median {np.median(prompts):.0f}" in data.report()[-1]
+    assert sorted(data.lengths().prompts) == prompts
+    said = data.lengths().said(limit=20, context=None)
+    assert f"prompts: median {np.median(prompts):.0f}, " in said
+    assert f", most {max(prompts)}; expert responses: " in said
+    responses = [len(pair.response) + 1 for pair in data.expert_pairs]
+    share = sum(length > 9 for length in responses) / len(responses)
+    assert 0 < share < 1
+    said = data.lengths().said(limit=9, context=data.longest_pair)
+    assert f", {100 * share:.3g} % over rollout.max_new_tokens=9; both together: " in said
+    assert said.endswith(f", 0 % over the model's context of {data.longest_pair}")
 
 
 @pytest.mark.parametrize(

@@ -12,11 +12,11 @@ from texts import sums, worked, write
 
 from chord.config.parse import parse
 from chord.config.root import TrainConfig
+from chord.data import batch
 from chord.errors import ConfigError
-from chord.run import experts
 from chord.run.build import open_data
 from chord.run.directory import RunDirectory
-from chord.run.experts import check_experts, grade_experts
+from chord.run.experts import grade_experts, tell_rewards
 from chord.run.training import train
 
 ROWS = sums(60)
@@ -42,7 +42,7 @@ def configured(
 def checked(composed: Any) -> None:
     config = parse(composed, TrainConfig)
     with open_data(config) as data:
-        check_experts(config, data)
+        tell_rewards(config, data, grade_experts(config, data))
 
 
 def test_right_responses_are_counted(
@@ -120,7 +120,7 @@ def test_a_few_wrong_ones_are_a_warning(
 def test_of_many_a_sample_is_scored(
     configured: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(experts, "AT_START", 10)
+    monkeypatch.setattr(batch, "AT_START", 10)
     config = parse(configured("reward=numeric"), TrainConfig)
     with open_data(config) as data:
         first, second = (grade_experts(config, data) for _ in range(2))

@@ -14,6 +14,7 @@ NO_NUMBER = (
     "skip_finished",
     "sweep_metric",
     "trust",
+    "dry_run",
 )
 """Settings and groups that can't change a number of a run."""
 RESUME_ALLOWS = ("resume", "steps", "allow_changed", "tracking", "threads", "trainer", "trust")

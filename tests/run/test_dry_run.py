@@ -1,0 +1,173 @@
+"""`dry_run=true`: what a run would train on is shown, and nothing is trained, loaded or written."""
+
+from __future__ import annotations
+
+import sys
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NoReturn
+
+import pytest
+from conftest import SMALL, compose_config
+from sweeps import Command, command
+from texts import sums, worked, write
+
+from chord import train
+from chord.config.composing import composed
+from chord.config.parse import parse
+from chord.config.root import TrainConfig
+from chord.data.batch import Pair, Problem
+from chord.errors import ConfigError
+from chord.models.hf.config import HFModel
+from chord.models.hf.tokenizer import LanguageTokenizer
+from chord.run.dry import dry_run
+from chord.run.status import fingerprint
+
+__all__ = ["command"]
+
+ROWS: list[dict[str, Any]] = [{**row, "level": 1} for row in sums(60)]
+Configured = Callable[..., TrainConfig]
+
+
+def never(*arguments: object) -> NoReturn:
+    raise AssertionError("must not be called")
+
+
+@pytest.fixture
+def configured(tmp_path: Path, language_model: Path, monkeypatch: pytest.MonkeyPatch) -> Configured:
+    """The configuration of a run on p.jsonl and e.jsonl, whose weights can't be loaded."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(HFModel, "build", never)
+    write(tmp_path / "p.jsonl", [*ROWS, ROWS[0]])
+    write(tmp_path / "e.jsonl", worked(ROWS[:40]))
+    typed = [
+        *SMALL, "model=hf", f"model.path={language_model}", "teacher=none", "data=jsonl",
+        "data.problems=p.jsonl", "data.expert=e.jsonl", "data.expert_check=stop",
+        "rollout.max_new_tokens=8", "dry_run=true",
+    ]  # fmt: skip
+    return lambda *more: parse(compose_config(*typed, *more), TrainConfig)
+
+
+def test_what_a_run_trains_on_is_shown_without_weights_and_without_files(
+    configured: Configured, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = sorted(tmp_path.iterdir())
+    dry_run(configured("data.prompt_template='Add: {problem}'"))
+    assert sorted(tmp_path.iterdir()) == before
+    said = capsys.readouterr().out
+    for line in (
+        "  data.problems=p.jsonl",
+        "  p.jsonl: 61 rows; problem=problem, answer=answer, id=id; not read: level",
+        "  e.jsonl: 40 rows; problem=problem, response=response",
+        "  p.jsonl: 61 problems; 45 for training, 8 validation, 7 test",
+        "  p.jsonl: 1 repeat an earlier problem and are left out, 0 of them with another answer",
+        "  expert problems: 30, of them 30 in rl, 0 in validation, 0 in test",
+        "  data.prompt_template=Add: {problem}",
+        "  end       <|im_end|>",
+        "dry_run=true: nothing was trained or written",
+    ):
+        assert f"{line}\n" in said, line
+    assert "¦A¦d¦d¦:¦ ¦" in said
+    # 10+10=20 and longer have 9 tokens with their end; all but those of one digit do.
+    (lengths,) = [line for line in said.splitlines() if line.startswith("  tokens of prompts")]
+    assert "% over rollout.max_new_tokens=8; both together: " in lengths
+    assert lengths.endswith("0 % over the model's context of 128")
+    assert "rollout.max_new_tokens=8 cuts off " in said
+    assert said.count("\nexample ") == 10
+    dry_run(configured("data.preview=2"))
+    assert capsys.readouterr().out.count("\nexample ") == 2
+
+
+def test_each_text_is_tokenised_once(
+    configured: Configured, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    counts: Counter[object] = Counter()
+    prompt, response = LanguageTokenizer.prompt, LanguageTokenizer.response
+
+    def prompts(self: LanguageTokenizer, problem: Problem) -> list[int]:
+        counts[problem.prompt] += 1
+        return prompt(self, problem)
+
+    def responses(self: LanguageTokenizer, pair: Pair) -> tuple[list[int], list[bool]]:
+        counts[pair.response] += 1
+        return response(self, pair)
+
+    monkeypatch.setattr(LanguageTokenizer, "prompt", prompts)
+    monkeypatch.setattr(LanguageTokenizer, "response", responses)
+    monkeypatch.setattr("chord.run.dry.tell_examples", lambda *arguments: None)
+    monkeypatch.setattr("chord.run.dry.tell_prompt", lambda *arguments: None)
+    # Only texts that may be too long are looked at for it, and with this context all may be.
+    dry_run(configured("rollout.max_new_tokens=40", "model.context=66"))
+    del counts["1"]  # what a prompt has around its text is measured with this one
+    assert set(counts.values()) == {1}
+    assert len(counts) == 60 + 40
+
+
+def test_what_stops_a_run_stops_a_dry_run_in_the_same_line(
+    configured: Configured, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(ConfigError, match=r"^data\.problems=no\.jsonl: no such file$"):
+        dry_run(configured("data.problems=no.jsonl"))
+    with pytest.raises(ConfigError, match=r"^data\.overlong=error: 21 of 30 expert answers of e"):
+        dry_run(configured("model.context=30", "rollout.max_new_tokens=20"))
+    capsys.readouterr()
+    with pytest.raises(ConfigError, match=r"^data\.expert_check=stop: .* with reward=numeric;"):
+        dry_run(configured("reward=text", "rollout.max_new_tokens=40"))
+    # The examples, which may show why, are there by then.
+    assert "\nexample 10 of 10: " in capsys.readouterr().out
+
+
+def test_a_context_that_only_weights_tell_is_said_to_be_unknown(
+    configured: Configured, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(HFModel, "shape", lambda self: None)
+    dry_run(configured())
+    said = capsys.readouterr().out
+    assert "the context is known only with the weights" in said
+    assert "over the model's context" not in said
+
+
+def test_the_command_leaves_no_directory_and_needs_no_tracker(
+    command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("chord.models.tiny.Tiny.build", never)
+    monkeypatch.setattr("chord.tracking.wandb.import_wandb", never)
+    monkeypatch.setattr("chord.config.trainer.TrainerConfig.check_machine", never)
+    checked = ("data.expert_check=stop", "rollout.max_new_tokens=48")
+    before = sorted(command.where.rglob("*"))
+    assert command("dry_run=true", "tracking=wandb", *checked) == 0, command.err
+    assert sorted(command.where.rglob("*")) == before
+    assert "  the test bed: 256 expert demonstrations, " in command.out
+    assert "both together: median 56, " in command.out
+    assert "\nreward of the expert responses: " in command.out
+    assert command("dry_run=true", "data=jsonl", "data.problems=no.jsonl") == 1
+    assert command.err.startswith("error: ")
+    assert command.err.count("\n") == 1
+    assert sorted(command.where.rglob("*")) == before
+
+
+def test_only_one_new_run_can_be_dry(command: Command, small_models: Path) -> None:
+    assert command("-m", "dry_run=true", "seed=0,1") == 1
+    assert command.err == (
+        "error: dry_run=true: shows the data of one new run; leave out dry_run or -m\n"
+    )
+    run = command.where / "run"
+    run.mkdir()
+    (run / "run.json").write_text("{}")
+    assert command("dry_run=true", "resume=run", own=False) == 1
+    assert command.err.endswith("leave out dry_run or resume=run\n")
+    with pytest.raises(ConfigError, match=r"^dry_run=true: only chord\.train has it; leave it out"):
+        composed(["dry_run=true"])
+
+
+def test_a_dry_run_is_no_other_run() -> None:
+    assert fingerprint(compose_config("dry_run=true")) == fingerprint(compose_config())
+
+
+def test_the_script_is_the_command_with_the_setting(monkeypatch: pytest.MonkeyPatch) -> None:
+    typed: list[str] = []
+    monkeypatch.setattr(train, "main", lambda: typed.extend(sys.argv[1:]))
+    monkeypatch.setattr(sys, "argv", ["chord-check-data", "steps=3"])
+    train.check_data()
+    assert typed == ["steps=3", "dry_run=true"]
