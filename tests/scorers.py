@@ -64,13 +64,16 @@ def compute_score(
 ) -> Any:
     """As verl calls it."""
     if solution_str == "arguments":
-        return {
-            "score": 2.0,
-            "acc": [data_source, ground_truth, extra_info] == ["gsm8k", 4, {"index": 7}],
-        }
+        given = [data_source, ground_truth, extra_info]
+        return {"score": float(given == ["gsm8k", 4, {"index": 7}]), "acc": False}
     if solution_str == "no score":
         return {"acc": True, "pred": "4"}
     return {"score": 1.0 if solution_str == str(ground_truth) else -1.0, "pred": solution_str}
+
+
+def graded(response: str) -> float:
+    """On a scale of its own, far from [0, 1]."""
+    return 100.0 * len(response) - 1000
 
 
 def verl_plain(solution_str: str, ground_truth: str, method: str = "strict") -> float:

@@ -22,6 +22,7 @@ def check(config: TrainConfig) -> None:
     check_teacher(config)
     check_pairing(config)
     check_gate(config)
+    check_scale(config)
     check_target(config)
     check_amounts(config.evaluation, config.data)
     check_validation(config)
@@ -281,6 +282,17 @@ def check_gate(config: TrainConfig) -> None:
             f"target={registered_name('target', config.target)}: "
             f"gate={registered_name('gate', config.gate)} imitates the expert's answers, not the "
             "policy's own; use target=tokens or target=soft"
+        )
+
+
+def check_scale(config: TrainConfig) -> None:
+    """A schedule that compares the reward with a share needs rewards on the scale of scores."""
+    if "reward" in config.schedule.needs and config.reward.any_scale is not None:
+        schedule = registered_name("schedule", config.schedule)
+        raise ConfigError(
+            f"{config.reward.any_scale}: schedule={schedule} compares the mean reward with "
+            "schedule.tau, which is within [0, 1]; use another schedule, or rewards within [0, 1] "
+            "and reward.right_from=null"
         )
 
 

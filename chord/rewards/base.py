@@ -85,6 +85,11 @@ class Grader(Scorer):
         """Which of these are modules, that import others: the names of those."""
         return {}
 
+    @property
+    def any_scale(self) -> str | None:
+        """The setting because of which rewards have a scale of their own; None: that of scores."""
+        return None
+
     def prepare(self, problem: Problem) -> None:
         """Get ready, before the first step of a run, to grade problems such as this one.
 

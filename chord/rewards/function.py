@@ -56,6 +56,10 @@ class Function(Isolated):
         return {**super().__getstate__(), "_columns": self._columns}
 
     @property
+    def any_scale(self) -> str | None:
+        return None if self.right_from is None else f"reward.right_from={self.right_from:g}"
+
+    @property
     def hint(self) -> str:
         return "; reward.right_from says which rewards count as right"
 
@@ -122,11 +126,10 @@ class Function(Isolated):
         value = function(**given)
         if inspect.iscoroutine(value):
             value = asyncio.run(value)
-        said = signature.read(value)
-        reward, score = plain(said.reward), said.score
-        if self.right_from is not None and is_number(reward):
-            score = reward >= self.right_from  # type: ignore[operator]
-        return reward if score is None else score, reward
+        reward = plain(signature.read(value))
+        if self.right_from is None or not is_number(reward):
+            return reward, reward
+        return reward >= self.right_from, reward  # type: ignore[operator]
 
     def unfinished(self, grade: Grade) -> Grade:
         """Of an empty response that counts as right no more than 0 is left, on any scale."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 from chord.data.batch import Problem
 from chord.data.nested import value_of
@@ -12,23 +12,16 @@ from chord.data.nested import value_of
 _OWN = ("prompt", "completion", "completion_ids")
 
 
-class Said(NamedTuple):
-    """What a function returned: a reward and, if it says so itself, how right the response is."""
-
-    reward: Any
-    score: Any = None
-
-
 @dataclass(frozen=True)
 class Signature:
-    """`given`: the arguments by name. `read`: what a returned value says.
+    """`given`: the arguments by name. `read`: the reward in what is returned.
 
     `names`: the arguments that every call has. `columns`: whether the fields of the row are
     arguments, too. `whole`: whether a function with `**kwargs` gets all arguments.
     """
 
     given: Callable[[Problem, str], dict[str, Any]]
-    read: Callable[[Any], Said]
+    read: Callable[[Any], Any]
     names: tuple[str, ...]
     columns: bool = False
     whole: bool = True
@@ -72,13 +65,13 @@ def _to_trl(problem: Problem, response: str) -> dict[str, Any]:
     return {name: [value] for name, value in given.items()}
 
 
-def _from_trl(value: Any) -> Said:
+def _from_trl(value: Any) -> Any:
     try:
         (reward,) = value
     except (TypeError, ValueError):
         said = " ".join(repr(value).split())[:80]
         raise ValueError(f"a list with one reward was expected, not {said}") from None
-    return Said(reward)
+    return reward
 
 
 def _to_verl(problem: Problem, response: str) -> dict[str, Any]:
@@ -92,17 +85,20 @@ def _to_verl(problem: Problem, response: str) -> dict[str, Any]:
     }
 
 
-def _from_verl(value: Any) -> Said:
+def _from_verl(value: Any) -> Any:
     if not isinstance(value, Mapping):
-        return Said(value)
+        return value
     if "score" not in value:
         raise ValueError(f"the dictionary has no 'score', but {', '.join(map(str, value))}")
-    return Said(value["score"], value.get("acc"))
+    return value["score"]
 
 
 SIGNATURES: dict[str, Signature] = {
     "chord": Signature(
-        _to_chord, Said, ("problem", "prompt", "answer", "details", "response"), whole=False
+        _to_chord,
+        lambda value: value,
+        ("problem", "prompt", "answer", "details", "response"),
+        whole=False,
     ),
     "trl": Signature(_to_trl, _from_trl, ("prompts", "completions"), columns=True),
     "verl": Signature(

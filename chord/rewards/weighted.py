@@ -71,8 +71,16 @@ class Weighted(Grader):
         }
 
     @property
+    def any_scale(self) -> str | None:
+        """That of the first part that counts and has one."""
+        for name, part in self.parts.items():
+            if self.weights[name] and part.any_scale is not None:
+                return _of_part(part.any_scale, name)
+        return None
+
+    @property
     def hint(self) -> str:
-        return self.parts[self.score].hint.replace("reward.", f"reward.parts.{self.score}.")
+        return _of_part(self.parts[self.score].hint, self.score)
 
     def graded(
         self, problems: Sequence[Problem], responses: Sequence[str], lengths: Sequence[int]

@@ -39,14 +39,14 @@ def mean(rows: Sequence[Row], key: str) -> float:
 
 
 def no_signal(first: Sequence[Row], last: Sequence[Row]) -> str:
-    """All answers to a problem equal in every group: their advantages are 0."""
+    """All answers to a problem right, or all wrong, in every group."""
     right, wrong = mean(last, "rollout/all_right"), mean(last, "rollout/all_wrong")
     if right + wrong < 1 - 1e-9:
         return ""
     return (
         f"no group of the last {len(last)} steps had both right and wrong answers (all right "
-        f"{right:.0%}, all wrong {wrong:.0%}), so RL learns nothing; try other problems, a larger "
-        "rollout.group_size, or more imitation first"
+        f"{right:.0%}, all wrong {wrong:.0%}), so RL learns nothing from what is right; try other "
+        "problems, a larger rollout.group_size, or more imitation first"
     )
 
 

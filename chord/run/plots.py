@@ -47,7 +47,8 @@ def plot_run(run_dir: str | Path, *, title: str | None = None) -> Path:
     _alpha(panels["alpha"], curve(train, "alpha"))
     _noisy(panels["reward"], curve(train, "rollout/reward"), ORANGE, "Rollout reward (mean)")
     _trained(panels["reward"], curve(train, "trained/reward"))
-    panels["reward"].set_ylim(bottom=0)
+    if panels["reward"].dataLim.y0 >= 0:  # penalties, or a scale of its own, go below
+        panels["reward"].set_ylim(bottom=0)
     _noisy(panels["sft"], curve(train, "loss/sft"), BLUE, "Imitation loss")
     _expert_nll(panels["sft"], curve(train, "expert/nll"))
     _noisy(panels["rl"], curve(train, "loss/rl"), ORANGE, "RL loss")

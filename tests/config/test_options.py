@@ -16,6 +16,7 @@ from chord.config.location import CONF_DIR
 from chord.config.registry import SCHEMAS
 from chord.config.root import TrainConfig
 
+FUNCTION = "reward=function reward.function=scorers:"
 OPTIONS = [
     with_needs(f"{group}={path.stem}")
     for group in (*SCHEMAS, "experiment")
@@ -57,8 +58,8 @@ VARIANTS = [
     "data.pairing=paired",
     "reward.format_coef=.1",
     "reward=weighted +reward@reward.parts.brief=length +reward.weights.brief=.5",
-    "reward=function reward.function=scorers:trl_lengths reward.signature=trl reward.right_from=2",
-    "reward=function reward.function=scorers:compute_score reward.signature=verl reward.right_from=0",
+    f"{FUNCTION}trl_lengths reward.signature=trl reward.right_from=2",
+    f"{FUNCTION}compute_score reward.signature=verl reward.right_from=0",
     "optimizer.decay=cosine",
     "optimizer.warmup=0",
     "trainer.precision=64-true",

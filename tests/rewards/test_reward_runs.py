@@ -66,6 +66,41 @@ def test_an_erratic_scorer_costs_answers_and_not_the_run(
     assert warning.startswith("warning: reward: the scorer ")
 
 
+def test_rewards_on_a_scale_of_their_own_train_and_their_verdicts_are_counted(
+    tmp_path: Path, small_models: Path
+) -> None:
+    composed = small_composed(
+        small_models,
+        "schedule=constant",
+        "gate=solve_rate",
+        "weighting=adaptive",
+        "data.pairing=paired",
+        "advantage.baseline=none",
+        "advantage.scale=none",
+        "reward=function",
+        "reward.function=scorers:graded",
+        "reward.right_from=-800",
+    )
+    rows = rows_of(tmp_path / "run", composed)
+    responses = read_rows(tmp_path / "run" / "completions.jsonl")
+    finished = [each for each in responses if each["finished"]]
+    assert {each["score"] for each in finished} == {0, 1}
+    for each in finished:
+        assert each["reward"] == 100 * len(each["response"]) - 1000
+        assert each["score"] == (each["reward"] >= -800)
+    # What was cut off earns what the empty text does.
+    assert all((e["score"], e["reward"]) == (0, -1000) for e in responses if not e["finished"])
+    for row in rows:
+        assert row["reward/errors"] == 0
+        assert 0 <= row["rollout/score"] <= 1
+        assert -1000 <= row["rollout/reward"] < -100
+        assert row["rollout/all_wrong"] in (0, 0.5, 1)
+    for row in read_rows(tmp_path / "run" / EVALUATIONS):
+        shares = [value for name, value in row.items() if name.endswith(("rl_reward", "accuracy"))]
+        assert shares
+        assert all(0 <= share <= 1 for share in shares)
+
+
 @pytest.mark.faults
 def test_a_run_whose_scorer_always_fails_stops_and_keeps_its_arguments_and_traceback(
     tmp_path: Path, small_models: Path

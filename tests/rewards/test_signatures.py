@@ -87,8 +87,7 @@ def test_a_function_of_verl_gets_the_fields_of_verls_files() -> None:
         "extra_info": {"index": 7},
     }
     problem = replace(PROBLEM, details=row)
-    # Its own verdict is the score, and the reward is the reward.
-    assert both(function("compute_score", signature="verl"), "arguments", problem) == (True, 2.0)
+    assert both(function("compute_score", signature="verl"), "arguments", problem) == (1.0, 1.0)
     assert both(function("compute_score", signature="verl", right_from=0), "4") == (True, 1.0)
     assert both(function("compute_score", signature="verl", right_from=0), "5") == (False, -1.0)
     assert both(function("verl_plain", signature="verl"), "4") == (1.0, 1.0)
@@ -154,6 +153,17 @@ def test_a_score_outside_its_range_names_the_setting() -> None:
     reason = weighted._in_range(Grade(2, 2)).failure.reason
     assert reason.endswith("; reward.parts.mine.right_from says which rewards count as right")
     assert weighted._in_range(Grade(1, 7)) == Grade(1, 7)
+
+
+def test_the_setting_that_allows_any_scale_is_known_in_a_part_too() -> None:
+    ours = function("same", right_from=-1)
+    assert ours.any_scale == "reward.right_from=-1"
+    parts = {"form": Format(), "mine": ours}
+    weighted = Weighted(parts=parts, weights={"form": 1.0, "mine": 0.5}, score="form")
+    assert weighted.any_scale == "reward.parts.mine.right_from=-1"
+    without = Weighted(parts=parts, weights={"form": 1.0, "mine": 0.0}, score="mine")
+    assert without.any_scale is None
+    assert function("same").any_scale is None
 
 
 def test_an_asynchronous_function_works_with_every_signature() -> None:

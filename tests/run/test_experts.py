@@ -54,6 +54,16 @@ def test_right_responses_are_counted(
     assert said.err == ""
 
 
+def test_verdicts_on_another_scale_are_counted(
+    configured: Callable[..., Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings = ("reward=function", "reward.function=scorers:graded")
+    checked(configured(*settings, "reward.right_from=-1000"))
+    assert capsys.readouterr().out == "reward of the expert responses: 30 of 30 right\n"
+    with pytest.raises(ConfigError, match="the reward scores each of the 30 expert responses 0"):
+        checked(configured(*settings, "reward.right_from=1e6"))
+
+
 def test_the_verifier_that_would_score_them_is_named(configured: Callable[..., Any]) -> None:
     with pytest.raises(
         ConfigError,

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 
 from chord.run.plots import curve, plot_run, smooth
 from chord.run.recorder import Recorder
@@ -50,6 +51,26 @@ def test_every_kind_of_run_is_drawn(name: str, tmp_path: Path) -> None:
     assert path == tmp_path / "curves.png"
     # 13 x 5.5 inches at 120 dots.
     assert size(path) == (1560, 660)
+
+
+@pytest.mark.parametrize(("reward", "bottom"), [(0.5, 0.0), (-3.0, -3.0)])
+def test_rewards_below_0_are_inside_their_panel(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, reward: float, bottom: float
+) -> None:
+    bounds = {}
+
+    def look(figure: Figure, path: Path, **_: object) -> None:
+        path.touch()
+        bounds.update({axes.get_title(): axes.get_ylim() for axes in figure.axes})
+
+    monkeypatch.setattr(Figure, "savefig", look)
+    recorder = Recorder(tmp_path)
+    for step in range(3):
+        recorder.train(step, {"alpha": 0.0, "rollout/reward": reward})
+    plot_run(tmp_path)
+    low, high = bounds["Rollout reward (mean)"]
+    assert low <= bottom < high
+    assert (low == 0) == (reward > 0)
 
 
 def test_a_run_killed_before_its_first_row_is_drawn_too(tmp_path: Path) -> None:
