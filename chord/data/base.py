@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from chord.data.batch import Pair, Problem, Tokenizer, at_start, whole_length
+from chord.data.expert_grades import ExpertGrades
 from chord.data.skills import Skill
 from chord.data.statistics import Lengths
 from chord.errors import ConfigError, check_choice
@@ -149,6 +150,11 @@ class Data(ABC):
         assert size > 0 or n == 0, "there are no expert pairs to draw from"
         places = (divmod(step * n + offset, size) for offset in range(n))
         return [self.expert_pairs[_epoch(seed, epoch, size)[place]] for epoch, place in places]
+
+    @cached_property
+    def expert_grades(self) -> ExpertGrades:
+        """The grades of the expert's responses, as far as they have been graded."""
+        return ExpertGrades()
 
     @cached_property
     def _by_key(self) -> dict[int, Pair]:

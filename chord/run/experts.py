@@ -37,12 +37,20 @@ class Graded:
     """Expert responses with their lengths in tokens, the end token included, and their scores."""
 
     pairs: Sequence[Pair]
+    """With their responses as they read in their tokens."""
     lengths: Sequence[int]
-    scores: Sequence[float]
+    finished: Sequence[float]
+    """The scores if each is finished, however long it is."""
     drawn_from: int | None
     """How many there are in all, where these are a sample; None: these are all."""
     limit: int
     """`rollout.max_new_tokens`: of a longer response the score is 0."""
+
+    @property
+    def scores(self) -> list[float]:
+        """The scores as rollouts."""
+        ends = zip(self.finished, self.lengths, strict=True)
+        return [score if length <= self.limit else 0.0 for score, length in ends]
 
     @property
     def mean(self) -> float:
@@ -97,19 +105,24 @@ def grade_experts(config: TrainConfig, data: Data) -> Graded | None:
     answer; None if there are none, or `data.expert_check` is `skip`."""
     if config.data.expert_check == "skip":
         return None
-    pairs, lengths, read = [], [], 0
+    pairs, texts, lengths, read = [], [], [], 0
     for pair, ids, _ in data.read_experts():
         read += 1
         # A conversation that goes on is no single response; some data have no answers.
         if pair.problem.answer and not pair.turns:
-            pairs.append(replace(pair, response=data.tokenizer.decode(ids)))
+            pairs.append(pair)
+            texts.append(data.tokenizer.decode(ids))
             lengths.append(len(ids))
     if not pairs:
         return None
-    limit = config.rollout.max_new_tokens
-    scores = _scores(config.reward, pairs, lengths, [length <= limit for length in lengths])
-    drawn_from = len(data.expert_pairs) if read < len(data.expert_pairs) else None
-    return Graded(pairs, lengths, scores, drawn_from, limit)
+    grades = data.expert_grades.of(config.reward, pairs, texts, lengths)
+    return Graded(
+        pairs=[replace(pair, response=text) for pair, text in zip(pairs, texts, strict=True)],
+        lengths=lengths,
+        finished=[grade.score for grade in grades],
+        drawn_from=len(data.expert_pairs) if read < len(data.expert_pairs) else None,
+        limit=config.rollout.max_new_tokens,
+    )
 
 
 def too_long(config: TrainConfig, graded: Graded) -> list[str]:
@@ -130,14 +143,12 @@ def too_long(config: TrainConfig, graded: Graded) -> list[str]:
 def likely_reason(config: TrainConfig, graded: Graded) -> str:
     """Why the reward scores expert responses low, as far as trying other settings tells."""
     pairs, lengths = list(graded.pairs[:TRIED]), list(graded.lengths[:TRIED])
-    if cut := graded.longer(graded.limit):
-        scores = _scores(config.reward, pairs, lengths)
-        if _mean(scores) > GOOD:
-            limit = f"rollout.max_new_tokens={graded.limit}"
-            return (
-                f"{cut:,} of {len(graded.lengths):,} are longer than {limit}; "
-                f"{max(graded.lengths)} would hold all of them"
-            )
+    cut = graded.longer(graded.limit)
+    if cut and _mean(graded.finished[:TRIED]) > GOOD:
+        return (
+            f"{cut:,} of {len(graded.lengths):,} are longer than "
+            f"rollout.max_new_tokens={graded.limit}; {max(graded.lengths)} would hold all of them"
+        )
     for name, reward in _others(config.reward).items():
         try:
             scores = _scores(reward, pairs, lengths)
@@ -162,19 +173,9 @@ def likely_reason(config: TrainConfig, graded: Graded) -> str:
     )
 
 
-def _scores(
-    reward: Grader,
-    pairs: Sequence[Pair],
-    lengths: Sequence[int],
-    finished: Sequence[bool] | None = None,
-) -> list[float]:
-    grades = reward.grade(
-        [pair.problem for pair in pairs],
-        [pair.response for pair in pairs],
-        lengths,
-        finished,
-    )
-    return [grade.score for grade in grades]
+def _scores(reward: Grader, pairs: Sequence[Pair], lengths: Sequence[int]) -> list[float]:
+    problems, responses = [pair.problem for pair in pairs], [pair.response for pair in pairs]
+    return [grade.score for grade in reward.grade(problems, responses, lengths)]
 
 
 def _others(reward: Grader) -> Mapping[str, Grader]:

@@ -33,6 +33,17 @@ def open_cache(config: TrainConfig, data: Data) -> TeacherCache | None:
     return cache
 
 
+def last_turns(tokens: TokenBatch) -> list[list[int]]:
+    """The tokens of each row's last turn of the expert: those behind the last of anyone else."""
+    turns, here = [], tokens.to(torch.device("cpu"))
+    for ids, written, used in zip(
+        here.input_ids, here.response_mask, here.attention_mask, strict=True
+    ):
+        others = (~written[used]).nonzero()
+        turns.append(ids[used][int(others[-1]) + 1 :].tolist())
+    return turns
+
+
 class Imitation:
     """Makes the `ExpertRows` of a step, on the policy's device."""
 
@@ -69,16 +80,19 @@ class Imitation:
     def _signal(self, pairs: Sequence[Pair], tokens: TokenBatch) -> Tensor:
         """n (B,) from the verifier's scores of the expert responses; 0 if no weighting reads it.
 
-        If the right answer is not known, the expert's response counts as right.
+        A response is graded once in a run, and read as a rollout is: its last turn, from its
+        tokens. If the right answer is not known, it counts as right.
         """
         scores = torch.ones(len(pairs), dtype=torch.float64)
         if not self.config.weighting.needs_signal:
             return torch.zeros_like(scores).to(self.policy.device, self.policy.dtype)
         lengths = tokens.mask.sum(dim=1).tolist()
+        turns = last_turns(tokens)
         known = [row for row, pair in enumerate(pairs) if pair.problem.answer]
-        grades = self.config.reward.grade(
-            [pairs[row].problem for row in known],
-            [pairs[row].response for row in known],
+        grades = self.data.expert_grades.of(
+            self.config.reward,
+            [pairs[row] for row in known],
+            [self.data.tokenizer.decode(turns[row]) for row in known],
             [lengths[row] for row in known],
         )
         scores[known] = torch.tensor([grade.score for grade in grades], dtype=torch.float64)
