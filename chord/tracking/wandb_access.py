@@ -156,9 +156,8 @@ def end_service(exit_code: int = 0) -> None:
     W&B's process can miss the word to end if a request was given up just before, and W&B would then
     wait for it without a limit: after `SERVICE_SECONDS` it is terminated.
     """
-    from wandb.sdk import wandb_setup
-
     import wandb
+    from wandb.sdk import wandb_setup
 
     # None of this is public: where it is not there, nothing is terminated.
     process: Any = wandb_setup

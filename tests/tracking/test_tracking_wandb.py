@@ -158,9 +158,8 @@ def test_wandb_mode_disabled_is_honoured(
 def test_a_service_that_misses_its_end_is_terminated(
     wandb_session: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from wandb.sdk import wandb_setup
-
     import wandb
+    from wandb.sdk import wandb_setup
 
     wandb.setup(wandb.Settings(silent=True)).ensure_service()
     connection = wandb_setup._singleton._connection  # type: ignore[union-attr]
