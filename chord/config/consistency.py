@@ -26,6 +26,7 @@ def check(config: TrainConfig) -> None:
     check_target(config)
     check_amounts(config.evaluation, config.data)
     check_validation(config)
+    config.trainer.keep.check(config.evaluation.every, validates=config.data.validates)
 
 
 def check_training(config: TrainConfig) -> None:

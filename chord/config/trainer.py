@@ -8,6 +8,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from chord.config.keep import Keep
 from chord.errors import ConfigError, check_choice, first_line, suggest
 from chord.io.printing import say
 
@@ -86,11 +87,11 @@ class TrainerConfig:
     `devices` processes on each of `num_nodes` machines take a step together: with `strategy=ddp`
     each holds the whole policy, with `fsdp` a shard of it. `micro_batch` rows go through the model
     at a time (0: all at once) on each; the gradient depends on neither. A checkpoint is written
-    every `checkpoint_every` train steps and at the end, branch gradients are compared every
-    `diagnostics_every`, samples are kept every `completions_every` (0: never). Where a gradient is
-    not finite, `on_nonfinite=stop` stops and `skip` leaves the optimizer step out, at most
-    `skip_limit` times in a row. `warn_off` names the checks of `chord.run.health` that are silent.
-    `extra` is passed to Lightning's Trainer as it is.
+    every `checkpoint_every` train steps and at the end, and `keep` says which of them stay. Branch
+    gradients are compared every `diagnostics_every` steps, samples are kept every
+    `completions_every` (0: never). Where a gradient is not finite, `on_nonfinite=stop` stops and
+    `skip` leaves the optimizer step out, at most `skip_limit` times in a row. `warn_off` names the
+    checks of `chord.run.health` that are silent. `extra` is passed to Lightning's Trainer as it is.
     """
 
     option = "trainer"
@@ -102,6 +103,7 @@ class TrainerConfig:
     precision: str
     micro_batch: int
     checkpoint_every: int
+    keep: Keep = field(default_factory=Keep)
     diagnostics_every: int
     completions_every: int
     on_nonfinite: str = "stop"

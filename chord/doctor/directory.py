@@ -20,6 +20,7 @@ from chord.run.files import FINISHED, RUNNING, read_status
 from chord.run.identity.contents import contents
 from chord.run.identity.edited import edited
 from chord.run.identity.versions import versions
+from chord.run.kept import best_step, kept_file, kept_steps
 from chord.run.opening import open_run
 from chord.run.owner import writer
 
@@ -49,6 +50,7 @@ def directory(path: Path, *, trust: bool = False) -> list[Finding]:
     found += [] if config is None else files(run, config)
     completed, checkpoint = saved(run)
     found += checkpoint
+    found += [] if config is None else kept(run, config)
     broken = list(unreadable(path))
     found += broken
     # What is lost is in nobody's way.
@@ -138,6 +140,23 @@ def saved(run: RunDirectory) -> tuple[int | None, list[Finding]]:
         room = f"; {free / 1e6:,.1f} MB are free, and the next ones need twice its size"
         return completed, [Finding(WRONG, what + room, "make room before the run goes on")]
     return completed, [Finding(OK, what)]
+
+
+def kept(run: RunDirectory, config: TrainConfig) -> Iterator[Finding]:
+    """The checkpoints that are kept beside the last one, and which of them is the best."""
+    steps, keep = kept_steps(run.path), config.trainer.keep
+    if steps:
+        size = sum(kept_file(run.path, step).stat().st_size for step in steps)
+        what = f"kept checkpoints: of steps {', '.join(map(str, steps))}, {size / 1e6:,.1f} MB"
+        yield Finding(OK, what)
+    if keep.best is None:
+        return
+    best = best_step(run.path, keep)
+    if best is not None and best not in steps:
+        what = f"checkpoints/step-{best}.ckpt, the best by {keep.best}, is missing"
+        yield Finding(NOTE, what, "take it from a backup; a run that goes on keeps the next best")
+    elif best is not None:
+        yield Finding(OK, f"the best by {keep.best} is that of step {best}")
 
 
 def how_to_go_on(run: RunDirectory, completed: int | None, *, open_ways: bool) -> Iterator[Finding]:

@@ -74,15 +74,15 @@ class Evaluation:
                 raise ConfigError(f"evaluation.{name}={value}: must be within [1, {most}]")
 
 
-def check_metric(name: str) -> None:
-    """Raise ConfigError if a sweep cannot optimize this metric."""
+def check_metric(name: str, setting: str = "sweep_metric") -> None:
+    """Raise ConfigError unless `name` is a validation metric, by which settings may be chosen."""
     split, _, metric = name.partition("/")
     if split == "test":
         raise ConfigError(
-            f"sweep_metric={name}: choose settings on validation, because the test split is used "
+            f"{setting}={name}: choose settings on validation, because the test split is used "
             f"only once; use val/{metric}"
         )
     if split != "val" or not (metric in METRICS or metric.startswith(("retained/", "source/"))):
         close = difflib.get_close_matches(name, [f"val/{known}" for known in METRICS], n=1)
         hint = f"; did you mean {close[0]}?" if close else ""
-        raise ConfigError(f"sweep_metric={name}: must be a validation metric{hint}")
+        raise ConfigError(f"{setting}={name}: must be a validation metric{hint}")

@@ -1,8 +1,8 @@
-"""Estimate the memory and time of a run before it starts: `python -m chord.plan [SETTING ...]`.
+"""Estimate what a run needs before it starts: `python -m chord.plan [SETTING ...]`.
 
 Takes a few steps of the configured run and one small evaluation, and keeps nothing. Prints the
-memory by part, and the time of a step, of an evaluation and of the whole run. The settings are
-those of chord.train: python -m chord.plan experiment=smollm2 steps=200.
+memory by part, the disk that checkpoints take, and the time of a step, of an evaluation and of the
+whole run. The settings are those of chord.train: python -m chord.plan experiment=smollm2 steps=200.
 """
 
 from __future__ import annotations
@@ -48,9 +48,10 @@ def parser() -> argparse.ArgumentParser:
 
 @dataclass
 class Requirements:
-    """Memory by part, and the time for each assumed length of the responses."""
+    """Memory and disk by part, and the time for each assumed length of the responses."""
 
     parts: list[Part]
+    disk: list[Part]
     times: dict[str, Duration]
 
 
@@ -70,11 +71,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def estimate(config: TrainConfig, steps: int, *, began: float) -> Requirements:
-    """Estimate memory and time of the configured run; `began` is when its start began."""
+    """Estimate what the configured run needs; `began` is when its start began."""
     import torch
 
     torch.set_num_threads(config.threads)
-    from chord.plan import memory
+    from chord.plan import disk, memory
     from chord.plan.calibration import answers, calibrate
 
     importlib.import_module("lightning.pytorch")
@@ -84,6 +85,7 @@ def estimate(config: TrainConfig, steps: int, *, began: float) -> Requirements:
     last = answers(found.data, config.evaluation, "test" if config.evaluation.test else "val")
     return Requirements(
         [memory.Part(LIBRARIES, libraries), *sizes(config, found, last)],
+        disk.of_checkpoints(config, found.models.policy),
         times(config, found, validation, last),
     )
 
@@ -137,7 +139,7 @@ def resident() -> int:
 
 
 def show(found: Requirements, config: TrainConfig) -> None:
-    """Print the two tables."""
+    """Print the three tables."""
     from rich.console import Console
     from rich.table import Table
 
@@ -154,6 +156,12 @@ def show(found: Requirements, config: TrainConfig) -> None:
         table.add_row(name, when, f"{part.size / 1e6:,.0f}")
     highest = peak(found.parts, reused=config.trainer.device().type == "cuda") / 1e6
     table.add_row("[bold]peak[/]", "", f"[bold]{highest:,.0f}[/]")
+    console.print(table)
+    table = Table(title="disk, for checkpoints", box=None, title_justify="left", padding=(0, 2))
+    table.add_column("part")
+    table.add_column("MB", justify="right")
+    for part in found.disk:
+        table.add_row(part.name, f"{part.size / 1e6:,.0f}")
     console.print(table)
     table = Table(title="time", box=None, title_justify="left", padding=(0, 2))
     table.add_column("part")

@@ -9,9 +9,12 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 
+from chord.config.root import TrainConfig
+from chord.distributed.collectives import all_max
 from chord.distributed.signals import Signals
 from chord.io.writing import whole_file
 from chord.run.checkpoint import CHECKPOINT, frozen_names
+from chord.run.kept import Keeper
 from chord.run.random_states import random_states
 from chord.run.steps import completed_steps
 from chord.run.tampering import TamperedError
@@ -21,6 +24,8 @@ from chord.step.module import ChordModule
 class Checkpointing(Callback):
     """Writes `checkpoints/last.ckpt` every n train steps and after the last, all of it or nothing.
 
+    Also after steps whose checkpoints are to be kept: see `chord.run.kept`.
+
     Beside Lightning's own state (weights, optimizer, progress) it holds what Lightning leaves out:
     the number of completed train steps, the random states, and what the schedule has observed.
     After a signal it is written at once, and the signal acted on: see `chord.distributed.signals`.
@@ -29,15 +34,16 @@ class Checkpointing(Callback):
     def __init__(
         self,
         run_dir: Path,
+        config: TrainConfig,
         *,
-        every: int,
-        steps: int,
         signals: Signals | None = None,
         kept: int = 0,
     ) -> None:
         self.path = run_dir / CHECKPOINT
-        self.every = every
-        self.steps = steps
+        self.every = config.trainer.checkpoint_every
+        self.steps = config.steps
+        self.evaluated_every = config.evaluation.every
+        self.keeper = Keeper.of(run_dir, config)
         self.signals = signals
         self.kept = kept
         """After how many steps the file was written that is there."""
@@ -49,13 +55,16 @@ class Checkpointing(Callback):
         # The base model's evaluation may have taken long; there is nothing to be saved yet.
         if self.signals is not None and self.signals.agree():
             self.signals.act()
+        # A kill may have come between a checkpoint and this, or the evaluation that it lacked.
+        self.tidy(trainer, completed_steps(pl_module))
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         completed = completed_steps(pl_module)
         stop = self.signals is not None and self.signals.agree()
-        if stop or completed % self.every == 0 or completed == self.steps:
+        regular = completed % self.every == 0 or completed == self.steps
+        if stop or regular or self.keeper.every(completed) or self.is_best(trainer, completed):
             self.save(trainer)
         if stop and self.signals is not None:
             self.signals.act()
@@ -70,6 +79,21 @@ class Checkpointing(Callback):
             raise TamperedError(place, run_dir)
         trainer.save_checkpoint(self.path, weights_only=False)  # with the optimizer and the loop
         self.kept = completed_steps(trainer.lightning_module)
+        self.tidy(trainer, self.kept)
+
+    def tidy(self, trainer: Trainer, completed: int) -> None:
+        """Keep the checkpoint that was written last, if it is to stay, and remove older ones."""
+        if trainer.is_global_zero:
+            self.keeper.tidy(completed)
+
+    def is_best(self, trainer: Trainer, completed: int) -> bool:
+        """Whether the evaluation that the step has just had is the best so far."""
+        every = self.evaluated_every
+        if self.keeper.keep.best is None or not every or completed % every:
+            return False
+        best = trainer.is_global_zero and self.keeper.is_best(completed)
+        # Only the first process has it on record, and all of them write a checkpoint together.
+        return int(all_max(torch.tensor(int(best)))) > 0
 
     def on_save_checkpoint(
         self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]

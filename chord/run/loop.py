@@ -113,11 +113,7 @@ class Training:
         """
         config = self.config
         self.checkpointing = Checkpointing(
-            self.directory.path,
-            every=config.trainer.checkpoint_every,
-            steps=config.steps,
-            signals=self.signals,
-            kept=self.completed,
+            self.directory.path, config, signals=self.signals, kept=self.completed
         )
         module = ChordModule(config, self.data, self.models, self.engine, first_step=self.completed)
         module.guard.run_dir = self.directory.path
@@ -242,6 +238,8 @@ class Training:
             # A signal has broken it off.
             with placed(config, device, models.policy):
                 self.validate(module, config.steps)
+        if rank() == 0:
+            self.checkpointing.keeper.tidy(config.steps)
         split = "test" if config.evaluation.test else "val"
         # Base and trained are compared, so both are balanced at the last step's alpha.
         alpha = module.alpha(config.steps - 1)

@@ -129,11 +129,16 @@ def load(config: TrainConfig, run: RunDirectory, data: Data) -> tuple[Saved, Mod
     """
     from chord.run.build import build_models, check_answers, check_models, prepare_reward
     from chord.run.checkpoint import Saved, load_weights, read_checkpoint
+    from chord.run.kept import check_metric_known, refuse_without_last
     from chord.step.demonstrations import open_cache
 
-    saved = Saved() if config.resume is None else read_checkpoint(run.path)
+    saved = Saved()
+    if config.resume is not None:
+        refuse_without_last(run.path)
+        saved = read_checkpoint(run.path)
     if saved.completed > config.steps:
         raise ConfigError(f"steps={config.steps}: the run has already taken {saved.completed}")
+    check_metric_known(config, data)
     prepare_reward(config, data)
     if saved.completed == 0:
         # A run of old goes on: such answers cost their own responses, and are counted.

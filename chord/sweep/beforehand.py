@@ -60,7 +60,7 @@ def _looked_at(config: TrainConfig) -> str:
             (config.trainer.accelerator, config.trainer.devices),
             (config.model, config.data, config.evaluation, config.rollout.max_new_tokens),
             (reads_teacher(config) and config.teacher, imitates_experts(config)),
-            (config.target.cache_path, refused_at_first(config)),
+            (config.target.cache_path, refused_at_first(config), config.trainer.keep.best),
         ]
     )
 
@@ -81,9 +81,11 @@ def check_run(config: TrainConfig) -> None:
             open_rows(setting, path)
         return
     from chord.run.build import build_data, check_shapes
+    from chord.run.kept import check_metric_known
     from chord.step.demonstrations import open_cache
 
     with closing(build_data(config)) as data:
         overlap_report(data)
+        check_metric_known(config, data)
         check_shapes(config, shape, teacher, data)
         open_cache(config, data)

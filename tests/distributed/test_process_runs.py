@@ -122,9 +122,10 @@ def assert_same(run: Path, other: Path) -> None:
 def test_two_processes_write_one_run_and_any_number_goes_on_with_it(
     small_models: Path, tmp_path: Path, strategy: str
 ) -> None:
-    alone = start(small_models, tmp_path, "hydra.run.dir=alone")
+    keep = ["trainer.keep.last=1", "trainer.keep.best=val/expert_nll", "trainer.keep.mode=min"]
+    alone = start(small_models, tmp_path, "hydra.run.dir=alone", *keep)
     assert alone.returncode == 0, alone.stderr
-    both = start(small_models, tmp_path, f"trainer={strategy}", "hydra.run.dir=both")
+    both = start(small_models, tmp_path, f"trainer={strategy}", "hydra.run.dir=both", *keep)
     assert both.returncode == 0, both.stderr
     assert both.stderr == ""
     assert both.stdout.count("test split") == 1
@@ -133,6 +134,7 @@ def test_two_processes_write_one_run_and_any_number_goes_on_with_it(
         for run in (tmp_path / "alone", tmp_path / "both")
     )
     assert files == others
+    assert "checkpoints/step-3.ckpt" in files
     assert len(list(tmp_path.iterdir())) == 2
     assert_same(tmp_path / "both", tmp_path / "alone")
     # One more step, on the other number of processes each, and on two.

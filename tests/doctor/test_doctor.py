@@ -12,17 +12,19 @@ from pathlib import Path
 
 import pytest
 from conftest import small_composed
+from omegaconf import OmegaConf
 
 from chord.config.overrides import setting
 from chord.config.parse import parse
 from chord.config.root import TrainConfig
 from chord.doctor import environment as machine
 from chord.doctor.command import main
-from chord.doctor.directory import directory
+from chord.doctor.directory import directory, kept
 from chord.doctor.finding import NOTE, OK, WRONG, Finding
 from chord.run.checkpoint import CHECKPOINT
 from chord.run.directory import RunDirectory
 from chord.run.files import METRICS, RUNNING
+from chord.run.kept import kept_file
 from chord.run.lock import held
 from chord.run.opening import open_run
 from chord.run.telling import tell_lost
@@ -293,6 +295,23 @@ def test_a_disk_without_room_for_the_next_checkpoint_is_wrong(
         usage = Usage(10 * size, 0, free)
         monkeypatch.setattr(machine.shutil, "disk_usage", lambda path, usage=usage: usage)
         assert (wrong(run) == []) == enough
+
+
+def test_kept_checkpoints_are_listed_and_a_lost_best_is_a_note(
+    run: Path,
+) -> None:
+    of_run = open_run(run)
+    OmegaConf.update(of_run.config, "trainer.keep.best", "val/rl_reward")
+    config, values = of_run.checked(), {0: 0.9, 1: 0.5, 2: 0.4}
+    row = {"split": "val", "model": "trained"}
+    rows = [{"step": step, **row, "val/rl_reward": value} for step, value in values.items()]
+    (run / "evaluations.jsonl").write_text("".join(json.dumps(each) + "\n" for each in rows))
+    kept_file(run, 2).write_bytes(b"1" * 10**6)
+    listed, lost = kept(of_run, config)
+    assert listed == Finding(OK, "kept checkpoints: of steps 2, 1.0 MB")
+    assert (lost.mark, lost.what.split()[0]) == (NOTE, "checkpoints/step-1.ckpt,")
+    kept_file(run, 1).write_bytes(b"1")
+    assert [*kept(of_run, config)][1] == Finding(OK, "the best by val/rl_reward is that of step 1")
 
 
 def test_a_file_that_has_changed_or_gone_is_wrong_with_how_to_go_on(run: Path) -> None:

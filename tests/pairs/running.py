@@ -121,7 +121,7 @@ def take_steps(config: TrainConfig, run: Path, *others: Callback, resumed: bool)
     watch = Watch()
     trainer = config.trainer.build(
         max_steps=config.steps * config.rollout.updates,
-        callbacks=[watch, Checkpointing(run, every=1, steps=config.steps), *others],
+        callbacks=[watch, Checkpointing(run, config), *others],
     )
     if saved.random is not None:
         restore_random_states(saved.random)

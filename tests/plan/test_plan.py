@@ -21,7 +21,7 @@ from chord.models.models import Models
 from chord.models.policy import Policy
 from chord.models.scoring import score
 from chord.models.tiny import Tiny
-from chord.plan import command, memory
+from chord.plan import command, disk, memory
 from chord.plan.calibration import Calibration, answers
 from chord.plan.duration import duration, expert_length
 from chord.plan.memory import EVALUATION, SAMPLING, TRAINING, Part, computed
@@ -56,6 +56,22 @@ def test_two_moments_for_each_trained_weight(small_config: Callable[..., TrainCo
     # The table of rotations is no parameter.
     rope = models.policy.get_buffer("rope")
     assert found["policy"] == found["teacher"] == size + 4 * rope.numel()
+
+
+def test_the_disk_of_what_is_kept(small_config: Callable[..., TrainConfig]) -> None:
+    # Steps 20, 40, 60, 80 and 100, of these the last two, and the best.
+    keep = ["trainer.keep.every=20", "trainer.keep.last=2", "trainer.keep.best=val/rl_reward"]
+    config = small_config("teacher=none", "steps=100", "trainer.checkpoint_every=20", *keep)
+    policy = build_models(config).policy
+    weights = 4 * sum(p.numel() for p in policy.parameters())
+    parts = [(part.name, part.size) for part in disk.of_checkpoints(config, policy)]
+    assert parts == [
+        ("last checkpoint", 3 * weights),
+        ("kept checkpoints (at most 6)", 6 * 3 * weights),
+        ("next one, while it is written", 3 * weights),
+    ]
+    plain = small_config("teacher=none", "optimizer@sft_optimizer=adamw")
+    assert [part.size for part in disk.of_checkpoints(plain, policy)] == [5 * weights] * 2
 
 
 def test_adapters_alone_have_gradients(tmp_path: Path) -> None:
@@ -163,7 +179,7 @@ def test_an_evaluation_asks_for_all_that_is_retained(
         assert answers(data, many, "val") == problems + 20 * skills + there
 
 
-def test_the_command_prints_both_tables(
+def test_the_command_prints_all_tables(
     small_models: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     few = ["rollout.problems=2", "rollout.group_size=2", "data.expert_batch=2", "teacher=none"]
@@ -174,6 +190,7 @@ def test_the_command_prints_both_tables(
         "activations",
         "held-out pairs",
         "peak",
+        "last checkpoint",
         "until the first step",
         "at the base's length",
         "the run, 120",

@@ -21,6 +21,7 @@ RESUME_ALLOWS = ("resume", "steps", "allow_changed", "tracking", "threads", "tra
 """What may be said beside `resume=`: how far, with which changed files, where to log and to
 compute, with how many threads, and whether to import what it names."""
 SILENT = (
+    "trainer.keep",
     "trainer.warn_off",
     "trainer.skip_limit",
     "data.expert_check",
