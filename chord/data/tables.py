@@ -48,20 +48,39 @@ class Lazy(Sequence[T], Generic[T]):
         return (self.read(int(row)) for row in self.rows)
 
 
-class Problems:
+class Table:
+    """The rows of a source, and the reader of their fields."""
+
+    def __init__(self, rows: Rows, fields: Fields) -> None:
+        self.rows, self.fields = rows, fields
+
+    def _located(self, index: int, read: Callable[[Row], R], row: Row) -> R:
+        """The result of `read` for a row; if that fails, the error names the row.
+
+        And the layout that was recognised by the first row, where it isn't that one.
+        """
+        try:
+            return read(row)
+        except FieldError as error:
+            reading = self.fields.reading
+            first = "" if reading is None or index == 0 else f"; the first row was {reading}"
+            raise ConfigError(f"{self.rows.where(index)}: {error}{first}") from None
+
+
+class Problems(Table):
     """The problems of a source, each with its key, its id and the bytes of its prompt.
 
     Raises ConfigError naming the row and the field if one can't be read.
     """
 
     def __init__(self, rows: Rows, fields: Fields) -> None:
-        self.rows, self.fields = rows, fields
+        super().__init__(rows, fields)
         self.several = 0
         """Rows with several right answers."""
         keys, ids, sizes, answers = array("q"), array("q"), array("q"), array("q")
         for index, row in enumerate(rows):
-            problem = located(rows, index, fields.problem, row)
-            known = located(rows, index, fields.id, row)
+            problem = self._located(index, fields.problem, row)
+            known = self._located(index, fields.id, row)
             keys.append(problem.key)
             ids.append(-1 if known is None else known)
             sizes.append(size_of(problem))
@@ -110,7 +129,7 @@ class Problems:
         return ids, rows
 
 
-class Experts:
+class Experts(Table):
     """The expert responses of a source, each with its key and, if it exists, the problem's row.
 
     A response belongs to the problem with its id, or else with its text; a conversation belongs to
@@ -119,12 +138,13 @@ class Experts:
     """
 
     def __init__(self, rows: Rows, fields: Fields, problems: Problems) -> None:
-        self.rows, self.fields, self.problems = rows, fields, problems
+        super().__init__(rows, fields)
+        self.problems = problems
         self.later = 0
         """Rows whose problem has assistant turns that would otherwise be part of the response."""
         columns = [array("q") for _ in range(6)]
         for index, row in enumerate(rows):
-            facts = located(rows, index, self._facts, row)
+            facts = self._located(index, self._facts, row)
             for column, fact in zip(columns, facts, strict=True):
                 column.append(fact)
         self.keys, ids, asked, sizes, texts, self.begins = (_numbers(column) for column in columns)
@@ -198,14 +218,6 @@ class Experts:
             )
         self.keys = np.where(named, problems.keys[by_id], self.keys)
         return problems.find(self.keys)
-
-
-def located(rows: Rows, index: int, read: Callable[[Row], R], row: Row) -> R:
-    """The result of `read` for a row; if that fails, the error names the row."""
-    try:
-        return read(row)
-    except FieldError as error:
-        raise ConfigError(f"{rows.where(index)}: {error}") from None
 
 
 def size_of(problem: Problem) -> int:

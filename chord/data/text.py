@@ -47,6 +47,8 @@ class TextConfig(DataConfig):
             if share is None or 0 < share < 1 or (split == "validation" and share == 0):
                 continue
             also = ", or 0 for no validation" if split == "validation" else ""
+            if share == 0:
+                also = "; evaluation.test=false leaves it unused"
             raise ConfigError(
                 f"data.{split}={share:g}: must be a file or a share, between 0 and 1{also}"
             )

@@ -110,12 +110,15 @@ def test_a_row_that_is_wrong_is_named_when_it_is_drawn(
 
 
 def test_known_answers_are_compared_in_the_tokenizers_form(tmp_path: Path) -> None:
-    rows: list[Row] = [{"problem": f"{n}+0?", "answer": f"{n}\u00b2"} for n in range(60)]
+    rows: list[Row] = [
+        {"problem": f"{n}+0?", "answer": [f"{n}\u00b2", f"x{n}\u00b2"]} for n in range(60)
+    ]
     path = str(write(tmp_path / "p.jsonl", rows))
     tokenizer = tokenizer_of("chatml")
     tokenizer.inner.backend_tokenizer.normalizer = normalizers.NFKC()
     data = FilesConfig(problems=path).build(replace(tokenizer))
     data.fit(ROOM)
     for problem in (*data.problems(0, 0, 9), *data.held_out("test")):
-        assert problem.answer == problem.prompt.removesuffix("+0?") + "2"
+        number = problem.prompt.removesuffix("+0?")
+        assert (problem.answer, problem.others) == (f"{number}2", (f"x{number}2",))
     assert any("known answers are compared in that form" in line for line in data.report())

@@ -237,7 +237,10 @@ def test_lengths_are_those_of_the_texts(paths: tuple[Path, Path]) -> None:
             {"validation": "-.1"},
             "data.validation=-0.1: must be a file or a share, between 0 and 1,",
         ),
-        ({"test": "0"}, "data.test=0: must be a file or a share, between 0 and 1"),
+        (
+            {"test": "0"},
+            "data.test=0: must be a file or a share, between 0 and 1; evaluation.test=false leaves",
+        ),
         ({"test": "1.5"}, "data.test=1.5: must be a file or a share, between 0 and 1"),
         ({"validation": "0.5", "test": "0.5"}, "data.validation=0.5: with data.test=0.5 nothing"),
         ({"prompt_template": "Q"}, "data.prompt_template=Q: must hold {problem}"),

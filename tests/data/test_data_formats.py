@@ -165,7 +165,22 @@ def test_a_row_that_is_unlike_the_others_is_named(
     tmp_path: Path, name: str, row: Row, message: str
 ) -> None:
     path = write(tmp_path / "p.jsonl", [*rows_of(name, 3), {**FORMATS[name].row(3), **row}])
-    assert refusal(lambda: corpus(path, path)).startswith(f"p.jsonl line 4: {message}")
+    said = refusal(lambda: corpus(path, path))
+    assert said.startswith(f"p.jsonl line 4: {message}")
+    assert said.endswith(f"; the first row was read as: {FORMATS[name].said}")
+
+
+@pytest.mark.parametrize(("first", "later"), [("gsm8k", "alpaca"), ("sharegpt", "trl")])
+def test_a_row_in_another_layout_is_named_with_what_was_recognised(
+    tmp_path: Path, first: str, later: str
+) -> None:
+    path = write(tmp_path / "p.jsonl", [*rows_of(first, 2), *rows_of(later, 2)])
+    said = refusal(lambda: corpus(path, path))
+    assert said.startswith("p.jsonl line 3: field ")
+    assert said.endswith(f"; the first row was read as: {FORMATS[first].said}")
+    # Of the first row itself there is nothing else to be said.
+    path = write(tmp_path / "p.jsonl", [{"question": ["no text"], "answer": "1"}])
+    assert "the first row" not in refusal(lambda: corpus(path))
 
 
 def test_a_template_may_name_any_field(tmp_path: Path) -> None:
