@@ -7,8 +7,9 @@ from decimal import Decimal
 from typing import Any
 
 from chord.data.batch import Problem, Turn
+from chord.data.boxes import last_box
 from chord.data.columns import Columns
-from chord.data.layouts import Reading, last_box, recognised
+from chord.data.layouts import Reading, recognised
 from chord.data.nested import value_of
 from chord.data.rows import Row, Rows
 from chord.data.split import key_of, number_of
@@ -51,7 +52,7 @@ class Fields:
             answers=must or answer is not None,
             boxed=reading.named.get("answer") == "solution"
             and isinstance(answer, str)
-            and last_box(answer) is not None,
+            and _boxed(answer) is not None,
         )
 
     def __post_init__(self) -> None:
@@ -246,13 +247,13 @@ class Fields:
         answer = self._plain(name, value)
         if not self.boxed:
             return (answer,)
-        box = last_box(answer)
-        if not (box or "").strip():
+        box = _boxed(answer)
+        if not box:
             raise FieldError(
                 f"field {name} has no \\boxed{{...}} with the right answer; data.columns.answer "
                 "names another field, and with null there are no answers, which SFT alone allows"
             )
-        return (str(box),)
+        return (box,)
 
     def _plain(self, name: str, value: Any) -> str:
         """Text, or a number as it is written."""
@@ -280,6 +281,12 @@ class Fields:
 def _has(row: Row, name: str | None) -> bool:
     # In Parquet every row has every field.
     return value_of(row, name) is not None
+
+
+def _boxed(solution: str) -> str | None:
+    """What the last box of a worked solution holds; None without one, or if it has no end."""
+    box = last_box(solution)
+    return box.text if box is not None and box.closed else None
 
 
 def _is_within(name: str, field: str) -> bool:

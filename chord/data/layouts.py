@@ -15,7 +15,6 @@ from chord.data.rows import Row
 
 ANSWERS = ("answer", "ground_truth", "final_answer", "solution")
 """Where a layout without a field of its own for the right answer may have it, in this order."""
-BOX = "\\boxed{"
 
 
 @dataclass(frozen=True)
@@ -153,16 +152,3 @@ def _reads(columns: Columns, row: Row, expert: bool, *, answers: bool = True) ->
     if expert:
         return has("response", "messages") and has("problem", "messages", "id")
     return has("problem", "messages") and (has("answer") or not answers)
-
-
-def last_box(text: str) -> str | None:
-    r"""What the last `\boxed{...}` of a text holds; None if it has none that is closed."""
-    start = text.rfind(BOX)
-    level = 0
-    for place in range(start, len(text)) if start >= 0 else ():
-        sign = text[place]
-        if sign in "{}" and text[place - 1] != "\\":
-            level += 1 if sign == "{" else -1
-            if level == 0:
-                return text[start + len(BOX) : place]
-    return None

@@ -7,8 +7,9 @@ from collections.abc import Iterator
 from enum import Enum
 from typing import NamedTuple
 
+from chord.data.boxes import Box, last_box
+
 _OPEN, _CLOSE = "<answer>", "</answer>"
-_BOX = "\\boxed{"
 _RESULT = "####"
 # Bounded, so that a long row of spaces is not looked through from each of them.
 _STATED = re.compile(r"\banswer(?:\s{1,9}is\b|\*{0,9}\s{0,9}:)", re.IGNORECASE)
@@ -88,10 +89,10 @@ def _statements(response: str, *, lines: bool) -> Iterator[tuple[str, str | None
     yield stated.text.strip(), None if start is None else _line(response, start)[0]
     if lines:
         return
-    if start is None and (box := response.rfind(_BOX)) >= 0:
+    if start is None and (box := last_box(response)) is not None:
         # Braces that do not match: all up to the line's last one.
-        yield _line(response, box + len(_BOX))[1].rpartition("}")[0].strip(), None
-        start = box
+        yield _line(response, box.start)[1].rpartition("}")[0].strip(), None
+        start = box.begin
     if start is not None:
         before = _line(response, start)[0]
         first = _STATED.search(before)
@@ -118,7 +119,7 @@ def _stated(response: str, *, lines: bool) -> _Stated:
     if (tagged := _tagged(response)) is not None:
         return _Stated(tagged, ends=True)
     if (box := last_box(response)) is not None:
-        return _Stated(box, ends=True)
+        return _Stated(box.text, ends=True)
     if not lines and (result := result_line(response)):
         return _Stated(result, ends=True)
     length = len(response.rstrip())
@@ -169,8 +170,8 @@ def statement(response: str) -> Statement:
     """
     if (tagged := _tagged(response)) is not None:
         return Statement(tagged.strip(), Mark.TAG)
-    if (box := response.rfind(_BOX)) >= 0:
-        return _boxed(response, box + len(_BOX))
+    if (box := last_box(response)) is not None:
+        return _boxed(response, box)
     if result := result_line(response):
         return Statement(result, Mark.RESULT)
     for stated in reversed(list(_STATED.finditer(response))):
@@ -188,17 +189,16 @@ def statement(response: str) -> Statement:
     return Statement(_joined(lines[first:]), Mark.NONE, next(text, ""))
 
 
-def _boxed(response: str, start: int) -> Statement:
-    """What is in the box whose text starts there, and what its sentence says around it."""
-    inner = _braced(response, start)
-    above = response[: start - len(_BOX)].rstrip(_SETTING).split("\n")
-    below = response[start + len(inner) + 1 :].lstrip(_SETTING).split("\n")
+def _boxed(response: str, box: Box) -> Statement:
+    """What is in a box, and what its sentence says around it."""
+    above = response[: box.begin].rstrip(_SETTING).split("\n")
+    below = response[box.end :].lstrip(_SETTING).split("\n")
     # A box in a line of its own can be in a sentence with the lines above and below.
     if len(above) > 1 and not above[-1] and not HEADING.match(above[-2]):
         above.pop()
     if len(below) > 1 and not (below[0] or _RULE.fullmatch(below[1]) or _BEGINS.match(below[1])):
         below.pop(0)
-    return Statement(inner.strip(), Mark.BOX, " ".join(above[_sentence(above) :]), _joined(below))
+    return Statement(box.text, Mark.BOX, " ".join(above[_sentence(above) :]), _joined(below))
 
 
 def _sentence(lines: list[str]) -> int:
@@ -239,24 +239,8 @@ def _tagged(response: str) -> str | None:
     return response[start + len(_OPEN) : end] if start >= 0 else None
 
 
-def last_box(text: str) -> str | None:
-    r"""What the last `\boxed{...}` of a text holds, braces within it included; None without one."""
-    box = text.rfind(_BOX)
-    return None if box < 0 else _braced(text, box + len(_BOX)).strip()
-
-
 def result_line(text: str) -> str:
     """What a last line `#### ...` says; empty where there is no such line."""
     line = text.rstrip().rpartition("\n")[2].strip()
     marked = line.startswith(_RESULT) and not line.startswith(f"{_RESULT}#")
     return line.removeprefix(_RESULT).strip() if marked else ""
-
-
-def _braced(text: str, start: int) -> str:
-    """From `start` up to the brace that closes what was open there."""
-    depth = 1
-    for place in range(start, len(text)):
-        depth += {"{": 1, "}": -1}.get(text[place], 0)
-        if depth == 0:
-            return text[start:place]
-    return text[start:]

@@ -12,8 +12,9 @@ from typing import Any
 from unicodedata import normalize
 
 from chord.data.batch import Problem
+from chord.data.boxes import last_box
 from chord.errors import ConfigError
-from chord.rewards.answers import known_answer, last_box, result_line, stated_answer
+from chord.rewards.answers import known_answer, result_line, stated_answer
 from chord.rewards.isolated import Isolated
 from chord.rewards.numbers import only_number, stated_number
 from chord.rewards.words import SCALES
@@ -163,7 +164,7 @@ def _fraction(found: re.Match[str]) -> str:
 def _piece(response: str) -> str:
     """The text of what a response states."""
     box = last_box(response)
-    return box if box is not None else result_line(response) or stated_answer(response)
+    return result_line(response) or stated_answer(response) if box is None else box.text
 
 
 def _differs(piece: str, answer: str) -> bool:
@@ -226,7 +227,7 @@ def _stated(response: str) -> Any:
     finds."""
     # Of several boxes math-verify makes a set.
     if (box := last_box(response)) is not None:
-        return _parse(rf"\boxed{{{box}}}") or _parse(f"${box}$")
+        return _parse(rf"\boxed{{{box.text}}}") or _parse(f"${box.text}$")
     if result := result_line(response):
         return _written(result)
     if not _LATEX.search(response):

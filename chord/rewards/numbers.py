@@ -25,6 +25,7 @@ import re
 from fractions import Fraction
 from typing import NamedTuple
 
+from chord.data.boxes import MARKS
 from chord.rewards.answers import Mark, statement
 from chord.rewards.clause import doubts, ends, introduces, is_closed, surrounds
 from chord.rewards.words import CURRENCIES
@@ -121,7 +122,7 @@ def stated_number(response: str) -> Fraction | None:
     if number is None:
         return None
     if stated.mark is Mark.BOX:
-        is_stated = "\\boxed" not in stated.before and surrounds(
+        is_stated = not any(mark in stated.before for mark in MARKS) and surrounds(
             _plain(stated.before), _plain(stated.behind)
         )
     elif stated.mark is Mark.SAID:
