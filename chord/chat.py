@@ -36,6 +36,7 @@ def parser() -> argparse.ArgumentParser:
     options.add_argument(
         "run", type=Path, nargs="?", metavar="RUN", help="a run directory (default: the newest)"
     )
+    options.add_checkpoint()
     options.add_argument(
         "--temperature",
         action=Number,
@@ -135,6 +136,7 @@ def loaded(options: argparse.Namespace) -> Iterator[list[Speaker]]:
     """Load the base and the trained model; take the maximum response length from the run."""
     from chord.config.composing import register
     from chord.run.build import placed
+    from chord.run.kept import find_checkpoint
     from chord.run.opening import configuration
     from chord.run.places import newest_run
     from chord.run.trained import trained_model
@@ -142,11 +144,14 @@ def loaded(options: argparse.Namespace) -> Iterator[list[Speaker]]:
     register()
     run = options.run or newest_run(Path("outputs"))
     config = configuration(run, trust=options.trust)
+    keep, which = config.trainer.keep, options.checkpoint
+    checkpoint = find_checkpoint(run, keep, which, setting="--checkpoint ")
     import torch
 
     torch.set_num_threads(options.threads or config.threads)
     options.max_new_tokens = options.max_new_tokens or config.evaluation.max_new_tokens
-    trained, tokenizer = trained_model(run, config), config.model.tokenizer()
+    trained = trained_model(run, config, checkpoint)
+    tokenizer = config.model.tokenizer()
     base = config.model.reference(trained)
     with placed(config, config.trainer.device(), base, trained):
         yield [Speaker("base", base, tokenizer), Speaker("trained", trained, tokenizer)]

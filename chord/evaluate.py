@@ -13,6 +13,8 @@ from chord.config.composing import register_options
 from chord.config.consistency import check_amounts
 from chord.config.parse import parse
 from chord.config.root import EvaluateConfig
+from chord.io.printing import say
+from chord.run.kept import find_checkpoint
 from chord.run.opening import configuration
 from chord.run.places import newest_run, require_run
 from chord.run.trained import last_alpha, trained_model
@@ -52,6 +54,9 @@ def evaluate_run(path: Path, config: EvaluateConfig) -> tuple[Report, Report]:
     from chord.run.summary import gains, print_summary, side_by_side
 
     trained = configuration(path, trust=config.trust)
+    checkpoint = find_checkpoint(path, trained.trainer.keep, config.checkpoint)
+    if checkpoint is not None:
+        say(f"evaluating {checkpoint}")
     check_amounts(config.evaluation, trained.data)
     config.evaluation.retained = config.evaluation.retained or trained.evaluation.retained
     trained.evaluation = config.evaluation
@@ -59,7 +64,7 @@ def evaluate_run(path: Path, config: EvaluateConfig) -> tuple[Report, Report]:
     torch.set_num_threads(config.threads or trained.threads)
     device = trained.trainer.device()
     with open_data(trained) as data:
-        policy = trained_model(path, trained)
+        policy = trained_model(path, trained, checkpoint)
         policies = (trained.model.reference(policy), policy)
         fit_data(trained, data, policy)
         prepare_reward(trained, data)

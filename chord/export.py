@@ -1,8 +1,8 @@
 """Write a run's model as a Hugging Face model directory: `python -m chord.export RUN --to DIR`.
 
 Adapters are merged into the model. The tokenizer and its chat template are written too. If the run
-was interrupted, its last checkpoint is written. The model of the test bed becomes a Llama, which
-can be trained with `model=hf model.path=DIR model.chat=false`.
+was interrupted, its last checkpoint is written; --checkpoint chooses another one. The model of the
+test bed becomes a Llama, which can be trained with `model=hf model.path=DIR model.chat=false`.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ def parser() -> argparse.ArgumentParser:
     options = Arguments("export", __doc__)
     options.add_argument("run", type=Path, metavar="RUN", help="a run directory")
     options.add_argument("--to", type=Path, required=True, metavar="DIR", help="the new directory")
+    options.add_checkpoint()
     options.add_argument(
         "--trust",
         action="store_true",
@@ -35,17 +36,20 @@ def parser() -> argparse.ArgumentParser:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Entry point of `chord-export`."""
     options = parser().parse_args(arguments)
-    export_run(options.run, options.to, trust=options.trust)
+    export_run(options.run, options.to, options.checkpoint, trust=options.trust)
     say(f"{options.to}: written; AutoModelForCausalLM.from_pretrained({str(options.to)!r})")
 
 
-def export_run(run: Path, directory: Path, *, trust: bool = False) -> None:
-    """Write the model, all of it or nothing.
+def export_run(
+    run: Path, directory: Path, checkpoint: str | None = None, *, trust: bool = False
+) -> None:
+    """Write the final model, or that of a `checkpoint`, all of it or nothing.
 
-    Raises ConfigError where the run has no model, or something is in the way.
+    Raises ConfigError where the run has no such model, or something is in the way.
     """
     # Here and below: torch takes seconds to load; mistakes in arguments are said before.
     from chord.config.composing import register
+    from chord.run.kept import find_checkpoint
     from chord.run.opening import configuration
     from chord.run.trained import trained_model
 
@@ -55,7 +59,8 @@ def export_run(run: Path, directory: Path, *, trust: bool = False) -> None:
     register()
     config = configuration(run, trust=trust)
     refuse_input(directory, f"--to {directory}", config)
-    policy = trained_model(run, config)
+    file = find_checkpoint(run, config.trainer.keep, checkpoint, setting="--checkpoint ")
+    policy = trained_model(run, config, file)
     with whole_directory(directory) as partial:
         config.model.export(policy, partial)
 

@@ -41,6 +41,13 @@ class Arguments(argparse.ArgumentParser):
         )  # fmt: skip
         self.add_argument("settings", nargs="*", help=f"as for chord.train: {what}")
 
+    def add_checkpoint(self) -> None:
+        """Add `--checkpoint`, which chooses among the checkpoints of a run."""
+        self.add_argument(
+            "--checkpoint", metavar="WHICH",
+            help="best, last or a number of train steps (default: the final model)",
+        )  # fmt: skip
+
 
 class Number(argparse.Action):
     """An argument that is a number within `[least, most]`, or with `nargs` several of them.

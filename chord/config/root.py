@@ -86,6 +86,7 @@ class EvaluateConfig:
     """Everything `chord.evaluate` reads; the rest comes from the run directory."""
 
     run: str | None
+    checkpoint: str | None = None
     trust: bool = False
     split: str
     threads: int | None

@@ -10,9 +10,8 @@ import torch
 
 from chord.errors import ConfigError, first_line
 from chord.io.reading import opened
+from chord.run.files import CHECKPOINT as CHECKPOINT  # where it was before
 from chord.run.random_states import random_states, restore_random_states
-
-CHECKPOINT = Path("checkpoints") / "last.ckpt"
 
 
 class Saved(NamedTuple):
@@ -28,14 +27,21 @@ class Saved(NamedTuple):
 def read_checkpoint(run_dir: Path, setting: str = "resume") -> Saved:
     """What the last checkpoint of a run directory holds; `Saved()` without one.
 
-    Only tensors and plain values are read, so a checkpoint can't run code. Raises ConfigError where
-    the file is damaged.
+    Raises ConfigError as `read_saved` does.
     """
-    if not (run_dir / CHECKPOINT).exists():
-        return Saved()
+    file = run_dir / CHECKPOINT
+    return read_saved(file, f"{setting}={run_dir}") if file.exists() else Saved()
+
+
+def read_saved(file: Path, origin: str) -> Saved:
+    """What a checkpoint of a run directory holds.
+
+    Only tensors and plain values are read, so a checkpoint can't run code. Raises ConfigError,
+    naming the `origin`, where the file is damaged.
+    """
     try:
-        with opened(run_dir / CHECKPOINT) as file:
-            state: dict[str, Any] = torch.load(file, weights_only=True)
+        with opened(file) as content:
+            state: dict[str, Any] = torch.load(content, weights_only=True)
         ours, weights = state["chord"], state["state_dict"]
         refuse_misfits(state)
         return Saved(
@@ -46,7 +52,7 @@ def read_checkpoint(run_dir: Path, setting: str = "resume") -> Saved:
         )
     except Exception as error:
         raise ConfigError(
-            f"{setting}={run_dir}: {CHECKPOINT} can't be read ({first_line(error)})"
+            f"{origin}: {CHECKPOINT.parent / file.name} can't be read ({first_line(error)})"
         ) from error
 
 
@@ -72,7 +78,12 @@ def refuse_misfits(state: Mapping[str, Any]) -> None:
             raise TypeError("its optimizer's state is of another kind")
 
 
-def load_weights(policy: torch.nn.Module, weights: Mapping[str, torch.Tensor], origin: str) -> None:
+def load_weights(
+    policy: torch.nn.Module,
+    weights: Mapping[str, torch.Tensor],
+    origin: str,
+    file: Path = CHECKPOINT,
+) -> None:
     """Load a checkpoint's weights; `ConfigError` naming the `origin` where they aren't its own."""
     try:
         lacks, foreign = policy.load_state_dict(weights, strict=False)
@@ -80,7 +91,7 @@ def load_weights(policy: torch.nn.Module, weights: Mapping[str, torch.Tensor], o
     except RuntimeError:
         fits = False
     if not fits:
-        raise ConfigError(f"{origin}: {CHECKPOINT} holds the weights of another model")
+        raise ConfigError(f"{origin}: {file} holds the weights of another model")
 
 
 def frozen_names(module: torch.nn.Module) -> set[str]:

@@ -28,6 +28,7 @@ TIMINGS = "timings.jsonl"
 EVALUATIONS = "evaluations.jsonl"
 COMPLETIONS = "completions.jsonl"
 SAMPLES = "samples.jsonl"
+CHECKPOINT = Path("checkpoints") / "last.ckpt"
 APPENDED = (METRICS, TIMINGS, EVALUATIONS, COMPLETIONS)
 STATUS = "status.json"
 SCORER_FAILURE = "scorer_failure.json"

@@ -21,8 +21,7 @@ from chord.config.root import TrainConfig
 from chord.errors import ConfigError
 from chord.evaluation.measured import measured
 from chord.io.writing import whole_file
-from chord.run.checkpoint import CHECKPOINT
-from chord.run.files import EVALUATIONS, read_rows
+from chord.run.files import CHECKPOINT, EVALUATIONS, read_rows
 
 if TYPE_CHECKING:
     from chord.data.base import Data
@@ -55,6 +54,61 @@ def best_step(run_dir: Path, keep: Keep, among: Collection[int] | None = None) -
         if (among is None or step in among) and (best is None or keep.better(value, best[0])):
             best = value, step
     return None if best is None else best[1]
+
+
+def find_checkpoint(
+    run_dir: Path, keep: Keep, which: str | None, *, setting: str = "checkpoint="
+) -> Path | None:
+    """The file of a run's `best` or `last` checkpoint, or of that after a number of train steps.
+
+    None where none is asked for. Raises `ConfigError`, naming those that are there, where the one
+    that is asked for is not.
+    """
+    if which is None:
+        return None
+    last, named = run_dir / CHECKPOINT, f"{setting}{which}"
+    step = best_step(run_dir, keep) if which == "best" and keep.best is not None else None
+    if which == "last" and last.exists():
+        return last
+    if which.isdecimal():
+        step = int(which)
+    if step is not None:
+        if (file := kept_file(run_dir, step)).exists():
+            return file
+        if last.exists() and completed_in(last) == step:
+            return last
+    if which == "best" and keep.best is None:
+        why = f"{run_dir} was trained without trainer.keep.best"
+    elif which in ("best", "last") or which.isdecimal():
+        why = f"{run_dir} has no such checkpoint"
+    else:
+        why = "must be best, last or a number of train steps"
+    raise ConfigError(f"{named}: {why}; {_there(run_dir, keep)}")
+
+
+def completed_in(file: Path) -> int | None:
+    """After how many train steps a checkpoint was written; None if it can't be read."""
+    # It takes seconds to load, and other files are found by their names.
+    import torch
+
+    try:
+        # Mapped, so that no weights are read.
+        state = torch.load(file, weights_only=True, mmap=True)
+        return int(state["chord"]["completed"])
+    except Exception:  # whatever a damaged file raises; whoever reads it whole says so
+        return None
+
+
+def _there(run_dir: Path, keep: Keep) -> str:
+    """The checkpoints of a run that can be asked for, in words."""
+    steps = kept_steps(run_dir)
+    best = best_step(run_dir, keep) if keep.best is not None else None
+    names = [
+        *(["best"] if best in steps else []),
+        *(["last"] if (run_dir / CHECKPOINT).exists() else []),
+        *map(str, steps),
+    ]
+    return f"there are: {', '.join(names)}" if names else "there are none"
 
 
 @dataclass

@@ -27,20 +27,23 @@ def ended(path: Path) -> bool:
     return read_status(path).get("status") in (FINISHED, None)
 
 
-def trained_model(path: Path, config: TrainConfig) -> Policy:
+def trained_model(path: Path, config: TrainConfig, checkpoint: Path | None = None) -> Policy:
     """The model of a run: the final one, or that of its last checkpoint if it was interrupted.
 
-    Raises ConfigError where there is neither, or it can't be read.
+    With a `checkpoint`, the model in that file. Raises ConfigError where there is none, or it can't
+    be read.
     """
     # torch takes seconds to load, and the directory is looked at without it.
-    from chord.run.checkpoint import load_weights, read_checkpoint
+    from chord.run.checkpoint import CHECKPOINT, load_weights, read_saved
 
-    policy = config.model.load(path) if ended(path) else None
+    policy = config.model.load(path) if checkpoint is None and ended(path) else None
     if policy is not None:
         return policy
-    weights = read_checkpoint(path, "run").weights
-    if weights is None:
+    file = path / CHECKPOINT if checkpoint is None else checkpoint
+    if not file.exists():
         raise ConfigError(f"run={path}: holds neither a final model nor a checkpoint yet")
+    weights = read_saved(file, f"run={path}").weights
+    assert weights is not None
     policy = config.model.build()
-    load_weights(policy, weights, f"run={path}")
+    load_weights(policy, weights, f"run={path}", CHECKPOINT.parent / file.name)
     return policy

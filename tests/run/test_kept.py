@@ -11,20 +11,24 @@ import pytest
 import torch
 from conftest import SIGNAL, compose_config, small_composed
 from omegaconf import OmegaConf
+from safetensors.torch import load_file
 
+from chord.chat import loaded, parser
 from chord.config.keep import Keep
 from chord.config.parse import parse
-from chord.config.root import TrainConfig
+from chord.config.root import EvaluateConfig, TrainConfig
 from chord.errors import ConfigError
+from chord.evaluate import evaluate_run
 from chord.evaluation.measured import measured
+from chord.export import export_run
 from chord.run import kept as kept_module
 from chord.run.build import open_data
-from chord.run.checkpoint import CHECKPOINT, read_checkpoint
+from chord.run.checkpoint import CHECKPOINT, read_checkpoint, read_saved
 from chord.run.checkpointing import Checkpointing
 from chord.run.directory import RunDirectory
 from chord.run.files import EVALUATIONS, read_rows
 from chord.run.identity.settings import telling
-from chord.run.kept import Keeper, kept_file, kept_steps
+from chord.run.kept import Keeper, find_checkpoint, kept_file, kept_steps
 from chord.run.resuming import resume_run
 from chord.run.status import fingerprint
 from chord.run.training import train
@@ -40,6 +44,16 @@ KEPT = [
     "trainer.keep.mode=min",
     "trainer.keep.every=3",
     SIGNAL,
+]
+
+
+FEW = [
+    "split=val",
+    "evaluation=quick",
+    "evaluation.val_problems=4",
+    "evaluation.val_retained=2",
+    "evaluation.pairs=4",
+    "evaluation.max_new_tokens=4",
 ]
 
 
@@ -252,3 +266,73 @@ def test_the_metrics_of_an_evaluation_are_known_before(kept: Path, small_models:
         known = [f"val/{name}" for name in measured(data, config.evaluation, "val")]
     row = read_rows(kept / EVALUATIONS)[0]
     assert {name for name in row if name.startswith("val/")} == {*known}
+
+
+@pytest.mark.parametrize("which", ["best", "last", "3", "6", None])
+def test_a_checkpoint_is_found_by_what_it_is(which: str | None, kept: Path) -> None:
+    keep = Keep(best="val/expert_nll", mode="min")
+    steps = {"best": bests(kept), "last": 6, "3": 3, "6": 6}
+    file = find_checkpoint(kept, keep, which)
+    assert file is None if which is None else read_saved(file or kept, "").completed == steps[which]
+
+
+def test_the_last_checkpoint_is_that_of_its_step(kept: Path, tmp_path: Path) -> None:
+    run = Path(shutil.copytree(kept, tmp_path / "run"))
+    kept_file(run, 6).unlink()
+    assert find_checkpoint(run, Keep(), "6") == run / CHECKPOINT
+
+
+@pytest.mark.parametrize(
+    ("which", "keep", "message"),
+    [
+        ("2", Keep(), "checkpoint=2: {run} has no such checkpoint; there are: last, 3, 6"),
+        ("best", Keep(), "checkpoint=best: {run} was trained without trainer.keep.best; there"),
+        ("worst", Keep(), "checkpoint=worst: must be best, last or a number of train steps; there"),
+        (
+            "best",
+            Keep(best="val/retained/min"),
+            "checkpoint=best: {run} has no such checkpoint; there are: last, 3, 6",
+        ),
+    ],
+)
+def test_a_checkpoint_that_is_not_there_is_refused_with_those_that_are(
+    which: str, keep: Keep, message: str, kept: Path, tmp_path: Path
+) -> None:
+    run = tmp_path / "run"
+    (run / "checkpoints").mkdir(parents=True)
+    for step in (3, 6):
+        kept_file(run, step).touch()
+    shutil.copy(kept / CHECKPOINT, run / CHECKPOINT)
+    with pytest.raises(ConfigError) as raised:
+        find_checkpoint(run, keep, which)
+    assert str(raised.value).startswith(message.format(run=run))
+    shutil.rmtree(run / "checkpoints")
+    with pytest.raises(ConfigError, match="there are none"):
+        find_checkpoint(run, keep, which)
+
+
+def test_the_model_of_a_checkpoint_is_evaluated_exported_and_talked_to(
+    kept: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = parse(
+        compose_config(f"run={kept}", "checkpoint=3", *FEW, name="evaluate"), EvaluateConfig
+    )
+    _, early = evaluate_run(kept, config)
+    assert f"evaluating {kept_file(kept, 3)}" in capsys.readouterr().out
+    (row,) = [
+        row
+        for row in read_rows(kept / EVALUATIONS)
+        if (row["step"], row["model"]) == (3, "trained")
+    ]
+    assert early.metrics["expert_nll"] == row["val/expert_nll"]
+    weights = read_saved(kept_file(kept, 3), "").weights
+    assert weights is not None
+    export_run(kept, tmp_path / "hf", "3")
+    exported = load_file(tmp_path / "hf" / "model.safetensors")
+    assert torch.equal(exported["model.embed_tokens.weight"], weights["embedding.weight"])
+    options = parser().parse_args([str(kept), "--checkpoint", "3"])
+    with loaded(options) as (_, speaker):
+        found = speaker.policy.state_dict()
+        assert all(torch.equal(found[name], weights[name]) for name in weights)
+    with pytest.raises(ConfigError, match=r"^--checkpoint 2: .* has no such checkpoint; there are"):
+        export_run(kept, tmp_path / "none", "2")
