@@ -13,6 +13,7 @@ from language_models import CHARACTERS, CHATML
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
+from chord.data.batch import Pair, Problem, Turn
 from chord.models.hf.tokenizer import LanguageTokenizer
 
 LLAMA3 = (
@@ -145,3 +146,38 @@ def tokenizer_of(name: str, **settings: Any) -> LanguageTokenizer:
 
 def wrapped(inner: PreTrainedTokenizerFast, **settings: Any) -> LanguageTokenizer:
     return LanguageTokenizer(inner=inner, name="m", vocab_size=len(inner), **settings)
+
+
+ASKED, SAID = Turn("user", "2+3?"), Turn("assistant", "It is 5.")
+SYSTEM, MORE, THEN = Turn("system", "Add."), Turn("user", "+1?"), Turn("assistant", "6.")
+THOUGHT = "<think>\nI add.\n</think>\n\n5"
+SINGLE = Problem("2+3?", "5", key=1)
+TOLD = Problem("2+3?", "5", key=1, turns=(SYSTEM, ASKED))
+LATER = Problem("+1?", "6", key=2, turns=(ASKED, SAID, MORE))
+
+CASES = {
+    "single": Pair(SINGLE, SAID.content),
+    "system": Pair(TOLD, SAID.content),
+    "later": Pair(LATER, THEN.content),
+    "conversation": Pair(SINGLE, THEN.content, turns=(SAID, MORE, THEN)),
+    "thinking": Pair(SINGLE, THOUGHT),
+}
+"""A question alone, after a system turn, after another one; several answers; and a thought."""
+_ANEW = "writes an answer of the assistant anew"
+_OPEN = "neither begins nor closes what the prompt ends in, '<think>\\n'"
+_PLAIN = "the data are conversations, which need a chat template"
+REFUSED = {
+    # Turns before the last one lose their thoughts, or end at a token where no model stops.
+    ("qwen3_thinking", "conversation"): _ANEW,
+    ("r1", "conversation"): _ANEW,
+    ("harmony", "conversation"): _ANEW,
+    # The prompt has begun a thought, and the template writes none for an answer without one.
+    ("r1", "single"): _OPEN,
+    ("r1", "system"): _OPEN,
+    ("r1", "later"): _OPEN,
+    ("none", "system"): _PLAIN,
+    ("none", "later"): _PLAIN,
+    ("none", "conversation"): _PLAIN,
+}
+"""The cells that are refused, and how that is said; all others work."""
+CELLS = [(name, case) for name in FAMILIES for case in CASES if (name, case) not in REFUSED]

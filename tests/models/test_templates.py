@@ -1,6 +1,19 @@
 """What is imitated is what the model would write, for the templates of known families.
 
-Texts stand for tokens: one for each character, and one for each of the template's own.
+Each family meets each case (`CASES`), and each cell has to have the same tokens wherever a row is
+read. Texts stand for tokens: one for each character, and one for each of the template's own.
+
+    where a row is read     what is compared                                        test
+    SFT row                 prompt and response, written out by hand                here
+    rollout prompt          the prompt of the SFT row                               here, in groups
+    expert in a group       the whole SFT row                                       in groups
+    expert prefix           the first tokens of the response, which are continued   here, in groups
+    evaluation              prompts, end tokens, the text that is graded            in groups
+    tokenizer, reloaded     prompt, response, end tokens                            here
+    model, exported         the same, and log-probabilities                         in groups
+
+In groups: tests/step/test_template_groups.py, which trains a small model of each family. The cells
+of `REFUSED` are refused in one sentence; all others work.
 """
 
 from __future__ import annotations
@@ -10,7 +23,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from chat_templates import FAMILIES, inner_of, tokenizer_of, wrapped
+from chat_templates import (
+    ASKED,
+    CASES,
+    CELLS,
+    FAMILIES,
+    REFUSED,
+    SINGLE,
+    THOUGHT,
+    inner_of,
+    tokenizer_of,
+    wrapped,
+)
 from language_models import composed, make_model
 from transformers import AutoTokenizer
 
@@ -21,26 +45,10 @@ from chord.models.hf.config import HFModel
 from chord.models.hf.tokenizer import LanguageTokenizer
 from chord.rollout.prefix import Given
 
-ASKED, SAID = Turn("user", "2+3?"), Turn("assistant", "It is 5.")
-SYSTEM, MORE, THEN = Turn("system", "Add."), Turn("user", "+1?"), Turn("assistant", "6.")
-CURLY = "+model.chat_kwargs={enable_thinking: false}"
-THOUGHT = "<think>\nI add.\n</think>\n\n5"
-SINGLE = Problem("2+3?", "5", key=1)
-TOLD = Problem("2+3?", "5", key=1, turns=(SYSTEM, ASKED))
-LATER = Problem("+1?", "6", key=2, turns=(ASKED, SAID, MORE))
-
-CASES = {
-    "single": Pair(SINGLE, SAID.content),
-    "system": Pair(TOLD, SAID.content),
-    "later": Pair(LATER, THEN.content),
-    "conversation": Pair(SINGLE, THEN.content, turns=(SAID, MORE, THEN)),
-    "thinking": Pair(SINGLE, THOUGHT),
-}
-"""A question alone, after a system turn, after another one; several answers; and a thought."""
 IM, HEAD = "<|im_start|>", "<|start_header_id|>"
-EXPECTED: dict[str, dict[str, tuple[str, str] | str]] = {
+EXPECTED: dict[str, dict[str, tuple[str, str]]] = {
     # For each case the prompt and what is imitated, with a carriage return at both ends of others'
-    # turns; or why it is refused.
+    # turns.
     "chatml": {
         "single": (f"{IM}user\n2+3?<|im_end|>\n{IM}assistant\n", "It is 5.<|im_end|>"),
         "system": (
@@ -78,6 +86,17 @@ EXPECTED: dict[str, dict[str, tuple[str, str] | str]] = {
             f"It is 5.<|eot_id|>\r{HEAD}user<|end_header_id|>\n\n+1?<|eot_id|>"
             f"{HEAD}assistant<|end_header_id|>\n\n\r6.<|eot_id|>",
         ),
+        "later": (
+            f"<|begin_of_text|>{HEAD}user<|end_header_id|>\n\n2+3?<|eot_id|>"
+            f"{HEAD}assistant<|end_header_id|>\n\nIt is 5.<|eot_id|>"
+            f"{HEAD}user<|end_header_id|>\n\n+1?<|eot_id|>{HEAD}assistant<|end_header_id|>\n\n",
+            "6.<|eot_id|>",
+        ),
+        "thinking": (
+            f"<|begin_of_text|>{HEAD}user<|end_header_id|>\n\n2+3?<|eot_id|>"
+            f"{HEAD}assistant<|end_header_id|>\n\n",
+            f"{THOUGHT}<|eot_id|>",
+        ),
     },
     "gemma3": {
         "single": (
@@ -93,6 +112,15 @@ EXPECTED: dict[str, dict[str, tuple[str, str] | str]] = {
             "It is 5.<end_of_turn>\r\n<start_of_turn>user\n+1?<end_of_turn>\n"
             "<start_of_turn>model\n\r6.<end_of_turn>",
         ),
+        "later": (
+            "<bos><start_of_turn>user\n2+3?<end_of_turn>\n<start_of_turn>model\n"
+            "It is 5.<end_of_turn>\n<start_of_turn>user\n+1?<end_of_turn>\n<start_of_turn>model\n",
+            "6.<end_of_turn>",
+        ),
+        "thinking": (
+            "<bos><start_of_turn>user\n2+3?<end_of_turn>\n<start_of_turn>model\n",
+            f"{THOUGHT}<end_of_turn>",
+        ),
     },
     "mistral": {
         "single": ("<s>[INST] 2+3?[/INST]", " It is 5.</s>"),
@@ -103,6 +131,7 @@ EXPECTED: dict[str, dict[str, tuple[str, str] | str]] = {
             "<s>[INST] 2+3?[/INST]",
             " It is 5.</s>\r[INST] +1?[/INST]\r 6.</s>",
         ),
+        "thinking": ("<s>[INST] 2+3?[/INST]", f" {THOUGHT}</s>"),
     },
     "phi": {
         "single": ("<|user|>2+3?<|end|><|assistant|>", "It is 5.<|end|>"),
@@ -111,6 +140,11 @@ EXPECTED: dict[str, dict[str, tuple[str, str] | str]] = {
             "<|user|>2+3?<|end|><|assistant|>",
             "It is 5.<|end|>\r<|user|>+1?<|end|><|assistant|>\r6.<|end|>",
         ),
+        "later": (
+            "<|user|>2+3?<|end|><|assistant|>It is 5.<|end|><|user|>+1?<|end|><|assistant|>",
+            "6.<|end|>",
+        ),
+        "thinking": ("<|user|>2+3?<|end|><|assistant|>", f"{THOUGHT}<|end|>"),
     },
     "qwen3": {
         "single": (
@@ -131,21 +165,31 @@ EXPECTED: dict[str, dict[str, tuple[str, str] | str]] = {
             f"{IM}user\n2+3?<|im_end|>\n{IM}assistant\n",
             "<think>\nI add.\n</think>\n\n5<|im_end|>",
         ),
+        "system": (
+            f"{IM}system\nAdd.<|im_end|>\n{IM}user\n2+3?<|im_end|>\n{IM}assistant\n",
+            "<think>\n\n</think>\n\nIt is 5.<|im_end|>",
+        ),
     },
     "qwen3_thinking": {
         "single": (
             f"{IM}user\n2+3?<|im_end|>\n{IM}assistant\n<think>\n",
             "\n</think>\n\nIt is 5.<|im_end|>",
         ),
-        "conversation": "writes an answer of the assistant anew",
         "thinking": (
             f"{IM}user\n2+3?<|im_end|>\n{IM}assistant\n<think>\n",
             "I add.\n</think>\n\n5<|im_end|>",
         ),
+        "system": (
+            f"{IM}system\nAdd.<|im_end|>\n{IM}user\n2+3?<|im_end|>\n{IM}assistant\n<think>\n",
+            "\n</think>\n\nIt is 5.<|im_end|>",
+        ),
+        "later": (
+            f"{IM}user\n2+3?<|im_end|>\n{IM}assistant\nIt is 5.<|im_end|>\n{IM}user\n+1?<|im_end|>"
+            f"\n{IM}assistant\n<think>\n",
+            "\n</think>\n\n6.<|im_end|>",
+        ),
     },
     "r1": {
-        "single": "neither begins nor closes what the prompt ends in, '<think>\\n'",
-        "conversation": "writes an answer of the assistant anew",
         "thinking": ("<s><|User|>2+3?<|Assistant|><think>\n", "I add.\n</think>\n\n5</s>"),
     },
     "harmony": {
@@ -158,8 +202,15 @@ EXPECTED: dict[str, dict[str, tuple[str, str] | str]] = {
             "It is 5.<|end|><|start|>user<|message|>+1?<|end|><|start|>assistant",
             "<|channel|>final<|message|>6.<|return|>",
         ),
-        # An earlier answer ends with a token at which the model would not stop.
-        "conversation": "writes an answer of the assistant anew",
+        "system": (
+            "<|start|>system<|message|>Add.<|end|><|start|>user<|message|>2+3?<|end|>"
+            "<|start|>assistant",
+            "<|channel|>final<|message|>It is 5.<|return|>",
+        ),
+        "thinking": (
+            "<|start|>user<|message|>2+3?<|end|><|start|>assistant",
+            f"<|channel|>final<|message|>{THOUGHT}<|return|>",
+        ),
     },
     "zephyr": {
         "single": ("<|user|>\n2+3?</s>\n<|assistant|>\n", "It is 5.</s>"),
@@ -168,14 +219,18 @@ EXPECTED: dict[str, dict[str, tuple[str, str] | str]] = {
             "<|user|>\n2+3?</s>\n<|assistant|>\n",
             "It is 5.</s>\r\n<|user|>\n+1?</s>\n<|assistant|>\n\r6.</s>",
         ),
+        "later": (
+            "<|user|>\n2+3?</s>\n<|assistant|>\nIt is 5.</s>\n<|user|>\n+1?</s>\n<|assistant|>\n",
+            "6.</s>",
+        ),
+        "thinking": ("<|user|>\n2+3?</s>\n<|assistant|>\n", f"{THOUGHT}</s>"),
     },
     "none": {
         "single": ("2+3?", "It is 5.</s>"),
-        "system": "the data are conversations, which need a chat template",
         "thinking": ("2+3?", f"{THOUGHT}</s>"),
     },
 }
-MATRIX = [(name, case) for name, cases in EXPECTED.items() for case in cases]
+CURLY = "+model.chat_kwargs={enable_thinking: false}"
 
 
 def marked(tokenizer: LanguageTokenizer, ids: list[int], written: list[bool]) -> str:
@@ -188,17 +243,20 @@ def marked(tokenizer: LanguageTokenizer, ids: list[int], written: list[bool]) ->
     return text
 
 
-def test_every_family_is_in_the_matrix() -> None:
-    assert EXPECTED.keys() == FAMILIES.keys()
+def test_every_family_and_case_is_in_the_matrix() -> None:
+    assert {(name, case) for name, cases in EXPECTED.items() for case in cases} == set(CELLS)
+    assert REFUSED.keys() < {(name, case) for name in FAMILIES for case in CASES}
 
 
-@pytest.mark.parametrize(("name", "case"), MATRIX)
+@pytest.mark.parametrize(("name", "case"), REFUSED)
+def test_what_a_template_can_not_write_is_refused(name: str, case: str) -> None:
+    with pytest.raises(ValueError, match=re.escape(REFUSED[name, case])):
+        tokenizer_of(name).response(CASES[case])
+
+
+@pytest.mark.parametrize(("name", "case"), CELLS)
 def test_prompts_and_answers_are_those_of_the_template(name: str, case: str) -> None:
     tokenizer, pair, expected = tokenizer_of(name), CASES[case], EXPECTED[name][case]
-    if isinstance(expected, str):
-        with pytest.raises(ValueError, match=re.escape(expected)):
-            tokenizer.response(pair)
-        return
     prompt, (ids, written) = tokenizer.prompt(pair.problem), tokenizer.response(pair)
     assert tokenizer.inner.decode(prompt) == expected[0]
     assert marked(tokenizer, ids, written) == expected[1]
@@ -209,11 +267,9 @@ def test_prompts_and_answers_are_those_of_the_template(name: str, case: str) -> 
     assert ends[-1] == len(own)
 
 
-@pytest.mark.parametrize(("name", "case"), MATRIX)
+@pytest.mark.parametrize(("name", "case"), CELLS)
 def test_all_that_reads_a_row_reads_the_same_tokens(tmp_path: Path, name: str, case: str) -> None:
-    tokenizer, pair, expected = tokenizer_of(name), CASES[case], EXPECTED[name][case]
-    if isinstance(expected, str):
-        return
+    tokenizer, pair = tokenizer_of(name), CASES[case]
     prompt, response = tokenizer.prompt(pair.problem), tokenizer.response(pair)
     batch = collate_pairs([pair], tokenizer)
     assert batch.input_ids[0].tolist() == [*prompt, *response[0]]

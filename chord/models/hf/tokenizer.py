@@ -151,10 +151,7 @@ class LanguageTokenizer:
     def prompt(self, problem: Problem) -> list[int]:
         """The conversation up to where the assistant begins to write."""
         if self.template is None:
-            if problem.turns:
-                raise ConfigError(
-                    "model.chat=false: the data are conversations, which need a chat template"
-                )
+            _refuse_turns(problem.turns)
             return self._plain(problem.prompt)
         return self.encode(self._begun(self.template, problem))
 
@@ -185,6 +182,7 @@ class LanguageTokenizer:
         """
         template = self.template
         if template is None:
+            _refuse_turns(pair.turns)
             text, prompt = pair.problem.prompt, self.prompt(pair.problem)
             own = self._answer(text, prompt, pair.response, [pair.response])
             return own, [True] * len(own)
@@ -350,6 +348,14 @@ def _holds(read: str, answer: str, form: str, original: str) -> bool:
 def _short(text: str) -> str:
     """The beginning of a text, quoted."""
     return repr(text if len(text) <= 5 * _SHOWN else f"{text[: 5 * _SHOWN]}...")
+
+
+def _refuse_turns(turns: Sequence[Turn]) -> None:
+    """Plain text has none."""
+    if turns:
+        raise ConfigError(
+            "model.chat=false: the data are conversations, which need a chat template"
+        )
 
 
 def _exchanges(turns: Sequence[Turn]) -> list[Sequence[Turn]]:
