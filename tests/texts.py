@@ -3,17 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import orjson
 import pytest
 
+from chord.data.batch import Pair, Problem
 from chord.data.corpus import Corpus
 from chord.data.jsonl import FilesConfig
 from chord.data.tokenizer import CharTokenizer
 
-TOKENIZER = CharTokenizer("".join(chr(code) for code in range(32, 127)) + "\n")
+
+class Spoken(CharTokenizer):
+    """Writes the turns of a conversation one behind the other."""
+
+    def prompt(self, problem: Problem) -> list[int]:
+        return self.encode("".join(turn.content for turn in problem.turns) or problem.prompt)
+
+    def response(self, pair: Pair) -> tuple[list[int], list[bool]]:
+        return super().response(replace(pair, turns=()))
+
+
+TOKENIZER = Spoken("".join(chr(code) for code in range(32, 127)) + "\n")
 Row = dict[str, Any]
 
 

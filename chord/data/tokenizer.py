@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from chord.errors import ConfigError
 
 if TYPE_CHECKING:
-    from chord.data.batch import Pair, Problem
+    from chord.data.batch import Pair, Problem, Turn
 
 
 @dataclass(frozen=True)
@@ -57,11 +57,13 @@ class CharTokenizer:
         return []
 
     def prompt(self, problem: Problem) -> list[int]:
-        """The ids of the prompt's characters."""
+        """The ids of the prompt's characters; ConfigError for a conversation."""
+        _refuse_turns(problem.turns)
         return self.encode(problem.prompt)
 
     def response(self, pair: Pair) -> tuple[list[int], list[bool]]:
         """The ids of the response's characters and the end token, all of them the expert's."""
+        _refuse_turns(pair.turns)
         tokens = [*self.encode(pair.response), self.eos_id]
         return tokens, [True] * len(tokens)
 
@@ -90,3 +92,11 @@ class CharTokenizer:
                 raise ConfigError(f"token id {token}: must be within [0, {self.vocab_size - 1}]")
             chars.append(self.alphabet[token - 2])
         return "".join(chars)
+
+
+def _refuse_turns(turns: Sequence[Turn]) -> None:
+    """Characters alone say nothing of who speaks."""
+    if turns:
+        raise ConfigError(
+            "model=tiny: the data are conversations, which need a chat template; use model=hf"
+        )

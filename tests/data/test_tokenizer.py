@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from chord.data.batch import Pair, Problem, Turn
 from chord.data.tokenizer import CharTokenizer
 
 TOKENIZER = CharTokenizer("0123456789+=")
@@ -41,3 +42,11 @@ def test_an_id_outside_the_vocabulary_is_an_error(token: int) -> None:
 def test_an_alphabet_is_neither_empty_nor_repetitive(alphabet: str, reason: str) -> None:
     with pytest.raises(ValueError, match=reason):
         CharTokenizer(alphabet)
+
+
+def test_a_conversation_is_refused_rather_than_cut() -> None:
+    turns = (Turn("user", "1"), Turn("assistant", "2"), Turn("user", "3"))
+    with pytest.raises(ValueError, match=r"^model=tiny: the data are conversations, which need a"):
+        TOKENIZER.prompt(Problem("3", "4", key=0, turns=turns))
+    with pytest.raises(ValueError, match=r"^model=tiny: the data are conversations, which need a"):
+        TOKENIZER.response(Pair(Problem("1", "4", key=0), "2", turns=turns[1:2]))
