@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from bisect import bisect_right
 from collections import OrderedDict
 from collections.abc import Iterator
-from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
-from chord.data.rows import Row, Rows
+from chord.data.rows import Places, Row, Rows
 from chord.errors import ConfigError
 
 _GROUPS = 4  # row groups of a Parquet file that are kept
@@ -32,16 +30,16 @@ class Parquet(Rows):
             facts = parquet.read_metadata(path)
         except ArrowException as error:
             raise ConfigError(f"{path}: is no Parquet file that can be read") from error
-        sizes = [facts.row_group(group).num_rows for group in range(facts.num_row_groups)]
-        self.starts: list[int] = [0, *accumulate(sizes)]
+        groups = range(facts.num_row_groups)
+        self._places = Places(facts.row_group(group).num_rows for group in groups)
         self._kept: OrderedDict[int, Any] = OrderedDict()
 
     def __len__(self) -> int:
-        return self.starts[-1]
+        return len(self._places)
 
     def __getitem__(self, index: int) -> Row:
-        group = bisect_right(self.starts, index) - 1
-        row: Row = self._group(group).slice(index - self.starts[group], 1).to_pylist()[0]
+        group, at = self._places[index]
+        row: Row = self._group(group).slice(at, 1).to_pylist()[0]
         return row
 
     def __iter__(self) -> Iterator[Row]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from bisect import bisect_right
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import accumulate
 from typing import Any
 
@@ -31,6 +31,24 @@ class Rows(ABC):
         return f"{self.name} row {index + 1}"
 
 
+class Places:
+    """The place of each row in parts of different sizes: the part, and the row within it.
+
+    >>> Places([2, 0, 3])[2]
+    (2, 0)
+    """
+
+    def __init__(self, sizes: Iterable[int]) -> None:
+        self._starts = [0, *accumulate(sizes)]
+
+    def __len__(self) -> int:
+        return self._starts[-1]
+
+    def __getitem__(self, index: int) -> tuple[int, int]:
+        part = bisect_right(self._starts, index) - 1
+        return part, index - self._starts[part]
+
+
 class Listed(Rows):
     """Rows that are in memory."""
 
@@ -50,23 +68,19 @@ class Shards(Rows):
 
     def __init__(self, name: str, parts: Sequence[Rows]) -> None:
         self.name, self.parts = name, list(parts)
-        self.starts = [0, *accumulate(map(len, self.parts))]
+        self._places = Places(map(len, self.parts))
 
     def __len__(self) -> int:
-        return self.starts[-1]
+        return len(self._places)
 
     def __getitem__(self, index: int) -> Row:
-        part, at = self._place(index)
-        return part[at]
+        part, at = self._places[index]
+        return self.parts[part][at]
 
     def __iter__(self) -> Iterator[Row]:
         for part in self.parts:
             yield from part
 
     def where(self, index: int) -> str:
-        part, at = self._place(index)
-        return part.where(at)
-
-    def _place(self, index: int) -> tuple[Rows, int]:
-        number = bisect_right(self.starts, index) - 1
-        return self.parts[number], index - self.starts[number]
+        part, at = self._places[index]
+        return self.parts[part].where(at)

@@ -7,7 +7,6 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -25,9 +24,7 @@ from chord.data.skills import Skill
 from chord.data.split import SplitShares
 from chord.data.tables import Lazy, Problems
 from chord.errors import ConfigError
-from chord.rewards import Numeric, ReasoningGym, Reward, Text
-from chord.rewards.answers import known_answer
-from chord.rewards.numbers import only_number
+from chord.rewards import Auto, ReasoningGym
 
 if TYPE_CHECKING:
     from chord.data.base import Data
@@ -35,21 +32,8 @@ if TYPE_CHECKING:
 
 SETTING = "evaluation.retained"
 _RESERVED = ("mean", "min")
-_NUMBER = re.compile(r"[-+.,\d]+")
 # Far from each other and from the seeds of training data, because nearby seeds share questions.
 _SEEDS = {"validation": 10**8, "test": 2 * 10**8}
-
-
-@dataclass(kw_only=True)
-class Match(Reward):
-    """Compares the number that the response states, or its text if the answer is not a number."""
-
-    def score(self, problem: Problem, response: str) -> float:
-        """Return 1.0 for the same number, or for the same text ignoring case; otherwise 0.0."""
-        right = known_answer(problem.answer).strip()
-        if _NUMBER.fullmatch(right) and only_number(right) is not None:
-            return Numeric().score(problem, response)
-        return Text(ignore_case=True).score(problem, response)
 
 
 def retained_skills(evaluation: Evaluation, data: Data, columns: Columns) -> list[Skill]:
@@ -67,7 +51,7 @@ def retained_skills(evaluation: Evaluation, data: Data, columns: Columns) -> lis
         taken.add(name)
         if is_file(source):
             problems = _of_file(source, data, columns)
-            skills.append(Skill(name, problems, Match()))
+            skills.append(Skill(name, problems, Auto(ignore_case=True)))
         else:
             skills.append(Skill(name, _of_task(source, evaluation, data), ReasoningGym()))
     return skills

@@ -23,6 +23,7 @@ from __future__ import annotations
 
 import re
 from fractions import Fraction
+from functools import lru_cache
 from typing import NamedTuple
 
 from chord.data.boxes import MARKS
@@ -134,6 +135,7 @@ def stated_number(response: str) -> Fraction | None:
     return number.value if is_stated else None
 
 
+@lru_cache(maxsize=4096)  # known answers, each compared with many responses
 def only_number(text: str) -> Fraction | None:
     """The number that a text consists of, or that is behind its last `=`; None for any other text.
 

@@ -19,8 +19,9 @@ from chord.data.batch import Problem
 from chord.data.columns import Columns
 from chord.data.corpus import Corpus
 from chord.data.gym import GymConfig
-from chord.evaluation.retained import Match, retained_skills
+from chord.evaluation.retained import retained_skills
 from chord.evaluation.settings import Evaluation
+from chord.rewards import Auto
 from chord.run.directory import RunDirectory
 from chord.run.training import train
 
@@ -90,12 +91,13 @@ def test_what_cannot_be_retained_is_named(
 
 
 def test_numbers_are_compared_as_numbers_and_texts_as_texts() -> None:
-    match = Match()
+    match = Auto(ignore_case=True)
     for answer, response, right in (
         ("1,200", "So it is 1200.", 1),
         ("4", "The answer is 5", 0),
         ("3 and 1 make 4.\n#### 4", "It is 4.0 in all.", 1),
         ("Paris", "The answer is paris.", 1),
+        ("$18", "It costs 18 dollars.", 1),
         ("Paris", "London", 0),
         ("Paris", "", 0),
     ):

@@ -8,7 +8,20 @@ from fractions import Fraction
 import pytest
 
 from chord.data.batch import Problem
-from chord.rewards import Failure, Format, Grade, Length, Numeric, Reward, Text, Verifier, Weighted
+from chord.rewards import (
+    Auto,
+    Failure,
+    Format,
+    Grade,
+    Grader,
+    Length,
+    Numeric,
+    Reward,
+    Text,
+    Verifier,
+    Weighted,
+    numbers,
+)
 from chord.rewards.answers import stated_answer
 from chord.rewards.numbers import stated_number
 
@@ -303,3 +316,14 @@ def test_wrong_settings_are_refused(make: object, message: str) -> None:
 
 def test_a_failure_is_a_value() -> None:
     assert Grade.failed("late", timed_out=True) == Grade(0.0, 0.0, Failure("late", True))
+
+
+@pytest.mark.parametrize("reward", [Numeric(), Auto()])
+def test_a_known_answer_is_parsed_once_for_all_responses(reward: Grader) -> None:
+    numbers.only_number.cache_clear()
+    problems = [Problem("?", answer, key=0) for answer in ("4", "5 - 2 = 3\n#### 3")]
+    responses = ["4", "It is 3.", "no", ""] * 4
+    asked = [problem for problem in problems for _ in range(8)]
+    grades = reward.grade(asked, responses, [1] * 16)
+    assert sum(grade.score for grade in grades) == 4
+    assert numbers.only_number.cache_info().misses == 2
