@@ -51,7 +51,7 @@ _SMOOTHED = ("rollout/reward", "loss/sft", "loss/rl", "rollout/entropy", "rollou
 
 
 @dataclass(frozen=True)
-class Band:
+class Spread:
     """Mean and 95 % interval over a group's seeds, at each step that all of them have."""
 
     steps: Values
@@ -83,7 +83,7 @@ def write_plots(comparison: Comparison, out: Path) -> tuple[list[Path], list[str
     return paths, notes
 
 
-def band(runs: Sequence[Run], metric: str) -> Band | None:
+def band(runs: Sequence[Run], metric: str) -> Spread | None:
     """Return mean ± t s / √n at the steps that all runs with this curve share; None if none.
 
     Two runs with values 1 and 3 at a step give 2 ± 12.7062 · √2 / √2.
@@ -99,7 +99,7 @@ def band(runs: Sequence[Run], metric: str) -> Band | None:
     n = len(found)
     spread = values.std(axis=0, ddof=1) if n > 1 else np.zeros(len(common))
     half = t_quantile(n - 1) * spread / np.sqrt(n) if n > 1 else spread
-    return Band(np.array(common, dtype=np.float64), values.mean(axis=0), half, n)
+    return Spread(np.array(common, dtype=np.float64), values.mean(axis=0), half, n)
 
 
 def curves(comparison: Comparison) -> tuple[Figure | None, str | None]:
@@ -137,7 +137,7 @@ def curves(comparison: Comparison) -> tuple[Figure | None, str | None]:
 
 def alphas(comparison: Comparison) -> tuple[Figure | None, str | None]:
     """Draw alpha over train steps; groups with the same alpha share a line."""
-    found: dict[bytes, tuple[Band, list[RunGroup]]] = {}
+    found: dict[bytes, tuple[Spread, list[RunGroup]]] = {}
     for group in comparison.groups:
         line = band(group.runs, "alpha")
         if line is not None:
@@ -222,7 +222,7 @@ def _is_line(run: Run, name: str) -> bool:
     return name in run.curves and len(run.curves[name].steps) > 1
 
 
-def _draw_band(axes: Axes, line: Band | None, index: int, name: str) -> Values | None:
+def _draw_band(axes: Axes, line: Spread | None, index: int, name: str) -> Values | None:
     """Draw a band; return its means, smoothed if the drawn line is."""
     if line is None:
         return None

@@ -38,8 +38,9 @@ class Plugin:
     conf: list[Path] = field(default_factory=list)
 
 
+# State: what is installed is registered once in a process.
 _plugins: dict[str, Plugin] = {}
-# Whose entry point is being loaded.
+# State: whose entry point is being loaded, because it calls `register` without saying so.
 _loading: Plugin | None = None
 
 

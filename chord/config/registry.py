@@ -66,4 +66,5 @@ def _gather() -> dict[str, dict[str, type]]:
     return gathered
 
 
+# State: plugins add their options to it.
 SCHEMAS: dict[str, dict[str, type]] = _gather()

@@ -18,6 +18,8 @@ T = TypeVar("T")
 S = TypeVar("S", bound=Sequence[Any])
 
 
+# State: whether this process has left the others for a while. torch's process group, which it
+# stands beside, is state of the process as well.
 _alone = False
 
 

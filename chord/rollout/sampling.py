@@ -97,11 +97,11 @@ def sample(
 
     Args:
         uniforms: (len(prompts) * group_size, at least max_new_tokens), see `draw_uniforms`.
-        stop_ids: the tokens that end a response. pad_id: pads shorter prompts on the left; masked
-        from attention, so any id will do. limits: for each prompt, the length at which its
-        responses are cut off, 1 to max_new_tokens. rows_at_a_time: responses computed at once, even
-        for one prompt. Samples do not depend on it,
-            except for ties within floating-point error.
+        stop_ids: the tokens that end a response.
+        pad_id: pads shorter prompts on the left; masked from attention, so any id will do.
+        limits: for each prompt, the length at which its responses are cut off, 1 to max_new_tokens.
+        rows_at_a_time: responses computed at once, even for one prompt. Samples do not depend on
+            it, except for ties within floating-point error.
 
     The policy is put into evaluation mode and back; nothing has a gradient. Raises ConfigError if a
     prompt is empty, or if prompt and response do not fit into the policy's context.

@@ -40,6 +40,7 @@ from chord.run.owner import (
 
 HYDRA = ".hydra"
 Check = Callable[[Path], None]
+# State: what Hydra's callback has locked for the run that comes after it.
 _claimed: dict[Path, Hold] = {}
 
 

@@ -19,6 +19,7 @@ from chord.io.writing import gone
 LOCK = ".lock"
 OWNER = ".lock.owner"
 """Made instead of a lock where there are none."""
+# State: a forked child has to close the locks of its parent.
 open_handles: set[int] = set()
 """Of the locks that this process holds."""
 

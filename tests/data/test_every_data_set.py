@@ -57,8 +57,8 @@ def test_the_table_of_sizes_and_first_problems(built: tuple[str, Data]) -> None:
         if found
     }
     sizes = {"experts": len(data.expert_pairs)} | {s: len(data.held_out(s)) for s in SPLITS}
-    assert sizes == ROWS[name].sizes
-    assert first == ROWS[name].first, f"data={name} begins with {first}"
+    found = (sizes, first)
+    assert found == (ROWS[name].sizes, ROWS[name].first), f"data={name} has {found}"
 
 
 def test_no_problem_is_in_two_parts(built: tuple[str, Data]) -> None:
