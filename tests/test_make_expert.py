@@ -1,4 +1,4 @@
-"""The expert's answers from a model: what is right is kept, and a file is gone on with."""
+"""The expert's responses from a model: what is right is kept, and a file is gone on with."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Small files of problems and expert answers: sums that any tokenizer of ASCII can write."""
+"""Small files of problems and expert responses: sums that any tokenizer of ASCII can write."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def sums(count: int, start: int = 0) -> list[Row]:
 
 
 def worked(rows: list[Row]) -> list[Row]:
-    """An expert's answer to each."""
+    """An expert's response to each."""
     return [
         {"problem": row["problem"], "response": f"{row['id']}+{row['id']}={row['answer']}"}
         for row in rows

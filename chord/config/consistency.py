@@ -78,8 +78,8 @@ def unread(config: TrainConfig) -> dict[str, str]:
     losses = ("rollout.prefix_loss", "rollout.prefix_coef")
     if rollout.prefix == "none":
         instead = (
-            "no answer has a prefix with rollout.prefix=none; use rollout.prefix=binomial, uniform "
-            "or staged, or rollout=native"
+            "no response has a prefix with rollout.prefix=none; use rollout.prefix=binomial, "
+            "uniform or staged, or rollout=native"
         )
         found |= dict.fromkeys((*losses, *lengths, "rollout.prefix_samples"), instead)
     elif rollout.prefix != "uniform":
@@ -197,12 +197,12 @@ def imitates_experts(config: TrainConfig) -> bool:
 
 
 def check_experts(config: TrainConfig, data: Data) -> None:
-    """Data that were to have expert answers may turn out to have none."""
+    """Data that were to have expert responses may turn out to have none."""
     if len(data.expert_pairs) == 0 and (
         imitates_experts(config) or config.data.pairing == "paired"
     ):
         raise ConfigError(
-            "data.expert=null: the data have no expert answers of their own; name a file, or use "
+            "data.expert=null: the data have no expert responses of their own; name a file, or use "
             "schedule=rl_only with data.pairing=all"
         )
 
@@ -244,7 +244,7 @@ def check_teacher(config: TrainConfig) -> None:
         if departs is not None and not setting.startswith("objective.kl"):
             raise ConfigError(
                 f"{departs}: {setting} takes the teacher's distribution for the expert's, and this "
-                f"expert answers in another manner; use {instead}"
+                f"expert responses in another style; use {instead}"
             )
     if not isinstance(config.teacher, NoTeacher):
         return
@@ -256,10 +256,10 @@ def check_teacher(config: TrainConfig) -> None:
 
 
 def check_pairing(config: TrainConfig) -> None:
-    """What puts expert answers beside the RL problems needs them there."""
+    """What puts expert responses beside the RL problems needs them there."""
     lacks = config.data.lacks_experts
     if config.data.pairing == "paired" and lacks is not None:
-        raise ConfigError(f"data.pairing=paired: needs expert answers, and {lacks} leaves none")
+        raise ConfigError(f"data.pairing=paired: needs expert responses, and {lacks} leaves none")
     if config.data.pairing == "paired":
         return
     readers = {
@@ -271,17 +271,17 @@ def check_pairing(config: TrainConfig) -> None:
     for setting, needs in readers.items():
         if needs:
             raise ConfigError(
-                f"data.pairing={config.data.pairing}: {setting} needs the expert's answer to each "
-                "RL problem; use data.pairing=paired"
+                f"data.pairing={config.data.pairing}: {setting} needs the expert's response to "
+                "each RL problem; use data.pairing=paired"
             )
 
 
 def check_gate(config: TrainConfig) -> None:
-    """A gate imitates the expert's answers to the problems it judges."""
+    """A gate imitates the expert's responses to the problems it judges."""
     if config.gate.needs_experts and config.target.own_share > 0:
         raise ConfigError(
             f"target={registered_name('target', config.target)}: "
-            f"gate={registered_name('gate', config.gate)} imitates the expert's answers, not the "
+            f"gate={registered_name('gate', config.gate)} imitates the expert's responses, not the "
             "policy's own; use target=tokens or target=soft"
         )
 

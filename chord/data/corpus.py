@@ -139,7 +139,7 @@ class Corpus(Data):
         return rows[np.argsort(problems.keys[rows], kind="stable")]
 
     def trains_on(self, keys: Numbers) -> NDArray[np.bool_]:
-        """Which of the keys (N,) are those of RL problems or of problems the expert answers."""
+        """Which of the keys (N,) belong to RL problems or to problems that the expert answers."""
         own = [self.problem_rows.keys[self.rl]]
         if self.experts is not None:
             own.append(self.experts.keys[self.expert_pairs.rows])
@@ -213,7 +213,7 @@ class Corpus(Data):
             sizes = [f"{len(self.answers[split])} {split}" for split in SPLITS]
             absent, repeated = int((experts.at < 0).sum()), experts.repeated
             lines.append(
-                f"{experts.rows.name}: {len(experts.rows)} answers; {len(self.expert_pairs)} for "
+                f"{experts.rows.name}: {len(experts.rows)} responses; {len(self.expert_pairs)} for "
                 f"training, {', '.join(sizes)}; {repeated} repeated and left out, {absent} to "
                 f"problems that are not in {problems.rows.name}"
             )
@@ -262,7 +262,7 @@ class Corpus(Data):
             rows = self.expert_pairs.rows if part == "train" else self.answers[part]
             checked = self.tokens.fitting_answers(rows, room.context, whole)
             self._keep_answers(part, checked.rows)
-            yield ("answers" if part == "train" else "held-out answers"), checked
+            yield ("responses" if part == "train" else "held-out responses"), checked
         for part, problems in zip(("train", *SPLITS), self._parts(), strict=True):
             name, length = ("evaluation", room.evaluation) if part in SPLITS else (
                 "rollout", room.rollout
@@ -299,7 +299,7 @@ class Corpus(Data):
         elif len(rows) == 0 or (wanted is not None and wanted > len(rows)):
             name = "null" if self.config.expert is None else shown(self.config.expert)
             raise ConfigError(
-                f"data.expert={name}: has {len(rows)} answers to training problems; "
+                f"data.expert={name}: has {len(rows)} responses to training problems; "
                 f"data.expert_pairs={'null' if wanted is None else wanted} asks for "
                 f"{'at least 1' if wanted is None else 'more'}"
             )

@@ -73,7 +73,7 @@ def sift(parts: Iterable[tuple[str, Checked]], overlong: str) -> list[str]:
             raise ConfigError(
                 f"data.overlong=error: {checked.fault}; data.overlong=drop leaves them out"
             )
-        if len(checked.rows) == 0 and part != "held-out answers":
+        if len(checked.rows) == 0 and part != "held-out responses":
             raise ConfigError(f"data.overlong=drop: nothing is left; {checked.fault}")
         faults.append(f"left out: {checked.fault}")
     return faults

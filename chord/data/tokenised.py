@@ -81,13 +81,13 @@ class Tokenised:
         """
         if self.checked:
             return
-        counts = {"prompts": (0, 0), "expert answers": (0, 0)}
+        counts = {"prompts": (0, 0), "expert responses": (0, 0)}
         for table in {id(table): table for table, _ in parts}.values():
             used = np.concatenate([rows for other, rows in parts if other is table])
             done, total = counts["prompts"]
             counts["prompts"] = (done + self.prompts(table).begin(used), total + len(used))
         if self._answered is not None:
-            counts["expert answers"] = (self._answered.begin(pairs), len(pairs))
+            counts["expert responses"] = (self._answered.begin(pairs), len(pairs))
         said = [
             f"all {total} {name}" if done == total else f"{done} of {total} {name}"
             for name, (done, total) in counts.items()
@@ -135,7 +135,7 @@ class Tokenised:
             self.whole_length,
             most=most,
             around=tokens_around(self.tokenizer),
-            what="expert answers",
+            what="expert responses",
             why=why,
         )
 

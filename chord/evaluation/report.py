@@ -72,7 +72,7 @@ def evaluate(
 
     The report has these metrics:
 
-    - `target_accuracy`: greedy pass@1 on the target problems.
+    - `target_accuracy`: greedy accuracy on the target problems.
     - `target_mean4`, `rl_reward`: mean score of four samples at temperature 1, no format terms.
     - `expert_style`: share of those samples in the expert's style; absent if the data cannot tell.
     - `entropy`: mean over the tokens of those samples, in nats.

@@ -49,13 +49,13 @@ class Auto(Reward):
 
     @property
     def note(self) -> str | None:
-        """How the known answers that were checked are compared."""
+        """How the right answers that were checked are compared."""
         numbers, texts = self._seen[Numeric.option], self._seen[Text.option]
         if not (numbers and texts):
             how = "numbers (numeric)" if numbers else "texts (text)"
-            return f"reward=auto: all known answers are compared as {how}"
+            return f"reward=auto: all right answers are compared as {how}"
         return (
-            f"reward=auto: {numbers:,} of {numbers + texts:,} known answers are compared as "
+            f"reward=auto: {numbers:,} of {numbers + texts:,} right answers are compared as "
             "numbers (numeric), the others as texts (text)"
         )
 

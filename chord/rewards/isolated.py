@@ -49,7 +49,7 @@ class Isolated(Reward):
     _failed: ClassVar[int] = 0
     _first: ClassVar[dict[str, Any] | None] = None
     _works: ClassVar[bool] = False
-    # The known answers of problems at whose harmless responses it has failed.
+    # The right answers of problems at whose harmless responses it has failed.
     _unscored: ClassVar[frozenset[str]] = frozenset()
 
     def __post_init__(self) -> None:

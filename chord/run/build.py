@@ -81,7 +81,7 @@ def prepare_reward(config: TrainConfig, data: Data) -> None:
 
 
 def check_answers(config: TrainConfig, data: Data) -> None:
-    """Let the reward look at all known answers; `ConfigError`, with the line, for one that no
+    """Let the reward look at all right answers; `ConfigError`, with the line, for one that no
     response can be compared with."""
     if config.reward.checks and data.unanswered is None:
         data.check(config.reward.check)

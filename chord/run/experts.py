@@ -74,7 +74,7 @@ class Graded:
 
 
 def tell_rewards(config: TrainConfig, data: Data, graded: Graded | None) -> None:
-    """Say how the reward reads known answers, how it scores the expert's responses, and how many a
+    """Say how the reward reads right answers, how it scores the expert's responses, and how many a
     rollout could not hold.
 
     Raises ConfigError where it scores all of them 0 and `data.expert_check` is `stop`.
@@ -179,7 +179,7 @@ def _scores(reward: Grader, pairs: Sequence[Pair], lengths: Sequence[int]) -> li
 
 
 def _others(reward: Grader) -> Mapping[str, Grader]:
-    """The rewards with default settings that compare responses with known answers."""
+    """The rewards with default settings that compare responses with right answers."""
     # Here and below: what only a run needs whose rewards are low.
     from chord.rewards import Math, Numeric, Text, Verifier
 

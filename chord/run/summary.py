@@ -44,7 +44,7 @@ def side_by_side(
 ) -> list[Sample]:
     """The first `count` target problems with the expert's and both models' greedy answers.
 
-    Those come first to which an expert's answer is held out.
+    Those come first to which an expert's response is held out.
     """
     answers = list(zip(base.answers, trained.answers, strict=True))
     pairs = data.held_out_pairs(PARTS[split])[: len(answers)]
@@ -94,7 +94,7 @@ def measures(keys: Iterable[str], alpha: float | None = None) -> list[Measure]:
     sources = sorted(key for key in keys if key.startswith(SOURCE))
     now = "current alpha" if alpha is None else f"alpha {alpha:.3g}"
     return [
-        Measure("target_accuracy", "target: greedy pass@1"),
+        Measure("target_accuracy", "target: greedy accuracy"),
         Measure("target_mean4", "target: mean@4 at temperature 1"),
         Measure("rl_reward", "target: mean verifier score (rl_reward)"),
         Measure("retained/mean", "retained skills: mean"),
@@ -103,7 +103,7 @@ def measures(keys: Iterable[str], alpha: float | None = None) -> list[Measure]:
         *(Measure(key, f"target of {key[len(SOURCE) :]}") for key in sources),
         Measure("sft_accuracy", "expert tokens predicted (sft_accuracy)"),
         Measure("expert_nll", "expert tokens: nll", LOWER, share=False),
-        Measure("expert_style", "answers in the expert's manner", NEITHER),
+        Measure("expert_style", "responses in the expert's style", NEITHER),
         Measure("balance", f"balance at {now}"),
         Measure("balance_at_0.5", "balance at 0.5"),
     ]
@@ -207,7 +207,7 @@ def _change(measure: Measure, before: float, after: float) -> Text:
 def _answers(samples: Sequence[Sample]) -> Table:
     # The marks have columns of their own, or a long answer would leave its mark alone on a line.
     table = Table(
-        title="sample answers",
+        title="sample responses",
         title_justify="left",
         title_style="bold",
         box=HORIZONTALS,

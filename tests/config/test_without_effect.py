@@ -25,8 +25,8 @@ PAIRED = "data=testbed_paired rollout.group_size=8"
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ("rollout.prefix_loss=nll", "rollout.prefix_loss=nll: no answer has a prefix"),
-        ("rollout.prefix_coef=.5", "rollout.prefix_coef=0.5: no answer has a prefix"),
+        ("rollout.prefix_loss=nll", "rollout.prefix_loss=nll: no response has a prefix"),
+        ("rollout.prefix_coef=.5", "rollout.prefix_coef=0.5: no response has a prefix"),
         ("rollout.prefix_initial=.5", "use rollout.prefix=binomial, uniform or staged"),
         ("rollout.prefix_final=.5", "rollout.prefix_final=0.5: "),
         ("rollout.prefix_until=.5", "rollout.prefix_until=0.5: "),

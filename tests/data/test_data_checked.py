@@ -28,7 +28,7 @@ def test_all_rows_of_small_files_are_checked_and_the_start_says_so(tmp_path: Pat
     rows = sums(60)
     data = files(tmp_path, rows, worked(rows[:40]))
     data.fit(ROOM)
-    assert "tokens checked of all 60 prompts and all 40 expert answers" in data.report()
+    assert "tokens checked of all 60 prompts and all 40 expert responses" in data.report()
 
 
 @pytest.mark.parametrize(
@@ -80,7 +80,9 @@ def test_of_large_files_some_rows_are_checked_and_the_others_when_they_are_drawn
     left = data.tokens.answers.left.copy()
     assert len(set(asked)) == len(asked) == 20
     (line,) = [line for line in data.report() if line.startswith("tokens checked")]
-    assert line.startswith("tokens checked of 20 of 100 prompts and 20 of 100 expert answers; the")
+    assert line.startswith(
+        "tokens checked of 20 of 100 prompts and 20 of 100 expert responses; the"
+    )
     assert line.endswith("the others are checked when they are drawn")
     # The same ones in every run.
     again = files(tmp_path, rows, worked(rows))
@@ -121,4 +123,4 @@ def test_known_answers_are_compared_in_the_tokenizers_form(tmp_path: Path) -> No
     for problem in (*data.problems(0, 0, 9), *data.held_out("test")):
         number = problem.prompt.removesuffix("+0?")
         assert (problem.answer, problem.others) == (f"{number}2", (f"x{number}2",))
-    assert any("known answers are compared in that form" in line for line in data.report())
+    assert any("right answers are compared in that form" in line for line in data.report())

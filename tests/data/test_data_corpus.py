@@ -67,7 +67,7 @@ def test_held_out_parts_may_be_files(tmp_path: Path, paths: tuple[Path, Path]) -
     found = parts(data)
     assert found["validation"] == {row["problem"] for row in (*ROWS[:10], *sums(5, start=900))}
     assert not found["validation"] & (found["train"] | found["test"])
-    # The expert's answers to the ten of them that it answers.
+    # The expert's responses to the ten of them that it answers.
     assert len(data.held_out_pairs("validation")) == 10
     assert data.overlap()["validation"] == 0
     with pytest.raises(ValueError, match=r"data.test=.* shares 15 problems with data.validation"):
@@ -174,7 +174,7 @@ def test_repeated_rows_are_left_out_and_counted(tmp_path: Path) -> None:
     data = corpus(path, expert)
     text = "\n".join(data.report())
     assert "p.jsonl: 4 repeat an earlier problem and are left out, 1 of them with another" in text
-    assert "e.jsonl: 82 answers; " in text
+    assert "e.jsonl: 82 responses; " in text
     assert "; 1 repeated and left out, 0 to problems that are not in p.jsonl" in text
     assert sum(map(len, parts(data).values())) == 200
     # Two answers to one problem are two pairs.
@@ -192,7 +192,7 @@ def test_what_does_not_fit_is_refused_or_left_out(tmp_path: Path) -> None:
     count = len(data.expert_pairs)
     said = refusal(lambda: data.fit(room))
     assert said == (
-        f"data.overlong=error: 1 of {count} expert answers of e.jsonl have more than 48 tokens "
+        f"data.overlong=error: 1 of {count} expert responses of e.jsonl have more than 48 tokens "
         "with their prompts, the model's context; the first is e.jsonl line 81 with 54; "
         "data.overlong=drop leaves them out"
     )
@@ -207,7 +207,9 @@ def test_what_does_not_fit_is_refused_or_left_out(tmp_path: Path) -> None:
     assert data.longest_prompt <= 28
     # An expert's other answer to the same problem is still there.
     assert data.pair_with(key_of("9+9?")).response == "9+9=18"
-    with pytest.raises(ValueError, match=r"data.overlong=drop: nothing is left; .* expert answers"):
+    with pytest.raises(
+        ValueError, match=r"data.overlong=drop: nothing is left; .* expert responses"
+    ):
         corpus(path, expert, overlong="drop").fit(Room(context=4, rollout=1, evaluation=1))
 
 

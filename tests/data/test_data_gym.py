@@ -58,7 +58,7 @@ def test_a_task_without_answers_of_its_own_can_be_trained_by_reward_alone() -> N
     data = built("rubiks_cube", size=40)
     assert len(data.expert_pairs) == 0
     config = ["data=reasoning_gym", "data.task=rubiks_cube"]
-    with pytest.raises(ConfigError, match=r"data\.expert=null: the data have no expert answers"):
+    with pytest.raises(ConfigError, match=r"data\.expert=null: the data have no expert responses"):
         check_experts(parse(compose_config(*config), TrainConfig), data)
     check_experts(parse(compose_config(*config, "schedule=rl_only"), TrainConfig), data)
 

@@ -65,7 +65,7 @@ def test_a_run_on_files_says_what_is_in_them(run: Run, capsys: pytest.CaptureFix
     outcome = run("one")
     said = capsys.readouterr().out
     assert "p.jsonl: 60 problems; " in said
-    assert "e.jsonl: 40 answers; " in said
+    assert "e.jsonl: 40 responses; " in said
     assert "tokens of prompts: median " in said
     assert {"sft_accuracy", "balance_at_0.5", "target_accuracy"} <= outcome.validation.keys()
     prompts = {row["problem"] for row in ROWS}
@@ -118,7 +118,9 @@ def test_a_run_without_an_expert_has_no_measure_of_imitation(
     assert math.isnan(outcome.metric("val/balance_at_0.5"))
     with pytest.raises(ConfigError, match=r"^data\.expert=null: the schedule sets alpha > 0"):
         parse(configured(language_model, "data.expert=null"), TrainConfig)
-    with pytest.raises(ConfigError, match=r"^data\.pairing=paired: needs expert answers, and data"):
+    with pytest.raises(
+        ConfigError, match=r"^data\.pairing=paired: needs expert responses, and data"
+    ):
         parse(
             configured(
                 language_model, "data.expert=null", "schedule=rl_only", "data.pairing=paired"

@@ -50,7 +50,7 @@ def test_a_run_goes_through_and_leaves_its_metric(encoding: str, command: Comman
         assert command("hydra.run.dir='試'") == 0
     assert command.status("試")["status"] == "finished"
     text = written.getvalue().decode(encoding)
-    assert "target: greedy pass@1" in text
+    assert "target: greedy accuracy" in text
     assert "run directory: '?'" in text
 
 

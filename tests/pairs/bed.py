@@ -29,7 +29,7 @@ def problem(number: int) -> Problem:
 
 
 class PairsData(Data):
-    """Ten problems with an expert's answer, ten without."""
+    """Ten problems with an expert's response, ten without."""
 
     def __init__(self, pairing: str) -> None:
         self.tokenizer = TOKENIZER

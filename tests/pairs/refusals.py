@@ -179,7 +179,7 @@ REFUSALS = [
         lambda rollout, prefix_loss: (
             prefix_loss in ("nll", "advantage") and rollout not in PREFIXED
         ),
-        r"rollout\.prefix_loss=\w+: no answer has a prefix",
+        r"rollout\.prefix_loss=\w+: no response has a prefix",
     ),
     Refusal(
         "correction of the policy's own samples",

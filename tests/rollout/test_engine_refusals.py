@@ -106,7 +106,7 @@ def test_the_engine_has_room_for_a_prefix_that_is_longer_than_an_answer(
         "rollout.max_new_tokens=2", "evaluation.max_new_tokens=2", f"rollout.prefix={prefix}",
     )  # fmt: skip
     data = build_data(config)
-    # An expert's answer but for its end token, and the one token that every answer has; without
+    # An expert's response but for its end token, and the one token that every answer has; without
     # prefixes two tokens, and one for safety.
     longest = max(
         len(pair.problem.prompt) + len(data.tokenizer.response(pair)[0])

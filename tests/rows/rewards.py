@@ -42,7 +42,7 @@ def chain_sum(answer: str) -> dict[str, Any]:
 ROWS: dict[str, Row] = {
     # The text behind the last sign of equality, digit for digit.
     "exact": Row(Verifier(), [("42", "6*7=42", 1), ("42", "042", 0), ("42", "6*7", 0)]),
-    # 1/2 is .5; of two numbers the last one counts.
+    # 1/2 is .5; a number behind "not" is not stated.
     "numeric": Row(Numeric(), [("0.5", "It is 1/2.", 1), ("5", "5 is not 6", 0)]),
     # As numbers where the known answer is one.
     "auto": Row(

@@ -109,7 +109,7 @@ def test_what_stops_a_run_stops_a_dry_run_in_the_same_line(
 ) -> None:
     with pytest.raises(ConfigError, match=r"^data\.problems=no\.jsonl: no such file$"):
         dry_run(configured("data.problems=no.jsonl"))
-    with pytest.raises(ConfigError, match=r"^data\.overlong=error: 21 of 30 expert answers of e"):
+    with pytest.raises(ConfigError, match=r"^data\.overlong=error: 21 of 30 expert responses of e"):
         dry_run(configured("model.context=30", "rollout.max_new_tokens=20"))
     capsys.readouterr()
     with pytest.raises(ConfigError, match=r"^data\.expert_check=stop: .* with reward=numeric;"):

@@ -163,7 +163,7 @@ def test_files_have_a_reward_that_reads_their_answers(
     composed = configured()
     train(parse(composed, TrainConfig), RunDirectory(tmp_path / "run", composed, "run"))
     said = capsys.readouterr().out
-    assert "reward=auto: all known answers are compared as numbers (numeric)\n" in said
+    assert "reward=auto: all right answers are compared as numbers (numeric)\n" in said
     assert "reward of the expert responses: 30 of 30 right\n" in said
     write(
         tmp_path / "p.jsonl", [{**row, "answer": "yes"} if row["id"] % 2 else row for row in ROWS]
@@ -171,5 +171,5 @@ def test_files_have_a_reward_that_reads_their_answers(
     composed = configured("data.expert_check=skip")
     train(parse(composed, TrainConfig), RunDirectory(tmp_path / "mixed", composed, "mixed"))
     assert (
-        "reward=auto: 30 of 60 known answers are compared as numbers (numeric), the others as texts"
+        "reward=auto: 30 of 60 right answers are compared as numbers (numeric), the others as texts"
     ) in capsys.readouterr().out

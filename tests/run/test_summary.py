@@ -54,7 +54,7 @@ def test_every_measure_stands_in_the_table_and_the_table_in_the_width(width: int
         (line,) = [line for line in lines if f"│ {measure.label} " in line]
         assert "…" not in line
     assert len(measures(METRICS)) == len(METRICS)
-    (target,) = [line for line in lines if "greedy pass@1" in line]
+    (target,) = [line for line in lines if "greedy accuracy" in line]
     assert [cell.strip() for cell in target.split("│")[2:5]] == ["31.0 %", "55.0 %", "+24.0"]
     assert "balance at alpha 0.05" in text
 
@@ -113,7 +113,7 @@ def test_a_path_is_printed_on_one_line() -> None:
 
 
 def test_without_samples_there_is_no_table_of_them() -> None:
-    assert "sample answers" not in printed([], "outputs/run")
+    assert "sample responses" not in printed([], "outputs/run")
 
 
 def test_the_gain_has_its_interval_over_the_problems() -> None:

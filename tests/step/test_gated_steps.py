@@ -279,7 +279,7 @@ def test_problems_without_an_experts_answer_are_refused(
     with pytest.raises(ConfigError) as error:
         small_config(setting)
     assert str(error.value) == (
-        f"data.pairing=separate: {named} needs the expert's answer to each RL problem; "
+        f"data.pairing=separate: {named} needs the expert's response to each RL problem; "
         "use data.pairing=paired"
     )
 

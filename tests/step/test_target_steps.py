@@ -1,4 +1,4 @@
-"""Targets within a step: cached or asked, weighted, on own samples or the expert's answers."""
+"""Targets within a step: cached or asked, weighted, on own samples or the expert's responses."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-// Settings, sample answers and single runs of the picked groups.
+// Settings, sample responses and single runs of the picked groups.
 
 function groupHead(group) {
   return el("th", { scope: "col" }, el("div", {}, swatch(group), named(groups[group].label)));

@@ -130,7 +130,7 @@ class LanguageTokenizer:
             return []
         text, form = (ascii(each[: 5 * _SHOWN]) for each in self.rewritten)
         return [
-            f"{self.name}: its tokenizer changes characters ({text} becomes {form}); known answers "
+            f"{self.name}: its tokenizer changes characters ({text} becomes {form}); right answers "
             "are compared in that form"
         ]
 

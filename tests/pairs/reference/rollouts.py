@@ -186,7 +186,7 @@ class Gather:
         return list(tokens[:-1])
 
     def check_prefix(self, step: int, group: Group, given: list[int], number: int) -> None:
-        """A prefix is the beginning of the expert's answer, as long as the rule may make it."""
+        """A prefix is the beginning of the expert's response, as long as the rule may make it."""
         s = self.config["rollout"]
         kind = s["prefix"]
         if kind == "none":
