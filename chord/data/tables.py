@@ -48,7 +48,7 @@ class Lazy(Sequence[T], Generic[T]):
         return (self.read(int(row)) for row in self.rows)
 
 
-class Table:
+class Readable:
     """The rows of a source, and the reader of their fields."""
 
     def __init__(self, rows: Rows, fields: Fields) -> None:
@@ -67,7 +67,7 @@ class Table:
             raise ConfigError(f"{self.rows.where(index)}: {error}{first}") from None
 
 
-class Problems(Table):
+class Problems(Readable):
     """The problems of a source, each with its key, its id and the bytes of its prompt.
 
     Raises ConfigError naming the row and the field if one can't be read.
@@ -129,7 +129,7 @@ class Problems(Table):
         return ids, rows
 
 
-class Experts(Table):
+class Experts(Readable):
     """The expert responses of a source, each with its key and, if it exists, the problem's row.
 
     A response belongs to the problem with its id, or else with its text; a conversation belongs to

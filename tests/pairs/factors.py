@@ -209,6 +209,7 @@ FIXED = ELSEWHERE | {
     "rollout.vllm": "test_vllm.py",
     "target.cache": "test_cache_teacher.py: equal to asking the teacher",
     "trainer.strategy": "set by the levels of `ranks`",
+    "trainer.keep": "what is kept, not what is computed: test_kept.py",
     "trainer.warn_off": "what is said, not what is computed: test_health.py",
     "trainer.extra": "arguments of Lightning's",
 }
