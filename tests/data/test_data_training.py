@@ -143,7 +143,8 @@ def test_a_manner_that_the_data_cannot_tell_is_no_number(
         assert found == dict.fromkeys(
             ("rollout/expert_style", "val/expert_style", "test/expert_style"), value
         )
-        (line,) = [line for line in capsys.readouterr().out.splitlines() if "expert's style" in line]
+        printed = capsys.readouterr().out.splitlines()
+        (line,) = [line for line in printed if "expert's style" in line]
         cells = [cell.strip() for cell in line.split("│")[2:5]]
         assert cells == (["-"] * 3 if value is None else ["0.0 %", "0.0 %", "0"])
         assert read_rows(Path(name) / "completions.jsonl")[0]["expert_style"] is (
