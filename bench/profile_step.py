@@ -76,6 +76,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as directory:
         run = RunDirectory(Path(directory), composed, "profile", options.overrides)
         train(parse(composed, TrainConfig), run)
+    print(f"\n{directory}, which the run names, was temporary and has been removed")
     report(clock, whole)
 
 

@@ -55,6 +55,12 @@ def refuse_directories(arguments: list[str]) -> None:
     Raises `ConfigError`.
     """
     directories = given(arguments)
+    for name in ("hydra.run.dir", "hydra.sweep.dir"):
+        if directories.get(name, "").startswith("~/"):
+            raise ConfigError(
+                f"{name}={directories[name]}: would be a directory called ~; use "
+                f"{name}=$HOME{directories[name][1:]}"
+            )
     resume, new = directories.get("resume", "null"), directories.get("hydra.run.dir")
     if resume != "null":
         if new is not None:

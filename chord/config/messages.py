@@ -109,6 +109,9 @@ ANSWERS = (
 def _unreadable(error: OverrideParseException) -> str:
     if "=" not in error.override:
         return "must be SETTING=VALUE"
+    name, _, value = error.override.partition("=")
+    if "~/" in value:
+        return f"~ is not your home directory here; use {name}={value.replace('~/', '$HOME/')}"
     reason = first_line(error).partition(" See http")[0].removeprefix("Error parsing override ")
     reason = reason.removeprefix(f"'{error.override}'").strip() or "a character is not expected"
     return f"can't be read ({reason}); put quotes around a value with special characters"

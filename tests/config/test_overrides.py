@@ -82,6 +82,11 @@ def test_a_run_in_a_directory_of_any_name_is_refused_a_second_time(tmp_path: Pat
     refuse_directories([hint])
 
 
+def test_a_tilde_that_no_shell_expands_is_no_directory() -> None:
+    with pytest.raises(ValueError, match=r"a directory called ~; use hydra\.run\.dir=\$HOME/x"):
+        refuse_directories(["hydra.run.dir='~/x'"])
+
+
 def test_a_run_in_a_directory_of_any_name_is_hinted_at_and_resumed(
     command: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
