@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import importlib
 import subprocess
 import sys
+import tomllib
 import zipfile
 from pathlib import Path
 
@@ -12,6 +14,25 @@ import pytest
 from chord.models.tiny import SEEDS, base_name
 
 ROOT = Path(__file__).parent.parent
+
+
+def test_every_command_has_a_script() -> None:
+    """A command is run by `python -m chord.NAME`: a module that has its own, or a package."""
+    modules = [
+        path
+        for path in (ROOT / "chord").glob("*.py")
+        if 'if __name__ == "__main__":' in path.read_text(encoding="utf-8")
+    ]
+    names = {path.stem for path in modules}
+    names |= {path.parent.name for path in (ROOT / "chord").glob("*/__main__.py")}
+    text = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+    scripts = tomllib.loads(text)["project"]["scripts"]
+    # `chord-train dry_run=true` has a script of its own.
+    names.add("check_data")
+    assert scripts.keys() == {f"chord-{name.replace('_', '-')}" for name in names}
+    for place in scripts.values():
+        module, _, function = place.partition(":")
+        assert callable(getattr(importlib.import_module(module), function))
 
 
 @pytest.mark.slow

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from chord.compare.model import Comparison, Run, RunGroup
 from chord.errors import ConfigError
+from chord.io.extras import install
 
 # Spreadsheets read a cell as a formula if it starts with one of these, possibly after white space.
 FORMULA = ("=", "+", "-", "@", "＝", "＋", "－", "＠", "\t", "\r", "\n")
@@ -139,7 +140,7 @@ def _need_pyarrow() -> None:
         import pyarrow.parquet  # noqa: F401
     except ImportError:
         raise ConfigError(
-            "--parquet: needs pyarrow, which is not installed: pip install pyarrow"
+            f"--parquet: needs pyarrow, which is not installed; {install('parquet')}"
         ) from None
 
 

@@ -17,6 +17,7 @@ from chord.config.location import CONF_DIR
 from chord.config.plugins import folders
 from chord.config.registry import SCHEMAS, SECOND
 from chord.errors import ConfigError, first_line, suggest
+from chord.io.extras import install
 from chord.io.printing import ERROR, tell
 from chord.io.reading import SETTINGS, read_bytes
 from chord.rewards.base import Grader
@@ -132,7 +133,7 @@ def _unknown_option(error: MissingConfigException) -> str:
         asking = re.search(r"In '(.+?)': Could not load", str(error))
         return f"{missing}: no such config" + (f"; {asking[1]} names it" if asking else "")
     if group == "hydra/launcher" and option in EXTRAS:
-        return f"{group}={option}: needs pip install 'chord-posttraining[{EXTRAS[option]}]'"
+        return f"{group}={option}: is not installed; {install(EXTRAS[option])}"
     if not group:
         return f"{option}: no such config{suggest(option, error.options)}"
     return f"{group}={option}: no such option{suggest(option, error.options)}"

@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 from chord.command_line.arguments import Arguments, refuse_output
 from chord.command_line.ending import ending
 from chord.errors import ConfigError
+from chord.io.extras import install
 from chord.io.outputs import Kind, json_with
 from chord.io.printing import say
 from chord.io.reading import printable
@@ -87,9 +88,7 @@ def run(options: argparse.Namespace) -> Iterator[str]:
         by=options.by,
     )
     if importlib.util.find_spec("wandb_workspaces") is None:
-        raise ConfigError(
-            "chord.dashboard: needs wandb-workspaces; pip install 'chord-posttraining[dashboard]'"
-        )
+        raise ConfigError(f"chord.dashboard: needs wandb-workspaces; {install('dashboard')}")
     out: Path = options.out or FOLDER / f"{_file_name(request)}.json"
     refuse_output(out, f"--out {out}", SPECIFICATION)
     from chord.tracking.base import shown

@@ -9,6 +9,7 @@ from typing import Any
 
 from chord.data.rows import Places, Row, Rows
 from chord.errors import ConfigError
+from chord.io.extras import install
 
 _GROUPS = 4  # row groups of a Parquet file that are kept
 _BATCH = 1000
@@ -22,9 +23,7 @@ class Parquet(Rows):
             # Here and below: an optional package.
             from pyarrow import ArrowException, parquet
         except ImportError as error:
-            raise ConfigError(
-                f"{path}: needs pyarrow; pip install 'chord-posttraining[parquet]'"
-            ) from error
+            raise ConfigError(f"{path}: needs pyarrow; {install('parquet')}") from error
         self.name, self.path = name or path.name, path
         try:
             facts = parquet.read_metadata(path)

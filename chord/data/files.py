@@ -14,6 +14,7 @@ from chord.data.lines import Csv, JsonArray, JsonLines
 from chord.data.packed import PACKED, unpacked
 from chord.data.rows import Rows, Shards
 from chord.errors import ConfigError, first_line
+from chord.io.extras import install
 from chord.io.reading import opened
 
 _LINES = (".jsonl", ".ndjson", ".json")
@@ -210,7 +211,5 @@ def _datasets() -> Any:
         # An optional package.
         import datasets
     except ImportError as error:
-        raise ConfigError(
-            "needs the datasets library; pip install 'chord-posttraining[datasets]'"
-        ) from error
+        raise ConfigError(f"needs the datasets library; {install('datasets')}") from error
     return datasets

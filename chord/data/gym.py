@@ -10,6 +10,7 @@ from chord.data.batch import Tokenizer
 from chord.data.columns import Columns
 from chord.data.text import TextConfig
 from chord.errors import ConfigError, first_line, suggest
+from chord.io.extras import install
 
 if TYPE_CHECKING:
     from chord.data.corpus import Corpus
@@ -127,8 +128,7 @@ def _entries(task: str, size: int, seed: int, settings: dict[str, Any], setting:
         from reasoning_gym.factory import DATASETS
     except ImportError as error:
         raise ConfigError(
-            f"{_named(setting, task)}: needs reasoning-gym; "
-            "pip install 'chord-posttraining[reasoning]'"
+            f"{_named(setting, task)}: needs reasoning-gym; {install('reasoning')}"
         ) from error
     if task not in DATASETS:
         raise ConfigError(f"{_named(setting, task)}: no such task{suggest(task, sorted(DATASETS))}")

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from chord.errors import ConfigError
+from chord.io.extras import install
 from chord.io.reading import opened
 
 PACKED = (".gz", ".zst")
@@ -55,5 +56,5 @@ def _pyarrow(path: Path) -> Any:
         # An optional package.
         import pyarrow
     except ImportError as error:
-        raise ConfigError("needs pyarrow; pip install 'chord-posttraining[parquet]'") from error
+        raise ConfigError(f"needs pyarrow; {install('parquet')}") from error
     return pyarrow

@@ -10,15 +10,15 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from importlib.metadata import PackageNotFoundError, requires, version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from packaging.requirements import Requirement
 
 import chord
 from chord.doctor.finding import NOTE, OK, WRONG, Finding
+from chord.io.extras import DISTRIBUTION, install, requirements
 
-DISTRIBUTION = "chord-posttraining"
 # What a run of the shipped model writes, with room to spare; a larger model says so itself.
 LEAST_FREE = 1e9
 # Extras that are for working on this package, not with it.
@@ -48,14 +48,6 @@ def environment(outputs: Path) -> list[Finding]:
     ]
 
 
-def requirements() -> list[str]:
-    """What the installed distribution asks for; nothing where chord is used without installing."""
-    try:
-        return requires(DISTRIBUTION) or []
-    except PackageNotFoundError:
-        return []
-
-
 def packages(required: Sequence[str]) -> list[Finding]:
     """Each required package within its bounds, and which extras are there."""
     if not required:
@@ -76,7 +68,7 @@ def packages(required: Sequence[str]) -> list[Finding]:
     if there:
         found.append(Finding(OK, f"installed extras: {', '.join(there)}"))
     if absent:
-        remedy = f"pip install '{DISTRIBUTION}[{absent[0]}]' if you need it"
+        remedy = f"{install(absent[0])} if you need it"
         found.append(Finding(NOTE, f"extras not installed: {', '.join(absent)}", remedy))
     return found
 

@@ -14,6 +14,7 @@ from unicodedata import normalize
 from chord.data.batch import Problem
 from chord.data.boxes import last_box
 from chord.errors import ConfigError
+from chord.io.extras import install
 from chord.rewards.answers import known_answer, result_line, stated_answer
 from chord.rewards.isolated import Isolated
 from chord.rewards.numbers import only_number, stated_number
@@ -101,7 +102,7 @@ class Math(Isolated):
     def load(self) -> None:
         """Import math-verify, and let sympy's parser evaluate nothing but arithmetic."""
         if find_spec("math_verify") is None:
-            raise ConfigError("reward=math: needs pip install 'chord-posttraining[math]'")
+            raise ConfigError(f"reward=math: needs math-verify; {install('math')}")
         # Here and below: an optional package, which is imported in a worker alone.
         from chord.rewards.guard import guard_sympy
 

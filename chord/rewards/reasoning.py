@@ -10,6 +10,7 @@ from typing import Any
 
 from chord.data.batch import Problem
 from chord.errors import ConfigError
+from chord.io.extras import install
 from chord.rewards.isolated import Isolated
 from chord.rewards.text import check_part, part_of
 
@@ -39,9 +40,7 @@ class ReasoningGym(Isolated):
     def load(self) -> None:
         """Import reasoning-gym, and let its scorers evaluate nothing but arithmetic."""
         if find_spec("reasoning_gym") is None:
-            raise ConfigError(
-                "reward=reasoning_gym: needs pip install 'chord-posttraining[reasoning]'"
-            )
+            raise ConfigError(f"reward=reasoning_gym: needs reasoning-gym; {install('reasoning')}")
         # Here and below: an optional package, which is imported in a worker alone.
         import reasoning_gym  # noqa: F401
 

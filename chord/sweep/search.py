@@ -17,6 +17,7 @@ from omegaconf import OmegaConf
 
 from chord.config.search import WHERE, SearchConfig
 from chord.errors import ConfigError
+from chord.io.extras import install
 from chord.run.places import refuse_around_runs
 from chord.sweep.beforehand import check_beforehand
 from chord.sweep.devices import shared_gpus
@@ -40,7 +41,7 @@ def search(jobs: Jobs, own: Mapping[str, str], settings: SearchConfig) -> None:
     A failed trial counts as one; `resume_sweep` runs it again, with the same settings.
     """
     if find_spec("optuna") is None:
-        raise ConfigError("hparams_search: needs Optuna: pip install 'chord-posttraining[optuna]'")
+        raise ConfigError(f"hparams_search: needs Optuna; {install('optuna')}")
     fixed, space, conditional = read_settings(jobs.typed, settings)
     if not space and not any(conditional.values()):
         raise ConfigError(

@@ -195,7 +195,8 @@ def test_parquet_without_its_package_is_one_line_and_writes_nothing(
     with pytest.raises(SystemExit):
         main([str(sweep), "--parquet"])
     error = capsys.readouterr().err
-    assert error == "error: --parquet: needs pyarrow, which is not installed: pip install pyarrow\n"
+    line = "--parquet: needs pyarrow, which is not installed; pip install 'pyarrow>=15'"
+    assert error == f"error: {line}\n"
     assert not list((sweep / "comparison").glob("*.csv"))
 
 

@@ -238,7 +238,7 @@ def test_a_missing_package_is_named(
 ) -> None:
     here.setattr(importlib.util, "find_spec", lambda _: None)
     assert refused(capfd, "me/chord") == (
-        "chord.dashboard: needs wandb-workspaces; pip install 'chord-posttraining[dashboard]'"
+        "chord.dashboard: needs wandb-workspaces; pip install 'wandb-workspaces>=0.4.13'"
     )
 
 

@@ -18,6 +18,7 @@ from texts import corpus, refusal, sums, worked, write
 from chord.data.fields import Fields
 from chord.data.files import open_rows
 from chord.data.jsonl import FilesConfig
+from chord.io.extras import install
 from chord.run.identity.contents import content_of
 
 ROWS = sums(25)
@@ -301,7 +302,7 @@ def test_a_library_that_is_missing_is_named(
     said = refusal(lambda: open_rows("data.problems", path))
     assert said == (
         f"data.problems={path}: needs {'the datasets library' if module == 'datasets' else module}"
-        f"; pip install 'chord-posttraining[{extra}]'"
+        f"; {install(extra)}"
     )
 
 

@@ -90,4 +90,4 @@ def test_what_a_task_cannot_do_is_said(settings: dict[str, Any], message: str) -
 def test_a_missing_library_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "reasoning_gym", None)
     said = refusal(lambda: built("chain_sum"))
-    assert said.endswith("needs reasoning-gym; pip install 'chord-posttraining[reasoning]'")
+    assert said.endswith("needs reasoning-gym; pip install 'reasoning-gym>=0.1.20'")

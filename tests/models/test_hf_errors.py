@@ -16,6 +16,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from chord.errors import ConfigError
+from chord.io.extras import install
 from chord.models.hf.config import HFModel, HFTeacher
 from chord.models.hf.settings import Lora
 
@@ -262,5 +263,5 @@ def test_a_missing_library_is_named_with_what_installs_it(tmp_path: Path) -> Non
         "    except ValueError as error: print(error)\n"
     )
     found = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
-    line = "model=hf: needs the transformers library; pip install 'chord-posttraining[hf]'\n"
+    line = f"model=hf: needs the transformers library; {install('hf')}\n"
     assert (found.stdout, found.stderr) == (2 * line, "")

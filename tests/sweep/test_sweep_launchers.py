@@ -19,6 +19,7 @@ from sweeps import Command, command, damaged, small
 from chord.config.messages import EXTRAS
 from chord.errors import ConfigError
 from chord.evaluation.settings import check_metric
+from chord.io.extras import install
 from chord.sweep.points import refuse_strategy
 from chord.tracking import Tracker, new_run_id
 
@@ -36,7 +37,7 @@ def test_a_launcher_that_is_not_installed_names_its_extra(command: Command, laun
     if installed(extra):
         return
     assert command("-m", "seed=0", f"hydra/launcher={launcher}") == 1
-    line = f"hydra/launcher={launcher}: needs pip install 'chord-posttraining[{extra}]'"
+    line = f"hydra/launcher={launcher}: is not installed; {install(extra)}"
     assert command.err == f"error: {line}\n"
 
 

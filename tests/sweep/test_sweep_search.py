@@ -215,7 +215,7 @@ def test_without_optuna_it_says_what_to_install(
 ) -> None:
     monkeypatch.setattr("chord.sweep.search.find_spec", lambda name: None)
     assert command(*SEARCH) == 1
-    assert command.err.endswith("needs Optuna: pip install 'chord-posttraining[optuna]'\n")
+    assert command.err.endswith("needs Optuna; pip install 'optuna>=4.5'\n")
 
 
 def test_ranges_and_choices_are_read_as_hydra_has_them() -> None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from torch import nn
 
 from chord.errors import ConfigError, first_line
+from chord.io.extras import install
 from chord.models.hf.quiet import quiet
 
 if TYPE_CHECKING:
@@ -27,8 +28,7 @@ def adapt(model: PreTrainedModel, lora: Lora) -> nn.Module:
         import peft
     except ImportError as error:
         raise ConfigError(
-            f"model.lora.rank={lora.rank}: needs the peft library; "
-            "pip install 'chord-posttraining[hf]'"
+            f"model.lora.rank={lora.rank}: needs the peft library; {install('hf')}"
         ) from error
     linear = [name for name, part in model.named_modules() if _is_linear(part)]
     for target in lora.targets:

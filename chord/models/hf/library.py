@@ -1,10 +1,9 @@
 """The transformers library, which is optional."""
 
 from chord.errors import ConfigError
+from chord.io.extras import install
 
 try:
     import transformers as transformers
 except ImportError as error:
-    raise ConfigError(
-        "model=hf: needs the transformers library; pip install 'chord-posttraining[hf]'"
-    ) from error
+    raise ConfigError(f"model=hf: needs the transformers library; {install('hf')}") from error

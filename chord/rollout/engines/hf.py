@@ -15,6 +15,7 @@ from torch import Tensor
 
 from chord.data.batch import left_pad
 from chord.errors import ConfigError
+from chord.io.extras import install
 from chord.rollout.choice import Sampler
 from chord.rollout.engines.base import Draft, Foreign, Request
 from chord.rollout.sampling import evaluating
@@ -22,9 +23,7 @@ from chord.rollout.sampling import evaluating
 try:
     from transformers import GenerationConfig, LogitsProcessorList, StoppingCriteriaList
 except ImportError as error:
-    raise ConfigError(
-        "rollout=hf: needs the transformers library; pip install 'chord-posttraining[hf]'"
-    ) from error
+    raise ConfigError(f"rollout=hf: needs the transformers library; {install('hf')}") from error
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
