@@ -14,7 +14,7 @@ from chord.data.nested import value_of
 from chord.data.rows import Row, Rows
 from chord.data.split import key_of, number_of
 from chord.data.template import fields_in, filled, values_of
-from chord.data.turns import FieldError, kind, pairs_of, refuse_tools, turns_of
+from chord.data.turns import FieldError, kind, pairs_of, refuse_media, refuse_tools, turns_of
 from chord.errors import ConfigError
 
 _EXACT = 2**53
@@ -140,6 +140,10 @@ class Fields:
         columns = self.columns
         if _has(row, columns.response):
             written = self._written(row)
+            if columns.response == "completion" and row.get("label") is False:
+                raise FieldError(
+                    "field label is false: the completion is one to avoid; leave such rows out"
+                )
             return written[-1].content, written if len(written) > 1 else ()
         if not _has(row, columns.messages):
             raise FieldError(self._missing(row, columns.response, columns.messages))
@@ -185,6 +189,7 @@ class Fields:
         By default, all up to the user's last turn. Raises FieldError.
         """
         columns = self.columns
+        refuse_media(row)
         if _has(row, columns.problem):
             return self._question(row)
         if not _has(row, columns.messages):
@@ -201,13 +206,21 @@ class Fields:
         columns = self.columns
         assert columns.messages is not None, "it has been looked at"
         refuse_tools("tools", row.get("tools"))
-        turns = turns_of(columns.messages, value_of(row, columns.messages))
-        return turns if turns[0].role == "system" else (*self._system(row), *turns)
+        turns, told = turns_of(columns.messages, value_of(row, columns.messages)), self._system(row)
+        if turns[0].role != "system":
+            return (*told, *turns)
+        if told and told != turns[:1]:
+            raise FieldError(
+                f"fields {columns.messages} and {columns.system} differ in the system's turn"
+            )
+        return turns
 
     def _system(self, row: Row) -> tuple[Turn, ...]:
         """The system's turn, if there is one in a field of its own."""
         text = value_of(row, self.columns.system)
-        return (Turn("system", text),) if isinstance(text, str) and text.strip() else ()
+        if text is None or (isinstance(text, str) and not text.strip()):
+            return ()
+        return (Turn("system", self._text(row, self.columns.system)),)
 
     def _question(self, row: Row) -> tuple[Turn, ...]:
         """The turns of a problem that has a field of its own."""

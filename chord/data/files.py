@@ -22,6 +22,8 @@ _TABLES = {".csv": ",", ".tsv": "\t"}
 _KINDS = (*_LINES, *_TABLES, ".parquet")
 _SAVED = ("state.json", "dataset_dict.json")
 """One of these is in each directory that the datasets library saved."""
+_NO_DATA = (".", "dataset_info")
+_OTHERWISE_PACKED = (".bz2", ".xz", ".lz4", ".zip")
 _SPLITS = ("train", "validation", "valid", "val", "dev", "test", "eval")
 _HUB = re.compile(r"hub://([\w.-]+/[\w.-]+)(?:/([\w.-]+))?(?::([\w.-]+))?")
 
@@ -36,7 +38,10 @@ def open_rows(setting: str, path: Paths) -> Rows:
     no such source, if it can't be read, or if it has no rows.
     """
     paths = [path] if isinstance(path, str) else list(path)
-    parts = [part for each in paths for part in _parts(setting, each)]
+    if not paths:
+        raise ConfigError(f"{setting}=[]: names no file")
+    seen: dict[str, Path] = {}
+    parts = [part for each in paths for part in _parts(setting, each, seen)]
     name = shown([Path(each).name or each for each in paths])
     rows = parts[0] if len(parts) == 1 else Shards(name, parts)
     if len(rows) == 0:
@@ -78,11 +83,9 @@ def _shards(place: Path, split: str | None) -> list[Path]:
     """The data files in a directory, or those whose names begin with a split's."""
     if any((place / name).exists() for name in _SAVED):
         return []
-    found = sorted(
-        each
-        for each in place.iterdir()
-        if _kind(each) in _KINDS and not each.name.startswith((".", "dataset_info"))
-    )
+    there = sorted(each for each in place.iterdir() if not each.name.startswith(_NO_DATA))
+    found = [each for each in there if _kind(each) in _KINDS]
+    _refuse_packed(there)
     splits = [name for name in _SPLITS if any(_is_of(each, name) for each in found)]
     if split is not None:
         if split not in splits:
@@ -102,19 +105,31 @@ def _shards(place: Path, split: str | None) -> list[Path]:
     return found
 
 
+def _refuse_packed(there: Sequence[Path]) -> None:
+    """Refuse shards that would be left out because they can't be unpacked."""
+    for each in there:
+        if each.suffix in _OTHERWISE_PACKED and _kind(each.with_suffix("")) in _KINDS:
+            raise ConfigError(
+                f"{each.name} is compressed in a way that is not read; use {' or '.join(PACKED)}"
+            )
+
+
 def _is_of(path: Path, split: str) -> bool:
-    """Whether a file is named as a split is: train.jsonl, train-00001-of-00002.parquet."""
-    return re.fullmatch(rf"{re.escape(split)}(?![a-z]).*", path.name) is not None
+    """Whether a file is named as a split is: train.jsonl, math_test-00001-of-00002.parquet."""
+    word = rf"(?<![a-z]){re.escape(split)}(?![a-z])"
+    return re.search(word, path.name, re.IGNORECASE) is not None
 
 
 def _named(names: Sequence[str]) -> str:
     return ", ".join(names) or "none"
 
 
-def _parts(setting: str, path: str) -> list[Rows]:
-    """The sources of a path: one, or one for each of its shards."""
+def _parts(setting: str, path: str, seen: dict[str, Path]) -> list[Rows]:
+    """The sources of a path: one, or one for each of its shards; `seen`: those so far."""
     try:
         shards = data_files(path)
+        for each in shards or [Path(path)]:
+            _refuse_repeated(each, seen)
         if not shards:
             return [_open(path)]
         names = _names(shards)
@@ -122,6 +137,17 @@ def _parts(setting: str, path: str) -> list[Rows]:
     except (OSError, ValueError) as error:
         reason = str(error).removeprefix(f"{path}: ")
         raise ConfigError(f"{setting}={path}: {reason}") from error
+
+
+def _refuse_repeated(path: Path, seen: dict[str, Path]) -> None:
+    """Refuse to read a file twice: also through a link, and compressed beside itself."""
+    place = Path(os.path.realpath(path.expanduser()))
+    key = str(place.with_suffix("") if place.suffix in PACKED else place)
+    if key in seen:
+        if path == seen[key]:
+            raise ConfigError(f"{path} would be read twice; name it once")
+        raise ConfigError(f"{seen[key]} and {path} are the same file; name one of them")
+    seen[key] = path
 
 
 def _names(shards: Sequence[Path]) -> list[str]:
@@ -150,13 +176,13 @@ def _open(path: str) -> Rows:
 
 def _kind(path: Path) -> str:
     """A file's suffix, without that of its compression."""
-    return (path.with_suffix("") if path.suffix in PACKED else path).suffix
+    return (path.with_suffix("") if path.suffix in PACKED else path).suffix.lower()
 
 
 def _file(path: Path, name: str | None = None) -> Rows:
     """The rows of one file, by its suffix."""
     if not path.is_file():
-        raise ConfigError("is not a regular file")
+        raise ConfigError(f"{name} is not a regular file" if name else "is not a regular file")
     kind, name = _kind(path), name or path.name
     if kind not in _KINDS:
         raise ConfigError(

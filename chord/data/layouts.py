@@ -44,6 +44,7 @@ class Layout:
 
 _TRUTH = "reward_model.ground_truth"
 _AROUND = {"system": "system", "history": "history"}
+_ALPACA = {"problem": "instruction", "input": "input", "response": "output", **_AROUND}
 LAYOUTS = (
     Layout(
         "verl with expert responses (LUFFY)",
@@ -71,11 +72,7 @@ LAYOUTS = (
         {"messages": "conversation", "system": "system"},
     ),
     Layout("query and response (ms-swift)", {"query": str}, {"problem": "query", **_AROUND}),
-    Layout(
-        "instruction and output (Alpaca)",
-        {"instruction": str},
-        {"problem": "instruction", "input": "input", "response": "output", **_AROUND},
-    ),
+    Layout("instruction and output (Alpaca)", {"instruction": str, "output": str}, _ALPACA),
     Layout(
         "prompt and completion (TRL)",
         {"prompt": list},
@@ -101,6 +98,8 @@ LAYOUTS = (
         {"question": str},
         {"problem": "question", "response": ("response", "solution", "answer")},
     ),
+    # With a question of its own, an instruction is what all rows have in common.
+    Layout("instruction and output (Alpaca)", {"instruction": str}, _ALPACA),
     Layout("messages (TRL, ms-swift)", {"messages": list}, {"messages": "messages"}),
     Layout("problem and answer", {"problem": str}, {"problem": "problem"}),
 )

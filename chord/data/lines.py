@@ -13,11 +13,13 @@ from collections.abc import Callable, Iterator
 from io import BufferedReader
 from pathlib import Path
 
+from chord.data.row_checks import trouble
 from chord.data.rows import Row, Rows
 from chord.errors import ConfigError
 from chord.io.reading import LINE, opened, parse_json, read_lines
 
 _BOM = b"\xef\xbb\xbf"
+_WIDE = (b"\xff\xfe", b"\xfe\xff")
 _CHUNK = 1 << 20
 _UNFINISHED = "is not valid JSON (the array has no end)"
 _TOO_LONG = f"is longer than {LINE >> 20} MiB"
@@ -32,6 +34,10 @@ class TextRows(Rows):
     def __init__(self, path: Path, name: str | None = None) -> None:
         self.name, self.path = name or path.name, path
         self.offsets = array("q")
+        with opened(path) as file:
+            start = file.read(4)
+        if start[:2] in _WIDE or b"\0" in start:
+            raise ConfigError(f"{self.name} is UTF-16 or UTF-32; save it as UTF-8")
 
     def __len__(self) -> int:
         return len(self.offsets)
@@ -62,8 +68,9 @@ class TextRows(Rows):
 
     def _parsed(self, text: bytes, index: int, must: str) -> Row:
         """The object in a text; `must` says how the file is written."""
+        text = text.removeprefix(_BOM)
         try:
-            row = parse_json(text.removeprefix(_BOM))
+            row = parse_json(text)
         except ValueError as error:
             reason = str(error).partition(":")[0]
             raise ConfigError(
@@ -71,6 +78,8 @@ class TextRows(Rows):
             ) from error
         if not isinstance(row, dict):
             raise ConfigError(f"{self.where(index)}: must be an object with named fields")
+        if (why := trouble(text, row)) is not None:
+            raise ConfigError(f"{self.where(index)}: {why}")
         return row
 
 
@@ -207,7 +216,7 @@ class Csv(TextRows):
         with opened(path) as file:
             for offset, cells in self._records(file):
                 if not self.fields:
-                    self.fields = [cell.removeprefix("\ufeff").strip() for cell in cells]
+                    self.fields = [cell.strip() for cell in cells]
                     twice = [each for each in self.fields if self.fields.count(each) > 1]
                     if twice:
                         raise ConfigError(
@@ -243,8 +252,9 @@ class Csv(TextRows):
         def lines() -> Iterator[str]:
             nonlocal place
             while line := file.readline(LINE):
+                encoding = "utf-8" if place else "utf-8-sig"
                 place += len(line)
-                yield line.decode("utf-8")
+                yield line.decode(encoding)
 
         reader = csv.reader(lines(), delimiter=self.delimiter, strict=True)
         while True:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from chord.data.batch import Turn
@@ -16,6 +16,11 @@ _ROLES = {
 }
 """The roles of ShareGPT."""
 _OF_TOOLS = ("tool", "function", "function_call", "observation", "tool_call", "tool_response")
+_ROLES_SAID = ("system", "developer", "user", "assistant")
+_MEDIA = ("images", "videos", "audios")
+_THOUGHTS = ("reasoning_content", "reasoning", "thinking")
+_UNTRAINED = ("weight", "loss", "train")
+"""What a message can say of itself: that it is not imitated."""
 _LEAVE = "chord trains on turns of text alone, so leave such rows out"
 
 
@@ -57,6 +62,13 @@ def refuse_tools(name: str, tools: Any) -> None:
         raise FieldError(f"field {name} describes tools; {_LEAVE}")
 
 
+def refuse_media(row: Mapping[str, Any]) -> None:
+    """Raise FieldError where a row is about more than its text."""
+    for name in _MEDIA:
+        if isinstance(row.get(name), list) and row[name]:
+            raise FieldError(f"field {name} is not empty; {_LEAVE}")
+
+
 def _turns(name: str, number: int, message: Any) -> Iterator[Turn]:
     fields = message if isinstance(message, dict) else {}
     if fields.get("tool_calls") or fields.get("function_call"):
@@ -76,7 +88,31 @@ def _turns(name: str, number: int, message: Any) -> Iterator[Turn]:
     else:
         said = _text(name, "role", number, fields.get("role") if fields else message)
         _refuse_tool(name, number, said)
-        yield Turn(said, _text(name, "content", number, fields.get("content")))
+        text = _text(name, "content", number, fields.get("content"))
+        if said not in _ROLES_SAID:
+            raise FieldError(
+                f"field {name}: role of message {number} is {said!r:.40}, must be one of "
+                f"{', '.join(_ROLES_SAID)}"
+            )
+        if said == "assistant":
+            _refuse_beside(name, number, fields)
+        yield Turn(said, text)
+
+
+def _refuse_beside(name: str, number: int, fields: Mapping[str, Any]) -> None:
+    """Refuse what an assistant's message says beside its content, and would be passed over."""
+    for thought in _THOUGHTS:
+        if fields.get(thought):
+            raise FieldError(
+                f"field {name}: message {number} has its thought in {thought}, which is not read; "
+                "put it into the content, as the model writes it"
+            )
+    for mark in _UNTRAINED:
+        if fields.get(mark) in (0, False):
+            raise FieldError(
+                f"field {name}: message {number} has {mark} {fields[mark]}, and all turns of the "
+                "assistant are imitated; give each turn to imitate a row of its own, as response"
+            )
 
 
 def _refuse_tool(name: str, number: int, role: Any) -> None:

@@ -379,6 +379,17 @@ def test_a_problem_can_not_open_a_turn(name: str, token: str) -> None:
     assert asked in thinking.inner.decode(thinking.prompt(Problem(asked, "5", 1)))
 
 
+@pytest.mark.parametrize("settings", [{}, {"system": "Add."}])
+def test_a_system_turn_that_the_template_leaves_out_is_refused(settings: dict[str, Any]) -> None:
+    inner = inner_of(FAMILIES["chatml"])
+    alone = "{% for m in messages if m.role != 'system' %}"
+    inner.chat_template = str(inner.chat_template).replace("{% for m in messages %}", alone)
+    problem = SINGLE if settings else CASES["system"].problem
+    with pytest.raises(ValueError, match=r"^model.path=m: its chat template leaves out the system"):
+        wrapped(inner, **settings).prompt(problem)
+    assert wrapped(inner).prompt(SINGLE)
+
+
 def test_white_space_at_the_ends_is_what_the_template_makes_of_it() -> None:
     trimmed = tokenizer_of("gemma3").response(Pair(SINGLE, "  5\n"))[0]
     assert trimmed == tokenizer_of("gemma3").response(Pair(SINGLE, "5"))[0]

@@ -35,6 +35,7 @@ class ChatTemplate:
     """What stands after the last answer, from its end token on."""
     marks: frozenset[str] = field(init=False)
     """The special tokens around a user's turn."""
+    _written: dict[str, bool] = field(init=False, default_factory=dict, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         template = self.inner.chat_template
@@ -96,6 +97,13 @@ class ChatTemplate:
         last = prompt[place:] if place >= 0 else ""
         found = whole.rfind(last) if last else -1
         return whole[found + len(last) :] if found >= 0 else None
+
+    def writes(self, role: str) -> bool:
+        """Whether the template writes a turn of a role before the user's, or leaves it out."""
+        if role not in self._written:
+            told = Turn(role, "Be kind.")
+            self._written[role] = told.content in self.render([told, _USER], begin=True)
+        return self._written[role]
 
     def _look(self) -> None:
         """Find out what the template writes around an answer."""

@@ -156,6 +156,12 @@ class LanguageTokenizer:
         return self.encode(self._begun(self.template, problem))
 
     def _begun(self, template: ChatTemplate, problem: Problem) -> str:
+        first = self.turns(problem)[0].role
+        if first not in ("user", "assistant") and not template.writes(first):
+            raise ConfigError(
+                f"model.path={self.name}: its chat template leaves out the {first} turn; put its "
+                "text before the problem with data.prompt_template, or use model.chat_template"
+            )
         for turn in problem.turns or (Turn("user", problem.prompt),):
             for token in template.marks:
                 if token in turn.content:
