@@ -1,23 +1,30 @@
-"""Evaluate a run's trained model and its base: `python -m chord.evaluate run=outputs/...`."""
+"""Evaluate a run's trained model and its base: `python -m chord.evaluate RUN`."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from omegaconf import DictConfig
 
 from chord.command_line.hydra import launch, one_line_errors
+from chord.command_line.positional import run_given
 from chord.config.composing import register_options
 from chord.config.consistency import check_amounts
 from chord.config.parse import parse
-from chord.config.root import EvaluateConfig
+from chord.config.root import EvaluateConfig, TrainConfig
+from chord.data.base import DataConfig
+from chord.data.jsonl import FilesConfig
+from chord.errors import ConfigError, first_line
 from chord.io.printing import say
-from chord.run.kept import find_checkpoint
+from chord.run.evaluated import Evaluated
+from chord.run.files import CHECKPOINT
+from chord.run.kept import completed_in, find_checkpoint
 from chord.run.opening import configuration
 from chord.run.places import newest_run, require_run
-from chord.run.trained import last_alpha, trained_model
+from chord.run.trained import ended, last_alpha, trained_model
 
 if TYPE_CHECKING:
     from chord.evaluation.report import Report
@@ -27,7 +34,7 @@ register_options()
 
 def main() -> None:
     """Run `chord-evaluate`."""
-    launch(_main, "evaluate")
+    launch(_main, "evaluate", before=run_given)
 
 
 @one_line_errors
@@ -44,7 +51,7 @@ def _main(cfg: DictConfig) -> float:
 def evaluate_run(path: Path, config: EvaluateConfig) -> tuple[Report, Report]:
     """Evaluate the base and the run's trained model, and print both side by side.
 
-    Returns their reports. Nothing is written.
+    Returns their reports, which are also saved in the run directory: see `chord.run.evaluated`.
     """
     # Here and below: torch takes seconds to load; mistakes in arguments are said before.
     import torch
@@ -57,6 +64,8 @@ def evaluate_run(path: Path, config: EvaluateConfig) -> tuple[Report, Report]:
     checkpoint = find_checkpoint(path, trained.trainer.keep, config.checkpoint)
     if checkpoint is not None:
         say(f"evaluating {checkpoint}")
+    if config.problems is not None:
+        _evaluate_on(config.problems, trained.data)
     check_amounts(config.evaluation, trained.data)
     config.evaluation.retained = config.evaluation.retained or trained.evaluation.retained
     trained.evaluation = config.evaluation
@@ -74,6 +83,7 @@ def evaluate_run(path: Path, config: EvaluateConfig) -> tuple[Report, Report]:
                 report = evaluate_as(trained, policy, data, split=config.split, alpha=alpha)
                 reports.append(report)
         base, after = reports
+    gained = gains(base, after)
     print_summary(
         Console(),
         base.metrics,
@@ -82,9 +92,38 @@ def evaluate_run(path: Path, config: EvaluateConfig) -> tuple[Report, Report]:
         path,
         split=config.split,
         alpha=alpha,
-        gained=gains(base, after),
+        gained=gained,
     )
+    step = _completed(path, trained, checkpoint)
+    _save(Evaluated(config, checkpoint, step, base, after), path, gained)
     return base, after
+
+
+def _evaluate_on(problems: str, data: DataConfig) -> None:
+    """Let a file take the place of the test split."""
+    if not isinstance(data, FilesConfig):
+        raise ConfigError(
+            f"problems={problems}: the run's own problems are not from files, so nothing says how "
+            "to read this one; use a run of data=jsonl"
+        )
+    data.test = problems
+    data.__post_init__()
+
+
+def _completed(path: Path, trained: TrainConfig, checkpoint: Path | None) -> int:
+    """How many train steps the evaluated model has completed."""
+    if checkpoint is None and ended(path):
+        return trained.steps
+    return completed_in(checkpoint or path / CHECKPOINT) or 0
+
+
+def _save(found: Evaluated, path: Path, gained: Sequence[float]) -> None:
+    try:
+        saved = found.save(path, gained)
+    except OSError as error:
+        say(f"warning: the evaluation can't be saved in {path}: {first_line(error)}")
+    else:
+        say(f"saved: {saved}")
 
 
 if __name__ == "__main__":

@@ -87,6 +87,7 @@ class EvaluateConfig:
 
     run: str | None
     checkpoint: str | None = None
+    problems: str | None = None
     trust: bool = False
     split: str
     threads: int | None
@@ -94,6 +95,10 @@ class EvaluateConfig:
 
     def __post_init__(self) -> None:
         check_choice("split", self.split, ("val", "test"))
+        if self.problems is not None and self.split == "val":
+            raise ConfigError(
+                f"problems={self.problems}: takes the place of the test split; leave out split=val"
+            )
         if self.threads is not None:
             check_threads(self.threads)
 

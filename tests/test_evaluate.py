@@ -1,0 +1,109 @@
+"""What `chord.evaluate` finds of a run is saved in it."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+from conftest import SMALL, compose_config
+from texts import sums, worked, write
+
+from chord.config.parse import parse
+from chord.config.root import EvaluateConfig, TrainConfig
+from chord.errors import ConfigError
+from chord.evaluate import evaluate_run
+from chord.evaluation.report import Report
+from chord.io.reading import read_json
+from chord.run.directory import RunDirectory
+from chord.run.files import read_rows, read_status
+from chord.run.training import train
+
+ROWS = sums(60)
+
+
+@pytest.fixture(scope="module")
+def finished(language_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The directory of a finished run of two steps, beside its files and `new.jsonl`."""
+    place = tmp_path_factory.mktemp("evaluated")
+    write(place / "p.jsonl", ROWS[:40])
+    write(place / "e.jsonl", worked(ROWS[:20]))
+    write(place / "new.jsonl", ROWS[50:57])
+    composed = compose_config(
+        *SMALL, "model=hf", f"model.path={language_model}", "teacher=none", "data=jsonl",
+        f"data.problems={place}/p.jsonl", f"data.expert={place}/e.jsonl",
+        "data.validation=.2", "data.test=.2", "schedule=constant",
+    )  # fmt: skip
+    train(parse(composed, TrainConfig), RunDirectory(place / "run", composed, "run"))
+    return place / "run"
+
+
+def evaluated(run: Path, *words: str) -> tuple[Report, Report]:
+    small = [word for word in SMALL if word.startswith("evaluation.")]
+    config = compose_config("evaluation=quick", *small, *words, name="evaluate")
+    return evaluate_run(run, parse(config, EvaluateConfig))
+
+
+def saved(run: Path) -> dict[str, dict[str, Any]]:
+    return {path.stem: read_json(path) for path in (run / "evaluations").glob("*.json")}
+
+
+def test_scores_and_responses_are_saved(finished: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    base, trained = evaluated(finished)
+    (name,) = saved(finished)
+    assert f"saved: {finished}/evaluations/{name}.json\n" in capsys.readouterr().out
+    found = saved(finished)[name]
+    assert name.startswith("test-2-")
+    known = {key: value for key, value in trained.metrics.items() if math.isfinite(value)}
+    assert known.items() <= found["trained"].items()
+    assert found["base"]["target_accuracy"] == base.metrics["target_accuracy"]
+    assert found["fingerprint"] == read_status(finished)["fingerprint"]
+    assert found["evaluation"]["test_problems"] == 4
+    rows = read_rows(finished / "evaluations" / f"{name}.jsonl")
+    assert [row["trained"] for row in rows] == [answer.text for answer in trained.answers]
+    assert [row["base_score"] for row in rows] == [answer.score for answer in base.answers]
+    gained = [row["trained_score"] - row["base_score"] for row in rows]
+    assert found["gain"]["mean"] == pytest.approx(sum(gained) / len(gained))
+    # The same settings again replace it, and others do not.
+    evaluated(finished)
+    assert saved(finished).keys() == {name}
+    evaluated(finished, "split=val")
+    assert len(saved(finished)) == 2
+
+
+def test_a_file_takes_the_place_of_the_test_split(finished: Path) -> None:
+    new = finished.parent / "new.jsonl"
+    _, trained = evaluated(finished, f"problems={new}", "evaluation.test_problems=9")
+    assert {answer.problem.prompt for answer in trained.answers} == {
+        row["problem"] for row in ROWS[50:57]
+    }
+    (found,) = [each for each in saved(finished).values() if each["problems"] is not None]
+    assert found["problems_content"]["bytes"] == new.stat().st_size
+    before = len(saved(finished))
+    new.write_bytes(new.read_bytes() + orjson.dumps(ROWS[58]) + b"\n")
+    evaluated(finished, f"problems={new}", "evaluation.test_problems=9")
+    assert len(saved(finished)) == before + 1
+
+
+def test_what_can_not_be_saved_is_still_shown(
+    finished: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("chord.run.evaluated.write_atomically", full)
+    evaluated(finished, "split=val")
+    said = capsys.readouterr().out
+    assert "target: greedy accuracy" in said
+    assert f"warning: the evaluation can't be saved in {finished}: [Errno 28] No space" in said
+
+
+def test_a_file_needs_a_run_on_files(tmp_path: Path, small_models: Path) -> None:
+    config = compose_config(*SMALL, f"model.path={small_models}/base.safetensors", "teacher=none")
+    RunDirectory(tmp_path, config, "run").write()
+    with pytest.raises(ConfigError, match=r"^problems=f\.jsonl: the run's own problems are not"):
+        evaluated(tmp_path, "problems=f.jsonl")
+    with pytest.raises(ValueError, match=r"problems=f\.jsonl: takes the place of the test split"):
+        evaluated(tmp_path, "problems=f.jsonl", "split=val")
