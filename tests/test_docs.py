@@ -22,6 +22,7 @@ from vectors import stats_of, weight
 import chord
 from chord.cache_teacher import parser as cache_parser
 from chord.chat import parser as chat_parser
+from chord.command_line.positional import run_given
 from chord.compare.command import parser as compare_parser
 from chord.config.composing import register
 from chord.config.location import CONF_DIR
@@ -53,6 +54,8 @@ def test_every_command_can_be_typed(page: str, command: str, tmp_path: Path) -> 
         assert importlib.util.find_spec("chord.pretrain.__main__")
         assert not arguments
     elif program in ("chord-train", "chord-evaluate"):
+        if program == "chord-evaluate":
+            arguments = run_given(arguments)
         flags = {"--help", "--cfg", "job", "--resolve"}
         arguments = [word for word in arguments if word not in flags]
         searchpath = []
