@@ -27,8 +27,12 @@ class Parquet(Rows):
         self.name, self.path = name or path.name, path
         try:
             facts = parquet.read_metadata(path)
+            names = parquet.read_schema(path).names
         except ArrowException as error:
             raise ConfigError(f"{path}: is no Parquet file that can be read") from error
+        for field in names:
+            if names.count(field) > 1:
+                raise ConfigError(f"{self.name}: names the field {field!r} twice")
         groups = range(facts.num_row_groups)
         self._places = Places(facts.row_group(group).num_rows for group in groups)
         self._kept: OrderedDict[int, Any] = OrderedDict()

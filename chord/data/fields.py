@@ -33,6 +33,8 @@ class Fields:
     """Whether each problem must have an answer; otherwise none is read."""
     boxed: bool = False
     """Whether the answer is what the last box of its field holds."""
+    worked: bool = False
+    """Whether the field was recognised as one of worked solutions, which may have boxes."""
 
     @classmethod
     def of(
@@ -45,14 +47,14 @@ class Fields:
         row = rows[0]
         reading = recognised(columns, row, expert=expert)
         answer = value_of(row, reading.columns.answer)
+        worked = reading.named.get("answer") == "solution"
         return cls(
             columns=reading.columns,
             template=template,
             reading=reading if reading.layout else None,
             answers=must or answer is not None,
-            boxed=reading.named.get("answer") == "solution"
-            and isinstance(answer, str)
-            and _boxed(answer) is not None,
+            boxed=worked and isinstance(answer, str) and _boxed(answer) is not None,
+            worked=worked,
         )
 
     def __post_init__(self) -> None:
@@ -258,9 +260,16 @@ class Fields:
             each = enumerate(value, start=1)
             return tuple(self._plain(f"{name}: element {n}", answer) for n, answer in each)
         answer = self._plain(name, value)
-        if not self.boxed:
+        if not self.boxed and not self.worked:
             return (answer,)
         box = _boxed(answer)
+        if not self.boxed and box is None:
+            return (answer,)
+        if not self.boxed:
+            raise FieldError(
+                f"field {name} has a \\boxed{{...}}, and that of the first row has none, so it is "
+                "not known if all of it is the answer; data.columns.answer names another field"
+            )
         if not box:
             raise FieldError(
                 f"field {name} has no \\boxed{{...}} with the right answer; data.columns.answer "

@@ -251,7 +251,9 @@ class Csv(TextRows):
 
         def lines() -> Iterator[str]:
             nonlocal place
-            while line := file.readline(LINE):
+            while line := file.readline(LINE + 1):
+                if len(line) > LINE:
+                    raise csv.Error(f"a line {_TOO_LONG}")
                 encoding = "utf-8" if place else "utf-8-sig"
                 place += len(line)
                 yield line.decode(encoding)

@@ -22,6 +22,11 @@ from chord.data.rows import Listed, Row
 ONE, TWO = (json.dumps({"problem": f"{n}?", "answer": n}).encode() + b"\n" for n in (1, 2))
 
 
+def packed(content: bytes) -> bytes:
+    # Without the time: names of tests must be the same in all processes.
+    return gzip.compress(content, mtime=0)
+
+
 def problems(path: Path) -> list[str]:
     return [row["problem"] for row in open_rows("data.problems", str(path))]
 
@@ -46,8 +51,8 @@ def compressed(*parts: bytes) -> bytes:
         ("crlf.jsonl", ONE.replace(b"\n", b"\r\n") + TWO.replace(b"\n", b"\r\n")),
         ("bom.csv", b'\xef\xbb\xbf"problem","answer"\r\n1?,1\r\n2?,2\r\n'),
         ("upper.CSV", b"problem,answer\n1?,1\n\n2?,2"),
-        ("members.jsonl.gz", gzip.compress(ONE) + gzip.compress(TWO)),
-        ("upper.JSONL.gz", gzip.compress(ONE + TWO)),
+        ("members.jsonl.gz", packed(ONE) + packed(TWO)),
+        ("upper.JSONL.gz", packed(ONE + TWO)),
     ],
 )
 def test_all_rows_are_read_however_they_are_written(
@@ -70,7 +75,7 @@ def test_all_frames_of_zstd_are_read(tmp_path: Path) -> None:
             for encoding in ("utf-16", "utf-16-le", "utf-16-be", "utf-32")
             for kind, text in (("jsonl", ONE.decode()), ("csv", "problem\n1?\n"), ("json", "[{}]"))
         ),
-        ("cut.jsonl.gz", gzip.compress(ONE * 9)[:-9], "can't be unpacked (Compressed file ended"),
+        ("cut.jsonl.gz", packed(ONE * 9)[:-9], "can't be unpacked (Compressed file ended"),
     ],
 )
 def test_other_encodings_are_named(tmp_path: Path, name: str, content: bytes, message: str) -> None:
@@ -125,7 +130,7 @@ def written(directory: Path, files: Files) -> Path:
         ({".a.jsonl": ONE, "._b.jsonl": ONE, "b.jsonl": TWO}, ["2?"]),
         ({"a.jsonl": ONE, "b.JSONL": TWO}, ["1?", "2?"]),
         ({"a.jsonl": b"", "b.jsonl": ONE, "c.jsonl": b"\n", "d.jsonl": TWO}, ["1?", "2?"]),
-        ({"a.jsonl": ONE, "b.jsonl.gz": gzip.compress(TWO)}, ["1?", "2?"]),
+        ({"a.jsonl": ONE, "b.jsonl.gz": packed(TWO)}, ["1?", "2?"]),
         ({"a.jsonl": ONE, "README.md": b"", "_SUCCESS": b"", "a.jsonl.crc": b""}, ["1?"]),
         ({"below/b.jsonl": TWO, "a.jsonl": Path("below/b.jsonl")}, ["2?"]),
         ({"Train-1.jsonl": ONE, "contest.jsonl": TWO}, ["1?", "2?"]),
@@ -234,3 +239,33 @@ def test_an_instruction_beside_a_question_is_not_the_problem() -> None:
     assert recognised(Columns(), alpaca, expert=True).columns.problem == "instruction"
     bare = {"instruction": "Add 1 to 1.", "answer": "2"}
     assert recognised(Columns(), bare, expert=False).columns.problem == "instruction"
+
+
+def test_a_box_that_the_first_solution_lacks_leaves_the_answer_open() -> None:
+    row = {"problem": "1?", "solution": "1"}
+    fields = Fields.of(Listed("p", [row]), Columns(), "{problem}")
+    assert fields.problem({"problem": "2?", "solution": "2"}).answer == "2"
+    said = refusal(lambda: fields.problem({"problem": "2?", "solution": r"So \boxed{2}."}))
+    assert said.startswith(
+        r"field solution has a \boxed{...}, and that of the first row has none, "
+    )
+    named = Fields.of(Listed("p", [row]), Columns(answer="solution"), "{problem}")
+    assert named.problem({"problem": "2?", "solution": r"\boxed{2}"}).answer == r"\boxed{2}"
+
+
+def test_a_column_of_parquet_named_twice_is_refused(tmp_path: Path) -> None:
+    pyarrow = pytest.importorskip("pyarrow", reason="needs the extra `parquet`")
+    parquet = pytest.importorskip("pyarrow.parquet", reason="needs the extra `parquet`")
+    table = pyarrow.table([["1?"], ["1"], ["2"]], names=["problem", "answer", "answer"])
+    parquet.write_table(table, tmp_path / "p.parquet")
+    said = refusal(lambda: problems(tmp_path / "p.parquet"))
+    assert said.endswith("p.parquet: names the field 'answer' twice")
+
+
+def test_a_line_of_csv_beyond_the_limit_is_not_cut_into_rows(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("chord.data.lines.LINE", 20)
+    (tmp_path / "p.csv").write_text("problem\n" + "1" * 30 + "\n")
+    said = refusal(lambda: problems(tmp_path / "p.csv"))
+    assert "p.csv line 2: can't be read as CSV (a line is longer than" in said
