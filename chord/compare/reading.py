@@ -27,6 +27,7 @@ from chord.run.files import (
     TIMINGS,
     read_status,
 )
+from chord.run.identity.agreement import contradiction
 from chord.run.identity.histories import histories, newer_format, version_histories
 
 STATES = (FINISHED, FAILED, INTERRUPTED, RUNNING)
@@ -58,6 +59,8 @@ def read_run(path: Path) -> tuple[Run | None, list[LeftOut]]:
         if (newer := newer_format(facts)) is not None:
             raise ConfigError(newer)
         config = _config(path / "config.yaml")
+        if (said := contradiction(path, facts, resolve=False)) is not None:
+            raise ConfigError(f"{said}: it is not known which run this is")
     except (OSError, ValueError) as reason:
         said = f"{_said(status, error)}; " if status else ""
         return None, [LeftOut(what=str(path), reason=f"{said}{_reason(reason)}")]

@@ -14,13 +14,16 @@ from chord.doctor.finding import NOTE, OK, WRONG, Finding
 from chord.doctor.records import DAMAGED, results, rows, unreadable
 from chord.errors import first_line
 from chord.io.contents import changed, difference
+from chord.io.reading import read_json
 from chord.run.checkpoint import CHECKPOINT, read_checkpoint
 from chord.run.directory import RunDirectory
 from chord.run.files import FINISHED, RUNNING, read_status
+from chord.run.identity.agreement import contradiction
 from chord.run.identity.contents import contents
 from chord.run.identity.edited import edited
 from chord.run.identity.versions import versions
 from chord.run.kept import best_step, kept_file, kept_steps
+from chord.run.losing import instead, lost
 from chord.run.opening import open_run
 from chord.run.owner import writer
 
@@ -37,6 +40,9 @@ def directory(path: Path, *, trust: bool = False) -> list[Finding]:
     except ValueError as error:
         return [Finding(WRONG, str(error), "" if "trust" in str(error) else DAMAGED)]
     found += whose(path)
+    if (said := contradiction(path, read_json(path / "run.json"))) is not None:
+        remedy = "undo that edit: as it is, it is not known which run this is"
+        found.append(Finding(WRONG, said, remedy))
     found += [
         Finding(NOTE, said, "has no effect: the config in run.json counts")
         for said in edited(path, run.config, run.options)
@@ -53,6 +59,7 @@ def directory(path: Path, *, trust: bool = False) -> list[Finding]:
     found += [] if config is None else kept(run, config)
     broken = list(unreadable(path))
     found += broken
+    found += [] if broken or completed is None else losses(run, completed)
     # What is lost is in nobody's way.
     open_ways = not any(finding.mark == WRONG for finding in found)
     # A number of steps that is refused may be of any size.
@@ -131,8 +138,7 @@ def saved(run: RunDirectory) -> tuple[int | None, list[Finding]]:
     try:
         completed = read_checkpoint(path).completed
     except ValueError as error:
-        remedy = f"take it from a backup, or delete {file} to begin again"
-        return None, [Finding(WRONG, first_line(error), remedy)]
+        return None, [Finding(WRONG, first_line(error), instead(run))]
     size, free = file.stat().st_size, shutil.disk_usage(path).free
     what = f"{CHECKPOINT}: {completed} train steps, {size / 1e6:,.1f} MB"
     if free < 2 * size:
@@ -157,6 +163,15 @@ def kept(run: RunDirectory, config: TrainConfig) -> Iterator[Finding]:
         yield Finding(NOTE, what, "take it from a backup; a run that goes on keeps the next best")
     elif best is not None:
         yield Finding(OK, f"the best by {keep.best} is that of step {best}")
+
+
+def losses(run: RunDirectory, completed: int) -> Iterator[Finding]:
+    """What a run that goes on after `completed` steps would lose, and is refused for."""
+    # Without a checkpoint a run that has finished stays as it is, and is whole.
+    done = is_finished(run.path) and not (run.path / CHECKPOINT).exists()
+    said = None if done else lost(run, completed)
+    if said is not None:
+        yield Finding(WRONG, said, instead(run))
 
 
 def how_to_go_on(run: RunDirectory, completed: int | None, *, open_ways: bool) -> Iterator[Finding]:

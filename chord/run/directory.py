@@ -37,8 +37,8 @@ class RunDirectory:
     run has had so far; `contents`, `versions` and `changes`: what the files that it names hold,
     what is installed, and where that was another one before; `expressions`: what its configuration
     called for a value; see `chord.run.identity`. `format`: of its `run.json`. `placed`: on what it
-    was computed before it was resumed. `foreign`: whether it had to be trusted, each time that it
-    is.
+    was computed before it was resumed; `before`: the fingerprint that its `run.json` has until it
+    is written again. `foreign`: whether it had to be trusted, each time that it is.
     """
 
     path: Path
@@ -58,6 +58,7 @@ class RunDirectory:
     format: int = FORMAT
     expressions: dict[str, str] = field(default_factory=dict)
     placed: dict[str, str] = field(default_factory=dict)
+    before: str = ""
     foreign: bool = False
 
     def __post_init__(self) -> None:

@@ -191,5 +191,5 @@ def refuse_without_last(run_dir: Path) -> None:
         newest = kept_file(run_dir, kept[-1])
         raise ConfigError(
             f"resume={run_dir}: {CHECKPOINT} is missing, but {newest.name} is there; copy it to "
-            f"{CHECKPOINT.name} to go on from it, or delete all step-*.ckpt to begin again"
+            f"{CHECKPOINT.name} to go on from it"
         )

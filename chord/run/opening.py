@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import sys
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 from omegaconf import OmegaConf
 
@@ -16,6 +18,7 @@ from chord.io.contents import changed, difference
 from chord.io.printing import say
 from chord.io.reading import read_json, read_yaml
 from chord.run.directory import RunDirectory, placed
+from chord.run.identity.agreement import contradiction, fingerprint_on_record
 from chord.run.identity.contents import contents
 from chord.run.identity.edited import edited
 from chord.run.identity.frozen import freeze
@@ -63,9 +66,33 @@ def open_run(path: Path, *, trust: bool = False) -> RunDirectory:
         raise ConfigError(f"{path}: run.json can't be read ({first_line(error)})") from error
 
 
+def refuse_edited(path: Path, named: str, *, resolve: bool = True) -> dict[str, Any]:
+    """What the `run.json` in a directory says; `ConfigError` that begins with `named` where the
+    files there contradict each other about which run it is."""
+    facts = read_json(path / "run.json")
+    if (said := contradiction(path, facts, resolve=resolve)) is not None:
+        raise ConfigError(
+            f"{named}: {said}, so it is not known which run this is; undo that edit, or start a "
+            "new run with the other value"
+        )
+    return facts
+
+
+def refuse_contradiction(run: RunDirectory, named: str) -> None:
+    """Raise `ConfigError` that begins with `named` where a run's files don't agree which run it is.
+
+    Otherwise keep the fingerprint that it is to have until its files are written again.
+    """
+    facts, values = refuse_edited(run.path, named), run.path / "config.yaml"
+    with suppress(OSError, ValueError, KeyError, *MISFITS):  # said by whoever checks it
+        run.before = fingerprint_on_record(facts, read_yaml(values) if values.exists() else None)
+
+
 def tell_edited(run: RunDirectory) -> None:
-    """Say what was edited in the run's directory, to no effect."""
-    if found := list(edited(run.path, run.config, run.options)):
+    """Say what was edited in the run's directory, to no effect on what is read of it."""
+    said = contradiction(run.path, read_json(run.path / "run.json"))
+    found = [*([] if said is None else [said]), *edited(run.path, run.config, run.options)]
+    if found:
         more = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
         say(
             f"warning: {run.path}: {found[0]}{more}; the config in run.json counts, "

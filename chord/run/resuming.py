@@ -11,8 +11,8 @@ from chord.distributed.launch import first, leads
 from chord.errors import ConfigError
 from chord.run.directory import RunDirectory
 from chord.run.identity.frozen import literal
-from chord.run.identity.settings import RESUME_ALLOWS
-from chord.run.opening import open_run, tell_edited
+from chord.run.identity.settings import RESUME_ALLOWS, resumable
+from chord.run.opening import open_run, refuse_contradiction, tell_edited
 
 
 def resume_run(path: Path, composed: DictConfig, overrides: list[str]) -> RunDirectory:
@@ -22,15 +22,14 @@ def resume_run(path: Path, composed: DictConfig, overrides: list[str]) -> RunDir
     """
     names = [override.lstrip("+~").partition("=")[0] for override in overrides]
     for name, override in zip(names, overrides, strict=True):
-        group, _, setting = name.partition(".")
-        elsewhere = group != "trainer" or setting in ("", *PLACES, *NONFINITE)
-        if group.partition("@")[0] not in RESUME_ALLOWS or not elsewhere:
+        if not resumable(name):
             settings = [f"trainer.{each}" for each in (*PLACES, *NONFINITE)]
             raise ConfigError(
                 f"{override}: can't be changed in a resumed run; with resume=, only "
                 f"{', '.join((*RESUME_ALLOWS[1:], *settings))} can be given"
             )
     run = open_run(path, trust=composed.trust)
+    refuse_contradiction(run, f"resume={path}")
     if first():
         tell_edited(run)
     OmegaConf.update(run.config, "resume", literal(str(path)))

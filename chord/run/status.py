@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -26,20 +24,12 @@ from chord.run.files import (
     read_rows,
     read_status,
 )
-from chord.run.identity.settings import NO_NUMBER, telling
+from chord.run.identity.settings import fingerprint_of
 
 
 def fingerprint(cfg: DictConfig, lengths: Sequence[Sequence[int]] = ()) -> str:
-    """A hash of everything in a configuration that can change a number, the classes included.
-
-    And of the lengths that the run has had, if there were several.
-    """
-    values = OmegaConf.to_container(cfg, resolve=True)
-    assert isinstance(values, dict)
-    schemas = {k: v for k, v in schema_names(cfg).items() if k not in NO_NUMBER}
-    several = [lengths] if len(lengths) > 1 else []
-    text = json.dumps([telling(values), schemas, *several], sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()
+    """`fingerprint_of` a configuration."""
+    return fingerprint_of(OmegaConf.to_container(cfg, resolve=True), schema_names(cfg), lengths)
 
 
 def record(run: RunDirectory, status: str, error: str | None = None) -> None:
@@ -55,6 +45,7 @@ def record(run: RunDirectory, status: str, error: str | None = None) -> None:
         sweep=run.sweep,
         job=run.job,
         fingerprint=fingerprint(run.config, run.lengths),
+        before=run.before,
     )
 
 
@@ -66,14 +57,19 @@ def write_status(
     sweep: str | None,
     job: int | None,
     fingerprint: str,
+    before: str = "",
 ) -> None:
-    """Write `status.json` into a directory, all of it or nothing."""
+    """Write `status.json` into a directory, all of it or nothing.
+
+    `before`: the fingerprint of a run that goes on as another one, until its `run.json` is written.
+    """
     facts = {
         "status": status,
         "error": error,
         "sweep": sweep,
         "job": job,
         "fingerprint": fingerprint,
+        **({"before": before} if before not in ("", fingerprint) else {}),
     }
     content = json_file(facts)
     try:

@@ -130,6 +130,7 @@ def load(config: TrainConfig, run: RunDirectory, data: Data) -> tuple[Saved, Mod
     from chord.run.build import build_models, check_answers, check_models, prepare_reward
     from chord.run.checkpoint import Saved, load_weights, read_checkpoint
     from chord.run.kept import check_metric_known, refuse_without_last
+    from chord.run.losing import refuse_loss
     from chord.step.demonstrations import open_cache
 
     saved = Saved()
@@ -139,6 +140,8 @@ def load(config: TrainConfig, run: RunDirectory, data: Data) -> tuple[Saved, Mod
     if saved.completed > config.steps:
         raise ConfigError(f"steps={config.steps}: the run has already taken {saved.completed}")
     check_metric_known(config, data)
+    if config.resume is not None:
+        refuse_loss(run, saved.completed, config.resume)
     prepare_reward(config, data)
     if saved.completed == 0:
         # A run of old goes on: such answers cost their own responses, and are counted.
@@ -186,6 +189,7 @@ def write(run: RunDirectory, recorder: Recorder, completed: int, now: Contents) 
     # A kill in between leaves a run that is not finished, whichever of its lengths is on record.
     begin(run)
     run.write()
+    run.before = ""
     if run.config.resume is not None:
         tell_lost(run, completed)
     recorder.truncate(completed)

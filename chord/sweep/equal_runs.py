@@ -12,6 +12,7 @@ from chord.io.contents import changed
 from chord.io.printing import say
 from chord.io.reading import read_json
 from chord.run.files import FINISHED, STATUS, read_status
+from chord.run.identity.agreement import contradiction
 from chord.run.identity.contents import contents
 from chord.run.identity.versions import equal_versions, versions
 from chord.run.places import holds_run
@@ -62,7 +63,8 @@ def equal_run(point: Point, runs: Sequence[Path]) -> Path | None:
 def finished_runs(root: Path = OUTPUTS) -> dict[str, list[Path]]:
     """The finished runs under `root` by fingerprint, those of these very package versions.
 
-    And of one course: what a run read after its files were changed in mid-run is no other's.
+    And of one course: what a run read after its files were changed in mid-run is no other's. One
+    whose files contradict each other is left out, with a warning.
     """
     found: dict[str, list[Path]] = {}
     here = versions()
@@ -76,6 +78,10 @@ def finished_runs(root: Path = OUTPUTS) -> dict[str, list[Path]]:
         except (OSError, ValueError, KeyError, TypeError):
             continue
         if equal_versions(theirs, here) and not changes:
+            if (said := contradiction(file.parent, run, resolve=False)) is not None:
+                where = name_of(file.parent)
+                say(f"warning: {where} counts as no finished run: {said}", file=sys.stderr)
+                continue
             found.setdefault(str(facts.get("fingerprint")), []).append(file.parent)
     return found
 

@@ -31,7 +31,7 @@ from chord.run.files import FAILED, read_status
 from chord.run.identity.contents import contents, refuse_changed
 from chord.run.identity.frozen import literal
 from chord.run.lock import held
-from chord.run.opening import open_run, tell_edited
+from chord.run.opening import open_run, refuse_contradiction, tell_edited
 from chord.run.places import holds_run
 from chord.run.resuming import resume_run, writes
 from chord.run.status import fingerprint, reason, record, recorded, stored_metric
@@ -174,6 +174,7 @@ def _directory(cfg: DictConfig, path: Path, label: str) -> RunDirectory:
     if not holds_run(path):
         return new
     old = open_run(path, trust=cfg.trust)
+    refuse_contradiction(old, f"hydra.sweep.dir={path.parent}: {path.name}")
     tell_edited(old)
     if fingerprint(old.config, old.lengths) != fingerprint(new.config):
         raise ConfigError(

@@ -11,6 +11,7 @@ from chord.errors import ConfigError
 from chord.run.claim import is_fresh
 from chord.run.lock import claim, claim_new, held
 from chord.run.neighbours import refuse_neighbours
+from chord.run.opening import refuse_edited
 from chord.run.owner import refuse_used
 from chord.run.places import holds_run, refuse_within_a_run
 from chord.sweep.directory import holds_sweep, refuse_at_work
@@ -85,12 +86,14 @@ def finished(jobs: Jobs, points: Sequence[Point], *, skip: bool) -> dict[int, st
     """Which jobs are finished already, by number, and where.
 
     With `skip` a job counts as finished where an equal run is; its directory is then a link.
+    Raises `ConfigError` where the files of a finished run contradict each other.
     """
     notes = {}
     earlier = finished_runs() if skip else {}
     for point in points:
         path = jobs.path(point)
         if jobs.is_finished(point):
+            refuse_edited(path, f"{jobs.directory}: {point.directory}", resolve=False)
             notes[point.number] = "already finished"
         elif not path.exists() and (equal := equal_run(point, earlier.get(point.fingerprint, []))):
             take_over(path, equal)

@@ -23,10 +23,11 @@ from chord.doctor.directory import directory, kept
 from chord.doctor.finding import NOTE, OK, WRONG, Finding
 from chord.run.checkpoint import CHECKPOINT
 from chord.run.directory import RunDirectory
-from chord.run.files import METRICS, RUNNING
+from chord.run.files import FINISHED, METRICS, RUNNING
 from chord.run.kept import kept_file
 from chord.run.lock import held
 from chord.run.opening import open_run
+from chord.run.status import record
 from chord.run.telling import tell_lost
 from chord.run.training import train
 
@@ -154,6 +155,14 @@ def rewrite(path: Path, **facts: object) -> None:
     path.write_text(json.dumps(json.loads(path.read_text()) | facts))
 
 
+def of_steps(path: Path, steps: int) -> None:
+    """Make it a run of another length that was killed on its way."""
+    opened = open_run(path).of_length(steps)
+    opened.lengths = [[0, steps]]
+    opened.write()
+    record(opened, RUNNING)
+
+
 def test_a_finished_run_is_as_it_should_be(run: Path) -> None:
     found = directory(run)
     assert set(marks(found)) == {OK}
@@ -165,9 +174,7 @@ def test_a_finished_run_is_as_it_should_be(run: Path) -> None:
 
 
 def test_a_run_that_was_killed_can_go_on(run: Path) -> None:
-    rewrite(run / "status.json", status=RUNNING)
-    config = json.loads((run / "run.json").read_text())["config"]
-    rewrite(run / "run.json", config=config | {"steps": 5})
+    of_steps(run, 5)
     found = directory(run)
     assert wrong(run) == []
     assert "was killed" in found[0].what
@@ -240,8 +247,10 @@ def test_a_run_that_is_resumed_says_what_it_has_lost(
 
 
 def test_evaluations_on_the_way_that_are_lost_are_wrong(run: Path) -> None:
-    config = json.loads((run / "run.json").read_text())["config"]
-    rewrite(run / "run.json", config=config | {"evaluation": config["evaluation"] | {"every": 1}})
+    opened = open_run(run)
+    opened.config.evaluation.every = 1
+    opened.write()
+    record(opened, FINISHED)
     (found,) = wrong(run)
     assert found.what.startswith("evaluations.jsonl lacks 1 of 2 evaluations, after steps: 1")
     assert "backup" in found.remedy
@@ -274,11 +283,28 @@ def test_a_finished_run_without_checkpoints_is_done_and_can_not_be_made_longer(r
     assert [each.what for each in wrong(run)] == ["metrics.jsonl lacks 2 of 2 steps: 0, 1"]
 
 
+@pytest.mark.parametrize("every", [1, 2])
+def test_a_checkpoint_that_is_gone_from_a_run_on_its_way_is_wrong_if_it_must_have_been_there(
+    run: Path, every: int
+) -> None:
+    (run / CHECKPOINT).unlink()
+    opened = open_run(run).of_length(5)
+    opened.config.trainer.checkpoint_every = every
+    opened.lengths = [[0, 5]]
+    opened.write()
+    record(opened, RUNNING)
+    found = wrong(run)
+    assert len(found) == (every == 1)
+    for each in found:
+        assert each.what.startswith("checkpoints/last.ckpt is missing, but the run has taken 2 ")
+        assert each.remedy.startswith("put the checkpoint back from a backup, or start a new run: ")
+
+
 def test_a_damaged_checkpoint_is_wrong_and_none_is_a_note(run: Path) -> None:
     (run / CHECKPOINT).write_bytes(b"half")
     (found,) = wrong(run)
     assert "can't be read" in found.what
-    assert "to begin again" in found.remedy
+    assert "or start a new run: python -m chord.train" in found.remedy
     (run / CHECKPOINT).unlink()
     assert NOTE in marks(directory(run))
     assert wrong(run) == []
@@ -330,8 +356,7 @@ def test_a_file_that_has_changed_or_gone_is_wrong_with_how_to_go_on(run: Path) -
 
 
 def test_a_run_with_something_wrong_is_not_gone_on_with(run: Path) -> None:
-    config = json.loads((run / "run.json").read_text())["config"]
-    rewrite(run / "run.json", config=config | {"steps": 10**18})
+    of_steps(run, 10**18)
     (refused,) = [finding for finding in wrong(run) if "is refused here" in finding.what]
     assert "steps=1000000000000000000: must be at most" in refused.what
     assert directory(run)[-1].what == "can't be resumed until what is wrong has been fixed"

@@ -22,10 +22,13 @@ from chord.errors import ConfigError
 from chord.run.checkpoint import CHECKPOINT, read_checkpoint
 from chord.run.checkpointing import Checkpointing
 from chord.run.directory import RunDirectory
+from chord.run.files import RUNNING
+from chord.run.losing import lost
 from chord.run.opening import open_run
 from chord.run.places import newest_run
 from chord.run.recorder import Recorder
 from chord.run.resuming import resume_run
+from chord.run.status import record
 from chord.run.training import train
 from chord.step.module import ChordModule
 
@@ -290,13 +293,14 @@ def test_an_absurd_number_in_a_runs_record_is_one_sentence(
     path, number = tmp_path / "run", "1" + 400 * "0"
     composed = small_composed(small_models, "schedule=cosine")
     RunDirectory(path, composed, "run").write()
-    record = json.loads((path / "run.json").read_text())
+    facts = json.loads((path / "run.json").read_text())
     *groups, last = setting.split(".")
-    node = record["config"]
+    node = facts["config"]
     for group in groups:
         node = node[group]
     node[last] = int(number)
-    (path / "run.json").write_text(json.dumps(record))
+    (path / "run.json").write_text(json.dumps(facts))
+    (path / "config.yaml").unlink()  # it would contradict that
     with pytest.raises(ConfigError, match=rf"^{setting}=1\.0e\+400: must be a whole number below"):
         resume_run(path, compose_config(), []).checked()
 
@@ -330,6 +334,40 @@ def test_a_checkpoint_of_another_model_is_named(
     torch.save(state, tmp_path / "run" / CHECKPOINT)
     with pytest.raises(ConfigError, match="holds the weights of another model"):
         resume(tmp_path / "run")
+
+
+@pytest.mark.parametrize("words", [[], ["steps=8"]])
+@pytest.mark.parametrize("kept", [False, True])
+def test_a_finished_run_that_would_be_taken_anew_is_refused(
+    finished: Callable[..., Path], small_models: Path, tmp_path: Path, words: list[str], kept: bool
+) -> None:
+    path = finished("run")
+    if kept:
+        start_and_die("between the update and its rows", small_models, tmp_path / "cut")
+        shutil.copy(tmp_path / "cut" / CHECKPOINT, path / CHECKPOINT)
+    else:
+        (path / CHECKPOINT).unlink()
+    before = {file: file.read_bytes() for file in path.rglob("*") if file.is_file()}
+    typed = [f"resume={path}", *words]
+    run = resume_run(path, compose_config(*typed), typed)
+    with pytest.raises(ConfigError, match="has finished all 5 train steps, which would be dropped"):
+        train(parse(run.config, TrainConfig), run)
+    after = {file: file.read_bytes() for file in path.rglob("*") if file.is_file()}
+    assert {**after, path / ".lock": b""} == {**before, path / ".lock": b""}
+
+
+@pytest.mark.parametrize(("taken", "refused"), [(2, False), (3, True)])
+def test_a_run_without_its_checkpoint_begins_again_only_if_it_can_have_had_none(
+    finished: Callable[..., Path], tmp_path: Path, taken: int, refused: bool
+) -> None:
+    path = finished("run")
+    (path / CHECKPOINT).unlink()
+    rows = (path / "metrics.jsonl").read_text().splitlines(keepends=True)
+    (path / "metrics.jsonl").write_text("".join(rows[:taken]))
+    run = open_run(path)
+    record(run, RUNNING)
+    assert (lost(run, 0) is not None) == refused
+    assert lost(run, 2) is None
 
 
 def test_a_run_cannot_be_shortened(finished: Callable[..., Path], tmp_path: Path) -> None:

@@ -1,4 +1,7 @@
-"""What was edited in a run's directory to no effect: `config` in `run.json` is what counts."""
+"""What was edited in a run's directory to no effect: `config` in `run.json` is what counts.
+
+Edits after which it is not known which run it is are in `chord.run.identity.agreement`.
+"""
 
 from __future__ import annotations
 
@@ -10,9 +13,9 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from chord.config.schemas import schema_names, schema_of_option
-from chord.config.trust.files import leaves
 from chord.io.reading import parse_yaml, read_yaml
-from chord.run.identity.settings import RESUME_ALLOWS
+from chord.run.identity.agreement import flat
+from chord.run.identity.settings import RESUME_ALLOWS, tells
 
 OF_A_COMMAND = ("trust",)
 """Settings that no `run.json` keeps."""
@@ -22,21 +25,20 @@ def edited(path: Path, config: DictConfig, options: Mapping[str, Any]) -> Iterat
     """Where `config.yaml`, or the `options` of `run.json`, contradict the run's `config`."""
     try:
         # As they are read back, so that numbers and texts are written alike.
-        ours = _leaves(parse_yaml(OmegaConf.to_yaml(config, resolve=True).encode()))
+        ours = flat(parse_yaml(OmegaConf.to_yaml(config, resolve=True).encode()))
         schemas = schema_names(config)
     except (OmegaConfBaseException, TypeError, ValueError, OverflowError, StopIteration):
         return  # whoever checks the configuration says what is wrong with it
     values = path / "config.yaml"
     if values.exists():
         try:
-            theirs = _leaves(read_yaml(values))
+            theirs = flat(read_yaml(values))
         except (OSError, ValueError) as error:
             yield str(error)
             theirs = {}
         for key, value in theirs.items():
-            if key not in OF_A_COMMAND and ours.get(key, ...) != value:
-                has = f"the run has {ours[key]}" if key in ours else "there is no such setting"
-                yield f"config.yaml has {key}={value}, but {has}"
+            if key not in OF_A_COMMAND and not tells(key) and ours.get(key, value) != value:
+                yield f"config.yaml has {key}={value}, but the run has {ours[key]}"
     for name, option in options.items():
         group, _, setting = name.partition("@")
         if group in RESUME_ALLOWS:
@@ -44,11 +46,3 @@ def edited(path: Path, config: DictConfig, options: Mapping[str, Any]) -> Iterat
         kind, run = schema_of_option(group, str(option)), schemas.get(setting or group)
         if kind is not None and run is not None and kind != run:
             yield f"run.json has {name}={option} among its options, but the run has a {run}"
-
-
-def _leaves(values: Any) -> dict[str, Any]:
-    found: dict[str, Any] = {}
-    for key, value in leaves(values):
-        # The items of a list share their key.
-        found[key] = [*found[key], value] if key in found else [value]
-    return {key: value[0] if len(value) == 1 else value for key, value in found.items()}

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
 from fnmatch import fnmatchcase
 from typing import Any
 
@@ -45,10 +47,45 @@ def telling(settings: Mapping[Any, Any], group: str = "") -> dict[str, Any]:
     found: dict[str, Any] = {}
     for key, value in settings.items():
         name = f"{group}{key}"
-        if any(fnmatchcase(name, silent) for silent in (*NO_NUMBER, *SILENT)):
+        if _is_silent(name):
             continue
         if isinstance(value, Mapping):
             found[key] = telling(value, f"{name}.")
         elif not any(fnmatchcase(name, later) and value == old for later, old in AS_BEFORE.items()):
             found[key] = value
     return found
+
+
+def fingerprint_of(
+    values: Any, schemas: Mapping[str, str], lengths: Sequence[Sequence[int]] = ()
+) -> str:
+    """A hash of everything in resolved settings that can change a number, the classes included.
+
+    And of the lengths that the run has had, if there were several.
+    """
+    named = {name: schema for name, schema in schemas.items() if name not in NO_NUMBER}
+    several = [lengths] if len(lengths) > 1 else []
+    # What has no form in JSON is no value of a setting: it is another one than any of these.
+    text = json.dumps([telling(values), named, *several], sort_keys=True, default=repr)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def resumable(name: str) -> bool:
+    """Whether a resume may change a setting, or choose another option of a group."""
+    group, _, setting = name.partition(".")
+    group = group.partition("@")[0]
+    if group == "trainer":
+        # It loads Hydra, which a comparison of runs that nobody edited does without.
+        from chord.config.trainer import NONFINITE, PLACES
+
+        return setting in ("", *PLACES, *NONFINITE)
+    return group in RESUME_ALLOWS
+
+
+def tells(name: str) -> bool:
+    """Whether a run of another value of a setting is another run."""
+    return name.partition(".")[0] not in NO_NUMBER and not _is_silent(name)
+
+
+def _is_silent(name: str) -> bool:
+    return any(fnmatchcase(name, silent) for silent in (*NO_NUMBER, *SILENT))
