@@ -15,7 +15,8 @@ from __future__ import annotations
 
 import argparse
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,6 +25,7 @@ from chord.command_line.ending import ending
 from chord.errors import ConfigError
 from chord.io.outputs import PNG, Kind, begins, refuse_other
 from chord.io.reading import opened, printable, refuse_links
+from chord.io.writing import missing
 
 if TYPE_CHECKING:
     from chord.compare.model import Comparison
@@ -84,8 +86,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def run(options: argparse.Namespace) -> Comparison:
     """Read the runs, compare them, print and write the result.
 
-    Raises ConfigError if there is nothing to compare.
+    Raises ConfigError if there is nothing to compare, and leaves no empty directory then.
     """
+    with ExitStack() as stack:
+        return _run(options, stack)
+
+
+def _run(options: argparse.Namespace, stack: ExitStack) -> Comparison:
     # Here and below: matplotlib and numpy take a second to load, which `--help` does not wait for.
     from rich.console import Console
 
@@ -99,11 +106,11 @@ def run(options: argparse.Namespace) -> Comparison:
         if options.out.name != FOLDER:
             refuse_within_a_run(options.out / FOLDER, f"--out {options.out}:")
         refuse_others(options.out, f"--out {options.out}")
-        make_directory(options.out, f"--out {options.out}")
+        stack.enter_context(made_directory(options.out, f"--out {options.out}"))
     comparison, root = read(options)
     out: Path = options.out or root / FOLDER
     refuse_others(out, str(out))
-    make_directory(out, f"{out} (choose another with --out)")
+    stack.enter_context(made_directory(out, f"{out} (choose another with --out)"))
     if out.is_symlink() and options.out is None:
         raise ConfigError(f"{out}: is a symbolic link; choose another directory with --out")
     refuse_links(out, str(out))
@@ -131,8 +138,13 @@ def refuse_others(out: Path, named: str) -> None:
             refuse_other(out / file, f"{named}: {file} in it", kind)
 
 
-def make_directory(path: Path, named: str) -> None:
-    """Create a directory unless it exists. Raises ConfigError if it cannot be written into."""
+@contextmanager
+def made_directory(path: Path, named: str) -> Iterator[None]:
+    """Create a directory unless it exists; it is removed again if it stays empty.
+
+    Raises ConfigError if it cannot be written into.
+    """
+    made = missing(path)
     try:
         path.mkdir(parents=True, exist_ok=True)
         reason = None if os.access(path, os.W_OK | os.X_OK) else "no permission to write"
@@ -141,6 +153,12 @@ def make_directory(path: Path, named: str) -> None:
         reason = "a file is in the way" if is_file else str(error.strerror).lower()
     if reason is not None:
         raise ConfigError(f"{named}: must be a writable directory ({reason})")
+    try:
+        yield
+    finally:
+        with suppress(OSError):  # it is not empty
+            for directory in made:
+                directory.rmdir()
 
 
 def read(options: argparse.Namespace) -> tuple[Comparison, Path]:

@@ -215,3 +215,26 @@ def test_nothing_is_written_where_the_configuration_reads(
         refuse_input(Path("t.safetensors"), "--to t", config)
     # Who makes a cache again does not read it.
     refuse_input(Path("t.safetensors"), "--to t", config, but="target.cache")
+
+
+@each_output
+def test_a_command_that_fails_leaves_no_directory(
+    command: str,
+    flag: str,
+    rest: tuple[str, ...],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    # The run of `rest` is not there.
+    wrong = {
+        "show.command": "schedule=nope",
+        "make_expert": "data=testbed",
+        "cache_teacher": "teacher=none",
+        "dashboard.command": "--nope",
+        "pretrain.command": "--nope",
+    }
+    rest = (*rest, wrong[command]) if command in wrong else rest
+    monkeypatch.chdir(tmp_path)
+    refused(command, capsys, *rest, flag, "new/place/x.jsonl")
+    assert list(tmp_path.iterdir()) == []

@@ -34,8 +34,25 @@ def test_a_run_that_does_not_find_its_files_leaves_no_directory(
 ) -> None:
     assert command("model.path=nothing.safetensors", *where) == 1
     assert command.err.startswith("error: ")
-    assert [path for path in command.where.rglob("*") if not path.is_dir()] == []
-    assert not list(command.where.glob("*/*/.hydra"))
+    assert list(command.where.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "typed",
+    [
+        ["--help"],
+        ["--nope"],
+        ["--cfg", "job"],
+        ["-m", "seed=0,1", "steps=-1"],
+        ["-m", "model.path=nothing.safetensors,other.safetensors"],
+        ["-m", "weighting=uniform,phi", "weighting.nope=1"],
+        ["-m", "hydra.sweeper.trials=2", "steps=1"],
+        ["-m", "hydra.sweep.dir=a/b", "sweep_metric=val/x"],
+    ],
+)
+def test_a_command_that_runs_nothing_leaves_nothing(command: Command, typed: list[str]) -> None:
+    command(*typed)
+    assert list(command.where.iterdir()) == []
 
 
 def test_a_directory_that_was_there_stays(command: Command) -> None:
