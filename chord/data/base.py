@@ -146,10 +146,18 @@ class Data(ABC):
 
         With 256 pairs and n = 32, steps 0 to 7 see every pair once, and steps 8 to 15 once again.
         """
+        return [self.expert_pairs[place] for place in self.drawn(step, seed, n)]
+
+    def drawn(self, step: int, seed: int, n: int) -> list[int]:
+        """The places of `pairs` in `expert_pairs`."""
         size = len(self.expert_pairs)
         assert size > 0 or n == 0, "there are no expert pairs to draw from"
         places = (divmod(step * n + offset, size) for offset in range(n))
-        return [self.expert_pairs[_epoch(seed, epoch, size)[place]] for epoch, place in places]
+        return [_epoch(seed, epoch, size)[place] for epoch, place in places]
+
+    def where(self, place: int) -> str | None:
+        """The file and line of an expert demonstration; None if it has none."""
+        return None
 
     @cached_property
     def expert_grades(self) -> ExpertGrades:

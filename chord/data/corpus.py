@@ -72,6 +72,11 @@ class Corpus(Data):
         """As in `Data`; each row's tokens are made, and checked, once."""
         return self.tokens.read(self.expert_pairs.rows)
 
+    def where(self, place: int) -> str | None:
+        """The file and line of an expert demonstration."""
+        assert self.experts is not None, "there is no expert"
+        return self.experts.rows.where(int(self.expert_pairs.rows[place]))
+
     def lengths(self) -> Lengths:
         """Lengths of the prompts and responses that were checked at the start."""
         self._check_rows()

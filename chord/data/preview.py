@@ -27,11 +27,14 @@ def preview(data: Data, seed: int, count: int) -> Iterator[Text]:
     Each token is shown as its text, with special ones by name, and control characters escaped. The
     parts have names, which tell without colour what is imitated.
     """
-    pairs = data.pairs(0, seed, count) if len(data.expert_pairs) else []
-    problems = [pair.problem for pair in pairs] or data.problems(0, seed, count)
-    for place, problem in enumerate(problems):
-        title = f"example {place + 1} of {len(problems)}: "
-        yield example(data.tokenizer, problem, pairs[place] if pairs else None, title=title)
+    if not len(data.expert_pairs):
+        for number, problem in enumerate(data.problems(0, seed, count), start=1):
+            yield example(data.tokenizer, problem, None, title=f"example {number} of {count}: ")
+        return
+    for number, place in enumerate(data.drawn(0, seed, count), start=1):
+        pair, where = data.expert_pairs[place], data.where(place)
+        title = f"example {number} of {count}{f', {where}' if where else ''}: "
+        yield example(data.tokenizer, pair.problem, pair, title=title)
 
 
 def example(tokenizer: Tokenizer, problem: Problem, pair: Pair | None, *, title: str = "") -> Text:

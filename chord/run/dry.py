@@ -47,6 +47,10 @@ def dry_run(config: TrainConfig) -> None:
         title("examples")
         tell_examples(config, data, config.data.preview or EXAMPLES)
         title("reward")
+        if graded is None:
+            skip = config.data.expert_check == "skip"
+            why = "data.expert_check=skip" if skip else "there is none to a problem with an answer"
+            say(f"no expert response was scored: {why}")
         tell_rewards(config, data, graded)
     say("\ndry_run=true: nothing was trained or written")
 

@@ -36,7 +36,7 @@ def test_what_is_imitated_is_told_by_names_and_by_colour(tmp_path: Path) -> None
     data = FilesConfig(problems=str(path), expert=str(path)).build(tokenizer)
     lines = shown(data, 1).splitlines()
     (answer,) = {pair.problem.answer for pair in data.pairs(0, 0, 1)}
-    assert lines[0].startswith("example 1 of 1: prompt of ")
+    assert lines[0].startswith("example 1 of 1, c.jsonl line ")
     assert lines[0].endswith(f" of them imitated; right answer: '{answer}'")
     names = [line[2:12].strip() for line in lines[1:] if line[2:12].strip()]
     assert names == ["prompt", "imitated", "end", "others", "imitated", "end"]

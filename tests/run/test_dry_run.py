@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections import Counter
 from collections.abc import Callable
@@ -75,8 +76,16 @@ def test_what_a_run_trains_on_is_shown_without_weights_and_without_files(
     assert lengths.endswith("0 % over the model's context of 128")
     assert "rollout.max_new_tokens=8 cuts off " in said
     assert said.count("\nexample ") == 10
-    dry_run(configured("data.preview=2"))
-    assert capsys.readouterr().out.count("\nexample ") == 2
+    dry_run(configured("data.preview=2", "data.expert_check=skip"))
+    said = capsys.readouterr().out
+    assert said.count("\nexample ") == 2
+    assert "\nno expert response was scored: data.expert_check=skip\n" in said
+    # An example says where it is from.
+    found = re.search(
+        r"^example 1 of 2, e\.jsonl line (\d+): .* right answer: '(\d+)'$", said, re.M
+    )
+    assert found is not None
+    assert ROWS[int(found[1]) - 1]["answer"] == int(found[2])
 
 
 def test_each_text_is_tokenised_once(
@@ -115,7 +124,7 @@ def test_what_stops_a_run_stops_a_dry_run_in_the_same_line(
     with pytest.raises(ConfigError, match=r"^data\.expert_check=stop: .* with reward=numeric;"):
         dry_run(configured("reward=text", "rollout.max_new_tokens=40"))
     # The examples, which may show why, are there by then.
-    assert "\nexample 10 of 10: " in capsys.readouterr().out
+    assert "\nexample 10 of 10, e.jsonl line " in capsys.readouterr().out
 
 
 def test_a_context_that_only_weights_tell_is_said_to_be_unknown(
