@@ -20,6 +20,7 @@ from rows.weightings import PROBABILITIES, Row
 from vectors import stats_of, weight
 
 import chord
+from chord.answers import parser as answers_parser
 from chord.cache_teacher import parser as cache_parser
 from chord.chat import parser as chat_parser
 from chord.command_line.positional import run_given
@@ -83,6 +84,8 @@ def test_every_command_can_be_typed(page: str, command: str, tmp_path: Path) -> 
         assert doctor_parser().parse_args(arguments)
     elif program == "chord-export":
         assert export_parser().parse_args(arguments)
+    elif program == "chord-answers":
+        assert answers_parser().parse_args(arguments)
     elif program == "chord-replay":
         assert replay_parser().parse_args(arguments)
     elif program == "chord-compare":

@@ -1,0 +1,157 @@
+"""Show a run's responses by problem and step: `python -m chord.answers RUN`.
+
+By default, those that the policy sampled during training, as far as the run recorded them (see
+`trainer.completions_every`). With --evaluated, --lost or --gained, the greedy responses of base and
+trained model in an evaluation that `python -m chord.evaluate RUN` has saved.
+"""
+
+from __future__ import annotations
+
+import argparse
+import heapq
+import math
+import sys
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from chord.command_line.arguments import Arguments, Number
+from chord.command_line.ending import ending
+from chord.errors import ConfigError
+from chord.io.printing import say
+from chord.run.evaluated import EVALUATED
+from chord.run.files import COMPLETIONS, lines
+from chord.run.places import require_run
+
+Row = dict[str, Any]
+ORDERS: dict[str, Callable[[Row], float]] = {
+    "longest": lambda row: -len(_texts(row)[-1]),
+    "shortest": lambda row: len(_texts(row)[-1]),
+    "best": lambda row: -_number(row, "reward", "trained_score"),
+    "worst": lambda row: _number(row, "reward", "trained_score"),
+}
+"""What is shown first; in the order of the file otherwise."""
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    options = Arguments("answers", __doc__)
+    options.add_argument("run", type=Path, metavar="RUN", help="a run directory")
+    which = options.add_mutually_exclusive_group()
+    which.add_argument(
+        "--evaluated", nargs="?", const="", metavar="NAME",
+        help="a saved evaluation, such as test-120-1a2b3c4d; without a name, the latest",
+    )  # fmt: skip
+    which.add_argument("--lost", action="store_true", help="right before training, wrong now")
+    which.add_argument("--gained", action="store_true", help="wrong before training, right now")
+    options.add_argument("--step", action=Number, whole=True, least=0, help="of one train step")
+    options.add_argument("--find", metavar="TEXT", help="with a text in problem or response")
+    options.add_argument("--cut-off", action="store_true", help="without their end token")
+    options.add_argument("--order", choices=ORDERS, help="what is shown first; default: by step")
+    options.add_argument("--n", action=Number, whole=True, least=1, default=10, help="at most")
+    options.add_argument("--json", action="store_true", help="the rows as JSON lines")
+    return options
+
+
+@ending()
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Entry point of `chord-answers`."""
+    options = parser().parse_args(arguments)
+    require_run(options.run, str(options.run))
+    saved = options.evaluated is not None or options.lost or options.gained
+    if saved and (options.step is not None or options.cut_off):
+        flag = "--step" if options.step is not None else "--cut-off"
+        raise ConfigError(f"{flag}: is of responses during training; leave it out")
+    path = evaluation(options.run, options.evaluated or "") if saved else options.run / COMPLETIONS
+    shown = chosen((row for _, row in lines(path)), options)
+    if options.json:
+        for row in shown:
+            sys.stdout.write(orjson.dumps(row).decode() + "\n")
+        return
+    for row in shown:
+        say("\n".join(_lines(row)) + "\n")
+    say(f"{len(shown)} of the responses in {path}" if shown else f"{path}: no such response")
+
+
+def evaluation(run: Path, name: str) -> Path:
+    """The responses of a run's saved evaluation; raises ConfigError where it is not there."""
+    found = sorted((run / EVALUATED).glob("*.jsonl"), key=lambda file: file.stat().st_mtime)
+    if not found:
+        raise ConfigError(f"{run}: no evaluation is saved; python -m chord.evaluate saves one")
+    if not name:
+        return found[-1]
+    if name not in (names := [file.stem for file in found]):
+        raise ConfigError(f"--evaluated {name}: must be one of {', '.join(names)}")
+    return run / EVALUATED / f"{name}.jsonl"
+
+
+def chosen(rows: Iterable[Row], options: argparse.Namespace) -> list[Row]:
+    """The rows that are asked for, of a file that may be large."""
+    wanted = (row for row in rows if _wanted(row, options))
+    if options.order is None:
+        return list(islice(wanted, options.n))
+    order = ORDERS[options.order]
+    return heapq.nsmallest(options.n, wanted, key=lambda row: (math.isnan(order(row)), order(row)))
+
+
+def _wanted(row: Row, options: argparse.Namespace) -> bool:
+    if options.lost or options.gained:
+        before, now = _number(row, "base_score"), _number(row, "trained_score")
+        if not (before < 1 <= now if options.gained else now < 1 <= before):
+            return False
+    if options.step is not None and row.get("step") != options.step:
+        return False
+    if options.cut_off and row.get("finished") is not False:
+        return False
+    return not options.find or any(options.find in text for text in _texts(row))
+
+
+def _texts(row: Row) -> list[str]:
+    """The problem, and the response or both responses."""
+    names = ("problem", "base", "trained") if "trained" in row else ("problem", "response")
+    return [text for name in names if isinstance(text := row.get(name), str)] or [""]
+
+
+def _number(row: Row, *names: str) -> float:
+    """The first of these numbers that a row has; if it has none nan, neither right nor wrong."""
+    found = (value for name in names if isinstance(value := row.get(name), int | float))
+    return float(next(found, math.nan))
+
+
+def _lines(row: Row) -> Iterator[str]:
+    """A row for the terminal."""
+    if "trained" in row:
+        yield _labelled("problem", row.get("problem"))
+        yield _labelled("answer", row.get("answer"))
+        for model in ("base", "trained"):
+            yield _labelled(f"{model}, {_shown(row.get(f'{model}_score'))}", row.get(model))
+        return
+    facts = [f"step {row.get('step')}"]
+    facts += [
+        f"{name} {_shown(row[name])}" for name in ("score", "reward", "advantage") if name in row
+    ]
+    if row.get("finished") is False:
+        facts.append("cut off")
+    yield ", ".join(facts)
+    yield _labelled("problem", row.get("problem"))
+    yield _labelled("answer", row.get("answer"))
+    if row.get("given"):
+        yield _labelled("of it given", row["given"])
+    yield _labelled("response", row.get("response"))
+
+
+def _labelled(label: str, text: Any) -> str:
+    """A text with its label, its lines below one another."""
+    pieces = ("" if text is None else str(text)).split("\n")
+    return "\n".join(f"  {label if k == 0 else '':<14}{piece}" for k, piece in enumerate(pieces))
+
+
+def _shown(value: Any) -> str:
+    return "-" if value is None else f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+if __name__ == "__main__":
+    main()
