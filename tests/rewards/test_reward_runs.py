@@ -88,6 +88,8 @@ def test_rewards_on_a_scale_of_their_own_train_and_their_verdicts_are_counted(
     for each in finished:
         assert each["reward"] == 100 * len(each["response"]) - 1000
         assert each["score"] == (each["reward"] >= -800)
+    # Without a baseline.
+    assert all(each["advantage"] == each["reward"] for each in responses)
     # What was cut off earns what the empty text does.
     assert all((e["score"], e["reward"]) == (0, -1000) for e in responses if not e["finished"])
     for row in rows:
