@@ -105,7 +105,10 @@ def _parts(runs: Sequence[Run]) -> tuple[list[list[Run]], list[LeftOut]]:
         key = group_key(run)
         known = parts.setdefault((key, read_alike(run, alike[key])), {})
         if run.seed in known:
-            reason = f"the same settings and seed as {known[run.seed].path}"
+            other = known[run.seed]
+            reason = f"the same settings and seed as {other.path}"
+            if run.source != other.source:
+                reason = f"the same seed as {other.path}, a fork of another run of its kind"
             left_out.append(LeftOut(what=f"{run.path} ({run.name})", reason=reason))
         else:
             known[run.seed] = run

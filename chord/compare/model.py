@@ -43,6 +43,7 @@ class Run:
         tokens: Number of trained tokens by branch; empty if the record has gaps.
         error: Why the run failed.
         overrides: The overrides from the command line, if known.
+        source: Hash of the checkpoint that a fork started from.
         contents: Short hash of each file that a setting names, by setting; None if the hash is not
             on record for the whole run.
     """
@@ -67,6 +68,7 @@ class Run:
     tokens: Mapping[str, float] = field(default_factory=dict)
     error: str | None = None
     overrides: Sequence[str] = ()
+    source: str | None = None
     contents: Mapping[str, str | None] = field(default_factory=dict)
 
 

@@ -101,9 +101,17 @@ def read_run(path: Path) -> tuple[Run | None, list[LeftOut]]:
         tokens=record.tokens,
         error=error,
         overrides=overrides,
+        source=_source(config),
         contents=histories(facts.get("contents"), facts.get("changes")),
     )
     return run, [*left_out, *troubles]
+
+
+def _source(config: Mapping[str, Any]) -> str | None:
+    """The hash of the checkpoint that a fork started from."""
+    lineage = config.get("lineage")
+    digest = lineage.get("sha256") if isinstance(lineage, Mapping) else None
+    return digest if isinstance(digest, str) else None
 
 
 def _status(path: Path) -> tuple[str | None, str | None]:

@@ -17,6 +17,9 @@ NOT_COMPARED = (
     *NO_NUMBER,
     "seed",
     "schedule.seed",
+    # Of forks; `lineage.recipe` is the same for all seeds of their source.
+    "lineage.fingerprint",
+    "lineage.sha256",
     "threads",
     "trainer.checkpoint_every",
     "trainer.completions_every",

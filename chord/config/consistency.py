@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 
+from chord.config.lineage import check_fork
 from chord.config.root import TrainConfig
 from chord.config.schemas import registered_name
 from chord.data.base import SPLITS, Data, DataConfig
@@ -18,6 +19,9 @@ from chord.models.hf.source import find
 
 def check(config: TrainConfig) -> None:
     """Refuse what can't be run, or would be ignored; raises `ConfigError`."""
+    check_fork(
+        config.fork, config.lineage, config.checkpoint, fresh_optimizer=config.fresh_optimizer
+    )
     check_expert_stream(config)
     check_teacher(config)
     check_pairing(config)

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
+from hydra.core.config_store import ConfigStore
 from hydra.core.override_parser.types import Override
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -18,6 +21,45 @@ from chord.config.overrides import parsed
 from chord.errors import ConfigError, config_errors, first_line, suggest
 
 LOGGERS = "must be true, false or the name of an installed package, or a list of such names"
+
+
+@dataclass(frozen=True)
+class Base:
+    """What is composed in place of a file of `conf/`.
+
+    `name`: of the primary configuration, which is among the `nodes`, all by the paths under which
+    Hydra reads them. `finish`: what is done with what was composed.
+    """
+
+    name: str
+    nodes: Mapping[str, Any]
+    finish: Callable[[DictConfig], None]
+
+
+FindBase = Callable[[str | None, Sequence[str]], Base | None]
+"""From the name of the primary configuration and what was typed."""
+_finders: list[FindBase] = []
+
+
+def compose_upon(find: FindBase) -> None:
+    """Have what is composed from now on stand upon what `find` finds, if it finds anything."""
+    if find not in _finders:
+        _finders.append(find)
+
+
+@contextmanager
+def _stored(nodes: Mapping[str, Any]) -> Iterator[None]:
+    """The nodes in Hydra's store, within."""
+    repository = ConfigStore.instance().repo
+    for path, node in nodes.items():
+        group, _, name = path.rpartition("/")
+        ConfigStore.instance().store(name=name, node=node, group=group or None)
+    try:
+        yield
+    finally:
+        for path in nodes:
+            group, _, name = path.rpartition("/")
+            del (repository[group] if group else repository)[f"{name}.yaml"]
 
 
 def compose_or_refuse() -> None:
@@ -36,7 +78,14 @@ def compose_or_refuse() -> None:
         check_typed(self, overrides)
         try:
             with config_errors():
-                composed = original(self, config_name, overrides, **settings)
+                found = (find(config_name, overrides) for find in _finders)
+                base = next((base for base in found if base is not None), None)
+                if base is None:
+                    composed = original(self, config_name, overrides, **settings)
+                else:
+                    with _stored(base.nodes):
+                        composed = original(self, base.name, overrides, **settings)
+                    base.finish(composed)
         except RecursionError as error:
             raise ConfigError(
                 "the configuration: a defaults list leads back to the file that it is in"

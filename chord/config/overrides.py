@@ -38,6 +38,17 @@ def given(arguments: Sequence[str]) -> dict[str, str]:
     return found
 
 
+def swept(arguments: Sequence[str], name: str) -> list[str]:
+    """The values that were typed for one setting of a sweep; empty for one that has no several."""
+    found = []
+    for argument in arguments:
+        override = parsed(argument)
+        if override is not None and override.key_or_group == name and override.is_discrete_sweep():
+            values = override.sweep_iterator(transformer=lambda value: value)
+            found += [v.text if isinstance(v, QuotedString) else str(v) for v in values]
+    return found
+
+
 def setting(name: str, value: str | Path) -> str:
     """`name=value` as an argument that Hydra reads as that very text, quoted where it has to be.
 

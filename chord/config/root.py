@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass, field
 
+from chord.config.lineage import Lineage
 from chord.config.optimizer import AdamW
 from chord.config.trainer import TrainerConfig
 from chord.data.base import DataConfig
@@ -39,6 +40,8 @@ def check_threads(threads: int) -> None:
 class TrainConfig:
     """Everything `chord.train` reads. `steps` counts train steps, which schedules see.
 
+    `fork`: a run whose settings are the base of these, and whose `checkpoint` has the weights, and
+    the optimizer's state unless `fresh_optimizer`; `lineage` is looked up there.
     `allow_changed`: settings whose files may have changed since the run that is resumed began.
     `dry_run`: show what a run would train on, and end.
     `resume_sweep`, `skip_finished` and `sweep_metric` are of a sweep as a whole. `trust`: import
@@ -49,6 +52,10 @@ class TrainConfig:
     seed: int
     threads: int
     resume: str | None
+    fork: str | None = None
+    checkpoint: str | None = None
+    fresh_optimizer: bool = False
+    lineage: Lineage | None = None
     allow_changed: list[str] = field(default_factory=list)
     trust: bool = False
     dry_run: bool = False

@@ -47,6 +47,7 @@ def directory(path: Path, *, trust: bool = False) -> list[Finding]:
         Finding(NOTE, said, "has no effect: the config in run.json counts")
         for said in edited(path, run.config, run.options)
     ]
+    found += fork(run)
     found += packages(run)
     try:
         config: TrainConfig | None = run.checked()
@@ -88,6 +89,15 @@ def whose(path: Path) -> Iterator[Finding]:
         yield Finding(NOTE, "status.json is missing or damaged: how the run ended is not known")
     else:
         yield Finding(OK, f"the run is {status}" + (f": {error}" if error else ""))
+
+
+def fork(run: RunDirectory) -> Iterator[Finding]:
+    """Of which run a fork is one."""
+    lineage = run.config.lineage
+    if lineage is not None:
+        state = "with the optimizer's state" if lineage.optimizer else "with a new optimizer"
+        what = f"a fork of {run.config.fork} after {lineage.step} train steps, {state}; the source"
+        yield Finding(OK, f"{what} has the fingerprint {lineage.fingerprint}")
 
 
 def packages(run: RunDirectory) -> Iterator[Finding]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,13 +15,14 @@ from chord.run.random_states import random_states, restore_random_states
 
 
 class Saved(NamedTuple):
-    """What a run goes on from: completed train steps, random states, the policy's weights, and what
-    the schedule has observed."""
+    """What a run goes on from: completed train steps, random states, the policy's weights, what the
+    schedule has observed, and of a fork the states of the optimizers."""
 
     completed: int = 0
     random: dict[str, Any] | None = None
     weights: dict[str, torch.Tensor] | None = None
     schedule: dict[str, float] | None = None
+    optimizers: Sequence[Mapping[str, Any]] = ()
 
 
 def read_checkpoint(run_dir: Path, setting: str = "resume") -> Saved:

@@ -155,7 +155,8 @@ class Keeper:
         if completed in wanted and not file.exists():
             share(self.run_dir / CHECKPOINT, file)
         for step in kept_steps(self.run_dir):
-            if step > completed or step not in wanted:
+            # A fork may have to begin again from that of step 0.
+            if step and (step > completed or step not in wanted):
                 kept_file(self.run_dir, step).unlink()
 
 
@@ -166,7 +167,7 @@ def share(source: Path, target: Path) -> None:
     """
     with whole_file(target) as partial:
         try:
-            os.link(source, partial)
+            os.link(source.resolve(), partial)
         except OSError:
             shutil.copyfile(source, partial)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -31,6 +31,7 @@ from chord.run.checkpoint import CHECKPOINT
 from chord.run.checkpointing import Checkpointing
 from chord.run.directory import RunDirectory
 from chord.run.files import EVALUATIONS, METRICS, SCORER_FAILURE, read_rows
+from chord.run.fork.start import TakingOver
 from chord.run.health import Health
 from chord.run.plots import plot_run
 from chord.run.progress import Progress
@@ -103,6 +104,8 @@ class Training:
     final: Report | None = field(default=None, init=False)
     """The validation after the last step, once it was taken."""
     checkpointing: Checkpointing = field(init=False)
+    optimizers: Sequence[Mapping[str, Any]] = field(default=(), init=False)
+    """The states that the optimizers of a fork begin with."""
     signals: Signals = field(default_factory=Signals)
     health: Health = field(init=False)
 
@@ -142,6 +145,7 @@ class Training:
             ),
             self.checkpointing,
             Progress(config.steps),
+            *([TakingOver(self.optimizers)] if self.optimizers else []),
         ]
 
     @contextmanager

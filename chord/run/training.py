@@ -81,6 +81,7 @@ def train_unrecorded(config: TrainConfig, run: RunDirectory, signals: Signals) -
 
     from chord.run.build import open_data
     from chord.run.checkpoint import CHECKPOINT
+    from chord.run.fork.start import begin_fork
     from chord.run.loop import Training
     from chord.run.recorder import Recorder
     from chord.run.together import heard_by_the_first
@@ -108,6 +109,8 @@ def train_unrecorded(config: TrainConfig, run: RunDirectory, signals: Signals) -
             now |= read_from_hub(config, now)
             refuse_changed(run.contents, now, config.allow_changed, since="the run began")
             tell_length(config, run, saved)
+            if config.lineage is not None and not completed:
+                begin_fork(config, run, now)
             write(run, recorder, completed, now)
         if leader:
             introduce(config, data, overlap, models.policy.context)
@@ -115,6 +118,7 @@ def train_unrecorded(config: TrainConfig, run: RunDirectory, signals: Signals) -
         this = Training(
             config, run, data, models, engine, recorder, tracker, completed, saved.random
         )
+        this.optimizers = saved.optimizers
         this.signals = signals
         outcome = this.complete()
         if leader:
@@ -128,7 +132,8 @@ def load(config: TrainConfig, run: RunDirectory, data: Data) -> tuple[Saved, Mod
     Raises ConfigError for what can't be read, or does not go together.
     """
     from chord.run.build import build_models, check_answers, check_models, prepare_reward
-    from chord.run.checkpoint import Saved, load_weights, read_checkpoint
+    from chord.run.checkpoint import CHECKPOINT, Saved, load_weights, read_checkpoint
+    from chord.run.fork.start import read_start, start_file
     from chord.run.kept import check_metric_known, refuse_without_last
     from chord.run.losing import refuse_loss
     from chord.step.demonstrations import open_cache
@@ -139,6 +144,10 @@ def load(config: TrainConfig, run: RunDirectory, data: Data) -> tuple[Saved, Mod
         saved = read_checkpoint(run.path)
     if saved.completed > config.steps:
         raise ConfigError(f"steps={config.steps}: the run has already taken {saved.completed}")
+    origin, file = f"resume={run.path}", CHECKPOINT
+    if config.lineage is not None and not saved.completed:
+        file = start_file(config, run)
+        origin, saved = f"fork={config.fork}", read_start(file, config)
     check_metric_known(config, data)
     if config.resume is not None:
         refuse_loss(run, saved.completed, config.resume)
@@ -152,7 +161,7 @@ def load(config: TrainConfig, run: RunDirectory, data: Data) -> tuple[Saved, Mod
     check_models(config, models, data)
     models.cache = open_cache(config, data)
     if saved.weights is not None:
-        load_weights(models.policy, saved.weights, f"resume={run.path}")
+        load_weights(models.policy, saved.weights, origin, file)
     return saved._replace(weights=None), models
 
 

@@ -28,6 +28,7 @@ from chord.run.claim import refuse_dry_run, refuse_sweep_settings
 from chord.run.directory import RunDirectory
 from chord.run.dry import dry_run
 from chord.run.files import FAILED, read_status
+from chord.run.fork.base import is_foreign, register_fork
 from chord.run.identity.contents import contents, refuse_changed
 from chord.run.identity.frozen import literal
 from chord.run.lock import held
@@ -44,6 +45,7 @@ from chord.sweep.points import typed
 
 # A launcher's process has imported nothing else of ours when it composes a job.
 register_options()
+register_fork()
 
 OUTPUT = "output.txt"
 
@@ -83,6 +85,7 @@ def _single(cfg: DictConfig) -> float:
         name_in_tracking(cfg)
         run = RunDirectory(path, cfg, run_name(job.runtime.choices, cfg.seed), overrides)
         run.options = chosen(job.runtime.choices)
+        run.foreign = is_foreign(cfg)
         check_composed(cfg, job)
     config = run.checked()
     outcome = train(config, run)
@@ -171,6 +174,7 @@ def _directory(cfg: DictConfig, path: Path, label: str) -> RunDirectory:
     name_in_tracking(cfg, Path(job.sweep.dir).name)
     name = label or run_name(job.runtime.choices, cfg.seed)
     new = RunDirectory(path, cfg, name, overrides, options=chosen(job.runtime.choices))
+    new.foreign = is_foreign(cfg)
     if not holds_run(path):
         return new
     old = open_run(path, trust=cfg.trust)

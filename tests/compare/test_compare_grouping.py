@@ -5,10 +5,11 @@ from __future__ import annotations
 import math
 
 import pytest
-from compare_runs import VERSIONS, make_run
+from compare_runs import VERSIONS, config, make_run
 
 from chord.compare.grouping import compare
-from chord.compare.model import Comparison, LeftOut, RunGroup
+from chord.compare.model import Comparison, LeftOut, Run, RunGroup
+from chord.compare.settings import flat_settings
 from chord.run.files import FAILED, INTERRUPTED, RUNNING
 
 ACCURACY = "test/target_accuracy"
@@ -178,6 +179,21 @@ def test_the_same_run_again_is_left_out() -> None:
     found = compare([make_run(path="a"), make_run(path="b", accuracy=0.9), make_run(seed=1)])
     assert found.groups[0].final[ACCURACY].n == 2
     assert found.left_out[0].reason == "the same settings and seed as a"
+
+
+def test_forks_of_other_runs_of_one_kind_are_a_group_by_their_seeds() -> None:
+    def forked(seed: int, source: str, step: int = 4) -> Run:
+        of = {"fingerprint": source, "recipe": "r", "step": step, "sha256": source}
+        values = config(seed, 4) | {"lineage": of, "fork": source, "checkpoint": step}
+        return make_run(
+            path=f"{source}/{step}", seed=seed, settings=flat_settings(values, {}), source=source
+        )
+
+    found = compare([forked(0, "a"), forked(1, "b"), forked(0, "a", 2), forked(1, "b", 2)])
+    assert [len(group.runs) for group in found.groups] == [2, 2]
+    assert {group.label for group in found.groups} == {"lineage.step=2", "lineage.step=4"}
+    found = compare([forked(0, "a"), forked(0, "b")])
+    assert found.left_out[0].reason == "the same seed as a/4, a fork of another run of its kind"
 
 
 def test_nothing_finished_is_an_error_with_the_first_reason() -> None:

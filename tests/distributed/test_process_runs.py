@@ -91,7 +91,11 @@ def start(
     """Run a command in a process of its own."""
     program = ["-m", module] if script is None else [str(script)]
     paths = [f"model.path={models}/base.safetensors", f"teacher.path={models}/teacher.safetensors"]
-    given = arguments if arguments[0].startswith("resume=") else (*ARGUMENTS, *paths, *arguments)
+    given = (
+        arguments
+        if arguments[0].startswith(("resume=", "fork="))
+        else (*ARGUMENTS, *paths, *arguments)
+    )
     return subprocess.run(
         [sys.executable, *program, *given],
         cwd=where,
@@ -146,6 +150,22 @@ def test_two_processes_write_one_run_and_any_number_goes_on_with_it(
     assert again.returncode == 0, again.stderr
     again = start(small_models, tmp_path, "resume=both", "steps=5", "trainer.strategy=auto")
     assert again.returncode == 0, again.stderr
+    assert_same(tmp_path / "both", tmp_path / "alone")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("strategy", ["ddp", "fsdp"])
+def test_a_fork_on_two_processes_is_that_of_one(
+    small_models: Path, tmp_path: Path, strategy: str
+) -> None:
+    source = start(small_models, tmp_path, "hydra.run.dir=source", "trainer.keep.every=1")
+    assert source.returncode == 0, source.stderr
+    words = ["fork=source", "checkpoint=2", "optimizer.lr=1e-3"]
+    for name, trainer in (("alone", "trainer=cpu"), ("both", f"trainer={strategy}")):
+        place = [trainer, "trainer.precision=64-true", f"hydra.run.dir={name}"]
+        done = start(small_models, tmp_path, *words, *place)
+        assert done.returncode == 0, done.stderr
+        assert done.stdout.count("fork of source after 2 train steps") == 1
     assert_same(tmp_path / "both", tmp_path / "alone")
 
 

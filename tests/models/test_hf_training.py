@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 import torch._dynamo.utils
+from conftest import compose_anew
 from language_models import ADAPTED, FAMILIES, ODD, STATES, composed, make_model, make_tokenizer
 from safetensors.torch import load_file
 from steps import gradient, metrics_of, module_of, plan_gradient, score_as
@@ -20,6 +21,7 @@ from chord.models import scoring
 from chord.plan.calibration import calibrate
 from chord.run.checkpoint import CHECKPOINT
 from chord.run.directory import RunDirectory
+from chord.run.fork.base import register_fork
 from chord.run.opening import open_run
 from chord.run.trained import trained_model
 from chord.run.training import train
@@ -43,6 +45,29 @@ def run(where: Path, directory: Path, *overrides: str) -> RunDirectory:
     this = RunDirectory(where, config, "run")
     train(parse(config, TrainConfig), this)
     return this
+
+
+def test_a_fork_of_adapters_begins_with_those_of_the_checkpoint(
+    tmp_path: Path, directory: Path
+) -> None:
+    register_fork()
+    words = ["optimizer.warmup=0", "trainer.keep.every=1", "steps=2", "trainer.checkpoint_every=1"]
+    run(tmp_path / "run", directory, *words, *ADAPTED)
+    config = compose_anew(f"fork={tmp_path}/run", "checkpoint=1", "optimizer.lr=1e-3")
+    fork = RunDirectory(tmp_path / "fork", config, "fork")
+    train(fork.checked(), fork)
+    names = ("step-0.ckpt", "step-1.ckpt", "step-2.ckpt")
+    files = [tmp_path / "fork" / CHECKPOINT.parent / name for name in names]
+    states = [torch.load(file, weights_only=True)["state_dict"] for file in files]
+    before = torch.load(tmp_path / "run" / CHECKPOINT.parent / names[1], weights_only=True)
+    assert all(torch.equal(states[0][name], w) for name, w in before["state_dict"].items())
+    assert all("lora_" in name for name in states[1])
+    assert states[1].keys() == states[0].keys()
+    assert not all(torch.equal(states[1][name], states[0][name]) for name in states[0])
+    step_0 = trained_model(fork.path, fork.checked(), files[0]).state_dict()
+    assert all(
+        torch.equal(step_0[name.removeprefix("policy.")], w) for name, w in states[0].items()
+    )
 
 
 @pytest.mark.parametrize("adapters", [(), ADAPTED])

@@ -138,7 +138,9 @@ def test_what_changes_no_number_makes_no_other_run(small_models: Path) -> None:
     assert fingerprint(silent) == fingerprint(plain) != fingerprint(skips)
     # Neither what a command does with its run, nor where it is recorded, nor what it is judged by.
     words = ["tracking=off", "tracking.notes=x", "resume=x", "allow_changed=[x]", "resume_sweep=x"]
-    words += ["skip_finished=true", "sweep_metric=x", "trust=true"]
+    words += ["skip_finished=true", "sweep_metric=x", "trust=true", "dry_run=true"]
+    # A fork's own part is its lineage, which is looked up.
+    words += ["checkpoint=x", "fresh_optimizer=true", "fork=null"]
     for word in words:
         assert fingerprint(small_composed(small_models, "tracking=wandb", word)) == fingerprint(
             plain

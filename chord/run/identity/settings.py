@@ -11,6 +11,9 @@ from typing import Any
 NO_NUMBER = (
     "tracking",
     "resume",
+    "fork",
+    "checkpoint",
+    "fresh_optimizer",
     "allow_changed",
     "resume_sweep",
     "skip_finished",
@@ -33,6 +36,7 @@ SILENT = (
 """Settings inside groups that can't either: they say when a run stops, or what it says."""
 AS_BEFORE: Mapping[str, object] = {
     "trainer.on_nonfinite": "stop",
+    "lineage": None,
     "rollout.correct_native": False,
     "reward.signature": "chord",
     "reward.right_from": None,

@@ -1,0 +1,138 @@
+"""What a forked run takes from its source before its first step, and what it says of that."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.pytorch import Callback, LightningModule, Trainer
+
+from chord.config.root import TrainConfig
+from chord.errors import ConfigError, first_line
+from chord.io.contents import Contents, changed, difference
+from chord.io.hashes import hash_of
+from chord.io.printing import say
+from chord.io.reading import opened
+from chord.run.checkpoint import CHECKPOINT, Saved, refuse_misfits
+from chord.run.directory import RunDirectory
+from chord.run.identity.settings import telling
+from chord.run.kept import kept_file, share
+from chord.run.opening import open_run
+
+MODELS = ("model.path",)
+"""Settings whose files belong to the model: a fork needs them as they were."""
+
+
+def start_file(config: TrainConfig, run: RunDirectory) -> Path:
+    """The checkpoint that a fork starts from: its own copy, or the source's.
+
+    Raises ConfigError where it is gone, or holds something else by now.
+    """
+    assert config.fork is not None
+    assert config.lineage is not None
+    source, own = Path(config.fork), kept_file(run.path, 0)
+    for file in (own, kept_file(source, config.lineage.step), source / CHECKPOINT):
+        # A run that is new has no files yet, whatever is in its place.
+        there = file.exists() and (file != own or config.resume is not None)
+        if there and hash_of(file)[0] == config.lineage.sha256:
+            return file
+    raise ConfigError(
+        f"fork={config.fork}: the checkpoint after step {config.lineage.step} is gone, or another "
+        "one by now"
+    )
+
+
+def read_start(file: Path, config: TrainConfig) -> Saved:
+    """What a fork begins with; tensors and plain values alone are read.
+
+    Raises ConfigError where the file is damaged.
+    """
+    assert config.lineage is not None
+    try:
+        with opened(file) as content:
+            state: dict[str, Any] = torch.load(content, weights_only=True)
+        refuse_misfits(state)
+        weights = {name.removeprefix("policy."): w for name, w in state["state_dict"].items()}
+        states = state["optimizer_states"] if config.lineage.optimizer else ()
+        return Saved(weights=weights, optimizers=states)
+    except Exception as error:
+        raise ConfigError(
+            f"fork={config.fork}: {file} can't be read ({first_line(error)})"
+        ) from error
+
+
+def begin_fork(config: TrainConfig, run: RunDirectory, now: Contents) -> None:
+    """Keep the checkpoint as that of step 0, so that the source is not needed any more.
+
+    `now`: what the files hold that the configuration names. Raises ConfigError where those of the
+    model are not what they were.
+    """
+    if config.resume is None:
+        refuse_another_base(config, now)
+        tell_fork(config, run)
+    file = start_file(config, run)
+    if file != kept_file(run.path, 0):
+        share(file, kept_file(run.path, 0))
+
+
+class TakingOver(Callback):
+    """Gives the optimizers the states of the source; their settings are those of the fork."""
+
+    def __init__(self, states: Sequence[Mapping[str, Any]]) -> None:
+        self.states = states
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        states = [
+            {**state, "param_groups": optimizer.state_dict()["param_groups"]}
+            for optimizer, state in zip(trainer.strategy.optimizers, self.states, strict=True)
+        ]
+        trainer.strategy.load_optimizer_state_dict({"optimizer_states": states})
+        self.states = ()
+
+
+def refuse_another_base(config: TrainConfig, now: Contents) -> None:
+    """Raise `ConfigError` where the files of the model are not those that the source has read."""
+    assert config.fork is not None
+    known = {name: c for name, c in open_source(config).contents.items() if name in MODELS}
+    for name in changed(known, now):
+        raise ConfigError(
+            f"{name}={now[name]['path']}: {difference(known[name], now[name])} since "
+            f"fork={config.fork} began, and a fork needs the same model; restore it"
+        )
+
+
+def open_source(config: TrainConfig) -> RunDirectory:
+    """The run that is forked, which was trusted before, if it had to be."""
+    assert config.fork is not None
+    return open_run(Path(config.fork), trust=True)
+
+
+def tell_fork(config: TrainConfig, run: RunDirectory) -> None:
+    """Say from what a new fork starts, and in which settings it differs from its source."""
+    lineage, source = config.lineage, open_source(config)
+    assert lineage is not None
+    state = "and the optimizer's state" if lineage.optimizer else "with a new optimizer"
+    say(f"fork of {config.fork} after {lineage.step} train steps: its weights {state}")
+    for line in differences(source.settings(), run.settings()):
+        say(f"  {line}")
+    if source.config.seed == config.seed:
+        order = "the data come in the order of its first steps; another seed gives another order"
+        say(f"  seed={config.seed} as in the source: {order}")
+
+
+def differences(before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterator[str]:
+    """The settings that can change a number and are others in a fork, in sentences."""
+    old, new = (dict(_flat(telling(settings))) for settings in (before, after))
+    for name in sorted({*old, *new}):
+        if not name.startswith("lineage") and old.get(name) != new.get(name):
+            yield f"{name}={new.get(name)}, where the source has {old.get(name)}"
+
+
+def _flat(settings: Mapping[str, Any], group: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in settings.items():
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{group}{key}.")
+        else:
+            yield f"{group}{key}", value

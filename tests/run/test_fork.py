@@ -1,0 +1,310 @@
+"""`fork=RUN`: a new run from a checkpoint of another one, with its settings but for those typed."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from conftest import SIGNAL, compose_anew, compose_config, small_composed
+from omegaconf import DictConfig, OmegaConf
+
+from chord.config.lineage import Lineage
+from chord.config.parse import parse
+from chord.config.root import TrainConfig
+from chord.config.schemas import schema_names
+from chord.errors import ConfigError
+from chord.run.checkpoint import CHECKPOINT, read_saved
+from chord.run.directory import RunDirectory
+from chord.run.files import EVALUATIONS, METRICS, read_rows
+from chord.run.fork.base import recipe, register_fork
+from chord.run.fork.start import TakingOver
+from chord.run.identity.settings import telling
+from chord.run.kept import kept_file
+from chord.run.lock import held
+from chord.run.opening import open_run
+from chord.run.resuming import resume_run
+from chord.run.status import fingerprint
+from chord.run.training import train
+
+SOURCE = [
+    "steps=6",
+    "schedule=linear",
+    "weighting=phi",
+    "weighting@off_policy=luffy",
+    "trainer.keep.every=2",
+    "evaluation.every=1",
+    "evaluation.test=false",
+    "optimizer.lr=1e-2",
+    SIGNAL,
+]
+
+
+@pytest.fixture(autouse=True)
+def forks() -> None:
+    register_fork()
+
+
+@pytest.fixture(scope="module")
+def source(small_models: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("source") / "run"
+    composed = small_composed(small_models, *SOURCE)
+    run = RunDirectory(path, composed, "source", [], options={"schedule": "linear"})
+    train(run.checked(), run)
+    return path
+
+
+def composed(source: Path, *words: str) -> DictConfig:
+    return compose_anew(f"fork={source}", *words)
+
+
+def fork(source: Path, path: Path, *words: str) -> RunDirectory:
+    run = RunDirectory(path, composed(source, *words), "fork", list(words))
+    train(run.checked(), run)
+    return run
+
+
+def resume(path: Path) -> None:
+    run = resume_run(path, compose_config(f"resume={path}"), [f"resume={path}"])
+    train(run.checked(), run)
+
+
+def weights(file: Path) -> Mapping[str, torch.Tensor]:
+    found = read_saved(file, "").weights
+    assert found is not None
+    return found
+
+
+def same(one: Mapping[str, torch.Tensor], other: Mapping[str, torch.Tensor]) -> bool:
+    assert one.keys() == other.keys()
+    return all(torch.equal(one[name], other[name]) for name in one)
+
+
+def validation(path: Path, step: int) -> dict[str, Any]:
+    rows = [row for row in read_rows(path / EVALUATIONS) if row["model"] == "trained"]
+    (row,) = [row for row in rows if row["step"] == step]
+    return {name: value for name, value in row.items() if name not in ("step", "val/balance")}
+
+
+def test_a_fork_begins_with_the_weights_of_the_checkpoint(
+    source: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = fork(source, tmp_path / "fork", "checkpoint=4")
+    assert same(weights(kept_file(run.path, 0)), weights(kept_file(source, 4)))
+    assert validation(run.path, 0) == validation(source, 4)
+    assert validation(run.path, 0) != validation(source, 0)
+    # A new run of as many steps, whose schedule begins anew.
+    alphas = [row["alpha"] for row in read_rows(run.path / METRICS)]
+    assert alphas == [row["alpha"] for row in read_rows(source / METRICS)]
+    assert not same(weights(run.path / CHECKPOINT), weights(source / CHECKPOINT))
+    said = capsys.readouterr().out
+    assert f"fork of {source} after 4 train steps: its weights and the optimizer's state" in said
+    assert "seed=0 as in the source" in said
+    assert run.config.lineage.fingerprint == fingerprint(open_run(source).config)
+
+
+def test_what_is_typed_goes_on_top_of_the_settings_of_the_source(source: Path) -> None:
+    plain, base = composed(source), open_run(source).config
+    changed = {"fork", "lineage", "resume", "hydra", "tracking"}
+    for name in [str(name) for name in base if name not in changed]:
+        assert plain[name] == base[name], name
+    assert schema_names(plain) == schema_names(base)
+    typed = composed(
+        source,
+        "optimizer.lr=1e-4",
+        "schedule=cosine",
+        "schedule.final=.3",
+        "weighting.normalize=none",
+    )
+    assert typed.optimizer.lr == 1e-4
+    assert (schema_names(typed)["schedule"], typed.schedule.final) == ("cosine", 0.3)
+    # Of an option of the source, whose settings the default option hasn't got.
+    assert schema_names(typed)["weighting"] == "phi"
+    assert typed.schedule.total_steps == typed.steps == 6
+    assert composed(source, "steps=9").schedule.total_steps == 9
+    # What an option chooses with itself, it chooses here too.
+    rloo = compose_config("objective=rloo").advantage
+    assert composed(source, "objective=rloo").advantage == rloo != plain.advantage
+
+
+def test_an_option_keeps_its_name(source: Path) -> None:
+    from hydra import compose
+
+    from chord.config.composing import reading_conf
+
+    with reading_conf():
+        cfg = compose("train", [f"fork={source}", "weighting=uniform"], return_hydra_config=True)
+    choices = cfg.hydra.runtime.choices
+    assert (choices["schedule"], choices["weighting"]) == ("linear", "uniform")
+    assert choices["weighting@off_policy"] == schema_names(cfg)["off_policy"]
+    assert cfg.hydra.job.config_name == "train"
+
+
+def test_a_weighted_reward_is_taken_over_with_its_parts(small_models: Path, tmp_path: Path) -> None:
+    words = ["reward=weighted", "+reward@reward.parts.short=length", "+reward.weights.short=.5"]
+    base = small_composed(small_models, *words, "reward.parts.short.soft=.5")
+    RunDirectory(tmp_path / "run", base, "run").write()
+    (tmp_path / "run" / "checkpoints").mkdir()
+    kept_file(tmp_path / "run", 1).touch()
+    found = composed(tmp_path / "run", "checkpoint=1", "reward.weights.format=2")
+    assert schema_names(found) == schema_names(base)
+    assert found.reward.parts == base.reward.parts
+    assert found.reward.weights == {"answer": 1.0, "format": 2.0, "short": 0.5}
+    other = composed(tmp_path / "run", "checkpoint=1", "reward@reward.parts.answer=exact")
+    assert schema_names(other)["reward.parts.answer"] == "exact"
+
+
+def test_the_state_of_the_optimizer_is_taken_over_but_not_its_settings(
+    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[dict[str, Any]] = []
+    original = TakingOver.on_train_start
+
+    def watched(self: TakingOver, trainer: Any, module: Any) -> None:
+        original(self, trainer, module)
+        seen.extend(optimizer.state_dict() for optimizer in trainer.strategy.optimizers)
+        seen[-1] = {**seen[-1], "state": {k: dict(v) for k, v in seen[-1]["state"].items()}}
+        for each in seen[-1]["state"].values():
+            each.update({name: value.clone() for name, value in each.items()})
+
+    monkeypatch.setattr(TakingOver, "on_train_start", watched)
+    words = ["checkpoint=4", "optimizer.weight_decay=.3", "steps=1"]
+    fork(source, tmp_path / "fork", *words)
+    (state,) = seen
+    (theirs,) = torch.load(kept_file(source, 4), weights_only=True)["optimizer_states"]
+    assert state["param_groups"][0]["weight_decay"] == 0.3
+    for number, each in theirs["state"].items():
+        assert all(torch.equal(state["state"][number][name], each[name]) for name in each)
+    assert state["state"][0]["step"] == 4
+    seen.clear()
+    fresh = fork(source, tmp_path / "fresh", *words, "fresh_optimizer=true")
+    assert not seen
+    assert not fresh.config.lineage.optimizer
+    assert not same(weights(fresh.path / CHECKPOINT), weights(tmp_path / "fork" / CHECKPOINT))
+    # A second optimizer is another one.
+    assert not composed(source, "optimizer@sft_optimizer=adamw").lineage.optimizer
+
+
+def test_a_fork_goes_on_though_its_source_is_gone(source: Path, tmp_path: Path) -> None:
+    base = Path(shutil.copytree(source, tmp_path / "source"))
+    words = ["checkpoint=2", "steps=2", "optimizer.lr=1e-3"]
+    whole = fork(base, tmp_path / "whole", *words)
+    begun = Path(shutil.copytree(whole.path, tmp_path / "begun"))
+    last = torch.load(begun / CHECKPOINT, weights_only=True)
+    shutil.rmtree(base)
+    # It was killed before its first checkpoint, and begins again.
+    for file in (begun / CHECKPOINT, kept_file(begun, 2)):
+        file.unlink()
+    resume(begun)
+    again = torch.load(begun / CHECKPOINT, weights_only=True)
+    assert same(last["state_dict"], again["state_dict"])
+    assert (begun / METRICS).read_bytes() == (whole.path / METRICS).read_bytes()
+    assert validation(begun, 2) == validation(whole.path, 2)
+    # It has a checkpoint of its own, and is made longer.
+    kept_file(begun, 0).unlink()
+    (longer := resume_run(begun, compose_config(f"resume={begun}", "steps=3"), ["steps=3"])).write()
+    train(longer.checked(), longer)
+    assert len(read_rows(begun / METRICS)) == 3
+    # Without any, there is nothing to begin with.
+    for file in (begun / CHECKPOINT, kept_file(begun, 2)):
+        file.unlink()
+    with pytest.raises(ConfigError, match=r"fork=.*: the checkpoint after step 2 is gone, or"):
+        resume(begun)
+
+
+def test_a_fork_of_a_fork_from_its_start_has_the_weights_of_the_first_source(
+    source: Path, tmp_path: Path
+) -> None:
+    first = fork(source, tmp_path / "first", "checkpoint=4", "steps=1")
+    second = composed(first.path, "checkpoint=0")
+    assert second.lineage.sha256 == first.config.lineage.sha256
+    assert second.lineage.step == 0
+    assert second.lineage.fingerprint == fingerprint(first.config)
+    assert second.steps == 1
+
+
+def test_forks_are_told_apart_by_where_they_start(source: Path, small_models: Path) -> None:
+    two, four, best = (composed(source, f"checkpoint={which}") for which in (2, 4, "last"))
+    prints = {fingerprint(each) for each in (two, four, best)}
+    assert len(prints | {fingerprint(open_run(source).config)}) == 4
+    assert fingerprint(composed(source, "checkpoint=4", "fresh_optimizer=true")) not in prints
+    assert fingerprint(composed(source, "checkpoint=6")) == fingerprint(best)
+    # Runs from before had no such settings.
+    plain = OmegaConf.to_container(small_composed(small_models))
+    assert isinstance(plain, dict)
+    assert not {"fork", "checkpoint", "fresh_optimizer", "lineage"} & telling(plain).keys()
+
+
+def test_seeds_of_a_source_are_one_recipe(small_models: Path) -> None:
+    configs = [small_composed(small_models, f"seed={seed}") for seed in (1, 2)]
+    assert recipe(configs[0], []) == recipe(configs[1], [])
+    assert recipe(small_composed(small_models, "steps=3"), []) != recipe(configs[0], [])
+    for config in configs:
+        of = f"of {config.seed}"
+        config.lineage = Lineage(fingerprint=of, recipe="r", step=1, sha256=of, optimizer=True)
+    assert recipe(configs[0], []) == recipe(configs[1], [])
+    configs[0].lineage.step = 2
+    assert recipe(configs[0], []) != recipe(configs[1], [])
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["model.pretraining_seed=1"], "model.pretraining_seed=1: a fork has the model of {run}"),
+        (["model=hf", "model.path=x"], "model=hf: a fork has the model of {run}; leave it out"),
+        (["checkpoint=3"], "checkpoint=3: {run} has no such checkpoint; there are: last, 2, 4, 6"),
+        (["checkpoint=best"], "checkpoint=best: {run} was trained without trainer.keep.best"),
+        (["resume=x"], "fork={run}: starts a new run, and resume= continues one; give one"),
+        (["lineage.step=3"], "lineage.step=3: is looked up in the run that is forked"),
+    ],
+)
+def test_what_cannot_be_forked_is_refused(words: list[str], message: str, source: Path) -> None:
+    with pytest.raises(ConfigError) as raised:
+        composed(source, *words)
+    assert str(raised.value).startswith(message.format(run=source))
+
+
+@pytest.mark.parametrize("words", [["checkpoint=4"], ["fresh_optimizer=true"]])
+def test_settings_of_a_fork_are_refused_without_one(words: list[str]) -> None:
+    with pytest.raises(ConfigError, match="is only for a fork; give fork=RUN"):
+        parse(compose_config(*words), TrainConfig)
+
+
+def test_a_directory_without_a_run_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"^fork=.*: no such directory"):
+        composed(tmp_path / "none")
+
+
+def test_a_run_at_work_is_forked_by_a_number_of_steps_alone(source: Path, tmp_path: Path) -> None:
+    run = Path(shutil.copytree(source, tmp_path / "run"))
+    with held(run, "x"):
+        with pytest.raises(ConfigError, match=r"^checkpoint=last: .* is being written by process"):
+            composed(run)
+        assert composed(run, "checkpoint=2").lineage.step == 2
+
+
+def test_a_checkpoint_that_has_changed_since_it_was_looked_up_is_refused(
+    source: Path, tmp_path: Path
+) -> None:
+    base = Path(shutil.copytree(source, tmp_path / "run"))
+    run = RunDirectory(tmp_path / "fork", composed(base, "checkpoint=2"), "fork")
+    kept_file(base, 2).write_bytes(b"another")
+    with pytest.raises(ConfigError, match="the checkpoint after step 2 is gone, or another one by"):
+        train(run.checked(), run)
+    assert not (tmp_path / "fork" / "run.json").exists()
+
+
+def test_a_base_that_has_changed_since_the_source_began_is_refused(
+    source: Path, tmp_path: Path
+) -> None:
+    base = Path(shutil.copytree(source, tmp_path / "run"))
+    facts = json.loads((base / "run.json").read_text())
+    facts["contents"]["model.path"]["sha256"] = "0" * 64
+    (base / "run.json").write_text(json.dumps(facts))
+    with pytest.raises(ConfigError, match=r"^model.path=.* since fork=.* began, and a fork needs"):
+        fork(base, tmp_path / "fork", "checkpoint=2")
+    assert not (tmp_path / "fork").exists()
