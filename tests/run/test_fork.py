@@ -22,7 +22,7 @@ from chord.run.checkpoint import CHECKPOINT, read_saved
 from chord.run.directory import RunDirectory
 from chord.run.files import EVALUATIONS, METRICS, read_rows
 from chord.run.fork.base import recipe, register_fork
-from chord.run.fork.start import TakingOver
+from chord.run.fork.start import TakingOver, differences
 from chord.run.identity.settings import telling
 from chord.run.kept import kept_file
 from chord.run.lock import held
@@ -129,6 +129,15 @@ def test_what_is_typed_goes_on_top_of_the_settings_of_the_source(source: Path) -
     # What an option chooses with itself, it chooses here too.
     rloo = compose_config("objective=rloo").advantage
     assert composed(source, "objective=rloo").advantage == rloo != plain.advantage
+
+
+def test_what_differs_from_the_source_is_said(source: Path, tmp_path: Path) -> None:
+    words = ["schedule=cosine", "optimizer.lr=1e-4", "tracking=csv", "trainer.keep.every=0"]
+    run = RunDirectory(tmp_path / "fork", composed(source, *words), "fork")
+    assert list(differences(open_run(source), run)) == [
+        "schedule=cosine, where the source has linear",
+        "optimizer.lr=0.0001, where the source has 0.01",
+    ]
 
 
 def test_an_option_keeps_its_name(source: Path) -> None:

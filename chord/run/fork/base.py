@@ -71,11 +71,11 @@ def base_of(config_name: str | None, typed: Sequence[str]) -> Base | None:
     for word in typed:
         if word.lstrip("+~").partition("=")[0].partition(".")[0] == "lineage":
             raise ConfigError(f"{word}: is looked up in the run that is forked; leave it out")
-    return Source.of(Path(name), words).base()
+    return Origin.of(Path(name), words).base()
 
 
 @dataclass
-class Source:
+class Origin:
     """The run that is forked, after how many train steps, and the file of its checkpoint."""
 
     run: RunDirectory
@@ -83,7 +83,7 @@ class Source:
     file: Path
 
     @classmethod
-    def of(cls, path: Path, words: Mapping[str, str]) -> Source:
+    def of(cls, path: Path, words: Mapping[str, str]) -> Origin:
         """The run in `path`, with the single values that were typed.
 
         Raises ConfigError where it is no run, has to be trusted, or has no such checkpoint.

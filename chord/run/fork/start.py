@@ -10,6 +10,7 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 
 from chord.config.root import TrainConfig
+from chord.config.schemas import schema_names
 from chord.errors import ConfigError, first_line
 from chord.io.contents import Contents, changed, difference
 from chord.io.hashes import hash_of
@@ -115,18 +116,24 @@ def tell_fork(config: TrainConfig, run: RunDirectory) -> None:
     assert lineage is not None
     state = "and the optimizer's state" if lineage.optimizer else "with a new optimizer"
     say(f"fork of {config.fork} after {lineage.step} train steps: its weights {state}")
-    for line in differences(source.settings(), run.settings()):
+    for line in differences(source, run):
         say(f"  {line}")
     if source.config.seed == config.seed:
         order = "the data come in the order of its first steps; another seed gives another order"
         say(f"  seed={config.seed} as in the source: {order}")
 
 
-def differences(before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterator[str]:
-    """The settings that can change a number and are others in a fork, in sentences."""
-    old, new = (dict(_flat(telling(settings))) for settings in (before, after))
+def differences(source: RunDirectory, fork: RunDirectory) -> Iterator[str]:
+    """In sentences, what can change a number and is another in a fork: options, then settings."""
+    kinds, former = schema_names(fork.config), schema_names(source.config)
+    others = [name for name in sorted({*kinds, *former}) if kinds.get(name) != former.get(name)]
+    others = [name for name in others if name != "tracking"]
+    for name in others:
+        yield f"{name}={kinds.get(name)}, where the source has {former.get(name)}"
+    old, new = (dict(_flat(telling(run.settings()))) for run in (source, fork))
     for name in sorted({*old, *new}):
-        if not name.startswith("lineage") and old.get(name) != new.get(name):
+        of_another = any(name == other or name.startswith(f"{other}.") for other in others)
+        if not (of_another or name.startswith("lineage")) and old.get(name) != new.get(name):
             yield f"{name}={new.get(name)}, where the source has {old.get(name)}"
 
 
