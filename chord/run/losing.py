@@ -19,7 +19,7 @@ def lost(run: RunDirectory, completed: int) -> str | None:
     last one has been put in its place by somebody who wants to go on from there.
     """
     path = run.path
-    if kept_file(path, completed).exists():
+    if completed and kept_file(path, completed).exists():
         return None
     taken = max((row["step"] + 1 for row in read_rows(path / METRICS)), default=0)
     known, length = read_status(path), run.lengths[-1][1]

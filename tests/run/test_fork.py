@@ -30,6 +30,7 @@ from chord.run.opening import open_run
 from chord.run.resuming import resume_run
 from chord.run.status import fingerprint
 from chord.run.training import train
+from chord.step.module import ChordModule
 
 SOURCE = [
     "steps=6",
@@ -42,6 +43,14 @@ SOURCE = [
     "optimizer.lr=1e-2",
     SIGNAL,
 ]
+
+
+class Killed(BaseException):
+    """A kill, from within."""
+
+
+def killed(*_: object) -> None:
+    raise Killed
 
 
 @pytest.fixture(autouse=True)
@@ -202,15 +211,15 @@ def test_a_fork_goes_on_though_its_source_is_gone(source: Path, tmp_path: Path) 
     base = Path(shutil.copytree(source, tmp_path / "source"))
     words = ["checkpoint=2", "steps=2", "optimizer.lr=1e-3"]
     whole = fork(base, tmp_path / "whole", *words)
-    begun = Path(shutil.copytree(whole.path, tmp_path / "begun"))
-    last = torch.load(begun / CHECKPOINT, weights_only=True)
+    begun = tmp_path / "begun"
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        monkeypatch.setattr(ChordModule, "update", killed)
+        with pytest.raises(Killed):
+            fork(base, begun, *words)
     shutil.rmtree(base)
     # It was killed before its first checkpoint, and begins again.
-    for file in (begun / CHECKPOINT, kept_file(begun, 2)):
-        file.unlink()
     resume(begun)
-    again = torch.load(begun / CHECKPOINT, weights_only=True)
-    assert same(last["state_dict"], again["state_dict"])
+    assert same(weights(begun / CHECKPOINT), weights(whole.path / CHECKPOINT))
     assert (begun / METRICS).read_bytes() == (whole.path / METRICS).read_bytes()
     assert validation(begun, 2) == validation(whole.path, 2)
     # It has a checkpoint of its own, and is made longer.
@@ -223,6 +232,15 @@ def test_a_fork_goes_on_though_its_source_is_gone(source: Path, tmp_path: Path) 
         file.unlink()
     with pytest.raises(ConfigError, match=r"fork=.*: the checkpoint after step 2 is gone, or"):
         resume(begun)
+
+
+def test_a_fork_that_has_lost_its_checkpoint_does_not_begin_again_unasked(
+    source: Path, tmp_path: Path
+) -> None:
+    run = fork(source, tmp_path / "fork", "checkpoint=2", "trainer.keep.every=0")
+    (run.path / CHECKPOINT).unlink()
+    with pytest.raises(ConfigError, match=r"last.ckpt is missing, but the run has finished all 6"):
+        resume(run.path)
 
 
 def test_a_fork_of_a_fork_from_its_start_has_the_weights_of_the_first_source(
