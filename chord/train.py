@@ -17,6 +17,7 @@ from chord.distributed.launch import SURE, first
 from chord.errors import ConfigError
 from chord.io.printing import lasting_streams
 from chord.io.reading import refuse_links
+from chord.run.foreign import refuse_foreign
 from chord.run.owner import refuse_used
 from chord.run.places import refuse_a_second_run, require_run
 from chord.run.training import train
@@ -71,6 +72,7 @@ def refuse_directories(arguments: list[str]) -> None:
     elif new is not None:
         refuse_used(Path(new), "hydra.run.dir")
         refuse_a_second_run(Path(new))
+        refuse_foreign(Path(new), f"hydra.run.dir={new}:")
         refuse_links(Path(new), f"hydra.run.dir={new}")
 
 

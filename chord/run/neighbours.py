@@ -13,6 +13,7 @@ import time
 from pathlib import Path
 
 from chord.errors import ConfigError
+from chord.run.foreign import refuse_foreign
 from chord.run.owner import LOCK, OWNER, undecided, writer
 from chord.run.places import refuse_a_second_run
 
@@ -24,6 +25,7 @@ def refuse_others(path: Path) -> None:
     """Raise `ConfigError` unless the directory of a new run, which has been claimed, is its own."""
     refuse_neighbours(path, f"hydra.run.dir={path}:")
     refuse_a_second_run(path)
+    refuse_foreign(path, f"hydra.run.dir={path}:")
 
 
 def refuse_neighbours(path: Path, named: str) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from chord.errors import ConfigError
 from chord.io.reading import leads_nowhere, refuse_links
 from chord.run.files import read_status
+from chord.run.foreign import refuse_foreign
 from chord.run.identity.contents import contents, refuse_changed
 from chord.run.places import holds_run, refuse_within_a_run
 from chord.sweep.equal_runs import is_finished, known_contents
@@ -88,7 +89,9 @@ def refuse_strangers(sweep: Path, points: Sequence[Point]) -> None:
         path = sweep / point.directory
         known = read_status(path).get("fingerprint") if holds_run(path) else None
         if known is None:
-            refuse_within_a_run(path, f"hydra.sweep.dir={sweep}: {point.directory}")
+            named = f"hydra.sweep.dir={sweep}: {point.directory}"
+            refuse_within_a_run(path, named)
+            refuse_foreign(path, f"{named}:")
         elif known != point.fingerprint:
             raise ConfigError(
                 f"hydra.sweep.dir={sweep}: {point.directory} holds a run of another configuration "
