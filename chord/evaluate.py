@@ -57,6 +57,7 @@ def evaluate_run(path: Path, config: EvaluateConfig) -> tuple[Report, Report]:
     import torch
     from rich.console import Console
 
+    from chord.evaluation.progress import shown_progress
     from chord.run.build import evaluate_as, fit_data, open_data, placed, prepare_reward
     from chord.run.summary import gains, print_summary, side_by_side
 
@@ -78,9 +79,21 @@ def evaluate_run(path: Path, config: EvaluateConfig) -> tuple[Report, Report]:
         fit_data(trained, data, policy)
         prepare_reward(trained, data)
         reports = []
-        for policy in policies:
-            with placed(trained, device, policy):
-                report = evaluate_as(trained, policy, data, split=config.split, alpha=alpha)
+        for name, policy in zip(("base", "trained"), policies, strict=True):
+            with (
+                placed(trained, device, policy),
+                shown_progress(name, Console()) as on_progress,
+            ):
+                report = evaluate_as(
+                    trained,
+                    policy,
+                    data,
+                    split=config.split,
+                    alpha=alpha,
+                    samples=config.samples,
+                    temperature=config.temperature,
+                    on_progress=on_progress,
+                )
                 reports.append(report)
         base, after = reports
     gained = gains(base, after)
@@ -92,6 +105,7 @@ def evaluate_run(path: Path, config: EvaluateConfig) -> tuple[Report, Report]:
         path,
         split=config.split,
         alpha=alpha,
+        temperature=config.temperature,
         gained=gained,
     )
     step = _completed(path, trained, checkpoint)

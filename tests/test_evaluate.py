@@ -107,3 +107,29 @@ def test_a_file_needs_a_run_on_files(tmp_path: Path, small_models: Path) -> None
         evaluated(tmp_path, "problems=f.jsonl")
     with pytest.raises(ValueError, match=r"problems=f\.jsonl: takes the place of the test split"):
         evaluated(tmp_path, "problems=f.jsonl", "split=val")
+
+
+def test_samples_and_their_temperature_are_chosen(
+    finished: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    _, trained = evaluated(finished, "split=val", "samples=2", "temperature=0.5")
+    assert len(trained.sampled) == 2 * len(trained.answers)
+    assert "target_mean2" in trained.metrics
+    assert "target_mean4" not in trained.metrics
+    assert "target: mean@2 at temperature 0.5" in " ".join(capsys.readouterr().out.split())
+    _, hotter = evaluated(finished, "split=val", "samples=2", "temperature=2")
+    assert [each.text for each in hotter.answers] == [each.text for each in trained.answers]
+    assert [each.text for each in hotter.sampled] != [each.text for each in trained.sampled]
+
+
+@pytest.mark.parametrize(
+    ("word", "said"),
+    [
+        ("samples=0", "samples=0: must be at least 1"),
+        ("temperature=0", "temperature=0.0: must be a number above 0; the accuracies are greedy"),
+        ("temperature=nan", "temperature=nan: must be a number above 0"),
+    ],
+)
+def test_samples_that_can_not_be_taken_are_refused(word: str, said: str) -> None:
+    with pytest.raises(ConfigError, match=f"^{said}"):
+        parse(compose_config(word, name="evaluate"), EvaluateConfig)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from dataclasses import dataclass, field
 
@@ -95,6 +96,8 @@ class EvaluateConfig:
     run: str | None
     checkpoint: str | None = None
     problems: str | None = None
+    samples: int = 4
+    temperature: float = 1.0
     trust: bool = False
     split: str
     threads: int | None
@@ -105,6 +108,13 @@ class EvaluateConfig:
         if self.problems is not None and self.split == "val":
             raise ConfigError(
                 f"problems={self.problems}: takes the place of the test split; leave out split=val"
+            )
+        if self.samples < 1:
+            raise ConfigError(f"samples={self.samples}: must be at least 1")
+        if not 0 < self.temperature < math.inf:
+            raise ConfigError(
+                f"temperature={self.temperature}: must be a number above 0; the accuracies are "
+                "greedy at any temperature"
             )
         if self.threads is not None:
             check_threads(self.threads)

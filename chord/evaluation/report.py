@@ -7,12 +7,13 @@ all models and runs are compared on the same ones.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from chord.errors import ConfigError
+from chord.evaluation.progress import OnProgress, counted
 from chord.evaluation.settings import PARTS, Evaluation
 
 if TYPE_CHECKING:
@@ -39,7 +40,7 @@ class ScoredAnswer:
     It is not a number if the right answer is not known.
 
     `entropies`: entropy of the policy at each token, in nats. `failure`: how the verifier failed,
-    if it did.
+    if it did. `cut_off`: it is as long as a response may be, and has not ended.
     """
 
     problem: Problem
@@ -47,14 +48,19 @@ class ScoredAnswer:
     score: float
     entropies: Sequence[float]
     failure: Failure | None = None
+    cut_off: bool = False
 
 
 @dataclass
 class Report:
-    """The metrics of one model on one split, and its greedy responses to the target problems."""
+    """The metrics of one model on one split, and its responses to the target problems.
+
+    `answers` are the greedy ones, `sampled` those at a temperature, adjacent for each problem.
+    """
 
     metrics: dict[str, float]
     answers: list[ScoredAnswer]
+    sampled: list[ScoredAnswer] = field(default_factory=list)
 
 
 def evaluate(
@@ -65,15 +71,19 @@ def evaluate(
     *,
     split: str,
     alpha: float,
+    samples: int = SAMPLES,
+    temperature: float = 1.0,
     rows_at_a_time: int = 256,
     micro_batch: int = 0,
+    on_progress: OnProgress | None = None,
 ) -> Report:
     """Score a model on `val` or `test`.
 
     The report has these metrics:
 
     - `target_accuracy`: greedy accuracy on the target problems.
-    - `target_mean4`, `rl_reward`: mean score of four samples at temperature 1, no format terms.
+    - `target_mean4`, `rl_reward`: mean score of four samples at temperature 1, no format terms;
+      with `samples` and `temperature`, of so many at that temperature (`target_mean8`).
     - `expert_style`: share of those samples in the expert's style; absent if the data cannot tell.
     - `entropy`: mean over the tokens of those samples, in nats.
     - `retained/<skill>`, `retained/mean`, `retained/min`: greedy accuracy on the retained skills.
@@ -87,21 +97,37 @@ def evaluate(
     out. Without right answers, only `sft_accuracy`, `expert_nll` and the retained skills are left.
     If the problems have several sources, `source/<name>` is `target_accuracy` on those of one. The
     numbers do not depend on `rows_at_a_time` (rows sampled at once) or on `micro_batch` (rows
-    scored at once; 0: all).
+    scored at once; 0: all). `on_progress` is called with the numbers of responses sampled so far,
+    and in all.
     """
     part = PARTS[split]
     problems = data.held_out(part)[: getattr(config, f"{split}_problems")]
     if not problems:
         raise ConfigError(f"split={split}: data.{part}=0 holds out no problems")
     longest = config.max_new_tokens
-    ask = partial(answer, policy, data, max_new_tokens=longest, rows_at_a_time=rows_at_a_time)
+    answered = all(problem.answer for problem in problems)
+    most = getattr(config, f"{split}_retained")
+    skills: list[tuple[str, Sequence[Problem], Scorer]] = [
+        (name, every[:most], verifier) for name, every in data.retained(part).items()
+    ]
+    skills += [(skill.name, skill.problems[part][:most], skill.grader) for skill in data.skills]
+    sizes = [len(problems) * (1 + samples * answered)]
+    sizes += [len(chosen) for _, chosen, _ in skills]
+    ask = partial(
+        answer,
+        policy,
+        data,
+        max_new_tokens=longest,
+        rows_at_a_time=rows_at_a_time,
+        on_progress=counted(on_progress, sum(sizes)),
+    )
     metrics: dict[str, float] = {}
-    if all(problem.answer for problem in problems):
+    if answered:
         greedy = ask(problems, verifier)
-        sampled = ask(problems, verifier, samples=SAMPLES)
+        sampled = ask(problems, verifier, samples=samples, temperature=temperature)
         metrics = {
             "target_accuracy": mean([each.score for each in greedy]),
-            "target_mean4": mean([each.score for each in sampled]),
+            f"target_mean{samples}": mean([each.score for each in sampled]),
             "rl_reward": mean([each.score for each in sampled]),
             **_manner([data.is_expert_style(each.text) for each in sampled]),
             "entropy": mean([value for each in sampled for value in each.entropies]),
@@ -110,12 +136,7 @@ def evaluate(
     else:
         greedy, sampled = ask(problems, None), []
     kept, asked = {}, [*greedy, *sampled]
-    skills: list[tuple[str, Sequence[Problem], Scorer]] = [
-        (name, every, verifier) for name, every in data.retained(part).items()
-    ]
-    skills += [(skill.name, skill.problems[part], skill.grader) for skill in data.skills]
-    for name, every, grader in skills:
-        chosen = every[: getattr(config, f"{split}_retained")]
+    for name, chosen, grader in skills:
         answers = ask(chosen, grader)
         kept[name] = mean([each.score for each in answers])
         asked += answers
@@ -131,7 +152,7 @@ def evaluate(
             metrics["balance_at_0.5"] = 0.5 * agreement + 0.5 * reward
     if verifier.fallible or any(skill.grader.fallible for skill in data.skills):
         metrics |= failures(asked)
-    return Report(metrics, greedy)
+    return Report(metrics, greedy, sampled)
 
 
 def answer(
@@ -142,12 +163,15 @@ def answer(
     *,
     max_new_tokens: int,
     samples: int | None = None,
+    temperature: float = 1.0,
     rows_at_a_time: int = 256,
+    on_progress: Callable[[int], None] | None = None,
 ) -> list[ScoredAnswer]:
-    """Return the greedy response to each problem, or `samples` responses at temperature 1.
+    """Return the greedy response to each problem, or `samples` responses at a temperature.
 
     All responses to a problem are adjacent; without a verifier their scores are not numbers. Each
-    rank samples for its share of the problems and gets all responses.
+    rank samples for its share of the problems and gets all responses. `on_progress` is called with
+    numbers of further responses.
     """
     # Here and below: torch takes seconds to load, and settings are read without it.
     from chord.data.grading import Grade
@@ -177,6 +201,8 @@ def answer(
         stop_ids=tokenizer.stop_ids,
         pad_id=tokenizer.pad_id,
         greedy=samples is None,
+        temperature=temperature,
+        on_progress=on_progress,
     )
     repeated = [problem for problem in problems for _ in range(samples or 1)]
     texts = [tokenizer.decode(response) for response in result.responses]
@@ -187,8 +213,10 @@ def answer(
     else:
         grades = verifier.grade(repeated, texts, lengths, result.finished)
     answers = [
-        ScoredAnswer(problem, text, grade.score, each, grade.failure)
-        for problem, text, grade, each in zip(repeated, texts, grades, entropies, strict=True)
+        ScoredAnswer(problem, text, grade.score, each, grade.failure, not finished)
+        for problem, text, grade, each, finished in zip(
+            repeated, texts, grades, entropies, result.finished, strict=True
+        )
     ]
     return joined(answers)
 

@@ -7,7 +7,7 @@ each row has its own random numbers, so that the rest of the batch cannot change
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -87,6 +87,7 @@ def sample(
     top_p: float = 1.0,
     rows_at_a_time: int = 256,
     limits: Sequence[int] | None = None,
+    on_progress: Callable[[int], None] | None = None,
 ) -> Samples:
     """Sample ``group_size`` responses to each prompt.
 
@@ -102,6 +103,7 @@ def sample(
         limits: for each prompt, the length at which its responses are cut off, 1 to max_new_tokens.
         rows_at_a_time: responses computed at once, even for one prompt. Samples do not depend on
             it, except for ties within floating-point error.
+        on_progress: called with the number of responses after each `rows_at_a_time` of them.
 
     The policy is put into evaluation mode and back; nothing has a gradient. Raises ConfigError if a
     prompt is empty, or if prompt and response do not fit into the policy's context.
@@ -141,6 +143,8 @@ def sample(
             for members in torch.arange(group_size).split(rows_at_a_time):
                 places = (first + members).flatten().to(device)
                 _generate(policy, tokens, attention_mask, places, draws, table, sampler)
+                if on_progress is not None:
+                    on_progress(len(places))
     return table.samples()
 
 

@@ -15,13 +15,14 @@ from chord.config.consistency import (
 from chord.config.root import TrainConfig
 from chord.data.base import Data, Room
 from chord.errors import ConfigError
-from chord.evaluation.report import Report, evaluate
+from chord.evaluation.report import SAMPLES, Report, evaluate
 from chord.step.precision import in_precision
 
 if TYPE_CHECKING:
     import torch
 
     from chord.data.skills import Skill
+    from chord.evaluation.progress import OnProgress
     from chord.evaluation.settings import Evaluation
     from chord.models.base import Shape
     from chord.models.models import Models
@@ -108,6 +109,9 @@ def evaluate_as(
     split: str,
     alpha: float,
     amounts: Evaluation | None = None,
+    samples: int = SAMPLES,
+    temperature: float = 1.0,
+    on_progress: OnProgress | None = None,
 ) -> Report:
     """`evaluate` with a run's settings, of `amounts` where they are others than the run's."""
     return evaluate(
@@ -117,6 +121,9 @@ def evaluate_as(
         config.reward,
         split=split,
         alpha=alpha,
+        samples=samples,
+        temperature=temperature,
+        on_progress=on_progress,
         rows_at_a_time=config.rollout.rows_at_a_time,
         micro_batch=config.trainer.micro_batch,
     )

@@ -51,6 +51,8 @@ class Evaluated:
             "step": self.step,
             "problems": problems,
             "problems_content": None if problems is None else content_of(problems),
+            "samples": self.config.samples,
+            "temperature": self.config.temperature,
             "threads": self.config.threads,
             "evaluation": amounts,
         }

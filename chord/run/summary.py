@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from chord.evaluation.report import Report
 
 SOURCE = "source/"
+MEAN = "target_mean"
+"""How many samples it is the mean of follows."""
 HIGHER, LOWER, NEITHER = 1, -1, 0  # what is better
 
 
@@ -84,7 +86,9 @@ class Measure:
     share: bool = True
 
 
-def measures(keys: Iterable[str], alpha: float | None = None) -> list[Measure]:
+def measures(
+    keys: Iterable[str], alpha: float | None = None, temperature: float = 1.0
+) -> list[Measure]:
     """The table's lines, in order; one for each retained skill and each source among `keys`."""
     keys = list(keys)
     prefix = "retained/"
@@ -95,7 +99,10 @@ def measures(keys: Iterable[str], alpha: float | None = None) -> list[Measure]:
     now = "current alpha" if alpha is None else f"alpha {alpha:.3g}"
     return [
         Measure("target_accuracy", "target: greedy accuracy"),
-        Measure("target_mean4", "target: mean@4 at temperature 1"),
+        *(
+            Measure(key, f"target: mean@{key[len(MEAN) :]} at temperature {temperature:g}")
+            for key in [key for key in keys if key.startswith(MEAN)] or [f"{MEAN}4"]
+        ),
         Measure("rl_reward", "target: mean verifier score (rl_reward)"),
         Measure("retained/mean", "retained skills: mean"),
         Measure("retained/min", "retained skills: minimum"),
@@ -118,17 +125,18 @@ def print_summary(
     *,
     split: str,
     alpha: float,
+    temperature: float = 1.0,
     gained: Sequence[float] = (),
     warnings: Sequence[str] = (),
 ) -> None:
     """Print the comparison, the samples, and where everything lies.
 
     `base` and `trained` are evaluation metrics of `split`; `alpha` is the SFT share that `balance`
-    was taken at; `gained` are the gains on the target problems, `warnings` what was said before.
-    Model text is shown as it is, never read as markup.
+    was taken at, `temperature` that of the samples; `gained` are the gains on the target problems,
+    `warnings` what was said before. Model text is shown as it is, never read as markup.
     """
     console.print()
-    console.print(_comparison(base, trained, split, alpha))
+    console.print(_comparison(base, trained, split, alpha, temperature))
     if len(gained) > 1:
         console.print(Text(_gain(gained)), soft_wrap=True)
     if samples:
@@ -170,13 +178,17 @@ def _failures(model: str, metrics: Mapping[str, float]) -> list[str]:
 
 
 def _comparison(
-    base: Mapping[str, float], trained: Mapping[str, float], split: str, alpha: float
+    base: Mapping[str, float],
+    trained: Mapping[str, float],
+    split: str,
+    alpha: float,
+    temperature: float,
 ) -> Table:
     table = Table(title=f"{split} split", title_justify="left", title_style="bold")
     table.add_column("")
     for name in ("base", "trained", "change"):
         table.add_column(name, justify="right", no_wrap=True)
-    for measure in measures({**base, **trained}, alpha):
+    for measure in measures({**base, **trained}, alpha, temperature):
         before = base.get(measure.key, math.nan)
         after = trained.get(measure.key, math.nan)
         cells = [_value(measure, before), _value(measure, after)]

@@ -52,6 +52,7 @@ def test_a_perfect_model_in_the_experts_manner_scores_one(
         max_new_tokens: int,
         rows_at_a_time: int,
         samples: int | None = None,
+        **_: object,
     ) -> list[evaluation.ScoredAnswer]:
         texts = [worked(p) if p.skill == "target" else p.answer for p in problems]
         return [

@@ -1,0 +1,69 @@
+"""How far an evaluation is: a bar on a terminal, and elsewhere a line from time to time."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+OnProgress = Callable[[int, int], None]
+"""Called with the numbers of responses sampled so far, and in all."""
+EVERY = 30.0
+"""Seconds between two lines."""
+
+
+def counted(on_progress: OnProgress | None, total: int) -> Callable[[int], None] | None:
+    """Return a function of further responses that calls `on_progress` with their sum.
+
+    Each rank samples its share, and all are equally fast: a response of one counts for all.
+    """
+    if on_progress is None:
+        return None
+    # It loads torch, which takes seconds, and settings are read without it.
+    from chord.distributed.collectives import world_size
+
+    sampled = 0
+
+    def add(more: int) -> None:
+        nonlocal sampled
+        sampled += more
+        on_progress(min(sampled * world_size(), total), total)
+
+    return add
+
+
+@contextmanager
+def shown_progress(
+    what: str, console: Console, clock: Callable[[], float] = time.monotonic
+) -> Iterator[OnProgress]:
+    """Show how far `what` is, within the block, to which it gives an `OnProgress`.
+
+    The bar is gone after the block. No line is printed within the first half minute.
+    """
+    if not console.is_terminal:
+        last = clock()
+
+        def line(sampled: int, total: int) -> None:
+            nonlocal last
+            if clock() - last >= EVERY:
+                last = clock()
+                text = f"{what}: {sampled} of {total} responses"
+                console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+        yield line
+        return
+    # It takes a moment to load, and only a terminal needs it.
+    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+    from rich.progress import Progress as Bar
+
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(bar_width=None))
+    bar = Bar(
+        *columns, MofNCompleteColumn(), TimeRemainingColumn(), console=console, transient=True,
+    )  # fmt: skip
+    with bar:
+        task = bar.add_task(what, total=None)
+        yield lambda sampled, total: bar.update(task, completed=sampled, total=total)

@@ -1,0 +1,55 @@
+"""How far an evaluation is, on a terminal and elsewhere."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable
+from itertools import pairwise
+
+from rich.console import Console
+
+import chord.evaluation.report as evaluation
+from chord.config.root import TrainConfig
+from chord.evaluation.progress import counted, shown_progress
+from chord.run.build import build_data
+
+
+def test_an_evaluation_counts_all_its_responses(small_config: Callable[..., TrainConfig]) -> None:
+    config = small_config()
+    data, told = build_data(config), list[tuple[int, int]]()
+    evaluation.evaluate(
+        config.model.build(), data, config.evaluation, config.reward,
+        split="val", alpha=0.5, samples=3, rows_at_a_time=5,
+        on_progress=lambda sampled, total: told.append((sampled, total)),
+    )  # fmt: skip
+    kept = data.retained("validation").values()
+    responses = config.evaluation.val_problems * (1 + 3)
+    responses += sum(len(each[: config.evaluation.val_retained]) for each in kept)
+    assert [total for _, total in told] == [responses] * len(told)
+    assert told[-1][0] == responses
+    steps = [after - before for (before, _), (after, _) in pairwise(told)]
+    assert all(0 < step <= 5 for step in steps)
+
+
+def test_a_line_is_printed_every_half_minute() -> None:
+    now, out = [0.0], io.StringIO()
+    with shown_progress("base [x]", Console(file=out), clock=lambda: now[0]) as on_progress:
+        for second in (10, 29, 31, 40, 62):
+            now[0] = second
+            on_progress(second, 100)
+    assert out.getvalue() == "base [x]: 31 of 100 responses\nbase [x]: 62 of 100 responses\n"
+
+
+def test_a_terminal_shows_a_bar_that_goes_away() -> None:
+    out = io.StringIO()
+    with shown_progress("base", Console(file=out, force_terminal=True, width=60)) as on_progress:
+        on_progress(7, 20)
+    shown = out.getvalue()
+    assert "base" in shown
+    assert "7/20" in shown
+    # The line is erased at the end.
+    assert "\x1b[2K" in shown[shown.rindex("7/20") :]
+
+
+def test_nothing_is_counted_for_nobody() -> None:
+    assert counted(None, 3) is None
