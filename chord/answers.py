@@ -9,14 +9,12 @@ from __future__ import annotations
 
 import argparse
 import heapq
+import json
 import math
-import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any
-
-import orjson
 
 from chord.command_line.arguments import Arguments, Number
 from chord.command_line.ending import ending
@@ -69,7 +67,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     shown = chosen((row for _, row in lines(path)), options)
     if options.json:
         for row in shown:
-            sys.stdout.write(orjson.dumps(row).decode() + "\n")
+            say(json.dumps(row))
         return
     for row in shown:
         say("\n".join(_lines(row)) + "\n")

@@ -235,7 +235,7 @@ def test_bad_input_is_one_line_with_setting_value_and_what_is_allowed(
         (["steps"], "steps: must be SETTING=VALUE"),
         (["steps="], "steps=: must be a whole number"),
         (["a b=3"], "a b=3: can't be read ("),
-        (["resume=~/x"], "~ is not your home directory here; use resume=$HOME/x"),
+        (["resume=~/x"], "resume=~/x: ~ is not your home directory here; use resume=$HOME/x"),
         (["steps=null"], "steps=null: must be a whole number"),
         (["tracking.tags=null"], "tracking.tags=null: must be a list, as in [a,b]"),
         (["trust=maybe"], "trust=maybe: must be true or false"),
