@@ -72,8 +72,8 @@ def refuse_directories(arguments: list[str]) -> None:
     elif new is not None:
         refuse_used(Path(new), "hydra.run.dir")
         refuse_a_second_run(Path(new))
-        refuse_foreign(Path(new), f"hydra.run.dir={new}:")
         refuse_links(Path(new), f"hydra.run.dir={new}")
+        refuse_foreign(Path(new), f"hydra.run.dir={new}:")
 
 
 def refuse_linked_record(run: Path) -> None:
