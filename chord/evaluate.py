@@ -21,7 +21,7 @@ from chord.errors import ConfigError, first_line
 from chord.io.printing import say
 from chord.run.evaluated import Evaluated
 from chord.run.files import CHECKPOINT
-from chord.run.kept import completed_in, find_checkpoint
+from chord.run.kept import find_checkpoint, step_of
 from chord.run.opening import configuration
 from chord.run.places import newest_run, require_run
 from chord.run.trained import ended, last_alpha, trained_model
@@ -128,7 +128,7 @@ def _completed(path: Path, trained: TrainConfig, checkpoint: Path | None) -> int
     """How many train steps the evaluated model has completed."""
     if checkpoint is None and ended(path):
         return trained.steps
-    return completed_in(checkpoint or path / CHECKPOINT) or 0
+    return step_of(checkpoint or path / CHECKPOINT) or 0
 
 
 def _save(found: Evaluated, path: Path, gained: Sequence[float]) -> None:

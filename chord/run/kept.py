@@ -99,6 +99,15 @@ def completed_in(file: Path) -> int | None:
         return None
 
 
+def step_of(file: Path) -> int | None:
+    """After how many train steps of its run a checkpoint was written; None if it can't be read.
+
+    That of step 0 of a fork holds the number of its source.
+    """
+    found = re.fullmatch(r"step-(\d+)\.ckpt", file.name)
+    return int(found[1]) if found else completed_in(file)
+
+
 def _there(run_dir: Path, keep: Keep) -> str:
     """The checkpoints of a run that can be asked for, in words."""
     steps = kept_steps(run_dir)

@@ -12,16 +12,18 @@ import pytest
 import torch
 from conftest import SIGNAL, compose_anew, compose_config, small_composed
 from omegaconf import DictConfig, OmegaConf
+from trusting import NAMED, run_in, stranger
 
 from chord.config.lineage import Lineage
 from chord.config.parse import parse
 from chord.config.root import TrainConfig
 from chord.config.schemas import schema_names
+from chord.doctor.directory import fork as lineage_of
 from chord.errors import ConfigError
 from chord.run.checkpoint import CHECKPOINT, read_saved
 from chord.run.directory import RunDirectory
 from chord.run.files import EVALUATIONS, METRICS, read_rows
-from chord.run.fork.base import recipe, register_fork
+from chord.run.fork.base import is_foreign, recipe, register_fork
 from chord.run.fork.start import TakingOver, differences
 from chord.run.identity.settings import telling
 from chord.run.kept import kept_file
@@ -31,6 +33,8 @@ from chord.run.resuming import resume_run
 from chord.run.status import fingerprint
 from chord.run.training import train
 from chord.step.module import ChordModule
+
+__all__ = ["stranger"]
 
 SOURCE = [
     "steps=6",
@@ -323,6 +327,51 @@ def test_a_checkpoint_that_has_changed_since_it_was_looked_up_is_refused(
     with pytest.raises(ConfigError, match="the checkpoint after step 2 is gone, or another one by"):
         train(run.checked(), run)
     assert not (tmp_path / "fork" / "run.json").exists()
+
+
+def test_a_source_from_elsewhere_needs_trust_and_so_does_its_fork(
+    stranger: Path, tmp_path: Path
+) -> None:
+    (stranger / "checkpoints").mkdir()
+    kept_file(stranger, 1).touch()
+    with pytest.raises(ConfigError, match=r"^reward.function=.* names code to import, and it is n"):
+        composed(stranger, "checkpoint=1")
+    cfg = composed(stranger, "checkpoint=1", "trust=true")
+    assert is_foreign(cfg)
+    RunDirectory(tmp_path / "fork", cfg, "fork", foreign=is_foreign(cfg)).write()
+    with pytest.raises(ConfigError, match=r"^reward.function=.* names code to import, and it is n"):
+        open_run(tmp_path / "fork")
+    # Of an own run it is this user's own.
+    own = run_in(tmp_path / "own", "reward=function", NAMED)
+    (own / "checkpoints").mkdir()
+    kept_file(own, 1).touch()
+    assert not is_foreign(composed(own, "checkpoint=1"))
+
+
+def test_a_fork_says_its_source_to_the_doctor(source: Path, tmp_path: Path) -> None:
+    cfg = composed(source, "checkpoint=2", "fresh_optimizer=true")
+    (found,) = lineage_of(RunDirectory(tmp_path, cfg, "fork"))
+    print_of_source = fingerprint(open_run(source).config)
+    assert found.what == (
+        f"a fork of {source} after 2 train steps, with a new optimizer; the source has the "
+        f"fingerprint {print_of_source}"
+    )
+    assert not list(lineage_of(open_run(source)))
+
+
+def test_files_of_the_source_are_found_from_another_directory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    base = compose_config("model.path=base.safetensors", "evaluation.retained=[kept.jsonl]")
+    for name in ("base.safetensors", "kept.jsonl"):
+        (tmp_path / name).touch()
+    RunDirectory(tmp_path / "run", base, "run", started_in=tmp_path).write()
+    (tmp_path / "run" / "checkpoints").mkdir()
+    kept_file(tmp_path / "run", 1).touch()
+    monkeypatch.chdir(tmp_path / "run")
+    found = composed(tmp_path / "run", "checkpoint=1")
+    assert found.model.path == f"{tmp_path}/base.safetensors"
+    assert found.evaluation.retained == [f"{tmp_path}/kept.jsonl"]
 
 
 def test_a_base_that_has_changed_since_the_source_began_is_refused(

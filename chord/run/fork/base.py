@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -27,7 +26,7 @@ from chord.errors import ConfigError
 from chord.io.hashes import hash_of
 from chord.run.directory import RunDirectory
 from chord.run.files import CHECKPOINT
-from chord.run.kept import completed_in, find_checkpoint
+from chord.run.kept import find_checkpoint, step_of
 from chord.run.located import located
 from chord.run.opening import open_run
 from chord.run.owner import writer
@@ -196,15 +195,6 @@ class _Nodes:
         self.stored[f"{group}/{option}"] = {"defaults": [*defaults, *within, "_self_"], **values}
         self.settings[option] = setting
         return option
-
-
-def step_of(file: Path) -> int | None:
-    """After how many train steps of its run a checkpoint was written; None if it can't be read.
-
-    That of step 0 of a fork holds the number of its source.
-    """
-    found = re.fullmatch(r"step-(\d+)\.ckpt", file.name)
-    return int(found[1]) if found else completed_in(file)
 
 
 def recipe(config: DictConfig, lengths: Sequence[Sequence[int]]) -> str:
