@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import importlib
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -33,6 +34,19 @@ def test_type_checkers_see_the_same_names():
     listed = {name for home in HOMES for name in importlib.import_module(home).__all__}
     others = [names for home, names in seen.items() if home not in HOMES]
     assert set(chord.__all__) == listed.union(*others)
+
+
+def test_sections_of_arguments_have_one_to_a_line():
+    # What the site's builder reads; it fails where a line begins with anything else.
+    found = 0
+    for path in Path(chord.__file__).parent.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            text = ast.get_docstring(node) if isinstance(node, ast.FunctionDef) else None
+            for block in re.findall(r"^Args:\n((?:    .+\n?)+)", text or "", re.M):
+                lines = [line[4:] for line in block.splitlines() if line[4] != " "]
+                assert all(re.match(r"\w+: ", line) for line in lines), f"{path} {node.name}"
+                found += len(lines)
+    assert found > 10
 
 
 def test_an_unknown_name_is_an_attribute_error():
