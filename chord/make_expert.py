@@ -176,7 +176,7 @@ def _teacher(config: TrainConfig) -> Iterator[Demonstrator]:
     with open_data(config) as data:
         if not isinstance(data, Corpus):
             raise ConfigError(
-                "data: already has its own expert; use data=jsonl or data=reasoning_gym"
+                "data=testbed: already has its own expert; use data=jsonl or data=reasoning_gym"
             )
         policy = config.model.build()
         fit_data(config, data, policy)

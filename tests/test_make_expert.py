@@ -145,7 +145,7 @@ def test_it_answers_on_a_gpu_if_there_is_one(
     [
         (["--to", "e.json"], "error: --to e.json: must end in .jsonl"),
         (["--to", "e.jsonl", "--k", "0"], "error: --k 0: must be a whole number, at least 1"),
-        (["--to", "e.jsonl", "data=testbed"], "error: data: already has its own expert; use data="),
+        (["--to", "e.jsonl", "data=testbed"], "error: data=testbed: already has its own expert"),
         (["--to", "e.jsonl", "data=jsonl"], "error: data.problems: has no value; give it as"),
     ],
 )

@@ -123,6 +123,8 @@ def _names(parts: Sequence[Sequence[Run]]) -> list[dict[str, object]]:
 
 def _nothing(runs: Sequence[Run], left_out: Sequence[LeftOut]) -> str:
     first = f"; the first: {left_out[0].what}: {left_out[0].reason}" if left_out else ""
+    if not runs:
+        return f"no run can be read, so there is nothing to compare{first}"
     return f"none of {len(runs)} runs is finished, so there is nothing to compare{first}"
 
 

@@ -109,6 +109,6 @@ def test_an_evaluation_that_fails_closes_what_it_opened(
 
 
 def test_an_expert_that_is_refused_closes_what_it_opened(tmp_path: Path, closed: list[str]) -> None:
-    with pytest.raises(ConfigError, match=r"^data: already has its own expert"):
+    with pytest.raises(ConfigError, match=r"^data=testbed: already has its own expert"):
         make_expert.make_expert(tmp_path / "e.jsonl", ["data=testbed"], None, 1, 1)
     assert sorted(closed) == ["data", "reward"]
