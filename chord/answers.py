@@ -25,6 +25,7 @@ from chord.run.files import COMPLETIONS, lines
 from chord.run.places import require_run
 
 Row = dict[str, Any]
+TRAIN, *EVALUATIONS = SPLITS = ("train", "val", "test")
 ORDERS: dict[str, Callable[[Row], float]] = {
     "longest": lambda row: -len(_texts(row)[-1]),
     "shortest": lambda row: len(_texts(row)[-1]),
@@ -45,7 +46,11 @@ def parser() -> argparse.ArgumentParser:
     )  # fmt: skip
     which.add_argument("--lost", action="store_true", help="right before training, wrong now")
     which.add_argument("--gained", action="store_true", help="wrong before training, right now")
+    options.add_argument("--split", choices=SPLITS, help="of training, or the latest evaluation of")
     options.add_argument("--step", action=Number, whole=True, least=0, help="of one train step")
+    options.add_argument(
+        "--problem", action=Number, whole=True, metavar="KEY", help="of one problem"
+    )
     options.add_argument("--find", metavar="TEXT", help="with a text in problem or response")
     options.add_argument("--cut-off", action="store_true", help="without their end token")
     options.add_argument("--order", choices=ORDERS, help="what is shown first; default: by step")
@@ -60,13 +65,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parser().parse_args(arguments)
     require_run(options.run, str(options.run))
     saved = options.evaluated is not None or options.lost or options.gained
-    if saved and (options.step is not None or options.cut_off):
-        flag = "--step" if options.step is not None else "--cut-off"
-        raise ConfigError(f"{flag}: is of responses during training; leave it out")
-    path = evaluation(options.run, options.evaluated or "") if saved else options.run / COMPLETIONS
+    if saved and options.split == TRAIN:
+        raise ConfigError("--split train: is of responses during training; leave it out")
+    saved = saved or options.split in EVALUATIONS
+    if saved and options.step is not None:
+        raise ConfigError("--step: is of responses during training; leave it out")
+    path = evaluation(options.run, options) if saved else options.run / COMPLETIONS
     shown = chosen((row for _, row in lines(path)), options)
     if options.json:
         for row in shown:
+            # In ASCII, so that no text in it commands a terminal.
             say(json.dumps(row))
         return
     for row in shown:
@@ -74,11 +82,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     say(f"{len(shown)} of the responses in {path}" if shown else f"{path}: no such response")
 
 
-def evaluation(run: Path, name: str) -> Path:
+def evaluation(run: Path, options: argparse.Namespace) -> Path:
     """The responses of a run's saved evaluation; raises ConfigError where it is not there."""
-    found = sorted((run / EVALUATED).glob("*.jsonl"), key=lambda file: file.stat().st_mtime)
+    name, pattern = options.evaluated, f"{options.split or '*'}-*.jsonl"
+    found = sorted((run / EVALUATED).glob(pattern), key=lambda file: file.stat().st_mtime)
     if not found:
-        raise ConfigError(f"{run}: no evaluation is saved; python -m chord.evaluate saves one")
+        of = f" of {options.split}" if options.split else ""
+        raise ConfigError(f"{run}: no evaluation{of} is saved; python -m chord.evaluate saves one")
     if not name:
         return found[-1]
     if name not in (names := [file.stem for file in found]):
@@ -102,7 +112,10 @@ def _wanted(row: Row, options: argparse.Namespace) -> bool:
             return False
     if options.step is not None and row.get("step") != options.step:
         return False
-    if options.cut_off and row.get("finished") is not False:
+    finished = row.get("trained_finished" if "trained" in row else "finished")
+    if options.cut_off and finished is not False:
+        return False
+    if options.problem is not None and row.get("key") != options.problem:
         return False
     return not options.find or any(options.find in text for text in _texts(row))
 
@@ -116,23 +129,31 @@ def _texts(row: Row) -> list[str]:
 def _number(row: Row, *names: str) -> float:
     """The first of these numbers that a row has; if it has none nan, neither right nor wrong."""
     found = (value for name in names if isinstance(value := row.get(name), int | float))
-    return float(next(found, math.nan))
+    try:
+        return float(next(found, math.nan))
+    except OverflowError:  # a whole number of hundreds of digits, which chord never writes
+        return math.nan
 
 
 def _lines(row: Row) -> Iterator[str]:
     """A row for the terminal."""
+    known = [f"problem {row['key']}"] if "key" in row else []
     if "trained" in row:
+        yield from known
         yield _labelled("problem", row.get("problem"))
         yield _labelled("answer", row.get("answer"))
         for model in ("base", "trained"):
-            yield _labelled(f"{model}, {_shown(row.get(f'{model}_score'))}", row.get(model))
+            cut = ", cut off" if row.get(f"{model}_finished") is False else ""
+            yield _labelled(f"{model}, {_shown(row.get(f'{model}_score'))}{cut}", row.get(model))
         return
-    facts = [f"step {row.get('step')}"]
+    facts = [f"step {row.get('step')}", *known]
     facts += [
         f"{name} {_shown(row[name])}" for name in ("score", "reward", "advantage") if name in row
     ]
     if row.get("finished") is False:
         facts.append("cut off")
+    if "tokens" in row:
+        facts.append(f"{row['tokens']} tokens")
     yield ", ".join(facts)
     yield _labelled("problem", row.get("problem"))
     yield _labelled("answer", row.get("answer"))
@@ -144,7 +165,9 @@ def _lines(row: Row) -> Iterator[str]:
 def _labelled(label: str, text: Any) -> str:
     """A text with its label, its lines below one another."""
     pieces = ("" if text is None else str(text)).split("\n")
-    return "\n".join(f"  {label if k == 0 else '':<14}{piece}" for k, piece in enumerate(pieces))
+    return "\n".join(
+        f"  {f'{label} ' if k == 0 else '':<14}{piece}" for k, piece in enumerate(pieces)
+    )
 
 
 def _shown(value: Any) -> str:

@@ -24,10 +24,15 @@ def both(problem: str, base: float | None, trained: float | None) -> dict[str, A
 
 ROLLOUTS = [
     rollout(0, "one\nline", 0.0),
-    rollout(0, "a much longer one", 1.0, advantage=0.5),
+    rollout(0, "a much longer one", 1.0, advantage=0.5, key=7, tokens=4),
     rollout(5, "\x1b[2J", 0.25, finished=False),
 ]
-PAIRS = [both("p", 1, 0), both("q", 0, 1), both("r", 1, 1), both("s", None, None)]
+PAIRS = [
+    both("p", 1, 0) | {"key": 7, "trained_finished": False},
+    both("q", 0, 1),
+    both("r", 1, 1),
+    both("s", None, None),
+]
 
 
 @pytest.fixture
@@ -57,6 +62,11 @@ def run(tmp_path: Path) -> Path:
         (["--evaluated"], PAIRS),
         (["--evaluated", "test-2-00000000", "--find", "q"], PAIRS[1:2]),
         (["--lost"], PAIRS[:1]),
+        (["--evaluated", "--cut-off"], PAIRS[:1]),
+        (["--split", "test"], PAIRS),
+        (["--split", "train"], ROLLOUTS),
+        (["--problem", "7"], ROLLOUTS[1:2]),
+        (["--split", "test", "--problem", "7"], PAIRS[:1]),
         (["--gained"], PAIRS[1:2]),
         (["--evaluated", "--order", "best"], [PAIRS[1], PAIRS[2], PAIRS[0], PAIRS[3]]),
     ],
@@ -81,7 +91,7 @@ def test_rows_are_shown(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert "step 5, score 0.25, reward 0.25, advantage -, cut off\n" in said
     assert "\\x1b[2J" in said
     main([str(run), "--lost"])
-    assert "  base, 1       bp\n  trained, 0    tp\n" in capsys.readouterr().out
+    assert "  base, 1       bp\n  trained, 0, cut off tp\n" in capsys.readouterr().out
     main([str(run), "--find", "nowhere"])
     assert capsys.readouterr().out == f"{run / COMPLETIONS}: no such response\n"
 
@@ -99,7 +109,8 @@ def test_rows_of_any_kind_are_shown(run: Path, capsys: pytest.CaptureFixture[str
     [
         (["--evaluated", "x"], "--evaluated x: must be one of test-2-00000000"),
         (["--lost", "--step", "1"], "--step: is of responses during training"),
-        (["--evaluated", "--cut-off"], "--cut-off: is of responses during training"),
+        (["--lost", "--split", "train"], "--split train: is of responses during training"),
+        (["--split", "val", "--step", "1"], "--step: is of responses during training"),
         (["--n", "0"], "--n 0: must be a whole number, at least 1"),
         (["--lost", "--gained"], "argument --gained: not allowed with argument --lost"),
     ],

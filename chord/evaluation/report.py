@@ -37,7 +37,7 @@ MOST_SOURCES = 50
 class ScoredAnswer:
     """A model's response and its score from the verifier, which is 0 if the response is cut off.
 
-    It is not a number if the right answer is not known.
+    The score is not a number if the right answer is not known.
 
     `entropies`: entropy of the policy at each token, in nats. `failure`: how the verifier failed,
     if it did. `cut_off`: it is as long as a response may be, and has not ended.

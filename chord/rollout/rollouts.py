@@ -95,6 +95,7 @@ class Rollouts:
                 row = None if place is None else place * size + k
                 shown.append(
                     {
+                        "key": group.problem.key,
                         "problem": group.problem.prompt,
                         "answer": group.problem.answer,
                         "response": answer.text,
@@ -103,6 +104,7 @@ class Rollouts:
                         "reward": answer.graded.reward - answer.penalty,
                         "advantage": None if row is None else float(self.rows.advantages[row]),
                         "finished": answer.finished,
+                        "tokens": answer.length,
                         "expert_style": answer.styled,
                     }
                 )

@@ -90,12 +90,17 @@ class Evaluated:
         rows = []
         for before, after in zip(self.base.answers, self.trained.answers, strict=True):
             row = {
+                "key": before.problem.key,
                 "problem": before.problem.prompt,
                 "answer": before.problem.answer,
                 "base": before.text,
                 "base_score": _finite(before.score),
+                "base_finished": not before.cut_off,
+                "base_tokens": len(before.entropies),
                 "trained": after.text,
                 "trained_score": _finite(after.score),
+                "trained_finished": not after.cut_off,
+                "trained_tokens": len(after.entropies),
             }
             rows.append(orjson.dumps(row, option=orjson.OPT_APPEND_NEWLINE))
         return rows

@@ -260,7 +260,8 @@ class Training:
             return None
         self.recorder.check()
         samples = side_by_side(self.data, split, base, trained)
-        self.recorder.samples(split, [asdict(sample) for sample in samples])
+        shown = [{"step": config.steps, **asdict(sample)} for sample in samples]
+        self.recorder.samples(split, shown)
         plot_run(path, title=self.directory.name)
         rows = [
             row

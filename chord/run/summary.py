@@ -32,13 +32,18 @@ HIGHER, LOWER, NEITHER = 1, -1, 0  # what is better
 class Sample:
     """One target problem with the expert's and both models' greedy answers."""
 
+    key: int
     problem: str
     expert: str
     base: str
     base_right: bool | None
+    base_finished: bool
+    base_tokens: int
     trained: str
     trained_right: bool | None
     """None: the right answer is not known."""
+    trained_finished: bool
+    trained_tokens: int
 
 
 def side_by_side(
@@ -54,12 +59,17 @@ def side_by_side(
     answers.sort(key=lambda both: both[0].problem.key not in experts)
     return [
         Sample(
+            key=before.problem.key,
             problem=before.problem.prompt,
             expert=experts.get(before.problem.key, ""),
             base=before.text,
             base_right=_right(before.score),
+            base_finished=not before.cut_off,
+            base_tokens=len(before.entropies),
             trained=after.text,
             trained_right=_right(after.score),
+            trained_finished=not after.cut_off,
+            trained_tokens=len(after.entropies),
         )
         for before, after in answers[:count]
     ]

@@ -30,7 +30,14 @@ WORKED = "47*6=282;47*80=3760;282+3760=4042"
 
 
 def sample(**changed: Any) -> Sample:
-    values = {"problem": "47*86", "expert": WORKED, "base": "4022", "trained": WORKED}
+    values: dict[str, Any] = {
+        "problem": "47*86",
+        "expert": WORKED,
+        "base": "4022",
+        "trained": WORKED,
+    }
+    values |= {"key": 1, "base_finished": True, "base_tokens": 5}
+    values |= {"trained_finished": True, "trained_tokens": 30}
     return Sample(**{**values, "base_right": False, "trained_right": True, **changed})
 
 
