@@ -20,6 +20,7 @@ from chord.io.reading import refuse_links
 from chord.run.foreign import refuse_foreign
 from chord.run.owner import refuse_used
 from chord.run.places import refuse_a_second_run, require_run
+from chord.run.resuming import refuse_settings
 from chord.run.training import train
 from chord.sweep.directory import in_its_directory
 from chord.sweep.job import run_job
@@ -69,6 +70,7 @@ def refuse_directories(arguments: list[str]) -> None:
         require_run(Path(resume), f"resume={resume}")
         refuse_links(Path(resume), f"resume={resume}")
         refuse_linked_record(Path(resume))
+        refuse_settings(arguments)
     elif new is not None:
         refuse_used(Path(new), "hydra.run.dir")
         refuse_a_second_run(Path(new))

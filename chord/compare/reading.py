@@ -29,6 +29,7 @@ from chord.run.files import (
 )
 from chord.run.identity.agreement import contradiction
 from chord.run.identity.histories import histories, newer_format, version_histories
+from chord.run.shapes import misfit
 
 STATES = (FINISHED, FAILED, INTERRUPTED, RUNNING)
 # The file that each total is summed from.
@@ -174,7 +175,7 @@ def _take(path: Path, use: Callable[[dict[str, Any]], str | None]) -> list[LeftO
     unread = []
     try:
         for number, line in enumerate(read_lines(path), start=1):
-            if (trouble := _trouble(line, use)) is not None:
+            if (trouble := _trouble(path.name, line, use)) is not None:
                 bad.setdefault(trouble, []).append(number)
     except (OSError, ValueError) as error:
         unread = [LeftOut(what=str(path), reason=_reason(error))]
@@ -184,14 +185,14 @@ def _take(path: Path, use: Callable[[dict[str, Any]], str | None]) -> list[LeftO
     ]
 
 
-def _trouble(line: bytes, use: Callable[[dict[str, Any]], str | None]) -> str | None:
+def _trouble(file: str, line: bytes, use: Callable[[dict[str, Any]], str | None]) -> str | None:
     if not line.endswith(b"\n"):
         return "half-written last line"
     try:
         row = parse_json(line, exact=False)
     except ValueError:
         row = None
-    return use(row) if type(row) is dict else "not a JSON object"
+    return misfit(file, row) or use(row)
 
 
 def _partial(path: Path, record: Record, steps: int) -> list[LeftOut]:

@@ -39,7 +39,8 @@ def unreadable(path: Path) -> Iterator[Finding]:
         try:
             read_rows(path / name)
         except (ValueError, OSError) as error:
-            yield Finding(WRONG, str(error), "take the file from a backup, or delete that line")
+            what, _, remedy = str(error).partition("; ")
+            yield Finding(WRONG, what, remedy or "take the file from a backup")
 
 
 def rows(run: RunDirectory, config: TrainConfig, completed: int | None) -> Iterator[Finding]:

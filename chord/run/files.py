@@ -22,6 +22,7 @@ from typing import Any
 
 from chord.errors import ConfigError
 from chord.io.reading import parse_json, read_json, read_lines
+from chord.run.shapes import MEND, misfit, no_number, of_status
 
 METRICS = "metrics.jsonl"
 TIMINGS = "timings.jsonl"
@@ -43,7 +44,7 @@ Row = dict[str, Any]
 def read_status(path: Path) -> dict[str, object]:
     """The `status.json` of a run directory; empty where there is none that can be read."""
     try:
-        return read_json(path / STATUS)
+        return of_status(read_json(path / STATUS), (RUNNING, FINISHED, FAILED, INTERRUPTED))
     except (OSError, ValueError):
         return {}
 
@@ -51,7 +52,7 @@ def read_status(path: Path) -> dict[str, object]:
 def read_rows(path: str | Path) -> list[Row]:
     """Rows of a JSON lines file; none if it does not exist. A half-written last line is skipped.
 
-    Raises ConfigError, naming file and line, where any other line is not a JSON object.
+    Raises ConfigError, naming file and line, where any other line is not such a row: see `shapes`.
     """
     return [row for _, row in lines(Path(path))]
 
@@ -68,6 +69,6 @@ def lines(path: Path) -> Iterator[tuple[bytes, Row]]:
             row = parse_json(line, exact=False)
         except ValueError:
             row = None
-        if not isinstance(row, dict):
-            raise ConfigError(f"{path}, line {number}: not a JSON object")
+        if trouble := misfit(path.name, row) or no_number(path.name, row):
+            raise ConfigError(f"{path}, line {number}: {trouble}; {MEND}")
         yield line, row

@@ -16,7 +16,11 @@ if TYPE_CHECKING:
 def last_alpha(path: Path, config: TrainConfig) -> float:
     """Alpha at the end of the run; of a controller, whatever it was in the last step on record."""
     rows = read_rows(path / METRICS) if config.schedule.needs else []
-    return float(rows[-1]["alpha"]) if rows else config.schedule(config.steps - 1)
+    if not rows:
+        return config.schedule(config.steps - 1)
+    if (alpha := rows[-1].get("alpha")) is None:
+        raise ConfigError(f"{path / METRICS}: its last row has no alpha; take it from a backup")
+    return float(alpha)
 
 
 def ended(path: Path) -> bool:

@@ -6,6 +6,7 @@ import copy
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TypeVar
 
 from hydra.core.config_loader import ConfigLoader
@@ -20,6 +21,7 @@ from chord.config.schemas import schema_names
 from chord.config.trust.code import check_composed
 from chord.errors import ConfigError
 from chord.run.claim import refuse_dry_run
+from chord.run.resuming import resume_run
 from chord.run.status import fingerprint
 
 J = TypeVar("J")
@@ -173,14 +175,18 @@ def _point(
             f"hydra.sweep.dir={sweep}: must be the same for all jobs; hydra.sweep.subdir names the "
             "directory of each job"
         )
-    config = parse(cfg, TrainConfig)
-    refuse_strategy(config, launcher)
-    refuse_dry_run(config, "-m")
-    if config.resume is not None and jobs > 1:
+    if cfg.resume is None:
+        config = parse(cfg, TrainConfig)
+    elif jobs > 1:
         raise ConfigError(
-            f"resume={config.resume}: {jobs} jobs can't all continue one run; to continue a sweep, "
+            f"resume={cfg.resume}: {jobs} jobs can't all continue one run; to continue a sweep, "
             "add resume_sweep=DIRECTORY to its own command"
         )
+    else:
+        # The run's own settings, with what is typed over them.
+        config = resume_run(Path(cfg.resume), cfg, overrides).checked()
+    refuse_strategy(config, launcher)
+    refuse_dry_run(config, "-m")
     return Point(
         number=number,
         overrides=overrides,
