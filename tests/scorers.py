@@ -71,6 +71,16 @@ def compute_score(
     return {"score": 1.0 if solution_str == str(ground_truth) else -1.0, "pred": solution_str}
 
 
+def minus_one(answer: str, response: str) -> float:
+    """The usual mistake: -1 for what is wrong."""
+    return 1.0 if response.endswith(f"={answer}") else -1.0
+
+
+def always(response: str) -> float:
+    """Calls everything right."""
+    return 1.0
+
+
 def graded(response: str) -> float:
     """On a scale of its own, far from [0, 1]."""
     return 100.0 * len(response) - 1000

@@ -97,7 +97,7 @@ class Scorer(ABC):
             [finished[row] for row in rows],
         )
         best: dict[int, Grade] = {}
-        for row, grade in zip(rows, map(self._in_range, grades), strict=True):
+        for row, grade in zip(rows, grades, strict=True):
             if row not in best or _order(grade) > _order(best[row]):
                 best[row] = grade
         return [best[row] for row in range(len(problems))]
@@ -108,9 +108,17 @@ class Scorer(ABC):
         responses: Sequence[str],
         lengths: Sequence[int],
         finished: Sequence[bool],
+        *,
+        any_number: bool = False,
     ) -> list[Grade]:
-        """`graded`, and of what was cut off `unfinished`."""
+        """`graded`, and of what was cut off `unfinished`.
+
+        Unless it may be `any_number`, a score outside [0, 1] is a failure, that of the empty text
+        too.
+        """
         grades = self.graded(problems, responses, lengths)
+        if not any_number:
+            grades = [grade if _in_range(grade) else self.outside(grade.score) for grade in grades]
         return [
             grade if done else self.unfinished(grade)
             for grade, done in zip(grades, finished, strict=True)
@@ -124,16 +132,9 @@ class Scorer(ABC):
         """
         return replace(grade, score=0.0, reward=grade.reward - max(0.0, grade.score))
 
-    @property
-    def hint(self) -> str:
-        """What to say to whoever returns scores outside [0, 1]."""
-        return ""
-
-    def _in_range(self, grade: Grade) -> Grade:
-        if -_ROUNDING <= grade.score <= 1 + _ROUNDING:
-            return grade
-        said = f"the scorer returned {grade.score:g}, and a score is within [0, 1]"
-        return Grade.failed(said + self.hint)
+    def outside(self, score: float) -> Grade:
+        """The grade of a response whose score is outside [0, 1]: a failure."""
+        return Grade.failed(f"the scorer returned {score:g}, and a score is within [0, 1]")
 
     @abstractmethod
     def graded(
@@ -143,6 +144,10 @@ class Scorer(ABC):
 
     def close(self) -> None:  # noqa: B027
         """Give back what grading took; grading again takes it again."""
+
+
+def _in_range(grade: Grade) -> bool:
+    return -_ROUNDING <= grade.score <= 1 + _ROUNDING
 
 
 def _order(grade: Grade) -> tuple[bool, float, float]:

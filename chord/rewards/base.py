@@ -44,6 +44,21 @@ class ScorerError(ConfigError):
         )
 
 
+class ScaleError(ConfigError):
+    """A function whose scores are outside [0, 1]. `setting` names it."""
+
+    def __init__(self, setting: str, score: float) -> None:
+        super().__init__(setting, score)
+        self.setting = setting
+
+    def __str__(self) -> str:
+        right_from = self.setting.partition("function=")[0] + "right_from"
+        return (
+            f"{self.setting}: returned {self.args[1]:g}, and a score is within [0, 1]; for rewards "
+            f"on another scale set {right_from}, as in {right_from}=1"
+        )
+
+
 class ChangedCodeError(ConfigError):
     """A scorer whose source is not what it was when it began to score.
 
@@ -88,6 +103,11 @@ class Grader(Scorer):
     @property
     def any_scale(self) -> str | None:
         """The setting because of which rewards have a scale of their own; None: that of scores."""
+        return None
+
+    @property
+    def named(self) -> str | None:
+        """The setting that names the function that scores; None: no function of the user's does."""
         return None
 
     def prepare(self, problem: Problem) -> None:

@@ -14,7 +14,7 @@ from typing import Any, ClassVar
 
 from chord.data.batch import Problem
 from chord.errors import ConfigError, check_choice
-from chord.rewards.base import Grade, is_number, plain
+from chord.rewards.base import Grade, ScaleError, is_number, plain
 from chord.rewards.isolated import Isolated
 from chord.rewards.modules import module_file
 from chord.rewards.signatures import SIGNATURES, columns_of
@@ -60,8 +60,14 @@ class Function(Isolated):
         return None if self.right_from is None else f"reward.right_from={self.right_from:g}"
 
     @property
-    def hint(self) -> str:
-        return "; reward.right_from says which rewards count as right"
+    def named(self) -> str:
+        return f"reward.function={self.function}"
+
+    def outside(self, score: float) -> Grade:
+        """No rare failure but a wrong setting: ScaleError, unless failures are counted only."""
+        if self.on_failures == "stop":
+            raise ScaleError(self.named, score)
+        return super().outside(score)
 
     def files(self) -> dict[str, str]:
         (module,) = self.modules().values()

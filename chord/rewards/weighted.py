@@ -8,7 +8,14 @@ from dataclasses import dataclass, field, replace
 from chord.data.batch import Problem
 from chord.errors import ConfigError
 from chord.io.contents import Contents
-from chord.rewards.base import ChangedCodeError, Failure, Grade, Grader, ScorerError
+from chord.rewards.base import (
+    ChangedCodeError,
+    Failure,
+    Grade,
+    Grader,
+    ScaleError,
+    ScorerError,
+)
 
 
 @dataclass(kw_only=True)
@@ -79,8 +86,9 @@ class Weighted(Grader):
         return None
 
     @property
-    def hint(self) -> str:
-        return _of_part(self.parts[self.score].hint, self.score)
+    def named(self) -> str | None:
+        named = self.parts[self.score].named
+        return None if named is None else _of_part(named, self.score)
 
     def graded(
         self, problems: Sequence[Problem], responses: Sequence[str], lengths: Sequence[int]
@@ -94,13 +102,24 @@ class Weighted(Grader):
         responses: Sequence[str],
         lengths: Sequence[int],
         finished: Sequence[bool],
+        *,
+        any_number: bool = False,
     ) -> list[Grade]:
-        """Of what was cut off, each part keeps the terms of its own."""
+        """Of what was cut off, each part keeps the terms of its own.
+
+        The part that gives the score has its scores within [0, 1]; the others any numbers.
+        """
         by_part = {}
         for name, part in self.parts.items():
             try:
-                by_part[name] = part.judged(problems, responses, lengths, finished)
-            except (ScorerError, ChangedCodeError) as error:
+                by_part[name] = part.judged(
+                    problems,
+                    responses,
+                    lengths,
+                    finished,
+                    any_number=any_number or name != self.score,
+                )
+            except (ScorerError, ScaleError, ChangedCodeError) as error:
                 error.setting = _of_part(error.setting, name)
                 raise
         return [

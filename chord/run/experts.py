@@ -19,6 +19,7 @@ from chord.data.grading import short
 from chord.errors import ConfigError
 from chord.io.printing import say
 from chord.io.reading import printable
+from chord.run.wrong import warn_of_wrong
 
 if TYPE_CHECKING:
     from chord.data.base import Data
@@ -77,10 +78,12 @@ def tell_rewards(config: TrainConfig, data: Data, graded: Graded | None) -> None
     """Say how the reward reads right answers, how it scores the expert's responses, and how many a
     rollout could not hold.
 
-    Raises ConfigError where it scores all of them 0 and `data.expert_check` is `stop`.
+    Raises ConfigError where it scores all of them 0 and `data.expert_check` is `stop`, and where a
+    function of the user's scores a wrong response outside [0, 1].
     """
     if data.unanswered is None and config.reward.note is not None:
         say(config.reward.note)
+    warn_of_wrong(config, data, [] if graded is None else graded.pairs)
     if graded is None:
         return
     say(printable(f"reward of the expert responses: {graded.said()}"))

@@ -24,7 +24,7 @@ from chord.evaluation.settings import OF_EXPERTS
 from chord.io.writing import UnwrittenError, json_file, write_atomically
 from chord.models.models import Models
 from chord.models.policy import Policy
-from chord.rewards.base import ChangedCodeError, ScorerError
+from chord.rewards.base import ChangedCodeError, ScaleError, ScorerError
 from chord.run.build import evaluate_as, placed
 from chord.run.callbacks import Evaluating, HealthChecks, Recording, Watching
 from chord.run.checkpoint import CHECKPOINT
@@ -157,6 +157,11 @@ class Training:
             raise ConfigError(str(error)) from error
         except ScorerError as error:
             raise ConfigError(explained(error, self.directory.path)) from error
+        except ScaleError as error:
+            more = f", and fork={self.directory.path} goes on from it"
+            raise ConfigError(
+                f"{error}; {self.kept()}{more if self.checkpointing.kept else ''}"
+            ) from error
         except ChangedCodeError as error:
             raise ConfigError(
                 f"{error}; {self.kept()}: restore the file, or give allow_changed to "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import replace
 from typing import Any
@@ -12,7 +13,8 @@ from chord.data.batch import Problem, Turn
 from chord.data.columns import Columns
 from chord.data.fields import Fields
 from chord.data.rows import Row
-from chord.rewards import Format, Function, Grade, Weighted
+from chord.rewards import Format, Function, Grade, Grader, Reward, Weighted
+from chord.rewards.base import ScaleError
 from chord.rewards.signatures import SIGNATURES
 
 ROW: Row = {"problem": "2+2=", "answer": "4", "level": 3, "trainer": "row", "completion": "no"}
@@ -142,17 +144,47 @@ def test_what_was_cut_off_is_not_right_on_any_scale() -> None:
     assert reward.unfinished(Grade(0.5, 0.5)) == Grade(0, 0)
 
 
-def test_a_score_outside_its_range_names_the_setting() -> None:
-    reward: Any = function("trl_lengths", signature="trl")
-    assert reward._in_range(Grade(2, 2)).failure.reason == (
-        "the scorer returned 2, and a score is within [0, 1]; "
-        "reward.right_from says which rewards count as right"
+class Here(Function):
+    """Scores in this process."""
+
+    def graded(
+        self, problems: Sequence[Problem], responses: Sequence[str], lengths: Sequence[int]
+    ) -> list[Grade]:
+        return Reward.graded(self, problems, responses, lengths)
+
+
+def test_a_score_outside_its_range_stops_and_names_the_setting() -> None:
+    reward = Here(function="scorers:minus_one")
+    asked = [PROBLEM] * 2, ["4", "2+2=4"], [1, 1]
+    cut = [PROBLEM], ["2+2=4"], [1], [False]
+    for each in (asked, cut):
+        with pytest.raises(ScaleError) as refused:
+            reward.grade(*each)  # type: ignore[arg-type]
+        assert str(refused.value) == (
+            "reward.function=scorers:minus_one: returned -1, and a score is within [0, 1]; "
+            "for rewards on another scale set reward.right_from, as in reward.right_from=1"
+        )
+    parts: dict[str, Grader] = {"mine": reward, "form": Here(function="scorers:always")}
+    weights = dict.fromkeys(parts, 1.0)
+    weighted = Weighted(parts=parts, weights=weights, score="mine")
+    with pytest.raises(
+        ScaleError, match=r"^reward\.parts\.mine\.function=scorers:minus_one: .*1"
+    ) as w:
+        weighted.grade(*asked)
+    assert str(w.value).endswith(
+        "set reward.parts.mine.right_from, as in reward.parts.mine.right_from=1"
     )
-    parts = {"mine": reward, "form": Format()}
-    weighted: Any = Weighted(parts=parts, weights=dict.fromkeys(parts, 1.0), score="mine")
-    reason = weighted._in_range(Grade(2, 2)).failure.reason
-    assert reason.endswith("; reward.parts.mine.right_from says which rewards count as right")
-    assert weighted._in_range(Grade(1, 7)) == Grade(1, 7)
+    # A part that gives no score returns any number.
+    form = Weighted(parts=parts, weights=weights, score="form")
+    assert form.grade(*asked) == [Grade(1, 0), Grade(1, 2)]
+
+
+def test_a_score_outside_its_range_costs_one_answer_where_failures_are_counted() -> None:
+    reward = Here(function="scorers:minus_one", on_failures="count")
+    both = reward.grade([PROBLEM] * 2, ["4", "2+2=4"], [1, 1], [True, False])
+    # That of the empty text, of what was cut off, is one as any other.
+    assert [(grade.score, grade.reward) for grade in both] == [(0, 0), (0, 0)]
+    assert all(grade.failure is not None for grade in both)
 
 
 def test_the_setting_that_allows_any_scale_is_known_in_a_part_too() -> None:

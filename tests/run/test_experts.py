@@ -151,6 +151,42 @@ def test_a_run_that_could_not_learn_leaves_no_directory(
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.parametrize("expert", ["e.jsonl", "null"])
+def test_a_function_that_scores_wrong_responses_below_0_is_refused(
+    configured: Callable[..., Any], expert: str
+) -> None:
+    mine = ("reward=function", "reward.function=scorers:minus_one", f"data.expert={expert}")
+    mine = (*mine, *(["schedule=rl_only"] if expert == "null" else []))
+    with pytest.raises(ConfigError) as refused:
+        checked(configured(*mine))
+    assert str(refused.value) == (
+        "reward.function=scorers:minus_one: returned -1, and a score is within [0, 1]; for rewards "
+        "on another scale set reward.right_from, as in reward.right_from=1"
+    )
+    checked(configured(*mine, "reward.right_from=1"))
+    checked(configured(*mine, "reward.on_failures=count"))
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+def test_a_function_that_calls_everything_right_is_warned_about(
+    configured: Callable[..., Any], capsys: pytest.CaptureFixture[str], weighted: bool
+) -> None:
+    mine = ("reward=function", "reward.function=scorers:always")
+    setting = "reward.function"
+    if weighted:
+        setting = "reward.parts.answer.function"
+        mine = (
+            "reward=weighted", "reward@reward.parts.answer=function", f"{setting}=scorers:always"
+        )  # fmt: skip
+    checked(configured(*mine))
+    assert capsys.readouterr().err == (
+        f"warning: {setting}=scorers:always: gave another problem's response the score 1, "
+        "8 of 8 times; it may call everything right\n"
+    )
+    checked(configured(*mine, "data.expert_check=skip"))
+    assert capsys.readouterr() == ("", "")
+
+
 @pytest.mark.parametrize("value", ["yes", "Stop"])
 def test_another_value_is_refused(configured: Callable[..., Any], value: str) -> None:
     with pytest.raises(ConfigError, match=r"data\.expert_check"):
