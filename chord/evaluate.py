@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from omegaconf import DictConfig
 
+from chord.command_line.arguments import refuse_output
 from chord.command_line.hydra import launch, one_line_errors
 from chord.command_line.positional import run_given
 from chord.config.composing import register_options
@@ -19,7 +20,8 @@ from chord.data.base import DataConfig
 from chord.data.jsonl import FilesConfig
 from chord.errors import ConfigError, first_line
 from chord.io.printing import say
-from chord.run.evaluated import Evaluated
+from chord.io.writing import refuse_unwritable
+from chord.run.evaluated import EVALUATED, Evaluated, digest_of_asked, reward_of
 from chord.run.files import CHECKPOINT
 from chord.run.kept import find_checkpoint, step_of
 from chord.run.opening import configuration
@@ -65,6 +67,7 @@ def evaluate_run(path: Path, config: EvaluateConfig) -> tuple[Report, Report]:
     checkpoint = find_checkpoint(path, trained.trainer.keep, config.checkpoint)
     if checkpoint is not None:
         say(f"evaluating {checkpoint}")
+    _warn_unwritable(path, config.to)
     if config.problems is not None:
         _evaluate_on(config.problems, trained.data)
     check_amounts(config.evaluation, trained.data)
@@ -96,6 +99,7 @@ def evaluate_run(path: Path, config: EvaluateConfig) -> tuple[Report, Report]:
                 )
                 reports.append(report)
         base, after = reports
+        asked = digest_of_asked(data, config.evaluation, config.split)
     gained = gains(base, after)
     print_summary(
         Console(),
@@ -109,7 +113,8 @@ def evaluate_run(path: Path, config: EvaluateConfig) -> tuple[Report, Report]:
         gained=gained,
     )
     step = _completed(path, trained, checkpoint)
-    _save(Evaluated(config, checkpoint, step, base, after), path, gained)
+    found = Evaluated(config, reward_of(path), asked, checkpoint, step, base, after)
+    _save(found, path, gained)
     return base, after
 
 
@@ -131,13 +136,32 @@ def _completed(path: Path, trained: TrainConfig, checkpoint: Path | None) -> int
     return step_of(checkpoint or path / CHECKPOINT) or 0
 
 
-def _save(found: Evaluated, path: Path, gained: Sequence[float]) -> None:
+def _warn_unwritable(path: Path, to: str | None) -> None:
+    """Say before the work that an evaluation of a read-only run is only printed.
+
+    Raises ConfigError where the directory that was given can't be written into.
+    """
+    if to is not None:
+        refuse_output(Path(to) / "evaluation.json", f"to={to}")
+        return
     try:
-        saved = found.save(path, gained)
+        refuse_unwritable(path / EVALUATED / "evaluation.json", str(path))
+    except ConfigError:
+        say(
+            f"warning: {path / EVALUATED} can't be written, so the evaluation is only printed; "
+            "to=DIR saves it elsewhere"
+        )
+
+
+def _save(found: Evaluated, path: Path, gained: Sequence[float]) -> None:
+    to = found.config.to
+    try:
+        saved, replaced = found.save(path, gained, None if to is None else Path(to))
     except OSError as error:
-        say(f"warning: the evaluation can't be saved in {path}: {first_line(error)}")
+        say(f"warning: the evaluation can't be saved in {to or path}: {first_line(error)}")
     else:
-        say(f"saved: {saved}")
+        same = " (in place of an earlier one with the same settings)" if replaced else ""
+        say(f"saved: {saved}{same}")
 
 
 if __name__ == "__main__":

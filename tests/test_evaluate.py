@@ -68,6 +68,7 @@ def test_scores_and_responses_are_saved(finished: Path, capsys: pytest.CaptureFi
     assert found["gain"]["mean"] == pytest.approx(sum(gained) / len(gained))
     # The same settings again replace it, and others do not.
     evaluated(finished)
+    assert f"{name}.json (in place of an earlier one with the same" in capsys.readouterr().out
     assert saved(finished).keys() == {name}
     evaluated(finished, "split=val")
     assert len(saved(finished)) == 2
@@ -81,6 +82,7 @@ def test_a_file_takes_the_place_of_the_test_split(finished: Path) -> None:
     }
     (found,) = [each for each in saved(finished).values() if each["problems"] is not None]
     assert found["problems_content"]["bytes"] == new.stat().st_size
+    assert any(name.startswith("new-2-") for name in saved(finished))
     before = len(saved(finished))
     new.write_bytes(new.read_bytes() + orjson.dumps(ROWS[58]) + b"\n")
     evaluated(finished, f"problems={new}", "evaluation.test_problems=9")
@@ -133,3 +135,50 @@ def test_samples_and_their_temperature_are_chosen(
 def test_samples_that_can_not_be_taken_are_refused(word: str, said: str) -> None:
     with pytest.raises(ConfigError, match=f"^{said}"):
         parse(compose_config(word, name="evaluate"), EvaluateConfig)
+
+
+def test_sampled_responses_their_intervals_and_the_model_are_saved(
+    finished: Path, tmp_path: Path
+) -> None:
+    _, trained = evaluated(finished, "samples=3", f"to={tmp_path / 'there'}")
+    (path,) = (tmp_path / "there").glob("*.json")
+    found, rows = read_json(path), read_rows(path.with_suffix(".jsonl"))
+    texts = [each["text"] for row in rows for each in row["trained_samples"]]
+    assert texts == [each.text for each in trained.sampled]
+    ended = [each["finished"] for row in rows for each in row["trained_samples"]]
+    assert ended == [not each.cut_off for each in trained.sampled]
+    for name in ("target_accuracy", "rl_reward"):
+        interval = found["intervals"]["trained"][name]
+        assert interval["mean"] == pytest.approx(found["trained"][name])
+        assert interval["n"] == len(rows)
+    assert found["model"]["path"] == str(finished / "model")
+    assert found["reward"]["option"] == "auto"
+
+
+def test_the_problems_decide_their_digest(finished: Path, tmp_path: Path) -> None:
+    new = tmp_path / "one.jsonl"
+    write(new, ROWS[50:53])
+    write(tmp_path / "same.jsonl", ROWS[50:53])
+    write(tmp_path / "other.jsonl", ROWS[51:54])
+    found = []
+    for name in ("one", "same", "other"):
+        evaluated(finished, f"problems={tmp_path}/{name}.jsonl", f"to={tmp_path}/{name}")
+        (path,) = (tmp_path / name).glob("*.json")
+        found.append(read_json(path)["asked"])
+    assert found[0] == found[1] != found[2]
+
+
+def test_a_run_that_can_not_be_written_is_told_before_and_to_is_checked(
+    finished: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(*_: object) -> None:
+        raise ConfigError("no permission")
+
+    with pytest.raises(ConfigError, match=r"^to=.*lies inside the run directory"):
+        evaluated(finished, f"to={finished}/mine")
+    monkeypatch.setattr("chord.evaluate.refuse_unwritable", refused)
+    evaluated(finished, "split=val")
+    out = capsys.readouterr().out
+    said = f"warning: {finished}/evaluations can't be written, so the evaluation is only printed; "
+    assert said + "to=DIR saves it elsewhere" in out
+    assert out.index(said) < out.index("greedy accuracy")

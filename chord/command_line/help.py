@@ -25,6 +25,8 @@ _FOOTERS = {
     ),
 }
 
+_OPERANDS = {"evaluate": " [RUN]"}
+
 
 def help_text(config_name: str, own: Sequence[Path] = ()) -> str:
     """Every group and its options, read off the files under `conf/`: a line each.
@@ -37,7 +39,7 @@ def help_text(config_name: str, own: Sequence[Path] = ()) -> str:
     out = [
         lines[0].removeprefix("# "),
         "",
-        f"usage: python -m chord.{config_name} [GROUP=OPTION ...]",
+        f"usage: python -m chord.{config_name}{_OPERANDS.get(config_name, '')} [GROUP=OPTION ...]",
     ]
     out[-1] += " [SETTING=VALUE ...]"
     out += ["", "Settings (value shown: the default)"]

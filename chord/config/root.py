@@ -98,6 +98,7 @@ class EvaluateConfig:
     problems: str | None = None
     samples: int = 4
     temperature: float = 1.0
+    to: str | None = None
     trust: bool = False
     split: str
     threads: int | None

@@ -9,7 +9,8 @@ from __future__ import annotations
 import hashlib
 import math
 import os
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,13 +19,21 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from chord import __version__
+from chord.evaluation.settings import PARTS
+from chord.io.contents import mark
+from chord.io.reading import read_json
 from chord.io.writing import json_file, write_atomically
-from chord.run.files import read_status
+from chord.run.files import CHECKPOINT, read_status
 from chord.run.identity.contents import content_of
+from chord.run.trained import ended
 
 if TYPE_CHECKING:
     from chord.config.root import EvaluateConfig
-    from chord.evaluation.report import Report
+    from chord.data.base import Data
+    from chord.data.batch import Problem
+    from chord.evaluation.report import Report, ScoredAnswer
+    from chord.evaluation.settings import Evaluation
+    from chord.evaluation.statistics import Estimate
 
 EVALUATED = "evaluations"
 FORMAT = 1
@@ -32,9 +41,15 @@ FORMAT = 1
 
 @dataclass(frozen=True)
 class Evaluated:
-    """An evaluation of a run's model and of its base, and what it was of."""
+    """An evaluation of a run's model and of its base, and what it was of.
+
+    `reward`: see `reward_of`. `asked`: the digest of its problems. `checkpoint`:
+    the file of the one that was chosen.
+    """
 
     config: EvaluateConfig
+    reward: Mapping[str, Any]
+    asked: str
     checkpoint: Path | None
     step: int
     base: Report
@@ -48,9 +63,12 @@ class Evaluated:
         problems = self.config.problems
         return {
             "split": self.config.split,
+            "which": self.config.checkpoint,
             "step": self.step,
             "problems": problems,
             "problems_content": None if problems is None else content_of(problems),
+            "asked": self.asked,
+            "reward": self.reward,
             "samples": self.config.samples,
             "temperature": self.config.temperature,
             "threads": self.config.threads,
@@ -58,52 +76,136 @@ class Evaluated:
         }
 
     def name(self) -> str:
-        """The stem of the files' names: split, train steps, and a digest of the settings."""
-        settings = orjson.dumps(self.settings(), option=orjson.OPT_SORT_KEYS, default=asdict)
-        return f"{self.config.split}-{self.step}-{hashlib.sha256(settings).hexdigest()[:8]}"
+        """The stem of the files' names: what was asked, train steps, and a digest of the settings.
 
-    def save(self, run: Path, gained: Sequence[float]) -> Path:
-        """Write both files, the scores last; returns that of the scores. Raises OSError."""
+        What was asked is the split, or the file of problems.
+        """
+        settings = orjson.dumps(self.settings(), option=orjson.OPT_SORT_KEYS, default=str)
+        file = Path(self.config.problems or self.config.split).name.partition(".")[0]
+        what = re.sub(r"[^\w]+", "_", file) or "problems"
+        return f"{what}-{self.step}-{hashlib.sha256(settings).hexdigest()[:8]}"
+
+    def save(self, run: Path, gained: Sequence[float], to: Path | None = None) -> tuple[Path, bool]:
+        """Write both files, the scores last, into `run` or the directory `to`. Raises OSError.
+
+        Returns the file of the scores, and whether it has replaced one.
+        """
         # It imports scipy, which takes a second.
         from chord.evaluation.statistics import t_interval
 
-        directory = run / EVALUATED
+        directory = run / EVALUATED if to is None else to
         os.makedirs(directory, exist_ok=True)
         path = directory / f"{self.name()}.json"
-        gain = t_interval(gained) if gained else None
+        model = model_file(run) if self.checkpoint is None else self.checkpoint
         facts = {
             "format": FORMAT,
             "chord": __version__,
             "evaluated": datetime.now(UTC).isoformat(timespec="seconds"),
             "fingerprint": read_status(run).get("fingerprint"),
             "checkpoint": None if self.checkpoint is None else self.checkpoint.name,
+            "model": content_of(str(model)),
             **self.settings(),
             "base": _finite_ones(self.base.metrics),
             "trained": _finite_ones(self.trained.metrics),
-            "gain": gain,
+            "intervals": {"base": _intervals(self.base), "trained": _intervals(self.trained)},
+            "gain": t_interval(gained) if gained else None,
         }
+        replaced = path.exists()
         write_atomically(path.with_suffix(".jsonl"), b"".join(self._responses()))
-        write_atomically(path, json_file(facts, default=asdict))
-        return path
+        write_atomically(path, json_file(facts, default=_plain))
+        return path, replaced
 
-    def _responses(self) -> list[bytes]:
-        rows = []
-        for before, after in zip(self.base.answers, self.trained.answers, strict=True):
-            row = {
-                "key": before.problem.key,
-                "problem": before.problem.prompt,
-                "answer": before.problem.answer,
-                "base": before.text,
-                "base_score": _finite(before.score),
-                "base_finished": not before.cut_off,
-                "base_tokens": len(before.entropies),
-                "trained": after.text,
-                "trained_score": _finite(after.score),
-                "trained_finished": not after.cut_off,
-                "trained_tokens": len(after.entropies),
+    def _responses(self) -> Iterator[bytes]:
+        models = {"base": self.base, "trained": self.trained}
+        for number, asked in enumerate(self.base.answers):
+            problem = asked.problem
+            row: dict[str, Any] = {
+                "key": problem.key,
+                "problem": problem.prompt,
+                "answer": problem.answer,
             }
-            rows.append(orjson.dumps(row, option=orjson.OPT_APPEND_NEWLINE))
-        return rows
+            for name, report in models.items():
+                answer = report.answers[number]
+                row |= {
+                    name: answer.text,
+                    f"{name}_score": _finite(answer.score),
+                    f"{name}_finished": not answer.cut_off,
+                    f"{name}_tokens": len(answer.entropies),
+                }
+            for name, report in models.items():
+                row[f"{name}_samples"] = [
+                    {"text": each.text, "score": _finite(each.score), "finished": not each.cut_off}
+                    for each in _samples_of(report, number)
+                ]
+            yield orjson.dumps(row, option=orjson.OPT_APPEND_NEWLINE)
+
+
+def reward_of(run: Path) -> dict[str, Any]:
+    """The reward of a run: its option, its settings, and the hashes of its modules."""
+    facts = read_json(run / "run.json")
+    modules = {
+        name: mark(content)
+        for name, content in facts.get("contents", {}).items()
+        if name.startswith("reward.")
+    }
+    option = facts.get("schemas", {}).get("reward")
+    return {"option": option, **facts["config"]["reward"], "modules": modules}
+
+
+def model_file(run: Path) -> Path:
+    """Where the model of a run is that is evaluated if no checkpoint is chosen."""
+    if not ended(run):
+        return run / CHECKPOINT
+    found = (run / "model", run / "model.safetensors", run / CHECKPOINT)
+    return next((file for file in found if file.exists()), run / CHECKPOINT)
+
+
+def digest_of_asked(data: Data, evaluation: Evaluation, split: str) -> str:
+    """The SHA-256 of all that an evaluation on `val` or `test` asks, in order, with the answers."""
+    part, found = PARTS[split], hashlib.sha256()
+    most = getattr(evaluation, f"{split}_retained")
+    target = data.held_out(part)[: getattr(evaluation, f"{split}_problems")]
+    kept = [(name, every[:most]) for name, every in data.retained(part).items()]
+    kept += [(skill.name, skill.problems[part][:most]) for skill in data.skills]
+    for name, problems in [("", target), *kept]:
+        for problem in problems:
+            found.update(_line(name, *_facts(problem)))
+    for pair in data.held_out_pairs(part)[: evaluation.pairs]:
+        found.update(_line("", *_facts(pair.problem), pair.response, list(map(str, pair.turns))))
+    return found.hexdigest()
+
+
+def _facts(problem: Problem) -> tuple[object, ...]:
+    return problem.prompt, problem.answer, list(problem.others), list(map(str, problem.turns))
+
+
+def _line(*values: object) -> bytes:
+    return orjson.dumps(values, option=orjson.OPT_APPEND_NEWLINE)
+
+
+def _samples_of(report: Report, number: int) -> Sequence[ScoredAnswer]:
+    """The sampled responses to a problem, which are adjacent; none without right answers."""
+    each = len(report.sampled) // len(report.answers)
+    return report.sampled[number * each : (number + 1) * each]
+
+
+def _intervals(report: Report) -> dict[str, Estimate]:
+    """95 % intervals over the problems: of the greedy accuracy, and of the mean of the samples."""
+    # It imports scipy, which takes a second.
+    from chord.evaluation.statistics import t_interval
+
+    greedy = [each.score for each in report.answers if math.isfinite(each.score)]
+    means = []
+    for number in range(len(report.answers)):
+        scores = [each.score for each in _samples_of(report, number)]
+        if scores:
+            means.append(sum(scores) / len(scores))
+    values = {"target_accuracy": greedy, "rl_reward": means}
+    return {name: t_interval(each) for name, each in values.items() if each}
+
+
+def _plain(value: Any) -> Any:
+    return asdict(value) if hasattr(value, "__dataclass_fields__") else str(value)
 
 
 def _finite_ones(metrics: Mapping[str, float]) -> dict[str, float | None]:
