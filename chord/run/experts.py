@@ -7,6 +7,7 @@ from it.
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -15,10 +16,11 @@ from typing import TYPE_CHECKING
 
 from chord.config.root import TrainConfig
 from chord.data.batch import Pair
-from chord.data.grading import short
+from chord.data.grading import Failure, short
 from chord.errors import ConfigError
 from chord.io.printing import say
 from chord.io.reading import printable
+from chord.rewards.base import ScorerError
 from chord.run.wrong import warn_of_wrong
 
 if TYPE_CHECKING:
@@ -31,6 +33,7 @@ TRIED = 200
 """On so many responses other rewards and other fields are tried."""
 GOOD = 0.5
 """One that scores more than this share of those is named."""
+_FRAME = re.compile(r' *File "(.+)", line (\d+)')
 
 
 @dataclass(frozen=True)
@@ -46,6 +49,8 @@ class Graded:
     """How many there are in all, where these are a sample; None: these are all."""
     limit: int
     """`rollout.max_new_tokens`: of a longer response the score is 0."""
+    failures: Sequence[Failure]
+    """Those of the scorer."""
 
     @property
     def scores(self) -> list[float]:
@@ -91,6 +96,11 @@ def tell_rewards(config: TrainConfig, data: Data, graded: Graded | None) -> None
         say(line)
     if graded.mean >= FEW:
         return
+    if (failed := failed_on(config, graded)) is not None:
+        if graded.mean == 0 and config.data.expert_check == "stop":
+            raise ConfigError(failed)
+        say(f"warning: {failed}", file=sys.stderr)
+        return
     reason = likely_reason(config, graded)
     if graded.mean == 0 and config.data.expert_check == "stop":
         raise ConfigError(
@@ -118,13 +128,25 @@ def grade_experts(config: TrainConfig, data: Data) -> Graded | None:
             lengths.append(len(ids))
     if not pairs:
         return None
-    grades = data.expert_grades.of(config.reward, pairs, texts, lengths)
+    try:
+        grades = data.expert_grades.of(config.reward, pairs, texts, lengths)
+    except ScorerError as error:
+        if config.reward.named is None:
+            raise
+        reason = _with_place(config.reward, error.args[1], error.facts["traceback"])
+        raise ConfigError(
+            printable(
+                f"{config.reward.named} failed on each of the first {error.args[0]} expert "
+                f"responses: {reason}"
+            )
+        ) from error
     return Graded(
         pairs=[replace(pair, response=text) for pair, text in zip(pairs, texts, strict=True)],
         lengths=lengths,
         finished=[grade.score for grade in grades],
         drawn_from=len(data.expert_pairs) if read < len(data.expert_pairs) else None,
         limit=config.rollout.max_new_tokens,
+        failures=[grade.failure for grade in grades if grade.failure is not None],
     )
 
 
@@ -141,6 +163,30 @@ def too_long(config: TrainConfig, graded: Graded) -> list[str]:
         for name, limit in limits.items()
         if longest > limit
     ]
+
+
+def failed_on(config: TrainConfig, graded: Graded) -> str | None:
+    """On how many responses a function of the user's failed, and why first; None if it did not on
+    most of those that are not right."""
+    wrong = sum(score <= GOOD for score in graded.finished)
+    if config.reward.named is None or len(graded.failures) <= GOOD * wrong:
+        return None
+    first = graded.failures[0]
+    reason = _with_place(config.reward, first.reason, first.traceback.splitlines())
+    failed, n = len(graded.failures), len(graded.lengths)
+    return printable(
+        f"{config.reward.named} failed on {failed:,} of {n:,} expert responses: {reason}"
+    )
+
+
+def _with_place(reward: Grader, reason: str, traceback: Sequence[str]) -> str:
+    """Why a function failed, and in which line of its module, or else where it raised."""
+    lines = [found.groups() for each in traceback if (found := _FRAME.match(each))]
+    own = [line for line in lines if line[0] in reward.files().values()]
+    if not lines:
+        return reason
+    file, number = (own or lines)[-1]
+    return f"{reason} ({file} line {number})"
 
 
 def likely_reason(config: TrainConfig, graded: Graded) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from chord.config.parse import parse
 from chord.config.root import TrainConfig
 from chord.data import batch
 from chord.errors import ConfigError
+from chord.rewards import isolated
 from chord.run.build import open_data
 from chord.run.directory import RunDirectory
 from chord.run.experts import grade_experts, tell_rewards
@@ -149,6 +151,27 @@ def test_a_run_that_could_not_learn_leaves_no_directory(
     with pytest.raises(ConfigError, match="expert_check=stop"):
         train(parse(composed, TrainConfig), RunDirectory(tmp_path / "run", composed, "run"))
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("count", ["30 of 30", "each of the first 20"])
+def test_a_function_that_fails_says_so_and_where(
+    configured: Callable[..., Any],
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    count: str,
+) -> None:
+    said = (
+        rf"reward\.function=scorers:never failed on {count} expert responses: the scorer raised "
+        r"TypeError: string indices must be integers, not 'str' \(\S+scorers\.py line \d+\)"
+    )
+    monkeypatch.setattr(isolated, "FIRST", 64 if count == "30 of 30" else 20)
+    mine = ("reward=function", "reward.function=scorers:never")
+    with pytest.raises(ConfigError, match=f"^{said}$"):
+        checked(configured(*mine))
+    capsys.readouterr()
+    checked(configured(*mine, "data.expert_check=warn", "reward.on_failures=count"))
+    last = capsys.readouterr().err.splitlines()[-1]
+    assert re.fullmatch(f"warning: {said.replace(count, '30 of 30')}", last)
 
 
 @pytest.mark.parametrize("expert", ["e.jsonl", "null"])
