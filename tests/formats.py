@@ -139,7 +139,7 @@ FORMATS = {
     ),
     "alpaca": Format(
         lambda n: {"instruction": "Add one.", "input": f"{n}" * (n > 0), "output": f"{n + 1}"},
-        "instruction and output (Alpaca); problem=instruction, response=output",
+        "instruction and output (Alpaca); problem=instruction, input=input, response=output",
         "Add one.\n\n4",
         "5",
         answer="",
@@ -151,7 +151,7 @@ FORMATS = {
             "response": f"{n + 1}",
             "history": [["hi", "yes"]],
         },
-        "query and response (ms-swift); problem=query",
+        "query and response (ms-swift); problem=query, system=system, history=history",
         "4+1?",
         "5",
         answer="",
@@ -159,7 +159,7 @@ FORMATS = {
     ),
     "swift_conversation": Format(
         lambda n: {"system": "s", "conversation": [{"human": f"{n}+1?", "assistant": f"{n + 1}"}]},
-        "conversation (ms-swift); messages=conversation",
+        "conversation (ms-swift); messages=conversation, system=system",
         "4+1?",
         "5",
         answer="",

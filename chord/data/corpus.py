@@ -184,7 +184,7 @@ class Corpus(Data):
 
     def sources(self) -> list[str]:
         """Each source with its rows, and what its columns are to the run."""
-        return [table.fields.understood(table.rows) for table in self._tables()]
+        return [table.fields.understood(table.rows, table.there) for table in self._tables()]
 
     def report(self) -> list[str]:
         """What the files contain, and what of it is used or not."""
@@ -192,7 +192,7 @@ class Corpus(Data):
         sizes = [f"{len(self.held_out_rows[split][1])} {split}" for split in SPLITS]
         for table in self._tables():
             if table.fields.reading is not None:
-                lines.append(f"{table.rows.name} {table.fields.reading}")
+                lines.append(f"{table.rows.name} {table.fields.reading.said(table.there)}")
         line = f"{problems.rows.name}: {len(problems.rows)} problems"
         lines.append(f"{line}; {len(self.train)} for training, {', '.join(sizes)}")
         if problems.repeated:
@@ -216,12 +216,18 @@ class Corpus(Data):
             lines.append(f"{problems.rows.name}: has no answers, so no response is scored")
         if (experts := self.experts) is not None:
             sizes = [f"{len(self.answers[split])} {split}" for split in SPLITS]
-            absent, repeated = int((experts.at < 0).sum()), experts.repeated
+            absent, repeated = experts.absent, experts.repeated
             lines.append(
                 f"{experts.rows.name}: {len(experts.rows)} responses; {len(self.expert_pairs)} for "
                 f"training, {', '.join(sizes)}; {repeated} repeated and left out, {absent} to "
                 f"problems that are not in {problems.rows.name}"
             )
+            if 2 * absent > len(experts.rows):
+                lines.append(
+                    f"warning: {experts.rows.name}: {absent} of {len(experts.rows)} responses are "
+                    f"to problems that are not in {problems.rows.name}; if they are meant to be, "
+                    "the texts of the two files differ, or data.columns names another field"
+                )
             if experts.later:
                 lines.append(
                     f"{experts.rows.name}: {experts.later} continue a conversation that is a "
@@ -238,7 +244,7 @@ class Corpus(Data):
         tables: list[Problems | Experts] = [self.problem_rows, *experts, *held_out]
         found: dict[tuple[str, str], Problems | Experts] = {}
         for table in tables:
-            found.setdefault((table.rows.name, str(table.fields.reading)), table)
+            found.setdefault((table.rows.name, str(table.fields.columns)), table)
         return list(found.values())
 
     @property

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 from chord.data.batch import Problem, Turn
 from chord.data.boxes import last_box
 from chord.data.columns import Columns
-from chord.data.layouts import Reading, recognised
+from chord.data.layouts import Reading, is_there, recognised
 from chord.data.nested import value_of
 from chord.data.rows import Row, Rows
 from chord.data.split import key_of, number_of
@@ -38,14 +39,24 @@ class Fields:
 
     @classmethod
     def of(
-        cls, rows: Rows, columns: Columns, template: str, *, expert: bool = False, must: bool = True
+        cls,
+        rows: Rows,
+        columns: Columns,
+        template: str,
+        *,
+        expert: bool = False,
+        must: bool = True,
+        like: Fields | None = None,
     ) -> Fields:
         """The reader of a source, by the fields of its first row.
 
-        `must`: problems must have answers, also where the first has none.
+        `must`: problems must have answers, also where the first has none. `like`: the reader of the
+        same file's problems.
         """
         row = rows[0]
         reading = recognised(columns, row, expert=expert)
+        if like is not None:
+            reading = reading.asking(like.reading or Reading(like.columns), row)
         answer = value_of(row, reading.columns.answer)
         worked = reading.named.get("answer") == "solution"
         return cls(
@@ -53,7 +64,8 @@ class Fields:
             template=template,
             reading=reading if reading.layout else None,
             answers=must or answer is not None,
-            boxed=worked and isinstance(answer, str) and _boxed(answer) is not None,
+            boxed=reading.boxed
+            or (worked and isinstance(answer, str) and _boxed(answer) is not None),
             worked=worked,
         )
 
@@ -65,14 +77,17 @@ class Fields:
                     f"{{{{{name}}}}} stands for the text itself"
                 )
 
-    def understood(self, rows: Rows) -> str:
-        """Which fields of a source are read, and which are not, by its first row."""
-        row = rows[0]
-        named = {name: column for name, column in vars(self.columns).items() if _has(row, column)}
+    def understood(self, rows: Rows, there: Collection[str]) -> str:
+        """Which of the fields that are `there` in a source are read, and which are not."""
+        named = {
+            name: column
+            for name, column in vars(self.columns).items()
+            if column is not None and is_there(column, there)
+        }
         read = ", ".join(f"{name}={column}" for name, column in named.items())
         # Of a field within another, the outer one is read.
         used = {*named.values(), *fields_in(self.template)}
-        rest = [name for name in row if not any(_is_within(each, name) for each in used)]
+        rest = [name for name in there if not any(_is_within(each, name) for each in used)]
         return (
             f"{rows.name}: {len(rows)} rows; {read}"
             f"{'; not read: ' if rest else ''}{', '.join(rest)}"
@@ -96,8 +111,13 @@ class Fields:
             value_of(row, name) is None for name in fields_in(self.template) if name != "problem"
         ):
             return None  # the problem with that id has the fields of the template
-        known = self.answers and _has(row, columns.answer)
+        known = self.answers and _has(row, columns.answer) and not self._is_unboxed(row)
         return self._made(self.asked_turns(row, begin), self._answers(row) if known else (), row)
+
+    def _is_unboxed(self, row: Row) -> bool:
+        """Whether a row's answer would be in a box of its solution, and there is none."""
+        solution = value_of(row, self.columns.answer)
+        return self.boxed and isinstance(solution, str) and not _boxed(solution)
 
     def _opening(self, row: Row) -> int | None:
         """Where a conversation without an answer is first replied to: all that follows is imitated.
@@ -273,7 +293,8 @@ class Fields:
         if not box:
             raise FieldError(
                 f"field {name} has no \\boxed{{...}} with the right answer; data.columns.answer "
-                "names another field, and with null there are no answers, which SFT alone allows"
+                f"names another field, or with {name} all of it is the answer; with null there are "
+                "no answers, which SFT alone allows"
             )
         return (box,)
 

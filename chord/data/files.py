@@ -49,6 +49,16 @@ def open_rows(setting: str, path: Paths) -> Rows:
     return rows
 
 
+def same_files(one: Paths, other: Paths) -> bool:
+    """Whether two settings name the same files in the same order, links followed."""
+    return _real(one) == _real(other)
+
+
+def _real(path: Paths) -> list[str]:
+    paths = [path] if isinstance(path, str) else path
+    return [os.path.realpath(Path(each).expanduser()) for each in paths]
+
+
 def shown(path: Paths) -> str:
     """A path in a message; of several, the first and how many others."""
     if isinstance(path, str) or len(path) == 1:

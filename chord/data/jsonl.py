@@ -44,7 +44,7 @@ class FilesConfig(TextConfig):
         # numpy takes a moment to load, and settings are read without it.
         from chord.data.corpus import Corpus
         from chord.data.fields import Fields
-        from chord.data.files import open_rows
+        from chord.data.files import open_rows, same_files
         from chord.data.tables import Experts, Problems
 
         read = partial(Fields.of, columns=self.columns, template=self.prompt_template)
@@ -53,8 +53,10 @@ class FilesConfig(TextConfig):
         problems = Problems(rows, read(rows, must=not self.expert))
         experts = None
         if self.expert:
-            rows = open_rows("data.expert", self.expert)
-            experts = Experts(rows, read(rows, expert=True), problems)
+            like = problems.fields if same_files(self.expert, self.problems) else None
+            if like is None:
+                rows = open_rows("data.expert", self.expert)
+            experts = Experts(rows, read(rows, expert=True, like=like), problems)
         files = {}
         for split in SPLITS:
             if self.share(split) is None:

@@ -1,13 +1,13 @@
 """Known layouts of files, recognised by the fields of their first row.
 
-A file that the configured columns read is read by them. For any other, each column that still has
-its default becomes that of the first layout here which reads the file.
+A file that the default columns read is read by them. For any other, the first layout here which
+reads the file names the columns that still have their default, whatever the others are set to.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from collections.abc import Collection, Mapping
+from dataclasses import asdict, dataclass, field, replace
 
 from chord.data.columns import Columns
 from chord.data.nested import value_of
@@ -30,11 +30,16 @@ class Layout:
         return all(isinstance(value_of(row, name), kind) for name, kind in self.needs.items())
 
     def found(self, row: Row) -> dict[str, str]:
-        """The fields that a row has, by column."""
-        columns = {"answer": ANSWERS, **self.columns}
+        """The fields by column, as the first row has them.
+
+        A field without an alternative is named also if that row lacks it: others may have it.
+        """
         found = {}
-        for column, names in columns.items():
-            for name in (names,) if isinstance(names, str) else names:
+        for column, names in {"answer": ANSWERS, **self.columns}.items():
+            if isinstance(names, str):
+                found[column] = names
+                continue
+            for name in names:
                 # Where all rows have all fields, that of the first may be empty.
                 if name in row or value_of(row, name) is not None:
                     found[column] = name
@@ -45,6 +50,7 @@ class Layout:
 _TRUTH = "reward_model.ground_truth"
 _AROUND = {"system": "system", "history": "history"}
 _ALPACA = {"problem": "instruction", "input": "input", "response": "output", **_AROUND}
+_SOLUTIONS = "problem and solution (MATH, NuminaMath)"
 LAYOUTS = (
     Layout(
         "verl with expert responses (LUFFY)",
@@ -89,7 +95,7 @@ LAYOUTS = (
         {"problem": "problem", "response": "generations.0"},
     ),
     Layout(
-        "problem and solution (MATH, NuminaMath)",
+        _SOLUTIONS,
         {"problem": str, "solution": str},
         {"problem": "problem", "response": "solution"},
     ),
@@ -114,16 +120,42 @@ class Reading:
     named: Mapping[str, str | None] = field(default_factory=dict)
     """The columns that the layout named; None for those that it leaves out."""
 
-    def __str__(self) -> str:
-        named = [f"{c}={name}" for c, name in self.named.items() if name not in (None, c)]
+    @property
+    def boxed(self) -> bool:
+        """Whether the layout's right answers are in boxes of its solutions."""
+        return self.layout == _SOLUTIONS and self.named.get("answer") == "solution"
+
+    def said(self, there: Collection[str]) -> str:
+        """The layout, and those fields of it that are `there` and not read anyway."""
+        anyway = asdict(Columns())
+        named = [
+            f"{column}={name}"
+            for column, name in self.named.items()
+            if name is not None and name != anyway[column] and is_there(name, there)
+        ]
         return f"read as: {self.layout}; {', '.join(named)}"
+
+    def asking(self, like: Reading, row: Row) -> Reading:
+        """This reading, with the problem read as `like` reads it from the same file."""
+        names = ["problem", "input", "system", "history"]
+        if value_of(row, like.columns.problem) is None:
+            names.append("messages")
+        asked = {name: getattr(like.columns, name) for name in names}
+        named = {**self.named, **{name: like.named[name] for name in names if name in like.named}}
+        return Reading(replace(self.columns, **asked), self.layout or like.layout, named)
+
+
+def is_there(name: str, there: Collection[str]) -> bool:
+    """Whether a field, which may be inside another, is one of those `there`."""
+    return name in there or name.partition(".")[0] in there
 
 
 def recognised(columns: Columns, row: Row, *, expert: bool) -> Reading:
     """How to read a source with this first row, `columns` being those of the settings."""
-    if _reads(columns, row, expert):
+    if _reads(Columns(), row, expert):
         return Reading(columns)
     chosen, defaults = asdict(columns), asdict(Columns())
+    settled = {name for column, name in chosen.items() if name != defaults[column]}
     for layout in LAYOUTS:
         if not layout.fits(row):
             continue
@@ -131,6 +163,8 @@ def recognised(columns: Columns, row: Row, *, expert: bool) -> Reading:
             column: name
             for column, name in layout.found(row).items()
             if chosen[column] == defaults[column]
+            # A field that is set to be something else is nothing more; a response can be both.
+            and (name not in settled or {column, _set_as(name, chosen)} == {"answer", "response"})
         }
         # One of them asks the problem, and what the other holds is not known.
         for one, other in (("messages", "problem"), ("problem", "messages")):
@@ -140,6 +174,10 @@ def recognised(columns: Columns, row: Row, *, expert: bool) -> Reading:
         if _reads(taken, row, expert, answers=False):
             return Reading(taken, layout.name, found)
     return Reading(columns)
+
+
+def _set_as(name: str, chosen: Mapping[str, str | None]) -> str:
+    return next(column for column, set_to in chosen.items() if set_to == name)
 
 
 def _reads(columns: Columns, row: Row, expert: bool, *, answers: bool = True) -> bool:

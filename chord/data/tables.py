@@ -53,6 +53,8 @@ class Readable:
 
     def __init__(self, rows: Rows, fields: Fields) -> None:
         self.rows, self.fields = rows, fields
+        self.there: dict[str, None] = {}
+        """The names of all fields that a row has."""
 
     def _located(self, index: int, read: Callable[[Row], R], row: Row) -> R:
         """The result of `read` for a row; if that fails, the error names the row.
@@ -62,8 +64,9 @@ class Readable:
         try:
             return read(row)
         except FieldError as error:
-            reading = self.fields.reading
-            first = "" if reading is None or index == 0 else f"; the first row was {reading}"
+            reading, first = self.fields.reading, ""
+            if reading is not None and index > 0:
+                first = f"; the first row was {reading.said(self.rows[0])}"
             raise ConfigError(f"{self.rows.where(index)}: {error}{first}") from None
 
 
@@ -79,6 +82,7 @@ class Problems(Readable):
         """Rows with several right answers."""
         keys, ids, sizes, answers = array("q"), array("q"), array("q"), array("q")
         for index, row in enumerate(rows):
+            self.there.update(dict.fromkeys(row))
             problem = self._located(index, fields.problem, row)
             known = self._located(index, fields.id, row)
             keys.append(problem.key)
@@ -144,12 +148,20 @@ class Experts(Readable):
         """Rows whose problem has assistant turns that would otherwise be part of the response."""
         columns = [array("q") for _ in range(6)]
         for index, row in enumerate(rows):
+            self.there.update(dict.fromkeys(row))
             facts = self._located(index, self._facts, row)
             for column, fact in zip(columns, facts, strict=True):
                 column.append(fact)
         self.keys, ids, asked, sizes, texts, self.begins = (_numbers(column) for column in columns)
         self.at = self._problems_of(ids)
         """(N,) the row of each response's problem; -1 if it is not among the problems."""
+        self.absent = int((self.at < 0).sum())
+        if rows is problems.rows and self.absent:
+            raise ConfigError(
+                f"{rows.where(int(np.argmin(self.at)))}: read as an expert's, the row has another "
+                "problem than read as a problem's; data.columns.problem or data.columns.messages "
+                "names the field of both"
+            )
         self.whole_sizes = sizes + np.where(self.at >= 0, problems.sizes[self.at], asked)
         """(N,) bytes of prompt and response."""
         order = np.lexsort((np.arange(len(self.keys)), texts, self.keys))

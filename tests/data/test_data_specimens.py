@@ -242,15 +242,15 @@ def test_an_instruction_beside_a_question_is_not_the_problem() -> None:
 
 
 def test_a_box_that_the_first_solution_lacks_leaves_the_answer_open() -> None:
-    row = {"problem": "1?", "solution": "1"}
+    row = {"messages": talk(), "solution": "1"}
     fields = Fields.of(Listed("p", [row]), Columns(), "{problem}")
-    assert fields.problem({"problem": "2?", "solution": "2"}).answer == "2"
-    said = refusal(lambda: fields.problem({"problem": "2?", "solution": r"So \boxed{2}."}))
+    assert fields.problem({**row, "solution": "2"}).answer == "2"
+    said = refusal(lambda: fields.problem({**row, "solution": r"So \boxed{2}."}))
     assert said.startswith(
         r"field solution has a \boxed{...}, and that of the first row has none, "
     )
     named = Fields.of(Listed("p", [row]), Columns(answer="solution"), "{problem}")
-    assert named.problem({"problem": "2?", "solution": r"\boxed{2}"}).answer == r"\boxed{2}"
+    assert named.problem({**row, "solution": r"\boxed{2}"}).answer == r"\boxed{2}"
 
 
 def test_a_column_of_parquet_named_twice_is_refused(tmp_path: Path) -> None:
