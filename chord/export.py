@@ -16,6 +16,7 @@ from chord.command_line.ending import ending
 from chord.errors import ConfigError
 from chord.io.printing import say
 from chord.io.writing import whole_directory
+from chord.models.hf.settings import DTYPES
 
 
 def parser() -> argparse.ArgumentParser:
@@ -24,6 +25,11 @@ def parser() -> argparse.ArgumentParser:
     options.add_argument("run", type=Path, metavar="RUN", help="a run directory")
     options.add_argument("--to", type=Path, required=True, metavar="DIR", help="the new directory")
     options.add_checkpoint()
+    options.add_argument(
+        "--dtype",
+        choices=DTYPES,
+        help="data type of the weights, such as bfloat16 for inference (default: as trained)",
+    )
     options.add_argument(
         "--trust",
         action="store_true",
@@ -36,14 +42,23 @@ def parser() -> argparse.ArgumentParser:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Entry point of `chord-export`."""
     options = parser().parse_args(arguments)
-    export_run(options.run, options.to, options.checkpoint, trust=options.trust)
+    export_run(
+        options.run, options.to, options.checkpoint, dtype=options.dtype, trust=options.trust
+    )
     say(f"{options.to}: written; AutoModelForCausalLM.from_pretrained({str(options.to)!r})")
 
 
 def export_run(
-    run: Path, directory: Path, checkpoint: str | None = None, *, trust: bool = False
+    run: Path,
+    directory: Path,
+    checkpoint: str | None = None,
+    *,
+    dtype: str | None = None,
+    trust: bool = False,
 ) -> None:
     """Write the final model, or that of a `checkpoint`, all of it or nothing.
+
+    `dtype`: of the written weights; None: as they were trained.
 
     Raises ConfigError where the run has no such model, or something is in the way.
     """
@@ -62,7 +77,7 @@ def export_run(
     file = find_checkpoint(run, config.trainer.keep, checkpoint, setting="--checkpoint ")
     policy = trained_model(run, config, file)
     with whole_directory(directory) as partial:
-        config.model.export(policy, partial)
+        config.model.export(policy, partial, dtype)
 
 
 if __name__ == "__main__":

@@ -133,3 +133,33 @@ def test_what_is_in_the_way_or_missing_is_said_in_one_line(
         assert stopped.value.code == 1
         assert message in capsys.readouterr().err
     assert not (tmp_path / "new").exists()
+
+
+@pytest.mark.parametrize("dtype", [None, "float32", "bfloat16"])
+@torch.no_grad()
+def test_weights_are_written_in_another_type(
+    language_model: Path, tmp_path: Path, dtype: str | None
+) -> None:
+    """They come back exactly as they are in float32; in bfloat16, rounded to 8 bits."""
+    policy = HFModel(path=str(language_model)).build()
+    before, logits = policy.causal.state_dict(), policy(IDS)
+    before = {name: weight.clone() for name, weight in before.items()}
+    HFModel(path=str(language_model)).export(policy, tmp_path / "exported", dtype)
+    found = AutoModelForCausalLM.from_pretrained(tmp_path / "exported")
+    written = torch.bfloat16 if dtype == "bfloat16" else torch.float32
+    assert found.dtype == written
+    for name, weight in found.state_dict().items():
+        assert torch.equal(weight, before[name].to(written)), name
+    again = found.float()(IDS).logits
+    if written == torch.float32:
+        assert torch.equal(again, logits)
+    else:
+        # Each weight is off by at most 2^-9 of itself.
+        assert not torch.equal(again, logits)
+        torch.testing.assert_close(again, logits, atol=0.05, rtol=0.05)
+
+
+def test_the_type_is_one_of_those_that_can_be_loaded(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["run", "--to", "new", "--dtype", "int8"])
+    assert "--dtype: invalid choice: 'int8'" in capsys.readouterr().err

@@ -61,8 +61,11 @@ class ModelConfig(ABC):
         """Write a trained model into its run directory."""
 
     @abstractmethod
-    def export(self, policy: Policy, directory: Path) -> None:
-        """Write a trained model as a transformers directory, with adapters merged."""
+    def export(self, policy: Policy, directory: Path, dtype: str | None = None) -> None:
+        """Write a trained model as a transformers directory, with adapters merged.
+
+        `dtype`: of the weights; None: as they are. It may change the policy.
+        """
 
     def causal(self, policy: Policy) -> PreTrainedModel:
         """The policy as a transformers model, including adapters; its own weights or a copy.

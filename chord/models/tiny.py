@@ -11,6 +11,7 @@ from chord.data.tasks import ALPHABET
 from chord.data.tokenizer import CharTokenizer
 from chord.errors import ConfigError, check_choice
 from chord.models.base import ModelConfig, Shape, Teacher
+from chord.models.directories import told
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -79,12 +80,12 @@ class Tiny(ModelConfig):
     def place(self, run: Path) -> Path:
         return run / MODEL
 
-    def export(self, policy: Policy, directory: Path) -> None:
+    def export(self, policy: Policy, directory: Path, dtype: str | None = None) -> None:
         """Write it as a Llama, which `model=hf model.chat=false` reads."""
         from chord.models.hf.convert import to_fast
         from chord.models.hf.storage import write
 
-        write(self.causal(policy), to_fast(self.tokenizer()), directory)
+        write(self.causal(policy), to_fast(self.tokenizer()), directory, dtype)
 
     def causal(self, policy: Policy) -> PreTrainedModel:
         """A Llama with a copy of the weights."""
@@ -146,4 +147,5 @@ def _read(read: Callable[[Path], R], setting: str, path: str | None, shipped: Pa
     try:
         return read(Path(path) if path else shipped)
     except (ValueError, OSError) as error:
-        raise ConfigError(f"{setting}={path or shipped}: {error}") from error
+        said = told(setting, path) if path and Path(path).is_dir() else None
+        raise ConfigError(f"{setting}={path or shipped}: {said or error}") from error

@@ -63,11 +63,11 @@ class HFModel(HFSettings):
     def place(self, run: Path) -> Path:
         return run / SAVED
 
-    def export(self, policy: Policy, directory: Path) -> None:
+    def export(self, policy: Policy, directory: Path, dtype: str | None = None) -> None:
         """Write the weights, with adapters merged, and the tokenizer."""
         from chord.models.hf.storage import export
 
-        export(policy, self.tokenizer(), directory)
+        export(policy, self.tokenizer(), directory, dtype)
 
     def causal(self, policy: Policy) -> PreTrainedModel:
         """The policy's own model."""

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from chord.errors import ConfigError
+from chord.models.directories import told
 
 _HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?")
 
@@ -42,7 +43,8 @@ def find(setting: str, path: str, revision: str | None = None) -> Source:
         return Source(shown, str(place), {"local_files_only": True})
     if path and place.is_dir():
         if not (place / "config.json").is_file():
-            raise ConfigError(f"{shown}: holds no config.json, so no model of transformers")
+            said = told(setting, path) or "holds no config.json, so no model of transformers"
+            raise ConfigError(f"{shown}: {said}")
         for entry in place.iterdir():
             if entry.exists() and not entry.is_file() and not entry.is_dir():
                 raise ConfigError(f"{shown}: {entry.name} in it is not a regular file")

@@ -6,6 +6,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import torch
+
 from chord.errors import ConfigError, first_line
 from chord.io.writing import whole_directory
 from chord.models.hf.loading import load_policy
@@ -25,17 +27,24 @@ def save(policy: Policy, tokenizer: LanguageTokenizer, directory: Path) -> None:
         write(policy.model, tokenizer.inner, partial)
 
 
-def export(policy: Policy, tokenizer: LanguageTokenizer, directory: Path) -> None:
+def export(
+    policy: Policy, tokenizer: LanguageTokenizer, directory: Path, dtype: str | None = None
+) -> None:
     """Write a model that needs neither this package nor its adapters."""
     assert isinstance(policy, HFPolicy)
     model: Any = policy.model
     whole = model.merge_and_unload() if policy.adapted else model
-    write(whole, tokenizer.inner, directory)
+    write(whole, tokenizer.inner, directory, dtype)
 
 
-def write(model: Any, tokenizer: Any, directory: Path) -> None:
-    """Write what transformers' `from_pretrained` reads, without progress bars."""
+def write(model: Any, tokenizer: Any, directory: Path, dtype: str | None = None) -> None:
+    """Write what transformers' `from_pretrained` reads, without progress bars.
+
+    `dtype`: what the weights are rounded to, once adapters are merged.
+    """
     with quiet():
+        if dtype is not None:
+            model.to(getattr(torch, dtype))
         model.save_pretrained(directory)
         tokenizer.save_pretrained(directory)
 
