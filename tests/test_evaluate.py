@@ -11,6 +11,8 @@ import pytest
 from conftest import SMALL, compose_config
 from texts import sums, worked, write
 
+from chord.compare.reading import read_runs
+from chord.compare.saved import metrics_of, with_evaluation
 from chord.config.parse import parse
 from chord.config.root import EvaluateConfig, TrainConfig
 from chord.errors import ConfigError
@@ -182,3 +184,14 @@ def test_a_run_that_can_not_be_written_is_told_before_and_to_is_checked(
     said = f"warning: {finished}/evaluations can't be written, so the evaluation is only printed; "
     assert said + "to=DIR saves it elsewhere" in out
     assert out.index(said) < out.index("greedy accuracy")
+
+
+def test_what_is_saved_can_be_compared(finished: Path) -> None:
+    new = finished.parent / "compared.jsonl"
+    write(new, ROWS[50:53])
+    _, trained = evaluated(finished, f"problems={new}")
+    (run,), left_out = with_evaluation(read_runs([finished])[0], "compared")
+    assert left_out == []
+    accuracy = trained.metrics["target_accuracy"]
+    assert run.final["compared/target_accuracy"] == pytest.approx(accuracy)
+    assert metrics_of([run])[:2] == ["compared/target_accuracy", "compared/target_mean4"]

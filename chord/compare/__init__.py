@@ -6,6 +6,7 @@ finding      finds the run directories
 reading      run directories -> runs, and what was left out and why
 wandb_source the same from Weights & Biases
 settings     a configuration as flat settings, without those that cannot affect the results
+saved        saved evaluations, in place of the runs' final scores
 record       rows -> thinned curves, final and best scores, tokens
 grouping     runs -> groups that differ only by the seed -> a comparison
 labels       the settings that distinguish the groups

@@ -9,6 +9,7 @@ HTML page that works offline.
   python -m chord.compare outputs/2026-01-31/12-00-00_sweep --baseline 'schedule=cosine'
   python -m chord.compare --wandb entity/project
   python -m chord.compare RUN RUN RUN --metric test/target_accuracy --metric test/retained/min
+  python -m chord.compare RUN RUN RUN --evaluation harder
 """
 
 from __future__ import annotations
@@ -62,6 +63,11 @@ def parser() -> argparse.ArgumentParser:
     options.add_argument(
         "--metric", action="append", default=[], metavar="NAME",
         help="a metric to compare, such as test/retained/min; may be repeated",
+    )  # fmt: skip
+    options.add_argument(
+        "--evaluation", metavar="NAME",
+        help="compare evaluations that chord.evaluate has saved, by the split or the file of "
+        "problems in their names; with settings if there are several ('NAME samples=8')",
     )  # fmt: skip
     options.add_argument(
         "--out", type=Path, metavar="DIR", help="output directory (default: PATH/comparison)"
@@ -167,9 +173,16 @@ def read(options: argparse.Namespace) -> tuple[Comparison, Path]:
     from chord.compare.grouping import compare
     from chord.compare.reading import read_runs
 
+    if options.evaluation is not None and not options.evaluation.strip():
+        raise ConfigError("--evaluation '': give the name of a saved evaluation")
     if options.wandb is not None:
         if options.paths:
             raise ConfigError("--wandb: cannot be combined with paths; leave out the paths")
+        if options.evaluation is not None:
+            raise ConfigError(
+                "--wandb: cannot be combined with --evaluation, because saved evaluations are in "
+                "run directories"
+            )
         from chord.compare.wandb_source import read_wandb
 
         title, runs, left_out = read_wandb(options.wandb)
@@ -179,7 +192,12 @@ def read(options: argparse.Namespace) -> tuple[Comparison, Path]:
         title, root = found.title, found.root
         runs, left_out = read_runs(found.runs)
         left_out += found.missing
-    comparison = compare(
-        runs, left_out, title=title, baseline=options.baseline, metrics=options.metric
-    )
+    metrics = options.metric
+    if options.evaluation is not None:
+        from chord.compare.saved import metrics_of, with_evaluation
+
+        runs, without = with_evaluation(runs, options.evaluation)
+        left_out += without
+        title, metrics = f"{title}: {options.evaluation}", metrics or metrics_of(runs)
+    comparison = compare(runs, left_out, title=title, baseline=options.baseline, metrics=metrics)
     return comparison, root

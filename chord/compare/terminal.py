@@ -11,7 +11,7 @@ from rich.text import Text
 from chord.compare.layout import Row, print_table
 from chord.compare.model import Comparison, RunGroup
 from chord.evaluation.statistics import Estimate
-from chord.run.summary import measures, visible
+from chord.run.summary import MEAN, measures, visible
 
 ROWS = 40
 LEFT_OUT = 15
@@ -55,7 +55,7 @@ def print_comparison(console: Console, comparison: Comparison) -> None:
 def is_share(metric: str) -> bool:
     """Return whether a metric is a share within [0, 1], which is shown in per cent."""
     key = metric.partition("/")[2]
-    return key in _SHARES or key.startswith(("retained/", "source/"))
+    return key in _SHARES or key.startswith(("retained/", "source/", MEAN))
 
 
 def estimate_text(estimate: Estimate, metric: str, *, runs: int | None = None) -> str:
