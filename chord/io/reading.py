@@ -34,8 +34,8 @@ DEPTH = 100
 
 _LONG = re.compile(rb"[0-9]{16}")
 _Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-# One with more characters is no number that chord writes, and in YAML's base 60 takes for ever.
-_DIGITS = 60
+# One with more characters is no number or hash that chord writes, and in base 60 takes for ever.
+_DIGITS = 64
 _NUMBER = re.compile(r"[-+.]?[0-9][\w:.+-]*")
 # What joins letters in Persian and Indic scripts, and people in an emoji.
 _JOINERS = "\u200c\u200d"

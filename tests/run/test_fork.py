@@ -20,6 +20,7 @@ from chord.config.root import TrainConfig
 from chord.config.schemas import schema_names
 from chord.doctor.directory import fork as lineage_of
 from chord.errors import ConfigError
+from chord.io.reading import read_yaml
 from chord.run.checkpoint import CHECKPOINT, read_saved
 from chord.run.directory import RunDirectory
 from chord.run.files import EVALUATIONS, METRICS, read_rows
@@ -142,6 +143,18 @@ def test_what_is_typed_goes_on_top_of_the_settings_of_the_source(source: Path) -
     # What an option chooses with itself, it chooses here too.
     rloo = compose_config("objective=rloo").advantage
     assert composed(source, "objective=rloo").advantage == rloo != plain.advantage
+
+
+def test_the_lineage_is_read_back_whatever_its_hashes_look_like(
+    source: Path, tmp_path: Path
+) -> None:
+    cfg = composed(source)
+    for digest in ("1" + 63 * "a", 64 * "1", "1e" + 62 * "2"):
+        cfg.lineage.sha256 = cfg.lineage.fingerprint = digest
+        RunDirectory(tmp_path / "fork", cfg, "fork").write()
+        values = read_yaml(tmp_path / "fork" / "config.yaml")["lineage"]
+        assert values["sha256"] == values["fingerprint"] == digest
+        assert open_run(tmp_path / "fork").config.lineage.sha256 == digest
 
 
 def test_what_differs_from_the_source_is_said(source: Path, tmp_path: Path) -> None:
