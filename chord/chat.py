@@ -2,7 +2,7 @@
 
 Both models respond to each line that you type. With a chat template, each model keeps its own
 conversation. An empty line starts a new one, and Ctrl-D ends the command. Lines can also be piped
-in: echo '47*86=' | python -m chord.chat RUN.
+in: echo '173*26=' | python -m chord.chat RUN.
 """
 
 from __future__ import annotations
@@ -34,7 +34,11 @@ def parser() -> argparse.ArgumentParser:
     """Return the parser of the command line."""
     options = Arguments("chat", __doc__)
     options.add_argument(
-        "run", type=Path, nargs="?", metavar="RUN", help="a run directory (default: the newest)"
+        "run",
+        type=Path,
+        nargs="?",
+        metavar="RUN",
+        help="a run directory (default: the one under outputs/ that was started or resumed last)",
     )
     options.add_checkpoint()
     options.add_argument(
@@ -151,6 +155,11 @@ def loaded(options: argparse.Namespace) -> Iterator[list[Speaker]]:
     torch.set_num_threads(options.threads or config.threads)
     options.max_new_tokens = options.max_new_tokens or config.evaluation.max_new_tokens
     trained = trained_model(run, config, checkpoint)
+    if options.max_new_tokens > trained.context:
+        raise ConfigError(
+            f"--max-new-tokens {options.max_new_tokens}: must be at most {trained.context}, the "
+            "model's context"
+        )
     tokenizer = config.model.tokenizer()
     base = config.model.reference(trained)
     with placed(config, config.trainer.device(), base, trained):

@@ -87,6 +87,7 @@ def test_no_prompt_is_said(
     [
         (("--temperature", "-1"), "--temperature -1: must be a number, at least 0"),
         (("--max-new-tokens", "0"), "--max-new-tokens 0: must be a whole number, at least 1"),
+        (("--max-new-tokens", "999999"), "--max-new-tokens 999999: must be at most "),
     ],
 )
 def test_numbers_out_of_range_are_refused(

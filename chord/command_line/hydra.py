@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
+import shutil
 import sys
 from argparse import Namespace
 from collections.abc import Callable
@@ -56,7 +57,9 @@ def launch(
             own = config_dirs(typed)
             for path in own:
                 check_config_dir(path)
-            say(help_text(config_name, own))
+            # What reads a pipe line by line gets an option in each.
+            width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+            say(help_text(config_name, own, width))
             return
         if any(word.startswith(UNPICKLES) for word in typed):
             raise ConfigError(f"{UNPICKLES}: runs whatever is in its pickle; use resume=DIRECTORY")

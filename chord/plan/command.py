@@ -128,7 +128,7 @@ def times(
     of = partial(duration, config, found, validation=validation, last=last)
     length = expert_length(found)
     if length is None:
-        return {"seconds": of()}
+        return {"": of()}
     return {
         "at the base's length": of(),
         f"at the expert's ({length:.2g} x)": of(length=length),
@@ -165,7 +165,7 @@ def show(found: Requirements, config: TrainConfig) -> None:
     for part in found.disk:
         table.add_row(part.name, f"{part.size / 1e6:,.0f}")
     console.print(table)
-    table = Table(title="time", box=None, title_justify="left", padding=(0, 2))
+    table = Table(title="time, in seconds", box=None, title_justify="left", padding=(0, 2))
     table.add_column("part")
     for name in found.times:
         table.add_column(name, justify="right")

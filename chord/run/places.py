@@ -53,7 +53,10 @@ def refuse_within_a_run(path: Path, named: str) -> None:
 
 
 def newest_run(root: Path) -> Path:
-    """The run directory under `root` that was started last; `ConfigError` if there is none."""
+    """The run directory under `root` that was started or resumed last.
+
+    Raises `ConfigError` where there is none.
+    """
     found = sorted(root.rglob("run.json"), key=lambda file: file.stat().st_mtime)
     if not found:
         raise ConfigError(f"run=null: there is no run directory under {root}/; start a run first")

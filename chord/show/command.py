@@ -31,7 +31,7 @@ from chord.io.outputs import PNG
 from chord.io.printing import say
 from chord.io.writing import whole_file
 from chord.show.panels import schedule_panel, weighting_panel
-from chord.show.terminal import Panel, draw, letter, style
+from chord.show.terminal import Panel, draw, in_ascii, letter, style
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -149,7 +149,8 @@ def show(drawn: Sequence[Panel], console: Console) -> None:
         console.print(Text(panel.title, style="bold"), soft_wrap=True)
         if panel.lines:
             for text in draw(panel, width=width, height=13 if len(drawn) == 1 else 9):
-                console.print(text, soft_wrap=True)
+                plain = not console.encoding.startswith("utf")
+                console.print(in_ascii(text) if plain else text, soft_wrap=True)
             console.print(numbers(panel))
         for note in panel.notes:
             for part in textwrap.wrap(note, width - 2):

@@ -17,6 +17,7 @@ LETTERS = "abcdefghijklmnopqrstuvwxyz"
 _DOTS = ((0x01, 0x02, 0x04, 0x40), (0x08, 0x10, 0x20, 0x80))
 _EMPTY = 0x2800
 _LABEL = 6
+_ASCII = dict.fromkeys(range(_EMPTY + 1, _EMPTY + 256), "*") | str.maketrans("│┤└┬─", "|+++-")
 
 
 @dataclass
@@ -113,6 +114,11 @@ def draw(panel: Panel, *, width: int, height: int) -> list[Text]:
         text.rstrip()
         out.append(text)
     return [*out, *_x_axis(panel, columns)]
+
+
+def in_ascii(text: Text) -> Text:
+    """The same line of a panel for a terminal without these characters: dots are stars."""
+    return Text(text.plain.translate(_ASCII), spans=text.spans)
 
 
 def _heights(panel: Panel, line: Line, dots: int, high: int) -> list[int]:

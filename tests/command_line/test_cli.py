@@ -30,6 +30,18 @@ def test_help_lists_every_group_and_option_with_its_own_words() -> None:
             assert first_comment(path) in text
 
 
+@pytest.mark.parametrize("command", ["train", "evaluate"])
+def test_help_keeps_its_columns_in_a_terminal(command: str) -> None:
+    lines = help_text(command, width=80).splitlines()
+    assert all(len(line) <= 80 for line in lines)
+    # Whatever is said of an option is said in its column.
+    beside = [line for line in lines if line.startswith(" " * 21)]
+    assert {len(line) - len(line.lstrip()) for line in beside} <= {21, 25, 33}
+    words = " ".join(" ".join(lines).split())
+    for line in help_text(command).splitlines():
+        assert " ".join(line.split()) in words
+
+
 def test_help_marks_the_defaults() -> None:
     marked = [line.split()[1] for line in help_text("train").splitlines() if line[:2] == "* "]
     # One for each group but experiment, and the line that explains the mark.

@@ -14,7 +14,7 @@ from vectors import GOLDEN
 from chord.config.registry import SCHEMAS
 from chord.show.command import combinations, main, panels, parser, show
 from chord.show.plots import plot_panels
-from chord.show.terminal import Line, Panel, draw, nice_top
+from chord.show.terminal import Line, Panel, draw, in_ascii, nice_top
 
 
 def shown(*arguments: str, width: int = 80) -> str:
@@ -52,6 +52,21 @@ def test_dots_are_where_the_line_is() -> None:
     assert dots == {(0, 0)} | {(1, y) for y in range(1, 7)} | {(2, y) for y in range(7, 14)} | {
         (3, y) for y in range(14, 20)
     }  # fmt: skip
+
+
+def test_a_terminal_without_dots_gets_letters_of_ascii() -> None:
+    out = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
+    options = parser().parse_intermixed_args(["schedule=linear,cosine"])
+    show(panels(options), Console(file=out, width=80, highlight=False))
+    out.flush()
+    text = out.buffer.getvalue().decode("ascii")  # type: ignore[attr-defined]
+    assert "?" not in text
+    assert "|" in text
+    assert "+---" in text
+    panel = Panel("t", "x", 0, 1, 1, [0, 1], lines=[Line("a", [0, 1], [0, 1])])
+    lines = draw(panel, width=20, height=5)
+    assert [len(in_ascii(line)) for line in lines] == [len(line) for line in lines]
+    assert "*" in in_ascii(lines[0]).plain
 
 
 def test_a_line_is_straight_between_points_and_level_beyond() -> None:
