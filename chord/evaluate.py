@@ -139,11 +139,17 @@ def _completed(path: Path, trained: TrainConfig, checkpoint: Path | None) -> int
 def _warn_unwritable(path: Path, to: str | None) -> None:
     """Say before the work that an evaluation of a read-only run is only printed.
 
-    Raises ConfigError where the directory that was given can't be written into.
+    Raises ConfigError where the directory that was given can't be written into, or the run's own is
+    a link.
     """
     if to is not None:
         refuse_output(Path(to) / "evaluation.json", f"to={to}")
         return
+    if (path / EVALUATED).is_symlink():
+        raise ConfigError(
+            f"{path}: {EVALUATED} in it is a symbolic link, through which other files would be "
+            "written; put the directory itself in its place, or save elsewhere with to=DIR"
+        )
     try:
         refuse_unwritable(path / EVALUATED / "evaluation.json", str(path))
     except ConfigError:

@@ -76,8 +76,15 @@ def export_run(
     refuse_input(directory, f"--to {directory}", config)
     file = find_checkpoint(run, config.trainer.keep, checkpoint, setting="--checkpoint ")
     policy = trained_model(run, config, file)
-    with whole_directory(directory) as partial:
-        config.model.export(policy, partial, dtype)
+    try:
+        with whole_directory(directory, new=True) as partial:
+            config.model.export(policy, partial, dtype)
+    except OSError as error:
+        if not directory.exists():
+            raise
+        raise ConfigError(
+            f"--to {directory}: something else was written there in the meantime; name another"
+        ) from error
 
 
 if __name__ == "__main__":

@@ -104,6 +104,15 @@ def test_what_can_not_be_saved_is_still_shown(
     assert f"warning: the evaluation can't be saved in {finished}: [Errno 28] No space" in said
 
 
+def test_nothing_is_written_through_a_link(tmp_path: Path, small_models: Path) -> None:
+    config = compose_config(*SMALL, f"model.path={small_models}/base.safetensors", "teacher=none")
+    RunDirectory(tmp_path / "run", config, "run").write()
+    (tmp_path / "outside").mkdir()
+    (tmp_path / "run" / "evaluations").symlink_to("../outside")
+    with pytest.raises(ConfigError, match=r"run: evaluations in it is a symbolic link, through"):
+        evaluated(tmp_path / "run")
+
+
 def test_a_file_needs_a_run_on_files(tmp_path: Path, small_models: Path) -> None:
     config = compose_config(*SMALL, f"model.path={small_models}/base.safetensors", "teacher=none")
     RunDirectory(tmp_path, config, "run").write()

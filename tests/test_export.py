@@ -15,6 +15,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from chord.config.parse import parse
 from chord.config.root import TrainConfig
+from chord.errors import ConfigError
 from chord.export import export_run, main
 from chord.models.hf.config import HFModel
 from chord.models.tiny import Tiny
@@ -115,6 +116,26 @@ def test_files_that_a_run_names_are_found_from_another_directory(
     )
     status = json.loads(Path("../here/run/status.json").read_text())
     assert status["fingerprint"] == fingerprint(open_run(Path("../here/run")).config)
+
+
+def test_what_has_come_to_lie_at_the_place_stays(
+    tmp_path: Path, small_models: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = small_composed(small_models, "steps=1")
+    RunDirectory(tmp_path / "run", config, "run").write()
+    made = tmp_path / "made"
+
+    def slow(self: object, policy: object, directory: Path, dtype: object) -> None:
+        (directory / "model").write_text("ours")
+        made.mkdir()
+        (made / "theirs").write_text("theirs")
+
+    monkeypatch.setattr("chord.run.trained.trained_model", lambda *_: None)
+    monkeypatch.setattr("chord.models.tiny.Tiny.export", slow)
+    with pytest.raises(ConfigError, match=r"^--to .*made: something else was written there"):
+        export_run(tmp_path / "run", made)
+    assert [file.name for file in made.iterdir()] == ["theirs"]
+    assert not [path for path in tmp_path.iterdir() if path.name not in ("run", "made")]
 
 
 def test_what_is_in_the_way_or_missing_is_said_in_one_line(

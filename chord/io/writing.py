@@ -72,11 +72,11 @@ def whole_file(path: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def whole_directory(directory: Path) -> Iterator[Path]:
+def whole_directory(directory: Path, *, new: bool = False) -> Iterator[Path]:
     """A directory to write into, which takes the place of `directory` when the block has ended.
 
     Where that fails nothing is left of it, and what was in its place is there still. Raises as
-    `whole_file` does.
+    `whole_file` does; with `new`, OSError where something has come to lie at `directory`.
     """
     directory.parent.mkdir(parents=True, exist_ok=True)
     partial = _beside(directory)
@@ -85,7 +85,8 @@ def whole_directory(directory: Path) -> Iterator[Path]:
     try:
         with full_disk_said(directory):
             yield partial
-            if directory.exists():
+            # A directory that holds something is not renamed over.
+            if directory.exists() and not new:
                 directory.rename(former)
             partial.rename(directory)
     except BaseException:

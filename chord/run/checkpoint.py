@@ -9,8 +9,9 @@ from typing import Any, NamedTuple
 import torch
 
 from chord.errors import ConfigError, first_line
-from chord.io.reading import opened
+from chord.io.reading import opened, read_json
 from chord.run.files import CHECKPOINT as CHECKPOINT  # where it was before
+from chord.run.files import FORKED
 from chord.run.random_states import random_states, restore_random_states
 
 
@@ -45,6 +46,8 @@ def read_saved(file: Path, origin: str) -> Saved:
             state: dict[str, Any] = torch.load(content, weights_only=True)
         ours, weights = state["chord"], state["state_dict"]
         refuse_misfits(state)
+        if file.name != FORKED.name:  # which its source wrote
+            refuse_another_run(ours, file.parents[1])
         return Saved(
             completed=int(ours["completed"]),
             random=ours["random"],
@@ -55,6 +58,21 @@ def read_saved(file: Path, origin: str) -> Saved:
         raise ConfigError(
             f"{origin}: {CHECKPOINT.parent / file.name} can't be read ({first_line(error)})"
         ) from error
+
+
+def run_of(run_dir: Path) -> str:
+    """What tells a run from all others: the id in its `run.json`, or empty without one."""
+    try:
+        return str(read_json(run_dir / "run.json").get("tracker_id", ""))
+    except (OSError, ValueError):
+        return ""
+
+
+def refuse_another_run(ours: Mapping[str, Any], run_dir: Path) -> None:
+    """Raise ConfigError where another run than that in `run_dir` wrote a checkpoint."""
+    wrote, own = ours.get("run"), run_of(run_dir)
+    if wrote and own and wrote != own:
+        raise ConfigError("another run wrote it; put this run's own checkpoint back")
 
 
 def refuse_misfits(state: Mapping[str, Any]) -> None:

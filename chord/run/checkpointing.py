@@ -13,7 +13,7 @@ from chord.config.root import TrainConfig
 from chord.distributed.collectives import all_max
 from chord.distributed.signals import Signals
 from chord.io.writing import whole_file
-from chord.run.checkpoint import CHECKPOINT, frozen_names
+from chord.run.checkpoint import CHECKPOINT, frozen_names, run_of
 from chord.run.kept import Keeper
 from chord.run.random_states import random_states
 from chord.run.steps import completed_steps
@@ -103,6 +103,7 @@ class Checkpointing(Callback):
         weights = checkpoint["state_dict"]
         checkpoint["state_dict"] = {k: v for k, v in weights.items() if k not in frozen}
         checkpoint["chord"] = {
+            "run": run_of(self.path.parents[1]),
             "completed": completed_steps(pl_module),
             "random": random_states(),
             "schedule_state": pl_module.schedule_state,

@@ -30,6 +30,8 @@ EVALUATIONS = "evaluations.jsonl"
 COMPLETIONS = "completions.jsonl"
 SAMPLES = "samples.jsonl"
 CHECKPOINT = Path("checkpoints") / "last.ckpt"
+FORKED = Path("checkpoints") / "step-0.ckpt"
+"""Of a fork: the checkpoint of its source that it has started from."""
 APPENDED = (METRICS, TIMINGS, EVALUATIONS, COMPLETIONS)
 STATUS = "status.json"
 SCORER_FAILURE = "scorer_failure.json"

@@ -345,6 +345,9 @@ def test_a_finished_run_that_would_be_taken_anew_is_refused(
     if kept:
         start_and_die("between the update and its rows", small_models, tmp_path / "cut")
         shutil.copy(tmp_path / "cut" / CHECKPOINT, path / CHECKPOINT)
+        facts = [json.loads((each / "run.json").read_text()) for each in (path, tmp_path / "cut")]
+        one_run = facts[0] | {"tracker_id": facts[1]["tracker_id"]}
+        (path / "run.json").write_text(json.dumps(one_run))
     else:
         (path / CHECKPOINT).unlink()
     before = {file: file.read_bytes() for file in path.rglob("*") if file.is_file()}
@@ -406,6 +409,21 @@ def test_a_damaged_checkpoint_is_named(finished: Callable[..., Path], tmp_path: 
     path.write_bytes(path.read_bytes()[:1000])
     with pytest.raises(ValueError, match=r"resume=.*last\.ckpt can't be read"):
         read_checkpoint(tmp_path / "run")
+
+
+def test_a_checkpoint_of_another_run_is_refused(
+    finished: Callable[..., Path], tmp_path: Path
+) -> None:
+    for name in ("run", "other"):
+        finished(name)
+    facts = json.loads((tmp_path / "other" / "run.json").read_text())
+    # Both are copies of one run, which is the same run elsewhere.
+    assert read_checkpoint(tmp_path / "other").completed == 5
+    (tmp_path / "other" / "run.json").write_text(json.dumps(facts | {"tracker_id": "another"}))
+    with pytest.raises(
+        ConfigError, match=r"^resume=.*last\.ckpt can't be read \(another run wrote"
+    ):
+        read_checkpoint(tmp_path / "other")
 
 
 def test_a_checkpoint_holds_no_code(finished: Callable[..., Path], tmp_path: Path) -> None:
