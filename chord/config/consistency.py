@@ -215,7 +215,8 @@ def check_answers_known(config: TrainConfig, data: Data) -> None:
     """Only a run that imitates and does nothing else needs no right answers."""
     if data.unanswered is not None and scores_answers(config):
         raise ConfigError(
-            f"{data.unanswered}; a run needs them unless it is of SFT alone: schedule=sft_only"
+            f"{data.unanswered}; a run needs right answers unless it is of SFT alone: "
+            "schedule=sft_only"
         )
 
 

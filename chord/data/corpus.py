@@ -193,14 +193,8 @@ class Corpus(Data):
         for table in self._tables():
             if table.fields.reading is not None:
                 lines.append(f"{table.rows.name} {table.fields.reading.said(table.there)}")
-        line = f"{problems.rows.name}: {len(problems.rows)} problems"
+        line = f"{problems.rows.name}: {problems.counted}"
         lines.append(f"{line}; {len(self.train)} for training, {', '.join(sizes)}")
-        if problems.repeated:
-            other = problems.contradictions
-            lines.append(
-                f"{problems.rows.name}: {problems.repeated} repeat an earlier problem and are left "
-                f"out, {other} of them with another answer"
-            )
         for split, (table, _) in self.held_out_rows.items():
             if table is not problems and (shared := np.isin(problems.keys, table.keys).sum()):
                 lines.append(
@@ -213,7 +207,7 @@ class Corpus(Data):
                 "any of which counts"
             )
         if problems.unanswered:
-            lines.append(f"{problems.rows.name}: has no answers, so no response is scored")
+            lines.append(f"{problems.rows.name}: has no right answers, so no response is scored")
         if (experts := self.experts) is not None:
             sizes = [f"{len(self.answers[split])} {split}" for split in SPLITS]
             absent, repeated = experts.absent, experts.repeated

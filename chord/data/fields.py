@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import dataclass, field
-from decimal import Decimal
-from typing import Any
 
+from chord.data.answers import boxed, in_box, lack, plain, right_answers
 from chord.data.batch import Problem, Turn
-from chord.data.boxes import last_box
 from chord.data.columns import Columns
 from chord.data.layouts import Reading, is_there, recognised
 from chord.data.nested import value_of
@@ -17,9 +15,6 @@ from chord.data.split import key_of, number_of
 from chord.data.template import fields_in, filled, values_of
 from chord.data.turns import FieldError, kind, pairs_of, refuse_media, refuse_tools, turns_of
 from chord.errors import ConfigError
-
-_EXACT = 2**53
-"""From here on, floating-point numbers skip some whole numbers."""
 
 
 @dataclass(kw_only=True)
@@ -65,7 +60,7 @@ class Fields:
             reading=reading if reading.layout else None,
             answers=must or answer is not None,
             boxed=reading.boxed
-            or (worked and isinstance(answer, str) and _boxed(answer) is not None),
+            or (worked and isinstance(answer, str) and boxed(answer) is not None),
             worked=worked,
         )
 
@@ -117,7 +112,7 @@ class Fields:
     def _is_unboxed(self, row: Row) -> bool:
         """Whether a row's answer would be in a box of its solution, and there is none."""
         solution = value_of(row, self.columns.answer)
-        return self.boxed and isinstance(solution, str) and not _boxed(solution)
+        return self.boxed and isinstance(solution, str) and not boxed(solution)
 
     def _opening(self, row: Row) -> int | None:
         """Where a conversation without an answer is first replied to: all that follows is imitated.
@@ -177,13 +172,13 @@ class Fields:
     def _source(self, row: Row) -> str:
         """Where a row's problem is from; empty if that is not known."""
         value = value_of(row, self.columns.source)
-        return "" if value is None else self._plain(str(self.columns.source), value)
+        return "" if value is None else plain(str(self.columns.source), value)
 
     def id(self, row: Row) -> int | None:
         """A hash of the row's id; None if it has none."""
         if not _has(row, self.columns.id):
             return None
-        return number_of(self._plain(str(self.columns.id), value_of(row, self.columns.id)))
+        return number_of(plain(str(self.columns.id), value_of(row, self.columns.id)))
 
     def _made(self, turns: tuple[Turn, ...], answers: tuple[str, ...], row: Row) -> Problem:
         """Apply the template to the last turn.
@@ -273,43 +268,19 @@ class Fields:
     def _answers(self, row: Row) -> tuple[str, ...]:
         """The right answers of a row: one, or a list of which any is right."""
         name = self.columns.answer
-        value = value_of(row, name)
-        if name is None or (value is None and name not in row):
+        if name is None or lack(row, name) == "missing":
             raise FieldError(self._missing(row, name))
-        if isinstance(value, list) and value:
-            each = enumerate(value, start=1)
-            return tuple(self._plain(f"{name}: element {n}", answer) for n, answer in each)
-        answer = self._plain(name, value)
-        if not self.boxed and not self.worked:
-            return (answer,)
-        box = _boxed(answer)
-        if not self.boxed and box is None:
-            return (answer,)
-        if not self.boxed:
+        answers = right_answers(row, name)
+        if not self.worked or isinstance(value_of(row, name), list):
+            return answers
+        if self.boxed:
+            return (in_box(name, answers[0]),)
+        if boxed(answers[0]) is not None:
             raise FieldError(
                 f"field {name} has a \\boxed{{...}}, and that of the first row has none, so it is "
                 "not known if all of it is the answer; data.columns.answer names another field"
             )
-        if not box:
-            raise FieldError(
-                f"field {name} has no \\boxed{{...}} with the right answer; data.columns.answer "
-                f"names another field, or with {name} all of it is the answer; with null there are "
-                "no answers, which SFT alone allows"
-            )
-        return (box,)
-
-    def _plain(self, name: str, value: Any) -> str:
-        """Text, or a number as it is written."""
-        number = isinstance(value, int | float | Decimal) and not isinstance(value, bool)
-        if not number and (not isinstance(value, str) or not value.strip()):
-            raise FieldError(f"field {name} is {kind(value)}, must be text or a number")
-        if isinstance(value, float):
-            if not abs(value) < _EXACT:
-                raise FieldError(
-                    f"field {name} is {value}, which is not an exact number; write it as text"
-                )
-            value = int(value) if value.is_integer() else value
-        return str(value)
+        return answers
 
     def no_answer(self, row: Row) -> str:
         """What to say where no answers are known."""
@@ -318,18 +289,22 @@ class Fields:
     def _missing(self, row: Row, *names: str | None) -> str:
         name = " or ".join(name for name in names if name) or "answer"
         has = ", ".join(row) if row else "none"
-        return f"field {name} is missing; there are: {has} (data.columns names fields)"
+        return f"field {name} is missing; there are: {has} ({self.naming(row, *names)})"
+
+    def naming(self, row: Row, *names: str | None) -> str:
+        """How to name the field of a column, with a field of the row that no column reads."""
+        columns = vars(self.columns)
+        column = next((each for each, name in columns.items() if name in names), "answer")
+        free = (each for each in row if each not in columns.values() and _has(row, each))
+        example = next(free, None)
+        return "data.columns names fields" + (
+            "" if example is None else f", as in data.columns.{column}={example}"
+        )
 
 
 def _has(row: Row, name: str | None) -> bool:
     # In Parquet every row has every field.
     return value_of(row, name) is not None
-
-
-def _boxed(solution: str) -> str | None:
-    """What the last box of a worked solution holds; None without one, or if it has no end."""
-    box = last_box(solution)
-    return box.text if box is not None and box.closed else None
 
 
 def _is_within(name: str, field: str) -> bool:

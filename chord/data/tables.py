@@ -9,16 +9,21 @@ from typing import Generic, TypeVar, overload
 import numpy as np
 from numpy.typing import NDArray
 
+from chord.data.answers import lack
 from chord.data.batch import Pair, Problem
+from chord.data.columns import Columns
 from chord.data.fields import Fields
+from chord.data.layouts import is_there
 from chord.data.rows import Row, Rows
 from chord.data.split import number_of
 from chord.data.turns import FieldError
-from chord.errors import ConfigError
+from chord.errors import ConfigError, suggest
 
 Numbers = NDArray[np.int64]
 T = TypeVar("T")
 R = TypeVar("R")
+_SHOWN = 3
+"""So many rows without an answer are named."""
 UNKNOWN = 2**31
 """The size of conversations, whose length is known only after tokenising them."""
 
@@ -81,8 +86,19 @@ class Problems(Readable):
         self.several = 0
         """Rows with several right answers."""
         keys, ids, sizes, answers = array("q"), array("q"), array("q"), array("q")
+        self._lacking: list[tuple[int, str]] = []
+        """The first rows without an answer, each with how it lacks one."""
+        self._without = 0
+        """How many rows have no answer."""
         for index, row in enumerate(rows):
             self.there.update(dict.fromkeys(row))
+            if (how := lack(row, fields.columns.answer)) is not None:
+                self._without += 1
+                self._lacking = [*self._lacking, (index, how)][:_SHOWN]
+                if fields.answers:
+                    # All such rows are refused together, but for those that lack more.
+                    self._located(index, fields.asked_turns, row)
+                    continue
             problem = self._located(index, fields.problem, row)
             known = self._located(index, fields.id, row)
             keys.append(problem.key)
@@ -90,6 +106,11 @@ class Problems(Readable):
             sizes.append(size_of(problem))
             answers.append(number_of("\0".join([problem.answer, *problem.others])))
             self.several += bool(problem.others)
+        if fields.answers and self._without == 1:
+            index, _ = self._lacking[0]
+            self._located(index, fields.problem, rows[index])
+        if fields.answers and self._without:
+            raise ConfigError(self._lacks())
         self.keys, self.ids, self.sizes = (_numbers(values) for values in (keys, ids, sizes))
         self.first = np.unique(self.keys, return_index=True)[1]
         """Rows in the order of their keys; of equal keys, only the first row."""
@@ -102,10 +123,48 @@ class Problems(Readable):
     @property
     def unanswered(self) -> str | None:
         """Why no answers are known, in a sentence; None if they are."""
-        if self.fields.answers:
-            return None
-        row = self.rows[0]
-        return f"{self.rows.where(0)}: {self.fields.no_answer(row)}"
+        return None if self.fields.answers else self._lacks()
+
+    def _lacks(self) -> str:
+        """Which rows have no answer, and what can be done about it."""
+        rows, fields = self.rows, self.fields
+        name, reading = fields.columns.answer, fields.reading
+        if name is None:
+            return "data.columns.answer=null: reads no right answers"
+        if self._without < len(rows):
+            first = ", ".join(
+                f"{rows.where(index).removeprefix(f'{rows.name} ')} {how}"
+                for index, how in self._lacking
+            )
+            return (
+                f"{rows.name}: {self._without} of {len(rows)} rows have no answer in field {name} "
+                f"(first: {first}); take them out of the file, or use data.columns.answer=null, "
+                "which reads no answers"
+            )
+        if name != Columns().answer and not is_there(name, self.there):
+            return (
+                f"data.columns.answer={name}: {rows.name} has no such field"
+                f"{suggest(name, self.there)}"
+            )
+        if reading is not None and self._lacking[0][1] == "missing":
+            return (
+                f"{rows.name}: was recognised as {reading.layout}, and has no right answers; "
+                "data.columns.answer names the field of them, if there is one"
+            )
+        return f"{rows.where(0)}: {fields.no_answer(rows[0])}"
+
+    @property
+    def counted(self) -> str:
+        """The number of problems, and of rows if some repeat others."""
+        found = f"{len(self.first)} problems"
+        if not self.repeated:
+            return found
+        one = self.repeated == 1
+        many = (
+            "1 row repeats another and is" if one else f"{self.repeated} rows repeat others and are"
+        )
+        other = f", {self.contradictions} with another answer" if self.contradictions else ""
+        return f"{len(self.rows)} rows, {found} ({many} left out{other})"
 
     def problem(self, index: int) -> Problem:
         """Read a problem."""
@@ -193,7 +252,8 @@ class Experts(Readable):
             wanted = (names.problem, names.messages, names.id)
             raise FieldError(
                 f"has none of the fields {', '.join(filter(None, wanted))}, so it "
-                f"names no problem; there are: {', '.join(row)} (data.columns names fields)"
+                f"names no problem; there are: {', '.join(row)} "
+                f"({self.fields.naming(row, names.problem)})"
             )
         size = UNKNOWN if turns else len(response.encode())
         text = "\0".join([response, *(turn.content for turn in turns)])

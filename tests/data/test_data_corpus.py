@@ -173,7 +173,10 @@ def test_repeated_rows_are_left_out_and_counted(tmp_path: Path) -> None:
     expert = write(tmp_path / "e.jsonl", [*EXPERT, EXPERT[0], {**EXPERT[1], "response": "other"}])
     data = corpus(path, expert)
     text = "\n".join(data.report())
-    assert "p.jsonl: 4 repeat an earlier problem and are left out, 1 of them with another" in text
+    assert (
+        "p.jsonl: 204 rows, 200 problems (4 rows repeat others and are left out, 1 with another "
+        "answer); " in text
+    )
     assert "e.jsonl: 82 responses; " in text
     assert "; 1 repeated and left out, 0 to problems that are not in p.jsonl" in text
     assert sum(map(len, parts(data).values())) == 200

@@ -65,11 +65,11 @@ def test_only_sft_needs_no_answers(
 ) -> None:
     write(Path("p.jsonl"), rows_of("sharegpt"))
     for schedule in ("schedule=constant", "schedule=rl_only", "schedule=sft_then_rl"):
-        with pytest.raises(ConfigError, match=r"^p\.jsonl line 1: field answer is missing.* SFT"):
+        with pytest.raises(ConfigError, match=r"^p\.jsonl: was recognised as .* SFT"):
             run("refused", schedule)
     outcome = run("one", "schedule=sft_only", "evaluation.every=1")
     said = capsys.readouterr().out
-    assert "p.jsonl: has no answers, so no response is scored" in said
+    assert "p.jsonl: has no right answers, so no response is scored" in said
     assert "✗" not in said
     assert set(outcome.validation) & set(MEASURES) == {"sft_accuracy", "expert_nll"}
     assert outcome.trained.answers

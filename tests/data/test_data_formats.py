@@ -99,7 +99,7 @@ def test_right_answers_alone_make_no_other_problem(tmp_path: Path) -> None:
     rows = [{"problem": f"{n}?", "answer": [str(n), "x"]} for n in range(40)]
     path = write(tmp_path / "p.jsonl", [*rows, {"problem": "4?", "answer": "4"}, rows[5]])
     text = "\n".join(corpus(path).report())
-    assert "2 repeat an earlier problem and are left out, 1 of them with another answer" in text
+    assert "(2 rows repeat others and are left out, 1 with another answer); " in text
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,9 @@ from texts import Row, corpus, refusal, sums, worked, write
 
 from chord.data.columns import Columns
 from chord.data.corpus import Corpus
+from chord.data.fields import Fields
+from chord.data.files import open_rows
+from chord.data.tables import Experts, Problems
 
 
 def alpaca(n: int) -> Row:
@@ -119,3 +122,71 @@ def test_a_first_solution_without_a_box_is_refused(tmp_path: Path) -> None:
     data = corpus(asked, path)
     assert data.experts is not None
     assert data.experts.pair(0).problem.answer == "0"
+
+
+def test_a_row_that_two_readings_ask_differently_is_refused(tmp_path: Path) -> None:
+    rows = open_rows("data.problems", str(write(tmp_path / "p.jsonl", [alpaca(n) for n in (1, 2)])))
+    problems = Problems(rows, Fields(columns=Columns(problem="instruction"), answers=False))
+    fields = Fields(columns=Columns(problem="input", response="output"))
+    said = refusal(lambda: Experts(rows, fields, problems))
+    assert said.startswith("p.jsonl line 1: read as an expert's, the row has another problem than")
+
+
+def without(*places: int) -> list[Row]:
+    rows: list[Row] = sums(36)
+    for place, lost in zip(places, ({}, {"answer": None}, {"answer": " "}, {}), strict=False):
+        rows[place] = {"problem": rows[place]["problem"], "note": "n", **lost}
+    return rows
+
+
+@pytest.mark.parametrize("expert", [True, False])
+def test_rows_without_an_answer_are_told_together(tmp_path: Path, expert: bool) -> None:
+    e = write(tmp_path / "e.jsonl", worked(sums(36))) if expert else None
+    path = write(tmp_path / "p.jsonl", without(6, 7, 8, 20))
+    assert refusal(lambda: corpus(path, e)).startswith(
+        "p.jsonl: 4 of 36 rows have no answer in field answer (first: line 7 missing, line 8 null, "
+        "line 9 empty); take them out of the file, or "
+    )
+    path = write(tmp_path / "p.jsonl", without(6))
+    assert refusal(lambda: corpus(path, e)) == (
+        "p.jsonl line 7: field answer is missing; there are: problem, note (data.columns names "
+        "fields, as in data.columns.answer=note)"
+    )
+
+
+def test_a_first_row_without_an_answer_is_no_file_without_answers(tmp_path: Path) -> None:
+    e = write(tmp_path / "e.jsonl", worked(sums(36)))
+    said = corpus(write(tmp_path / "p.jsonl", without(0)), e).unanswered
+    assert said is not None
+    assert said.startswith("p.jsonl: 1 of 36 rows have no answer in field answer (first: line 1 mi")
+
+
+def test_why_there_are_no_answers_is_said(tmp_path: Path) -> None:
+    def why(rows: list[Row], columns: Columns) -> str | None:
+        path = write(tmp_path / "p.jsonl", rows)
+        return corpus(path, path, columns=columns).unanswered
+
+    rows = [{**row, "response": "r"} for row in sums(40)]
+    assert why(rows, Columns(answer="anwser")) == (
+        "data.columns.answer=anwser: p.jsonl has no such field; did you mean 'answer'? (allowed: "
+        "id, problem, answer, response)"
+    )
+    assert why(rows, Columns(answer=None)) == "data.columns.answer=null: reads no right answers"
+    said = why([alpaca(n) for n in range(40)], Columns())
+    assert said is not None
+    assert said.startswith("p.jsonl: was recognised as instruction and output (Alpaca), and has no")
+    own = write(tmp_path / "o.jsonl", [{"frage": "1?", "antwort": "1"}])
+    assert refusal(lambda: corpus(own)).endswith(", as in data.columns.problem=frage)")
+    said = refusal(lambda: corpus(own, columns=Columns(problem="frage")))
+    assert said.endswith(", as in data.columns.answer=antwort)")
+
+
+def test_problems_and_repeated_rows_are_counted(tmp_path: Path) -> None:
+    for repeated, said in (
+        (0, "p.jsonl: 40 problems; "),
+        (1, "p.jsonl: 41 rows, 40 problems (1 row repeats another and is left out); "),
+        (2, "p.jsonl: 42 rows, 40 problems (2 rows repeat others and are left out); "),
+    ):
+        rows = [*sums(40), *({"problem": "4+4?", "answer": 8} for _ in range(repeated))]
+        report = corpus(write(tmp_path / "p.jsonl", rows)).report()
+        assert [line for line in report if line.startswith(said)]

@@ -61,8 +61,8 @@ def test_what_a_run_trains_on_is_shown_without_weights_and_without_files(
         "  data.problems=p.jsonl",
         "  p.jsonl: 61 rows; problem=problem, answer=answer, id=id; not read: level",
         "  e.jsonl: 40 rows; problem=problem, response=response",
-        "  p.jsonl: 61 problems; 45 for training, 8 validation, 7 test",
-        "  p.jsonl: 1 repeat an earlier problem and are left out, 0 of them with another answer",
+        "  p.jsonl: 61 rows, 60 problems (1 row repeats another and is left out); "
+        "45 for training, 8 validation, 7 test",
         "  expert problems: 30, of them 30 in rl, 0 in validation, 0 in test",
         "  data.prompt_template=Add: {problem}",
         "  end       <|im_end|>",
