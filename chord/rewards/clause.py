@@ -16,19 +16,24 @@ from chord.rewards.answers import HEADING
 from chord.rewards.words import (
     AMOUNTS,
     COMPARES,
+    CONDITIONS,
     COUNTS,
     CURRENCIES,
     DOUBTS,
+    HEDGED,
     HEDGES,
     INTRODUCES,
     JOINS,
     KINDS,
+    LABELS,
     LETTERS,
     MONEY,
     NOT_BEFORE,
     NOT_BEHIND,
     NOT_DIRECTLY_BEFORE,
+    NUMERALS,
     PER,
+    RETRACTS,
     UNITS,
     changes,
 )
@@ -66,6 +71,45 @@ _QUESTION = re.compile(r" *(?:Is|Are|Was|Were|Does|Do|Did|Can|Could|Would|Should
 _CLOSED = re.compile(r"(?:[.!?)\]0-9%$]|[A-Za-z)]:|</[a-z]{1,20}>)[*_`\"$ ]{0,9}\Z")
 _OF_THE = re.compile(r"\bof (?:the|our|this|my|your) ?\Z")
 _NEAR = 200
+_SUPPOSED = re.compile(
+    r"\b(?:used to|should have|could (?:be|have)|would(?: have|['’]ve) been|may (?:be|have))\b"
+    r"|(?<!\bI )(?<!\b[Ww]e )\b(?:think|believe)s?\b"
+    r"|\b[Ll]et\b[^,;:]*\Z"
+    r"|(?:\A|[,;:]) *(?:(?:Now|First|Next|Then),? )?"
+    r"(?i:take|try|consider|substitute|plug|check|choose|pick)\b[^,;:]*\Z"
+)
+# Directly before a variable: for x = 5.
+_TRIED = re.compile(
+    r"(?i:\b(?:tak(?:e|ing)|say|try(?:ing)?|consider(?:ing)?|set(?:ting)?|test(?:ing)?"
+    r"|substitut(?:e|ing)|check(?:ing)?|plug(?:ging)?(?: in)?|put(?:ting)?|choos(?:e|ing)"
+    r"|pick(?:ing)?|for|at|with|using|where)):? +[A-Za-z](?:_?\w)?\Z"
+)
+# What may stand before "answer" in its sentence where the sentence states it.
+_LEAD = (
+    r"(?:\A[\W_]*|[,;:.!?)\]}>|—–$][*_`$\s]{0,9}|(?<=[0-9.:)!])\*\* +"
+    r"|(?<=\s)(?=(?:so|therefore|thus|hence|and|but|then)\b))"
+    r"(?:(?:so|therefore|thus|hence|and|but|then|now|finally|here|consequently|accordingly|overall"
+    r"|in conclusion|in summary|in short|in total|to summarize|as a result),? +){0,3}"
+    r"(?:(?:(?:we|I) (?:get|find|have|obtain|see|know|conclude|think|believe)"
+    r"|(?:this|that|it|which) (?:gives?|means|shows|implies|follows)(?: us)?|giving(?: us)?|to get"
+    r"|here(?: is|['’]s))(?: that)? +)?"
+    r"[*_`]*(?:(?:the|our|my) +)?"
+    r"(?:[*_`(]*(?:final|correct|right|required|desired|exact|numerical|numeric|simplified)\)? +)"
+    r"{0,2}[*_`]*"
+)
+_LEADS = re.compile(rf"{_LEAD}\Z", re.IGNORECASE)
+_ANSWER = re.compile(r"\banswer(?!\w)", re.IGNORECASE)
+_ANSWERS = re.compile(
+    rf"{_LEAD}answer(?: ?\([^()]{{1,60}}\))?(?:\"? ?[:=≈]| (?:is|was|to|for|equals|comes|works"
+    r"|will|would|must|should|then|therefore|thus|rounded|in(?! the)"
+    r"|(?:that )?(?:we|I) (?:get|want|need|seek))\b)",
+    re.IGNORECASE,
+)
+_TAKEN_BACK = re.compile(
+    r" *(?:No|Not|Or|And|But|Is|Should)\b"
+    r"|.*\b(?:(?:is|was)(?: not|n['’]t)|not (?:sure|certain)|should be)\b"
+)
+_EXPLAINS = re.compile(r" *(?:(?:This|That|It) is|That['’]s|It['’]s)? ?(?i:because|since)\b")
 _PAUSE = re.compile(r"[.,;:](?![0-9])")
 _LAST_WORD = re.compile(r"(?<![\w\\])([A-Za-z]{2,}(?:['’-][A-Za-z]+)*)\Z")
 _THOUSANDS = re.compile(r"(?<=\d),(?=\d{3}(?!\d))")
@@ -89,13 +133,15 @@ def introduces(before: str, *, marked: bool) -> bool:
     clause = clause[_last_end(_SO, clause.rstrip()) :]
     if not clause.strip() or _has(clause, NOT_BEFORE) or _QUESTION.match(clause):
         return False
+    if _SUPPOSED.search(clause) or (_ANSWER.search(clause) and not _ANSWERS.search(clause)):
+        return False
     if equation := _EQUATION.match(clause):
-        return not _has(clause, COMPARES) and _is_equation(
-            _THOUSANDS.sub("", equation["left"]).rstrip(), marked=marked
-        )
+        left = _THOUSANDS.sub("", equation["left"]).rstrip()
+        is_said = not (_has(clause, COMPARES) or _TRIED.search(left))
+        return is_said and _is_equation(left, marked=marked)
     if _COLON.match(clause):
         named = _WORDS.findall(clause)
-        return not (_has(named[-1], NOT_DIRECTLY_BEFORE) or _NUMBERS.search(clause))
+        return not (_has(named[-1], NOT_DIRECTLY_BEFORE | LABELS) or _NUMBERS.search(clause))
     others = [other.start() for other in _NUMBERS.finditer(clause)]
     return _VERB.match(clause) is not None and not (
         others and (marked or any(_VERB.match(clause[:other]) for other in others))
@@ -115,8 +161,46 @@ def surrounds(before: str, behind: str) -> bool:
     return word is not None and not _has(word[1], NOT_BEFORE | NOT_DIRECTLY_BEFORE)
 
 
+def leads(before: str) -> bool:
+    """Whether what stands before "answer is" lets it state the answer.
+
+    >>> leads("2 + 3 = 5, so the final "), leads("The student's ")
+    (True, False)
+    """
+    sentence = before[_last_end(_SENTENCE, before) :]
+    sentence = sentence[_last_end(_SO, sentence) :]
+    return not _has(sentence, CONDITIONS | HEDGED) and _LEADS.search(sentence) is not None
+
+
+def stated_end(text: str) -> int:
+    """Where the sentence ends that has the first digit of a text."""
+    digit = re.search(r"\d", text)
+    end = _SENTENCE.search(text, digit.end()) if digit else None
+    return end.start() + 1 if end else len(text)
+
+
+def sentences(text: str) -> list[str]:
+    """The sentences of a text, each without its end."""
+    return [said for said in _SENTENCE.split(text) if said.strip()]
+
+
+def takes_back(sentence: str) -> bool:
+    """Whether a sentence behind an answer changes it or takes it back: `Actually it is`."""
+    first = _WORDS.search(sentence)
+    return (
+        _TAKEN_BACK.match(sentence) is not None
+        or _has(sentence, RETRACTS)
+        or (first is not None and _has(first[0], NUMERALS))
+    )
+
+
+def explains(sentence: str) -> bool:
+    """Whether a sentence gives the reason of the one before: its numbers are no answers."""
+    return _EXPLAINS.match(sentence) is not None
+
+
 def doubts(before: str) -> bool:
-    """Whether what stands before "answer is" or a box makes it no statement: `if`, `I doubt`."""
+    """Whether what stands before a box makes it no statement: `if`, `I doubt`."""
     sentence = before[_last_end(_SENTENCE, before) :]
     return _has(sentence, DOUBTS) or _OF_THE.search(sentence) is not None
 

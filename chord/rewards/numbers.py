@@ -28,7 +28,17 @@ from typing import NamedTuple
 
 from chord.data.boxes import MARKS
 from chord.rewards.answers import Mark, statement
-from chord.rewards.clause import doubts, ends, introduces, is_closed, surrounds
+from chord.rewards.clause import (
+    ends,
+    explains,
+    introduces,
+    is_closed,
+    leads,
+    sentences,
+    stated_end,
+    surrounds,
+    takes_back,
+)
 from chord.rewards.words import CURRENCIES
 
 _MINUS = "\u2010\u2011\u2012\u2013\u02d7\u2212\u2796\ufe63\uff0d"
@@ -103,6 +113,8 @@ _SETS = re.compile(
     r"(?:(?<=[\s(\[:=$])|\A)[*_`\"“”„«»]{1,9}(?=[^\s=])"
     r"|(?<=\S)[*_`\"“”„«»]{1,9}(?=[\s)\].,:;!?%$]|\Z)"
 )
+_ANNOTATION = re.compile(r"(?<=[=$€£ ])<<[^<>=\n]{1,200}=[^<>=\n]{1,100}>>")
+"""A calculation as GSM8K writes it before its result: 48+24 = <<48+24=72>>72."""
 _FORMULA = re.compile(r"\$(?=\S)([^$]{1,200})(?<=\S)\$(?![0-9])|\$\$")
 _SQUARED = re.compile(r"(?<![A-Za-z])((?:[kcdm]?m|ft|yd|mi) ?)\}? ?\^ ?\{?([23])\}?(?![0-9])")
 _BRACKETS = {"(": ")", "[": "]"}
@@ -119,7 +131,9 @@ def stated_number(response: str) -> Fraction | None:
     stated = statement(response)
     if stated.mark is Mark.TAG:
         return stated_number(stated.text)
-    number = _number(_plain(stated.text), marked=stated.mark is not Mark.NONE)
+    text = _plain(stated.text)
+    end = stated_end(text) if stated.mark is Mark.SAID else len(text)
+    number = _number(text[:end], marked=stated.mark is not Mark.NONE)
     if number is None:
         return None
     if stated.mark is Mark.BOX:
@@ -127,12 +141,21 @@ def stated_number(response: str) -> Fraction | None:
             _plain(stated.before), _plain(stated.behind)
         )
     elif stated.mark is Mark.SAID:
-        is_stated = not doubts(stated.before)
+        is_stated = leads(stated.before) and not _is_changed(number.value, text[end:])
     else:
         # Above a bare number nothing may be open: minus, 5 hours, 2 *.
         above = stated.before.rstrip()
         is_stated = not (number.bare and above) or is_closed(above)
     return number.value if is_stated else None
+
+
+def _is_changed(number: Fraction, behind: str) -> bool:
+    """Whether the sentences behind a stated number take it back or state another one."""
+    for sentence in sentences(behind):
+        other = None if explains(sentence) else _number(sentence, marked=False)
+        if takes_back(sentence) or (other is not None and other.value != number):
+            return True
+    return False
 
 
 @lru_cache(maxsize=4096)  # known answers, each compared with many responses
@@ -151,7 +174,7 @@ def only_number(text: str) -> Fraction | None:
 
 def _plain(text: str) -> str:
     """The text with one minus, one kind of digits, fractions as a/b, and nothing that sets it."""
-    text = text.translate(_SIGNS)
+    text = _ANNOTATION.sub("", text).translate(_SIGNS)
     if "\\" in text or "{,}" in text:
         for pattern, plain in _LATEX:
             text = pattern.sub(plain, text)

@@ -49,6 +49,11 @@ _DENIED = words(
     "false negative except unless doubt denies unlikely impossible suppose assume assuming given "
     "reject rejected undefined extraneous mistake mistakenly"
 )
+HEDGED = words(
+    "maybe perhaps possibly probably presumably seemingly seems supposedly allegedly might guess "
+    "guesses guessed say says said claim claims claimed thought hope hopes hoped wish wishes wished"
+)
+"""What makes a sentence a guess, a wish, or someone else's."""
 _JOINS = words("and or but if where when while because since whereas versus vs either whether")
 _CLAUSES = words("is are was were be equals equal means")
 _NUMERALS = {
@@ -59,12 +64,13 @@ NOT_BEHIND = frozenset(
     _NUMERALS | _BASES | _BOUNDS | _CALCULATED | _CLAUSES | _CONSTANTS | _DENIED | _FUNCTIONS
     | _JOINS | _PREFIXES | words(
         "one then am pm o'clock noon midnight sharp past itself fails debt overdrawn deficit loss "
-        "short shy decrease down subzero underwater underground"
+        "short shy decrease down tops ish upward upwards onward onwards subzero underwater "
+        "underground"
     )
 ) - {"min", "sec"}  # fmt: skip
 """What none of the words behind a number may be."""
 NOT_BEFORE = frozenset(
-    SCALES | {f"{scale}s" for scale in SCALES} | _DENIED
+    SCALES | {f"{scale}s" for scale in SCALES} | _DENIED | HEDGED
     | words("or if iff when where while until whether either between twice thrice prove show")
 ) - words("gross score grand")  # fmt: skip
 """What none of the words that introduce a number may be."""
@@ -72,10 +78,22 @@ NOT_DIRECTLY_BEFORE = (_BOUNDS | _CALCULATED | words("double triple")) - words(
     "maximum minimum max min remainder"
 )
 """Nor the last of them, before a colon."""
-DOUBTS = _DENIED | words(
-    "if iff whether unless half twice double triple minus times might prove show"
+LABELS = words(
+    "problem question exercise example task step page chapter section figure table equation part "
+    "case version line"
 )
+"""Names of what is numbered: before a colon they make a number a label."""
+RETRACTS = words(
+    "maybe perhaps possibly might guess wrong incorrect incorrectly mistake mistaken error "
+    "actually wait sorry oops correction instead alternatively however hmm mean meant unsure doubt"
+    "unlikely"
+)
+"""What takes an answer back in the sentences behind it."""
+NUMERALS = frozenset(_NUMERALS)
+CONDITIONS = _DENIED | words("if iff whether unless might prove show")
 """What makes no statement of "the answer is"."""
+DOUBTS = CONDITIONS | words("half twice double triple minus times")
+"""What makes no statement of a box."""
 COMPARES = words("than least most")
 """What does not stand before an equation."""
 MONEY = words("dollars dollar euros euro pounds pound usd eur gbp")

@@ -240,7 +240,7 @@ UNREAD = [
     "⇒5", "∴5", "•5", "✓5", "✔️5", "x is...5", "x is…5", "5-year", "5 by noon", "5 to us",
     "5 I think", "5 - as shown",
     "5 (as shown, above)", "5️⃣", '$5$ \\blacksquare', "5个", "5千克", "(about 5, or so)",
-    '{"unit": "km", "answer": 5}', "(x = 5)", "(2 + 3 = 5)", "9 * 2 = $<<9*2=18>>18 every day",
+    '{"unit": "km", "answer": 5}', "(x = 5)", "(2 + 3 = 5)", "9 * 2 = $<<9 * 2>>18 every day",
     "10 p.m.", "score 5", "72 (clips)", '\\therefore 5', "answer is 15 - that's it",
     "15 — done", "Step 3: 5", "3. 5 apples", "(a) 5", "<b>5</b>", "<b> 5 </b>", "-> 5", "=> 5",
     "x => 5", "* 5", "$- 5$", "x = $ - 5$", "x: - 5", "5...", "5…", "5.. so",

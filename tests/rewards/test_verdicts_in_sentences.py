@@ -105,8 +105,40 @@ NONE = {
         The answer is $$\boxed{5}$$⏎million dollars.|minus⏎\boxed{5}
         $$\frac{⏎\boxed{5}⏎}{2}$$|The answer is not⏎\boxed{5}|She does not have \boxed{5} apples.
         \boxed{5}.5""",
+    "hedges": """
+        Maybe the answer is 5.|Perhaps the answer is 5.|I guess the answer is 5.|Possibly 5
+        It seems that the answer is 5.|Possibly, the answer is 5.|Supposedly the answer is 5.
+        Allegedly, the answer is 5.|The answer might be 5.|The answer could be 5.
+        The answer would have been 5.|Maybe she has 5 apples.|Perhaps x = 5.|I guess it is 5.
+        It seems that she has 5.|It could be 5.|It might be 5.|It would have been 5.|It may be 5.
+        Possibly, she has 5.|It is supposedly 5.|She allegedly has 5.|Maybe: 5""",
+    "someone else's answers": """
+        Some students say the answer is 5.|Many would say the answer is 5.|Many would say x = 5.
+        The student's answer is 5.|A naive answer is 5.|A naive answer: 5|The trap answer is 5.
+        Old answer: 5|The old answer is 5.|Previous answer: 5|The previous answer was 5.
+        The second answer is 5.|Another answer is 5.|Another answer: 5|The student's answer was 5.
+        Some students say it is 5.|Some people think x = 5.|He claims the answer is 5.""",
+    "calculations with the answer": """
+        One more than the answer is 5.|The answer plus one is 5.|The answer's square is 5.
+        The number of digits in the answer is 5.|Digits in the answer: 5|A bound on the answer: 5
+        A bound on the answer is 5.|The bound for the answer is 5.|2 + the answer is 5
+        **half of** the answer is 5""",
+    "assumptions": r"""
+        Let x = 5.|Take x = 5.|Say x = 5.|Try x = 5.|Consider x = 5.|Setting x = 5.|Testing x = 5.
+        Substitute x = 5.|Check x = 5.|For x = 5.|At x = 5.|Now let x = 5.|Let $x = 5$.|Let x be 5.
+        First, try x = 5.|Let's say x = 5.|Plug in x = 5.|The minimum is at x = 5|My guess is 5
+        Initial guess: 5|Take it to be 5.""",
+    "past, wishes and headings": """
+        It used to be 5.|She used to have 5 apples.|She hoped to have 5.|She should have 5 apples.
+        It should have been 5.|5 tops|5 upwards|5 ish|x = 5 tops|The answer is 5 tops.
+        Problem: 5|Step: 5|Page: 5|**Problem:** 5|Question: 5""",
+    "answers taken back in the same line": """
+        The answer is 5. But that is half.|The answer is 5. No, 6.|The answer is 5. Or 6.
+        The answer is 5. Wait, I forgot one.|The answer is 5. So she has 6 apples.
+        The answer is 5. That is not it.|The answer is 5. Million dollars.|The answer is 5? Yes.
+        The answer is 5. I mean 6.|The answer is 5. I am not sure.|Answer: 5. The total is 6.""",
     "readable, but not in a documented form": """
-        She makes 9 * 2 = $<<9*2=18>>18 every day.|- Cost of 3 shirts: $60|2x = 24, x = 12|5 and up
+        - Cost of 3 shirts: $60|2x = 24, x = 12|5 and up
         There are 5 more boys than girls.|She finished in 14 days.|The number is twenty-five (25).
         The answer is 7!|The answer is **7**!|He pays $7! That is all.|5, because|5 (five)""",
 }  # fmt: skip
@@ -267,6 +299,43 @@ ORDINARY = r"""
     2x = 10 \implies x = 5|5
     Therefore x = 5|5
     In this case, x = 5|5
+    Final Answer: The final answer is $18$. I hope it is correct.|18
+    The answer is 18. I hope this helps!|18
+    The answer is 18. Let me know if you have questions.|18
+    The answer is **18**. Let me know if you have 2 more questions!|18
+    The answer is 18. This is because 9 + 9 = 18.|18
+    The answer is 18. This is because she has 9 eggs and finds 9.|18
+    The answer is 18. So she makes $18 every day.|18
+    Answer: 18 apples. She eats them all.|18
+    48+24 = <<48+24=72>>72 clips|72
+    She makes 9 * 2 = $<<9*2=18>>18 every day.|18
+    He has 3+2=<<3+2=5>>5 apples.|5
+    The final answer is 5.|5
+    Thus, the correct answer is 5.|5
+    Finally, the right answer is 5.|5
+    Therefore the answer to the problem is 5.|5
+    2 + 3 = 5, so the answer is 5.|5
+    She has 2 times 3 = 6 apples, so the answer is 6.|6
+    It is not 4 but 5, so the answer is 5.|5
+    Hence our final answer is 5.|5
+    I think the answer is 5.|5
+    We find that the answer is 5.|5
+    In conclusion, the answer is 5|5
+    **Step 3:** The answer is 5|5
+    **Step 3** The answer is 5|5
+    - Final answer: 5|5
+    The answer (in cm) is 5.|5
+    The answer is therefore 5.|5
+    The answer would be 5.|5
+    The answer comes to 5.|5
+    The final answer = 5|5
+    Adding both, we get the answer: 5|5
+    $3 + 2 = 5$ and the answer is 5|5
+    Let x be the price, then x = 5|5
+    Solving for x gives x = 5|5
+    She takes 5 apples.|5
+    Check: 3 + 2 = 5|5
+    Number of steps: 5|5
 """
 
 
