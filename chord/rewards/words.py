@@ -85,7 +85,7 @@ LABELS = words(
 """Names of what is numbered: before a colon they make a number a label."""
 RETRACTS = words(
     "maybe perhaps possibly might guess wrong incorrect incorrectly mistake mistaken error "
-    "actually wait sorry oops correction instead alternatively however hmm mean meant unsure doubt"
+    "actually wait sorry oops correction instead alternatively however hmm mean meant unsure doubt "
     "unlikely"
 )
 """What takes an answer back in the sentences behind it."""
