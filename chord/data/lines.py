@@ -25,6 +25,7 @@ _UNFINISHED = "is not valid JSON (the array has no end)"
 _TOO_LONG = f"is longer than {LINE >> 20} MiB"
 # A string, which is whole if its last quote is there too, or a bracket outside of strings.
 _NESTING = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*("?)|[\[\]{}]', re.DOTALL)
+_SEPARATORS = {",": "a comma", "\t": "a tab"}
 _SPACE = re.compile(rb"\s*")
 
 
@@ -222,8 +223,22 @@ class Csv(TextRows):
                         raise ConfigError(
                             f"{self._line(offset)}: names the field {twice[0]!r} twice"
                         )
+                    self._refuse_other_separators(offset)
                 else:
                     self.offsets.append(offset)
+
+    def _refuse_other_separators(self, offset: int) -> None:
+        """Refuse a table that another separator makes a single column of."""
+        (name, *others), must = self.fields, _SEPARATORS[self.delimiter]
+        separators = {";", "\t", ","} - {self.delimiter}
+        found = next((each for each in sorted(separators) if each in name), None)
+        if found is None or others:
+            return
+        named = "; a table with tabs must be named .tsv" if found == "\t" else ""
+        raise ConfigError(
+            f"{self._line(offset)}: names one field, {name!r:.60}; the separator must be "
+            f"{must}{named}"
+        )
 
     def _read(self, file: BufferedReader, index: int) -> Row:
         file.seek(self.offsets[index])

@@ -88,7 +88,7 @@ def _turns(name: str, number: int, message: Any) -> Iterator[Turn]:
     else:
         said = _text(name, "role", number, fields.get("role") if fields else message)
         _refuse_tool(name, number, said)
-        text = _text(name, "content", number, fields.get("content"))
+        text = _text(name, "content", number, _joined(name, number, fields.get("content")))
         if said not in _ROLES_SAID:
             raise FieldError(
                 f"field {name}: role of message {number} is {said!r:.40}, must be one of "
@@ -97,6 +97,20 @@ def _turns(name: str, number: int, message: Any) -> Iterator[Turn]:
         if said == "assistant":
             _refuse_beside(name, number, fields)
         yield Turn(said, text)
+
+
+def _joined(name: str, number: int, content: Any) -> Any:
+    """The text of a content that is a list of parts, as OpenAI writes them; others as they are."""
+    if not isinstance(content, list):
+        return content
+    for part in content:
+        said = part.get("type") if isinstance(part, dict) else None
+        if said != "text" or not isinstance(part.get("text"), str):
+            raise FieldError(
+                f"field {name}: content of message {number} has a part that is no text "
+                f"(type {said!r:.40}); {_LEAVE}"
+            )
+    return "".join(part["text"] for part in content)
 
 
 def _refuse_beside(name: str, number: int, fields: Mapping[str, Any]) -> None:

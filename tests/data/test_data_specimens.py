@@ -208,6 +208,43 @@ def test_what_a_message_says_in_vain_is_no_error() -> None:
     assert fields.answered(row, 1) == ("1", ())
 
 
+def test_a_content_in_parts_of_text_is_joined_and_other_parts_are_refused() -> None:
+    parts = [{"type": "text", "text": "so "}, {"type": "text", "text": "1", "image_url": None}]
+    row = {"messages": talk(content=parts)}
+    assert Fields(columns=Columns()).answered(row, 1) == ("so 1", ())
+    picture = {"type": "image_url", "image_url": {"url": "a.png"}}
+    for other, kind in ((picture, "'image_url'"), ("so", "None"), ({"type": "text"}, "'text'")):
+        assert said_of({"messages": talk(content=[*parts, other])}).startswith(
+            f"field messages: content of message 2 has a part that is no text (type {kind}); chord"
+        )
+    assert said_of({"messages": talk(content=[])}).endswith(
+        "content of message 2 is empty, must be text"
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "separator", "message"),
+    [
+        ("p.csv", ";", "must be a comma"),
+        ("p.csv", "\t", "must be a comma; a table with tabs must be named .tsv"),
+        ("p.tsv", ",", "must be a tab"),
+    ],
+)
+def test_a_table_with_another_separator_is_refused(
+    tmp_path: Path, name: str, separator: str, message: str
+) -> None:
+    lines = (("problem", "answer"), ("1?", "1"))
+    (tmp_path / name).write_text("\n".join(separator.join(cells) for cells in lines))
+    said = refusal(lambda: problems(tmp_path / name))
+    assert said.endswith(
+        f"{name} line 1: names one field, {f'problem{separator}answer'!r}; the separator {message}"
+    )
+    (tmp_path / name).write_text("problem\n1?")
+    assert problems(tmp_path / name) == ["1?"]
+    (tmp_path / "q.csv").write_text('"a,b"\n1')
+    assert open_rows("data.problems", str(tmp_path / "q.csv"))[0] == {"a,b": "1"}
+
+
 def test_a_row_about_pictures_or_a_response_to_avoid_is_refused() -> None:
     for row in ({"problem": "1?", "answer": "1"}, {"messages": talk()[:1], "answer": "1"}):
         assert said_of({**row, "images": ["a.png"]}, "problem").startswith(
