@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
 from chord.command_line.arguments import refuse_output
@@ -31,6 +32,8 @@ from chord.run.trained import ended, last_alpha, trained_model
 if TYPE_CHECKING:
     from chord.evaluation.report import Report
 
+LIMIT = "evaluation.max_new_tokens"
+
 register_options()
 
 
@@ -47,13 +50,18 @@ def _main(cfg: DictConfig) -> float:
     else:
         path = Path(config.run)
         require_run(path, f"run={config.run}")
-    return evaluate_run(path, config)[1].metrics.get("target_accuracy", math.nan)
+    typed = [word.lstrip("+").partition("=")[0] for word in HydraConfig.get().overrides.task]
+    return evaluate_run(path, config, typed)[1].metrics.get("target_accuracy", math.nan)
 
 
-def evaluate_run(path: Path, config: EvaluateConfig) -> tuple[Report, Report]:
+def evaluate_run(
+    path: Path, config: EvaluateConfig, typed: Collection[str] = (LIMIT,)
+) -> tuple[Report, Report]:
     """Evaluate the base and the run's trained model, and print both side by side.
 
-    Returns their reports, which are also saved in the run directory: see `chord.run.evaluated`.
+    Responses may be as long as in the run's own evaluations, unless the limit is among the settings
+    that were `typed`. Returns their reports, which are also saved in the run directory: see
+    `chord.run.evaluated`.
     """
     # Here and below: torch takes seconds to load; mistakes in arguments are said before.
     import torch
@@ -71,6 +79,8 @@ def evaluate_run(path: Path, config: EvaluateConfig) -> tuple[Report, Report]:
     if config.problems is not None:
         _evaluate_on(config.problems, trained.data)
     check_amounts(config.evaluation, trained.data)
+    if LIMIT not in typed:
+        config.evaluation.max_new_tokens = trained.evaluation.max_new_tokens
     config.evaluation.retained = config.evaluation.retained or trained.evaluation.retained
     trained.evaluation = config.evaluation
     alpha = last_alpha(path, trained)

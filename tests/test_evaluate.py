@@ -16,7 +16,7 @@ from chord.compare.saved import metrics_of, with_evaluation
 from chord.config.parse import parse
 from chord.config.root import EvaluateConfig, TrainConfig
 from chord.errors import ConfigError
-from chord.evaluate import evaluate_run
+from chord.evaluate import LIMIT, evaluate_run
 from chord.evaluation.report import Report
 from chord.io.reading import read_json
 from chord.run.directory import RunDirectory
@@ -24,6 +24,7 @@ from chord.run.files import read_rows, read_status
 from chord.run.training import train
 
 ROWS = sums(60)
+QUICK = ("evaluation=quick", *(word for word in SMALL if word.startswith("evaluation.")))
 
 
 @pytest.fixture(scope="module")
@@ -43,8 +44,7 @@ def finished(language_model: Path, tmp_path_factory: pytest.TempPathFactory) -> 
 
 
 def evaluated(run: Path, *words: str) -> tuple[Report, Report]:
-    small = [word for word in SMALL if word.startswith("evaluation.")]
-    config = compose_config("evaluation=quick", *small, *words, name="evaluate")
+    config = compose_config(*QUICK, *words, name="evaluate")
     return evaluate_run(run, parse(config, EvaluateConfig))
 
 
@@ -204,3 +204,20 @@ def test_what_is_saved_can_be_compared(finished: Path) -> None:
     accuracy = trained.metrics["target_accuracy"]
     assert run.final["compared/target_accuracy"] == pytest.approx(accuracy)
     assert metrics_of([run])[:2] == ["compared/target_accuracy", "compared/target_mean4"]
+
+
+def test_responses_may_be_as_long_as_in_the_run_unless_a_limit_is_typed(
+    finished: Path, tmp_path: Path
+) -> None:
+    limits = []
+    for number, typed in enumerate(([], [LIMIT])):
+        config = parse(
+            compose_config(*QUICK, f"{LIMIT}=3", f"to={tmp_path}/{number}", name="evaluate"),
+            EvaluateConfig,
+        )
+        evaluate_run(finished, config, typed)
+        (path,) = (tmp_path / str(number)).glob("*.json")
+        limits.append(read_json(path)["evaluation"]["max_new_tokens"])
+    own = read_json(finished / "run.json")["config"]["evaluation"]["max_new_tokens"]
+    assert own != 3
+    assert limits == [own, 3]
