@@ -28,6 +28,7 @@ from chord.run.kept import find_checkpoint, step_of
 from chord.run.opening import configuration
 from chord.run.places import newest_run, require_run
 from chord.run.trained import ended, last_alpha, trained_model
+from chord.tracking.base import shown
 
 if TYPE_CHECKING:
     from chord.evaluation.report import Report
@@ -177,7 +178,7 @@ def _save(found: Evaluated, path: Path, gained: Sequence[float]) -> None:
         say(f"warning: the evaluation can't be saved in {to or path}: {first_line(error)}")
     else:
         same = " (in place of an earlier one with the same settings)" if replaced else ""
-        say(f"saved: {saved}{same}")
+        say(f"saved: {shown(saved)}{same}")
 
 
 if __name__ == "__main__":
