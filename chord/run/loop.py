@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -108,6 +108,10 @@ class Training:
     """The states that the optimizers of a fork begin with."""
     signals: Signals = field(default_factory=Signals)
     health: Health = field(init=False)
+    progress: Progress = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.progress = Progress(self.config.steps)
 
     def complete(self) -> Outcome | None:
         """Take the train steps that are still to be done, and report.
@@ -144,7 +148,7 @@ class Training:
                 steps=config.steps,
             ),
             self.checkpointing,
-            Progress(config.steps),
+            self.progress,
             *([TakingOver(self.optimizers)] if self.optimizers else []),
         ]
 
@@ -219,12 +223,18 @@ class Training:
         """Evaluate a model after `step` completed train steps, and put it on record."""
         config = self.config
         alone = world_size() == 1
+        what = f"{model}, {split} split, after {step} steps"
+        # During training, the lines of the steps say that the run goes on.
+        shown = self.progress.evaluation(what, announced=step == 0 or split == "test")
         with (
+            shown if rank() == 0 else nullcontext() as on_progress,
             self.signals.evaluating(alone=alone),
             whole(policy),
             config.trainer.computing(policy.device),
         ):
-            result = evaluate_as(config, policy, self.data, split=split, alpha=alpha)
+            result = evaluate_as(
+                config, policy, self.data, split=split, alpha=alpha, on_progress=on_progress
+            )
         if rank() > 0:
             return result
         row = {"split": split, "model": model, **prefixed(result.metrics, split)}

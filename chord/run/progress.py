@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
@@ -14,6 +15,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from chord.evaluation.progress import OnProgress, shown_progress
 from chord.run.callbacks import record_of
 
 # What is shown of a step: label, metric, format (its number is the width).
@@ -37,6 +39,7 @@ class Progress(Callback):
         self._done = 0
         self._metrics: Mapping[str, Any] = {}
         self._live: Live | None = None
+        self._evaluating = ""  # takes the place of the numbers
         self._started = 0.0
         self._before: int | None = None  # steps done when this process took over
 
@@ -91,7 +94,31 @@ class Progress(Callback):
             Text(self._time_left(), style="cyan"),
         )
         yield table
-        yield Text(self._numbers(self._metrics), no_wrap=True, overflow="ellipsis")
+        second = self._evaluating or self._numbers(self._metrics)
+        yield Text(second, no_wrap=True, overflow="ellipsis")
+
+    @contextmanager
+    def evaluation(self, what: str, *, announced: bool) -> Iterator[OnProgress]:
+        """Show how far an evaluation is; `announced`: a line says so before it begins.
+
+        Only one thing on a terminal can be live: between train steps it is the run's own lines.
+        """
+        if self._live is None:
+            if announced:
+                self.console.print(
+                    f"evaluating {what}", markup=False, highlight=False, soft_wrap=True
+                )
+            with shown_progress(what, self.console) as on_progress:
+                yield on_progress
+            return
+
+        def note(sampled: int, total: int) -> None:
+            self._evaluating = f"evaluating {what}: {sampled} of {total} responses"
+
+        try:
+            yield note
+        finally:
+            self._evaluating = ""
 
     def _reached_a_tenth(self) -> bool:
         return self._done * 10 // self.total > (self._done - 1) * 10 // self.total

@@ -73,6 +73,10 @@ def owned(run: RunDirectory, config: TrainConfig) -> AbstractContextManager[None
 
 def train_unrecorded(config: TrainConfig, run: RunDirectory, signals: Signals) -> Outcome | None:
     """`train`, the run's final status left to the caller, who has more to do."""
+    leader = leads(config.trainer.strategy)
+    if leader:
+        # Before what is slow: importing torch, and a model of gigabytes.
+        say(f"loading the data and {named(config)}", flush=True)
     # Here and below: torch takes seconds to load, and a sweep's jobs are checked without it.
     import torch
 
@@ -87,7 +91,6 @@ def train_unrecorded(config: TrainConfig, run: RunDirectory, signals: Signals) -
     from chord.run.together import heard_by_the_first
     from chord.step.engine import open_engine
 
-    leader = leads(config.trainer.strategy)
     with ExitStack() as stack:
         stack.enter_context(heard_by_the_first(config.trainer))
         if config.resume is None and leader:
@@ -114,6 +117,11 @@ def train_unrecorded(config: TrainConfig, run: RunDirectory, signals: Signals) -
             write(run, recorder, completed, now)
         if leader:
             introduce(config, data, overlap, models.policy.context)
+            if getattr(config.model, "compile", False):
+                say(
+                    "model.compile=true: the first step compiles the layers, for minutes",
+                    flush=True,
+                )
             tracker = stack.enter_context(tracked(config, run, recorder))
         this = Training(
             config, run, data, models, engine, recorder, tracker, completed, saved.random
@@ -124,6 +132,11 @@ def train_unrecorded(config: TrainConfig, run: RunDirectory, signals: Signals) -
         if leader:
             note_changed_meanwhile(config, run)
         return outcome
+
+
+def named(config: TrainConfig) -> str:
+    """The model that the run starts from, in words."""
+    return printable(f"the model {next(iter(config.model.files().values()), '')}".strip())
 
 
 def load(config: TrainConfig, run: RunDirectory, data: Data) -> tuple[Saved, Models]:

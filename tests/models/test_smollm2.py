@@ -9,8 +9,10 @@ import pytest
 from conftest import compose_config
 from language_models import make_model
 
+from chord.config.location import CONF_DIR
 from chord.config.parse import parse
 from chord.config.root import TrainConfig
+from chord.io.reading import read_yaml
 from chord.run.directory import RunDirectory
 from chord.run.files import METRICS, read_rows
 from chord.run.training import train
@@ -57,3 +59,8 @@ def test_the_model_of_the_package_adds(monkeypatch: pytest.MonkeyPatch) -> None:
     (problem,) = data.problems(0, 0, 1)
     prompt = torch.tensor([tokenizer.prompt(problem)])
     assert policy(prompt).isfinite().all()
+
+
+def test_a_preset_leaves_the_number_of_threads_to_the_user() -> None:
+    for file in (CONF_DIR / "experiment").glob("*.yaml"):
+        assert "threads" not in read_yaml(file), file

@@ -165,3 +165,30 @@ def test_a_resumed_run_shows_where_it_is() -> None:
     assert [line[:10] for line in file.getvalue().splitlines()] == [
         "step 16/20", "step 18/20", "step 20/20",
     ]  # fmt: skip
+
+
+def test_between_steps_the_second_live_line_says_how_far_an_evaluation_is() -> None:
+    console, file = screen(terminal=True, width=100)
+    progress = Progress(STEPS, console=console)
+
+    class Evaluates(Module):
+        def training_step(self, batch: int, batch_idx: int) -> None:
+            super().training_step(batch, batch_idx)
+            with progress.evaluation("val", announced=True) as on_progress:
+                on_progress(3, 40)
+                assert progress._live is not None
+                progress._live.refresh()
+
+    fit(Evaluates(), progress)
+    text = without_codes(file.getvalue())
+    assert "evaluating val: 3 of 40 responses" in text
+    # Afterwards the numbers are there again.
+    assert "tok/s" in text.splitlines()[-1]
+
+
+def test_outside_the_steps_an_evaluation_is_announced_if_it_is_to_be() -> None:
+    for announced, expected in ((True, "evaluating base [x]\n"), (False, "")):
+        console, file = screen(terminal=False)
+        with Progress(STEPS, console=console).evaluation("base [x]", announced=announced):
+            pass
+        assert file.getvalue() == expected
