@@ -15,6 +15,7 @@ import re
 from chord.rewards.answers import HEADING
 from chord.rewards.words import (
     AMOUNTS,
+    COMBINES,
     COMPARES,
     CONDITIONS,
     COUNTS,
@@ -86,9 +87,9 @@ _TRIED = re.compile(
 )
 # What may stand before "answer" in its sentence where the sentence states it.
 _LEAD = (
-    r"(?:\A[\W_]*|[,;:.!?)\]}>|—–$][*_`$\s]{0,9}|(?<=[0-9.:)!])\*\* +"
-    r"|(?<=\s)(?=(?:so|therefore|thus|hence|and|but|then)\b))"
-    r"(?:(?:so|therefore|thus|hence|and|but|then|now|finally|here|consequently|accordingly|overall"
+    r"(?:\A[\W_]*|[,;:.!?][*_`$\s]{0,9}(?:and +)?|[)\]{}>|—–][*_`$\s]{0,9}|(?<=[0-9.:)!])\*\* +"
+    r"|(?<=\s)(?=(?:so|therefore|thus|hence|but|then)\b))"
+    r"(?:(?:so|therefore|thus|hence|but|then|now|finally|here|consequently|accordingly|overall"
     r"|in conclusion|in summary|in short|in total|to summarize|as a result),? +){0,3}"
     r"(?:(?:(?:we|I) (?:get|find|have|obtain|see|know|conclude|think|believe)"
     r"|(?:this|that|it|which) (?:gives?|means|shows|implies|follows)(?: us)?|giving(?: us)?|to get"
@@ -97,6 +98,7 @@ _LEAD = (
     r"(?:[*_`(]*(?:final|correct|right|required|desired|exact|numerical|numeric|simplified)\)? +)"
     r"{0,2}[*_`]*"
 )
+_STATES = re.compile(rf"=|\b(?:{INTRODUCES})(?!\w)")
 _LEADS = re.compile(rf"{_LEAD}\Z", re.IGNORECASE)
 _ANSWER = re.compile(r"\banswer(?!\w)", re.IGNORECASE)
 _ANSWERS = re.compile(
@@ -169,7 +171,12 @@ def leads(before: str) -> bool:
     """
     sentence = before[_last_end(_SENTENCE, before) :]
     sentence = sentence[_last_end(_SO, sentence) :]
-    return not _has(sentence, CONDITIONS | HEDGED) and _LEADS.search(sentence) is not None
+    if _has(sentence, CONDITIONS | HEDGED):
+        return False
+    stated, joined, rest = sentence.rpartition(" and ")
+    if joined and _STATES.search(stated) and not _has(stated, COMBINES):
+        sentence = rest
+    return _LEADS.search(sentence) is not None
 
 
 def stated_end(text: str) -> int:

@@ -94,6 +94,11 @@ CONDITIONS = _DENIED | words("if iff whether unless might prove show")
 """What makes no statement of "the answer is"."""
 DOUBTS = CONDITIONS | words("half twice double triple minus times")
 """What makes no statement of a box."""
+COMBINES = words(
+    "between both "
+    "sum product difference ratio quotient average mean add adding multiply multiplying"
+)
+"""What joins two quantities with `and`, so that none of them is said to be the answer."""
 COMPARES = words("than least most")
 """What does not stand before an equation."""
 MONEY = words("dollars dollar euros euro pounds pound usd eur gbp")

@@ -122,7 +122,9 @@ NONE = {
         One more than the answer is 5.|The answer plus one is 5.|The answer's square is 5.
         The number of digits in the answer is 5.|Digits in the answer: 5|A bound on the answer: 5
         A bound on the answer is 5.|The bound for the answer is 5.|2 + the answer is 5
-        **half of** the answer is 5""",
+        **half of** the answer is 5
+        The sum of x and the answer is 5.|The sum of $x$ and the answer is 5.|x and the answer is 5
+        The sum of f(x) and the answer is 5.|It is so that the sum of 2 and the answer is 5.""",
     "assumptions": r"""
         Let x = 5.|Take x = 5.|Say x = 5.|Try x = 5.|Consider x = 5.|Setting x = 5.|Testing x = 5.
         Substitute x = 5.|Check x = 5.|For x = 5.|At x = 5.|Now let x = 5.|Let $x = 5$.|Let x be 5.
@@ -331,6 +333,9 @@ ORDINARY = r"""
     The final answer = 5|5
     Adding both, we get the answer: 5|5
     $3 + 2 = 5$ and the answer is 5|5
+    The total is 5 and the answer is 5.|5
+    She has 2 + 3 = 5 apples, and the answer is 5.|5
+    \text{The answer is } 5|5
     Let x be the price, then x = 5|5
     Solving for x gives x = 5|5
     She takes 5 apples.|5
