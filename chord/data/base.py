@@ -71,6 +71,11 @@ class DataConfig(ABC):
         return True
 
     @property
+    def drops(self) -> bool:
+        """Whether rows that do not fit the context are left out."""
+        return False
+
+    @property
     def lacks_experts(self) -> str | None:
         """The setting that is the reason why there are no expert demonstrations."""
         return "data.expert_pairs=0" if self.expert_pairs == 0 else None

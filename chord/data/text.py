@@ -74,6 +74,10 @@ class TextConfig(DataConfig):
     def validates(self) -> bool:
         return self.share("validation") != 0
 
+    @property
+    def drops(self) -> bool:
+        return self.overlong == "drop"
+
     def share(self, split: str) -> float | None:
         """The share of the problems in a split; None if a file is named."""
         try:

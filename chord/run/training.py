@@ -165,13 +165,20 @@ def load(config: TrainConfig, run: RunDirectory, data: Data) -> tuple[Saved, Mod
     if config.resume is not None:
         refuse_loss(run, saved.completed, config.resume)
     prepare_reward(config, data)
-    if saved.completed == 0:
+
+    def look_at_answers() -> None:
         # A run of old goes on: such answers cost their own responses, and are counted.
-        check_answers(config, data)
-        if leads(config.trainer.strategy):
-            tell_rewards(config, data, grade_experts(config, data))
+        if saved.completed == 0:
+            check_answers(config, data)
+            if leads(config.trainer.strategy):
+                tell_rewards(config, data, grade_experts(config, data))
+
+    if not config.data.drops:
+        look_at_answers()
     models = build_models(config)
     check_models(config, models, data)
+    if config.data.drops:
+        look_at_answers()  # of the rows that are left
     models.cache = open_cache(config, data)
     if saved.weights is not None:
         load_weights(models.policy, saved.weights, origin, file)

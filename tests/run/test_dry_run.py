@@ -127,6 +127,17 @@ def test_what_stops_a_run_stops_a_dry_run_in_the_same_line(
     assert "\nexample 10 of 10, e.jsonl line " in capsys.readouterr().out
 
 
+def test_of_rows_that_are_dropped_the_answers_do_not_matter(
+    configured: Configured, tmp_path: Path
+) -> None:
+    long = {"problem": "1+" * 90 + "?", "answer": "many"}
+    write(tmp_path / "p.jsonl", [*ROWS, long])
+    dry_run(configured("reward=numeric", "data.overlong=drop"))
+    write(tmp_path / "p.jsonl", [*ROWS, {**long, "problem": "1?"}])
+    with pytest.raises(ConfigError, match=r"^p\.jsonl line 61: "):
+        dry_run(configured("reward=numeric", "data.overlong=drop"))
+
+
 def test_a_context_that_only_weights_tell_is_said_to_be_unknown(
     configured: Configured, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
