@@ -43,6 +43,14 @@ def first_line(error: BaseException) -> str:
     return next(iter(str(error).strip().splitlines()), type(error).__name__)
 
 
+def quoted(value: object, longest: int = 60) -> str:
+    """A value in a message, in quotes if it is a text; what is cut off shows as `...`."""
+    if isinstance(value, str):
+        return repr(value if len(value) <= longest else f"{value[:longest]}...")
+    text = repr(value)
+    return text if len(text) <= longest else f"{text[:longest]}..."
+
+
 def check_choice(setting: str, value: object, allowed: Iterable[object]) -> None:
     """Raise ConfigError for a value that is none of the allowed ones.
 

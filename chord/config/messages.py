@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import dataclasses
 import re
+import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn, get_args, get_origin, get_type_hints
 
+from hydra.core.override_parser.types import Quote, QuotedString
 from hydra.errors import HydraException, MissingConfigException, OverrideParseException
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from chord.config.location import CONF_DIR
+from chord.config.overrides import parsed
 from chord.config.plugins import folders
 from chord.config.registry import SCHEMAS, SECOND
 from chord.errors import ConfigError, first_line, suggest
@@ -115,7 +118,19 @@ def _unreadable(error: OverrideParseException) -> str:
         return f"~ is not your home directory here; use {name}={value.replace('~/', '$HOME/')}"
     reason = first_line(error).partition(" See http")[0].removeprefix("Error parsing override ")
     reason = reason.removeprefix(f"'{error.override}'").strip() or "a character is not expected"
+    if (argument := _requoted(name, value)) is not None:
+        return (
+            f"can't be read ({reason}); the shell removes the outer quotes; write "
+            f"{shlex.quote(argument)}"
+        )
     return f"can't be read ({reason}); put quotes around a value with special characters"
+
+
+def _requoted(name: str, value: str) -> str | None:
+    """A setting of a text in quotes that Hydra reads; None if that is still not readable."""
+    argument = f"{name}={QuotedString(text=value, quote=Quote.double).with_quotes()}"
+    known = parsed(argument)
+    return None if value.startswith("[") or known is None else argument
 
 
 def _causes(error: BaseException | None) -> list[BaseException]:
@@ -195,8 +210,23 @@ def _bad_key(cause: OmegaConfBaseException, typed: tuple[str, str], command: str
             names = sorted({*names, *_groups(command)})
         elif not dataclasses.is_dataclass(schema):
             return f"{given}: {_addition(cause, given)}"
+        elif owners := _owners(key):
+            option = getattr(schema, "option", "the chosen option")
+            group, _, _ = key.partition(".")
+            choices = " or ".join(f"{group}={owner}" for owner in owners)
+            return f"{group}={option} has no {key}; add {choices}"
         return f"{about}: no such setting{suggest(str(cause.key), names)}"
     return f"{about}: {message}"
+
+
+def _owners(key: str) -> list[str]:
+    """The options of a group that have a setting, `data.problems`, which the chosen one has not."""
+    group, _, name = key.partition(".")
+    return [
+        option
+        for option, schema in SCHEMAS.get(group, {}).items()
+        if dataclasses.is_dataclass(schema) and name in {f.name for f in dataclasses.fields(schema)}
+    ]
 
 
 def _addition(cause: OmegaConfBaseException, given: str) -> str:

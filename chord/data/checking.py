@@ -11,6 +11,7 @@ import numpy as np
 from chord.data.batch import Problem, Tokenizer, at_start
 from chord.data.rows import Rows
 from chord.data.tables import Numbers
+from chord.data.tokenizer import UnknownCharacterError
 from chord.errors import ConfigError
 
 T = TypeVar("T")
@@ -63,6 +64,11 @@ class CheckedRows(Generic[T, R]):
         found = self.read(row)
         try:
             tokens = self.tokens(found)
+        except UnknownCharacterError as error:
+            raise ConfigError(
+                f"{self.rows.where(row)}: {error}; model=tiny knows only the characters of the "
+                "test bed; files of your own need model=hf or model=smollm2"
+            ) from error
         except ValueError as error:
             raise ConfigError(f"{self.rows.where(row)}: {error}") from error
         self.lengths[row], self.left[row] = self.size(tokens), False

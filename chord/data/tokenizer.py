@@ -6,10 +6,14 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from chord.errors import ConfigError
+from chord.errors import ConfigError, quoted
 
 if TYPE_CHECKING:
     from chord.data.batch import Pair, Problem, Turn
+
+
+class UnknownCharacterError(ConfigError):
+    """A character for which there is no token."""
 
 
 @dataclass(frozen=True)
@@ -68,12 +72,16 @@ class CharTokenizer:
         return tokens, [True] * len(tokens)
 
     def encode(self, text: str) -> list[int]:
-        """Return one id per character, without an end token; ConfigError for unknown ones."""
+        """Return one id per character, without an end token.
+
+        Raises UnknownCharacterError for one that is not in the alphabet.
+        """
         try:
             return [self._ids[char] for char in text]
         except KeyError as error:
-            raise ConfigError(
-                f"character {error.args[0]!r} of {text!r} is not in the alphabet {self.alphabet!r}"
+            raise UnknownCharacterError(
+                f"character {error.args[0]!r} of {quoted(text)} is not in the "
+                f"alphabet {self.alphabet!r}"
             ) from None
 
     def decode(self, ids: Iterable[int]) -> str:

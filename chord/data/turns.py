@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from chord.data.batch import Turn
+from chord.errors import quoted
 
 _ROLES = {
     "human": "user",
@@ -78,7 +79,7 @@ def _turns(name: str, number: int, message: Any) -> Iterator[Turn]:
         _refuse_tool(name, number, said)
         if said not in _ROLES:
             raise FieldError(
-                f"field {name}: from of message {number} is {said!r:.40}, must be one of "
+                f"field {name}: from of message {number} is {quoted(said, 40)}, must be one of "
                 f"{', '.join(_ROLES)}"
             )
         yield Turn(_ROLES[said], _text(name, "value", number, fields.get("value")))
@@ -91,7 +92,7 @@ def _turns(name: str, number: int, message: Any) -> Iterator[Turn]:
         text = _text(name, "content", number, _joined(name, number, fields.get("content")))
         if said not in _ROLES_SAID:
             raise FieldError(
-                f"field {name}: role of message {number} is {said!r:.40}, must be one of "
+                f"field {name}: role of message {number} is {quoted(said, 40)}, must be one of "
                 f"{', '.join(_ROLES_SAID)}"
             )
         if said == "assistant":

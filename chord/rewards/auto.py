@@ -15,6 +15,7 @@ from chord.rewards.numeric import Numeric
 from chord.rewards.text import Text
 
 _LETTER = re.compile(r"[^\W\d_]")
+_COMMAND = re.compile(r"\\[A-Za-z]")
 
 
 @dataclass(kw_only=True)
@@ -37,6 +38,10 @@ class Auto(Reward):
     def _seen(self) -> Counter[str]:
         return Counter()
 
+    @cached_property
+    def _latex(self) -> Counter[bool]:
+        return Counter()
+
     def score(self, problem: Problem, response: str) -> float:
         """1.0 for the same number or the same text, else 0.0."""
         return self._of(problem).score(problem, response)
@@ -46,10 +51,17 @@ class Auto(Reward):
         rule = self._of(problem)
         rule.check(problem)
         self._seen[rule.option] += 1
+        self._latex[_COMMAND.search(problem.answer) is not None] += 1
 
     @property
     def note(self) -> str | None:
         """How the right answers that were checked are compared."""
+        latex, n = self._latex[True], self._latex.total()
+        if 2 * latex > n:
+            return (
+                f"{latex:,} of {n:,} right answers hold LaTeX, which reward=auto compares letter "
+                "for letter; reward=math compares by value"
+            )
         numbers, texts = self._seen[Numeric.option], self._seen[Text.option]
         if not (numbers and texts):
             how = "numbers (numeric)" if numbers else "texts (text)"

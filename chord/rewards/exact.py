@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from chord.data.batch import Problem
-from chord.errors import ConfigError
+from chord.errors import ConfigError, quoted
 from chord.rewards.base import Reward
 
 _NUMBER = re.compile(r"[0-9]+")
@@ -68,7 +68,7 @@ class Verifier(Reward):
         """Raise ConfigError where the known answer is not made of digits: nothing is right then."""
         if not _NUMBER.fullmatch(problem.answer):
             raise ConfigError(
-                f"reward=exact: the answer {problem.answer!r:.60} of a problem is not made of "
+                f"reward=exact: the answer {quoted(problem.answer)} of a problem is not made of "
                 "digits alone; use reward=numeric for other numbers, or reward=text"
             )
 

@@ -13,7 +13,7 @@ from unicodedata import normalize
 
 from chord.data.batch import Problem
 from chord.data.boxes import last_box
-from chord.errors import ConfigError
+from chord.errors import ConfigError, quoted
 from chord.io.extras import install
 from chord.rewards.answers import known_answer, result_line, stated_answer
 from chord.rewards.isolated import Isolated
@@ -123,7 +123,9 @@ class Math(Isolated):
 
         gold = _gold(problem.answer)
         if not gold:
-            raise ConfigError(f"the answer {problem.answer!r:.60} of the problem is no expression")
+            raise ConfigError(
+                f"the answer {quoted(problem.answer)} of the problem is no expression"
+            )
         response, answer = _typeset(response), _typeset(known_answer(problem.answer))
         piece = _piece(response)
         if piece and piece.strip() == answer.strip():

@@ -42,7 +42,13 @@ class Function(Isolated):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not re.fullmatch(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*", self.function):
+        if not re.fullmatch(r"[A-Za-z_][\w.]*(?<!\.py):[A-Za-z_]\w*", self.function):
+            place, _, name = self.function.partition(":")
+            if place.endswith(".py"):
+                module = place.removeprefix("./").removesuffix(".py").replace("/", ".")
+                raise ConfigError(
+                    f"reward.function={self.function}: write {module}:{name}, without .py"
+                )
             raise ConfigError(
                 f"reward.function={self.function}: must be package.module:name of a Python function"
             )

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 from chord.data.batch import Problem
-from chord.errors import ConfigError
+from chord.errors import ConfigError, quoted
 from chord.rewards.answers import known_answer
 from chord.rewards.base import Grade, Reward
 from chord.rewards.numbers import only_number, stated_number
@@ -51,8 +51,8 @@ class Numeric(Reward):
         right = only_number(known_answer(problem.answer))
         if right is None:
             raise ConfigError(
-                f"reward=numeric: the answer {problem.answer!r:.60} of a problem is not one number "
-                "in a documented form; use reward=text to compare texts"
+                f"reward=numeric: the answer {quoted(problem.answer)} of a problem is not one "
+                "number in a documented form; use reward=text to compare texts"
             )
         return right
 

@@ -33,6 +33,8 @@ TRIED = 200
 """On so many responses other rewards and other fields are tried."""
 GOOD = 0.5
 """One that scores more than this share of those is named."""
+WORDS = 5
+"""A right answer of more words is long."""
 _FRAME = re.compile(r' *File "(.+)", line (\d+)')
 
 
@@ -94,6 +96,8 @@ def tell_rewards(config: TrainConfig, data: Data, graded: Graded | None) -> None
     say(printable(f"reward of the expert responses: {graded.said()}"))
     for line in too_long(config, graded):
         say(line)
+    if (copied := whole_responses(graded)) is not None:
+        say(f"warning: {copied}", file=sys.stderr)
     if graded.mean >= FEW:
         return
     if (failed := failed_on(config, graded)) is not None:
@@ -163,6 +167,21 @@ def too_long(config: TrainConfig, graded: Graded) -> list[str]:
         for name, limit in limits.items()
         if longest > limit
     ]
+
+
+def whole_responses(graded: Graded) -> str | None:
+    """How many right answers are the expert's response from its beginning to its end, and long, if
+    these are most: a response, and no answer, was probably named as the right answer."""
+    same = [pair for pair in graded.pairs if pair.response.strip() == pair.problem.answer.strip()]
+    long = [pair for pair in same if len(pair.response.split()) > WORDS]
+    n = len(graded.pairs)
+    if 2 * len(long) <= n:
+        return None
+    return (
+        f"the right answer of {len(same):,} of {n:,} problems is the expert's whole response, so "
+        "only that very text is right; for SFT alone use schedule=sft_only without "
+        "data.columns.answer"
+    )
 
 
 def failed_on(config: TrainConfig, graded: Graded) -> str | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from dataclasses import MISSING, fields
 from pathlib import Path
 
@@ -252,7 +253,7 @@ def test_bad_input_is_one_line_with_setting_value_and_what_is_allowed(
         (["~steps"], "schedule.total_steps=${steps}: there is no setting steps"),
         (
             ["tracking=off", "tracking.mode=online"],
-            "tracking.mode=online: no such setting; there ar",
+            "tracking=off has no tracking.mode; add tracking=",
         ),
         (
             ["data.min_first=9999", "data.max_first=3000"],
@@ -290,6 +291,31 @@ def test_what_is_hinted_at_works(mistake: list[str], hint: str) -> None:
     assert error_line(*mistake).endswith(f" {hint}")
     weight = ["+reward.weights.x=1"] if "reward@" in hint else []
     parsed(*before, hint, *weight)
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("data.prompt_template", "Answer with a number. {problem}"),
+        ("data.prompt_template", '{problem} Don\'t "guess", say: x={y}'),
+        ("model.system", "Be brief, {and} kind"),
+    ],
+)
+def test_quotes_that_the_shell_removed_are_hinted_at(name: str, text: str) -> None:
+    said = error_line("data=jsonl", "model=hf", f"{name}={text}")
+    assert said.startswith(f"{name}={text}: can't be read (")
+    _, _, hint = said.partition("; the shell removes the outer quotes; write ")
+    (argument,) = shlex.split(hint)
+    cfg = compose_config("data=jsonl", "model=hf", argument)
+    assert OmegaConf.select(cfg, name) == text
+
+
+def test_a_setting_of_another_option_names_that_option() -> None:
+    assert error_line("data.problems=F") == "data=testbed has no data.problems; add data=jsonl"
+    assert error_line("schedule=cosine", "schedule.tau=.5").startswith(
+        "schedule=cosine has no schedule.tau; add schedule="
+    )
+    parsed("schedule=reward_gap", "schedule.tau=.5")
 
 
 def test_a_schema_is_no_option_for_a_preset(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from chord.data.base import Room
 from chord.data.batch import Pair
 from chord.data.corpus import Corpus
 from chord.data.jsonl import FilesConfig
+from chord.data.tokenizer import CharTokenizer
 
 ROOM = Room(context=1000, rollout=20, evaluation=20)
 
@@ -124,3 +125,14 @@ def test_known_answers_are_compared_in_the_tokenizers_form(tmp_path: Path) -> No
         number = problem.prompt.removesuffix("+0?")
         assert (problem.answer, problem.others) == (f"{number}2", (f"x{number}2",))
     assert any("right answers are compared in that form" in line for line in data.report())
+
+
+def test_files_with_other_characters_than_the_test_beds_need_a_language_model(
+    tmp_path: Path,
+) -> None:
+    path = str(write(tmp_path / "p.jsonl", sums(60)))
+    data = FilesConfig(problems=path).build(CharTokenizer("0123456789"))
+    assert refusal(lambda: data.fit(ROOM)).endswith(
+        " is not in the alphabet '0123456789'; model=tiny knows only the characters of the test "
+        "bed; files of your own need model=hf or model=smollm2"
+    )

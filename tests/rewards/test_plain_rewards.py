@@ -8,6 +8,7 @@ from fractions import Fraction
 import pytest
 
 from chord.data.batch import Problem
+from chord.errors import quoted
 from chord.rewards import (
     Auto,
     Failure,
@@ -327,3 +328,23 @@ def test_a_known_answer_is_parsed_once_for_all_responses(reward: Grader) -> None
     grades = reward.grade(asked, responses, [1] * 16)
     assert sum(grade.score for grade in grades) == 4
     assert numbers.only_number.cache_info().misses == 2
+
+
+@pytest.mark.parametrize(("formulas", "warned"), [(1, False), (2, False), (3, True)])
+def test_right_answers_in_latex_are_said_to_be_compared_as_texts(
+    formulas: int, warned: bool
+) -> None:
+    reward = Auto()
+    for answer in [r"\frac{1}{2}"] * formulas + ["5", "yes"]:
+        reward.check(problem(answer))
+    said = f"{formulas} of {formulas + 2} right answers hold LaTeX, which reward=auto compares"
+    assert (reward.note is not None and reward.note.startswith(said)) is warned
+
+
+def test_an_answer_in_a_message_ends_in_dots_where_it_is_cut() -> None:
+    for reward in (Numeric(), Verifier()):
+        with pytest.raises(ValueError, match=rf"the answer '{'a' * 60}\.\.\.' of a problem"):
+            reward.check(problem("a" * 61))
+        with pytest.raises(ValueError, match=rf"the answer '{'a' * 60}' of a problem"):
+            reward.check(problem("a" * 60))
+    assert quoted({1: "b" * 60}, 9) == "{1: 'bbbb..."

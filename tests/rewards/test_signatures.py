@@ -111,6 +111,15 @@ def test_what_the_data_and_chord_lack_is_refused(signature: str, name: str, mess
         function(name, signature=signature).load()
 
 
+@pytest.mark.parametrize("place", ["my_rewards", "tasks.my_rewards"])
+def test_a_file_in_place_of_a_module_is_named_as_it_is_written(place: str) -> None:
+    file = f"{place.replace('.', '/')}.py"
+    for typed in {f"{file}:score", f"./{file}:score", f"{place}.py:score"}:
+        with pytest.raises(ValueError, match=rf": write {place}:score, without \.py$"):
+            Function(function=typed)
+    assert Function(function=f"{place}:score").function == f"{place}:score"
+
+
 def test_settings_of_a_function_are_checked() -> None:
     with pytest.raises(ValueError, match=r"^reward\.signature=hf: must be one of chord, trl, verl"):
         Function(function="scorers:same", signature="hf")

@@ -153,6 +153,22 @@ def test_a_run_that_could_not_learn_leaves_no_directory(
     assert not (tmp_path / "run").exists()
 
 
+def test_right_answers_that_are_whole_responses_are_warned_about(
+    configured: Callable[..., Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    # Of one word, that is an answer as any other.
+    for words, warned in (("", False), ("{} plus {} is what I was asked, so: ", True)):
+        rows = [{**row, "answer": f"{words.format('a', 'b')}{row['answer']}"} for row in ROWS]
+        write(tmp_path / "p.jsonl", rows)
+        write(tmp_path / "e.jsonl", [{**row, "response": row["answer"]} for row in rows[:40]])
+        checked(configured("reward=auto"))
+        assert capsys.readouterr().err == warned * (
+            "warning: the right answer of 30 of 30 problems is the expert's whole response, so "
+            "only that very text is right; for SFT alone use schedule=sft_only without "
+            "data.columns.answer\n"
+        )
+
+
 @pytest.mark.parametrize("count", ["30 of 30", "each of the first 20"])
 def test_a_function_that_fails_says_so_and_where(
     configured: Callable[..., Any],
