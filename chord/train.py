@@ -7,7 +7,6 @@ a table, a picture.
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 from chord.command_line.followers import follow
@@ -31,15 +30,18 @@ __all__ = ["main", "train"]
 
 def main() -> None:
     """Entry point of `chord-train`."""
-    lasting_streams()
-    register_sweeper()
-    launch(run_job, "train", before=before)
+    _launch()
 
 
 def check_data() -> None:
     """Entry point of `chord-check-data`: `chord-train dry_run=true`."""
-    sys.argv.append("dry_run=true")
-    main()
+    _launch("dry_run=true")
+
+
+def _launch(*more: str) -> None:
+    lasting_streams()
+    register_sweeper()
+    launch(run_job, "train", before=lambda typed: before([*typed, *more]))
 
 
 def before(arguments: list[str]) -> list[str]:
@@ -70,7 +72,8 @@ def refuse_directories(arguments: list[str]) -> None:
         require_run(Path(resume), f"resume={resume}")
         refuse_links(Path(resume), f"resume={resume}")
         refuse_linked_record(Path(resume))
-        refuse_settings(arguments)
+        if not {"-m", "--multirun"} & {*arguments}:  # a sweep can't go on with one run
+            refuse_settings(arguments)
     elif new is not None:
         refuse_used(Path(new), "hydra.run.dir")
         refuse_a_second_run(Path(new))

@@ -98,7 +98,8 @@ def test_rows_are_shown(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_rows_of_any_kind_are_shown(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for name in (COMPLETIONS, "evaluations/test-2-00000000.jsonl"):
-        (run / name).write_bytes(b'{"trained": [1], "trained_score": "x", "response": {}}\n{}\n')
+        odd = b'"trained": [1], "trained_score": "x", "response": {}'
+        (run / name).write_bytes(b'{"step": 0, ' + odd + b'}\n{"step": 1}\n')
     for words in ([], ["--order", "best"], ["--order", "longest"], ["--find", "x"], ["--lost"]):
         main([str(run), *words])
         assert capsys.readouterr().out

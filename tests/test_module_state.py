@@ -11,6 +11,7 @@ import pytest
 
 PACKAGE = Path(__file__).parent.parent / "chord"
 ALLOWED = {
+    "config/loading.py _finders",
     "config/plugins.py _plugins",
     "config/plugins.py _loading",
     "config/plugins.py SCHEMAS",

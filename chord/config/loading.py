@@ -38,6 +38,7 @@ class Base:
 
 FindBase = Callable[[str | None, Sequence[str]], Base | None]
 """From the name of the primary configuration and what was typed."""
+# State: commands that compose upon a run say so once, and this module knows none of them.
 _finders: list[FindBase] = []
 
 

@@ -213,7 +213,6 @@ class Csv(TextRows):
         super().__init__(path, name)
         self.delimiter = delimiter
         self.fields: list[str] = []
-        csv.field_size_limit(LINE)
         with opened(path) as file:
             for offset, cells in self._records(file):
                 if not self.fields:
@@ -276,6 +275,7 @@ class Csv(TextRows):
         reader = csv.reader(lines(), delimiter=self.delimiter, strict=True)
         while True:
             begin = place
+            limit = csv.field_size_limit(LINE)  # of the process, in which others read CSV, too
             try:
                 cells = next(reader, None)
             except (csv.Error, UnicodeDecodeError) as error:
@@ -283,6 +283,8 @@ class Csv(TextRows):
                 raise ConfigError(
                     f"{self._line(begin)}: can't be read as CSV ({reason})"
                 ) from error
+            finally:
+                csv.field_size_limit(limit)
             if cells is None:
                 return
             if cells:

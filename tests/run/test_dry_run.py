@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import sys
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -186,8 +185,7 @@ def test_a_dry_run_is_no_other_run() -> None:
 
 
 def test_the_script_is_the_command_with_the_setting(monkeypatch: pytest.MonkeyPatch) -> None:
-    typed: list[str] = []
-    monkeypatch.setattr(train, "main", lambda: typed.extend(sys.argv[1:]))
-    monkeypatch.setattr(sys, "argv", ["chord-check-data", "steps=3"])
+    read: list[str] = []
+    monkeypatch.setattr(train, "launch", lambda *_, before: read.extend(before(["steps=3"])))
     train.check_data()
-    assert typed == ["steps=3", "dry_run=true"]
+    assert read == ["steps=3", "dry_run=true"]
