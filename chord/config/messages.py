@@ -210,11 +210,10 @@ def _bad_key(cause: OmegaConfBaseException, typed: tuple[str, str], command: str
             names = sorted({*names, *_groups(command)})
         elif not dataclasses.is_dataclass(schema):
             return f"{given}: {_addition(cause, given)}"
-        elif owners := _owners(key):
+        elif len(owners := _owners(key)) == 1:
             option = getattr(schema, "option", "the chosen option")
             group, _, _ = key.partition(".")
-            choices = " or ".join(f"{group}={owner}" for owner in owners)
-            return f"{group}={option} has no {key}; add {choices}"
+            return f"{group}={option} has no {key}; add {group}={owners[0]}"
         return f"{about}: no such setting{suggest(str(cause.key), names)}"
     return f"{about}: {message}"
 
