@@ -8,6 +8,9 @@ from dataclasses import dataclass
 from chord.errors import ConfigError, check_choice
 from chord.evaluation.settings import check_metric
 
+LOWER = "val/expert_nll"
+"""The only metric of an evaluation whose smallest value is the best one."""
+
 
 @dataclass(kw_only=True)
 class Keep:
@@ -31,6 +34,11 @@ class Keep:
                 raise ConfigError(f"trainer.keep.{name}={value}: must be at least 0")
         if self.best is not None:
             check_metric(self.best, "trainer.keep.best")
+            if self.best == LOWER and self.mode == "max":
+                raise ConfigError(
+                    f"trainer.keep.best={self.best}: is better the lower it is; add "
+                    "trainer.keep.mode=min"
+                )
         elif self.mode != "max":
             raise ConfigError(f"trainer.keep.mode={self.mode}: needs trainer.keep.best=METRIC")
 

@@ -260,7 +260,13 @@ def test_a_file_has_values_settings_and_a_search(tmp_path: Path) -> None:
     assert cfg.tracking.notes == "7 steps, 0"
 
 
-@pytest.mark.parametrize("said", ["resume: outputs/theirs", "resume_sweep: x", "trust: true"])
+@pytest.mark.parametrize(
+    "said",
+    [
+        *("resume: outputs/theirs", "resume_sweep: x", "fork: x", "trust: true"),
+        *("dry_run: true", "skip_finished: true"),
+    ],
+)
 def test_a_file_does_not_say_what_is_read_or_trusted(tmp_path: Path, said: str) -> None:
     written(tmp_path, "experiment/theirs", f"# @package _global_\n{said}\n")
     error = refused(tmp_path, "experiment=theirs")

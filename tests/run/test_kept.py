@@ -231,6 +231,10 @@ def test_a_run_goes_on_from_a_kept_checkpoint_that_is_put_in_place_of_the_last(
         (["trainer.keep.mode=min"], "trainer.keep.mode=min: needs trainer.keep.best=METRIC"),
         (["trainer.keep.every=-1"], "trainer.keep.every=-1: must be at least 0"),
         (["trainer.keep.last=-1"], "trainer.keep.last=-1: must be at least 0"),
+        (
+            ["trainer.keep.best=val/expert_nll"],
+            "is better the lower it is; add trainer.keep.mode=min",
+        ),
         (["trainer.keep.best=val/reward"], "must be a validation metric; did you mean"),
         (["trainer.keep.best=test/rl_reward"], "choose settings on validation"),
         (

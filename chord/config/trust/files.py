@@ -29,8 +29,12 @@ from chord.io.reading import check_yaml
 
 RESOLVERS = ("now", "oc.dict.keys", "oc.dict.values", "oc.select", "python_version")
 """Resolvers that only look at the configuration itself, at the time, or at Python's version."""
-COMMAND_LINE = ("resume", "resume_sweep", "fork", "lineage", "trust")
-"""Settings that say which files are read or trusted: a file has no say in that."""
+COMMAND_LINE = (
+    *("resume", "resume_sweep", "fork", "lineage", "trust"),
+    *("dry_run", "skip_finished"),
+)
+"""Settings that say which files are read or trusted, or whether anything is trained at all: a file
+has no say in that."""
 
 _NAME = re.compile(r"\$\{([^:}]*)([:}]?)")
 _REFERENCE = re.compile(r"\$\{[\w./@]+\}")
