@@ -21,6 +21,8 @@ def run_given(words: Sequence[str]) -> list[str]:
     `["outputs/x", "split=val"]` is `["run=outputs/x", "split=val"]`. Raises ConfigError where there
     are two.
     """
+    if {"-m", "--multirun"} & {*words}:
+        raise ConfigError("-m: only one run is evaluated at a time")
     alone = [
         place
         for place, word in enumerate(words)

@@ -45,7 +45,13 @@ def refuse_around_runs(path: Path, named: str) -> None:
 
 
 def refuse_within_a_run(path: Path, named: str) -> None:
-    """Raise `ConfigError` that begins with `named` where a new directory would lie in a run's."""
+    """Raise `ConfigError` that begins with `named` where a new directory would lie in a run's.
+
+    Or in one called `~`, which is a mistake: a shell replaces it only where a word begins with it.
+    """
+    if path.parts[:1] == ("~",):
+        place = Path("$HOME", *path.parts[1:])
+        raise ConfigError(f"{named} would be in a directory called ~; give {place}")
     if outer := next(filter(holds_run, path.resolve().parents), None):
         raise ConfigError(
             f"{named} lies inside the run directory {outer}; give a directory outside it"

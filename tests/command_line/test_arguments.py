@@ -85,6 +85,8 @@ def test_a_place_that_cannot_be_written_is_refused_before_anything_else(
     Path("file").touch()
     said = refused(command, capsys, *rest, flag, "file/x.jsonl")
     assert said.startswith(f"error: {flag} file/x.jsonl: ")
+    said = refused(command, capsys, *rest, flag, "~/x.jsonl")
+    assert said.startswith(f"error: {flag} ~/x.jsonl: would be in a directory called ~; give $HOME")
     # The run of `rest` is not there, and that would be the next thing to say.
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
 

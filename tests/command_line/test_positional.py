@@ -33,6 +33,11 @@ def test_a_directory_alone_is_the_run(
     assert run_given(words) == expected
 
 
+def test_several_at_a_time_are_refused() -> None:
+    with pytest.raises(ConfigError, match=r"^-m: only one run is evaluated at a time$"):
+        run_given(["a", "-m", "split=val,test"])
+
+
 @pytest.mark.parametrize("words", [["a", "b"], ["a", "run=b"]])
 def test_two_runs_are_refused(words: list[str]) -> None:
     with pytest.raises(ConfigError, match=r"^a and (run=)?b: only one run can be given$"):

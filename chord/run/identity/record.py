@@ -36,12 +36,14 @@ _NAMES: Mapping[type, str] = {str: "text", list: "a list", dict: "an object"}
 
 
 def check_record(facts: Mapping[str, Any]) -> None:
-    """Raise KeyError, TypeError or ValueError for a part that is missing or of another kind.
+    """Raise TypeError or ValueError for a part that is missing or of another kind.
 
     A text in the place of an object would be read as YAML.
     """
     given = {name: kinds for name, kinds in _LATER.items() if name in facts}
     for name, (kind, inner) in {**_ALWAYS, **given}.items():
+        if name not in facts:
+            raise ValueError(f"it has no {name}")
         part = facts[name]
         if not isinstance(part, kind):
             raise ValueError(f"its {name} is not {_NAMES[kind]}")
