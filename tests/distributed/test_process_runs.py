@@ -132,7 +132,7 @@ def test_two_processes_write_one_run_and_any_number_goes_on_with_it(
     both = start(small_models, tmp_path, f"trainer={strategy}", "hydra.run.dir=both", *keep)
     assert both.returncode == 0, both.stderr
     assert both.stderr == ""
-    assert both.stdout.count("test split") == 1
+    assert both.stdout.count("\ntest split") == 1
     files, others = (
         sorted(str(file.relative_to(run)) for file in run.rglob("*"))
         for run in (tmp_path / "alone", tmp_path / "both")
@@ -186,7 +186,7 @@ def test_what_is_said_is_said_once(small_models: Path, tmp_path: Path, module: s
     assert done.returncode == 0, done.stderr
     assert done.stderr.count("UserWarning: rollout.top_k=3") == 1
     told = {
-        "chord.train": ("expert problems: ", "example 1 of 1", "step 1/1", "test split"),
+        "chord.train": ("expert problems: ", "example 1 of 1", "step 1/1", "\ntest split"),
         "chord.plan": ("peak", "the run, 1 steps", "per process"),
     }
     for line in told[module]:
