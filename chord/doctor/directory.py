@@ -17,12 +17,12 @@ from chord.io.contents import changed, difference
 from chord.io.reading import read_json
 from chord.run.checkpoint import CHECKPOINT, read_checkpoint
 from chord.run.directory import RunDirectory
-from chord.run.files import FINISHED, RUNNING, read_status
+from chord.run.files import FINISHED, RUNNING, kept_file, read_status
 from chord.run.identity.agreement import contradiction
 from chord.run.identity.contents import contents
 from chord.run.identity.edited import edited
 from chord.run.identity.versions import versions
-from chord.run.kept import best_step, kept_file, kept_steps
+from chord.run.kept import best_step, kept_steps
 from chord.run.losing import instead, lost
 from chord.run.opening import open_run
 from chord.run.owner import writer

@@ -11,7 +11,7 @@ import torch
 from chord.errors import ConfigError, first_line
 from chord.io.reading import opened, read_json
 from chord.run.files import CHECKPOINT as CHECKPOINT  # where it was before
-from chord.run.files import FORKED
+from chord.run.files import kept_step
 from chord.run.random_states import random_states, restore_random_states
 
 
@@ -42,22 +42,33 @@ def read_saved(file: Path, origin: str) -> Saved:
     naming the `origin`, where the file is damaged.
     """
     try:
-        with opened(file) as content:
-            state: dict[str, Any] = torch.load(content, weights_only=True)
-        ours, weights = state["chord"], state["state_dict"]
-        refuse_misfits(state)
-        if file.name != FORKED.name:  # which its source wrote
+        state = read_state(file)
+        ours = state["chord"]
+        if kept_step(file) != 0:  # which its source wrote
             refuse_another_run(ours, file.parents[1])
         return Saved(
             completed=int(ours["completed"]),
             random=ours["random"],
-            weights={name.removeprefix("policy."): tensor for name, tensor in weights.items()},
+            weights=weights_of(state),
             schedule=ours.get("schedule_state"),
         )
     except Exception as error:
         raise ConfigError(
             f"{origin}: {CHECKPOINT.parent / file.name} can't be read ({first_line(error)})"
         ) from error
+
+
+def read_state(file: Path) -> dict[str, Any]:
+    """All that a file holds; raises, as it happens, where it is no checkpoint of ours."""
+    with opened(file) as content:
+        state: dict[str, Any] = torch.load(content, weights_only=True)
+    refuse_misfits(state)
+    return state
+
+
+def weights_of(state: Mapping[str, Any]) -> dict[str, torch.Tensor]:
+    """The policy's weights in a checkpoint, by their names in the policy."""
+    return {name.removeprefix("policy."): w for name, w in state["state_dict"].items()}
 
 
 def run_of(run_dir: Path) -> str:

@@ -40,6 +40,7 @@ class Checkpointing(Callback):
         kept: int = 0,
     ) -> None:
         self.path = run_dir / CHECKPOINT
+        self.run = run_of(run_dir)
         self.every = config.trainer.checkpoint_every
         self.steps = config.steps
         self.evaluated_every = config.evaluation.every
@@ -103,7 +104,7 @@ class Checkpointing(Callback):
         weights = checkpoint["state_dict"]
         checkpoint["state_dict"] = {k: v for k, v in weights.items() if k not in frozen}
         checkpoint["chord"] = {
-            "run": run_of(self.path.parents[1]),
+            "run": self.run,
             "completed": completed_steps(pl_module),
             "random": random_states(),
             "schedule_state": pl_module.schedule_state,

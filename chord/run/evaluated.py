@@ -25,6 +25,7 @@ from chord.io.reading import read_json
 from chord.io.writing import json_file, write_atomically
 from chord.run.files import CHECKPOINT, read_status
 from chord.run.identity.contents import content_of
+from chord.run.recorder import plain
 from chord.run.trained import ended
 
 if TYPE_CHECKING:
@@ -105,8 +106,8 @@ class Evaluated:
             "checkpoint": None if self.checkpoint is None else self.checkpoint.name,
             "model": content_of(str(model)),
             **self.settings(),
-            "base": _finite_ones(self.base.metrics),
-            "trained": _finite_ones(self.trained.metrics),
+            "base": plain(self.base.metrics),
+            "trained": plain(self.trained.metrics),
             "intervals": {"base": _intervals(self.base), "trained": _intervals(self.trained)},
             "gain": t_interval(gained) if gained else None,
         }
@@ -128,13 +129,13 @@ class Evaluated:
                 answer = report.answers[number]
                 row |= {
                     name: answer.text,
-                    f"{name}_score": _finite(answer.score),
+                    f"{name}_score": plain(answer.score),
                     f"{name}_finished": not answer.cut_off,
                     f"{name}_tokens": len(answer.entropies),
                 }
             for name, report in models.items():
                 row[f"{name}_samples"] = [
-                    {"text": each.text, "score": _finite(each.score), "finished": not each.cut_off}
+                    {"text": each.text, "score": plain(each.score), "finished": not each.cut_off}
                     for each in _samples_of(report, number)
                 ]
             yield orjson.dumps(row, option=orjson.OPT_APPEND_NEWLINE)
@@ -206,11 +207,3 @@ def _intervals(report: Report) -> dict[str, Estimate]:
 
 def _plain(value: Any) -> Any:
     return asdict(value) if hasattr(value, "__dataclass_fields__") else str(value)
-
-
-def _finite_ones(metrics: Mapping[str, float]) -> dict[str, float | None]:
-    return {name: _finite(value) for name, value in metrics.items()}
-
-
-def _finite(value: float) -> float | None:
-    return value if math.isfinite(value) else None

@@ -16,6 +16,7 @@ samples.jsonl        a problem of the last evaluation with the greedy answers of
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -30,8 +31,6 @@ EVALUATIONS = "evaluations.jsonl"
 COMPLETIONS = "completions.jsonl"
 SAMPLES = "samples.jsonl"
 CHECKPOINT = Path("checkpoints") / "last.ckpt"
-FORKED = Path("checkpoints") / "step-0.ckpt"
-"""Of a fork: the checkpoint of its source that it has started from."""
 APPENDED = (METRICS, TIMINGS, EVALUATIONS, COMPLETIONS)
 STATUS = "status.json"
 SCORER_FAILURE = "scorer_failure.json"
@@ -41,6 +40,20 @@ FORMAT = 2
 """Of `run.json`; the first had neither lengths nor contents."""
 
 Row = dict[str, Any]
+
+
+def kept_file(run_dir: Path, step: int) -> Path:
+    """Where the checkpoint after `step` completed train steps is, if it is kept.
+
+    That of step 0 is a fork's: the checkpoint of its source that it has started from.
+    """
+    return run_dir / CHECKPOINT.parent / f"step-{step}.ckpt"
+
+
+def kept_step(file: Path) -> int | None:
+    """The steps after which a checkpoint is kept; None for one by another name."""
+    found = re.fullmatch(r"step-(\d+)\.ckpt", file.name)
+    return int(found[1]) if found else None
 
 
 def read_status(path: Path) -> dict[str, object]:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import math
 import os
-import re
 import shutil
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -21,22 +20,16 @@ from chord.config.root import TrainConfig
 from chord.errors import ConfigError
 from chord.evaluation.measured import measured
 from chord.io.writing import whole_file
-from chord.run.files import CHECKPOINT, EVALUATIONS, read_rows
+from chord.run.files import CHECKPOINT, EVALUATIONS, kept_file, kept_step, read_rows
 
 if TYPE_CHECKING:
     from chord.data.base import Data
 
 
-def kept_file(run_dir: Path, step: int) -> Path:
-    """Where the checkpoint after `step` completed train steps is, if it is kept."""
-    return run_dir / CHECKPOINT.parent / f"step-{step}.ckpt"
-
-
 def kept_steps(run_dir: Path) -> list[int]:
     """The steps whose checkpoints a run directory holds, beside the last one."""
-    names = [file.name for file in (run_dir / CHECKPOINT.parent).glob("step-*.ckpt")]
-    found = [re.fullmatch(r"step-(\d+)\.ckpt", name) for name in names]
-    return sorted(int(match[1]) for match in found if match)
+    found = map(kept_step, (run_dir / CHECKPOINT.parent).glob("step-*.ckpt"))
+    return sorted(step for step in found if step is not None)
 
 
 def best_step(run_dir: Path, keep: Keep, among: Collection[int] | None = None) -> int | None:
@@ -104,8 +97,8 @@ def step_of(file: Path) -> int | None:
 
     That of step 0 of a fork holds the number of its source.
     """
-    found = re.fullmatch(r"step-(\d+)\.ckpt", file.name)
-    return int(found[1]) if found else completed_in(file)
+    step = kept_step(file)
+    return completed_in(file) if step is None else step
 
 
 def _there(run_dir: Path, keep: Keep) -> str:

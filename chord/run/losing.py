@@ -7,8 +7,7 @@ from pathlib import Path
 
 from chord.errors import ConfigError
 from chord.run.directory import RunDirectory
-from chord.run.files import CHECKPOINT, FINISHED, METRICS, read_rows, read_status
-from chord.run.kept import kept_file
+from chord.run.files import CHECKPOINT, FINISHED, METRICS, kept_file, read_rows, read_status
 
 
 def lost(run: RunDirectory, completed: int) -> str | None:

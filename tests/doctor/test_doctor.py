@@ -23,8 +23,7 @@ from chord.doctor.directory import directory, kept
 from chord.doctor.finding import NOTE, OK, WRONG, Finding
 from chord.run.checkpoint import CHECKPOINT
 from chord.run.directory import RunDirectory
-from chord.run.files import FINISHED, METRICS, RUNNING
-from chord.run.kept import kept_file
+from chord.run.files import FINISHED, METRICS, RUNNING, kept_file
 from chord.run.lock import held
 from chord.run.opening import open_run
 from chord.run.status import record

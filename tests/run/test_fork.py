@@ -23,11 +23,10 @@ from chord.errors import ConfigError
 from chord.io.reading import read_yaml
 from chord.run.checkpoint import CHECKPOINT, read_saved
 from chord.run.directory import RunDirectory
-from chord.run.files import EVALUATIONS, METRICS, read_rows
+from chord.run.files import EVALUATIONS, METRICS, kept_file, read_rows
 from chord.run.fork.base import is_foreign, recipe, register_fork
 from chord.run.fork.start import TakingOver, differences
 from chord.run.identity.settings import telling
-from chord.run.kept import kept_file
 from chord.run.lock import held
 from chord.run.opening import open_run
 from chord.run.resuming import resume_run

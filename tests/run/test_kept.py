@@ -26,9 +26,9 @@ from chord.run.build import open_data
 from chord.run.checkpoint import CHECKPOINT, read_checkpoint, read_saved
 from chord.run.checkpointing import Checkpointing
 from chord.run.directory import RunDirectory
-from chord.run.files import EVALUATIONS, read_rows
+from chord.run.files import EVALUATIONS, kept_file, read_rows
 from chord.run.identity.settings import telling
-from chord.run.kept import Keeper, find_checkpoint, kept_file, kept_steps
+from chord.run.kept import Keeper, find_checkpoint, kept_steps
 from chord.run.resuming import resume_run
 from chord.run.status import fingerprint
 from chord.run.training import train

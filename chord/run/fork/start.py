@@ -6,7 +6,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 
 from chord.config.root import TrainConfig
@@ -15,11 +14,12 @@ from chord.errors import ConfigError, first_line
 from chord.io.contents import Contents, changed, difference
 from chord.io.hashes import hash_of
 from chord.io.printing import say
-from chord.io.reading import opened
-from chord.run.checkpoint import CHECKPOINT, Saved, refuse_misfits
+from chord.run.checkpoint import CHECKPOINT, Saved, read_state, weights_of
 from chord.run.directory import RunDirectory
+from chord.run.files import kept_file
+from chord.run.identity.agreement import flat
 from chord.run.identity.settings import telling
-from chord.run.kept import kept_file, share
+from chord.run.kept import share
 from chord.run.opening import open_run
 
 MODELS = ("model.path",)
@@ -52,12 +52,9 @@ def read_start(file: Path, config: TrainConfig) -> Saved:
     """
     assert config.lineage is not None
     try:
-        with opened(file) as content:
-            state: dict[str, Any] = torch.load(content, weights_only=True)
-        refuse_misfits(state)
-        weights = {name.removeprefix("policy."): w for name, w in state["state_dict"].items()}
+        state = read_state(file)
         states = state["optimizer_states"] if config.lineage.optimizer else ()
-        return Saved(weights=weights, optimizers=states)
+        return Saved(weights=weights_of(state), optimizers=states)
     except Exception as error:
         raise ConfigError(
             f"fork={config.fork}: {file} can't be read ({first_line(error)})"
@@ -130,16 +127,11 @@ def differences(source: RunDirectory, fork: RunDirectory) -> Iterator[str]:
     others = [name for name in others if name != "tracking"]
     for name in others:
         yield f"{name}={kinds.get(name)}, where the source has {former.get(name)}"
-    old, new = (dict(_flat(telling(run.settings()))) for run in (source, fork))
+    old, new = (
+        {name: value for name, value in flat(telling(run.settings())).items() if value != {}}
+        for run in (source, fork)
+    )
     for name in sorted({*old, *new}):
         of_another = any(name == other or name.startswith(f"{other}.") for other in others)
         if not (of_another or name.startswith("lineage")) and old.get(name) != new.get(name):
             yield f"{name}={new.get(name)}, where the source has {old.get(name)}"
-
-
-def _flat(settings: Mapping[str, Any], group: str = "") -> Iterator[tuple[str, Any]]:
-    for key, value in settings.items():
-        if isinstance(value, Mapping):
-            yield from _flat(value, f"{group}{key}.")
-        else:
-            yield f"{group}{key}", value
