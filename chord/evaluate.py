@@ -21,6 +21,7 @@ from chord.data.base import DataConfig
 from chord.data.jsonl import FilesConfig
 from chord.errors import ConfigError, first_line
 from chord.io.printing import say
+from chord.io.signs import Signs
 from chord.io.writing import refuse_unwritable
 from chord.run.evaluated import EVALUATED, Evaluated, digest_of_asked, reward_of
 from chord.run.files import CHECKPOINT
@@ -64,6 +65,14 @@ def evaluate_run(
     that were `typed`. Returns their reports, which are also saved in the run directory: see
     `chord.run.evaluated`.
     """
+    signs = Signs(f"loading the data and the models of {path}")
+    with signs.shown():
+        return _evaluate_in_sight(path, config, typed, signs)
+
+
+def _evaluate_in_sight(
+    path: Path, config: EvaluateConfig, typed: Collection[str], signs: Signs
+) -> tuple[Report, Report]:
     # Here and below: torch takes seconds to load; mistakes in arguments are said before.
     import torch
     from rich.console import Console
@@ -96,7 +105,7 @@ def evaluate_run(
         for name, policy in zip(("base", "trained"), policies, strict=True):
             with (
                 placed(trained, device, policy),
-                shown_progress(name, Console()) as on_progress,
+                shown_progress(name, Console(), signs) as on_progress,
             ):
                 report = evaluate_as(
                     trained,

@@ -1,8 +1,7 @@
-"""How far an evaluation is: a bar on a terminal, and elsewhere a line from time to time."""
+"""How far an evaluation is: a bar on a terminal, and elsewhere a sign of life."""
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -10,10 +9,10 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from chord.io.signs import Signs
+
 OnProgress = Callable[[int, int], None]
 """Called with the numbers of responses sampled so far, and in all."""
-EVERY = 30.0
-"""Seconds between two lines."""
 
 
 def counted(on_progress: OnProgress | None, total: int) -> Callable[[int], None] | None:
@@ -37,33 +36,29 @@ def counted(on_progress: OnProgress | None, total: int) -> Callable[[int], None]
 
 
 @contextmanager
-def shown_progress(
-    what: str, console: Console, clock: Callable[[], float] = time.monotonic
-) -> Iterator[OnProgress]:
+def shown_progress(what: str, console: Console, signs: Signs) -> Iterator[OnProgress]:
     """Show how far `what` is, within the block, to which it gives an `OnProgress`.
 
-    The bar is gone after the block. No line is printed within the first half minute.
+    The bar is gone after the block; where there is none, the signs of life say it.
     """
     if not console.is_terminal:
-        last = clock()
-
-        def line(sampled: int, total: int) -> None:
-            nonlocal last
-            if clock() - last >= EVERY:
-                last = clock()
-                text = f"{what}: {sampled} of {total} responses"
-                console.print(text, markup=False, highlight=False, soft_wrap=True)
-
-        yield line
+        with signs.during(what):
+            yield lambda sampled, total: signs.now(what, f"{sampled} of {total} responses")
         return
     # It takes a moment to load, and only a terminal needs it.
-    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        SpinnerColumn,
+        TextColumn,
+        TimeRemainingColumn,
+    )
     from rich.progress import Progress as Bar
 
-    columns = (TextColumn("{task.description}", markup=False), BarColumn(bar_width=None))
     bar = Bar(
-        *columns, MofNCompleteColumn(), TimeRemainingColumn(), console=console, transient=True,
+        SpinnerColumn(), TextColumn("{task.description}", markup=False), BarColumn(bar_width=None),
+        MofNCompleteColumn(), TimeRemainingColumn(), console=console, transient=True,
     )  # fmt: skip
-    with bar:
+    with signs.during(""), bar:
         task = bar.add_task(what, total=None)
         yield lambda sampled, total: bar.update(task, completed=sampled, total=total)

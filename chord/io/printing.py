@@ -34,11 +34,15 @@ def let_hydra_raise() -> None:
 
 
 def writable_streams() -> None:
-    """Let streams that can't hold every character, as those of a Latin-1 terminal, replace it."""
+    """Let streams that can't hold every character, as those of a Latin-1 terminal, replace it.
+
+    Each line is seen at once, also in a file or a pipe, where Python would keep some back.
+    """
     for stream in (sys.stdout, sys.stderr):
         # A stream that somebody has put there may be of another kind.
-        if isinstance(stream, io.TextIOWrapper) and stream.errors in ("strict", "surrogateescape"):
-            stream.reconfigure(errors="replace")
+        if isinstance(stream, io.TextIOWrapper):
+            strict = stream.errors in ("strict", "surrogateescape")
+            stream.reconfigure(errors="replace" if strict else None, line_buffering=True)
 
 
 def lasting_streams() -> None:

@@ -12,6 +12,7 @@ from lightning.pytorch.plugins.io import TorchCheckpointIO
 from chord.config.root import TrainConfig
 from chord.distributed.collectives import all_max
 from chord.distributed.signals import Signals
+from chord.io.signs import Signs
 from chord.io.writing import whole_file
 from chord.run.checkpoint import CHECKPOINT, frozen_names, run_of
 from chord.run.kept import Keeper
@@ -37,6 +38,7 @@ class Checkpointing(Callback):
         config: TrainConfig,
         *,
         signals: Signals | None = None,
+        signs: Signs | None = None,
         kept: int = 0,
     ) -> None:
         self.path = run_dir / CHECKPOINT
@@ -46,6 +48,7 @@ class Checkpointing(Callback):
         self.evaluated_every = config.evaluation.every
         self.keeper = Keeper.of(run_dir, config)
         self.signals = signals
+        self.signs = signs or Signs("")
         self.kept = kept
         """After how many steps the file was written that is there."""
 
@@ -78,8 +81,11 @@ class Checkpointing(Callback):
         place, run_dir = self.path.parent, self.path.parents[1]
         if place.is_symlink() or not run_dir.is_dir():
             raise TamperedError(place, run_dir)
-        trainer.save_checkpoint(self.path, weights_only=False)  # with the optimizer and the loop
-        self.kept = completed_steps(trainer.lightning_module)
+        completed = completed_steps(trainer.lightning_module)
+        with self.signs.during(f"writing the checkpoint after step {completed}"):
+            # With the optimizer and the loop.
+            trainer.save_checkpoint(self.path, weights_only=False)
+        self.kept = completed
         self.tidy(trainer, self.kept)
 
     def tidy(self, trainer: Trainer, completed: int) -> None:

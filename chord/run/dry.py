@@ -14,6 +14,7 @@ from chord.data.text import TextConfig
 from chord.distributed.launch import leads
 from chord.io.printing import say
 from chord.io.reading import printable
+from chord.io.signs import Signs
 from chord.run.experts import grade_experts, tell_rewards
 from chord.run.telling import described, tell_examples
 
@@ -32,13 +33,16 @@ def dry_run(config: TrainConfig) -> None:
     # Here and below: torch takes seconds to load, and mistakes are said before.
     from chord.run.build import check_answers, open_data, prepare_reward
 
-    with open_data(config) as data:
+    signs = Signs("reading the data")
+    with signs.shown(), open_data(config) as data:
         tell_sources(config, data)
         prepare_reward(config, data)
         # Of rows that are dropped, the answers do not matter.
         context = check_sizes(config, data) if config.data.drops else None
         check_answers(config, data)
+        signs.now("scoring the expert responses")
         graded = grade_experts(config, data)
+        signs.now("measuring the data")
         if not config.data.drops:
             context = check_sizes(config, data)
         title("data")

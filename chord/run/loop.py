@@ -21,6 +21,7 @@ from chord.errors import ConfigError
 from chord.evaluation.report import Report, prefixed
 from chord.evaluation.settings import METRICS as MEASURES
 from chord.evaluation.settings import OF_EXPERTS
+from chord.io.signs import Signs
 from chord.io.writing import UnwrittenError, json_file, write_atomically
 from chord.models.models import Models
 from chord.models.policy import Policy
@@ -107,11 +108,12 @@ class Training:
     optimizers: Sequence[Mapping[str, Any]] = field(default=(), init=False)
     """The states that the optimizers of a fork begin with."""
     signals: Signals = field(default_factory=Signals)
+    signs: Signs = field(default_factory=lambda: Signs(""))
     health: Health = field(init=False)
     progress: Progress = field(init=False)
 
     def __post_init__(self) -> None:
-        self.progress = Progress(self.config.steps)
+        self.progress = Progress(self.config.steps, done=self.completed, signs=self.signs)
 
     def complete(self) -> Outcome | None:
         """Take the train steps that are still to be done, and report.
@@ -120,7 +122,11 @@ class Training:
         """
         config = self.config
         self.checkpointing = Checkpointing(
-            self.directory.path, config, signals=self.signals, kept=self.completed
+            self.directory.path,
+            config,
+            signals=self.signals,
+            signs=self.signs,
+            kept=self.completed,
         )
         module = ChordModule(config, self.data, self.models, self.engine, first_step=self.completed)
         module.guard.run_dir = self.directory.path
@@ -248,6 +254,7 @@ class Training:
         Lightning has left the policy in main memory; one model at a time is on the device.
         """
         config, path, models = self.config, self.directory.path, module.models
+        self.signs.now("saving the model")
         if rank() == 0:
             self.recorder.check()
             config.model.save(models.policy, path, {"run": self.directory.name})
@@ -259,6 +266,7 @@ class Training:
                 self.validate(module, config.steps)
         if rank() == 0:
             self.checkpointing.keeper.tidy(config.steps)
+        self.signs.now("loading the base model")
         split = "test" if config.evaluation.test else "val"
         # Base and trained are compared, so both are balanced at the last step's alpha.
         alpha = module.alpha(config.steps - 1)
@@ -273,6 +281,7 @@ class Training:
                 trained = self.report(models.policy, split, "trained", config.steps, alpha=alpha)
         if rank() > 0:
             return None
+        self.signs.now("plotting the run")
         self.recorder.check()
         samples = side_by_side(self.data, split, base, trained)
         shown = [{"step": config.steps, **asdict(sample)} for sample in samples]

@@ -12,10 +12,12 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from rich.console import Console, ConsoleOptions, RenderResult
 from rich.live import Live
 from rich.progress_bar import ProgressBar
+from rich.spinner import Spinner
 from rich.table import Table
 from rich.text import Text
 
 from chord.evaluation.progress import OnProgress, shown_progress
+from chord.io.signs import Signs
 from chord.run.callbacks import record_of
 
 # What is shown of a step: label, metric, format (its number is the width).
@@ -30,13 +32,23 @@ SPEED = "tokens_per_second"
 
 class Progress(Callback):
     """The run at a glance: step, alpha (the SFT share), reward, both losses, tokens per second,
-    time left. Two live lines on a terminal; elsewhere one printed line for each tenth of the run.
+    time left. Two live lines on a terminal; elsewhere a printed line for each tenth of the run, and
+    whenever one is due: see `chord.io.signs`.
     """
 
-    def __init__(self, total: int, *, console: Console | None = None) -> None:
+    def __init__(
+        self,
+        total: int,
+        *,
+        done: int = 0,
+        console: Console | None = None,
+        signs: Signs | None = None,
+    ) -> None:
         self.total = total
         self.console = console or Console()
-        self._done = 0
+        self.signs = signs or Signs("")
+        self._spinner = Spinner("dots")  # moves while a step takes long
+        self._done = done
         self._metrics: Mapping[str, Any] = {}
         self._live: Live | None = None
         self._evaluating = ""  # takes the place of the numbers
@@ -56,6 +68,8 @@ class Progress(Callback):
         if self._before is None:
             # An evaluation of the base model may come before the first step: not a step's time.
             self._started = time.monotonic()
+        # The live lines are a sign of life themselves.
+        self.signs.now("" if self._live else f"step {self._done + 1} of {self.total}")
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -67,7 +81,8 @@ class Progress(Callback):
             self._before = record.step
         self._done = record.step + 1
         self._metrics = {**record.metrics, **record.timings}
-        if self._live is None and self._reached_a_tenth():
+        if self._live is None and (self._reached_a_tenth() or self.signs.due()):
+            self.signs.told()
             line = f"{self._step()}  {self._numbers(self._metrics)}"
             self.console.print(f"{line}  {self._time_left()}", markup=False, soft_wrap=True)
 
@@ -88,10 +103,12 @@ class Progress(Callback):
         table.add_column(no_wrap=True)
         table.add_column(ratio=1)
         table.add_column(no_wrap=True, justify="right")
+        table.add_column(width=1)
         table.add_row(
             Text(self._step(), style="bold"),
             ProgressBar(total=self.total, completed=self._done),
             Text(self._time_left(), style="cyan"),
+            self._spinner if self._done < self.total else "",
         )
         yield table
         second = self._evaluating or self._numbers(self._metrics)
@@ -108,7 +125,8 @@ class Progress(Callback):
                 self.console.print(
                     f"evaluating {what}", markup=False, highlight=False, soft_wrap=True
                 )
-            with shown_progress(what, self.console) as on_progress:
+                self.signs.told()
+            with shown_progress(what, self.console, self.signs) as on_progress:
                 yield on_progress
             return
 

@@ -17,6 +17,7 @@ from chord.errors import ConfigError
 from chord.io.contents import Contents, changed, difference
 from chord.io.printing import say
 from chord.io.reading import printable
+from chord.io.signs import Signs
 from chord.io.writing import remove_partials
 from chord.run.directory import RunDirectory
 from chord.run.experts import grade_experts, tell_rewards
@@ -73,10 +74,20 @@ def owned(run: RunDirectory, config: TrainConfig) -> AbstractContextManager[None
 
 def train_unrecorded(config: TrainConfig, run: RunDirectory, signals: Signals) -> Outcome | None:
     """`train`, the run's final status left to the caller, who has more to do."""
+    signs = Signs(f"loading the data and {named(config)}")
+    if not leads(config.trainer.strategy):
+        return train_in_sight(config, run, signals, signs)
+    # Before what is slow: importing torch, and a model of gigabytes.
+    say(signs.what, flush=True)
+    with signs.shown():
+        return train_in_sight(config, run, signals, signs)
+
+
+def train_in_sight(
+    config: TrainConfig, run: RunDirectory, signals: Signals, signs: Signs
+) -> Outcome | None:
+    """`train_unrecorded`; `signs` are told what it does."""
     leader = leads(config.trainer.strategy)
-    if leader:
-        # Before what is slow: importing torch, and a model of gigabytes.
-        say(f"loading the data and {named(config)}", flush=True)
     # Here and below: torch takes seconds to load, and a sweep's jobs are checked without it.
     import torch
 
@@ -102,8 +113,9 @@ def train_unrecorded(config: TrainConfig, run: RunDirectory, signals: Signals) -
         now = checked_contents(config, run) if leader else {}
         seed_everything(config.seed, verbose=False)
         data = stack.enter_context(open_data(config))
-        saved, models = load(config, run, data)
+        saved, models = load(config, run, data, signs)
         completed = saved.completed
+        signs.now("preparing the first step")
         overlap = overlap_report(data)
         engine = open_engine(config, data, models.policy)
         stack.enter_context(closing(engine))
@@ -124,10 +136,10 @@ def train_unrecorded(config: TrainConfig, run: RunDirectory, signals: Signals) -
                 )
             tracker = stack.enter_context(tracked(config, run, recorder))
         this = Training(
-            config, run, data, models, engine, recorder, tracker, completed, saved.random
-        )
+            config, run, data, models, engine, recorder, tracker, completed, saved.random,
+            signals=signals, signs=signs,
+        )  # fmt: skip
         this.optimizers = saved.optimizers
-        this.signals = signals
         outcome = this.complete()
         if leader:
             note_changed_meanwhile(config, run)
@@ -139,7 +151,7 @@ def named(config: TrainConfig) -> str:
     return printable(f"the model {next(iter(config.model.files().values()), '')}".strip())
 
 
-def load(config: TrainConfig, run: RunDirectory, data: Data) -> tuple[Saved, Models]:
+def load(config: TrainConfig, run: RunDirectory, data: Data, signs: Signs) -> tuple[Saved, Models]:
     """What is known of the train steps that are done, and the models as they were after them.
 
     Raises ConfigError for what can't be read, or does not go together.
@@ -169,12 +181,14 @@ def load(config: TrainConfig, run: RunDirectory, data: Data) -> tuple[Saved, Mod
     def look_at_answers() -> None:
         # A run of old goes on: such answers cost their own responses, and are counted.
         if saved.completed == 0:
+            signs.now("scoring the expert responses")
             check_answers(config, data)
             if leads(config.trainer.strategy):
                 tell_rewards(config, data, grade_experts(config, data))
 
     if not config.data.drops:
         look_at_answers()
+    signs.now(f"loading {named(config)}")
     models = build_models(config)
     check_models(config, models, data)
     if config.data.drops:

@@ -6,11 +6,13 @@ import io
 from collections.abc import Callable
 from itertools import pairwise
 
+import pytest
 from rich.console import Console
 
 import chord.evaluation.report as evaluation
 from chord.config.root import TrainConfig
 from chord.evaluation.progress import counted, shown_progress
+from chord.io.signs import Signs
 from chord.run.build import build_data
 
 
@@ -31,19 +33,27 @@ def test_an_evaluation_counts_all_its_responses(small_config: Callable[..., Trai
     assert all(0 < step <= 5 for step in steps)
 
 
-def test_a_line_is_printed_every_half_minute() -> None:
-    now, out = [0.0], io.StringIO()
-    with shown_progress("base [x]", Console(file=out), clock=lambda: now[0]) as on_progress:
-        for second in (10, 29, 31, 40, 62):
+def test_elsewhere_than_on_a_terminal_the_signs_of_life_say_how_far_it_is(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    now = [0.0]
+    signs = Signs("step 3 of 9", clock=lambda: now[0])
+    with shown_progress("base [x]", Console(file=io.StringIO()), signs) as on_progress:
+        for second in (10, 14, 15, 20, 31):
             now[0] = second
             on_progress(second, 100)
-    assert out.getvalue() == "base [x]: 31 of 100 responses\nbase [x]: 62 of 100 responses\n"
+            signs.look()
+    lines = ["base [x]: 15 of 100 responses", "base [x]: 31 of 100 responses"]
+    assert capsys.readouterr().out.splitlines() == lines
+    assert signs.what == "step 3 of 9"
 
 
 def test_a_terminal_shows_a_bar_that_goes_away() -> None:
-    out = io.StringIO()
-    with shown_progress("base", Console(file=out, force_terminal=True, width=60)) as on_progress:
+    out, signs = io.StringIO(), Signs("step 3 of 9")
+    console = Console(file=out, force_terminal=True, width=60)
+    with shown_progress("base", console, signs) as on_progress:
         on_progress(7, 20)
+        assert not signs.what
     shown = out.getvalue()
     assert "base" in shown
     assert "7/20" in shown

@@ -105,6 +105,18 @@ def test_what_nobody_can_take_is_lost(place: str) -> None:
         broken.close()
 
 
+def test_a_line_is_seen_at_once_in_a_pipe() -> None:
+    said = "from chord.command_line.ending import ending\nwith ending(): print('now'); input()"
+    with subprocess.Popen(
+        [sys.executable, "-c", said], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        assert process.stdout.readline() == "now\n"  # and it still waits
+        assert process.poll() is None
+        process.stdin.write("\n")
+
+
 def test_what_can_be_written_is(tmp_path: Path) -> None:
     with (tmp_path / "out").open("w", encoding="utf-8") as file:
         print("before", file=file)

@@ -13,6 +13,7 @@ from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback
 from rich.console import Console
 
+from chord.io.signs import Signs
 from chord.run.callbacks import Recording
 from chord.run.files import COMPLETIONS, METRICS, TIMINGS, read_rows
 from chord.run.progress import Progress
@@ -116,6 +117,42 @@ def test_elsewhere_than_on_a_terminal_each_tenth_of_the_run_is_a_line() -> None:
     assert "reward 0.500  sft 0.2500  rl -0.0125  12,346 tok/s" in lines[-1]
     assert lines[-1].endswith("done")
     assert "\x1b" not in file.getvalue()
+
+
+def test_where_steps_take_long_each_is_a_line_and_so_is_what_goes_on_within_it(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    now = [0.0]
+    signs = Signs("", clock=lambda: now[0])
+
+    class Slow(Module):
+        def training_step(self, batch: int, batch_idx: int) -> None:
+            now[0] += 16
+            signs.look()
+            super().training_step(batch, batch_idx)
+            now[0] += 16
+
+    console, file = screen(terminal=False)
+    fit(Slow(first=14), Progress(STEPS, done=14, console=console, signs=signs), steps=6)
+    numbers = range(15, 21)
+    assert [line[:10] for line in file.getvalue().splitlines()] == [f"step {n}/20" for n in numbers]
+    within = [f"step {n} of 20: 16 s so far" for n in numbers]
+    assert capsys.readouterr().out.splitlines() == within
+
+
+def test_the_live_lines_of_a_terminal_are_the_only_signs_of_a_step(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    signs = Signs("preparing the first step", clock=iter(range(0, 10**6, 20)).__next__)
+
+    class Looks(Module):
+        def training_step(self, batch: int, batch_idx: int) -> None:
+            super().training_step(batch, batch_idx)
+            signs.look()
+
+    console, _ = screen(terminal=True)
+    fit(Looks(), Progress(STEPS, console=console, signs=signs))
+    assert capsys.readouterr().out == ""
 
 
 def test_a_run_of_fewer_than_ten_steps_prints_each_and_a_long_one_ten_lines() -> None:
