@@ -205,6 +205,11 @@ class Data(ABC):
             of_responses=len(self.expert_pairs),
         )
 
+    def held_out_lengths(self) -> Lengths:
+        """Lengths of held-out prompts, and of the expert responses to them; empty if `report` says
+        what is known of them."""
+        return Lengths()
+
     def sources(self) -> list[str]:
         """Lines that say which sources were read, and how their fields were understood."""
         return []

@@ -92,6 +92,24 @@ class Corpus(Data):
             of_responses=len(self.expert_pairs),
         )
 
+    def held_out_lengths(self) -> Lengths:
+        """Lengths of the held-out prompts and responses that were checked at the start."""
+        self._check_rows()
+        prompts: list[int] = []
+        for problems, rows in self.held_out_rows.values():
+            asked = self.tokens.prompts(problems)
+            prompts += [asked.length(int(row)) for row in np.intersect1d(asked.begun, rows)]
+        pairs = every = np.concatenate([self.answers[split] for split in SPLITS])
+        if len(pairs):
+            pairs = np.intersect1d(self.tokens.answers.begun, pairs)
+        return Lengths(
+            prompts=prompts,
+            responses=[self.tokens.answers.length(int(row)) for row in pairs],
+            wholes=[self.tokens.whole_length(int(row)) for row in pairs],
+            of_prompts=sum(len(rows) for _, rows in self.held_out_rows.values()),
+            of_responses=len(every),
+        )
+
     def problems(self, step: int, seed: int, n: int) -> list[Problem]:
         """The RL problems of a train step, all distinct unless there are too few."""
         rng, size = random.Random(f"problems/{seed}/{step}"), len(self.rl)

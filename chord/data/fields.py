@@ -83,10 +83,8 @@ class Fields:
         # Of a field within another, the outer one is read.
         used = {*named.values(), *fields_in(self.template)}
         rest = [name for name in there if not any(_is_within(each, name) for each in used)]
-        return (
-            f"{rows.name}: {len(rows)} rows; {read}"
-            f"{'; not read: ' if rest else ''}{', '.join(rest)}"
-        )
+        unread = f"not read: {', '.join(rest)}" if rest else ""
+        return "; ".join(filter(None, [f"{rows.name}: {len(rows)} rows", read, unread]))
 
     def problem(self, row: Row) -> Problem:
         """The problem of a row, with its answer; raises FieldError."""

@@ -155,5 +155,5 @@ def _order(grade: Grade) -> tuple[bool, float, float]:
 
 
 def short(text: str) -> str:
-    """A text for a message, which may be a whole page."""
-    return repr(text if len(text) <= 80 else f"{text[:60]}...{text[-17:]}")
+    """A text in quotes for a message, which may be a whole page; LaTeX stays as it is written."""
+    return f"'{printable(text if len(text) <= 80 else f'{text[:60]}...{text[-17:]}')}'"

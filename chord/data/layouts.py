@@ -133,7 +133,7 @@ class Reading:
             for column, name in self.named.items()
             if name is not None and name != anyway[column] and is_there(name, there)
         ]
-        return f"read as: {self.layout}; {', '.join(named)}"
+        return "; ".join(filter(None, [f"read as: {self.layout}", ", ".join(named)]))
 
     def asking(self, like: Reading, row: Row) -> Reading:
         """This reading, with the problem read as `like` reads it from the same file."""

@@ -9,6 +9,7 @@ from rich.text import Text
 
 from chord.data.base import Data
 from chord.data.batch import Pair, Problem, Tokenizer
+from chord.data.grading import short
 from chord.io.reading import printable
 
 BOUNDARY = "¦"
@@ -46,7 +47,7 @@ def example(tokenizer: Tokenizer, problem: Problem, pair: Pair | None, *, title:
         ids, written = tokenizer.response(pair)
         parts += _parts(ids, written, tokenizer.stop_ids)
         sizes += f", response of {len(ids)} tokens, {sum(written)} of them imitated"
-    right = " or ".join(map(repr, filter(None, (problem.answer, *problem.others))))
+    right = " or ".join(map(short, filter(None, (problem.answer, *problem.others))))
     shown = Text()
     shown.append(printable(f"{title}{sizes}{right and '; right answer: '}{right}"), style="bold")
     for name, tokens in parts:

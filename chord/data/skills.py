@@ -16,3 +16,5 @@ class Skill:
     name: str
     problems: Mapping[str, Sequence[Problem]]
     grader: Scorer
+    understood: str = ""
+    """The file that the problems are from and how its fields were read; empty of others."""

@@ -1,11 +1,15 @@
-"""How long texts are in tokens, and which share of them is longer than a limit."""
+"""How long texts are in tokens, and how many of them are longer than a limit."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import ceil
 
 import numpy as np
+
+MOST = 0.99
+"""A limit is also named that would fit this share of what is longer than the configured one."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,20 +23,16 @@ class Lengths:
     of_prompts: int = 0
     of_responses: int = 0
 
-    def said(self, *, limit: int, context: int | None) -> str:
-        """Median, 95th percentile and maximum of each, and the share beyond its limit, in a line.
+    def said(self, *, limit: str, most: int, context: int | None) -> str:
+        """Median, 95th percentile and maximum of each, and how many are beyond its limit, in a
+        line; empty if nothing was looked at.
 
-        `limit`: `rollout.max_new_tokens`. `context`: the model's; None if it is not known.
+        `limit`: the setting of the `most` tokens that a response may have. `context`: the model's;
+        None if it is not known, or has no end.
         """
         parts = [
             _part("prompts", self.prompts, self.of_prompts),
-            _part(
-                "expert responses",
-                self.responses,
-                self.of_responses,
-                f"rollout.max_new_tokens={limit}",
-                limit,
-            ),
+            _part("expert responses", self.responses, self.of_responses, f"{limit}={most}", most),
             _part(
                 "both together",
                 self.wholes,
@@ -41,7 +41,31 @@ class Lengths:
                 context,
             ),
         ]
-        return f"tokens of {'; '.join(filter(None, parts))}"
+        return "; ".join(filter(None, parts))
+
+
+def beyond(lengths: Sequence[int], limit: str, most: int) -> str:
+    """How many of some lengths are longer than a limit, in words.
+
+    >>> beyond([1, 2, 3, 4], "the limit of 3", 3)
+    'longer than the limit of 3: 1 of 4 (25 %)'
+    """
+    found = sum(length > most for length in lengths)
+    share = f" ({100 * found / len(lengths):.3g} %)" if found else ""
+    return f"longer than {limit}: {found:,} of {len(lengths):,}{share}"
+
+
+def enough(lengths: Sequence[int]) -> str:
+    """Which limits would fit 99 % of some lengths and all of them, in words.
+
+    >>> enough([*range(1, 200), 500])
+    '198 would fit 99 %, 500 all'
+    """
+    ordered = sorted(lengths)
+    most = ordered[ceil(MOST * len(ordered)) - 1]
+    if most == ordered[-1]:
+        return f"{most} would fit all"
+    return f"{most} would fit {100 * MOST:.0f} %, {ordered[-1]} all"
 
 
 def _part(
@@ -52,7 +76,4 @@ def _part(
     median, high = np.percentile(lengths, [50, 95])
     sampled = f" (of {len(lengths)} of {of})" if len(lengths) < of else ""
     said = f"{name}{sampled}: median {median:.0f}, 95 % {high:.0f}, most {max(lengths)}"
-    if most is None:
-        return said
-    beyond = sum(length > most for length in lengths) / len(lengths)
-    return f"{said}, {100 * beyond:.3g} % over {limit}"
+    return said if most is None else f"{said}, {beyond(lengths, limit, most)}"

@@ -50,8 +50,8 @@ def retained_skills(evaluation: Evaluation, data: Data, columns: Columns) -> lis
             raise ConfigError(f"{SETTING}={source}: a skill named {name} already exists")
         taken.add(name)
         if is_file(source):
-            problems = _of_file(source, data, columns)
-            skills.append(Skill(name, problems, Auto(ignore_case=True)))
+            problems, understood = _of_file(source, data, columns)
+            skills.append(Skill(name, problems, Auto(ignore_case=True), understood))
         else:
             skills.append(Skill(name, _of_task(source, evaluation, data), ReasoningGym()))
     return skills
@@ -73,8 +73,8 @@ def name_of(source: str) -> str:
     return re.sub(r"[^\w.-]+", "_", Path(source).stem) if is_file(source) else source
 
 
-def _of_file(source: str, data: Data, columns: Columns) -> dict[str, Lazy[Problem]]:
-    """The problems of a file, half of them for each split, assigned by hash."""
+def _of_file(source: str, data: Data, columns: Columns) -> tuple[dict[str, Lazy[Problem]], str]:
+    """The problems of a file, half of them for each split by a hash, and how it was read."""
     file = open_rows(SETTING, source)
     problems = Problems(file, Fields.of(file, columns, "{problem}"))
     keys = problems.keys[problems.first]
@@ -90,7 +90,8 @@ def _of_file(source: str, data: Data, columns: Columns) -> dict[str, Lazy[Proble
                 f"{SETTING}={source}: has too few problems ({len(keys)}); none is left for {split}"
             )
     read = partial(_problem, problems, data.tokenizer)
-    return {split: Lazy(rows, read) for split, rows in parts.items()}
+    understood = problems.fields.understood(file, problems.there)
+    return {split: Lazy(rows, read) for split, rows in parts.items()}, understood
 
 
 def _problem(problems: Problems, tokenizer: Tokenizer, row: int) -> Problem:

@@ -17,6 +17,10 @@ if TYPE_CHECKING:
     from chord.models.policy import Policy
 
 
+ENDLESS = 2**31
+"""The context of a model that sets no limit."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Shape:
     """The properties of a model that decide which data it can be used with."""

@@ -69,10 +69,12 @@ def title(text: str) -> None:
 
 def tell_sources(config: TrainConfig, data: Data) -> None:
     """Which files were read, and how their fields were understood."""
+    from chord.evaluation.retained import retained_files
+
     title("sources")
-    for name, path in config.data.files().items():
+    for name, path in (config.data.files() | retained_files(config.evaluation)).items():
         say(printable(f"  {name}={path}"))
-    for line in data.sources():
+    for line in (*data.sources(), *filter(None, (skill.understood for skill in data.skills))):
         say(printable(f"  {line}"))
 
 

@@ -1,7 +1,7 @@
 """Whether the expert's responses would earn the reward: graded as rollouts, before the first step.
 
 A reward that the expert's own responses do not earn is most likely the wrong one, reads the wrong
-field, or is given responses that the rollouts' length cuts off. The policy would learn nothing
+field, or is given responses that are longer than a rollout may be. The policy would learn nothing
 from it.
 """
 
@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 from chord.config.root import TrainConfig
 from chord.data.batch import Pair
 from chord.data.grading import Failure, short
+from chord.data.statistics import beyond, enough
 from chord.errors import ConfigError
 from chord.io.printing import say
 from chord.io.reading import printable
@@ -155,17 +156,16 @@ def grade_experts(config: TrainConfig, data: Data) -> Graded | None:
 
 
 def too_long(config: TrainConfig, graded: Graded) -> list[str]:
-    """Which limits are below the longest expert response, with the number that would do."""
-    longest, n = max(graded.lengths), len(graded.lengths)
+    """Which limits are below the longest expert response, with the numbers that would do."""
     limits = {
         "rollout.max_new_tokens": graded.limit,
         "evaluation.max_new_tokens": config.evaluation.max_new_tokens,
     }
     return [
-        f"{name}={limit} cuts off {graded.longer(limit):,} of {n:,} "
-        f"expert responses; {longest} would hold all of them"
+        f"expert responses {beyond(graded.lengths, f'{name}={limit}', limit)}; "
+        f"{enough(graded.lengths)}"
         for name, limit in limits.items()
-        if longest > limit
+        if max(graded.lengths) > limit
     ]
 
 
@@ -214,8 +214,8 @@ def likely_reason(config: TrainConfig, graded: Graded) -> str:
     cut = graded.longer(graded.limit)
     if cut and _mean(graded.finished[:TRIED]) > GOOD:
         return (
-            f"{cut:,} of {len(graded.lengths):,} are longer than "
-            f"rollout.max_new_tokens={graded.limit}; {max(graded.lengths)} would hold all of them"
+            f"{beyond(graded.lengths, f'rollout.max_new_tokens={graded.limit}', graded.limit)}; "
+            f"{enough(graded.lengths)}"
         )
     for name, reward in _others(config.reward).items():
         try:

@@ -6,8 +6,10 @@ import sys
 from typing import TYPE_CHECKING
 
 from chord.config.root import TrainConfig
+from chord.data.base import SPLITS
 from chord.io.printing import say
 from chord.io.reading import printable
+from chord.models.base import ENDLESS
 from chord.run.directory import RunDirectory
 from chord.run.files import METRICS, read_rows
 from chord.run.gaps import gaps
@@ -60,9 +62,47 @@ def introduce(config: TrainConfig, data: Data, overlap: str, context: int) -> No
 def described(config: TrainConfig, data: Data, overlap: str, context: int | None) -> list[str]:
     """Lines that describe the data, and the `overlap` of their parts; `context`: the model's."""
     note = config.weighting.note
-    lengths = data.lengths().said(limit=config.rollout.max_new_tokens, context=context)
-    lines = (*([] if note is None else [note]), *data.report(), lengths, overlap)
+    report = data.report()
+    lines = (
+        *([] if note is None else [note]),
+        *report,
+        *_retained(data),
+        *_lengths(config, data, context),
+        overlap,
+    )
     return [printable(line) for line in lines]
+
+
+def _retained(data: Data) -> list[str]:
+    """The skills of `evaluation.retained`, with the number of their problems."""
+    return [
+        f"retained skill {skill.name}: "
+        + ", ".join(f"{len(skill.problems[split])} {split}" for split in SPLITS)
+        for skill in data.skills
+    ]
+
+
+def _lengths(config: TrainConfig, data: Data, context: int | None) -> list[str]:
+    """The lengths of what is trained on and of what is held out."""
+    rollout, evaluation = config.rollout.max_new_tokens, config.evaluation.max_new_tokens
+    context = None if context == ENDLESS else context
+    found = {
+        "tokens of": data.lengths().said(
+            limit="rollout.max_new_tokens", most=rollout, context=context
+        ),
+        "held out, tokens of": data.held_out_lengths().said(
+            limit="evaluation.max_new_tokens", most=evaluation, context=context
+        ),
+    }
+    lines = [f"{name} {said}" for name, said in found.items() if said]
+    if context is not None:
+        longest = data.longest_prompt
+        lines.append(
+            f"the model's context of {context} leaves {context - longest} tokens after the longest "
+            f"prompt, of {longest}, for rollout.max_new_tokens={rollout} and "
+            f"evaluation.max_new_tokens={evaluation}"
+        )
+    return lines
 
 
 def tell_examples(config: TrainConfig, data: Data, count: int) -> None:

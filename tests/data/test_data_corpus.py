@@ -224,15 +224,28 @@ def test_lengths_are_those_of_the_texts(paths: tuple[Path, Path]) -> None:
         len(pair.problem.prompt) + len(pair.response) + 1 for pair in data.expert_pairs
     )
     assert sorted(data.lengths().prompts) == prompts
-    said = data.lengths().said(limit=20, context=None)
+    limit = "rollout.max_new_tokens"
+    said = data.lengths().said(limit=limit, most=20, context=None)
     assert f"prompts: median {np.median(prompts):.0f}, " in said
     assert f", most {max(prompts)}; expert responses: " in said
     responses = [len(pair.response) + 1 for pair in data.expert_pairs]
-    share = sum(length > 9 for length in responses) / len(responses)
-    assert 0 < share < 1
-    said = data.lengths().said(limit=9, context=data.longest_pair)
-    assert f", {100 * share:.3g} % over rollout.max_new_tokens=9; both together: " in said
-    assert said.endswith(f", 0 % over the model's context of {data.longest_pair}")
+    n, longer = len(responses), sum(length > 9 for length in responses)
+    assert 0 < longer < n
+    said = data.lengths().said(limit=limit, most=9, context=data.longest_pair)
+    beyond = f"{longer} of {n} ({100 * longer / n:.3g} %)"
+    assert f", longer than rollout.max_new_tokens=9: {beyond}; both together: " in said
+    assert said.endswith(f", longer than the model's context of {data.longest_pair}: 0 of {n}")
+
+
+def test_lengths_of_held_out_rows_are_their_own(paths: tuple[Path, Path]) -> None:
+    data = corpus(*paths)
+    found = data.held_out_lengths()
+    held_out = [problem for split in ("validation", "test") for problem in data.held_out(split)]
+    pairs = [pair for split in ("validation", "test") for pair in data.held_out_pairs(split)]
+    assert pairs
+    assert sorted(found.prompts) == sorted(len(problem.prompt) for problem in held_out)
+    assert sorted(found.responses) == sorted(len(pair.response) + 1 for pair in pairs)
+    assert corpus(paths[0]).held_out_lengths().responses == []
 
 
 @pytest.mark.parametrize(

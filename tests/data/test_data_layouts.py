@@ -11,6 +11,7 @@ from chord.data.columns import Columns
 from chord.data.corpus import Corpus
 from chord.data.fields import Fields
 from chord.data.files import open_rows
+from chord.data.layouts import Reading
 from chord.data.tables import Experts, Problems
 
 
@@ -105,6 +106,11 @@ def test_an_optional_field_may_be_missing_in_the_first_row(tmp_path: Path, lacki
     assert "not read" not in said
     (said,) = [line for line in data.report() if " read as: " in line]
     assert f"{lacking}={lacking}" in said
+
+
+def test_a_layout_that_names_nothing_else_ends_without_a_semicolon() -> None:
+    reading = Reading(Columns(), "messages (TRL, ms-swift)", {"messages": "messages"})
+    assert reading.said(["messages"]) == "read as: messages (TRL, ms-swift)"
 
 
 def test_a_first_solution_without_a_box_is_refused(tmp_path: Path) -> None:

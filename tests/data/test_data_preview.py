@@ -83,3 +83,12 @@ def test_pieces_are_the_text_of_the_tokens(tmp_path: Path) -> None:
     tokenizer = LanguageTokenizer(inner=make_tokenizer(), name="m", vocab_size=99)
     ids = [*tokenizer.encode("a b\n"), tokenizer.eos_id]
     assert tokenizer.pieces(ids) == ["a", " ", "b", "\n", "<|im_end|>"]
+
+
+def test_right_answers_are_shown_as_they_are_written_and_shortened() -> None:
+    tokenizer = LanguageTokenizer(inner=make_tokenizer(), name="m", vocab_size=99)
+    latex = Problem("2?", "\\frac{1}{2}", 0, others=("it's\n.5",))
+    text = example(tokenizer, latex, None).plain
+    assert "; right answer: '\\frac{1}{2}' or 'it's\\n.5'\n" in text
+    long = example(tokenizer, Problem("2?", "a" * 60 + "b" * 100 + "c" * 17, 0), None).plain
+    assert f"; right answer: '{'a' * 60}...{'c' * 17}'\n" in long

@@ -82,6 +82,9 @@ def test_a_file_is_unpacked_once_to_the_model_that_it_holds(
     one, other = (model.tokenizer().inner.encode("7+8 is?\n15") for model in (own, packed))
     assert one == other
     assert capsys.readouterr().out == ""
+    # Once it is unpacked, a dry run compares lengths with its context.
+    assert packed.shape() == own.shape()
+    assert own.shape() is not None
 
 
 def test_a_file_that_lacks_a_weight_is_refused_and_leaves_nothing(

@@ -71,9 +71,19 @@ def test_what_a_run_trains_on_is_shown_without_weights_and_without_files(
     assert "¦A¦d¦d¦:¦ ¦" in said
     # 10+10=20 and longer have 9 tokens with their end; all but those of one digit do.
     (lengths,) = [line for line in said.splitlines() if line.startswith("  tokens of prompts")]
-    assert "% over rollout.max_new_tokens=8; both together: " in lengths
-    assert lengths.endswith("0 % over the model's context of 128")
-    assert "rollout.max_new_tokens=8 cuts off " in said
+    assert re.search(r", longer than rollout\.max_new_tokens=8: \d+ of 30 \(.* %\); both", lengths)
+    assert lengths.endswith(", longer than the model's context of 128: 0 of 30")
+    assert "\n  held out, tokens of prompts: median " in said
+    # The longest prompt, <|im_start|>user, Add: 10+10? and so on, has 30 tokens.
+    assert (
+        "\n  the model's context of 128 leaves 98 tokens after the longest prompt, of 30, for "
+        "rollout.max_new_tokens=8 and evaluation.max_new_tokens=4\n"
+    ) in said
+    assert re.search(
+        r"\nexpert responses longer than rollout\.max_new_tokens=8: \d+ of 30 \(.* %\); 9 would ",
+        said,
+    )
+    assert not re.search(r"; *$", said, re.M)
     assert said.count("\nexample ") == 10
     dry_run(configured("data.preview=2", "data.expert_check=skip"))
     said = capsys.readouterr().out
@@ -85,6 +95,19 @@ def test_what_a_run_trains_on_is_shown_without_weights_and_without_files(
     )
     assert found is not None
     assert ROWS[int(found[1]) - 1]["answer"] == int(found[2])
+
+
+def test_files_of_retained_skills_are_shown_with_their_problems(
+    configured: Configured, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write(tmp_path / "facts.jsonl", sums(20, start=100))
+    dry_run(configured("evaluation.retained=[facts.jsonl]"))
+    said = capsys.readouterr().out
+    assert "\n  evaluation.retained.facts=facts.jsonl\n" in said
+    assert "\n  facts.jsonl: 20 rows; problem=problem, answer=answer, id=id\n" in said
+    found = re.search(r"^  retained skill facts: (\d+) validation, (\d+) test$", said, re.M)
+    assert found is not None
+    assert int(found[1]) + int(found[2]) == 20
 
 
 def test_each_text_is_tokenised_once(

@@ -80,11 +80,11 @@ def test_a_limit_that_cuts_them_off_is_named_with_the_one_that_would_not(
 ) -> None:
     with pytest.raises(
         ConfigError,
-        match=r": 30 of 30 are longer than rollout\.max_new_tokens=2; 9 would hold all of them",
+        match=r": longer than rollout\.max_new_tokens=2: 30 of 30 \(100 %\); 9 would fit all;",
     ):
         checked(configured("reward=numeric", "rollout.max_new_tokens=2"))
     assert (
-        "rollout.max_new_tokens=2 cuts off 30 of 30 expert responses; 9 would hold all of them"
+        "expert responses longer than rollout.max_new_tokens=2: 30 of 30 (100 %); 9 would fit all"
     ) in capsys.readouterr().out
 
 

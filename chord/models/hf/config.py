@@ -42,7 +42,7 @@ class HFModel(HFSettings):
         return load_policy(self)
 
     def shape(self) -> Shape | None:
-        """As the model's configuration has it; None of a GGUF file."""
+        """As the model's configuration has it; None of a GGUF file that has not been unpacked."""
         from chord.models.hf.loading import load_shape
 
         return load_shape("model.path", self.path, self.revision, context=self.context)
@@ -109,7 +109,7 @@ class HFTeacher(Teacher):
         )
 
     def shape(self) -> Shape | None:
-        """As the model's configuration has it; None of a GGUF file."""
+        """As the model's configuration has it; None of a GGUF file that has not been unpacked."""
         from chord.models.hf.loading import load_shape
 
         return load_shape("teacher.path", self.path, self.revision)

@@ -21,14 +21,19 @@ if TYPE_CHECKING:
     pass
 
 
+def kept(file: Path) -> Path:
+    """Where a GGUF file is unpacked to: a directory that is named after the file's digest, under
+    $CHORD_CACHE, by default ~/.cache/chord."""
+    return cache_directory() / f"{file.stem}-{file_hash(file)[:16]}"
+
+
 def unpacked(file: Path) -> Path:
     """The directory with a GGUF file's weights in float32, made once and kept.
 
-    Reading the GGUF format takes a hundred times as long. The directory is named after the file's
-    digest, under $CHORD_CACHE, by default ~/.cache/chord.
+    Reading the GGUF format takes a hundred times as long.
     """
-    root = cache_directory()
-    place = root / f"{file.stem}-{file_hash(file)[:16]}"
+    place = kept(file)
+    root = place.parent
     if place.is_dir():
         return place
     root.mkdir(parents=True, exist_ok=True)

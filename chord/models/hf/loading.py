@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from chord.errors import ConfigError
-from chord.models.base import Shape
+from chord.models.base import ENDLESS, Shape
 from chord.models.hf.adapters import adapt
+from chord.models.hf.gguf import kept
 from chord.models.hf.policy import HFPolicy
 from chord.models.hf.quiet import quiet
 from chord.models.hf.recomputing import recompute_layers
@@ -29,11 +30,12 @@ if TYPE_CHECKING:
 def load_shape(
     setting: str, path: str, revision: str | None = None, *, context: int | None = None
 ) -> Shape | None:
-    """A model's sizes from its configuration; None for a GGUF file, which is slow to read.
+    """A model's sizes from its configuration; None for a GGUF file that has not been unpacked.
 
     Raises ConfigError if it can't be read, or if its context is shorter than the `context` given.
     """
-    if Path(find(setting, path).place).suffix == ".gguf":
+    file = Path(find(setting, path).place)
+    if file.suffix == ".gguf" and file.is_file() and not kept(file).is_dir():
         return None
     source = resolve(setting, path, revision)
     with quiet(), one_line(source):
@@ -95,7 +97,7 @@ def _load(source: Source, dtype: str, attention: str) -> PreTrainedModel:
 
 def _room(settings: Any, wanted: int | None = None) -> int:
     """The configured context, by default all that the model supports; ConfigError for more."""
-    known = int(getattr(settings.get_text_config(), "max_position_embeddings", None) or 2**31)
+    known = int(getattr(settings.get_text_config(), "max_position_embeddings", None) or ENDLESS)
     if wanted is not None and wanted > known:
         raise ConfigError(f"model.context={wanted}: must be at most {known}, what the model knows")
     return wanted or known
