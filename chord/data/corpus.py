@@ -209,6 +209,8 @@ class Corpus(Data):
         problems, lines = self.problem_rows, []
         sizes = [f"{len(self.held_out_rows[split][1])} {split}" for split in SPLITS]
         for table in self._tables():
+            if table.rows.within:
+                lines.append(f"{table.rows.name}: rows read from its list {table.rows.within}")
             if table.fields.reading is not None:
                 lines.append(f"{table.rows.name} {table.fields.reading.said(table.there)}")
         line = f"{problems.rows.name}: {problems.counted}"

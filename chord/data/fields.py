@@ -84,7 +84,8 @@ class Fields:
         used = {*named.values(), *fields_in(self.template)}
         rest = [name for name in there if not any(_is_within(each, name) for each in used)]
         unread = f"not read: {', '.join(rest)}" if rest else ""
-        return "; ".join(filter(None, [f"{rows.name}: {len(rows)} rows", read, unread]))
+        inside = f" in its list {rows.within}" if rows.within else ""
+        return "; ".join(filter(None, [f"{rows.name}: {len(rows)} rows{inside}", read, unread]))
 
     def problem(self, row: Row) -> Problem:
         """The problem of a row, with its answer; raises FieldError."""

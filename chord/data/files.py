@@ -11,6 +11,7 @@ from typing import Any
 
 from chord.data.arrow import Arrow, Parquet
 from chord.data.lines import Csv, JsonArray, JsonLines
+from chord.data.objects import JsonObject, is_object
 from chord.data.packed import PACKED, unpacked
 from chord.data.rows import Rows, Shards
 from chord.errors import ConfigError, first_line
@@ -204,7 +205,9 @@ def _file(path: Path, name: str | None = None) -> Rows:
         return Parquet(place, name)
     if kind in _TABLES:
         return Csv(place, name, delimiter=_TABLES[kind])
-    return JsonArray(place, name) if _is_array(place) else JsonLines(place, name)
+    if _is_array(place):
+        return JsonArray(place, name)
+    return JsonObject(place, name) if is_object(place) else JsonLines(place, name)
 
 
 def _is_array(path: Path) -> bool:

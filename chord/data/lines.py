@@ -9,7 +9,7 @@ import csv
 import re
 from abc import abstractmethod
 from array import array
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from io import BufferedReader
 from pathlib import Path
 
@@ -18,13 +18,12 @@ from chord.data.rows import Row, Rows
 from chord.errors import ConfigError
 from chord.io.reading import LINE, opened, parse_json, read_lines
 
-_BOM = b"\xef\xbb\xbf"
+BOM = b"\xef\xbb\xbf"
 _WIDE = (b"\xff\xfe", b"\xfe\xff")
 _CHUNK = 1 << 20
-_UNFINISHED = "is not valid JSON (the array has no end)"
 _TOO_LONG = f"is longer than {LINE >> 20} MiB"
 # A string, which is whole if its last quote is there too, or a bracket outside of strings.
-_NESTING = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*("?)|[\[\]{}]', re.DOTALL)
+NESTING = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*("?)|[\[\]{}]', re.DOTALL)
 _SEPARATORS = {",": "a comma", "\t": "a tab"}
 _SPACE = re.compile(rb"\s*")
 
@@ -69,7 +68,7 @@ class TextRows(Rows):
 
     def _parsed(self, text: bytes, index: int, must: str) -> Row:
         """The object in a text; `must` says how the file is written."""
-        text = text.removeprefix(_BOM)
+        text = text.removeprefix(BOM)
         try:
             row = parse_json(text)
         except ValueError as error:
@@ -115,9 +114,21 @@ class JsonArray(TextRows):
         super().__init__(path, name)
         self.ends = array("q")
         with opened(path) as file:
-            for begin, end in _Array(file, self._refuse):
-                self.offsets.append(begin)
-                self.ends.append(end)
+            self._find(file)
+
+    def _find(self, file: BufferedReader) -> None:
+        """Find the places of the rows."""
+        self._take(Elements(file, self._refuse))
+
+    def _take(self, places: Iterable[tuple[int, int]]) -> None:
+        for begin, end in places:
+            self.offsets.append(begin)
+            self.ends.append(end)
+
+    def where(self, index: int) -> str:
+        line, near = super().where(index), range(index - 1, index + 2, 2)
+        shared = any(super(JsonArray, self).where(n) == line for n in near if 0 <= n < len(self))
+        return f"{line}, row {index + 1}" if shared else line
 
     def _read(self, file: BufferedReader, index: int) -> Row:
         begin = self.offsets[index]
@@ -129,8 +140,10 @@ class JsonArray(TextRows):
         return ConfigError(f"{self._line(offset)}: {why}")
 
 
-class _Array:
+class Elements:
     """The places of the elements of a JSON array, found without reading all of it into memory."""
+
+    unfinished = "is not valid JSON (the array has no end)"
 
     def __init__(self, file: BufferedReader, refusal: Callable[[int, str], ConfigError]) -> None:
         self.file, self.refusal = file, refusal
@@ -138,23 +151,34 @@ class _Array:
         """A part of the file, its offset, and the place in it that comes next."""
 
     def __iter__(self) -> Iterator[tuple[int, int]]:
-        if self._next(also=_BOM) != b"[":
+        if self._next(also=BOM) != b"[":
             raise self._refused("must begin a JSON array")
+        yield from self._elements()
+        if self._next():
+            raise self._refused("is not valid JSON (something follows the array)")
+
+    def _elements(self) -> Iterator[tuple[int, int]]:
+        """The places of the elements of the array that begins here, which is then passed."""
         self.at += 1
         found = self._next()
         while found != b"]":
             if found not in (b"{", b"["):
-                raise self._refused("must be an object with named fields" if found else _UNFINISHED)
-            yield self._element()
-            found = self._next()
-            if found == b",":
-                self.at += 1
-                found = self._next()
-            elif found != b"]":
-                raise self._refused("is not valid JSON (no comma)" if found else _UNFINISHED)
+                raise self._refused(
+                    "must be an object with named fields" if found else self.unfinished
+                )
+            yield self._passed(self._end, _TOO_LONG)
+            found = self._after(b"]")
         self.at += 1
-        if self._next():
-            raise self._refused("is not valid JSON (something follows the array)")
+
+    def _after(self, closing: bytes) -> bytes:
+        """What follows an element and its comma; or what closes the array or object."""
+        found = self._next()
+        if found == b",":
+            self.at += 1
+            return self._next()
+        if found != closing:
+            raise self._refused("is not valid JSON (no comma)" if found else self.unfinished)
+        return found
 
     def _refused(self, why: str) -> ConfigError:
         return self.refusal(self.begin + self.at, why)
@@ -178,20 +202,20 @@ class _Array:
             if not self._more():
                 return b""
 
-    def _element(self) -> tuple[int, int]:
-        """The offsets of the element that begins here, and of what follows it."""
-        while (end := self._end()) is None:
+    def _passed(self, find: Callable[[], int | None], too_long: str) -> tuple[int, int]:
+        """The offsets of what begins here, and of what follows it; `find` tells where it ends."""
+        while (end := find()) is None:
             if len(self.text) - self.at > LINE:
-                raise self._refused(_TOO_LONG)
+                raise self._refused(too_long)
             if not self._more():
-                raise self._refused(_UNFINISHED)
+                raise self._refused(self.unfinished)
         begin, self.at = self.at, end
         return self.begin + begin, self.begin + end
 
     def _end(self) -> int | None:
         """Where the element ends; None if that is not in the text."""
         level = 0
-        for found in _NESTING.finditer(self.text, self.at):
+        for found in NESTING.finditer(self.text, self.at):
             sign = found[0][:1]
             if sign == b'"':
                 if not found[1]:

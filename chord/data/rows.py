@@ -16,6 +16,8 @@ class Rows(ABC):
 
     name: str
     """The name of the source in error messages."""
+    within: str = ""
+    """The field whose list has the rows, where the source is one object."""
 
     @abstractmethod
     def __len__(self) -> int: ...
@@ -69,6 +71,7 @@ class Shards(Rows):
     def __init__(self, name: str, parts: Sequence[Rows]) -> None:
         self.name, self.parts = name, list(parts)
         self._places = Places(map(len, self.parts))
+        self.within = ", ".join(sorted({part.within for part in parts if part.within}))
 
     def __len__(self) -> int:
         return len(self._places)

@@ -72,7 +72,7 @@ def tell_sources(config: TrainConfig, data: Data) -> None:
     from chord.evaluation.retained import retained_files
 
     title("sources")
-    for name, path in (config.data.files() | retained_files(config.evaluation)).items():
+    for name, path in {**config.data.files(), **retained_files(config.evaluation)}.items():
         say(printable(f"  {name}={path}"))
     for line in (*data.sources(), *filter(None, (skill.understood for skill in data.skills))):
         say(printable(f"  {line}"))

@@ -75,6 +75,54 @@ def test_an_array_is_read_across_the_pieces_of_a_file(
         assert found.where(30) == f"p.json line {line}"
 
 
+@pytest.mark.parametrize("indent", [None, 2])
+@pytest.mark.parametrize("name", ["data", "rows", "examples", "instances"])
+def test_one_object_is_read_with_its_list_and_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, indent: int | None
+) -> None:
+    about = {"version": 1.5, "about": {"}": ['"]']}, "none": None}
+    path = tmp_path / "p.json"
+    path.write_text("\ufeff" + json.dumps({**about, name: ROWS, "end": [1]}, indent=indent))
+    for size in (7, 64, 1 << 20):
+        monkeypatch.setattr("chord.data.lines._CHUNK", size)
+        assert list(open_rows("data.problems", str(path))) == ROWS
+    data = corpus(path)
+    assert f"p.json: rows read from its list {name}" in data.report()
+    assert data.sources()[0].startswith(f"p.json: {len(ROWS)} rows in its list {name}; problem=")
+    assert open_rows("data.problems", str(path)).where(1) == (
+        "p.json line 1, row 2" if indent is None else "p.json line 15"
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (
+            '{\n"train": [{"a": 1}],\n"test": []}',
+            "p.json is one JSON object, and none of its fields is a list of rows named data, rows, "
+            "examples, instances; it has: train, test",
+        ),
+        ('{\n"data": {"a": []}}', "it has: data"),
+        ("{\n}", "it has: none"),
+        ('{"data": []}', "holds no rows"),
+        ('{"data": [{}],\n"rows": [{}]}', "p.json line 2: has rows in data and in rows; leave one"),
+        ('{"data": [{},\n1]}', "p.json line 2: must be an object with named fields"),
+        ('{"data": [{}],\n"a"}', "p.json line 2: is not valid JSON (no colon)"),
+        ('{"data": [{}],\n"a": }', "p.json line 2: is not valid JSON (no value)"),
+        ('{"data": [{}],\n"a": 1', "p.json line 2: is not valid JSON (the object has no end)"),
+        ('{"data": [{}]}\n{"data": [{}]}', "p.json line 1: field problem or messages is missing"),
+        # What goes on behind its line is no object of its own: the line is broken.
+        ('{"problem": "1",\n{"problem": "2"}', "p.json line 1: is not valid JSON (unexpected end"),
+    ],
+)
+def test_one_object_without_rows_is_refused_by_its_names(
+    tmp_path: Path, text: str, message: str
+) -> None:
+    path = tmp_path / "p.json"
+    path.write_text(text)
+    assert message in refusal(lambda: corpus(path))
+
+
 def test_several_files_are_read_as_one(tmp_path: Path) -> None:
     for number in range(3):
         write(tmp_path / f"part-{number}.jsonl", ROWS[number * 8 : number * 8 + 8])
@@ -218,7 +266,7 @@ def test_lines_may_be_blank_or_end_in_any_way(tmp_path: Path) -> None:
             "[\n1]",
             "data.problems={path}: p.json line 2: must be an object with named fie",
         ),
-        ("p.json", "{\n}", "p.json line 1: is not valid JSON (unexpected end of data); each line"),
+        ("p.json", "{\n", "p.json line 1: is not valid JSON (unexpected end of data); each line"),
         ("p.jsonl", '{"problem": "1", "answer": 1}\n[1]', "p.jsonl line 2: must be an object with"),
     ],
 )
