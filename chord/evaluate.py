@@ -21,6 +21,7 @@ from chord.data.base import DataConfig
 from chord.data.jsonl import FilesConfig
 from chord.errors import ConfigError, first_line
 from chord.io.printing import say
+from chord.io.reading import printable
 from chord.io.signs import Signs
 from chord.io.writing import refuse_unwritable
 from chord.run.evaluated import EVALUATED, Evaluated, digest_of_asked, reward_of
@@ -32,6 +33,7 @@ from chord.run.trained import ended, last_alpha, trained_model
 from chord.tracking.base import shown
 
 if TYPE_CHECKING:
+    from chord.data.base import Data
     from chord.evaluation.report import Report
 
 LIMIT = "evaluation.max_new_tokens"
@@ -87,7 +89,7 @@ def _evaluate_in_sight(
         say(f"evaluating {checkpoint}")
     _warn_unwritable(path, config.to)
     if config.problems is not None:
-        _evaluate_on(config.problems, trained.data)
+        _refuse_other_data(config.problems, trained.data)
     check_amounts(config.evaluation, trained.data)
     if LIMIT not in typed:
         config.evaluation.max_new_tokens = trained.evaluation.max_new_tokens
@@ -97,9 +99,13 @@ def _evaluate_in_sight(
     torch.set_num_threads(config.threads or trained.threads)
     device = trained.trainer.device()
     with open_data(trained) as data:
+        if config.problems is not None:
+            _evaluate_on(config.problems, trained, data)
         policy = trained_model(path, trained, checkpoint)
         policies = (trained.model.reference(policy), policy)
         fit_data(trained, data, policy)
+        if config.problems is not None:
+            _tell_left_out(data)
         prepare_reward(trained, data)
         reports = []
         for name, policy in zip(("base", "trained"), policies, strict=True):
@@ -138,15 +144,41 @@ def _evaluate_in_sight(
     return base, after
 
 
-def _evaluate_on(problems: str, data: DataConfig) -> None:
-    """Let a file take the place of the test split."""
+def _refuse_other_data(problems: str, data: DataConfig) -> None:
+    """Raise ConfigError where the run's data are not such that a file can stand in for a split."""
     if not isinstance(data, FilesConfig):
         raise ConfigError(
             f"problems={problems}: the run's own problems are not from files, so nothing says how "
             "to read this one; use a run of data=jsonl"
         )
-    data.test = problems
-    data.__post_init__()
+
+
+def _evaluate_on(problems: str, trained: TrainConfig, data: Data) -> None:
+    """Let the problems of a file take the place of the test split, and say what is in it."""
+    from chord.data.corpus import Corpus
+
+    assert isinstance(trained.data, FilesConfig)
+    assert isinstance(data, Corpus)
+    table = trained.data.table("problems", problems, must=data.unanswered is None)
+    known = data.hold_out("test", table)
+    say(printable(f"problems={problems}: {table.counted}"))
+    if known:
+        say(
+            printable(
+                f"warning: problems={problems}: the run was trained on {known} of its "
+                f"{len(table.first)} problems, so their scores say nothing about new ones"
+            )
+        )
+    if trained.reward.checks and data.unanswered is None:
+        data.check_split("test", trained.reward.check)
+
+
+def _tell_left_out(data: Data) -> None:
+    """Say which rows do not fit the model's context, after `fit_data`."""
+    from chord.data.corpus import Corpus
+
+    for line in data.left_out if isinstance(data, Corpus) else ():
+        say(printable(line))
 
 
 def _completed(path: Path, trained: TrainConfig, checkpoint: Path | None) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from pathlib import Path
 from typing import Any
 
@@ -89,6 +90,48 @@ def test_a_file_takes_the_place_of_the_test_split(finished: Path) -> None:
     new.write_bytes(new.read_bytes() + orjson.dumps(ROWS[58]) + b"\n")
     evaluated(finished, f"problems={new}", "evaluation.test_problems=9")
     assert len(saved(finished)) == before + 1
+
+
+def test_what_a_file_repeats_is_counted_and_what_was_trained_on_is_said(
+    finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "repeats.jsonl"
+    more = "evaluation.test_problems=60"
+    write(file, [*ROWS[50:54], ROWS[50], {**ROWS[51], "answer": 77}])
+    _, trained = evaluated(finished, f"problems={file}", more)
+    assert len(trained.answers) == 4
+    said = capsys.readouterr().out
+    assert (
+        f"problems={file}: 6 rows, 4 problems "
+        "(2 rows repeat others and are left out, 1 with another answer)\n"
+    ) in said
+    assert "trained on" not in said
+    # All of the run's own problems: those that it held out are not among what it was trained on.
+    write(file, ROWS[:40])
+    _, trained = evaluated(finished, f"problems={file}", more)
+    assert len(trained.answers) == 40
+    found = re.search(r"trained on (\d+) of its 40 problems, so", capsys.readouterr().out)
+    assert found is not None
+    assert 20 <= int(found[1]) <= 32
+
+
+@pytest.mark.parametrize(
+    ("row", "said"),
+    [
+        (None, "problems=FILE: no such file"),
+        ({"problem": "1+1?"}, r"new\.jsonl line 1: .* answer is missing"),
+        ({"question": 1}, r"new\.jsonl line 1: field problem or messages is missing"),
+        ({"problem": "1+1?", "answer": ""}, r"new\.jsonl line 1: "),
+    ],
+)
+def test_a_file_that_can_not_be_asked_is_refused(
+    finished: Path, tmp_path: Path, row: dict[str, Any] | None, said: str
+) -> None:
+    file = tmp_path / "new.jsonl"
+    if row is not None:
+        write(file, [row])
+    with pytest.raises(ConfigError, match=f"^{said.replace('FILE', re.escape(str(file)))}"):
+        evaluated(finished, f"problems={file}")
 
 
 def test_what_can_not_be_saved_is_still_shown(

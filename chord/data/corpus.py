@@ -48,11 +48,30 @@ class Corpus(Data):
         self.train = parts.train()
         self.held_out_rows = {split: parts.held_out(split) for split in SPLITS}
         self.answers = {part: parts.answers(part, experts) for part in ("train", *SPLITS)}
-        self._faults: list[str] = []
-        held_out = [table for table, _ in self.held_out_rows.values()]
-        self.tokens = Tokenised(tokenizer, problems, experts, held_out)
+        self.left_out: list[str] = []
+        """Which rows do not fit the context, in sentences."""
+        self._tokenise()
         self._take_experts()
         self._take_problems()
+
+    def hold_out(self, split: str, table: Problems) -> int:
+        """Let all problems of a table take the place of a split, before anything is read.
+
+        Returns how many of them are trained on.
+        """
+        self.held_out_rows[split] = table, table.first
+        if self.experts is not None:
+            order = self.experts.order
+            self.answers[split] = order[np.isin(self.experts.keys[order], table.keys)]
+        pairs = self.expert_pairs.rows
+        self._tokenise()
+        self.expert_pairs = self.tokens.pairs(pairs)
+        return int(self.trains_on(table.keys[table.first]).sum())
+
+    def _tokenise(self) -> None:
+        """Make the tokens of the tables that there are."""
+        held_out = [table for table, _ in self.held_out_rows.values()]
+        self.tokens = Tokenised(self.tokenizer, self.problem_rows, self.experts, held_out)
 
     @property
     def longest_prompt(self) -> int:
@@ -187,7 +206,13 @@ class Corpus(Data):
 
         Raises ConfigError naming file and line, if `check` raises it.
         """
-        parts = self._parts()
+        self._check_answers(self._parts(), check)
+
+    def check_split(self, split: str, check: Callable[[Problem], None]) -> None:
+        """`check`, of the problems of a split alone."""
+        self._check_answers([self.held_out_rows[split]], check)
+
+    def _check_answers(self, parts: Sequence[Part], check: Callable[[Problem], None]) -> None:
         for problems in {id(table): table for table, _ in parts}.values():
             used = np.concatenate([rows for table, rows in parts if table is problems])
             wanted = np.zeros(len(problems.rows), dtype=bool)
@@ -249,7 +274,7 @@ class Corpus(Data):
                     "not imitated"
                 )
         self._check_rows()
-        return [*lines, *self._faults, *self.tokenizer.notes(), self.tokens.checked]
+        return [*lines, *self.left_out, *self.tokenizer.notes(), self.tokens.checked]
 
     def _tables(self) -> list[Problems | Experts]:
         """The tables of all sources, each once."""
@@ -273,7 +298,7 @@ class Corpus(Data):
         expert's response can't be read back from them.
         """
         self._check_rows()
-        self._faults = sift(self._checks(room), self.config.overlong)
+        self.left_out = sift(self._checks(room), self.config.overlong)
 
     def _check_rows(self) -> None:
         """Check tokens, once: of rows that are there before any is left out."""

@@ -12,6 +12,7 @@ from chord.data.text import TextConfig, named, paths
 
 if TYPE_CHECKING:
     from chord.data.corpus import Corpus
+    from chord.data.tables import Problems
 
 
 @dataclass(kw_only=True)
@@ -45,21 +46,31 @@ class FilesConfig(TextConfig):
         from chord.data.corpus import Corpus
         from chord.data.fields import Fields
         from chord.data.files import open_rows, same_files
-        from chord.data.tables import Experts, Problems
+        from chord.data.tables import Experts
 
         read = partial(Fields.of, columns=self.columns, template=self.prompt_template)
-        rows = open_rows("data.problems", self.problems)
         # Without an expert there is nothing but RL, which needs answers.
-        problems = Problems(rows, read(rows, must=not self.expert))
+        must = not self.expert
+        problems = self.table("data.problems", self.problems, must=must)
         experts = None
         if self.expert:
-            like = problems.fields if same_files(self.expert, self.problems) else None
-            if like is None:
-                rows = open_rows("data.expert", self.expert)
+            same = same_files(self.expert, self.problems)
+            like = problems.fields if same else None
+            rows = problems.rows if same else open_rows("data.expert", self.expert)
             experts = Experts(rows, read(rows, expert=True, like=like), problems)
-        files = {}
-        for split in SPLITS:
-            if self.share(split) is None:
-                rows = open_rows(f"data.{split}", getattr(self, split))
-                files[split] = Problems(rows, read(rows, must=not self.expert))
+        files = {
+            split: self.table(f"data.{split}", getattr(self, split), must=must)
+            for split in SPLITS
+            if self.share(split) is None
+        }
         return Corpus(self, tokenizer, problems, experts, files)
+
+    def table(self, setting: str, path: str | list[str], *, must: bool) -> Problems:
+        """The problems of a file that `setting` names, which `must` have right answers."""
+        # As above.
+        from chord.data.fields import Fields
+        from chord.data.files import open_rows
+        from chord.data.tables import Problems
+
+        rows = open_rows(setting, path)
+        return Problems(rows, Fields.of(rows, self.columns, self.prompt_template, must=must))
