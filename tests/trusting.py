@@ -18,6 +18,7 @@ from chord.config.composing import reading_conf
 from chord.config.messages import one_line
 from chord.errors import ConfigError
 from chord.run.directory import RunDirectory
+from chord.run.status import begin
 
 SECRET = "CHORD_TEST_SECRET"
 
@@ -50,9 +51,14 @@ def refused(directory: Path, *overrides: str) -> str:
 
 def run_in(path: Path, *overrides: str) -> Path:
     """A run directory as a command leaves it, without the training."""
-    cfg = compose_config(*overrides)
-    RunDirectory(path, cfg, "run").write()
-    return path
+    return begun(RunDirectory(path, compose_config(*overrides), "run"))
+
+
+def begun(run: RunDirectory) -> Path:
+    """The directory of a run that has just begun."""
+    begin(run)
+    run.write()
+    return run.path
 
 
 @pytest.fixture

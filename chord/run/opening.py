@@ -72,8 +72,8 @@ def refuse_edited(path: Path, named: str, *, resolve: bool = True) -> dict[str, 
     facts = read_json(path / "run.json")
     if (said := contradiction(path, facts, resolve=resolve)) is not None:
         raise ConfigError(
-            f"{named}: {said}, so it is not known which run this is; undo that edit, or start a "
-            "new run with the other value"
+            f"{named}: {said}, so it is not known which run this is; undo that edit (or take "
+            "the file from a backup), or start a new run with the other value"
         )
     return facts
 

@@ -8,6 +8,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+import trusting
 from conftest import compose_config, small_composed
 from omegaconf import OmegaConf
 
@@ -30,8 +31,7 @@ from chord.sweep.equal_runs import finished_runs
 def run(tmp_path: Path, small_models: Path) -> Path:
     config = small_composed(small_models, "optimizer.lr=1e-5", "schedule.valley=0.125")
     options = {"schedule": "chord_mu", "weighting@off_policy": "luffy", "data": "testbed"}
-    RunDirectory(tmp_path / "run", config, "run", options=options).write()
-    return tmp_path / "run"
+    return trusting.begun(RunDirectory(tmp_path / "run", config, "run", options=options))
 
 
 def said(run: Path) -> list[str]:
@@ -95,11 +95,9 @@ def edit_value(file: Path, key: str, value: object) -> None:
 
 @pytest.fixture
 def begun(run: Path) -> Path:
-    """A run with its status and what Hydra leaves, as after a kill."""
-    opened = open_run(run)
-    record(opened, RUNNING)
+    """A run with what Hydra leaves, as after a kill."""
     (run / ".hydra").mkdir()
-    OmegaConf.save(opened.config, run / ".hydra" / "config.yaml")
+    OmegaConf.save(open_run(run).config, run / ".hydra" / "config.yaml")
     return run
 
 
@@ -145,16 +143,40 @@ def test_a_reference_that_was_edited_is_found_too(begun: Path) -> None:
         resume_run(begun, compose_config(f"resume={begun}"), [f"resume={begun}"])
 
 
-@pytest.mark.parametrize("lost", ["status.json", ".hydra", "both"])
-def test_one_record_of_the_original_is_enough(begun: Path, lost: str) -> None:
+@pytest.mark.parametrize(
+    ("lost", "named"),
+    [
+        (["status.json"], ".hydra/config.yaml has seed="),
+        ([".hydra"], "status.json has the fingerprint of another"),
+        (["status.json", ".hydra"], "status.json is missing"),
+    ],
+    ids=str,
+)
+def test_one_record_of_the_original_is_enough(begun: Path, lost: list[str], named: str) -> None:
     for file in FILES:
         edit_value(begun / file, "seed", 7)
-    if lost != ".hydra":
-        (begun / "status.json").unlink()
-    if lost != "status.json":
-        shutil.rmtree(begun / ".hydra")
-    found = contradiction(begun, json.loads((begun / "run.json").read_text()))
-    assert (found is None) == (lost == "both")
+    for each in lost:
+        shutil.rmtree(begun / each) if each == ".hydra" else (begun / each).unlink()
+    said = contradiction(begun, json.loads((begun / "run.json").read_text()))
+    assert said is not None
+    assert said.startswith(named)
+
+
+@pytest.mark.parametrize("status", [None, {"status": "finished"}], ids=["deleted", "without"])
+def test_a_run_without_a_fingerprint_does_not_go_on_unless_it_is_of_old(
+    begun: Path, status: dict[str, str] | None
+) -> None:
+    file = begun / "status.json"
+    file.unlink() if status is None else file.write_text(json.dumps(status))
+    reason = "status.json is missing" if status is None else "status.json has no fingerprint"
+    again = [f"resume={begun}"]
+    with pytest.raises(ConfigError) as refused:
+        resume_run(begun, compose_config(*again), again)
+    assert str(refused.value).startswith(f"resume={begun}: {reason}, so it is not known which run")
+    assert reason in [finding.what for finding in directory(begun) if finding.mark == WRONG]
+    assert reason in read_run(begun)[1][0].reason
+    trusting.said_in(begun, lambda facts: facts.pop("format"))
+    assert resume_run(begun, compose_config(*again), again).format == 1
 
 
 def test_a_directory_into_which_another_command_composed_is_still_its_run(begun: Path) -> None:

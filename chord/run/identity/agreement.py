@@ -13,7 +13,7 @@ from typing import Any
 from omegaconf import OmegaConf
 
 from chord.io.reading import read_yaml
-from chord.run.files import read_status
+from chord.run.files import FORMAT, STATUS, read_status
 from chord.run.identity.frozen import freeze
 from chord.run.identity.record import MISFITS
 from chord.run.identity.settings import fingerprint_of, resumable, tells
@@ -50,6 +50,9 @@ def contradiction(path: Path, facts: Mapping[str, Any], *, resolve: bool = True)
             return _said(str(COMPOSED), key, theirs, own)
     if known:
         return "status.json has the fingerprint of another configuration than run.json"
+    if facts.get("format", 1) == FORMAT:
+        # An edit of the other files alike shows by the fingerprint alone.
+        return f"{STATUS} {'has no fingerprint' if (path / STATUS).exists() else 'is missing'}"
     return None
 
 
