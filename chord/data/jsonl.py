@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from chord.data.base import SPLITS
@@ -48,7 +47,6 @@ class FilesConfig(TextConfig):
         from chord.data.files import open_rows, same_files
         from chord.data.tables import Experts
 
-        read = partial(Fields.of, columns=self.columns, template=self.prompt_template)
         # Without an expert there is nothing but RL, which needs answers.
         must = not self.expert
         problems = self.table("data.problems", self.problems, must=must)
@@ -57,7 +55,8 @@ class FilesConfig(TextConfig):
             same = same_files(self.expert, self.problems)
             like = problems.fields if same else None
             rows = problems.rows if same else open_rows("data.expert", self.expert)
-            experts = Experts(rows, read(rows, expert=True, like=like), problems)
+            fields = Fields.of(rows, self.columns, self.prompt_template, expert=True, like=like)
+            experts = Experts(rows, fields, problems)
         files = {
             split: self.table(f"data.{split}", getattr(self, split), must=must)
             for split in SPLITS

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from chord.config.consistency import (
     check_answers_known,
@@ -16,6 +16,7 @@ from chord.config.root import TrainConfig
 from chord.data.base import Data, Room
 from chord.errors import ConfigError
 from chord.evaluation.report import SAMPLES, Report, evaluate
+from chord.run.kept import check_metric_known
 from chord.step.precision import in_precision
 
 if TYPE_CHECKING:
@@ -27,6 +28,9 @@ if TYPE_CHECKING:
     from chord.models.base import Shape
     from chord.models.models import Models
     from chord.models.policy import Policy
+
+Fitted = TypeVar("Fitted")
+Looked = TypeVar("Looked")
 
 
 def build_data(config: TrainConfig) -> Data:
@@ -86,6 +90,24 @@ def check_answers(config: TrainConfig, data: Data) -> None:
     response can be compared with."""
     if config.reward.checks and data.unanswered is None:
         data.check(config.reward.check)
+
+
+def check_start(
+    config: TrainConfig, data: Data, *, fit: Callable[[], Fitted], look: Callable[[], Looked]
+) -> tuple[Fitted, Looked]:
+    """Check what a run begins with, in the one order that a run and a dry run have in common.
+
+    `fit` makes the data fit the models, and `look` looks at the right answers; returns what the two
+    return. Raises ConfigError.
+    """
+    check_metric_known(config, data)
+    prepare_reward(config, data)
+    if config.data.drops:
+        # Of rows that are dropped, the answers do not matter.
+        fitted = fit()
+        return fitted, look()
+    looked = look()  # before what is slow: models of gigabytes
+    return fit(), looked
 
 
 @contextmanager

@@ -20,6 +20,7 @@ from chord.run.telling import described, tell_examples
 
 if TYPE_CHECKING:
     from chord.data.base import Data
+    from chord.run.experts import Graded
 
 EXAMPLES = 10
 """The number of examples, unless `data.preview` says another."""
@@ -31,20 +32,23 @@ def dry_run(config: TrainConfig) -> None:
         return
     check_trainable(config)
     # Here and below: torch takes seconds to load, and mistakes are said before.
-    from chord.run.build import check_answers, open_data, prepare_reward
+    from chord.run.build import check_answers, check_start, open_data
 
     signs = Signs("reading the data")
     with signs.shown(), open_data(config) as data:
         tell_sources(config, data)
-        prepare_reward(config, data)
-        # Of rows that are dropped, the answers do not matter.
-        context = check_sizes(config, data) if config.data.drops else None
-        check_answers(config, data)
-        signs.now("scoring the expert responses")
-        graded = grade_experts(config, data)
+
+        def fit() -> int | None:
+            signs.now("measuring the data")
+            return check_sizes(config, data)
+
+        def look() -> Graded | None:
+            check_answers(config, data)
+            signs.now("scoring the expert responses")
+            return grade_experts(config, data)
+
+        context, graded = check_start(config, data, fit=fit, look=look)
         signs.now("measuring the data")
-        if not config.data.drops:
-            context = check_sizes(config, data)
         title("data")
         for line in described(config, data, overlap_report(data), context):
             say(f"  {line}")

@@ -156,10 +156,10 @@ def load(config: TrainConfig, run: RunDirectory, data: Data, signs: Signs) -> tu
 
     Raises ConfigError for what can't be read, or does not go together.
     """
-    from chord.run.build import build_models, check_answers, check_models, prepare_reward
+    from chord.run.build import build_models, check_answers, check_models, check_start
     from chord.run.checkpoint import CHECKPOINT, Saved, load_weights, read_checkpoint
     from chord.run.fork.start import read_start, start_file
-    from chord.run.kept import check_metric_known, refuse_without_last
+    from chord.run.kept import refuse_without_last
     from chord.run.losing import refuse_loss
     from chord.step.demonstrations import open_cache
 
@@ -173,10 +173,8 @@ def load(config: TrainConfig, run: RunDirectory, data: Data, signs: Signs) -> tu
     if config.lineage is not None and not saved.completed:
         file = start_file(config, run)
         origin, saved = f"fork={config.fork}", read_start(file, config)
-    check_metric_known(config, data)
     if config.resume is not None:
         refuse_loss(run, saved.completed, config.resume)
-    prepare_reward(config, data)
 
     def look_at_answers() -> None:
         # A run of old goes on: such answers cost their own responses, and are counted.
@@ -186,13 +184,13 @@ def load(config: TrainConfig, run: RunDirectory, data: Data, signs: Signs) -> tu
             if leads(config.trainer.strategy):
                 tell_rewards(config, data, grade_experts(config, data))
 
-    if not config.data.drops:
-        look_at_answers()
-    signs.now(f"loading {named(config)}")
-    models = build_models(config)
-    check_models(config, models, data)
-    if config.data.drops:
-        look_at_answers()  # of the rows that are left
+    def build() -> Models:
+        signs.now(f"loading {named(config)}")
+        models = build_models(config)
+        check_models(config, models, data)
+        return models
+
+    models, _ = check_start(config, data, fit=build, look=look_at_answers)
     models.cache = open_cache(config, data)
     if saved.weights is not None:
         load_weights(models.policy, saved.weights, origin, file)

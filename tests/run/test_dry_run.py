@@ -142,6 +142,9 @@ def test_what_stops_a_run_stops_a_dry_run_in_the_same_line(
         dry_run(configured("data.problems=no.jsonl"))
     with pytest.raises(ConfigError, match=r"^data\.overlong=error: 21 of 30 expert responses of e"):
         dry_run(configured("model.context=30", "rollout.max_new_tokens=20"))
+    for best in ("val/retained/nope", "val/source/nope"):
+        with pytest.raises(ConfigError, match=rf"^trainer\.keep\.best={best}: the evaluations of "):
+            dry_run(configured(f"trainer.keep.best={best}"))
     capsys.readouterr()
     with pytest.raises(ConfigError, match=r"^data\.expert_check=stop: .* with reward=numeric;"):
         dry_run(configured("reward=text", "rollout.max_new_tokens=40"))
