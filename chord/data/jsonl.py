@@ -50,18 +50,18 @@ class FilesConfig(TextConfig):
         # Without an expert there is nothing but RL, which needs answers.
         must = not self.expert
         problems = self.table("data.problems", self.problems, must=must)
+        files = {
+            split: self.table(f"data.{split}", getattr(self, split), must=must)
+            for split in SPLITS
+            if self.share(split) is None
+        }
         experts = None
         if self.expert:
             same = same_files(self.expert, self.problems)
             like = problems.fields if same else None
             rows = problems.rows if same else open_rows("data.expert", self.expert)
             fields = Fields.of(rows, self.columns, self.prompt_template, expert=True, like=like)
-            experts = Experts(rows, fields, problems)
-        files = {
-            split: self.table(f"data.{split}", getattr(self, split), must=must)
-            for split in SPLITS
-            if self.share(split) is None
-        }
+            experts = Experts(rows, fields, problems, files.values())
         return Corpus(self, tokenizer, problems, experts, files)
 
     def table(self, setting: str, path: str | list[str], *, must: bool) -> Problems:

@@ -62,10 +62,14 @@ class Parts:
     def _refuse_shared(self) -> None:
         if len(self.files) == len(SPLITS):
             one, other = (self.files[split] for split in SPLITS)
-            if shared := int(np.isin(one.keys, other.keys).sum()):
+            shared = np.flatnonzero(np.isin(other.keys, one.keys))
+            if len(shared):
+                first = int(shared[0])
+                before = int(np.flatnonzero(one.keys == other.keys[first])[0])
                 raise ConfigError(
-                    f"data.test={self.config.test}: shares {shared} problems with "
-                    f"data.validation={self.config.validation}; they must have none in common"
+                    f"data.test={self.config.test}: shares {len(shared)} problems with "
+                    f"data.validation={self.config.validation}; they must have none in common (the "
+                    f"first: {other.rows.where(first)}, which is {one.rows.where(before)})"
                 )
 
     def _in(self, part: str, keys: Numbers) -> Numbers:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import Generic, TypeVar, overload
 
 import numpy as np
@@ -175,34 +175,34 @@ class Problems(Readable):
         return _find(self.keys[self.first], self.first, keys)
 
     def by_id(self) -> tuple[Numbers, Numbers]:
-        """The ids of rows, sorted, and their rows.
-
-        Raises ConfigError if two problems have the same id.
-        """
+        """The ids of rows, sorted, and their rows."""
         rows = np.flatnonzero(self.ids >= 0)
         rows = rows[np.argsort(self.ids[rows], kind="stable")]
-        ids = self.ids[rows]
-        for at in np.flatnonzero(ids[1:] == ids[:-1]):
-            one, other = int(rows[at]), int(rows[at + 1])
-            if self.keys[one] != self.keys[other]:
-                raise ConfigError(
-                    f"{self.rows.where(other)}: field {self.fields.columns.id} is also that of "
-                    f"another problem, {self.rows.where(one)}"
-                )
-        return ids, rows
+        return self.ids[rows], rows
+
+    def shared_ids(self) -> dict[int, tuple[int, int]]:
+        """The ids that several problems have, each with the rows of two of these problems."""
+        ids, rows = self.by_id()
+        places = np.flatnonzero(ids[1:] == ids[:-1])
+        found = ((int(ids[at]), (int(rows[at]), int(rows[at + 1]))) for at in places)
+        return {each: two for each, two in found if self.keys[two[0]] != self.keys[two[1]]}
 
 
 class Experts(Readable):
     """The expert responses of a source, each with its key and, if it exists, the problem's row.
 
     A response belongs to the problem with its id, or else with its text; a conversation belongs to
-    the longest problem that it continues. Raises ConfigError naming the row and the field if one
-    can't be read, or if it names no problem or two.
+    the longest problem that it continues. The text alone decides where several problems have the
+    id, or where the problem is one of those `held_out` by files, which may be numbered apart.
+    Raises ConfigError naming the row and the field if one can't be read, or if it names no problem
+    or two.
     """
 
-    def __init__(self, rows: Rows, fields: Fields, problems: Problems) -> None:
+    def __init__(
+        self, rows: Rows, fields: Fields, problems: Problems, held_out: Collection[Problems] = ()
+    ) -> None:
         super().__init__(rows, fields)
-        self.problems = problems
+        self.problems, self.held_out = problems, held_out
         self.later = 0
         """Rows whose problem has assistant turns that would otherwise be part of the response."""
         columns = [array("q") for _ in range(6)]
@@ -273,6 +273,7 @@ class Experts(Readable):
     def _problems_of(self, ids: Numbers) -> Numbers:
         """The problem of each response; fills in keys that are known only through the id."""
         name, problems = self.fields.columns.id, self.problems
+        ids = np.where(self._told_by_text(ids), -1, ids)
         known, rows = problems.by_id() if (ids >= 0).any() else (ids[:0], ids[:0])
         by_id = np.where(ids >= 0, _find(known, rows, ids), -1)
         for index in np.flatnonzero((self.keys < 0) & (by_id < 0))[:1]:
@@ -286,10 +287,30 @@ class Experts(Readable):
             raise ConfigError(
                 f"{self.rows.where(int(index))}: field {name} is that of another problem, "
                 f"{problems.rows.where(int(by_id[index]))}; if the two "
-                "files are numbered apart, data.columns.id=none reads no id"
+                "files are numbered apart, data.columns.id=null reads no id"
             )
         self.keys = np.where(named, problems.keys[by_id], self.keys)
         return problems.find(self.keys)
+
+    def _told_by_text(self, ids: Numbers) -> NDArray[np.bool_]:
+        """Of which responses the text of the problem decides, whatever their ids are.
+
+        Raises ConfigError if an id is that of several problems, and the text of none of them.
+        """
+        shared, problems = self.problems.shared_ids() if (ids >= 0).any() else {}, self.problems
+        held_out = [np.isin(self.keys, table.keys) for table in self.held_out]
+        told: NDArray[np.bool_] = np.any([np.zeros(len(ids), dtype=bool), *held_out], axis=0)
+        ambiguous = np.isin(ids, list(shared))
+        told |= ambiguous & (self.keys >= 0) & (problems.find(self.keys) >= 0)
+        for index in np.flatnonzero(ambiguous & ~told)[:1]:
+            one, other = shared[int(ids[index])]
+            raise ConfigError(
+                f"{problems.rows.where(other)}: field {problems.fields.columns.id} is also that of "
+                f"another problem, {problems.rows.where(one)}, so which of them "
+                f"{self.rows.where(int(index))} responds to is not known; number the problems "
+                "apart, or give the responses the text of their problems"
+            )
+        return told
 
 
 def size_of(problem: Problem) -> int:

@@ -78,9 +78,11 @@ def _of_file(source: str, data: Data, columns: Columns) -> tuple[dict[str, Lazy[
     file = open_rows(SETTING, source)
     problems = Problems(file, Fields.of(file, columns, "{problem}"))
     keys = problems.keys[problems.first]
-    if shared := int(data.trains_on(keys).sum()):
+    shared = problems.first[data.trains_on(keys)]
+    if len(shared):
         raise ConfigError(
-            f"{SETTING}={source}: {shared} of its problems are also trained on; none may be"
+            f"{SETTING}={source}: {len(shared)} of its problems are also trained on; none may be "
+            f"(the first: {file.where(int(shared.min()))})"
         )
     halves = SplitShares(validation=0.5, test=0.5)
     parts = {split: problems.first[halves.within(split, keys)] for split in SPLITS}

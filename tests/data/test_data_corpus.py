@@ -70,8 +70,32 @@ def test_held_out_parts_may_be_files(tmp_path: Path, paths: tuple[Path, Path]) -
     # The expert's responses to the ten of them that it answers.
     assert len(data.held_out_pairs("validation")) == 10
     assert data.overlap()["validation"] == 0
-    with pytest.raises(ValueError, match=r"data.test=.* shares 15 problems with data.validation"):
+    with pytest.raises(ValueError, match=r"shares 15 .*: v.jsonl line 1, which is v.jsonl line 1"):
         corpus(*paths, validation=str(held), test=str(held))
+
+
+def test_files_that_are_numbered_apart_are_told_apart_by_their_texts(tmp_path: Path) -> None:
+    # Both files begin with id 0, and one problem is in both with different ids.
+    train, held = sums(40), [{**row, "id": n} for n, row in enumerate(sums(9, start=500))]
+    held.append({**train[7], "id": 3})
+    solved = [
+        {"id": row["id"], "problem": row["problem"], "response": f"{row['answer']}"}
+        for row in (*train, *held[:9])
+    ]
+    files = {name: write(tmp_path / f"{name}.jsonl", rows) for name, rows in
+             {"p": train, "v": held, "e": solved}.items()}  # fmt: skip
+    data = corpus(files["p"], files["e"], validation=str(files["v"]))
+    assert len(data.rl) + len(data.held_out("test")) == 39
+    assert data.overlap()["validation"] == 0
+    assert {pair.problem.prompt: pair.response for pair in data.held_out_pairs("validation")} == {
+        row["problem"]: f"{row['answer']}" for row in held
+    }
+    # In one source, too, as long as the expert's rows have the text.
+    both = corpus(write(tmp_path / "both.jsonl", [*train, *held[:9]]), files["e"])
+    assert both.experts is not None
+    assert (both.experts.at >= 0).all()
+    pairs = [both.experts.pair(row) for row in range(len(solved))]
+    assert [pair.problem.prompt for pair in pairs] == [row["problem"] for row in solved]
 
 
 def test_the_expert_is_imitated_on_training_problems_alone(paths: tuple[Path, Path]) -> None:

@@ -61,7 +61,8 @@ def test_nothing_that_is_trained_on_is_retained(tmp_path: Path, data: Corpus) ->
     path = write(tmp_path / "f.jsonl", [*sums(40, start=1000), {"problem": trained, "answer": 1}])
     said = refusal(lambda: retained_skills(wanted(str(path)), data, Columns()))
     assert said == (
-        f"evaluation.retained={path}: 1 of its problems are also trained on; none may be"
+        f"evaluation.retained={path}: 1 of its problems are also trained on; none may be "
+        "(the first: f.jsonl line 41)"
     )
     # One-digit sums are 200 in all: those that are left.
     short = {"min_terms": 2, "max_terms": 2, "min_digits": 1, "max_digits": 1}
