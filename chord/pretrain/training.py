@@ -9,19 +9,19 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from chord.data.batch import TokenBatch
-from chord.errors import ConfigError
+from chord.errors import ConfigError, first_line
 from chord.io.writing import whole_file
 from chord.models.storage import save_policy
 from chord.models.transformer import Transformer
 from chord.pretrain.mixture import Document, buckets, tokens_of
 from chord.pretrain.recipe import Recipe, state_name
+from chord.run.checkpoint import tensors_in
 
 Curve = list[dict[str, float]]
 
@@ -177,7 +177,12 @@ def _restore(
     optimizers: Sequence[torch.optim.Optimizer],
     curve: Curve,
 ) -> tuple[int, float]:
-    state: dict[str, Any] = torch.load(path, weights_only=True)
+    try:
+        state = tensors_in(path)
+    except Exception as error:  # whatever a damaged file raises
+        raise ConfigError(
+            f"{path}: can't be read ({first_line(error)}); delete it or pass --fresh"
+        ) from error
     if state["recipe"] != _text(recipe):
         raise ConfigError(f"{path}: was saved by another recipe; delete it or pass --fresh")
     model.load_state_dict(state["model"])

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any, NamedTuple
 
 import torch
@@ -60,9 +62,26 @@ def read_saved(file: Path, origin: str) -> Saved:
 
 def read_state(file: Path) -> dict[str, Any]:
     """All that a file holds; raises, as it happens, where it is no checkpoint of ours."""
-    with opened(file) as content:
-        state: dict[str, Any] = torch.load(content, weights_only=True)
+    state = tensors_in(file)
     refuse_misfits(state)
+    return state
+
+
+def tensors_in(file: Path) -> dict[str, Any]:
+    """What `torch.save` wrote; raises, as it happens, where that is not tensors and plain values.
+
+    What torch says of other objects advises to run the code in them.
+    """
+    try:
+        with opened(file) as content, warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of the kind of pickle
+            state: dict[str, Any] = torch.load(content, weights_only=True)
+    except UnpicklingError:
+        raise ConfigError(
+            "it holds more than tensors and plain values, which is not read"
+        ) from None
+    except LookupError:  # of bytes that are no pickle
+        raise ConfigError("torch.save has not written it") from None
     return state
 
 

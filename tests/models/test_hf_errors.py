@@ -48,6 +48,15 @@ def test_a_directory_or_a_file_of_something_else_is_refused(tmp_path: Path) -> N
         HFModel(path=str(tmp_path / "weights.bin"))
 
 
+def test_of_weights_in_a_pickle_no_advice_is_given_to_run_its_code(tmp_path: Path) -> None:
+    model = make_model(tmp_path / "model")
+    for file in model.glob("*.safetensors"):
+        file.unlink()
+    torch.save({"a": Path}, model / "pytorch_model.bin")
+    with pytest.raises(ConfigError, match=r"its files hold more than tensors, which is not read"):
+        HFModel(path=str(model)).build()
+
+
 @pytest.mark.parametrize(
     ("settings", "message"),
     [

@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from chord.data.tasks import TARGET, key_of, part_of
+from chord.errors import ConfigError
 from chord.models.storage import load_policy, read_metadata
 from chord.models.tiny import ASSETS, Tiny
 from chord.pretrain.command import main
@@ -107,6 +108,9 @@ def test_state_of_another_recipe_is_refused(tmp_path: Path) -> None:
     pretrain(RECIPE, tmp_path, report=quiet, stop=4)
     with pytest.raises(ValueError, match="another recipe"):
         pretrain(replace(RECIPE, batch=8), tmp_path, report=quiet)
+    state_path(RECIPE, tmp_path).write_text("no state")
+    with pytest.raises(ConfigError, match=r"can't be read \(.*\); delete it or pass --fresh$"):
+        pretrain(RECIPE, tmp_path, report=quiet)
 
 
 @pytest.mark.slow

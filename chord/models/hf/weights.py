@@ -6,6 +6,7 @@ import contextlib
 import math
 from collections.abc import Iterator
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import TYPE_CHECKING, Any
 
 from safetensors import safe_open
@@ -83,6 +84,9 @@ def one_line(source: Source) -> Iterator[None]:
         yield
     except Exception as error:  # the libraries raise many kinds
         text = first_line(error).rstrip()
+        if isinstance(error, UnpicklingError):
+            # torch advises to run the code in them.
+            text = "its files hold more than tensors, which is not read; safetensors do not"
         if text.endswith(":"):  # a list follows
             text = " ".join(str(error).split())
         raise ConfigError(f"{source.setting}: can't be loaded ({text})") from error
