@@ -6,7 +6,6 @@ import importlib
 import importlib.util
 import math
 import re
-import shlex
 from dataclasses import fields
 from pathlib import Path
 
@@ -15,103 +14,25 @@ import torch
 from conftest import compose_config
 from hydra.errors import HydraException
 from omegaconf.errors import OmegaConfBaseException
-from pages import PAGES, ROOT, TEXTS, blocks, code, commands, hooks, jobs, table, text
+from pages import PAGES, ROOT, TEXTS, blocks, code, commands, hooks, table, text
 from rows.weightings import PROBABILITIES, Row
+from typed import check_command, write_own_configuration
 from vectors import stats_of, weight
 
 import chord
-from chord.answers import parser as answers_parser
-from chord.cache_teacher import parser as cache_parser
-from chord.chat import parser as chat_parser
-from chord.command_line.positional import run_given
-from chord.compare.command import parser as compare_parser
 from chord.config.composing import register
 from chord.config.location import CONF_DIR
 from chord.config.messages import GROUP_ORDER, one_line
 from chord.config.parse import parse
 from chord.config.registry import SCHEMAS
-from chord.config.root import EvaluateConfig, TrainConfig
-from chord.dashboard.command import parser as dashboard_parser
-from chord.doctor.command import parser as doctor_parser
+from chord.config.root import TrainConfig
 from chord.errors import ConfigError
-from chord.export import parser as export_parser
-from chord.make_expert import parser as expert_parser
-from chord.plan.command import parser as plan_parser
-from chord.replay.command import parser as replay_parser
-from chord.show.command import panels as show_panels
-from chord.show.command import parser as show_parser
 from chord.weightings import Phi, Weighting
 
 
 @pytest.mark.parametrize(("page", "command"), commands())
 def test_every_command_can_be_typed(page: str, command: str, tmp_path: Path) -> None:
-    words = shlex.split(command)
-    program, arguments = words[0], words[1:]
-    if program == "python":
-        program, arguments = words[2].replace(".", "-"), words[3:]
-    if program == "make":
-        assert re.search(rf"^{arguments[0]}:", (ROOT / "Makefile").read_text(), re.M)
-    elif program == "chord-pretrain":
-        assert importlib.util.find_spec("chord.pretrain.__main__")
-        assert not arguments
-    elif program in ("chord-train", "chord-evaluate"):
-        if program == "chord-evaluate":
-            arguments = run_given(arguments)
-        flags = {"--help", "--cfg", "job", "--resolve"}
-        arguments = [word for word in arguments if word not in flags]
-        searchpath = []
-        if "--config-dir" in arguments:
-            at = arguments.index("--config-dir")
-            write_own_configuration(tmp_path)
-            searchpath = [f"hydra.searchpath=[file://{tmp_path / arguments[at + 1]}]"]
-            del arguments[at : at + 2]
-        name, root = {
-            "chord-train": ("train", TrainConfig),
-            "chord-evaluate": ("evaluate", EvaluateConfig),
-        }[program]
-        for overrides in jobs(arguments):
-            if any(word.startswith("fork=") for word in overrides):
-                # There is no such run here; see tests/run/test_fork.py.
-                overrides = [w for w in overrides if w.split("=")[0] not in ("fork", "checkpoint")]
-            # The package with this model need not be installed.
-            packaged = {"model=smollm2", "experiment=smollm2"} & set(overrides)
-            missing = ["model.path=a"] if packaged else []
-            parse(compose_config(*searchpath, *overrides, *missing, name=name), root)
-    elif program == "chord-show":
-        assert show_panels(show_parser().parse_intermixed_args(arguments))
-    elif program == "chord-plan":
-        parse(compose_config(*plan_parser().parse_args(arguments).settings), TrainConfig)
-    elif program == "chord-chat":
-        assert chat_parser().parse_args(arguments)
-    elif program == "chord-doctor":
-        assert doctor_parser().parse_args(arguments)
-    elif program == "chord-export":
-        assert export_parser().parse_args(arguments)
-    elif program == "chord-answers":
-        assert answers_parser().parse_args(arguments)
-    elif program == "chord-replay":
-        assert replay_parser().parse_args(arguments)
-    elif program == "chord-compare":
-        assert compare_parser().parse_args(arguments)
-    elif program == "chord-dashboard":
-        assert dashboard_parser().parse_args(arguments)
-    elif program == "chord-cache_teacher":
-        given = cache_parser().parse_args(arguments)
-        parse(compose_config(*given.settings), TrainConfig)
-    elif program == "chord-make_expert":
-        given = expert_parser().parse_args(arguments)
-        parse(compose_config(*given.settings), TrainConfig)
-    else:
-        known = {"source", "eval", "cp", "jupyter", "wandb", "pre-commit", "pip"}
-        assert program in known or words[1:3] == ["-m", "venv"], f"{page}: {command}"
-
-
-def write_own_configuration(directory: Path) -> None:
-    """The files that docs/configuration.md says to write."""
-    preset, option = blocks(ROOT / "docs" / "configuration.md", "yaml")
-    for path, lines in (("experiment/mine.yaml", preset), ("schedule/slow.yaml", option)):
-        (directory / "my_conf" / path).parent.mkdir(parents=True)
-        (directory / "my_conf" / path).write_text(lines)
+    check_command(command, tmp_path)
 
 
 def test_a_preset_of_ones_own_does_what_it_says(tmp_path: Path) -> None:

@@ -22,7 +22,7 @@ class Signs:
         self._told = self._since = clock()
 
     def now(self, what: str, how_far: str = "") -> None:
-        """Set what goes on, and how far it is: by default, how long it has taken. "": silence."""
+        """Set what goes on, and how far it is if that is known. "": nothing is to be said."""
         if what != self.what:
             self.what, self._since = what, self._clock()
         self._how_far = how_far
@@ -51,7 +51,7 @@ class Signs:
             self.told()
             if self.what:
                 took = f"{self._clock() - self._since:.0f} s so far"
-                say(f"{self.what}: {self._how_far or took}", flush=True)
+                say(f"{self.what}: {', '.join(filter(None, (self._how_far, took)))}", flush=True)
 
     @contextmanager
     def shown(self) -> Iterator[None]:

@@ -11,7 +11,7 @@ from chord.errors import ConfigError
 class TransformerConfig:
     """Sizes of a `Transformer`; the default is 0.81M parameters at 40 tokens of vocabulary.
 
-    Raises ConfigError naming ``model.<field>``, its value and what is allowed.
+    Raises ConfigError naming the field, its value and what is allowed.
     """
 
     vocab_size: int
@@ -28,12 +28,12 @@ class TransformerConfig:
         for name in ("vocab_size", "width", "layers", "heads", "context", "mlp_ratio"):
             value = getattr(self, name)
             if value <= 0:
-                raise ConfigError(f"model.{name}={value}: must be greater than 0")
+                raise ConfigError(f"{name}={value}: must be greater than 0")
         if self.rope_base <= 1:
-            raise ConfigError(f"model.rope_base={self.rope_base}: must be greater than 1")
+            raise ConfigError(f"rope_base={self.rope_base}: must be greater than 1")
         if self.width % (2 * self.heads):
             raise ConfigError(
-                f"model.width={self.width}: must be a multiple of 2 * heads = {2 * self.heads}"
+                f"width={self.width}: must be a multiple of 2 * heads = {2 * self.heads}"
             )
 
     @property

@@ -121,6 +121,7 @@ def assumptions(weighting: Weighting, options: argparse.Namespace) -> list[str]:
     if weighting.ranks_tokens:
         found.append("ranks the tokens of a step; here, one token at each p = .001, .002, ... .999")
     if weighting.normalize != "none":
-        mean = f"normalize={weighting.normalize} divides by a mean that is only known in a run"
+        setting = f"weighting.normalize={weighting.normalize}"
+        mean = f"{setting} divides by a mean that is only known in a run"
         found.append(f"shows the raw rule, because {mean}")
     return found

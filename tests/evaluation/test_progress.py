@@ -43,7 +43,10 @@ def test_elsewhere_than_on_a_terminal_the_signs_of_life_say_how_far_it_is(
             now[0] = second
             on_progress(second, 100)
             signs.look()
-    lines = ["base [x]: 15 of 100 responses", "base [x]: 31 of 100 responses"]
+    lines = [
+        "base [x]: 15 of 100 responses, 15 s so far",
+        "base [x]: 31 of 100 responses, 31 s so far",
+    ]
     assert capsys.readouterr().out.splitlines() == lines
     assert signs.what == "step 3 of 9"
 

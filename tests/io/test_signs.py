@@ -58,7 +58,7 @@ def test_a_line_of_somebody_else_puts_the_next_one_off(capsys: pytest.CaptureFix
     assert capsys.readouterr().out == "loading: 29 s so far\n"
 
 
-def test_how_far_something_is_takes_the_place_of_the_time(
+def test_how_far_something_is_comes_before_the_time(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     signs = Signs("step 3 of 9", clock := Clock())
@@ -66,7 +66,9 @@ def test_how_far_something_is_takes_the_place_of_the_time(
         signs.now("base [x]", "31 of 100 responses")
         looked(signs, clock, 15)
     looked(signs, clock, 30)
-    assert capsys.readouterr().out == ("base [x]: 31 of 100 responses\nstep 3 of 9: 30 s so far\n")
+    assert capsys.readouterr().out == (
+        "base [x]: 31 of 100 responses, 15 s so far\nstep 3 of 9: 30 s so far\n"
+    )
 
 
 def test_nothing_is_said_while_something_else_is_to_be_seen(
