@@ -19,7 +19,7 @@ import pytest
 from conftest import compose_config
 from hydra.errors import HydraException
 from omegaconf.errors import OmegaConfBaseException
-from pages import ROOT
+from pages import ROOT, TEXTS, text
 from rows.needs import with_needs
 from typed import ROOTS, check_command, parser
 
@@ -60,6 +60,8 @@ REFUSED = {
     ("trainer.strategy", "deepspeed"),
 }
 """What has a message only because it is refused, with a reason of its own."""
+EXAMPLES = {("schedule.initial", "1.3")}
+"""What a page shows as refused."""
 
 
 def texts(source: str, *, docstrings: bool = False) -> Iterator[str]:
@@ -87,20 +89,20 @@ def texts(source: str, *, docstrings: bool = False) -> Iterator[str]:
 def messages(*, docstrings: bool = False) -> list[str]:
     """All literal texts of the package."""
     return [
-        text
+        said
         for path in sorted(PACKAGE.rglob("*.py"))
-        for text in texts(path.read_text(encoding="utf-8"), docstrings=docstrings)
+        for said in texts(path.read_text(encoding="utf-8"), docstrings=docstrings)
     ]
 
 
 def assigned(said: Iterable[str]) -> set[tuple[str, str]]:
     """Each `NAME=VALUE`; "" for a value that is left to the user or filled in."""
     found = set()
-    for text in said:
-        for name, value in ASSIGNED.findall(text):
+    for one in said:
+        for name, value in ASSIGNED.findall(one):
             value = value.rstrip(":.'?\"")
             known = value if re.fullmatch(r"[a-z0-9_.+-]+", value) else ""
-            found.add((name, known.strip(".")))
+            found.add((name, known))
     return found
 
 
@@ -135,7 +137,7 @@ def options(group: str) -> set[str]:
 
 def wrong(name: str, value: str) -> str | None:
     """Why a setting can't be typed with a value; None if it can."""
-    if name.startswith("hydra.") or name in NO_SETTINGS:
+    if name.startswith(("hydra.", "trainer.extra.")) or name in NO_SETTINGS:
         return None
     if known := options(name):
         second = name.partition("@")[2]
@@ -200,8 +202,21 @@ def test_a_wrong_setting_in_a_message_is_found(said: str) -> None:
     assert wrong(name, value) is not None
 
 
+@pytest.mark.parametrize("path", TEXTS, ids=lambda path: path.name)
+def test_every_setting_on_a_page_exists_and_has_such_a_value(path: Path) -> None:
+    page = re.sub(r"^```.*?^```$", "", text(path), flags=re.M | re.S)
+    # These show what is refused.
+    page = re.sub(r"^\| typed \|.*?(?=^$)", "", page, flags=re.M | re.S)
+    if path.name == "refusals.md":
+        page = re.sub(r"^\| .*?\| .*?(?=\|)", "", page, flags=re.M)
+    found = assigned(re.findall(r"`([^`\n]+)`", page)) - EXAMPLES
+    # Short forms, as `where=loss` beside `objective.kl`, are left out.
+    known = [each for each in sorted(found) if "." in each[0] or options(each[0])]
+    assert [line for each in known if (line := wrong(*each))] == []
+
+
 def test_every_command_in_a_message_or_a_docstring_has_a_script_and_these_flags() -> None:
-    found = [match for text in messages(docstrings=True) for match in COMMAND.finditer(text)]
+    found = [match for said in messages(docstrings=True) for match in COMMAND.finditer(said)]
     assert len(found) > 40
     assert [line for match in found for line in unknown(*match.groups())] == []
 
@@ -227,8 +242,8 @@ def whole() -> list[str]:
     and are complete."""
     found = {
         re.sub(r"\\\n *", " ", match)
-        for text in messages(docstrings=True)
-        for match in SHOWN.findall(text)
+        for said in messages(docstrings=True)
+        for match in SHOWN.findall(said)
         if HOLE not in match and "[" not in match and " " in match.removeprefix("python -m ")
     }
     return sorted(found)
