@@ -92,6 +92,13 @@ class DataConfig(ABC):
         Raises ConfigError if the tokenizer can't encode its texts.
         """
 
+    def build_unscored(self, tokenizer: Tokenizer) -> Data:
+        """`build` for a run that samples no responses while it trains, as SFT alone does.
+
+        Of its problems no right answers need be known.
+        """
+        return self.build(tokenizer)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Room:

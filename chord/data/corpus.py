@@ -251,8 +251,8 @@ class Corpus(Data):
                 f"{problems.rows.name}: {problems.several} problems have several right answers, "
                 "any of which counts"
             )
-        if problems.unanswered:
-            lines.append(f"{problems.rows.name}: has no right answers, so no response is scored")
+        if problems.lacking:
+            lines.append(f"{problems.rows.name}: {problems.lacking}")
         if (experts := self.experts) is not None:
             sizes = [f"{len(self.answers[split])} {split}" for split in SPLITS]
             absent, repeated = experts.absent, experts.repeated

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Collection
 from dataclasses import dataclass, field
+from itertools import islice
 
 from chord.data.answers import boxed, in_box, lack, plain, right_answers
 from chord.data.batch import Problem, Turn
@@ -15,6 +17,9 @@ from chord.data.split import key_of, number_of
 from chord.data.template import fields_in, filled, values_of
 from chord.data.turns import FieldError, kind, pairs_of, refuse_media, refuse_tools, turns_of
 from chord.errors import ConfigError
+
+LOOKED_AT = 1000
+"""By so many rows, the first ones, it is decided which fields a source is read by."""
 
 
 @dataclass(kw_only=True)
@@ -43,13 +48,14 @@ class Fields:
         must: bool = True,
         like: Fields | None = None,
     ) -> Fields:
-        """The reader of a source, by the fields of its first row.
+        """The reader of a source, by the fields of its first rows.
 
         `must`: problems must have answers, also where the first has none. `like`: the reader of the
         same file's problems.
         """
-        row = rows[0]
-        reading = recognised(columns, row, expert=expert)
+        looked_at = _beginning(rows)
+        row = looked_at[0]
+        reading = recognised(columns, looked_at, expert=expert)
         if like is not None:
             reading = reading.asking(like.reading or Reading(like.columns), row)
         answer = value_of(row, reading.columns.answer)
@@ -299,6 +305,14 @@ class Fields:
         return "data.columns names fields" + (
             "" if example is None else f", as in data.columns.{column}={example}"
         )
+
+
+def _beginning(rows: Rows) -> list[Row]:
+    """The first rows, up to one that can't be read, which is told when its turn comes."""
+    found = [rows[0]]
+    with contextlib.suppress(ConfigError):
+        found += islice(rows, 1, LOOKED_AT)
+    return found
 
 
 def _has(row: Row, name: str | None) -> bool:

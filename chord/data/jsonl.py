@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from chord.data.base import SPLITS
@@ -41,6 +42,13 @@ class FilesConfig(TextConfig):
 
     def build(self, tokenizer: Tokenizer) -> Corpus:
         """Read the files once to index them; `ConfigError` names file, line and field."""
+        return self._built(tokenizer, needed=True)
+
+    def build_unscored(self, tokenizer: Tokenizer) -> Corpus:
+        """`build`, and from a file in which a row has no right answer, none is read."""
+        return self._built(tokenizer, needed=False)
+
+    def _built(self, tokenizer: Tokenizer, *, needed: bool) -> Corpus:
         # numpy takes a moment to load, and settings are read without it.
         from chord.data.corpus import Corpus
         from chord.data.fields import Fields
@@ -49,9 +57,10 @@ class FilesConfig(TextConfig):
 
         # Without an expert there is nothing but RL, which needs answers.
         must = not self.expert
-        problems = self.table("data.problems", self.problems, must=must)
+        table = partial(self.table, must=must, needed=needed or must)
+        problems = table("data.problems", self.problems)
         files = {
-            split: self.table(f"data.{split}", getattr(self, split), must=must)
+            split: table(f"data.{split}", getattr(self, split))
             for split in SPLITS
             if self.share(split) is None
         }
@@ -64,12 +73,23 @@ class FilesConfig(TextConfig):
             experts = Experts(rows, fields, problems, files.values())
         return Corpus(self, tokenizer, problems, experts, files)
 
-    def table(self, setting: str, path: str | list[str], *, must: bool) -> Problems:
-        """The problems of a file that `setting` names, which `must` have right answers."""
+    def table(
+        self, setting: str, path: str | list[str], *, must: bool, needed: bool = True
+    ) -> Problems:
+        """The problems of a file that `setting` names, which `must` have right answers.
+
+        `needed`: if they have answers, no row may lack one.
+        """
         # As above.
         from chord.data.fields import Fields
         from chord.data.files import open_rows
-        from chord.data.tables import Problems
+        from chord.data.tables import Problems, UnansweredError
 
         rows = open_rows(setting, path)
-        return Problems(rows, Fields.of(rows, self.columns, self.prompt_template, must=must))
+        fields = Fields.of(rows, self.columns, self.prompt_template, must=must)
+        try:
+            return Problems(rows, fields)
+        except UnansweredError:
+            if needed:
+                raise
+            return Problems(rows, replace(fields, answers=False))

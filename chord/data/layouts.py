@@ -1,4 +1,6 @@
-"""Known layouts of files, recognised by the fields of their first row.
+"""Known layouts of files, recognised by the fields of their first rows.
+
+The first row tells the layout; which of a layout's alternatives is read, all of them together.
 
 A file that the default columns read is read by them. For any other, the first layout here which
 reads the file names the columns that still have their default, whatever the others are set to.
@@ -6,7 +8,7 @@ reads the file names the columns that still have their default, whatever the oth
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 
 from chord.data.columns import Columns
@@ -29,10 +31,11 @@ class Layout:
     def fits(self, row: Row) -> bool:
         return all(isinstance(value_of(row, name), kind) for name, kind in self.needs.items())
 
-    def found(self, row: Row) -> dict[str, str]:
-        """The fields by column, as the first row has them.
+    def found(self, rows: Sequence[Row]) -> dict[str, str]:
+        """The fields by column; of several, the first that a row has, whichever row it is.
 
-        A field without an alternative is named also if that row lacks it: others may have it.
+        Rows that lack it are refused where they are read, rather than read by another field. A
+        field without an alternative is named also if all these rows lack it: others may have it.
         """
         found = {}
         for column, names in {"answer": ANSWERS, **self.columns}.items():
@@ -41,7 +44,7 @@ class Layout:
                 continue
             for name in names:
                 # Where all rows have all fields, that of the first may be empty.
-                if name in row or value_of(row, name) is not None:
+                if any(name in row or value_of(row, name) is not None for row in rows):
                     found[column] = name
                     break
         return found
@@ -150,18 +153,18 @@ def is_there(name: str, there: Collection[str]) -> bool:
     return name in there or name.partition(".")[0] in there
 
 
-def recognised(columns: Columns, row: Row, *, expert: bool) -> Reading:
-    """How to read a source with this first row, `columns` being those of the settings."""
-    if _reads(Columns(), row, expert):
+def recognised(columns: Columns, rows: Sequence[Row], *, expert: bool) -> Reading:
+    """How to read a source with these first rows, `columns` being those of the settings."""
+    if _reads(Columns(), rows, expert):
         return Reading(columns)
     chosen, defaults = asdict(columns), asdict(Columns())
     settled = {name for column, name in chosen.items() if name != defaults[column]}
     for layout in LAYOUTS:
-        if not layout.fits(row):
+        if not layout.fits(rows[0]):
             continue
         found: dict[str, str | None] = {
             column: name
-            for column, name in layout.found(row).items()
+            for column, name in layout.found(rows).items()
             if chosen[column] == defaults[column]
             # A field that is set to be something else is nothing more; a response can be both.
             and (name not in settled or {column, _set_as(name, chosen)} == {"answer", "response"})
@@ -171,7 +174,7 @@ def recognised(columns: Columns, row: Row, *, expert: bool) -> Reading:
             if one in layout.columns and chosen[other] == defaults[other]:
                 found.setdefault(other, None)
         taken = Columns(**{**chosen, **found})
-        if _reads(taken, row, expert, answers=False):
+        if _reads(taken, rows, expert, answers=False):
             return Reading(taken, layout.name, found)
     return Reading(columns)
 
@@ -180,12 +183,16 @@ def _set_as(name: str, chosen: Mapping[str, str | None]) -> str:
     return next(column for column, set_to in chosen.items() if set_to == name)
 
 
-def _reads(columns: Columns, row: Row, expert: bool, *, answers: bool = True) -> bool:
-    """Whether the columns find in a row what it must have."""
+def _reads(columns: Columns, rows: Sequence[Row], expert: bool, *, answers: bool = True) -> bool:
+    """Whether the columns find a problem in the first row, and what belongs to it in any."""
 
-    def has(*names: str) -> bool:
+    def has(row: Row, *names: str) -> bool:
         return any(value_of(row, getattr(columns, name)) is not None for name in names)
 
+    first = rows[0]
     if expert:
-        return has("response", "messages") and has("problem", "messages", "id")
-    return has("problem", "messages") and (has("answer") or not answers)
+        answered = any(has(row, "response", "messages") for row in rows)
+        return answered and has(first, "problem", "messages", "id")
+    return has(first, "problem", "messages") and (
+        not answers or any(has(row, "answer") for row in rows)
+    )

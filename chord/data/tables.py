@@ -75,6 +75,10 @@ class Readable:
             raise ConfigError(f"{self.rows.where(index)}: {error}{first}") from None
 
 
+class UnansweredError(ConfigError):
+    """Rows lack a right answer."""
+
+
 class Problems(Readable):
     """The problems of a source, each with its key, its id and the bytes of its prompt.
 
@@ -106,11 +110,8 @@ class Problems(Readable):
             sizes.append(size_of(problem))
             answers.append(number_of("\0".join([problem.answer, *problem.others])))
             self.several += bool(problem.others)
-        if fields.answers and self._without == 1:
-            index, _ = self._lacking[0]
-            self._located(index, fields.problem, rows[index])
         if fields.answers and self._without:
-            raise ConfigError(self._lacks())
+            raise self._refusal()
         self.keys, self.ids, self.sizes = (_numbers(values) for values in (keys, ids, sizes))
         self.first = np.unique(self.keys, return_index=True)[1]
         """Rows in the order of their keys; of equal keys, only the first row."""
@@ -120,10 +121,33 @@ class Problems(Readable):
         self.contradictions = int((found != found[self.first][at]).sum())
         """Rows whose answer differs from that of an earlier row with the same problem."""
 
+    def _refusal(self) -> UnansweredError:
+        """What is said where rows lack an answer; of a single one, what its field holds."""
+        if self._without == 1:
+            index, _ = self._lacking[0]
+            try:
+                self._located(index, self.fields.problem, self.rows[index])
+            except ConfigError as error:
+                return UnansweredError(str(error))
+        return UnansweredError(self._lacks())
+
     @property
     def unanswered(self) -> str | None:
         """Why no answers are known, in a sentence; None if they are."""
         return None if self.fields.answers else self._lacks()
+
+    @property
+    def lacking(self) -> str | None:
+        """What it means that no answers are read, and why; None where answers are read."""
+        if self.fields.answers:
+            return None
+        if self.fields.columns.answer is None or self._without == len(self.rows):
+            return "has no right answers, so no response is scored"
+        return (
+            f"{self._without} of {len(self.rows)} rows have no answer in field "
+            f"{self.fields.columns.answer} (the first: {self.rows.where(self._lacking[0][0])}), so "
+            "right answers are not used, and no response is scored"
+        )
 
     def _lacks(self) -> str:
         """Which rows have no answer, and what can be done about it."""

@@ -11,6 +11,7 @@ from chord.config.consistency import (
     check_experts,
     reads_reference,
     reads_teacher,
+    scores_answers,
 )
 from chord.config.root import TrainConfig
 from chord.data.base import Data, Room
@@ -35,7 +36,9 @@ Looked = TypeVar("Looked")
 
 def build_data(config: TrainConfig) -> Data:
     """The data, for the model's tokenizer; `ConfigError` where the two do not go together."""
-    data = config.data.build(config.model.tokenizer())
+    scored = scores_answers(config)
+    build = config.data.build if scored else config.data.build_unscored
+    data = build(config.model.tokenizer())
     data.skills = _retained(config, data)
     check_experts(config, data)
     check_answers_known(config, data)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING
 
+from chord.config.consistency import scores_answers
 from chord.config.root import TrainConfig
 from chord.data.base import SPLITS
 from chord.io.printing import say
@@ -66,11 +67,19 @@ def described(config: TrainConfig, data: Data, overlap: str, context: int | None
     lines = (
         *([] if note is None else [note]),
         *report,
+        *_unused(config, data),
         *_retained(data),
         *_lengths(config, data, context),
         overlap,
     )
     return [printable(line) for line in lines]
+
+
+def _unused(config: TrainConfig, data: Data) -> list[str]:
+    """That right answers are known, and training does without."""
+    if data.unanswered is not None or scores_answers(config):
+        return []
+    return ["SFT alone: training does not use the right answers; evaluations score with them"]
 
 
 def _retained(data: Data) -> list[str]:

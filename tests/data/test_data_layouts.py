@@ -5,12 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from texts import Row, corpus, refusal, sums, worked, write
+from formats import verl
+from texts import TOKENIZER, Row, corpus, refusal, sums, worked, write
 
 from chord.data.columns import Columns
 from chord.data.corpus import Corpus
 from chord.data.fields import Fields
 from chord.data.files import open_rows
+from chord.data.jsonl import FilesConfig
 from chord.data.layouts import Reading
 from chord.data.tables import Experts, Problems
 
@@ -196,3 +198,63 @@ def test_problems_and_repeated_rows_are_counted(tmp_path: Path) -> None:
         rows = [*sums(40), *({"problem": "4+4?", "answer": 8} for _ in range(repeated))]
         report = corpus(write(tmp_path / "p.jsonl", rows)).report()
         assert [line for line in report if line.startswith(said)]
+
+
+@pytest.mark.parametrize(
+    ("rows", "columns", "message"),
+    [
+        # The first row alone would have been read by another field, and with it all others.
+        (
+            [{"problem": f"{n}?", "solution": "long", **({} if n == 0 else {"answer": n})}
+             for n in range(40)],
+            {"answer": "answer", "response": "solution"},
+            "p.jsonl line 1: field answer is missing",
+        ),
+        (
+            [{"question": f"{n}?", "answer": f"#### {n}", **({} if n < 2 else {"response": "r"})}
+             for n in range(40)],
+            {"answer": "answer", "response": "response"},
+            "p.jsonl line 1: field response is missing",
+        ),
+        (
+            [{**verl(n), **({} if n == 0 else {"response": "r"})} for n in range(40)],
+            {"answer": "reward_model.ground_truth", "response": "response"},
+            "p.jsonl line 1: field prompt must end with a turn of the assistant",
+        ),
+        (
+            [{"query": f"{n}?", "response": "r", "solution": "long",
+              **({} if n % 2 else {"ground_truth": n})} for n in range(1, 41)],
+            {"answer": "ground_truth"},
+            "p.jsonl: 20 of 40 rows have no answer in field ground_truth (first: line 1 missing",
+        ),
+    ],
+)  # fmt: skip
+def test_the_first_row_does_not_choose_the_field_for_all(
+    tmp_path: Path, rows: list[Row], columns: Row, message: str
+) -> None:
+    path = write(tmp_path / "p.jsonl", rows)
+    for imitated in (False, True):
+        read = Fields.of(
+            open_rows("data.problems", str(path)), Columns(), "{problem}", expert=imitated
+        )
+        wanted = {name: column for name, column in columns.items() if imitated or name == "answer"}
+        assert {name: getattr(read.columns, name) for name in wanted} == wanted
+    expert = None if "answer" in message else path
+    assert refusal(lambda: corpus(path, expert)).startswith(message)
+
+
+def test_sft_alone_needs_no_answer_in_any_row(tmp_path: Path) -> None:
+    path = write(tmp_path / "p.jsonl", without(7))
+    expert = write(tmp_path / "e.jsonl", worked(sums(36)))
+    config = FilesConfig(problems=str(path), expert=str(expert))
+    assert refusal(lambda: config.build(TOKENIZER)).startswith("p.jsonl line 8: field answer is mi")
+    data = config.build_unscored(TOKENIZER)
+    assert data.unanswered is not None
+    assert {problem.answer for problem in data.problems(0, 0, 9)} == {""}
+    assert (
+        "p.jsonl: 1 of 36 rows have no answer in field answer (the first: p.jsonl line 8), so "
+        "right answers are not used, and no response is scored"
+    ) in data.report()
+    # Where no row lacks one, evaluations score with the answers.
+    whole = FilesConfig(problems=str(write(tmp_path / "w.jsonl", sums(36))), expert=str(expert))
+    assert whole.build_unscored(TOKENIZER).unanswered is None

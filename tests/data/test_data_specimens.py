@@ -271,11 +271,11 @@ def test_a_system_turn_that_is_no_text_or_is_there_twice_is_refused() -> None:
 
 def test_an_instruction_beside_a_question_is_not_the_problem() -> None:
     row = {"instruction": "Answer.", "question": "1?", "answer": "1"}
-    assert recognised(Columns(), row, expert=False).columns.problem == "question"
+    assert recognised(Columns(), [row], expert=False).columns.problem == "question"
     alpaca = {"instruction": "Add 1 to 1.", "output": "2", "question": "no"}
-    assert recognised(Columns(), alpaca, expert=True).columns.problem == "instruction"
+    assert recognised(Columns(), [alpaca], expert=True).columns.problem == "instruction"
     bare = {"instruction": "Add 1 to 1.", "answer": "2"}
-    assert recognised(Columns(), bare, expert=False).columns.problem == "instruction"
+    assert recognised(Columns(), [bare], expert=False).columns.problem == "instruction"
 
 
 def test_a_box_that_the_first_solution_lacks_leaves_the_answer_open() -> None:
