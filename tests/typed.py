@@ -68,9 +68,11 @@ def check_settings(name: str, arguments: list[str], directory: Path) -> None:
         searchpath = [f"hydra.searchpath=[file://{directory / arguments[at + 1]}]"]
         del arguments[at : at + 2]
     for overrides in jobs(arguments):
-        if any(word.startswith("fork=") for word in overrides):
-            # There is no such run here; see tests/run/test_fork.py.
-            overrides = [w for w in overrides if w.split("=")[0] not in ("fork", "checkpoint")]
+        sources = {"fork", "model.run"}
+        if sources & {word.split("=")[0] for word in overrides}:
+            # There is no such run here; see tests/run/test_fork.py and test_model_run.py.
+            sources.add("checkpoint")
+            overrides = [word for word in overrides if word.split("=")[0] not in sources]
         # The package with this model need not be installed.
         packaged = {"model=smollm2", "experiment=smollm2"} & set(overrides)
         missing = ["model.path=a"] if packaged else []

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 
-from chord.config.lineage import check_fork
+from chord.config.lineage import check_lineage
 from chord.config.root import TrainConfig
 from chord.config.schemas import registered_name
 from chord.data.base import SPLITS, Data, DataConfig
@@ -19,9 +19,7 @@ from chord.models.hf.source import find
 
 def check(config: TrainConfig) -> None:
     """Refuse what can't be run, or would be ignored; raises `ConfigError`."""
-    check_fork(
-        config.fork, config.lineage, config.checkpoint, fresh_optimizer=config.fresh_optimizer
-    )
+    check_source(config)
     check_expert_stream(config)
     check_teacher(config)
     check_pairing(config)
@@ -31,6 +29,20 @@ def check(config: TrainConfig) -> None:
     check_amounts(config.evaluation, config.data)
     check_validation(config)
     config.trainer.keep.check(config.evaluation.every, validates=config.data.validates)
+
+
+def check_source(config: TrainConfig) -> None:
+    """What a run takes from another one is looked up in that run."""
+    run, start = (getattr(config.model, name, None) for name in ("run", "start"))
+    check_lineage(
+        config.fork,
+        run,
+        config.lineage,
+        config.checkpoint,
+        fresh_optimizer=config.fresh_optimizer,
+    )
+    if start is not None and run is None:
+        raise ConfigError(f"model.start={start}: is looked up in a run; give model.run=RUN")
 
 
 def check_training(config: TrainConfig) -> None:

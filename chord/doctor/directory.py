@@ -13,7 +13,7 @@ from chord.config.schemas import schema_names
 from chord.doctor.finding import NOTE, OK, WRONG, Finding
 from chord.doctor.records import DAMAGED, results, rows, unreadable
 from chord.errors import first_line
-from chord.io.contents import changed, difference
+from chord.io.contents import SHOWN, changed, difference
 from chord.io.reading import read_json
 from chord.run.checkpoint import CHECKPOINT, read_checkpoint
 from chord.run.directory import RunDirectory
@@ -47,7 +47,7 @@ def directory(path: Path, *, trust: bool = False) -> list[Finding]:
         Finding(NOTE, said, "has no effect: the config in run.json counts")
         for said in edited(path, run.config, run.options)
     ]
-    found += fork(run)
+    found += source(run)
     found += packages(run)
     try:
         config: TrainConfig | None = run.checked()
@@ -91,13 +91,19 @@ def whose(path: Path) -> Iterator[Finding]:
         yield Finding(OK, f"the run is {status}" + (f": {error}" if error else ""))
 
 
-def fork(run: RunDirectory) -> Iterator[Finding]:
-    """Of which run a fork is one."""
-    lineage = run.config.lineage
-    if lineage is not None:
+def source(run: RunDirectory) -> Iterator[Finding]:
+    """The run that a fork is one of, or whose model a run has begun with."""
+    lineage, model = run.config.lineage, run.config.model.get("run")
+    if lineage is None:
+        return
+    if run.config.fork is not None:
         state = "with the optimizer's state" if lineage.optimizer else "with a new optimizer"
-        what = f"a fork of {run.config.fork} after {lineage.step} train steps, {state}; the source"
-        yield Finding(OK, f"{what} has the fingerprint {lineage.fingerprint}")
+        what = f"a fork of {run.config.fork} after {lineage.step} train steps, {state}"
+    else:
+        steps = f" after {lineage.step} train steps" if lineage.fingerprint else ""
+        what = f"began with the model of {model}{steps}, sha256 {lineage.sha256[:SHOWN]}"
+    known = f"; the source has the fingerprint {lineage.fingerprint}" if lineage.fingerprint else ""
+    yield Finding(OK, f"{what}{known}")
 
 
 def packages(run: RunDirectory) -> Iterator[Finding]:

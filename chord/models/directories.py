@@ -11,36 +11,34 @@ WHOLE, ADAPTERS, TINY = "config.json", "adapter_config.json", "model.safetensors
 def told(setting: str, path: str) -> str | None:
     """What a directory is and what to type for its model; None of one that holds no model.
 
-    `setting` is `model.path` or `teacher.path`.
+    `setting` is `model.path` or `teacher.path`; a teacher can't be a run's adapters.
     """
     place, group = Path(path).expanduser(), setting.partition(".")[0]
-    export = f"python -m chord.export {shlex.quote(path)} --to DIR"
     if (place / "run.json").is_file():
-        if (place / "model" / WHOLE).is_file():
-            return f"is a run directory; give {group}=hf {setting}={place / 'model'}"
-        if (place / "model" / ADAPTERS).is_file():
-            return (
-                f"is a run directory, and its model is adapters (LoRA); type {export}, which "
-                f"merges them, and give {group}=hf {setting}=DIR"
-            )
-        if (place / TINY).is_file():
-            return f"is a run directory; give {group}=tiny {setting}={place / TINY}"
-        return (
-            f"is a run directory that holds no final model; type {export}, which writes the model "
-            f"of its last checkpoint, and give {group}=hf {setting}=DIR"
-        )
+        return f"is a run directory; {_from_run(setting, path)}"
     if (place / WHOLE).is_file():
         return f"is a model of transformers; give {group}=hf {setting}={path}"
     if (place / ADAPTERS).is_file():
-        run = place.resolve().parent
+        what, run = "holds adapters (LoRA), no whole model", place.resolve().parent
+        if group == "model":
+            return f"{what}; give model.run={path}"
         if (run / "run.json").is_file():
-            export = f"python -m chord.export {shlex.quote(str(run))} --to DIR"
-            return (
-                f"holds the adapters (LoRA) of a run, no whole model; type {export}, which merges "
-                f"them, and give {group}=hf {setting}=DIR"
-            )
+            return f"{what}; {_from_run(setting, str(run))}"
         return (
-            "holds adapters (LoRA), no whole model; merge them into their model with peft's "
-            f"merge_and_unload, save that with its tokenizer, and give {setting}=DIR"
+            f"{what}; merge them into their model with peft's merge_and_unload, save that with "
+            f"its tokenizer, and give {setting}=DIR"
         )
     return None
+
+
+def _from_run(setting: str, path: str) -> str:
+    """What to type for the model of a run."""
+    place, group = Path(path).expanduser(), setting.partition(".")[0]
+    if group == "model":
+        return f"give model.run={path}"
+    if (place / "model" / WHOLE).is_file():
+        return f"give {group}=hf {setting}={place / 'model'}"
+    if (place / TINY).is_file():
+        return f"give {group}=tiny {setting}={place / TINY}"
+    export = f"python -m chord.export {shlex.quote(path)} --to DIR"
+    return f"type {export}, which writes its model, and give {group}=hf {setting}=DIR"

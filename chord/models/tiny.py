@@ -43,6 +43,10 @@ class Tiny(ModelConfig):
 
     path: str | None
     pretraining_seed: int
+    run: str | None = None
+    """A run whose model takes the place of a base; `path` and `start` are looked up there."""
+    start: str | None = None
+    """A checkpoint of that run, whose weights are loaded into the base."""
 
     def __post_init__(self) -> None:
         refuse_empty("model.path", self.path)
@@ -54,7 +58,8 @@ class Tiny(ModelConfig):
             )
 
     def files(self) -> dict[str, str]:
-        return {"model.path": self.path or str(ASSETS / base_name(self.pretraining_seed))}
+        base = {"model.path": self.path or str(ASSETS / base_name(self.pretraining_seed))}
+        return base if self.start is None else base | {"model.start": self.start}
 
     def tokenizer(self) -> CharTokenizer:
         """One token for each character of the test bed."""
@@ -62,7 +67,13 @@ class Tiny(ModelConfig):
 
     def build(self) -> Transformer:
         """Load the checkpoint; `ConfigError` in one line where it is missing or corrupt."""
-        return _load("model.path", self.path, ASSETS / base_name(self.pretraining_seed))
+        policy = _load("model.path", self.path, ASSETS / base_name(self.pretraining_seed))
+        if self.start is not None:
+            # Here and below: torch takes seconds to load, and settings are read without it.
+            from chord.models.checkpoints import begin_with
+
+            begin_with(policy, Path(self.start), f"model.run={self.run}")
+        return policy
 
     def shape(self) -> Shape:
         """Read from the checkpoint's header."""
@@ -70,7 +81,6 @@ class Tiny(ModelConfig):
 
     def save(self, policy: Policy, run: Path, notes: dict[str, str]) -> None:
         """Write `model.safetensors` into the run directory."""
-        # Here and below: torch takes seconds to load, and settings are read without it.
         from chord.models.storage import save_policy
         from chord.models.transformer import Transformer
 

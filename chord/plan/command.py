@@ -60,12 +60,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Run `chord-plan`."""
     # Here and below: torch takes seconds to load; mistakes in arguments are said before.
     from chord.config.composing import composed, register
-    from chord.run.fork.base import register_fork
+    from chord.run.fork.model import register_sources
 
     began = time.perf_counter()
     options = parser().parse_intermixed_args(arguments)
     register()
-    register_fork()
+    register_sources()
     config = composed(options.settings, options.config_dir)
     found = estimate(config, options.steps, began=began)
     if leads(config.trainer.strategy):

@@ -17,11 +17,11 @@ from torch.nn.functional import cross_entropy
 from chord.data.batch import TokenBatch
 from chord.errors import ConfigError, first_line
 from chord.io.writing import whole_file
+from chord.models.checkpoints import tensors_in
 from chord.models.storage import save_policy
 from chord.models.transformer import Transformer
 from chord.pretrain.mixture import Document, buckets, tokens_of
 from chord.pretrain.recipe import Recipe, state_name
-from chord.run.checkpoint import tensors_in
 
 Curve = list[dict[str, float]]
 

@@ -50,13 +50,13 @@ def replay(path: Path, *, everything: bool = False, trust: bool = False) -> None
     import torch
     from rich.console import Console
 
+    from chord.models.checkpoints import load_weights
     from chord.run.build import build_data, build_models, check_models
-    from chord.run.checkpoint import load_weights
     from chord.run.opening import configuration
     from chord.run.places import require_run
     from chord.step.demonstrations import open_cache
     from chord.step.nonfinite.cause import find_cause
-    from chord.step.nonfinite.saved import load_step
+    from chord.step.nonfinite.saved import FILE, load_step
 
     require_run(path, str(path))
     step, weights = load_step(path)
@@ -69,7 +69,7 @@ def replay(path: Path, *, everything: bool = False, trust: bool = False) -> None
         models.cache = open_cache(config, data)
     finally:
         data.close()
-    load_weights(models.policy, weights, str(path))
+    load_weights(models.policy, weights, str(path), path / FILE)
     with config.trainer.computing(torch.device("cpu")):
         cause, traces = find_cause(models, config, step)
     say(f"step {step.number}, learning rate {step.facts.get('lr', float('nan')):g}")

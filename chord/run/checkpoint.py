@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import Any, NamedTuple
 
 import torch
 
 from chord.errors import ConfigError, first_line
-from chord.io.reading import opened, read_json
+from chord.io.reading import read_json
+from chord.models.checkpoints import tensors_in, weights_of
 from chord.run.files import CHECKPOINT as CHECKPOINT  # where it was before
 from chord.run.files import kept_step
 from chord.run.random_states import random_states, restore_random_states
@@ -67,29 +66,6 @@ def read_state(file: Path) -> dict[str, Any]:
     return state
 
 
-def tensors_in(file: Path) -> dict[str, Any]:
-    """What `torch.save` wrote; raises, as it happens, where that is not tensors and plain values.
-
-    What torch says of other objects advises to run the code in them.
-    """
-    try:
-        with opened(file) as content, warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of the kind of pickle
-            state: dict[str, Any] = torch.load(content, weights_only=True)
-    except UnpicklingError:
-        raise ConfigError(
-            "it holds more than tensors and plain values, which is not read"
-        ) from None
-    except LookupError:  # of bytes that are no pickle
-        raise ConfigError("torch.save has not written it") from None
-    return state
-
-
-def weights_of(state: Mapping[str, Any]) -> dict[str, torch.Tensor]:
-    """The policy's weights in a checkpoint, by their names in the policy."""
-    return {name.removeprefix("policy."): w for name, w in state["state_dict"].items()}
-
-
 def run_of(run_dir: Path) -> str:
     """What tells a run from all others: the id in its `run.json`, or empty without one."""
     try:
@@ -125,24 +101,3 @@ def refuse_misfits(state: Mapping[str, Any]) -> None:
         lists = all(isinstance(one["params"], list) for one in groups)
         if not isinstance(kept, Mapping) or not lists:
             raise TypeError("its optimizer's state is of another kind")
-
-
-def load_weights(
-    policy: torch.nn.Module,
-    weights: Mapping[str, torch.Tensor],
-    origin: str,
-    file: Path = CHECKPOINT,
-) -> None:
-    """Load a checkpoint's weights; `ConfigError` naming the `origin` where they aren't its own."""
-    try:
-        lacks, foreign = policy.load_state_dict(weights, strict=False)
-        fits = not foreign and set(lacks) <= frozen_names(policy)
-    except RuntimeError:
-        fits = False
-    if not fits:
-        raise ConfigError(f"{origin}: {file} holds the weights of another model")
-
-
-def frozen_names(module: torch.nn.Module) -> set[str]:
-    """The parameters that are not trained: checkpoints leave them out."""
-    return {name for name, parameter in module.named_parameters() if not parameter.requires_grad}

@@ -14,7 +14,8 @@ from chord.distributed.collectives import all_max
 from chord.distributed.signals import Signals
 from chord.io.signs import Signs
 from chord.io.writing import whole_file
-from chord.run.checkpoint import CHECKPOINT, frozen_names, run_of
+from chord.models.checkpoints import frozen_names
+from chord.run.checkpoint import CHECKPOINT, run_of
 from chord.run.kept import Keeper
 from chord.run.random_states import random_states
 from chord.run.steps import completed_steps

@@ -23,10 +23,10 @@ from chord.evaluation.settings import PARTS
 from chord.io.contents import mark
 from chord.io.reading import read_json
 from chord.io.writing import json_file, write_atomically
-from chord.run.files import CHECKPOINT, read_status
+from chord.run.files import read_status
 from chord.run.identity.contents import content_of
 from chord.run.recorder import plain
-from chord.run.trained import ended
+from chord.run.trained import model_file
 
 if TYPE_CHECKING:
     from chord.config.root import EvaluateConfig
@@ -151,14 +151,6 @@ def reward_of(run: Path) -> dict[str, Any]:
     }
     option = facts.get("schemas", {}).get("reward")
     return {"option": option, **facts["config"]["reward"], "modules": modules}
-
-
-def model_file(run: Path) -> Path:
-    """Where the model of a run is that is evaluated if no checkpoint is chosen."""
-    if not ended(run):
-        return run / CHECKPOINT
-    found = (run / "model", run / "model.safetensors", run / CHECKPOINT)
-    return next((file for file in found if file.exists()), run / CHECKPOINT)
 
 
 def digest_of_asked(data: Data, evaluation: Evaluation, split: str) -> str:

@@ -11,6 +11,7 @@ from chord.run.identity.frozen import literal
 
 FILES = (
     "model.path",
+    "model.start",
     "model.chat_template",
     "teacher.path",
     "target.cache",

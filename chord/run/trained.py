@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from chord.config.root import TrainConfig
 from chord.errors import ConfigError
-from chord.run.files import FINISHED, METRICS, read_rows, read_status
+from chord.run.files import CHECKPOINT, FINISHED, METRICS, read_rows, read_status
 
 if TYPE_CHECKING:
     from chord.models.policy import Policy
@@ -31,6 +31,14 @@ def ended(path: Path) -> bool:
     return read_status(path).get("status") in (FINISHED, None)
 
 
+def model_file(run: Path) -> Path:
+    """Where the model of a run is that is evaluated if no checkpoint is chosen."""
+    if not ended(run):
+        return run / CHECKPOINT
+    found = (run / "model", run / "model.safetensors", run / CHECKPOINT)
+    return next((file for file in found if file.exists()), run / CHECKPOINT)
+
+
 def trained_model(path: Path, config: TrainConfig, checkpoint: Path | None = None) -> Policy:
     """The model of a run: the final one, or that of its last checkpoint if it was interrupted.
 
@@ -38,7 +46,8 @@ def trained_model(path: Path, config: TrainConfig, checkpoint: Path | None = Non
     be read.
     """
     # torch takes seconds to load, and the directory is looked at without it.
-    from chord.run.checkpoint import CHECKPOINT, load_weights, read_saved
+    from chord.models.checkpoints import load_weights
+    from chord.run.checkpoint import read_saved
 
     policy = config.model.load(path) if checkpoint is None and ended(path) else None
     if policy is not None:

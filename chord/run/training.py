@@ -96,7 +96,7 @@ def train_in_sight(
 
     from chord.run.build import open_data
     from chord.run.checkpoint import CHECKPOINT
-    from chord.run.fork.start import begin_fork
+    from chord.run.fork.start import begin_fork, begin_from_model
     from chord.run.loop import Training
     from chord.run.recorder import Recorder
     from chord.run.together import heard_by_the_first
@@ -124,8 +124,10 @@ def train_in_sight(
             now |= read_from_hub(config, now)
             refuse_changed(run.contents, now, config.allow_changed, since="the run began")
             tell_length(config, run, saved)
-            if config.lineage is not None and not completed:
+            if config.fork is not None and not completed:
                 begin_fork(config, run, now)
+            elif config.resume is None:
+                begin_from_model(config, now)
             write(run, recorder, completed, now)
         if leader:
             introduce(config, data, overlap, models.policy.context)
@@ -156,8 +158,9 @@ def load(config: TrainConfig, run: RunDirectory, data: Data, signs: Signs) -> tu
 
     Raises ConfigError for what can't be read, or does not go together.
     """
+    from chord.models.checkpoints import load_weights
     from chord.run.build import build_models, check_answers, check_models, check_start
-    from chord.run.checkpoint import CHECKPOINT, Saved, load_weights, read_checkpoint
+    from chord.run.checkpoint import CHECKPOINT, Saved, read_checkpoint
     from chord.run.fork.start import read_start, start_file
     from chord.run.kept import refuse_without_last
     from chord.run.losing import refuse_loss
@@ -170,7 +173,7 @@ def load(config: TrainConfig, run: RunDirectory, data: Data, signs: Signs) -> tu
     if saved.completed > config.steps:
         raise ConfigError(f"steps={config.steps}: the run has already taken {saved.completed}")
     origin, file = f"resume={run.path}", CHECKPOINT
-    if config.lineage is not None and not saved.completed:
+    if config.fork is not None and not saved.completed:
         file = start_file(config, run)
         origin, saved = f"fork={config.fork}", read_start(file, config)
     if config.resume is not None:

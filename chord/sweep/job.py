@@ -28,7 +28,8 @@ from chord.run.claim import refuse_dry_run, refuse_sweep_settings
 from chord.run.directory import RunDirectory
 from chord.run.dry import dry_run
 from chord.run.files import FAILED, read_status
-from chord.run.fork.base import is_foreign, register_fork
+from chord.run.fork.base import is_foreign
+from chord.run.fork.model import register_sources
 from chord.run.identity.contents import contents, refuse_changed
 from chord.run.identity.frozen import literal
 from chord.run.lock import held
@@ -45,7 +46,7 @@ from chord.sweep.points import typed
 
 # A launcher's process has imported nothing else of ours when it composes a job.
 register_options()
-register_fork()
+register_sources()
 
 OUTPUT = "output.txt"
 

@@ -21,15 +21,11 @@ RUN, HF, LORA, TINY = (
 @pytest.mark.parametrize(
     ("files", "message"),
     [
-        ([RUN, HF], "is a run directory; give model=hf model.path={}/model"),
-        (
-            [RUN, LORA],
-            "is a run directory, and its model is adapters (LoRA); type python -m chord.export {} "
-            "--to DIR, which merges them, and give model=hf model.path=DIR",
-        ),
-        ([RUN, TINY], "is a run directory; give model=tiny model.path={}/model.safetensors"),
-        ([RUN], "is a run directory that holds no final model; type python -m chord.export {} "),
-        (["adapter_config.json"], "holds adapters (LoRA), no whole model; merge them into their "),
+        ([RUN, HF], "is a run directory; give model.run={}"),
+        ([RUN, LORA], "is a run directory; give model.run={}"),
+        ([RUN, TINY], "is a run directory; give model.run={}"),
+        ([RUN], "is a run directory; give model.run={}"),
+        (["adapter_config.json"], "holds adapters (LoRA), no whole model; give model.run={}"),
     ],
 )
 def test_a_directory_of_something_else_says_what_to_type(
@@ -45,10 +41,26 @@ def test_a_directory_of_something_else_says_what_to_type(
     ):
         with pytest.raises(ConfigError) as refused:
             build()
-        assert str(refused.value).startswith(f"model.path={tmp_path}: {message.format(tmp_path)}")
+        assert str(refused.value) == f"model.path={tmp_path}: {message.format(tmp_path)}"
+
+
+@pytest.mark.parametrize(
+    ("files", "message"),
+    [
+        ([RUN, HF], "is a run directory; give teacher=hf teacher.path={}/model"),
+        ([RUN, TINY], "is a run directory; give teacher=tiny teacher.path={}/model.safetensors"),
+        ([RUN, LORA], "is a run directory; type python -m chord.export {} --to DIR, which writes "),
+        ([RUN], "is a run directory; type python -m chord.export {} --to DIR, which writes its "),
+        (["adapter_config.json"], "holds adapters (LoRA), no whole model; merge them into their "),
+    ],
+)
+def test_a_teacher_is_a_whole_model(tmp_path: Path, files: list[str], message: str) -> None:
+    for name in files:
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text("{}")
     with pytest.raises(ConfigError) as refused:
         HFTeacher(path=str(tmp_path))
-    assert str(refused.value).startswith(f"teacher.path={tmp_path}: ")
+    assert str(refused.value).startswith(f"teacher.path={tmp_path}: {message.format(tmp_path)}")
     assert "model=" not in str(refused.value)
 
 
@@ -57,8 +69,8 @@ def test_the_adapters_of_a_run_name_their_run(tmp_path: Path) -> None:
     for name in (RUN, LORA):
         (tmp_path / name).write_text("{}")
     with pytest.raises(ConfigError) as refused:
-        HFModel(path=str(tmp_path / "model"))
-    assert f"; type python -m chord.export {tmp_path} --to DIR, which merges them" in str(
+        HFTeacher(path=str(tmp_path / "model"))
+    assert f"; type python -m chord.export {tmp_path} --to DIR, which writes its" in str(
         refused.value
     )
 

@@ -21,7 +21,7 @@ from chord.models import scoring
 from chord.plan.calibration import calibrate
 from chord.run.checkpoint import CHECKPOINT
 from chord.run.directory import RunDirectory
-from chord.run.fork.base import register_fork
+from chord.run.fork.model import register_sources
 from chord.run.opening import open_run
 from chord.run.trained import trained_model
 from chord.run.training import train
@@ -50,7 +50,7 @@ def run(where: Path, directory: Path, *overrides: str) -> RunDirectory:
 def test_a_fork_of_adapters_begins_with_those_of_the_checkpoint(
     tmp_path: Path, directory: Path
 ) -> None:
-    register_fork()
+    register_sources()
     words = ["optimizer.warmup=0", "trainer.keep.every=1", "steps=2", "trainer.checkpoint_every=1"]
     run(tmp_path / "run", directory, *words, *ADAPTED)
     config = compose_anew(f"fork={tmp_path}/run", "checkpoint=1", "optimizer.lr=1e-3")

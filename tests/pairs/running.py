@@ -18,8 +18,9 @@ from lightning.pytorch import Callback, seed_everything
 from omegaconf import DictConfig
 
 from chord.config.root import TrainConfig
+from chord.models.checkpoints import load_weights
 from chord.run.build import build_models
-from chord.run.checkpoint import CHECKPOINT, load_weights, read_checkpoint
+from chord.run.checkpoint import CHECKPOINT, read_checkpoint
 from chord.run.checkpointing import Checkpointing
 from chord.run.directory import RunDirectory
 from chord.run.loop import StepLoader
@@ -116,7 +117,7 @@ def take_steps(config: TrainConfig, run: Path, *others: Callback, resumed: bool)
     assert (completed > 0) == resumed
     models = build_models(config)
     if saved.weights is not None:
-        load_weights(models.policy, saved.weights, "resume")
+        load_weights(models.policy, saved.weights, "resume", CHECKPOINT)
     module = ChordModule(config, PairsData(config.data.pairing), models, first_step=completed)
     watch = Watch()
     trainer = config.trainer.build(

@@ -18,13 +18,14 @@ from chord.config.lineage import Lineage
 from chord.config.parse import parse
 from chord.config.root import TrainConfig
 from chord.config.schemas import schema_names
-from chord.doctor.directory import fork as lineage_of
+from chord.doctor.directory import source as lineage_of
 from chord.errors import ConfigError
 from chord.io.reading import read_yaml
 from chord.run.checkpoint import CHECKPOINT, read_saved
 from chord.run.directory import RunDirectory
 from chord.run.files import EVALUATIONS, METRICS, kept_file, read_rows
-from chord.run.fork.base import is_foreign, recipe, register_fork
+from chord.run.fork.base import is_foreign, recipe
+from chord.run.fork.model import register_sources
 from chord.run.fork.start import TakingOver, differences
 from chord.run.identity.settings import telling
 from chord.run.lock import held
@@ -59,7 +60,7 @@ def killed(*_: object) -> None:
 
 @pytest.fixture(autouse=True)
 def forks() -> None:
-    register_fork()
+    register_sources()
 
 
 @pytest.fixture(scope="module")
@@ -311,10 +312,16 @@ def test_what_cannot_be_forked_is_refused(words: list[str], message: str, source
     assert str(raised.value).startswith(message.format(run=source))
 
 
-@pytest.mark.parametrize("words", [["checkpoint=4"], ["fresh_optimizer=true"]])
-def test_settings_of_a_fork_are_refused_without_one(words: list[str]) -> None:
-    with pytest.raises(ConfigError, match="is only for a fork; give fork=RUN"):
-        parse(compose_config(*words), TrainConfig)
+@pytest.mark.parametrize(
+    ("word", "message"),
+    [
+        ("checkpoint=4", "checkpoint=4: is of the run in fork=RUN or model.run=RUN; give one of"),
+        ("fresh_optimizer=true", "fresh_optimizer=true: is only for a fork; give fork=RUN"),
+    ],
+)
+def test_settings_of_a_fork_are_refused_without_one(word: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=f"^{message}"):
+        parse(compose_config(word), TrainConfig)
 
 
 def test_a_directory_without_a_run_is_refused(tmp_path: Path) -> None:
@@ -393,6 +400,6 @@ def test_a_base_that_has_changed_since_the_source_began_is_refused(
     facts = json.loads((base / "run.json").read_text())
     facts["contents"]["model.path"]["sha256"] = "0" * 64
     (base / "run.json").write_text(json.dumps(facts))
-    with pytest.raises(ConfigError, match=r"^model.path=.* since fork=.* began, and a fork needs"):
+    with pytest.raises(ConfigError, match=r"^model.path=.* since fork=.* began, and what starts"):
         fork(base, tmp_path / "fork", "checkpoint=2")
     assert not (tmp_path / "fork").exists()

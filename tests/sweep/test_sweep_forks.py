@@ -59,5 +59,6 @@ def test_a_sweep_over_several_sources_and_a_single_fork(command: Command) -> Non
 @pytest.mark.parametrize("word", ["checkpoint=1", "fresh_optimizer=true"])
 def test_a_setting_of_forks_alone_leaves_no_directory_behind(command: Command, word: str) -> None:
     assert command(word) == 1
-    assert "is only for a fork; give fork=RUN" in command.err
+    assert command.err.startswith(f"error: {word}: is ")
+    assert "fork=RUN" in command.err
     assert not (command.where / "outputs").exists()

@@ -38,8 +38,12 @@ class HFModel(HFSettings):
     def build(self) -> HFPolicy:
         """Load the weights; `ConfigError` in one line where they are missing or corrupt."""
         from chord.models.hf.loading import load_policy
+        from chord.models.hf.storage import begin
 
-        return load_policy(self)
+        policy = load_policy(self)
+        if self.start is not None:
+            begin(policy, Path(self.start), f"model.run={self.run}")
+        return policy
 
     def shape(self) -> Shape | None:
         """As the model's configuration has it; None of a GGUF file that has not been unpacked."""
@@ -48,11 +52,14 @@ class HFModel(HFSettings):
         return load_shape("model.path", self.path, self.revision, context=self.context)
 
     def reference(self, policy: Policy) -> Policy:
-        """With adapters, the policy with these off, which needs no memory; else a second copy."""
+        """With new adapters, the policy with these off, which needs no memory; else a second copy.
+
+        Adapters that go on from those of a run differ from it with these off.
+        """
         from chord.models.hf.policy import BasePolicy, HFPolicy
 
         assert isinstance(policy, HFPolicy)
-        return BasePolicy(policy) if policy.adapted else self.build()
+        return BasePolicy(policy) if policy.adapted and self.start is None else self.build()
 
     def save(self, policy: Policy, run: Path, notes: dict[str, str]) -> None:
         """Write `model/` into the run directory: the weights, or with LoRA only the adapters."""

@@ -72,6 +72,10 @@ class HFSettings(ModelConfig):
     context: int | None = None
     """The longest sequence; by default the model's own limit."""
     lora: Lora = field(default_factory=Lora)
+    run: str | None = None
+    """A run whose model takes the place of another one; `path` and `start` are looked up there."""
+    start: str | None = None
+    """What is loaded into the model of `path`: a run's checkpoint, or a directory of adapters."""
 
     def __post_init__(self) -> None:
         check_settings("model", self.path, self.dtype, self.attention)
@@ -88,7 +92,8 @@ class HFSettings(ModelConfig):
 
     def files(self) -> dict[str, str]:
         template = {} if self.chat_template is None else {"model.chat_template": self.chat_template}
-        return {"model.path": place_of(self.path, self.revision)} | template
+        start = {} if self.start is None else {"model.start": self.start}
+        return {"model.path": place_of(self.path, self.revision)} | start | template
 
     def check_trained(self) -> None:
         if self.dtype != "float32" and not self.lora.rank:

@@ -17,7 +17,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
 from chord.config.keep import Keep
 from chord.config.lineage import Lineage
-from chord.config.loading import Base, compose_upon
+from chord.config.loading import Base
 from chord.config.location import CONF_DIR
 from chord.config.overrides import given, swept
 from chord.config.root import OF_THE_SWEEP
@@ -30,7 +30,7 @@ from chord.run.kept import find_checkpoint, step_of
 from chord.run.located import located
 from chord.run.opening import open_run
 from chord.run.owner import writer
-from chord.run.places import require_run
+from chord.run.places import holds_run, require_run
 from chord.run.status import fingerprint
 
 OF_THE_COMMAND = (
@@ -50,11 +50,6 @@ OF_THE_RUN: Mapping[str, Any] = {"group": None, "name": None, "tags": [], "notes
 TRAIN = "train"
 
 
-def register_fork() -> None:
-    """Let `fork=RUN` be composed in this process."""
-    compose_upon(base_of)
-
-
 def base_of(config_name: str | None, typed: Sequence[str]) -> Base | None:
     """What `typed` is composed upon, if it forks a run; None: nothing else than usually.
 
@@ -67,10 +62,15 @@ def base_of(config_name: str | None, typed: Sequence[str]) -> Base | None:
         return None
     if words.get("resume", "null") != "null":
         raise ConfigError(f"fork={name}: starts a new run, and resume= continues one; give one")
+    refuse_typed_lineage(typed)
+    return Origin.of(Path(name), words).base()
+
+
+def refuse_typed_lineage(typed: Sequence[str]) -> None:
+    """Raise `ConfigError` for a lineage that was typed."""
     for word in typed:
         if word.lstrip("+~").partition("=")[0].partition(".")[0] == "lineage":
             raise ConfigError(f"{word}: is looked up in the run that is forked; leave it out")
-    return Origin.of(Path(name), words).base()
 
 
 @dataclass
@@ -82,12 +82,12 @@ class Origin:
     file: Path
 
     @classmethod
-    def of(cls, path: Path, words: Mapping[str, str]) -> Origin:
-        """The run in `path`, with the single values that were typed.
+    def of(cls, path: Path, words: Mapping[str, str], setting: str = "fork") -> Origin:
+        """The run in `path`, with the single values that were typed; `setting` names it.
 
         Raises ConfigError where it is no run, has to be trusted, or has no such checkpoint.
         """
-        require_run(path, f"fork={path}")
+        require_run(path, f"{setting}={path}")
         run = open_run(path, trust=words.get("trust", "").lower() == "true")
         which = words.get("checkpoint", "null")
         which = "last" if which == "null" else which
@@ -103,7 +103,7 @@ class Origin:
         assert file is not None
         step = int(which) if which.isdecimal() else step_of(file)
         if step is None:
-            raise ConfigError(f"fork={path}: {CHECKPOINT.parent / file.name} can't be read")
+            raise ConfigError(f"{setting}={path}: {CHECKPOINT.parent / file.name} can't be read")
         return cls(run, step, file)
 
     def base(self) -> Base:
@@ -120,7 +120,7 @@ class Origin:
         name = f"of_fork_{hashlib.sha256(content.encode()).hexdigest()[:16]}"
         return Base(name, {**nodes.stored, name: primary}, lambda cfg: self._finish(cfg, nodes))
 
-    def lineage(self) -> Lineage:
+    def lineage(self, *, optimizer: bool = True) -> Lineage:
         """What tells forks of it from others; as if nothing else was chosen."""
         config, lengths = self.run.config, self.run.lengths
         return Lineage(
@@ -128,7 +128,7 @@ class Origin:
             recipe=recipe(config, lengths),
             step=self.step,
             sha256=hash_of(self.file)[0],
-            optimizer=True,
+            optimizer=optimizer,
         )
 
     def _finish(self, cfg: DictConfig, nodes: _Nodes) -> None:
@@ -207,5 +207,14 @@ def recipe(config: DictConfig, lengths: Sequence[Sequence[int]]) -> str:
 
 
 def is_foreign(cfg: DictConfig) -> bool:
-    """Whether the settings of a composed fork are those of a run that had to be trusted."""
-    return cfg.fork is not None and open_run(Path(cfg.fork), trust=cfg.trust).foreign
+    """Whether settings of a composed run are those of a run that had to be trusted."""
+    names = (cfg.fork, cfg.model.get("run"))
+    sources = (run_at(Path(name)) for name in names if name is not None)
+    return any(open_run(path, trust=cfg.trust).foreign for path in sources if path is not None)
+
+
+def run_at(place: Path) -> Path | None:
+    """The run whose directory this is, or whose final model; None of what is no run's."""
+    if place.name in ("model", "model.safetensors") and holds_run(place.parent):
+        return place.parent
+    return place if holds_run(place) else None

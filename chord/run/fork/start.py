@@ -14,15 +14,17 @@ from chord.errors import ConfigError, first_line
 from chord.io.contents import Contents, changed, difference
 from chord.io.hashes import hash_of
 from chord.io.printing import say
-from chord.run.checkpoint import CHECKPOINT, Saved, read_state, weights_of
+from chord.models.checkpoints import weights_of
+from chord.run.checkpoint import CHECKPOINT, Saved, read_state
 from chord.run.directory import RunDirectory
 from chord.run.files import kept_file
+from chord.run.fork.base import run_at
 from chord.run.identity.agreement import flat
 from chord.run.identity.settings import telling
 from chord.run.kept import share
 from chord.run.opening import open_run
 
-MODELS = ("model.path",)
+MODELS = ("model.path", "model.start")
 """Settings whose files belong to the model: a fork needs them as they were."""
 
 
@@ -68,7 +70,7 @@ def begin_fork(config: TrainConfig, run: RunDirectory, now: Contents) -> None:
     model are not what they were.
     """
     if config.resume is None:
-        refuse_another_base(config, now)
+        refuse_another_base(Path(config.fork or ""), "fork", now)
         tell_fork(config, run)
     file = start_file(config, run)
     if file != kept_file(run.path, 0):
@@ -90,15 +92,37 @@ class TakingOver(Callback):
         self.states = ()
 
 
-def refuse_another_base(config: TrainConfig, now: Contents) -> None:
-    """Raise `ConfigError` where the files of the model are not those that the source has read."""
-    assert config.fork is not None
-    known = {name: c for name, c in open_source(config).contents.items() if name in MODELS}
+def refuse_another_base(source: Path, setting: str, now: Contents) -> None:
+    """Raise `ConfigError` where the files of the model are not those that the source has read.
+
+    The source was trusted before, if it had to be.
+    """
+    contents = open_run(source, trust=True).contents
+    known = {name: content for name, content in contents.items() if name in MODELS}
     for name in changed(known, now):
         raise ConfigError(
             f"{name}={now[name]['path']}: {difference(known[name], now[name])} since "
-            f"fork={config.fork} began, and a fork needs the same model; restore it"
+            f"{setting}={source} began, and what starts from it needs the same model; restore it"
         )
+
+
+def begin_from_model(config: TrainConfig, now: Contents) -> None:
+    """Say with which model of which run a new one begins; nothing of one with a base.
+
+    `now`: what the files hold that the configuration names. Raises ConfigError where the model, or
+    what its adapters belong to, is another one by now.
+    """
+    run, start = (getattr(config.model, name, None) for name in ("run", "start"))
+    if run is None or config.lineage is None:
+        return
+    content = now.get("model.path" if start is None else "model.start", {})
+    if content.get("sha256") != config.lineage.sha256:
+        raise ConfigError(f"model.run={run}: its model has changed since it was looked up")
+    source = run_at(Path(run))
+    if source is not None and start is not None:
+        refuse_another_base(source, "model.run", now)
+    steps = f" after {config.lineage.step} train steps" if config.lineage.fingerprint else ""
+    say(f"begins with the model of {run}{steps}")
 
 
 def open_source(config: TrainConfig) -> RunDirectory:

@@ -26,7 +26,13 @@ if TYPE_CHECKING:
     from chord.config.root import TrainConfig
 
 
-_LOADED = ("config.json", "state.json", "dataset_dict.json", "__init__.py")
+_LOADED = (
+    "config.json",
+    "adapter_config.json",
+    "state.json",
+    "dataset_dict.json",
+    "__init__.py",
+)
 """One of these is in each directory that is a model, a data set, or a package; others are not read,
 however large they are."""
 

@@ -30,10 +30,15 @@ SILENT = (
     "trainer.warn_off",
     "trainer.skip_limit",
     "data.expert_check",
+    "model.run",
+    "model.start",
     "reward.on_failures",
     "reward.parts.*.on_failures",
 )
-"""Settings inside groups that can't either: they say when a run stops, or what it says."""
+"""Settings inside groups that can't either: they say when a run stops, or what it says. Of the run
+whose model another one starts from, its lineage counts instead, as with `fork`."""
+OF_THE_MODEL = ("path", "pretraining_seed")
+"""Settings of the model that its lineage counts for if it is that of a run."""
 AS_BEFORE: Mapping[str, object] = {
     "trainer.on_nonfinite": "stop",
     "lineage": None,
@@ -51,7 +56,7 @@ def telling(settings: Mapping[Any, Any], group: str = "") -> dict[str, Any]:
     found: dict[str, Any] = {}
     for key, value in settings.items():
         name = f"{group}{key}"
-        if _is_silent(name):
+        if _is_silent(name) or (group == "model." and _is_a_runs(key, settings)):
             continue
         if isinstance(value, Mapping):
             found[key] = telling(value, f"{name}.")
@@ -89,6 +94,11 @@ def resumable(name: str) -> bool:
 def tells(name: str) -> bool:
     """Whether a run of another value of a setting is another run."""
     return name.partition(".")[0] not in NO_NUMBER and not _is_silent(name)
+
+
+def _is_a_runs(key: object, model: Mapping[Any, Any]) -> bool:
+    """Whether a setting of the model is looked up in the run that it is of."""
+    return key in OF_THE_MODEL and model.get("run") is not None
 
 
 def _is_silent(name: str) -> bool:
