@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
+from chord.config.consistency import scores_answers
 from chord.config.root import TrainConfig
 from chord.data.batch import Pair
 from chord.data.grading import Failure, short
@@ -86,8 +87,9 @@ def tell_rewards(config: TrainConfig, data: Data, graded: Graded | None) -> None
     """Say how the reward reads right answers, how it scores the expert's responses, and how many a
     rollout could not hold.
 
-    Raises ConfigError where it scores all of them 0 and `data.expert_check` is `stop`, and where a
-    function of the user's scores a wrong response outside [0, 1].
+    Raises ConfigError where it scores all of them 0, `data.expert_check` is `stop`, and the policy
+    is to learn from the reward, as in SFT alone it is not. The same where a function of the user's
+    scores a wrong response outside [0, 1].
     """
     if data.unanswered is None and config.reward.note is not None:
         say(config.reward.note)
@@ -101,13 +103,14 @@ def tell_rewards(config: TrainConfig, data: Data, graded: Graded | None) -> None
         say(f"warning: {copied}", file=sys.stderr)
     if graded.mean >= FEW:
         return
+    stops = graded.mean == 0 and config.data.expert_check == "stop" and scores_answers(config)
     if (failed := failed_on(config, graded)) is not None:
-        if graded.mean == 0 and config.data.expert_check == "stop":
+        if stops:
             raise ConfigError(failed)
         say(f"warning: {failed}", file=sys.stderr)
         return
     reason = likely_reason(config, graded)
-    if graded.mean == 0 and config.data.expert_check == "stop":
+    if stops:
         raise ConfigError(
             printable(
                 f"data.expert_check=stop: the reward scores each of the {len(graded.scores):,} "

@@ -15,6 +15,7 @@ from chord.config.consistency import (
     overlap_report,
     reads_teacher,
     refused_at_first,
+    scores_answers,
 )
 from chord.config.root import TrainConfig
 from chord.errors import ConfigError
@@ -60,6 +61,7 @@ def _looked_at(config: TrainConfig) -> str:
             (config.trainer.accelerator, config.trainer.devices),
             (config.model, config.data, config.evaluation, config.rollout.max_new_tokens),
             (reads_teacher(config) and config.teacher, imitates_experts(config)),
+            scores_answers(config),
             (config.target.cache_path, refused_at_first(config), config.trainer.keep.best),
         ]
     )

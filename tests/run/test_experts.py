@@ -248,3 +248,12 @@ def test_files_have_a_reward_that_reads_their_answers(
     assert (
         "reward=auto: 30 of 60 right answers are compared as numbers (numeric), the others as texts"
     ) in capsys.readouterr().out
+
+
+def test_sft_alone_goes_on_without_the_reward(
+    configured: Callable[..., Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    checked(configured("reward=text", "schedule=sft_only"))
+    said = capsys.readouterr()
+    assert said.out == "reward of the expert responses: 0 of 30 right\n"
+    assert said.err.startswith("warning: reward of the expert responses: 30 of 30 would be right")
