@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import io
 import re
+from dataclasses import replace
 
 import pytest
 from compare_runs import make_run
 from rich.console import Console
 
 from chord.compare.grouping import compare
-from chord.compare.model import Comparison
+from chord.compare.model import Comparison, Run
 from chord.compare.terminal import estimate_text, p_text, print_comparison
 from chord.evaluation.statistics import t_interval
 
@@ -46,6 +47,19 @@ def test_estimates_are_shown_with_their_half_interval_and_their_number() -> None
     assert [p_text(p) for p in (0.0004, 0.0123, 1.0, float("nan"))] == [
         "p<.001", "p=.012", "p=1.000", ""
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize("samples", [4, 8])
+def test_the_mean_over_the_samples_has_one_column_under_either_name(samples: int) -> None:
+    def run(reward: float) -> Run:
+        final = {"test/target_accuracy": 0.5, f"test/target_mean{samples}": 0.25}
+        return replace(make_run(), final={**final, "test/rl_reward": reward})
+
+    metrics = ["test/target_accuracy", f"test/target_mean{samples}", "test/rl_reward"]
+    same, other = (printed(compare([run(reward)], metrics=metrics)) for reward in (0.25, 0.3))
+    assert f"mean{samples}" in same
+    assert "reward" not in same
+    assert "reward" in other
 
 
 def long_labels() -> Comparison:
