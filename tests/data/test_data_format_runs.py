@@ -114,6 +114,10 @@ def test_scores_are_given_by_source(
         scores = [each.score for each in asked if each.problem.source == name]
         assert found[f"source/{name}"] == sum(scores) / len(scores)
     assert "target of openai/gsm8k" in capsys.readouterr().out
+    # While it trains, too: before the first step, and after each evaluation.
+    rows = [row for row in read_rows(Path("one") / EVALUATIONS) if row["split"] == "val"]
+    assert rows
+    assert all({"val/source/openai/gsm8k", "val/source/amc"} <= row.keys() for row in rows)
     from chord.compare.command import main as compare
 
     run("two", "seed=1", "evaluation.val_problems=8", "evaluation.test_problems=8")
