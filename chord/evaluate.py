@@ -81,7 +81,7 @@ def _evaluate_in_sight(
 
     from chord.evaluation.progress import shown_progress
     from chord.run.build import evaluate_as, fit_data, open_data, placed, prepare_reward
-    from chord.run.summary import gains, print_summary, side_by_side
+    from chord.run.summary import cut_off, gains, print_summary, side_by_side
 
     trained = configuration(path, trust=config.trust)
     checkpoint = find_checkpoint(path, trained.trainer.keep, config.checkpoint)
@@ -137,6 +137,7 @@ def _evaluate_in_sight(
         alpha=alpha,
         temperature=config.temperature,
         gained=gained,
+        cut_off=cut_off(base, after),
     )
     step = _completed(path, trained, checkpoint)
     found = Evaluated(config, reward_of(path), asked, checkpoint, step, base, after)

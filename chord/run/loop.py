@@ -39,7 +39,7 @@ from chord.run.progress import Progress
 from chord.run.random_states import restore_random_states
 from chord.run.recorder import Recorder
 from chord.run.steps import StepLoader, completed_steps
-from chord.run.summary import gains, print_summary, side_by_side
+from chord.run.summary import cut_off, gains, print_summary, side_by_side
 from chord.run.tampering import TamperedError
 from chord.run.together import ending_together
 from chord.step.module import ChordModule
@@ -303,6 +303,7 @@ class Training:
             split=split,
             alpha=alpha,
             gained=gains(base, trained),
+            cut_off=cut_off(base, trained),
             warnings=list(self.health.told.values()),
         )
         return Outcome(module, validation, base, trained)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -26,6 +26,10 @@ SOURCE = "source/"
 MEAN = "target_mean"
 """How many samples it is the mean of follows."""
 HIGHER, LOWER, NEITHER = 1, -1, 0  # what is better
+FEWEST = 10
+"""With fewer problems, a gain is shown without an interval: it would say next to nothing."""
+_TWIN = "rl_reward"
+"""Another name of the mean over the samples, and shown only where it differs."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,6 +81,21 @@ def side_by_side(
 
 def _right(score: float) -> bool | None:
     return None if math.isnan(score) else score >= 1
+
+
+@dataclass(frozen=True)
+class CutOff:
+    """How many greedy responses of both models had no end when they were as long as one may be."""
+
+    base: int
+    trained: int
+    of: int
+
+
+def cut_off(base: Report, trained: Report) -> CutOff:
+    """The responses to the target problems that were cut off."""
+    before, after = (sum(each.cut_off for each in model.answers) for model in (base, trained))
+    return CutOff(before, after, len(trained.answers))
 
 
 def gains(base: Report, trained: Report) -> list[float]:
@@ -137,16 +156,18 @@ def print_summary(
     alpha: float,
     temperature: float = 1.0,
     gained: Sequence[float] = (),
+    cut_off: CutOff | None = None,
     warnings: Sequence[str] = (),
 ) -> None:
     """Print the comparison, the samples, and where everything lies.
 
     `base` and `trained` are evaluation metrics of `split`; `alpha` is the SFT share that `balance`
     was taken at, `temperature` that of the samples; `gained` are the gains on the target problems,
-    `warnings` what was said before. Model text is shown as it is, never read as markup.
+    `cut_off` says how many responses had no end, `warnings` what was said before. Model text is
+    shown as it is, never read as markup.
     """
     console.print()
-    console.print(_comparison(base, trained, split, alpha, temperature))
+    console.print(_comparison(base, trained, split, alpha, temperature, cut_off))
     if len(gained) > 1:
         console.print(Text(_gain(gained)), soft_wrap=True)
     if samples:
@@ -165,6 +186,11 @@ def print_summary(
 
 def _gain(gained: Sequence[float]) -> str:
     """The mean gain with its interval; of the problems, as there is one run."""
+    if len(gained) < FEWEST:
+        mean = 100 * sum(gained) / len(gained)
+        return (
+            f"target, greedy: {mean:+.1f} points on {len(gained)}, too few problems for an interval"
+        )
     # It imports scipy, which takes a second and is needed at the end.
     from chord.evaluation.statistics import t_interval
 
@@ -193,17 +219,40 @@ def _comparison(
     split: str,
     alpha: float,
     temperature: float,
+    cut_off: CutOff | None,
 ) -> Table:
     table = Table(title=f"{split} split", title_justify="left", title_style="bold")
     table.add_column("")
     for name in ("base", "trained", "change"):
         table.add_column(name, justify="right", no_wrap=True)
-    for measure in measures({**base, **trained}, alpha, temperature):
+    for measure in _shown(base, trained, alpha, temperature):
         before = base.get(measure.key, math.nan)
         after = trained.get(measure.key, math.nan)
         cells = [_value(measure, before), _value(measure, after)]
         table.add_row(measure.label, *cells, _change(measure, before, after))
+    if cut_off is not None:
+        table.add_row("target: greedy responses without an end", *_counts(cut_off))
     return table
+
+
+def _shown(
+    base: Mapping[str, float], trained: Mapping[str, float], alpha: float, temperature: float
+) -> Iterator[Measure]:
+    """The measures that one of both models has, each quantity once."""
+    means = [key for key in {**base, **trained} if key.startswith(MEAN)]
+    for measure in measures({**base, **trained}, alpha, temperature):
+        taken = [metrics.get(measure.key, math.nan) for metrics in (base, trained)]
+        if not any(map(math.isfinite, taken)):
+            continue
+        same = any(all(m.get(key) == m.get(_TWIN) for m in (base, trained)) for key in means)
+        if measure.key != _TWIN or not same:
+            yield measure
+
+
+def _counts(cut_off: CutOff) -> list[str]:
+    cells = [f"{count} of {cut_off.of}" for count in (cut_off.base, cut_off.trained)]
+    change = cut_off.trained - cut_off.base
+    return [*cells, f"{change:+d}" if change else "0"]
 
 
 def _value(measure: Measure, value: float) -> str:

@@ -10,7 +10,16 @@ from rich.console import Console
 
 from chord.data.batch import Problem
 from chord.evaluation.report import Report, ScoredAnswer
-from chord.run.summary import Measure, Sample, _change, gains, measures, print_summary, visible
+from chord.run.summary import (
+    Measure,
+    Sample,
+    _change,
+    cut_off,
+    gains,
+    measures,
+    print_summary,
+    visible,
+)
 
 METRICS = {
     "target_accuracy": 0.31,
@@ -42,11 +51,17 @@ def sample(**changed: Any) -> Sample:
 
 
 def printed(
-    *args: Any, width: int = 80, color: bool = False, base: Any = METRICS, **settings: Any
+    *args: Any,
+    width: int = 80,
+    color: bool = False,
+    base: Any = METRICS,
+    trained: Any = None,
+    **settings: Any,
 ) -> str:
     file = io.StringIO()
     console = Console(file=file, width=width, force_terminal=color, legacy_windows=False)
-    trained = {**METRICS, "target_accuracy": 0.55, "retained/mean": 0.93, "expert_nll": 0.5}
+    changed = {"target_accuracy": 0.55, "retained/mean": 0.93, "expert_nll": 0.5}
+    trained = trained or {**METRICS, **changed}
     rest = args or ([sample()], "outputs/run")
     print_summary(console, base, trained, *rest, split="test", alpha=0.05, **settings)
     return file.getvalue()
@@ -124,10 +139,40 @@ def test_without_samples_there_is_no_table_of_them() -> None:
 
 
 def test_the_gain_has_its_interval_over_the_problems() -> None:
-    # Of four problems one was lost and three won: 1/2, s = 1, t(3) = 3.182446, so ± 1.591223.
-    text = printed(gained=[-1.0, 1.0, 1.0, 1.0])
-    assert "target, greedy: +50.0 points, -109.1 to +209.1 (95 %, paired over 4 problems" in text
+    # Of ten problems five were won: 1/2, s² = 10 / 4 / 9, t(9) = 2.262157, so ± .377026.
+    text = printed(gained=[1.0, 0.0] * 5)
+    assert "target, greedy: +50.0 points, +12.3 to +87.7 (95 %, paired over 10 problems" in text
     assert "paired over" not in printed()
+
+
+def test_of_few_problems_a_gain_has_no_interval() -> None:
+    text = printed(gained=[-1.0, 1.0, 1.0, 1.0])
+    assert "target, greedy: +50.0 points on 4, too few problems for an interval\n" in text
+    assert "95 %" not in text
+
+
+def test_a_quantity_has_one_row_and_one_that_no_model_has_none() -> None:
+    # SFT alone, without right answers.
+    alone = {name: METRICS[name] for name in ("sft_accuracy", "expert_nll")}
+    lines = printed(base=alone, trained=alone).splitlines()
+    assert [line.split("│")[1].strip() for line in lines if "│" in line] == [
+        "expert tokens predicted (sft_accuracy)",
+        "expert tokens: nll",
+    ]
+    twins = {"target_mean8": 0.23, "rl_reward": 0.23}
+    text = printed(base=twins, trained=twins)
+    assert "mean@8" in text
+    assert "rl_reward" not in text
+    assert "rl_reward" in printed(base=twins, trained={**twins, "rl_reward": 0.24})
+
+
+def test_responses_without_an_end_are_counted() -> None:
+    def report(*ends: bool) -> Report:
+        return Report({}, [ScoredAnswer(Problem("", "", 0), "", 0, (), None, end) for end in ends])
+
+    counts = cut_off(report(True, True, False), report(False, True, False))
+    (line,) = [line for line in printed(cut_off=counts).splitlines() if "without an end" in line]
+    assert [cell.strip() for cell in line.split("│")[2:5]] == ["2 of 3", "1 of 3", "-1"]
 
 
 def test_a_gain_is_that_of_one_problem() -> None:
