@@ -15,7 +15,7 @@ from chord.doctor.records import DAMAGED, results, rows, unreadable
 from chord.errors import first_line
 from chord.io.contents import SHOWN, changed, difference
 from chord.io.reading import read_json
-from chord.run.checkpoint import CHECKPOINT, read_checkpoint
+from chord.run.checkpoint import CHECKPOINT, check_place, read_checkpoint
 from chord.run.directory import RunDirectory
 from chord.run.files import FINISHED, RUNNING, kept_file, read_status
 from chord.run.identity.agreement import contradiction
@@ -26,6 +26,7 @@ from chord.run.kept import best_step, kept_steps
 from chord.run.losing import instead, lost
 from chord.run.opening import open_run
 from chord.run.owner import writer
+from chord.run.trained import refuse_foreign_start
 
 
 def directory(path: Path, *, trust: bool = False) -> list[Finding]:
@@ -171,6 +172,13 @@ def kept(run: RunDirectory, config: TrainConfig) -> Iterator[Finding]:
         size = sum(kept_file(run.path, step).stat().st_size for step in steps)
         what = f"kept checkpoints: of steps {', '.join(map(str, steps))}, {size / 1e6:,.1f} MB"
         yield Finding(OK, what)
+    for step in steps:
+        file = kept_file(run.path, step)
+        try:
+            refuse_foreign_start(file, config.lineage.sha256 if config.lineage else None)
+            check_place(file, str(run.path))
+        except ValueError as error:
+            yield Finding(WRONG, first_line(error), "put this run's own back, or remove it")
     if keep.best is None:
         return
     best = best_step(run.path, keep)

@@ -25,6 +25,7 @@ from chord.run.files import (
     read_status,
 )
 from chord.run.gaps import gaps, reports_lacking
+from chord.run.trained import foreign_file
 
 DAMAGED = (
     "take the file from a backup, or train the run again: .hydra/overrides.yaml has its command"
@@ -100,3 +101,6 @@ def results(run: RunDirectory, config: TrainConfig, completed: int | None) -> It
         except (SafetensorError, OSError) as error:
             what = f"{file.relative_to(run.path)} can't be read ({first_line(error)})"
             yield Finding(WRONG, what, again)
+            return
+    if (name := foreign_file(run.path)) is not None:
+        yield Finding(WRONG, f"{name} is not as this run wrote it", again)

@@ -45,8 +45,7 @@ def read_saved(file: Path, origin: str) -> Saved:
     try:
         state = read_state(file)
         ours = state["chord"]
-        if kept_step(file) != 0:  # which its source wrote
-            refuse_another_run(ours, file.parents[1])
+        refuse_misplaced(ours, file)
         return Saved(
             completed=int(ours["completed"]),
             random=ours["random"],
@@ -79,6 +78,31 @@ def refuse_another_run(ours: Mapping[str, Any], run_dir: Path) -> None:
     wrote, own = ours.get("run"), run_of(run_dir)
     if wrote and own and wrote != own:
         raise ConfigError("another run wrote it; put this run's own checkpoint back")
+
+
+def refuse_misplaced(ours: Mapping[str, Any], file: Path) -> None:
+    """Raise ConfigError where another run wrote a checkpoint, or this one after other steps."""
+    step = kept_step(file)
+    if step == 0:
+        return  # that of its source
+    refuse_another_run(ours, file.parents[1])
+    if step is not None and step != ours["completed"]:
+        raise ConfigError(f"it was written after step {ours['completed']}; put its own back")
+
+
+def check_place(file: Path, origin: str) -> None:
+    """Raise ConfigError, naming the `origin`, for a checkpoint that is not what its place says.
+
+    No weights are read. What can't be read is left to whoever reads it whole.
+    """
+    try:
+        ours = torch.load(file, weights_only=True, mmap=True)["chord"]
+    except Exception:  # whatever a damaged file raises
+        return
+    try:
+        refuse_misplaced(ours, file)
+    except ConfigError as error:
+        raise ConfigError(f"{origin}: {CHECKPOINT.parent / file.name}: {error}") from error
 
 
 def refuse_misfits(state: Mapping[str, Any]) -> None:

@@ -38,7 +38,8 @@ class RunDirectory:
     what is installed, and where that was another one before; `expressions`: what its configuration
     called for a value; see `chord.run.identity`. `format`: of its `run.json`. `placed`: on what it
     was computed before it was resumed; `before`: the fingerprint that its `run.json` has until it
-    is written again. `foreign`: whether it had to be trusted, each time that it is.
+    is written again. `foreign`: whether it had to be trusted, each time that it is. `model`: hashes
+    of the final model's files, once they are written.
     """
 
     path: Path
@@ -60,6 +61,7 @@ class RunDirectory:
     placed: dict[str, str] = field(default_factory=dict)
     before: str = ""
     foreign: bool = False
+    model: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.freeze()

@@ -42,6 +42,7 @@ from chord.run.steps import StepLoader, completed_steps
 from chord.run.summary import cut_off, gains, print_summary, side_by_side
 from chord.run.tampering import TamperedError
 from chord.run.together import ending_together
+from chord.run.trained import final_hashes
 from chord.step.module import ChordModule
 from chord.step.optimizer import DivergedError
 from chord.tracking import Tracker
@@ -258,6 +259,7 @@ class Training:
         if rank() == 0:
             self.recorder.check()
             config.model.save(models.policy, path, {"run": self.directory.name})
+            self.directory.model = final_hashes(path)
         if models.teacher is not None:
             models.teacher.to("cpu")
         if self.final is None and self.lacks_validation(config.steps):

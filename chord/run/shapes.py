@@ -54,6 +54,7 @@ def of_status(facts: Mapping[str, Any], states: tuple[str, ...]) -> dict[str, ob
         "job": (int, type(None)),
         "fingerprint": (str,),
         "before": (str,),
+        "model": (dict,),
     }
     found = {name: facts[name] for name in kinds if isinstance(facts.get(name, ...), kinds[name])}
     status = facts.get("status")

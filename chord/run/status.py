@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -46,6 +46,7 @@ def record(run: RunDirectory, status: str, error: str | None = None) -> None:
         job=run.job,
         fingerprint=fingerprint(run.config, run.lengths),
         before=run.before,
+        model=run.model if status == FINISHED else {},
     )
 
 
@@ -58,10 +59,12 @@ def write_status(
     job: int | None,
     fingerprint: str,
     before: str = "",
+    model: Mapping[str, str] | None = None,
 ) -> None:
     """Write `status.json` into a directory, all of it or nothing.
 
     `before`: the fingerprint of a run that goes on as another one, until its `run.json` is written.
+    `model`: the hashes of a finished run's model.
     """
     facts = {
         "status": status,
@@ -70,6 +73,7 @@ def write_status(
         "job": job,
         "fingerprint": fingerprint,
         **({"before": before} if before not in ("", fingerprint) else {}),
+        **({"model": dict(model)} if model else {}),
     }
     content = json_file(facts)
     try:

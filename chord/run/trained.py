@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from chord.config.root import TrainConfig
 from chord.errors import ConfigError
-from chord.run.files import CHECKPOINT, FINISHED, METRICS, read_rows, read_status
+from chord.io.hashes import file_hash
+from chord.io.printing import say
+from chord.run.files import (
+    CHECKPOINT,
+    FINISHED,
+    METRICS,
+    STATUS,
+    kept_step,
+    read_rows,
+    read_status,
+)
 
 if TYPE_CHECKING:
     from chord.models.policy import Policy
@@ -39,6 +50,57 @@ def model_file(run: Path) -> Path:
     return next((file for file in found if file.exists()), run / CHECKPOINT)
 
 
+def final_files(path: Path) -> list[Path]:
+    """The files with the weights of the final model in a run directory."""
+    alone = path / "model.safetensors"
+    return [*sorted((path / "model").glob("*.safetensors")), *([alone] if alone.exists() else [])]
+
+
+def final_hashes(path: Path) -> dict[str, str]:
+    """SHA-256 of each of these files, by its place in the run directory; raises OSError."""
+    return {file.relative_to(path).as_posix(): file_hash(file) for file in final_files(path)}
+
+
+def foreign_file(path: Path) -> str | None:
+    """The first of these files that the run has not left so; None if it has, or does not say."""
+    known = read_status(path).get("model")
+    if not isinstance(known, dict):
+        return None
+    now = final_hashes(path)
+    return next((name for name, digest in now.items() if known.get(name) != digest), None)
+
+
+def refuse_foreign_model(path: Path, setting: str = "run") -> None:
+    """Raise ConfigError where the final model in a run directory is not the one that it wrote.
+
+    A run of old, which does not say what it wrote, goes on with a warning.
+    """
+    if (name := foreign_file(path)) is not None:
+        raise ConfigError(
+            f"{setting}={path}: {name} is not as this run wrote it; put this run's own model back"
+        )
+    status = read_status(path)
+    if status.get("status") == FINISHED and "model" not in status and final_files(path):
+        say(
+            f"warning: {setting}={path}: {STATUS} has no hash of the final model, so whether this "
+            "run wrote it is not known",
+            file=sys.stderr,
+        )
+
+
+def refuse_foreign_start(file: Path, started_from: str | None, setting: str = "run") -> None:
+    """Raise ConfigError where the checkpoint of step 0 is not the one that a fork started from.
+
+    `started_from`: the hash of that one; None for a run that is no fork.
+    """
+    if kept_step(file) == 0 and file_hash(file) != started_from:
+        run = file.parents[1]
+        raise ConfigError(
+            f"{setting}={run}: {file.relative_to(run)} is not the checkpoint that this run started "
+            "from; put that back"
+        )
+
+
 def trained_model(path: Path, config: TrainConfig, checkpoint: Path | None = None) -> Policy:
     """The model of a run: the final one, or that of its last checkpoint if it was interrupted.
 
@@ -49,12 +111,14 @@ def trained_model(path: Path, config: TrainConfig, checkpoint: Path | None = Non
     from chord.models.checkpoints import load_weights
     from chord.run.checkpoint import read_saved
 
-    policy = config.model.load(path) if checkpoint is None and ended(path) else None
-    if policy is not None:
-        return policy
+    if checkpoint is None and ended(path):
+        refuse_foreign_model(path)
+        if (policy := config.model.load(path)) is not None:
+            return policy
     file = path / CHECKPOINT if checkpoint is None else checkpoint
     if not file.exists():
         raise ConfigError(f"run={path}: holds neither a final model nor a checkpoint yet")
+    refuse_foreign_start(file, config.lineage.sha256 if config.lineage else None)
     weights = read_saved(file, f"run={path}").weights
     assert weights is not None
     policy = config.model.build()

@@ -348,6 +348,16 @@ def test_a_checkpoint_that_has_changed_since_it_was_looked_up_is_refused(
     assert not (tmp_path / "fork" / "run.json").exists()
 
 
+def test_a_checkpoint_that_another_run_than_the_source_wrote_is_refused(
+    source: Path, tmp_path: Path
+) -> None:
+    copied = Path(shutil.copytree(source, tmp_path / "source"))
+    facts = json.loads((copied / "run.json").read_text())
+    (copied / "run.json").write_text(json.dumps(facts | {"tracker_id": "another"}))
+    with pytest.raises(ConfigError, match=r"^fork=.*\.ckpt: another run wrote it"):
+        fork(copied, tmp_path / "fork")
+
+
 def test_a_source_from_elsewhere_needs_trust_and_so_does_its_fork(
     stranger: Path, tmp_path: Path
 ) -> None:

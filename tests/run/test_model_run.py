@@ -27,6 +27,7 @@ from chord.run.lock import held
 from chord.run.opening import open_run
 from chord.run.resuming import resume_run
 from chord.run.status import fingerprint, record
+from chord.run.trained import final_hashes
 from chord.run.training import train
 
 __all__ = ["stranger"]
@@ -109,6 +110,8 @@ def test_the_content_of_the_model_tells_runs_apart_and_not_where_it_is(
     assert fingerprint(composed(moved, small_models)) == first
     assert fingerprint(composed(source, small_models, "checkpoint=2")) != first
     (moved / "model.safetensors").write_bytes((small_models / "base.safetensors").read_bytes())
+    status = json.loads((moved / "status.json").read_text())
+    (moved / "status.json").write_text(json.dumps(status | {"model": final_hashes(moved)}))
     assert fingerprint(composed(moved, small_models)) != first
     # Runs of before had no such settings.
     settings = OmegaConf.to_container(open_run(source).config)
@@ -208,3 +211,16 @@ def test_it_is_found_from_another_directory(
         with monkeypatch.context() as elsewhere:
             elsewhere.chdir(tmp_path / "there")
             open_run(run.path).checked().model.build()
+
+
+@pytest.mark.parametrize("words", [[], ["checkpoint=2"]], ids=str)
+def test_a_model_that_another_run_than_the_source_wrote_is_refused(
+    source: Path, small_models: Path, tmp_path: Path, words: list[str]
+) -> None:
+    copied = Path(shutil.copytree(source, tmp_path / "source"))
+    shutil.copy(small_models / "base.safetensors", copied / "model.safetensors")
+    facts = json.loads((copied / "run.json").read_text())
+    (copied / "run.json").write_text(json.dumps(facts | {"tracker_id": "another"}))
+    reason = "another run wrote it" if words else r"model\.safetensors is not as this run wrote it"
+    with pytest.raises(ConfigError, match=rf"^model\.run=.*{reason}"):
+        composed(copied, small_models, *words)

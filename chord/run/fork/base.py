@@ -32,6 +32,7 @@ from chord.run.opening import open_run
 from chord.run.owner import writer
 from chord.run.places import holds_run, require_run
 from chord.run.status import fingerprint
+from chord.run.trained import refuse_foreign_start
 
 OF_THE_COMMAND = (
     *OF_THE_SWEEP,
@@ -101,6 +102,12 @@ class Origin:
         assert isinstance(keep, Keep)
         file = find_checkpoint(path, keep, which)
         assert file is not None
+        lineage = run.config.lineage
+        refuse_foreign_start(file, lineage.sha256 if lineage else None, setting)
+        # It loads torch, which takes seconds.
+        from chord.run.checkpoint import check_place
+
+        check_place(file, f"{setting}={path}")
         step = int(which) if which.isdecimal() else step_of(file)
         if step is None:
             raise ConfigError(f"{setting}={path}: {CHECKPOINT.parent / file.name} can't be read")

@@ -29,7 +29,7 @@ from chord.run.identity.agreement import flat
 from chord.run.located import located
 from chord.run.opening import open_run
 from chord.run.owner import writer
-from chord.run.trained import model_file
+from chord.run.trained import model_file, refuse_foreign_model
 
 SETTING = "model.run"
 FIXED = ("path", "revision", "pretraining_seed", "start")
@@ -201,6 +201,7 @@ def _final(path: Path, words: Mapping[str, str]) -> Origin | None:
     place = model_file(path)
     if place.suffix == ".ckpt":
         return None
+    refuse_foreign_model(path, SETTING)
     run = open_run(path, trust=words.get("trust", "").lower() == "true")
     return Origin(run, int(run.config.steps), place)
 
