@@ -9,7 +9,6 @@ from __future__ import annotations
 import ast
 import functools
 import re
-import tomllib
 from collections.abc import Iterable, Iterator
 from dataclasses import fields, is_dataclass
 from pathlib import Path
@@ -21,6 +20,7 @@ from hydra.errors import HydraException
 from omegaconf.errors import OmegaConfBaseException
 from pages import ROOT, TEXTS, text
 from rows.needs import with_needs
+from scripts import project, scripts
 from typed import ROOTS, check_command, parser
 
 from chord.config.location import CONF_DIR
@@ -37,8 +37,8 @@ ASSIGNED = re.compile(r"(?<![\w.=/\"'(+@?&-])([a-z_]\w*(?:[./@][a-z_]\w*)*)=(?!=
 COMMAND = re.compile(r"python -m chord\.([a-z_]+)([^`;]*)")
 SHOWN = re.compile(r"^(?: *|.*`)(python -m chord\.(?:[^`\n\\]|\\\n)+)(?:`|$)", re.M)
 """A command on a line of its own or in backticks: it ends there."""
+EXTRA = re.compile(r"install [^`\n]*'\.\[(.+?)\]'")
 FLAG = re.compile(r"(?<!\S)--?[a-z][a-z-]*")
-SCRIPTS = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["scripts"]
 NO_SETTINGS = {
     "alphabet": "an argument of a tokenizer",
     "defaults": "the list in a file of options",
@@ -225,7 +225,7 @@ def unknown(name: str, arguments: str) -> Iterator[str]:
     """What is wrong with the command `chord.NAME`: there is none, or it has no such flag."""
     if not name.strip("_"):
         return  # "chord._"
-    if f"chord-{name.replace('_', '-')}" not in SCRIPTS:
+    if f"chord-{name.replace('_', '-')}" not in scripts():
         yield f"chord.{name}: no such command"
         return
     # Up to the end of the sentence or the line.
@@ -252,3 +252,12 @@ def whole() -> list[str]:
 @pytest.mark.parametrize("command", whole())
 def test_every_command_in_a_docstring_can_be_typed(command: str, tmp_path: Path) -> None:
     check_command(command, tmp_path)
+
+
+def test_what_is_to_be_installed_can_be() -> None:
+    said = [*messages(docstrings=True), *map(text, TEXTS)]
+    extras = {extra for one in said for found in EXTRA.findall(one) for extra in found.split(",")}
+    assert {"hf", "math", "reasoning"} <= extras  # they are found
+    assert extras <= project()["optional-dependencies"].keys() | {HOLE}
+    # No index has the package, so that it is installed from a clone, and only its own packages are.
+    assert not [one for one in said if re.search(r"install [^`\n]*chord[-_]posttraining", one)]

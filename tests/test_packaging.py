@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import importlib
+import os
 import subprocess
 import sys
-import tomllib
 import zipfile
 from pathlib import Path
 
 import pytest
+from scripts import scripts
 
 from chord.models.tiny import SEEDS, base_name
 
@@ -25,12 +26,10 @@ def test_every_command_has_a_script() -> None:
     ]
     names = {path.stem for path in modules}
     names |= {path.parent.name for path in (ROOT / "chord").glob("*/__main__.py")}
-    text = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
-    scripts = tomllib.loads(text)["project"]["scripts"]
     # `chord-train dry_run=true` has a script of its own.
     names.add("check_data")
-    assert scripts.keys() == {f"chord-{name.replace('_', '-')}" for name in names}
-    for place in scripts.values():
+    assert scripts().keys() == {f"chord-{name.replace('_', '-')}" for name in names}
+    for place in scripts().values():
         module, _, function = place.partition(":")
         assert callable(getattr(importlib.import_module(module), function))
 
@@ -65,3 +64,21 @@ def test_the_wheel_is_complete_and_runs_without_the_checkout(tmp_path: Path) -> 
         check=True,
     )
     assert "schedule=" in done.stdout
+    for command in (
+        "check-data experiment=smoke",
+        "train experiment=smoke tracking=off hydra.run.dir=run",
+        "evaluate run evaluation.test_problems=20",
+        "compare run --out comparison",
+    ):
+        name, *arguments = command.split()
+        module, _, function = scripts()[f"chord-{name}"].partition(":")
+        (where := tmp_path / "elsewhere").mkdir(exist_ok=True)
+        subprocess.run(
+            [sys.executable, "-c", f"import {module} as m; m.{function}()", *arguments],
+            cwd=where,
+            env={**os.environ, "PYTHONPATH": str(tmp_path / "installed"), "OMP_NUM_THREADS": "1"},
+            capture_output=True,
+            check=True,
+        )
+    assert (where / "run" / "evaluations").is_dir()
+    assert (where / "comparison" / "comparison.html").exists()
