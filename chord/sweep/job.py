@@ -16,8 +16,6 @@ from omegaconf import DictConfig, OmegaConf
 
 from chord.config.composing import register_options
 from chord.config.messages import EXPECTED, stop
-from chord.config.parse import parse
-from chord.config.root import TrainConfig
 from chord.config.schemas import schema_names
 from chord.config.trust.code import check_composed
 from chord.distributed.launch import leads
@@ -59,6 +57,7 @@ def run_job(cfg: DictConfig) -> float:
     """Train as composed and return the metric that a sweep is judged by."""
     # A launcher's process has streams of its own.
     writable_streams()
+    name_from_start(cfg)
     if HydraConfig.get().mode is RunMode.MULTIRUN:
         refuse_dry_run(cfg, "-m")  # not every sweeper is chord's
         return _sweep_job(cfg)
@@ -69,6 +68,21 @@ def run_job(cfg: DictConfig) -> float:
         stop(error)
 
 
+def start() -> Path:
+    """The directory that the command was started in: hydra.job.chdir=true leaves it."""
+    return Path(HydraConfig.get().runtime.cwd)
+
+
+def name_from_start(cfg: DictConfig) -> None:
+    """Let the runs that were typed be found where Hydra has left the directory of the command."""
+    if start() == Path.cwd():
+        return
+    for name in ("resume", "fork", "model.run"):
+        value = OmegaConf.select(cfg, name)
+        if value is not None:
+            OmegaConf.update(cfg, name, literal(str(start() / value)))
+
+
 def _single(cfg: DictConfig) -> float:
     # Here and below: torch takes seconds to load, and mistakes are said before.
     from chord.run.training import train
@@ -77,27 +91,35 @@ def _single(cfg: DictConfig) -> float:
     overrides = list(job.overrides.task)
     if cfg.dry_run:
         check_composed(cfg, job)
-        dry_run(parse(cfg, TrainConfig))
+        dry_run(_new(cfg, "").checked())
         return math.nan
     if cfg.resume is not None:
         run = resume_run(Path(cfg.resume), cfg, overrides)
     else:
-        path = Path(job.runtime.output_dir)
         name_in_tracking(cfg)
-        run = RunDirectory(path, cfg, run_name(job.runtime.choices, cfg.seed), overrides)
-        run.options = chosen(job.runtime.choices)
-        run.foreign = is_foreign(cfg)
+        run = _new(cfg, run_name(job.runtime.choices, cfg.seed))
         check_composed(cfg, job)
     config = run.checked()
     outcome = train(config, run)
     return math.nan if outcome is None else outcome.metric(config.sweep_metric)
 
 
+def _new(cfg: DictConfig, name: str) -> RunDirectory:
+    """The run that was composed, in the directory that Hydra has made for it."""
+    job = HydraConfig.get()
+    path, overrides = Path(job.runtime.output_dir), list(job.overrides.task)
+    run = RunDirectory(path, cfg, name, overrides, started_in=start())
+    run.options = chosen(job.runtime.choices)
+    run.foreign = is_foreign(cfg)
+    return run
+
+
 def _sweep_job(cfg: DictConfig) -> float:
     """A job of a sweep: whatever it raises fits one line, and the sweep goes on."""
     job = HydraConfig.get()
     path = Path(job.runtime.output_dir)
-    number, label = _place(path, Path(job.sweep.dir))
+    sweep = start() / job.sweep.dir
+    number, label = _place(path, sweep)
     if not writes(cfg, list(job.overrides.task)):
         # SLURM has started it beside the first process of the same job, which does the rest.
         return _train(cfg, path, number, label)
@@ -117,7 +139,7 @@ def _sweep_job(cfg: DictConfig) -> float:
             try:
                 refuse_sweep_settings(cfg)
                 if cfg.trainer.accelerator != "cpu":
-                    take_gpu(Path(job.sweep.dir))
+                    take_gpu(sweep)
                 return _train(cfg, path, number, label)
             except Exception as error:
                 if not isinstance(error, EXPECTED):
@@ -130,7 +152,7 @@ def _stored(path: Path, cfg: DictConfig) -> float | None:
     """The metric of a job that is finished in its directory, and read the same files."""
     if not is_finished(path, fingerprint(cfg)):
         return None
-    now = contents(parse(cfg, TrainConfig), schema_names(cfg))
+    now = contents(_new(cfg, "").checked(), schema_names(cfg))
     since = f"the run in {path} began"
     refuse_changed(known_contents(path), now, cfg.allow_changed, since=since)
     return stored_metric(path, cfg.sweep_metric)
@@ -174,8 +196,7 @@ def _directory(cfg: DictConfig, path: Path, label: str) -> RunDirectory:
         return resume_run(Path(cfg.resume), cfg, overrides)
     name_in_tracking(cfg, Path(job.sweep.dir).name)
     name = label or run_name(job.runtime.choices, cfg.seed)
-    new = RunDirectory(path, cfg, name, overrides, options=chosen(job.runtime.choices))
-    new.foreign = is_foreign(cfg)
+    new = _new(cfg, name)
     if not holds_run(path):
         return new
     old = open_run(path, trust=cfg.trust)

@@ -78,7 +78,7 @@ def numbers(row: Mapping[str, Any]) -> dict[str, float]:
 def near(path: Path) -> Path:
     """Return `path` relative to the current directory if it is below it, else absolute."""
     absolute, here = path.absolute(), Path.cwd()
-    return absolute.relative_to(here) if absolute.is_relative_to(here) else absolute
+    return absolute.relative_to(here) if here in absolute.parents else absolute
 
 
 def shown(path: Path) -> str:
