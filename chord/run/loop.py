@@ -288,7 +288,7 @@ class Training:
         samples = side_by_side(self.data, split, base, trained)
         shown = [{"step": config.steps, **asdict(sample)} for sample in samples]
         self.recorder.samples(split, shown)
-        plot_run(path, title=self.directory.name)
+        picture = plot_run(path, title=self.directory.name)
         rows = [
             row
             for row in read_rows(path / EVALUATIONS)
@@ -307,5 +307,6 @@ class Training:
             gained=gains(base, trained),
             cut_off=cut_off(base, trained),
             warnings=list(self.health.told.values()),
+            picture=picture,
         )
         return Outcome(module, validation, base, trained)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 
 from omegaconf import DictConfig, OmegaConf
@@ -92,11 +93,12 @@ def begin(run: RunDirectory) -> None:
 
 
 @contextmanager
-def recorded(run: RunDirectory, signals: Signals) -> Iterator[None]:
+def recorded(run: RunDirectory, signals: Signals, job: Path | None = None) -> Iterator[None]:
     """Record how the block ends.
 
     A run that stops before it `begin`s leaves the directory's status alone: what is there is that
-    of the run it was to resume, which nobody runs. A job of a sweep always leaves one.
+    of the run it was to resume, which nobody runs. A job of a sweep always leaves one, in its own
+    directory `job`.
     """
     try:
         yield
@@ -104,9 +106,10 @@ def recorded(run: RunDirectory, signals: Signals) -> Iterator[None]:
         stopped = was_stopped(error)
         # The first error is the one to be said.
         with suppress(OSError, UnwrittenError, Stopped), signals.held_back():
-            if run.begun or run.sweep is not None:
-                record(run, *((INTERRUPTED,) if stopped else (FAILED, reason(error))))
-            elif stopped:
+            own = run if run.begun or job is None else replace(run, path=job)
+            if run.begun or job is not None:
+                record(own, *((INTERRUPTED,) if stopped else (FAILED, reason(error))))
+            if stopped and not run.begun:
                 _interrupted_before(run.path)
         raise
     with signals.held_back():

@@ -158,13 +158,14 @@ def print_summary(
     gained: Sequence[float] = (),
     cut_off: CutOff | None = None,
     warnings: Sequence[str] = (),
+    picture: Path | None = None,
 ) -> None:
     """Print the comparison, the samples, and where everything lies.
 
     `base` and `trained` are evaluation metrics of `split`; `alpha` is the SFT share that `balance`
     was taken at, `temperature` that of the samples; `gained` are the gains on the target problems,
-    `cut_off` says how many responses had no end, `warnings` what was said before. Model text is
-    shown as it is, never read as markup.
+    `cut_off` says how many responses had no end, `warnings` what was said before, `picture` was
+    drawn now. Model text is shown as it is, never read as markup.
     """
     console.print()
     console.print(_comparison(base, trained, split, alpha, temperature, cut_off))
@@ -176,8 +177,7 @@ def print_summary(
     console.print()
     lines = [*warnings, *_failures("base", base), *_failures("trained", trained)]
     lines.append(f"run directory: {shown(Path(run_dir))}")
-    picture = Path(run_dir) / "curves.png"
-    if picture.exists():
+    if picture is not None:
         lines.append(f"curves: {shown(picture)}")
     for line in lines:
         # Whole lines: a path that was broken in two can't be copied.

@@ -182,7 +182,7 @@ def _train(cfg: DictConfig, path: Path, number: int, label: str) -> float:
                 record(replace(run, path=path), FAILED, reason(error))
                 raise
         if leader:
-            stack.enter_context(recorded(run, signals))
+            stack.enter_context(recorded(run, signals, path))
         config = run.checked()
         outcome = train_unrecorded(config, run, signals)
         return math.nan if outcome is None else outcome.metric(config.sweep_metric)

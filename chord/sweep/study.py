@@ -164,6 +164,7 @@ class Study:
                     directory=str(number),
                     fingerprint="",
                 )
+                refuse_strangers(jobs.directory, [point])
                 jobs.points.append(point)
                 jobs.record_failure(point, str(error))
             else:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -65,6 +66,13 @@ def printed(
     rest = args or ([sample()], "outputs/run")
     print_summary(console, base, trained, *rest, split="test", alpha=0.05, **settings)
     return file.getvalue()
+
+
+def test_only_a_picture_that_was_drawn_now_is_named(tmp_path: Path) -> None:
+    (tmp_path / "curves.png").touch()
+    assert "curves" not in printed([], tmp_path)
+    text = printed([], tmp_path, picture=tmp_path / "curves.png", width=300)
+    assert f"curves: {tmp_path}/curves.png\n" in text
 
 
 @pytest.mark.parametrize("width", [80, 120])

@@ -195,3 +195,13 @@ def test_a_single_run_says_how_it_ended_too(
         patch.setattr(ChordModule, "update", lambda *_: exec("raise KeyboardInterrupt"))
         assert command("hydra.run.dir=two") == 130
     assert command.status("two")["status"] == "interrupted"
+
+
+def test_a_job_that_fails_before_it_goes_on_with_a_run_leaves_its_status_alone(
+    command: Command,
+) -> None:
+    assert command("hydra.run.dir=one") == 0
+    before = (command.where / "one" / "status.json").read_bytes()
+    assert command("-m", "resume=one", "steps=1", "hydra.sweep.dir=s", own=False) == 1
+    assert (command.where / "one" / "status.json").read_bytes() == before
+    assert command.status("s/0")["status"] == "failed"
