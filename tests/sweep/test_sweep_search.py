@@ -100,6 +100,25 @@ def test_a_failed_trial_counts_stops_no_other_and_is_run_again_as_it_was(
     assert values(command, "s") == new
 
 
+@pytest.mark.parametrize("refused", [False, True])
+def test_a_trial_writes_over_no_file_of_somebody_else(
+    command: Command, monkeypatch: pytest.MonkeyPatch, refused: bool
+) -> None:
+    mine = command.where / "s" / "0" / "status.json"
+    mine.parent.mkdir(parents=True)
+    mine.write_text("mine")
+
+    def refuse(*_: object, **__: object) -> None:
+        raise ConfigError("refused")
+
+    if refused:
+        monkeypatch.setattr("chord.sweep.study.check_points", refuse)
+    assert command(*SEARCH, "hydra.sweep.dir=s") == 1
+    line = "error: hydra.sweep.dir=s: 0: status.json in it is not a run's and would be written over"
+    assert command.err.startswith(line), command.err
+    assert mine.read_text() == "mine"
+
+
 def test_what_a_search_cannot_do_is_said_before_it_starts(command: Command) -> None:
     for typed, line in {
         ("seed=0,1",): "seed=0,1: a search would pick the luckiest seed",
