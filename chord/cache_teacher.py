@@ -21,6 +21,7 @@ from chord.data.batch import collated
 from chord.errors import ConfigError
 from chord.io.outputs import Kind, safetensors_with
 from chord.io.printing import say
+from chord.io.signs import Signs
 
 CACHE = Kind("a teacher's cache", safetensors_with("chord_teacher"))
 
@@ -42,7 +43,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Run `python -m chord.cache_teacher`."""
     options = parser().parse_intermixed_args(arguments)
     refuse_output(options.to, f"--to {options.to}", CACHE)
-    say(cache_teacher(options.to, options.k, options.settings, options.config_dir))
+    with Signs("scoring the expert responses with the teacher").shown():
+        told = cache_teacher(options.to, options.k, options.settings, options.config_dir)
+    say(told)
 
 
 def cache_teacher(

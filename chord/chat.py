@@ -21,6 +21,7 @@ from chord.command_line.ending import ending
 from chord.errors import ConfigError
 from chord.io.printing import say
 from chord.io.reading import printable
+from chord.io.signs import Signs
 
 LAYOUT = "\n\t"
 """The control characters that may be printed."""
@@ -154,14 +155,14 @@ def loaded(options: argparse.Namespace) -> Iterator[list[Speaker]]:
 
     torch.set_num_threads(options.threads or config.threads)
     options.max_new_tokens = options.max_new_tokens or config.evaluation.max_new_tokens
-    trained = trained_model(run, config, checkpoint)
+    with Signs("loading the models").shown():
+        trained = trained_model(run, config, checkpoint)
+        base, tokenizer = config.model.reference(trained), config.model.tokenizer()
     if options.max_new_tokens > trained.context:
         raise ConfigError(
             f"--max-new-tokens {options.max_new_tokens}: must be at most {trained.context}, the "
             "model's context"
         )
-    tokenizer = config.model.tokenizer()
-    base = config.model.reference(trained)
     with placed(config, config.trainer.device(), base, trained):
         yield [Speaker("base", base, tokenizer), Speaker("trained", trained, tokenizer)]
 

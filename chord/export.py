@@ -15,6 +15,7 @@ from chord.command_line.arguments import Arguments, refuse_input, refuse_output
 from chord.command_line.ending import ending
 from chord.errors import ConfigError
 from chord.io.printing import say
+from chord.io.signs import Signs
 from chord.io.writing import whole_directory
 from chord.models.hf.settings import DTYPES
 
@@ -42,9 +43,10 @@ def parser() -> argparse.ArgumentParser:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Entry point of `chord-export`."""
     options = parser().parse_args(arguments)
-    export_run(
-        options.run, options.to, options.checkpoint, dtype=options.dtype, trust=options.trust
-    )
+    with Signs("writing the model").shown():
+        export_run(
+            options.run, options.to, options.checkpoint, dtype=options.dtype, trust=options.trust
+        )
     say(f"{options.to}: written; AutoModelForCausalLM.from_pretrained({str(options.to)!r})")
 
 

@@ -30,6 +30,7 @@ from chord.errors import ConfigError
 from chord.io.locking import sole_writer
 from chord.io.printing import say
 from chord.io.reading import parse_json
+from chord.io.signs import Signs
 from chord.rollout import draw_uniforms
 
 if TYPE_CHECKING:
@@ -131,12 +132,14 @@ def make_expert(
     """
     named, config = f"--to {path}", _configured(settings, config_dir)
     refuse_input(path, named, config)
-    with sole_writer(path, named) as file, _teacher(config) as teacher:
+    signs = Signs("loading the data and the model")
+    with sole_writer(path, named) as file, signs.shown(), _teacher(config) as teacher:
         answered, start = _begun(path, file, teacher.data)
         tried, added = 0, 0
         for batch in _batches(teacher, start):
             if n is not None and answered >= n:
                 break
+            signs.now("sampling", f"{tried} problems tried, {answered} have a right response")
             for problem, texts in zip(batch, teacher.right(batch, k), strict=True):
                 if n is not None and answered >= n:
                     break

@@ -18,7 +18,7 @@ import pytest
 from conftest import compose_config
 from hydra.errors import HydraException
 from omegaconf.errors import OmegaConfBaseException
-from pages import ROOT, TEXTS, text
+from pages import ROOT, TEXTS, blocks, text
 from rows.needs import with_needs
 from scripts import project, scripts
 from typed import ROOTS, check_command, parser
@@ -261,3 +261,11 @@ def test_what_is_to_be_installed_can_be() -> None:
     assert extras <= project()["optional-dependencies"].keys() | {HOLE}
     # No index has the package, so that it is installed from a clone, and only its own packages are.
     assert not [one for one in said if re.search(r"install [^`\n]*chord[-_]posttraining", one)]
+
+
+def test_every_command_of_wandb_exists() -> None:
+    from wandb.cli.cli import cli
+
+    said = [*messages(), *("".join(blocks(path, "bash")) for path in TEXTS)]
+    named = {name for one in said for name in re.findall(r"\bwandb ((?:sync|log\w+|le\w+))\b", one)}
+    assert {"login", "sync", "leet"} <= named <= cli.commands.keys()

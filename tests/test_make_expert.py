@@ -14,6 +14,7 @@ from texts import corpus, sums, write
 
 from chord.config.trainer import TrainerConfig
 from chord.io.locking import sole_writer
+from chord.io.signs import Signs
 from chord.make_expert import Demonstrator, main
 from chord.rewards import Numeric
 from chord.rollout.engines.base import Draft
@@ -66,6 +67,15 @@ def test_right_answers_become_an_experts_file(settings: list[str], knowing: list
     data = corpus(Path("p.jsonl"), Path("e.jsonl"), validation=".2", test=".2")
     assert all(pair.response == f"={pair.problem.answer}" for pair in data.expert_pairs)
     assert len(data.held_out_pairs("test")) > 0
+
+
+def test_it_says_how_far_it_is(
+    settings: list[str], knowing: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[str] = []
+    monkeypatch.setattr(Signs, "now", lambda self, what, how_far="": told.append(how_far))
+    main(["--to", "e.jsonl", "--n", "10", *settings])
+    assert told[0] == "0 problems tried, 0 have a right response"
 
 
 def test_a_file_is_gone_on_with_to_the_same_end(settings: list[str], knowing: list[str]) -> None:

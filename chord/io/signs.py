@@ -54,7 +54,7 @@ class Signs:
                 say(f"{self.what}: {', '.join(filter(None, (self._how_far, took)))}", flush=True)
 
     @contextmanager
-    def shown(self) -> Iterator[None]:
+    def shown(self) -> Iterator[Signs]:
         """A context in which a thread looks every second, whatever the program is doing."""
         ended = threading.Event()
 
@@ -65,7 +65,7 @@ class Signs:
         thread = threading.Thread(target=watch, daemon=True)
         thread.start()
         try:
-            yield
+            yield self
         finally:
             ended.set()
             thread.join()

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 from chord.command_line.arguments import Arguments, Number
 from chord.command_line.ending import ending
 from chord.distributed.launch import leads
+from chord.io.signs import Signs
 
 if TYPE_CHECKING:
     from chord.config.root import TrainConfig
@@ -67,8 +68,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     register()
     register_sources()
     config = composed(options.settings, options.config_dir)
-    found = estimate(config, options.steps, began=began)
-    if leads(config.trainer.strategy):
+    leader = leads(config.trainer.strategy)
+    with Signs("timing the start of the run and its steps" if leader else "").shown():
+        found = estimate(config, options.steps, began=began)
+    if leader:
         show(found, config)
 
 

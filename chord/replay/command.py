@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from chord.command_line.arguments import Arguments
 from chord.command_line.ending import ending
 from chord.io.printing import say
+from chord.io.signs import Signs
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -41,7 +42,8 @@ def parser() -> argparse.ArgumentParser:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Entry point of `chord-replay`."""
     options = parser().parse_args(arguments)
-    replay(options.run, everything=options.all, trust=options.trust)
+    with Signs("repeating the step").shown():
+        replay(options.run, everything=options.all, trust=options.trust)
 
 
 def replay(path: Path, *, everything: bool = False, trust: bool = False) -> None:

@@ -248,3 +248,9 @@ def test_a_preset_of_ones_own_overrides_what_the_inner_one_names(tmp_path: Path)
     assert config.off_policy == Phi()
     assert config.objective.resample == 3
     assert config.rollout.prefix == "binomial"
+
+
+@pytest.mark.parametrize("preset", [*PRESETS, *sorted(NO_METHODS)])
+def test_no_preset_sets_the_threads_of_a_machine(preset: str) -> None:
+    text = (CONF_DIR / "experiment" / f"{preset}.yaml").read_text()
+    assert "threads" not in OmegaConf.create(text)

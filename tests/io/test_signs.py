@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib import import_module
 from itertools import pairwise
+from pathlib import Path
 
 import pytest
 
@@ -86,3 +90,39 @@ def test_a_thread_looks_while_the_program_is_busy(monkeypatch: pytest.MonkeyPatc
         assert seen.wait(60)
         inside = threading.active_count()
     assert threading.active_count() == inside - 1
+
+
+class ReachedError(Exception):
+    """What takes long has begun."""
+
+
+@pytest.mark.parametrize(
+    ("module", "work", "arguments"),
+    [
+        ("cache_teacher", "cache_teacher", ["--to", "t.safetensors"]),
+        ("export", "export_run", ["run", "--to", "new"]),
+        ("make_expert", "_teacher", ["--to", "e.jsonl"]),
+        ("plan.command", "estimate", []),
+        ("replay.command", "replay", ["run"]),
+    ],
+)
+def test_commands_show_signs_while_they_work(
+    module: str, work: str, arguments: list[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    shown: list[str] = []
+
+    @contextmanager
+    def show(self: Signs) -> Iterator[Signs]:
+        shown.append(self.what)
+        yield self
+
+    def begin(*_: object, **__: object) -> None:
+        assert all(shown)
+        assert shown
+        raise ReachedError
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(Signs, "shown", show)
+    monkeypatch.setattr(f"chord.{module}.{work}", begin)
+    with pytest.raises(ReachedError):
+        import_module(f"chord.{module}").main(arguments)
