@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+
+MOST, NEAREST = 12, 5
+"""Of more names than `MOST`, a message shows the `NEAREST`."""
 
 
 class ConfigError(ValueError):
@@ -28,14 +31,26 @@ def config_errors() -> Iterator[None]:
         raise ConfigError(str(error)) from error
 
 
-def suggest(name: str, allowed: Iterable[str]) -> str:
-    """'; did you mean ...? (all names)' for an error line."""
+def suggest(name: str, allowed: Iterable[str], *, where: str = "") -> str:
+    """'; did you mean ...? (all names)' for an error line; `where` tells what lists many names."""
     names = list(allowed)
     if not names:
         return "; there are none"
     close = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
     hint = f"; did you mean '{close[0]}'?" if close else ""
-    return f"{hint} (allowed: {', '.join(names)})"
+    more = f"; {where}" if where and len(names) > MOST else ""
+    return f"{hint} (allowed: {shortened(name, names)}{more})"
+
+
+def shortened(name: str, allowed: Sequence[str]) -> str:
+    """All names that are allowed or, of more than `MOST`, those nearest to a name, and how many
+    others there are."""
+    if len(allowed) <= MOST:
+        return ", ".join(allowed)
+    near = [*difflib.get_close_matches(name, allowed, n=NEAREST, cutoff=0.3), *allowed]
+    kept = list(dict.fromkeys(near))[:NEAREST]
+    shown = ", ".join(each for each in allowed if each in kept)
+    return f"{shown} and {len(allowed) - len(kept)} more"
 
 
 def first_line(error: BaseException) -> str:
@@ -59,4 +74,5 @@ def check_choice(setting: str, value: object, allowed: Iterable[object]) -> None
     """
     allowed = list(allowed)
     if value not in allowed:
-        raise ConfigError(f"{setting}={value}: must be one of {', '.join(map(str, allowed))}")
+        names = shortened(str(value), [str(each) for each in allowed])
+        raise ConfigError(f"{setting}={value}: must be one of {names}")

@@ -125,7 +125,8 @@ def _check_option(loader: ConfigLoaderImpl, override: Override) -> None:
     # Of one that is chosen a second time, Hydra would name the first.
     unknown = override.package and is_name and "/" not in str(value) and str(value) not in options
     if options and (unknown or not is_name):
-        raise ConfigError(f"{override.input_line}: no such option{suggest(str(value), options)}")
+        named = suggest(str(value), options, where="--help lists all")
+        raise ConfigError(f"{override.input_line}: no such option{named}")
     if not is_name:
         raise ConfigError(f"{override.input_line}: is a group of groups, and has no options")
 

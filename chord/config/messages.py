@@ -34,6 +34,9 @@ EXTRAS = {
 """The extra of this package that brings each launcher."""
 
 
+HELP, SETTINGS_SHOWN = "--help lists all", "--cfg job shows all"
+"""Where all options and settings are."""
+
 EXPECTED = (ConfigError, HydraException, OmegaConfBaseException, YAMLError, OSError)
 """What a user can mend. An `OSError` is of a disk, a file or a network, and names which."""
 
@@ -61,13 +64,16 @@ def one_line(error: BaseException, command: str = "train") -> str:
         if isinstance(cause, OmegaConfBaseException) and cause.key is not None:
             return _bad_key(cause, _typed(error), command)
     text = " ".join(str(error).split())
+    if found := re.search(r"You must specify '(.+?)', e\.g, .* Available options: (.+)", text):
+        options = suggest("", found[2].split(), where=HELP)
+        return f"{found[1]}: has no option; give {found[1]}=OPTION{options}"
     for pattern, answer in ANSWERS:
         if found := re.search(pattern, text):
             return found.expand(answer)
     # As Hydra 1.3 has it, and 1.4.
     no_group = re.search(r"(?:Could not override|Default for) '([\w/@]+)'", text)
     if no_group:
-        return f"{no_group[1]}: no such group{suggest(no_group[1], _groups(command))}"
+        return f"{no_group[1]}: no such group{suggest(no_group[1], _groups(command), where=HELP)}"
     if isinstance(error, OSError) and error.filename:
         return f"{error.filename}: {error.strerror}"
     return text
@@ -97,10 +103,6 @@ ANSWERS = (
         r"\1: several values of a setting of Hydra's can't be swept; give one",
     ),
     (r"Sweep parameters '(.+?)' requires --multirun", r"\1: several values need -m"),
-    (
-        r"You must specify '(.+?)', e\.g, .* Available options: (.+)",
-        r"\1: has no option; give \1=OPTION (allowed: \2)",
-    ),
     (r"Could not delete from config\. '(.+?)' does not exist", r"~\1: no such setting"),
     (
         r"Could not delete '(.+?)'\. No match in the defaults list",
@@ -150,8 +152,8 @@ def _unknown_option(error: MissingConfigException) -> str:
     if group == "hydra/launcher" and option in EXTRAS:
         return f"{group}={option}: is not installed; {install(EXTRAS[option])}"
     if not group:
-        return f"{option}: no such config{suggest(option, error.options)}"
-    return f"{group}={option}: no such option{suggest(option, error.options)}"
+        return f"{option}: no such config{suggest(option, error.options, where=HELP)}"
+    return f"{group}={option}: no such option{suggest(option, error.options, where=HELP)}"
 
 
 def _typed(error: BaseException) -> tuple[str, str]:
@@ -194,7 +196,9 @@ def _bad_key(cause: OmegaConfBaseException, typed: tuple[str, str], command: str
         group = SECOND.get(key, key)
         setting = group if group == key else f"{group}@{key}"
         options = [path.stem for path, _ in option_files(group)]
-        return f"{given}: an option is chosen as {setting}=OPTION{suggest(value, options)}"
+        return (
+            f"{given}: an option is chosen as {setting}=OPTION{suggest(value, options, where=HELP)}"
+        )
     if "does not support deletion" in message:
         return f"~{key}: a setting of an option can't be removed"
     if "is not Optional" in message:
@@ -214,7 +218,7 @@ def _bad_key(cause: OmegaConfBaseException, typed: tuple[str, str], command: str
             option = getattr(schema, "option", "the chosen option")
             group, _, _ = key.partition(".")
             return f"{group}={option} has no {key}; add {group}={owners[0]}"
-        return f"{about}: no such setting{suggest(str(cause.key), names)}"
+        return f"{about}: no such setting{suggest(str(cause.key), names, where=SETTINGS_SHOWN)}"
     return f"{about}: {message}"
 
 

@@ -73,7 +73,8 @@ def reject_unknown(cfg: DictConfig, path: str = "") -> None:
         full = f"{path}.{key!s}" if path else str(key)
         if known is not None and key not in known:
             value = OmegaConf.select(cfg, str(key))
-            raise ConfigError(f"{full}={value}: no such setting{suggest(str(key), known)}")
+            named = suggest(str(key), known, where="--cfg job shows all")
+            raise ConfigError(f"{full}={value}: no such setting{named}")
         node = cfg._get_node(key)
         if isinstance(node, DictConfig) and not node._is_none():
             reject_unknown(node, full)

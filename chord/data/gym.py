@@ -131,7 +131,8 @@ def _entries(task: str, size: int, seed: int, settings: dict[str, Any], setting:
             f"{_named(setting, task)}: needs reasoning-gym; {install('reasoning')}"
         ) from error
     if task not in DATASETS:
-        raise ConfigError(f"{_named(setting, task)}: no such task{suggest(task, sorted(DATASETS))}")
+        named = suggest(task, sorted(DATASETS), where="reasoning_gym.factory.DATASETS has all")
+        raise ConfigError(f"{_named(setting, task)}: no such task{named}")
     try:
         return reasoning_gym.create_dataset(task, size=size, seed=seed, **settings)
     except Exception as error:  # a task checks its settings as its author chose

@@ -8,7 +8,7 @@ from io import BufferedReader
 from pathlib import Path
 
 from chord.data.lines import BOM, NESTING, Elements, JsonArray
-from chord.errors import ConfigError
+from chord.errors import ConfigError, shortened
 from chord.io.reading import LINE, opened, parse_json
 
 LISTS = ("data", "rows", "examples", "instances")
@@ -25,7 +25,7 @@ class JsonObject(JsonArray):
         if not members.rows:
             raise ConfigError(
                 f"{self.name} is one JSON object, and none of its fields is a list of rows named "
-                f"{', '.join(LISTS)}; it has: {', '.join(members.names) or 'none'}"
+                f"{', '.join(LISTS)}; it has: {shortened('', members.names) or 'none'}"
             )
         self.within = members.rows
 

@@ -108,7 +108,7 @@ def test_a_mistake_in_a_second_option_names_it(overrides: list[str], line: str) 
         (["steps=???"], "steps: has no value; give it as steps=VALUE"),
         (
             ["schedule=???"],
-            "schedule: has no option; give schedule=OPTION (allowed: chord_mu chord",
+            "schedule: has no option; give schedule=OPTION (allowed: chord_mu, chord",
         ),
         (["schedule=[a]"], "schedule/a: no such config; train names it"),
         (["schedule=[linear]"], "schedule: must be one option, not a list"),

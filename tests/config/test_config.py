@@ -21,7 +21,7 @@ from chord.config.messages import one_line
 from chord.config.parse import parse
 from chord.config.registry import SCHEMAS
 from chord.config.root import TrainConfig
-from chord.errors import ConfigError, suggest
+from chord.errors import ConfigError, check_choice, suggest
 from chord.losses import Cispo, Grpo, Gspo, Objective, Reinforce
 
 OPTIONS = [
@@ -227,7 +227,7 @@ def test_bad_input_is_one_line_with_setting_value_and_what_is_allowed(
     [
         (
             ["schedule=null"],
-            "schedule=null: no such option; did you mean 'cosine'? (allowed: chord_",
+            "schedule=null: no such option; did you mean 'cosine'? (allowed: cosine, ",
         ),
         (["schedule=1"], "schedule=1: no such option (allowed: chord_mu, "),
         (["schedule={a:1}"], "schedule={a:1}: no such option (allowed: chord_mu, "),
@@ -351,6 +351,16 @@ def test_suggestions_name_the_nearest_and_all() -> None:
         == "; did you mean 'cosine'? (allowed: linear, cosine)"
     )
     assert suggest("zzz", ["a"]) == " (allowed: a)"
+
+
+def test_of_many_names_the_nearest_are_shown_and_where_all_are() -> None:
+    names = [f"{first}{second}" for first in "abcde" for second in "xyz"]
+    assert suggest("eyy", names, where="--help lists all") == (
+        "; did you mean 'ey'? (allowed: cy, dy, ex, ey, ez and 10 more; --help lists all)"
+    )
+    assert "more" not in suggest("eyy", names[:12], where="--help lists all")
+    with pytest.raises(ConfigError, match=r"^a=q: must be one of ax, ay, az, bx, by and 10 more$"):
+        check_choice("a", "q", names)
 
 
 @pytest.mark.parametrize(
