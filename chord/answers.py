@@ -2,7 +2,8 @@
 
 By default, those that the policy sampled during training, as far as the run recorded them (see
 `trainer.completions_every`). With --evaluated, --lost or --gained, the greedy responses of base and
-trained model in an evaluation that `python -m chord.evaluate RUN` has saved.
+trained model in an evaluation that `python -m chord.evaluate RUN` has saved; without any, those of
+the first problems of the run's own last evaluation.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import argparse
 import heapq
 import json
 import math
+import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
@@ -21,16 +23,33 @@ from chord.command_line.ending import ending
 from chord.errors import ConfigError
 from chord.io.printing import say
 from chord.run.evaluated import EVALUATED
-from chord.run.files import COMPLETIONS, lines
+from chord.run.files import COMPLETIONS, SAMPLES, lines
 from chord.run.places import require_run
 
 Row = dict[str, Any]
+
+
+class Steps:
+    """The train steps of `12`, or of `10..20`, both included; raises ConfigError for other text."""
+
+    def __init__(self, text: str) -> None:
+        found = re.fullmatch(r"(\d{1,9})(?:\.\.(\d{1,9}))?", text, re.ASCII)
+        self.first, self.last = (int(found[1]), int(found[2] or found[1])) if found else (1, 0)
+        if self.first > self.last:
+            raise ConfigError(
+                f"--step {text}: must be a whole number, at least 0, or two of them, as in 10..20"
+            )
+
+    def __contains__(self, step: object) -> bool:
+        return isinstance(step, int) and self.first <= step <= self.last
+
+
 TRAIN, *EVALUATIONS = SPLITS = ("train", "val", "test")
 ORDERS: dict[str, Callable[[Row], float]] = {
     "longest": lambda row: -len(_texts(row)[-1]),
     "shortest": lambda row: len(_texts(row)[-1]),
-    "best": lambda row: -_number(row, "reward", "trained_score"),
-    "worst": lambda row: _number(row, "reward", "trained_score"),
+    "best": lambda row: -_number(row, "reward", *_scores("trained")),
+    "worst": lambda row: _number(row, "reward", *_scores("trained")),
 }
 """What is shown first; in the order of the file otherwise."""
 
@@ -47,7 +66,7 @@ def parser() -> argparse.ArgumentParser:
     which.add_argument("--lost", action="store_true", help="right before training, wrong now")
     which.add_argument("--gained", action="store_true", help="wrong before training, right now")
     options.add_argument("--split", choices=SPLITS, help="of training, or the latest evaluation of")
-    options.add_argument("--step", action=Number, whole=True, least=0, help="of one train step")
+    options.add_argument("--step", metavar="STEP[..LAST]", help="of one train step, or from 10..20")
     options.add_argument(
         "--problem", action=Number, whole=True, metavar="KEY", help="of one problem"
     )
@@ -63,6 +82,7 @@ def parser() -> argparse.ArgumentParser:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Entry point of `chord-answers`."""
     options = parser().parse_args(arguments)
+    options.step = None if options.step is None else Steps(options.step)
     require_run(options.run, str(options.run))
     saved = options.evaluated is not None or options.lost or options.gained
     if saved and options.split == TRAIN:
@@ -83,9 +103,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def evaluation(run: Path, options: argparse.Namespace) -> Path:
-    """The responses of a run's saved evaluation; raises ConfigError where it is not there."""
+    """The responses of a run's saved evaluation, or without any of its own last one.
+
+    Raises ConfigError where it is not there.
+    """
     name, pattern = options.evaluated, f"{options.split or '*'}-*.jsonl"
     found = sorted((run / EVALUATED).glob(pattern), key=lambda file: file.stat().st_mtime)
+    if not found and not name and (run / SAMPLES).exists():
+        return run / SAMPLES
     if not found:
         of = f" of {options.split}" if options.split else ""
         raise ConfigError(f"{run}: no evaluation{of} is saved; python -m chord.evaluate saves one")
@@ -107,10 +132,12 @@ def chosen(rows: Iterable[Row], options: argparse.Namespace) -> list[Row]:
 
 def _wanted(row: Row, options: argparse.Namespace) -> bool:
     if options.lost or options.gained:
-        before, now = _number(row, "base_score"), _number(row, "trained_score")
+        before, now = (_number(row, *_scores(model)) for model in ("base", "trained"))
         if not (before < 1 <= now if options.gained else now < 1 <= before):
             return False
-    if options.step is not None and row.get("step") != options.step:
+    if "split" in row and options.split not in (None, row["split"]):
+        return False
+    if options.step is not None and row.get("step") not in options.step:
         return False
     finished = row.get("trained_finished" if "trained" in row else "finished")
     if options.cut_off and finished is not False:
@@ -135,6 +162,11 @@ def _number(row: Row, *names: str) -> float:
         return math.nan
 
 
+def _scores(model: str) -> tuple[str, str]:
+    """What holds the score of a model's response: in a saved evaluation, and in the run's own."""
+    return f"{model}_score", f"{model}_right"
+
+
 def _lines(row: Row) -> Iterator[str]:
     """A row for the terminal."""
     known = [f"problem {row['key']}"] if "key" in row else []
@@ -144,7 +176,8 @@ def _lines(row: Row) -> Iterator[str]:
         yield _labelled("answer", row.get("answer"))
         for model in ("base", "trained"):
             cut = ", cut off" if row.get(f"{model}_finished") is False else ""
-            yield _labelled(f"{model}, {_shown(row.get(f'{model}_score'))}{cut}", row.get(model))
+            score = next((row[name] for name in _scores(model) if name in row), None)
+            yield _labelled(f"{model}, {_shown(score)}{cut}", row.get(model))
         return
     facts = [f"step {row.get('step')}", *known]
     facts += [
@@ -171,6 +204,8 @@ def _labelled(label: str, text: Any) -> str:
 
 
 def _shown(value: Any) -> str:
+    if isinstance(value, bool):
+        return "right" if value else "wrong"
     return "-" if value is None else f"{value:.4g}" if isinstance(value, float) else str(value)
 
 

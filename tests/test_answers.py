@@ -9,7 +9,7 @@ import orjson
 import pytest
 
 from chord.answers import main
-from chord.run.files import COMPLETIONS
+from chord.run.files import COMPLETIONS, SAMPLES
 
 
 def rollout(step: int, response: str, reward: float, **more: Any) -> dict[str, Any]:
@@ -52,6 +52,8 @@ def run(tmp_path: Path) -> Path:
         ([], ROLLOUTS),
         (["--n", "1"], ROLLOUTS[:1]),
         (["--step", "5"], ROLLOUTS[2:]),
+        (["--step", "0..4"], ROLLOUTS[:2]),
+        (["--step", "0..5", "--cut-off"], ROLLOUTS[2:]),
         (["--cut-off"], ROLLOUTS[2:]),
         (["--find", "longer"], ROLLOUTS[1:2]),
         (["--find", "0+1"], ROLLOUTS[:2]),
@@ -112,6 +114,8 @@ def test_rows_of_any_kind_are_shown(run: Path, capsys: pytest.CaptureFixture[str
         (["--lost", "--step", "1"], "--step: is of responses during training"),
         (["--lost", "--split", "train"], "--split train: is of responses during training"),
         (["--split", "val", "--step", "1"], "--step: is of responses during training"),
+        (["--step", "5..4"], "--step 5..4: must be a whole number, at least 0, or two of them, as"),
+        (["--step", "x"], "--step x: must be a whole number, at least 0, or two of them, as in 10"),
         (["--n", "0"], "--n 0: must be a whole number, at least 1"),
         (["--lost", "--gained"], "argument --gained: not allowed with argument --lost"),
     ],
@@ -131,3 +135,29 @@ def test_a_run_without_evaluations_says_how_one_is_made(
     with pytest.raises(SystemExit, match="1"):
         main([str(tmp_path), "--lost"])
     assert "no evaluation is saved; python -m chord.evaluate saves one" in capsys.readouterr().err
+
+
+def test_without_a_saved_evaluation_the_runs_own_responses_are_shown(
+    run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    kinds = (("test", True, False), ("test", False, True), ("val", True, True))
+    own = [
+        {"split": split, "problem": "p", "base": "b", "trained": "t"}
+        | {"base_right": before, "trained_right": now, "trained_finished": now}
+        for split, before, now in kinds
+    ]
+    (run / SAMPLES).write_bytes(b"".join(orjson.dumps(row) + b"\n" for row in own))
+    (run / "evaluations/test-2-00000000.jsonl").unlink()
+    for words, expected in {
+        ("--evaluated",): own,
+        ("--split", "test"): own[:2],
+        ("--lost",): own[:1],
+        ("--gained",): own[1:2],
+        ("--split", "val", "--order", "best"): own[2:],
+    }.items():
+        main([str(run), "--json", *words])
+        assert [orjson.loads(line) for line in capsys.readouterr().out.splitlines()] == expected
+    main([str(run), "--lost"])
+    said = capsys.readouterr().out
+    assert "  base, right   b\n  trained, wrong, cut off t\n" in said
+    assert f"1 of the responses in {run / SAMPLES}" in said
