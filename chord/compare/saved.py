@@ -5,7 +5,7 @@ Only evaluations on the same problems with the same settings are compared.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -54,6 +54,12 @@ def with_evaluation(runs: Sequence[Run], wanted: str) -> tuple[list[Run], list[L
             reason = f"has no saved evaluation {wanted} of its final model or chosen checkpoint"
             left_out.append(LeftOut(what=f"{run.path} ({run.name})", reason=reason))
     if not found:
+        others = (run for run in runs if run.status != FINISHED)
+        if having := next((run for run in others if any(_files(run, name))), None):
+            raise ConfigError(
+                f"{FLAG} {wanted}: only finished runs are compared, and {having.path} is "
+                f"{having.status}; finish it with resume={having.path}, and evaluate it again"
+            )
         raise ConfigError(
             f"{FLAG} {wanted}: no finished run has it; save it with python -m chord.evaluate RUN"
         )
@@ -95,9 +101,7 @@ def _evaluations(
     found: dict[tuple[str, ...], SavedScores] = {}
     left_out = []
     fingerprint = read_status(Path(run.path)).get("fingerprint")
-    for file in sorted((Path(run.path) / EVALUATED).glob("*.json")):
-        if file.stem.rsplit("-", 2)[0] != name:
-            continue
+    for file in _files(run, name):
         try:
             saved = _read(file, fingerprint)
         except (OSError, ValueError) as error:
@@ -111,6 +115,13 @@ def _evaluations(
         if key not in found or found[key].evaluated < saved.evaluated:
             found[key] = saved
     return found, left_out
+
+
+def _files(run: Run, name: str) -> Iterator[Path]:
+    """The files of a run's evaluations of that name."""
+    for file in sorted((Path(run.path) / EVALUATED).glob("*.json")):
+        if file.stem.rsplit("-", 2)[0] == name:
+            yield file
 
 
 def _read(file: Path, fingerprint: object) -> SavedScores:

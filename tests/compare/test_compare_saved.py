@@ -97,6 +97,14 @@ def test_unfinished_runs_are_listed_as_without_it(sweep: Path) -> None:
     assert "failed after 2 of 4 steps: loss" in [each.reason for each in compared(sweep).left_out]
 
 
+def test_an_unfinished_run_that_has_it_is_not_compared(tmp_path: Path) -> None:
+    run = write_run(tmp_path / "run", taken=2, status={"status": "interrupted", "error": None})
+    save(run, 0.3, step=2)
+    said = r"only finished runs are compared, and .*run is interrupted; finish it with resume=.*run"
+    with pytest.raises(ConfigError, match=f"^--evaluation harder: {said}"):
+        with_evaluation(read_runs([run])[0], "harder")
+
+
 def test_the_newest_of_the_same_settings_counts(tmp_path: Path) -> None:
     run = write_run(tmp_path / "run")
     save(run, 0.3, "harder-4-11111111", evaluated="2026-03-01")
