@@ -49,16 +49,23 @@ def shown_progress(what: str, console: Console, signs: Signs) -> Iterator[OnProg
     from rich.progress import (
         BarColumn,
         MofNCompleteColumn,
-        SpinnerColumn,
+        RenderableColumn,
         TextColumn,
         TimeRemainingColumn,
     )
     from rich.progress import Progress as Bar
+    from rich.spinner import Spinner
 
     bar = Bar(
-        SpinnerColumn(), TextColumn("{task.description}", markup=False), BarColumn(bar_width=None),
-        MofNCompleteColumn(), TimeRemainingColumn(), console=console, transient=True,
-    )  # fmt: skip
+        # It moves also when all is sampled, while expert responses are scored.
+        RenderableColumn(Spinner("dots")),
+        TextColumn("{task.description}", markup=False),
+        BarColumn(bar_width=None),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        console=console,
+        transient=True,
+    )
     with signs.during(""), bar:
         task = bar.add_task(what, total=None)
         yield lambda sampled, total: bar.update(task, completed=sampled, total=total)
