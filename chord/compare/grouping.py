@@ -109,6 +109,8 @@ def _parts(runs: Sequence[Run]) -> tuple[list[list[Run]], list[LeftOut]]:
             reason = f"the same settings and seed as {other.path}"
             if run.source != other.source:
                 reason = f"the same seed as {other.path}, a fork of another run of its kind"
+            elif (run.final, run.curves) != (other.final, other.curves):
+                reason += ", and yet other numbers: one of them was edited, or computed elsewhere"
             left_out.append(LeftOut(what=f"{run.path} ({run.name})", reason=reason))
         else:
             known[run.seed] = run

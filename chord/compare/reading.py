@@ -59,6 +59,9 @@ def read_run(path: Path) -> tuple[Run | None, list[LeftOut]]:
         facts = read_json(path / "run.json")
         if (newer := newer_format(facts)) is not None:
             raise ConfigError(newer)
+        for part in ("name", "overrides", "schemas"):
+            if part not in facts:
+                raise ConfigError(f"run.json has no {part}, as every run's has")
         config = _config(path / "config.yaml")
         if (said := contradiction(path, facts, resolve=False)) is not None:
             raise ConfigError(f"{said}: it is not known which run this is")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
 from typing import Any
 
 from chord.compare.model import Curve
@@ -23,6 +24,16 @@ VALIDATION_CURVES = ("val/target_accuracy", "val/retained/mean")
 TOKENS = {"tokens/sft": "sft", "tokens/rl": "rl", "tokens/off_policy": "off_policy"}
 LARGEST = 1e30  # squares, cubes and ranges of smaller numbers do not overflow
 MOST = 10**10  # steps; seeds are below 2^32
+SHARES = (
+    "target_accuracy",
+    "target_mean*",
+    "rl_reward",
+    "expert_style",
+    "sft_accuracy",
+    "retained/*",
+    "source/*",
+)
+"""Scores that are shares, or means of scores, which are from 0 to 1 on any scale of the reward."""
 CHOSEN_BY = "val/balance_at_0.5"
 
 Row = Mapping[str, Any]
@@ -113,6 +124,8 @@ class Record:
         if row.get("split") not in ("val", "test") or row.get("model") not in ("base", "trained"):
             return "has no split or model"
         key = (row["step"], row["split"], row["model"])
+        if (trouble := no_share(row)) is not None:
+            return trouble
         known, found = self.evaluations.setdefault(key, {}), scores(row)
         if any(known.get(name, value) != value for name, value in found.items()):
             self.disputed.add(row["step"])
@@ -185,6 +198,15 @@ def _not_next(row: Row, least: int) -> str | None:
     if not is_count(step):
         return "has no step"
     return "its step is not after the previous one" if step < least else None
+
+
+def no_share(row: Row) -> str | None:
+    """Return which score of an evaluation is a share, and yet below 0 or above 1."""
+    for key, value in row.items():
+        is_share = any(fnmatchcase(key, f"{row['split']}/{name}") for name in SHARES)
+        if is_share and finite(value) and not 0 <= value <= 1:
+            return f"has {key}={value}, which must be from 0 to 1"
+    return None
 
 
 def scores(row: Row) -> dict[str, float]:

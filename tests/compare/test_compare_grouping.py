@@ -176,9 +176,12 @@ def test_a_finished_run_without_scores_is_left_out() -> None:
 
 
 def test_the_same_run_again_is_left_out() -> None:
-    found = compare([make_run(path="a"), make_run(path="b", accuracy=0.9), make_run(seed=1)])
+    found = compare([make_run(path="a"), make_run(path="b"), make_run(seed=1)])
     assert found.groups[0].final[ACCURACY].n == 2
     assert found.left_out[0].reason == "the same settings and seed as a"
+    others = [make_run(path="a"), make_run(path="b", accuracy=0.75)]
+    (left_out,) = compare(others).left_out
+    assert left_out.reason.startswith("the same settings and seed as a, and yet other numbers")
 
 
 def test_forks_of_other_runs_of_one_kind_are_a_group_by_their_seeds() -> None:

@@ -271,6 +271,26 @@ def test_a_preset_and_options_are_known_without_hydras_record(tmp_path: Path) ->
     assert run.choices == {**chosen, "schedule": "constant"}
 
 
+def test_a_record_that_no_run_has_written_is_left_out(tmp_path: Path) -> None:
+    path = write_run(tmp_path / "run")
+    (path / "run.json").write_text("{}")
+    run, (left_out,) = read_run(path)
+    assert run is None
+    assert left_out.reason == "run.json has no name, as every run's has"
+
+
+@pytest.mark.parametrize("value", [1.5, -0.25])
+@pytest.mark.parametrize("name", ["target_accuracy", "retained/min"])
+def test_a_share_is_from_0_to_1(tmp_path: Path, name: str, value: float) -> None:
+    path = write_run(tmp_path / "run")
+    row = {**evaluation(4, "test", "trained", 0.5), f"test/{name}": value}
+    write_lines(path / "evaluations.jsonl", [row, evaluation(4, "test", "trained", 0.5)])
+    run, (left_out,) = read_run(path)
+    assert run is not None
+    assert run.final["test/target_accuracy"] == 0.5
+    assert left_out.reason == f"has test/{name}={value}, which must be from 0 to 1: left out"
+
+
 def test_a_run_of_a_newer_format_is_left_out_with_the_reason(tmp_path: Path) -> None:
     path = write_run(tmp_path / "run")
     facts = json.loads((path / "run.json").read_text())
