@@ -120,7 +120,7 @@ class Data(ABC):
     tokenizer: Tokenizer
     expert_pairs: Sequence[Pair]
     skills: Sequence[Skill] = ()
-    """Further retained skills besides `retained`, each with its own scorer."""
+    """Further retained skills besides `retained`, each with its own verifier."""
 
     @property
     def unanswered(self) -> str | None:
@@ -262,7 +262,7 @@ class Data(ABC):
         return []
 
     def close(self) -> None:
-        """Release the resources of the skills' scorers."""
+        """Release the resources of the skills' verifiers."""
         for skill in self.skills:
             skill.grader.close()
 

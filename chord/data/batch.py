@@ -31,9 +31,9 @@ class Problem:
     """A question with its known answer; ``key`` is a stable id that seeds its samples.
 
     ``turns``: for conversations, the turns that the response continues; empty if the prompt is the
-    only turn. ``details``: what the scorer needs besides the answer. ``answer``: empty if it is not
-    known. ``others``: further answers that are right too. ``source``: where the problem is from.
-    ``conversational``: whether the data have it as messages, even if that is only one.
+    only turn. ``details``: what the verifier needs besides the answer. ``answer``: empty if it is
+    not known. ``others``: further answers that are right too. ``source``: where the problem is
+    from. ``conversational``: whether the data have it as messages, even if that is only one.
     """
 
     prompt: str

@@ -21,7 +21,7 @@ class ExpertGrades:
         """The grade of each response; only those that have none yet are graded.
 
         `texts`: what is graded, the last turn as it reads in its tokens. `lengths`: the tokens that
-        the expert wrote. A response counts as finished, however long it is. Where the scorer
+        the expert wrote. A response counts as finished, however long it is. Where the verifier
         failed, it is asked again the next time.
         """
         keys = [_content(pair) for pair in pairs]

@@ -18,19 +18,19 @@ _ROUNDING = 1e-9
 
 @dataclass(frozen=True)
 class Failure:
-    """Why a response has no grade: its scorer took too long, or failed in another way."""
+    """Why a response has no grade: its verifier took too long, or failed in another way."""
 
     reason: str
     timed_out: bool = False
     traceback: str = field(default="", compare=False)
-    """Where the scorer raised."""
+    """Where the verifier raised."""
 
 
 @dataclass(frozen=True)
 class Grade:
     """`score`: how right, what accuracies report; `reward`: what the policy is trained on.
 
-    Where the scorer failed both are 0, and `failure` says why.
+    Where the verifier failed both are 0, and `failure` says why.
     """
 
     score: float
@@ -134,7 +134,7 @@ class Scorer(ABC):
 
     def outside(self, score: float) -> Grade:
         """The grade of a response whose score is outside [0, 1]: a failure."""
-        return Grade.failed(f"the scorer returned {score:g}, and a score is within [0, 1]")
+        return Grade.failed(f"the verifier returned {score:g}, and a score is within [0, 1]")
 
     @abstractmethod
     def graded(

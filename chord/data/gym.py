@@ -1,4 +1,4 @@
-"""Tasks of reasoning-gym: generated questions with scorers of their own."""
+"""Tasks of reasoning-gym: generated questions with verifiers of their own."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 # After this many repeated questions in a row, a task is taken to have no others.
 _IN_VAIN = 1000
 NO_ANSWER = "(several)"
-"""The answer to a question with several right ones; the task's scorer knows them."""
+"""The answer to a question with several right ones; the task's verifier knows them."""
 
 
 @dataclass(kw_only=True)

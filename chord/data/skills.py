@@ -11,7 +11,7 @@ from chord.data.grading import Scorer
 
 @dataclass(frozen=True)
 class Skill:
-    """Problems of `validation` and `test`, and the scorer of their answers."""
+    """Problems of `validation` and `test`, and the verifier of their answers."""
 
     name: str
     problems: Mapping[str, Sequence[Problem]]

@@ -1,6 +1,6 @@
 """Files and texts that may be anybody's: read within limits, shown without power over a terminal.
 
-Run directories are passed on, data come from elsewhere, models and scorers write what they like.
+Run directories are passed on, data come from elsewhere, models and verifiers write what they like.
 Whatever chord reads of them comes through here: only regular files, so that nothing waits for a
 pipe; no more of them than a limit; nothing nested so deeply that a function that follows it would
 run out of stack; no YAML that unfolds into more than is written.

@@ -23,13 +23,13 @@ FAILURES = ("reward/timeouts", "reward/errors")
 
 
 def count_failures(found: Iterable[Failure | None]) -> dict[str, int]:
-    """How many answers earned nothing because their scorer took too long, or failed otherwise."""
+    """How many answers earned nothing because their verifier took too long, or failed otherwise."""
     late = [failure.timed_out for failure in found if failure is not None]
     return dict(zip(FAILURES, (sum(late), len(late) - sum(late)), strict=True))
 
 
 class ScorerError(ConfigError):
-    """A scorer that fails always. `setting`: the reward's, `facts`: the first failure in full."""
+    """A verifier that fails always. `setting`: the reward's, `facts`: the first failure in full."""
 
     def __init__(self, count: int, reason: str, facts: dict[str, Any]) -> None:
         super().__init__(count, reason)
@@ -38,7 +38,7 @@ class ScorerError(ConfigError):
     def __str__(self) -> str:
         count, reason = self.args
         return (
-            f"{self.setting}.on_failures=stop: the scorer failed at each of the first {count} "
+            f"{self.setting}.on_failures=stop: the verifier failed at each of the first {count} "
             f"answers, at the first one because {reason}; count goes on and "
             "scores such answers 0"
         )
@@ -60,7 +60,7 @@ class ScaleError(ConfigError):
 
 
 class ChangedCodeError(ConfigError):
-    """A scorer whose source is not what it was when it began to score.
+    """A verifier whose source is not what it was when it began to score.
 
     `setting` names it, `what` says which file has changed and how.
     """
@@ -176,7 +176,7 @@ def grade_one(reward: Reward, problem: Problem, response: str) -> Grade:
     for value in (score, earned):
         # Text is none, though float("0.5") is one.
         if not is_number(value) or not math.isfinite(value):
-            return Grade.failed(f"the scorer returned {short(str(value))}, not a finite number")
+            return Grade.failed(f"the verifier returned {short(str(value))}, not a finite number")
     return Grade(float(score), float(earned))  # type: ignore[arg-type]
 
 

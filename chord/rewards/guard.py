@@ -1,9 +1,9 @@
 """What keeps libraries that evaluate expressions from evaluating a response as a program.
 
-sympy's `parse_expr`, behind `sympify` and several scorers of reasoning-gym, turns a text into
-Python and calls `eval`; some of those scorers call `eval` themselves. Here the Python is read first
-and refused unless it is arithmetic, so that what is evaluated can be expensive, for which a worker
-has its limits, but can do nothing else.
+sympy's `parse_expr`, behind `sympify` and several verifiers of reasoning-gym, turns a text into
+Python and calls `eval`; some of those verifiers call `eval` themselves. Here the Python is read
+first and refused unless it is arithmetic, so that what is evaluated can be expensive, for which a
+worker has its limits, but can do nothing else.
 """
 
 from __future__ import annotations

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 FIRST = 64
-"""A scorer that fails at so many answers before it has scored one is taken to be broken."""
+"""A verifier that fails at so many answers before it has scored one is taken to be broken."""
 ON_FAILURES = ("stop", "count")
 
 
@@ -39,7 +39,7 @@ class Isolated(Reward):
     """GB of address space for each worker; null: no limit, which CUDA needs."""
 
     on_failures: str = "stop"
-    """stop: a scorer that fails at each of the first 64 answers ends the run; count: none does."""
+    """stop: one that fails at each of the first 64 answers ends the run; count: none does."""
 
     # (process id, Pool); omegaconf reads annotations, and should not import the pool.
     _pool: ClassVar[Any] = None
@@ -69,10 +69,10 @@ class Isolated(Reward):
         """
 
     def harmless(self, problem: Problem) -> Sequence[str]:
-        """Responses that a scorer that works can score, where others can be too much to evaluate.
+        """Responses that a verifier that works can score, where others can be too much to evaluate.
 
         One that scores these is not broken, whatever else it fails at. Without any, all failures
-        count as the scorer's own.
+        count as the verifier's own.
         """
         return ()
 

@@ -1,4 +1,4 @@
-"""reasoning-gym's own scorers."""
+"""reasoning-gym's own verifiers."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ from chord.rewards.text import check_part, part_of
 
 @dataclass(kw_only=True)
 class ReasoningGym(Isolated):
-    """What the scorer of a problem's task gives, 1 or 0 by a threshold.
+    """What the verifier of a problem's task gives, 1 or 0 by a threshold.
 
     `problem.details` holds the `task` and its `entry`, as `data=reasoning_gym` writes them. The
-    scorers give a little for many a wrong answer, and for a right one in a sentence less than 1;
+    verifiers give a little for many a wrong answer, and for a right one in a sentence less than 1;
     so the stated answer is taken out first.
     """
 
     option = "reasoning_gym"
 
     threshold: float | None = 1.0
-    """What the scorer must give for a 1, less is 0; null: its own value, with partial credit."""
+    """What the verifier must give for a 1, less is 0; null: its own value, with partial credit."""
     part: str = "stated"
     """What of a response is scored: the answer that it states, or the whole of it."""
 
@@ -38,7 +38,7 @@ class ReasoningGym(Isolated):
             raise ConfigError(f"reward.threshold={self.threshold}: must be within (0, 1], or null")
 
     def load(self) -> None:
-        """Import reasoning-gym, and let its scorers evaluate nothing but arithmetic."""
+        """Import reasoning-gym, and let its verifiers evaluate nothing but arithmetic."""
         if find_spec("reasoning_gym") is None:
             raise ConfigError(f"reward=reasoning_gym: needs reasoning-gym; {install('reasoning')}")
         # Here and below: an optional package, which is imported in a worker alone.
@@ -63,7 +63,7 @@ class ReasoningGym(Isolated):
         super().prepare(problem)
 
     def score(self, problem: Problem, response: str) -> float:
-        """What the task's scorer gives; an empty response gets 0."""
+        """What the task's verifier gives; an empty response gets 0."""
         if not _of_task(problem):
             raise ConfigError("the problem is of no task of reasoning-gym")
         if not response:

@@ -2,7 +2,7 @@
 
 Started by `workers.Worker.launch` in a Python of its own, so that it imports neither the command
 that trains nor torch. What it receives is pickled by the run; what it answers is JSON, so that
-nothing a scorer does there can be unpickled in the run.
+nothing a verifier does there can be unpickled in the run.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ def main(descriptor: int) -> None:
             signal.setitimer(signal.ITIMER_REAL, 2 * hello.timeout + _LOOK)
             answer = _answer(reward, problem, response)
             if os.getpid() != own:
-                return  # a fork that the scorer left behind
+                return  # a fork that the verifier left behind
             signal.setitimer(signal.ITIMER_REAL, 0)
             send(pipe, {"number": number, "token": token, **answer})
 
@@ -107,7 +107,7 @@ def _answer(reward: Any, problem: Any, response: str) -> dict[str, Any]:
     try:
         grade = grade_one(reward, problem, response)
     except BaseException as error:  # also sys.exit(): it costs this answer only
-        grade = Grade.failed(f"the scorer raised {_said(error)}", traceback=_traceback(error))
+        grade = Grade.failed(f"the verifier raised {_said(error)}", traceback=_traceback(error))
     if grade.failure is not None:
         return {"error": grade.failure.reason, "traceback": grade.failure.traceback}
     return {"score": grade.score, "reward": grade.reward}
@@ -133,7 +133,7 @@ def _traceback(error: BaseException) -> str:
 
 
 def run(descriptor: int) -> NoReturn:
-    """Serve, and end the process without what a scorer left behind: threads that never end,
+    """Serve, and end the process without what a verifier left behind: threads that never end,
     handlers at exit."""
     main(descriptor)
     os._exit(0)

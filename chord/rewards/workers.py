@@ -59,7 +59,7 @@ _START = (
 
 
 class NonsenseError(ValueError):
-    """Something in a worker's socket that the worker did not say: its scorer wrote there."""
+    """Something in a worker's socket that the worker did not say: its verifier wrote there."""
 
 
 @dataclass(eq=False)
@@ -303,8 +303,8 @@ class Pool:
         how = worker.end() if ended else ""
         self._drop([worker])
         if ended:
-            return Grade.failed(f"the scorer ended its process ({how})")
-        reason = f"the scorer took longer than {self.timeout:g} s"
+            return Grade.failed(f"the verifier ended its process ({how})")
+        reason = f"the verifier took longer than {self.timeout:g} s"
         return Grade.failed(reason, timed_out=True)
 
     def _heard(self, worker: Worker) -> Grade | None:
@@ -316,7 +316,7 @@ class Pool:
             if not worker.ready:
                 raise ConfigError(f"reward: a worker could not start ({how})") from None
             self._drop([worker])
-            return Grade.failed(f"the scorer ended its process ({how})")
+            return Grade.failed(f"the verifier ended its process ({how})")
         if said is None:
             return None
         worker.deadline = math.inf

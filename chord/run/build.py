@@ -47,7 +47,7 @@ def build_data(config: TrainConfig) -> Data:
 
 @contextmanager
 def open_data(config: TrainConfig) -> Iterator[Data]:
-    """`build_data` for a block that scores answers: the scorers' processes end with it."""
+    """`build_data` for a block that scores answers: the verifiers' processes end with it."""
     with closing(config.reward), closing(build_data(config)) as data:
         yield data
 

@@ -54,7 +54,7 @@ class Graded:
     limit: int
     """`rollout.max_new_tokens`: of a longer response the score is 0."""
     failures: Sequence[Failure]
-    """Those of the scorer."""
+    """Those of the verifier."""
 
     @property
     def scores(self) -> list[float]:

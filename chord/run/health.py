@@ -81,7 +81,7 @@ def reward(first: Sequence[Row], last: Sequence[Row]) -> str:
         return ""
     return (
         f"every answer of the last {len(last)} steps had the reward {values[-1]:g}; check "
-        "whether the scorer of reward= ever gives another"
+        "whether the verifier of reward= ever gives another"
     )
 
 

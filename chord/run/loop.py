@@ -84,7 +84,7 @@ class Outcome:
 
 
 def explained(error: ScorerError, path: Path) -> str:
-    """Leave the first failure of a scorer in a run's directory, and say where."""
+    """Leave the first failure of a verifier in a run's directory, and say where."""
     file = path / (SCORER_FAILURE if rank() == 0 else f"{rank()}.{SCORER_FAILURE}")
     write_atomically(file, json_file(error.facts, default=str))
     return f"{error}; its arguments and traceback are in {shown(file)}"

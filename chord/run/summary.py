@@ -208,7 +208,7 @@ def _failures(model: str, metrics: Mapping[str, float]) -> list[str]:
     if not timeouts + errors:
         return []
     return [
-        f"{model}: answers that count as wrong because their scorer failed: {timeouts + errors}, "
+        f"{model}: answers that count as wrong because their verifier failed: {timeouts + errors}, "
         f"of them {timeouts} that took too long"
     ]
 

@@ -151,7 +151,7 @@ def test_a_score_that_is_no_share_is_a_failure_but_any_number_a_part(
     assert [grade.reward for grade in found] == [0, 0, 1, 0, 1.0000000000000002]
     assert [grade.failure is not None for grade in found] == [True, False, False, True, False]
     (warning,) = capsys.readouterr().err.splitlines()
-    assert "the scorer returned 7.5, and a score is within [0, 1], at the answer '7.5'" in warning
+    assert "the verifier returned 7.5, and a score is within [0, 1], at the answer '7.5'" in warning
     parts = {"right": Numeric(), "said": Said()}
     both = Weighted(parts=parts, weights={"right": 1.0, "said": 0.5}, score="right").grade(*asked)
     # The third and the last are right; half of what is said comes on top.

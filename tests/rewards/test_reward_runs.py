@@ -60,10 +60,10 @@ def test_an_erratic_scorer_costs_answers_and_not_the_run(
     for row in (base, trained):
         timeouts, errors = row["test/reward/timeouts"], row["test/reward/errors"]
         assert timeouts + errors > 0
-        line = f"{row['model']}: answers that count as wrong because their scorer failed: "
+        line = f"{row['model']}: answers that count as wrong because their verifier failed: "
         line += f"{timeouts + errors:.0f}, of them {timeouts:.0f} that took too long"
         assert line in printed.out
-    assert warning.startswith("warning: reward: the scorer ")
+    assert warning.startswith("warning: reward: the verifier ")
 
 
 def test_rewards_on_a_scale_of_their_own_train_and_their_verdicts_are_counted(
@@ -118,7 +118,7 @@ def test_a_run_whose_scorer_always_fails_stops_and_keeps_its_arguments_and_trace
     with pytest.raises(ConfigError, match=r"^reward\.on_failures=stop: .*scorer_failure\.json$"):
         train(parse(composed, TrainConfig), run)
     facts = json.loads((run.path / "scorer_failure.json").read_text())
-    assert facts["reason"].startswith("the scorer raised TypeError")
+    assert facts["reason"].startswith("the verifier raised TypeError")
     assert facts["prompt"].endswith("=")
     assert 'float(response["score"])' in "\n".join(facts["traceback"])
     status = json.loads((run.path / "status.json").read_text())

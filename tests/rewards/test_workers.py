@@ -124,7 +124,7 @@ def test_a_daemon_of_a_scorer_ends_and_is_not_taken_for_a_slow_answer(tmp_path: 
     reward, file = function("daemon", timeout=1.0, workers=1), tmp_path / "pid"
     (found,) = grades(reward, str(file))
     assert found.failure is not None
-    assert found.failure.reason == "the scorer ended its process (exit code 3)"
+    assert found.failure.reason == "the verifier ended its process (exit code 3)"
     assert not found.failure.timed_out
     assert ends(int(file.read_text()))
     reward.close()
@@ -153,7 +153,7 @@ def test_a_scorer_that_fails_at_each_of_the_first_64_answers_ends_the_run(weight
     facts = raised.value.facts
     assert (facts["prompt"], facts["answer"], facts["response"]) == ("2+2=", "4", "4")
     assert 'float(response["score"])' in "\n".join(facts["traceback"])
-    assert facts["reason"].startswith("the scorer raised TypeError: string indices")
+    assert facts["reason"].startswith("the verifier raised TypeError: string indices")
     reward.close()
 
 
@@ -175,7 +175,9 @@ def test_a_response_that_cannot_be_evaluated_ends_nothing_and_known_answers_do()
     assert all(grade.failure for grade in reward.graded(*asked))
     reward.close()
     reward = Calculated(workers=1)
-    with pytest.raises(ScorerError, match="first 64 answers, at the first one because the scorer"):
+    with pytest.raises(
+        ScorerError, match="first 64 answers, at the first one because the verifier"
+    ):
         reward.graded([unknown] * 64, ["4"] * 64, [1] * 64)
     reward.close()
 

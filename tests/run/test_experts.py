@@ -177,7 +177,7 @@ def test_a_function_that_fails_says_so_and_where(
     count: str,
 ) -> None:
     said = (
-        rf"reward\.function=scorers:never failed on {count} expert responses: the scorer raised "
+        rf"reward\.function=scorers:never failed on {count} expert responses: the verifier raised "
         r"TypeError: string indices must be integers, not 'str' \(\S+scorers\.py line \d+\)"
     )
     monkeypatch.setattr(isolated, "FIRST", 64 if count == "30 of 30" else 20)

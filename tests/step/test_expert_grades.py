@@ -119,6 +119,6 @@ def test_a_scorer_that_failed_is_asked_again(capsys: pytest.CaptureFixture[str])
     pair = Pair(Problem("1+1?", "2", 0), "2")
     reward.broken = True
     assert grades.of(reward, [pair], ["2"], [1])[0].failure is not None
-    assert "the scorer returned 2" in capsys.readouterr().err
+    assert "the verifier returned 2" in capsys.readouterr().err
     reward.broken = False
     assert grades.of(reward, [pair], ["2"], [1])[0].score == 1
