@@ -47,7 +47,7 @@ def find_runs(paths: Sequence[Path], outputs: Path = Path("outputs")) -> FoundRu
             raise ConfigError(f"{path}: is not a directory")
         own = _under(path)
         if not own:
-            raise ConfigError(f"{path}: contains no run (a run directory has a run.json)")
+            raise ConfigError(_without_runs(path))
         found |= dict.fromkeys(own)
     resolved = [path.resolve() for path in paths]
     title = ", ".join(path.name for path in resolved[:3]) + (", ..." if resolved[3:] else "")
@@ -67,6 +67,18 @@ def is_run(path: Path) -> bool:
     return any((path / mark).is_file() for mark in MARKS)
 
 
+def _without_runs(path: Path) -> str:
+    """Why there is nothing to compare at or below a path, in a sentence."""
+    if not (is_sweep(path) or (path / SWEEP_JOBS).is_file()):
+        return f"{path}: contains no run (a run directory has a run.json)"
+    gone = _never_started(path)
+    first = f" (the first of {len(gone)}: {gone[0].what}: {gone[0].reason})" if gone else ""
+    return (
+        f"{path}: is the directory of a sweep, but contains none of its runs{first}; put them back "
+        "into it, or give the directories in which they are now"
+    )
+
+
 def _never_started(sweep: Path) -> list[LeftOut]:
     """Jobs that `sweep.json` lists but that have no directory; empty without a `sweep.json`."""
     try:
@@ -82,7 +94,7 @@ def _never_started(sweep: Path) -> list[LeftOut]:
 
 
 def _why_missing(job: Path) -> str:
-    return leads_nowhere(job) if job.is_symlink() else "never started"
+    return leads_nowhere(job) if job.is_symlink() else "never started, or was moved away"
 
 
 def _under(path: Path) -> list[Path]:

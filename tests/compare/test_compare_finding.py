@@ -11,6 +11,8 @@ from compare_runs import write_run, write_sweep
 
 from chord.compare.finding import find_runs
 from chord.compare.reading import read_runs
+from chord.errors import ConfigError
+from chord.io.reading import leads_nowhere
 from chord.sweep.directory import write_sweep as write_sweep_file
 
 
@@ -89,10 +91,26 @@ def test_jobs_that_never_started_are_said(tmp_path: Path) -> None:
     (sweep / "0").rename(sweep / "s-1")
     (sweep / "sweep.json").write_text(json.dumps({"jobs": jobs}))
     missing = find_runs([sweep]).missing
-    lines = [(f"{sweep}/0 (seed=0)", "never started"), (f"{sweep}/s-2 (seed=2)", "never started")]
+    reason = "never started, or was moved away"
+    lines = [(f"{sweep}/0 (seed=0)", reason), (f"{sweep}/s-2 (seed=2)", reason)]
     assert [(e.what, e.reason) for e in missing] == lines
     (sweep / "sweep.json").write_text("{")
     assert not find_runs([sweep]).missing
+
+
+def test_a_sweep_that_its_runs_have_left_is_said(tmp_path: Path) -> None:
+    sweep = tmp_path / "moved_sweep"
+    sweep.mkdir()
+    with pytest.raises(ConfigError, match=r"is the directory of a sweep, but contains none of its"):
+        find_runs([sweep])
+    (sweep / "0").symlink_to("../2026-01-31/12-00-00")
+    job = {"directory": "0", "overrides": ["seed=0"]}
+    (sweep / "sweep.json").write_text(json.dumps({"jobs": [job]}))
+    with pytest.raises(ConfigError) as refused:
+        find_runs([sweep])
+    text = str(refused.value)
+    assert f"(the first of 1: {sweep}/0 (seed=0): {leads_nowhere(sweep / '0')})" in text
+    assert text.endswith("or give the directories in which they are now")
 
 
 @pytest.mark.parametrize("name", ["empty", "missing"])
