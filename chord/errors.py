@@ -31,15 +31,21 @@ def config_errors() -> Iterator[None]:
         raise ConfigError(str(error)) from error
 
 
-def suggest(name: str, allowed: Iterable[str], *, where: str = "") -> str:
-    """'; did you mean ...? (all names)' for an error line; `where` tells what lists many names."""
+def suggest(
+    name: str, allowed: Iterable[str], elsewhere: Sequence[str] = (), *, where: str = ""
+) -> str:
+    """'; did you mean ...? (all names)' for an error line; `where` tells what lists many names.
+
+    `elsewhere`: names that end in this one, which are meant if none of the allowed is near.
+    """
     names = list(allowed)
-    if not names:
+    if not names and not elsewhere:
         return "; there are none"
-    close = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
-    hint = f"; did you mean '{close[0]}'?" if close else ""
+    close = nearest(name, names)
+    meant = elsewhere if close is None else [close]
+    hint = f"; did you mean {' or '.join(map(repr, meant))}?" if meant else ""
     more = f"; {where}" if where and len(names) > MOST else ""
-    return f"{hint} (allowed: {shortened(name, names)}{more})"
+    return f"{hint} (allowed: {shortened(name, names)}{more})" if names else hint
 
 
 def shortened(name: str, allowed: Sequence[str]) -> str:
@@ -51,6 +57,40 @@ def shortened(name: str, allowed: Sequence[str]) -> str:
     kept = list(dict.fromkeys(near))[:NEAREST]
     shown = ", ".join(each for each in allowed if each in kept)
     return f"{shown} and {len(allowed) - len(kept)} more"
+
+
+def nearest(name: str, names: Iterable[str]) -> str | None:
+    """The name that is a slip of the fingers away, or the only one that begins like that.
+
+    >>> nearest("cosin", ["linear", "cosine"])
+    'cosine'
+    >>> nearest("outputs", ["trust"]) is None
+    True
+    """
+    typed, names = name.lower().replace("-", "_"), list(names)
+    near = [
+        (slips, each)
+        for each in names
+        if (slips := _slips(typed, each.lower())) <= max(len(typed), len(each)) // 3
+    ]
+    if near:
+        return min(near, key=lambda found: found[0])[1]
+    begun = [each for each in names if len(typed) > 2 and each.startswith(typed)]
+    return begun[0] if len(begun) == 1 else None
+
+
+def _slips(one: str, other: str) -> int:
+    """How many letters are missing, added, wrong, or exchanged with the next one."""
+    before, last = [0] * (len(other) + 1), list(range(len(other) + 1))
+    for i, letter in enumerate(one, 1):
+        row = [i]
+        for j, wanted in enumerate(other, 1):
+            cost = min(last[j] + 1, row[j - 1] + 1, last[j - 1] + (letter != wanted))
+            if i > 1 and j > 1 and letter == other[j - 2] and one[i - 2] == wanted:
+                cost = min(cost, before[j - 2] + 1)
+            row.append(cost)
+        before, last = last, row
+    return last[-1]
 
 
 def first_line(error: BaseException) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import glob
 import math
+import sys
 from collections.abc import Sequence
 from fnmatch import fnmatch
 from pathlib import Path
@@ -32,6 +33,13 @@ class Arguments(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         """What argparse calls; its own would print the whole usage."""
         refuse_arguments(self.prog, message)
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """Refuse an empty word first: as a path it would be the current directory."""
+        words = sys.argv[1:] if args is None else list(args)
+        if "" in words:
+            raise ConfigError("'': an argument is empty; it may be of a variable that is not set")
+        return super().parse_known_args(words, namespace)
 
     def add_settings(self, what: str) -> None:
         """Add the settings of `chord.train`, and `--config-dir` for options of the user's own."""

@@ -24,6 +24,7 @@ from chord.command_line.help import config_dirs, help_text
 from chord.config.composing import check_config_dir
 from chord.config.location import CONF_DIR, VERSION_BASE
 from chord.config.messages import EXPECTED, stop
+from chord.config.overrides import refuse_empty
 from chord.config.plugins import load
 from chord.errors import ConfigError
 from chord.io.printing import let_hydra_raise, say
@@ -71,8 +72,10 @@ def launch(
         parser = get_args_parser()
         program = f"python -m chord.{config_name}"
         parser.error = functools.partial(refuse_arguments, program)  # type: ignore[method-assign]
+        refuse_empty(typed)
         arguments = parser.parse_intermixed_args(before(typed))
         check_flags(arguments)
+        check_places(arguments)
         if arguments.config_dir is not None:
             check_config_dir(Path(arguments.config_dir))
         # Hydra's own handler would hide the cause of an error behind a hint.
@@ -116,6 +119,16 @@ def check_flags(arguments: Namespace) -> None:
         raise ConfigError(f"{' '.join(given)}: only one of them can be given")
     if arguments.resolve and arguments.cfg is None:
         raise ConfigError("--resolve: needs --cfg job")
+
+
+def check_places(arguments: Namespace) -> None:
+    """Refuse another place for chord's own configuration; raises `ConfigError`."""
+    for flag, given in (("path", arguments.config_path), ("name", arguments.config_name)):
+        if given is not None:
+            raise ConfigError(
+                f"--config-{flag} {given}: the configuration is chord's own; --config-dir DIR adds "
+                "a directory with your options, and experiment=NAME chooses a preset"
+            )
 
 
 def one_line_errors(task: Callable[[DictConfig], float]) -> Callable[[DictConfig], float]:

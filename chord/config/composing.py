@@ -15,6 +15,7 @@ from omegaconf import DictConfig, OmegaConf, flag_override
 from chord.config.lean import spare
 from chord.config.loading import compose_or_refuse
 from chord.config.location import _AT_LEAST_1_4, CONF_DIR, VERSION_BASE
+from chord.config.overrides import refuse_empty
 from chord.config.parse import parse
 from chord.config.plugins import load
 from chord.config.registry import SCHEMAS, SECOND
@@ -85,6 +86,7 @@ def compose_typed(settings: Sequence[str], config_dir: Path | None = None) -> Di
     `config_dir` is read, and trusted no further, as with `chord.train --config-dir`.
     """
     place = []
+    refuse_empty(settings)
     if config_dir is not None:
         check_config_dir(config_dir)
         path = QuotedString(text=f"file://{config_dir.resolve()}", quote=Quote.single)

@@ -6,7 +6,7 @@ import functools
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from chord.config.overrides import parsed
+from chord.config.root import ROOTS
 from chord.errors import ConfigError, config_errors, first_line, suggest
 
 LOGGERS = "must be true, false or the name of an installed package, or a list of such names"
@@ -105,6 +106,8 @@ def check_typed(loader: ConfigLoaderImpl, typed: Sequence[str]) -> None:
     """Refuse options, places and loggers that can't be meant; raises `ConfigError`."""
     for word in typed:
         override = _parsed(word)
+        if override is not None and override.is_delete():
+            _check_removed(loader, override)
         if override is None or override.is_delete() or override.is_sweep_override():
             continue
         if not override.key_or_group:
@@ -114,6 +117,18 @@ def check_typed(loader: ConfigLoaderImpl, typed: Sequence[str]) -> None:
             _check_places(override)
         if override.key_or_group == "hydra.verbose":
             _check_loggers(override)
+
+
+def _check_removed(loader: ConfigLoaderImpl, override: Override) -> None:
+    """What every configuration has: without it, something else would be named."""
+    name = override.key_or_group
+    if override.package or name not in {
+        each.name for root in ROOTS.values() for each in fields(root)
+    }:
+        return
+    if loader.repository.group_exists(name):
+        raise ConfigError(f"~{name}: can't be left out; {name}=OPTION chooses another option")
+    raise ConfigError(f"~{name}: a setting can't be removed; without it, it has its default")
 
 
 def _check_option(loader: ConfigLoaderImpl, override: Override) -> None:

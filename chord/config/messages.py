@@ -12,6 +12,7 @@ from typing import Any, NoReturn, get_args, get_origin, get_type_hints
 
 from hydra.core.override_parser.types import Quote, QuotedString
 from hydra.errors import HydraException, MissingConfigException, OverrideParseException
+from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
@@ -79,7 +80,18 @@ def one_line(error: BaseException, command: str = "train") -> str:
     return text
 
 
+BEGINS = "begin that file with 'defaults: [/schema/GROUP/OPTION@_here_, _self_]' of its own group"
+
 ANSWERS = (
+    (
+        r"In '(?:schema/)?(\S+?)': .*Invalid type assigned: (\w+) is not a subclass of (\w+)",
+        rf"\1: an option's file refers to it, but is in the place of options of the kind \3; "
+        rf"{BEGINS}",
+    ),
+    (
+        r"Could not create instance of .*full_key: (\w+)",
+        rf"\1: the file of the option does not say which class it is of; {BEGINS}",
+    ),
     (
         r"An item is already at '.+?'\. Either remove \+ prefix: '(.+?)' Or add a second",
         r"+\1: is there already; leave out the plus, \1",
@@ -118,8 +130,15 @@ def _unreadable(error: OverrideParseException) -> str:
     name, _, value = error.override.partition("=")
     if "~/" in value:
         return f"~ is not your home directory here; use {name}={value.replace('~/', '$HOME/')}"
+    if value.startswith("="):
+        return f"has two equals signs; write {name}={value.lstrip('=')}"
+    if value.endswith(","):
+        return f"ends in a comma; write {name}={value.rstrip(',')}"
     reason = first_line(error).partition(" See http")[0].removeprefix("Error parsing override ")
-    reason = reason.removeprefix(f"'{error.override}'").strip() or "a character is not expected"
+    reason = (
+        reason.removeprefix(f"'{error.override}'").partition(" expecting {")[0].strip()
+        or "a character is not expected"
+    )
     if (argument := _requoted(name, value)) is not None:
         return (
             f"can't be read ({reason}); the shell removes the outer quotes; write "
@@ -132,7 +151,8 @@ def _requoted(name: str, value: str) -> str | None:
     """A setting of a text in quotes that Hydra reads; None if that is still not readable."""
     argument = f"{name}={QuotedString(text=value, quote=Quote.double).with_quotes()}"
     known = parsed(argument)
-    return None if value.startswith("[") or known is None else argument
+    is_call = re.fullmatch(r"\w+\(.*\)", value) is not None
+    return None if value.startswith("[") or is_call or known is None else argument
 
 
 def _causes(error: BaseException | None) -> list[BaseException]:
@@ -175,6 +195,8 @@ KINDS = {
 """Types, as omegaconf and annotations name them."""
 
 
+_SHOWN = 3
+"""So many settings of one name are suggested."""
 IN_DEFAULTS = "_dummy_"
 """What Hydra calls the place of a reference in a defaults list."""
 
@@ -218,8 +240,24 @@ def _bad_key(cause: OmegaConfBaseException, typed: tuple[str, str], command: str
             option = getattr(schema, "option", "the chosen option")
             group, _, _ = key.partition(".")
             return f"{group}={option} has no {key}; add {group}={owners[0]}"
-        return f"{about}: no such setting{suggest(str(cause.key), names, where=SETTINGS_SHOWN)}"
+        if dataclasses.is_dataclass(schema) and not names:
+            return f"{about}: the file of the option does not say which class it is of; {BEGINS}"
+        names = [each for each in names if not each.startswith("_")]  # Hydra's _target_
+        hint = suggest(str(cause.key), names, _elsewhere(cause), where=SETTINGS_SHOWN)
+        return f"{about}: no such setting{hint}"
     return f"{about}: {message}"
+
+
+def _elsewhere(cause: OmegaConfBaseException) -> list[str]:
+    """The settings of what was composed whose last part is the key that is unknown where it is."""
+    if not isinstance(cause.parent_node, DictConfig):
+        return []
+    root, found = cause.parent_node._get_root(), []
+    for group in root if isinstance(root, DictConfig) else ():
+        options = root._get_node(group)
+        if isinstance(options, DictConfig) and not options._is_none() and cause.key in options:
+            found.append(f"{group!s}.{cause.key}")
+    return sorted(found)[:_SHOWN]
 
 
 def _owners(key: str) -> list[str]:

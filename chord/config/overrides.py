@@ -12,6 +12,8 @@ from hydra.errors import HydraException
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from chord.errors import ConfigError
+
 
 def parsed(argument: str) -> Override | None:
     """One argument as an override; None for a flag, and for what Hydra will refuse itself."""
@@ -36,6 +38,24 @@ def given(arguments: Sequence[str]) -> dict[str, str]:
             value = "null" if override.value() is None else override.get_value_element_as_str()
             found[override.key_or_group] = value if read is None else read
     return found
+
+
+PLACES = ("run", "resume", "fork", "resume_sweep", "hydra.run.dir", "hydra.sweep.dir", "to")
+"""Settings that name a directory."""
+
+
+def refuse_empty(arguments: Sequence[str]) -> None:
+    """Raise `ConfigError` for an empty word, and for an empty name, which is no directory's.
+
+    A shell makes them of a variable that is not set; they would be the current directory.
+    """
+    if "" in arguments:
+        raise ConfigError("'': an argument is empty; it may be of a variable that is not set")
+    values = given(arguments)
+    for name in (*PLACES, "problems"):
+        if values.get(name) == "":
+            kind = "file" if name == "problems" else "directory"
+            raise ConfigError(f"{name}=: names no {kind}; give one, or leave {name}= out")
 
 
 def swept(arguments: Sequence[str], name: str) -> list[str]:

@@ -44,6 +44,8 @@ class TextConfig(DataConfig):
             self.expert = paths("data.expert", self.expert)
         for split in SPLITS:
             share = self.share(split)
+            if getattr(self, split) == "":
+                raise ConfigError(f"data.{split}=: must be a file or a share, between 0 and 1")
             if share is None or 0 < share < 1 or (split == "validation" and share == 0):
                 continue
             also = ", or 0 for no validation" if split == "validation" else ""
@@ -92,7 +94,7 @@ def paths(setting: str, value: Any) -> str | list[str]:
         found = [str(each) for each in value if isinstance(each, str | int) and str(each)]
         if found and len(found) == len(value):
             return found if len(found) > 1 else found[0]
-    elif isinstance(value, str | int | float) and not isinstance(value, bool):
+    elif isinstance(value, str | int | float) and not isinstance(value, bool) and value != "":
         return str(value)
     raise ConfigError(f"{setting}={value}: must be a file, or a list of files")
 

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from chord.errors import ConfigError
+from chord.errors import ConfigError, suggest
 
 AMOUNTS = ("val_problems", "val_retained", "test_problems", "test_retained", "pairs")
 METRICS = (
@@ -83,6 +82,6 @@ def check_metric(name: str, setting: str = "sweep_metric") -> None:
             f"only once; use val/{metric}"
         )
     if split != "val" or not (metric in METRICS or metric.startswith(("retained/", "source/"))):
-        close = difflib.get_close_matches(name, [f"val/{known}" for known in METRICS], n=1)
-        hint = f"; did you mean {close[0]}?" if close else ""
+        known = [f"val/{each}" for each in METRICS]
+        hint = suggest(name, known, [each for each in known if each == f"val/{name}"])
         raise ConfigError(f"{setting}={name}: must be a validation metric{hint}")

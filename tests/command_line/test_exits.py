@@ -97,6 +97,17 @@ def test_an_argument_that_no_command_has_is_one_line(
 
 
 @each_command
+def test_an_empty_argument_is_one_line(
+    run: Callable[..., None], address: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as end:
+        run(address, "")
+    said = capsys.readouterr().err
+    assert (end.value.code, said.count("\n")) == (1, 1)
+    assert said.startswith("error: '': an argument is empty")
+
+
+@each_command
 def test_who_asks_for_the_traceback_gets_it_and_then_the_line(
     run: Callable[..., None],
     address: str,
@@ -122,6 +133,12 @@ def test_who_asks_for_the_traceback_gets_it_and_then_the_line(
         (["--help", "--config-dir"], "argument --config-dir/-cd: expected one argument"),
         (["-m", "hydra.run.dir=a,b"], "hydra.run.dir=a,b: several values of a setting of Hydra's"),
         (["--cfg", "foo"], "argument --cfg/-c: invalid choice: 'foo'"),
+        (["-cp", "x"], "--config-path x: the configuration is chord's own; --config-dir DIR adds"),
+        (["--config-name=x"], "--config-name x: the configuration is chord's own; --config-dir "),
+        (["resume="], "resume=: names no directory; give one, or leave resume= out"),
+        (["fork=''"], "fork=: names no directory; give one, or leave fork= out"),
+        (["hydra.run.dir="], "hydra.run.dir=: names no directory; give one, or leave hydra.run"),
+        (["-m", "hydra.sweep.dir="], "hydra.sweep.dir=: names no directory; give one, or leave "),
         (["experiment=smoke", "-m", "sed=1"], "sed=1: no such setting; did you mean 'seed'?"),
     ],
 )
@@ -141,6 +158,10 @@ def test_evaluate_names_its_setting(
     with pytest.raises(SystemExit):
         run("chord.evaluate:main", "run=nix")
     assert capsys.readouterr().err.startswith("error: run=nix: no such directory; ")
+    for name, kind in (("run", "directory"), ("to", "directory"), ("problems", "file")):
+        with pytest.raises(SystemExit):
+            run("chord.evaluate:main", f"{name}=")
+        assert capsys.readouterr().err.startswith(f"error: {name}=: names no {kind}; give one, or ")
 
 
 def test_what_hydra_is_told_is_not_taken_for_the_users_wish(

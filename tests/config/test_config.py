@@ -21,7 +21,7 @@ from chord.config.messages import one_line
 from chord.config.parse import parse
 from chord.config.registry import SCHEMAS
 from chord.config.root import TrainConfig
-from chord.errors import ConfigError, check_choice, suggest
+from chord.errors import ConfigError, check_choice, nearest, suggest
 from chord.losses import Cispo, Grpo, Gspo, Objective, Reinforce
 
 OPTIONS = [
@@ -227,11 +227,11 @@ def test_bad_input_is_one_line_with_setting_value_and_what_is_allowed(
     [
         (
             ["schedule=null"],
-            "schedule=null: no such option; did you mean 'cosine'? (allowed: cosine, ",
+            "schedule=null: no such option (allowed: cosine, ",
         ),
         (["schedule=1"], "schedule=1: no such option (allowed: chord_mu, "),
         (["schedule={a:1}"], "schedule={a:1}: no such option (allowed: chord_mu, "),
-        (["weighting@off_policy=nope"], "weighting@off_policy=nope: no such option; did you mean"),
+        (["weighting@off_policy=nope"], "weighting@off_policy=nope: no such option (allowed: "),
         (["=3"], "=3: must be SETTING=VALUE"),
         (["steps"], "steps: must be SETTING=VALUE"),
         (["steps="], "steps=: must be a whole number"),
@@ -250,7 +250,26 @@ def test_bad_input_is_one_line_with_setting_value_and_what_is_allowed(
         (["seed=${nope}"], "seed=${nope}: there is no setting nope"),
         (["seed=${seed}"], "seed=${seed}: refers to itself"),
         (["seed=${nope:1}"], "seed=${nope:1}: there is no resolver nope"),
-        (["~steps"], "schedule.total_steps=${steps}: there is no setting steps"),
+        (["~steps"], "~steps: a setting can't be removed"),
+        (["~data"], "~data: can't be left out; data=OPTION chooses another"),
+        (["outputs=x"], "outputs=x: no such setting (allowed: "),
+        (["lr=1"], "lr=1: no such setting; did you mean 'optimizer.lr'? (allowed: "),
+        (["model.lr=1"], "model.lr=1: no such setting; did you mean 'optimizer.lr'? (allowed: "),
+        (
+            ["max_new_tokens=9"],
+            "max_new_tokens=9: no such setting; did you mean 'evaluation.max_new_tokens' or "
+            "'rollout.max_new_tokens'? (allowed: ",
+        ),
+        (["reward=reasoning_gym", "reward.tolerance=1"], "reward=reasoning_gym has no reward."),
+        (["steps==5"], "steps==5: has two equals signs; write steps=5"),
+        (["seed=0,"], "seed=0,: ends in a comma; write seed=0"),
+        (["seed=choice()"], "seed=choice(): can't be read (a character is not expected); put quo"),
+        (["data=jsonl", "data.problems="], "data.problems=: must be a file, or a list of files"),
+        (["data=jsonl", "data.problems=a", "data.test="], "data.test=: must be a file or a share"),
+        (
+            ["trainer.keep.best=target_accuracy"],
+            "trainer.keep.best=target_accuracy: must be a validation metric; did you mean 'val/tar",
+        ),
         (
             ["tracking=off", "tracking.mode=online"],
             "tracking=off has no tracking.mode; add tracking=",
@@ -351,6 +370,46 @@ def test_suggestions_name_the_nearest_and_all() -> None:
         == "; did you mean 'cosine'? (allowed: linear, cosine)"
     )
     assert suggest("zzz", ["a"]) == " (allowed: a)"
+    assert suggest("b", ["a"], ["x.b"]) == "; did you mean 'x.b'? (allowed: a)"
+
+
+@pytest.mark.parametrize(
+    ("typed", "meant"),
+    [
+        ("stpes", "steps"),
+        ("Steps", "steps"),
+        ("allow-changed", "allow_changed"),
+        ("n_steps", "steps"),
+        ("temp", "temperature"),
+        ("outputs", None),
+        ("foo", None),
+        ("checkpoints_dir", None),
+        ("t", None),
+    ],
+)
+def test_only_a_name_that_is_near_is_suggested(typed: str, meant: str | None) -> None:
+    assert nearest(typed, ["fork", "trust", "steps", "allow_changed", "temperature"]) == meant
+
+
+@pytest.mark.parametrize(
+    ("group", "text", "said"),
+    [
+        (
+            "evaluation",
+            "defaults: [/schema/schedule/cosine@_here_]",
+            "schedule/cosine: an option's file refers to it, but is in the place of options of the "
+            "kind Evaluation; begin that file with 'defaults: [/schema/",
+        ),
+        ("schedule", "initial: 1", "schedule.initial: the file of the option does not say which"),
+        ("schedule", "null", "schedule: the file of the option does not say which class it is of"),
+    ],
+)
+def test_a_file_of_another_kind_is_no_option(
+    group: str, text: str, said: str, tmp_path: Path
+) -> None:
+    (tmp_path / group).mkdir()
+    (tmp_path / group / "evil.yaml").write_text(text)
+    assert error_line(f"hydra.searchpath=[file://{tmp_path}]", f"{group}=evil").startswith(said)
 
 
 def test_of_many_names_the_nearest_are_shown_and_where_all_are() -> None:
