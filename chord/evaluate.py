@@ -1,4 +1,7 @@
-"""Evaluate a run's trained model and its base: `python -m chord.evaluate RUN`."""
+"""Evaluate a run's trained model and its base: `python -m chord.evaluate RUN`.
+
+Or a model that belongs to no run: `python -m chord.evaluate model=hf model.path=DIR problems=FILE`.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hydra.core.hydra_config import HydraConfig
-from omegaconf import DictConfig
+from omegaconf import DictConfig, flag_override
 
 from chord.command_line.arguments import refuse_output
 from chord.command_line.hydra import launch, one_line_errors
@@ -24,6 +27,7 @@ from chord.io.printing import say
 from chord.io.reading import printable
 from chord.io.signs import Signs
 from chord.io.writing import refuse_unwritable
+from chord.run.alone import GROUPS, evaluate_alone, refuse_unchosen, words_alone
 from chord.run.evaluated import EVALUATED, Evaluated, digest_of_asked, reward_of
 from chord.run.files import CHECKPOINT
 from chord.run.kept import find_checkpoint, step_of
@@ -43,18 +47,25 @@ register_options()
 
 def main() -> None:
     """Run `chord-evaluate`."""
-    launch(_main, "evaluate", before=run_given)
+    launch(_main, "evaluate", before=lambda words: refuse_unchosen(run_given(words)))
 
 
 @one_line_errors
 def _main(cfg: DictConfig) -> float:
+    words = list(HydraConfig.get().overrides.task)
+    alone = words_alone(words)
+    with flag_override(cfg, ["struct", "readonly"], False):
+        for group in GROUPS:  # the settings of a run are composed with what they refer to
+            cfg[group] = None
     config = parse(cfg, EvaluateConfig)
+    if alone:
+        return evaluate_alone(config, alone).metrics.get("target_accuracy", math.nan)
     if config.run is None:
         path = newest_run(Path("outputs"))
     else:
         path = Path(config.run)
         require_run(path, f"run={config.run}")
-    typed = [word.lstrip("+").partition("=")[0] for word in HydraConfig.get().overrides.task]
+    typed = [word.lstrip("+").partition("=")[0] for word in words]
     return evaluate_run(path, config, typed)[1].metrics.get("target_accuracy", math.nan)
 
 

@@ -20,6 +20,7 @@ from chord.errors import ConfigError
 from chord.evaluate import LIMIT, evaluate_run
 from chord.evaluation.report import Report
 from chord.io.reading import read_json
+from chord.run.alone import evaluate_alone, refuse_unchosen
 from chord.run.directory import RunDirectory
 from chord.run.files import read_rows, read_status
 from chord.run.training import train
@@ -264,3 +265,77 @@ def test_responses_may_be_as_long_as_in_the_run_unless_a_limit_is_typed(
     own = read_json(finished / "run.json")["config"]["evaluation"]["max_new_tokens"]
     assert own != 3
     assert limits == [own, 3]
+
+
+def alone(words: list[str], *more: str) -> Report:
+    config = parse(compose_config(*QUICK, *more, name="evaluate"), EvaluateConfig)
+    return evaluate_alone(config, refuse_unchosen(words))
+
+
+def test_a_model_without_a_run_is_evaluated_on_any_file(
+    finished: Path, language_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = finished.parent / "alone.jsonl"
+    write(file, ROWS[50:57])
+    words = ["model=hf", f"model.path={language_model}"]
+    more = (f"problems={file}", "evaluation.test_problems=9", "samples=2", "temperature=0.5")
+    report = alone(words, *more, f"to={tmp_path}/to")
+    assert {answer.problem.prompt for answer in report.answers} == {
+        row["problem"] for row in ROWS[50:57]
+    }
+    assert len(report.sampled) == 14
+    said = capsys.readouterr().out
+    assert "target: mean@2 at temperature 0.5" in said
+    (path,) = (tmp_path / "to").glob("*.json")
+    assert f"saved: {path}\n" in said
+    found = read_json(path)
+    assert found["model"]["path"] == str(language_model)
+    assert found["reward"]["option"] == "auto"
+    assert "trained" not in found
+    assert found["base"]["target_accuracy"] == report.metrics["target_accuracy"]
+    # A run of this model finds the same of its base; another model is saved beside it.
+    base, _ = evaluated(finished, *more, f"to={tmp_path}/run")
+    assert [each.text for each in base.answers] == [each.text for each in report.answers]
+    (of_run,) = (tmp_path / "run").glob("*.json")
+    assert read_json(of_run)["asked"] == found["asked"]
+    alone(["model=hf", f"model.path={finished}/model"], *more, f"to={tmp_path}/to")
+    assert len(list((tmp_path / "to").glob("*.json"))) == 2
+
+
+@pytest.mark.parametrize(
+    ("words", "more", "said"),
+    [
+        (["model=tiny"], [], "model=tiny: needs problems=FILE, or data=OPTION with its own test"),
+        (
+            ["reward=math"],
+            ["problems=f"],
+            "reward=math: needs model=OPTION; without one, a ru",
+        ),
+        (
+            ["model=tiny"],
+            ["problems=f", "run=x"],
+            "run=x: is of a run, and model=tiny of none; g",
+        ),
+        (
+            ["model=tiny"],
+            ["problems=f", "checkpoint=3"],
+            "checkpoint=3: is of a run, and model=t",
+        ),
+        (
+            ["model=tiny", "data=sums"],
+            ["problems=f"],
+            "problems=f: is read as data=jsonl; leave out",
+        ),
+        (
+            ["model.path=x"],
+            ["problems=f"],
+            "model.path=x: is for the evaluation of a model with",
+        ),
+    ],
+)
+def test_what_is_missing_or_too_much_without_a_run_is_said(
+    words: list[str], more: list[str], said: str
+) -> None:
+    with pytest.raises(ConfigError) as raised:
+        alone(words, *more)
+    assert str(raised.value).startswith(said)

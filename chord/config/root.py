@@ -103,6 +103,10 @@ class EvaluateConfig:
     split: str
     threads: int | None
     evaluation: Evaluation
+    model: ModelConfig | None = None
+    data: DataConfig | None = None
+    reward: Grader | None = None
+    trainer: TrainerConfig | None = None
 
     def __post_init__(self) -> None:
         check_choice("split", self.split, ("val", "test"))

@@ -45,7 +45,8 @@ class Evaluated:
     """An evaluation of a run's model and of its base, and what it was of.
 
     `reward`: see `reward_of`. `asked`: the digest of its problems. `checkpoint`:
-    the file of the one that was chosen.
+    the file of the one that was chosen. Of a model that belongs to no run it is the `base`, and
+    `model` its file, directory or id.
     """
 
     config: EvaluateConfig
@@ -54,7 +55,13 @@ class Evaluated:
     checkpoint: Path | None
     step: int
     base: Report
-    trained: Report
+    trained: Report | None
+    model: str | None = None
+
+    @property
+    def reports(self) -> dict[str, Report]:
+        """The reports by the names of the models."""
+        return {"base": self.base} | ({} if self.trained is None else {"trained": self.trained})
 
     def settings(self) -> dict[str, Any]:
         """What decides the scores, other than the run itself."""
@@ -62,7 +69,9 @@ class Evaluated:
         for name in ("every", "test"):  # of evaluations during training
             del amounts[name]
         problems = self.config.problems
-        return {
+        # In a run, one evaluation replaces that of the model that the run had before.
+        model = {} if self.model is None else {"model": content_of(self.model)}
+        return model | {
             "split": self.config.split,
             "which": self.config.checkpoint,
             "step": self.step,
@@ -86,7 +95,9 @@ class Evaluated:
         what = re.sub(r"[^\w]+", "_", file) or "problems"
         return f"{what}-{self.step}-{hashlib.sha256(settings).hexdigest()[:8]}"
 
-    def save(self, run: Path, gained: Sequence[float], to: Path | None = None) -> tuple[Path, bool]:
+    def save(
+        self, run: Path | None, gained: Sequence[float], to: Path | None = None
+    ) -> tuple[Path, bool]:
         """Write both files, the scores last, into `run` or the directory `to`. Raises OSError.
 
         Returns the file of the scores, and whether it has replaced one.
@@ -94,21 +105,23 @@ class Evaluated:
         # It imports scipy, which takes a second.
         from chord.evaluation.statistics import t_interval
 
-        directory = run / EVALUATED if to is None else to
+        directory = to
+        if directory is None:
+            assert run is not None, "a model without a run is saved in a directory that was given"
+            directory = run / EVALUATED
         os.makedirs(directory, exist_ok=True)
         path = directory / f"{self.name()}.json"
-        model = model_file(run) if self.checkpoint is None else self.checkpoint
+        model = self.checkpoint if run is None or self.checkpoint is not None else model_file(run)
         facts = {
             "format": FORMAT,
             "chord": __version__,
             "evaluated": datetime.now(UTC).isoformat(timespec="seconds"),
-            "fingerprint": read_status(run).get("fingerprint"),
+            "fingerprint": None if run is None else read_status(run).get("fingerprint"),
             "checkpoint": None if self.checkpoint is None else self.checkpoint.name,
             "model": content_of(str(model)),
             **self.settings(),
-            "base": plain(self.base.metrics),
-            "trained": plain(self.trained.metrics),
-            "intervals": {"base": _intervals(self.base), "trained": _intervals(self.trained)},
+            **{name: plain(report.metrics) for name, report in self.reports.items()},
+            "intervals": {name: _intervals(report) for name, report in self.reports.items()},
             "gain": t_interval(gained) if gained else None,
         }
         replaced = path.exists()
@@ -117,7 +130,7 @@ class Evaluated:
         return path, replaced
 
     def _responses(self) -> Iterator[bytes]:
-        models = {"base": self.base, "trained": self.trained}
+        models = self.reports
         for number, asked in enumerate(self.base.answers):
             problem = asked.problem
             row: dict[str, Any] = {

@@ -228,7 +228,7 @@ def _comparison(
     for measure in _shown(base, trained, alpha, temperature):
         before = base.get(measure.key, math.nan)
         after = trained.get(measure.key, math.nan)
-        cells = [_value(measure, before), _value(measure, after)]
+        cells = [shown_value(measure, before), shown_value(measure, after)]
         table.add_row(measure.label, *cells, _change(measure, before, after))
     if cut_off is not None:
         table.add_row("target: greedy responses without an end", *_counts(cut_off))
@@ -255,7 +255,8 @@ def _counts(cut_off: CutOff) -> list[str]:
     return [*cells, f"{change:+d}" if change else "0"]
 
 
-def _value(measure: Measure, value: float) -> str:
+def shown_value(measure: Measure, value: float) -> str:
+    """A value as the table has it."""
     if not math.isfinite(value):
         return "-"
     return f"{100 * value:.1f} %" if measure.share else f"{value:.4f}"
