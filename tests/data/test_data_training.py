@@ -144,9 +144,9 @@ def test_a_manner_that_the_data_cannot_tell_is_no_number(
             ("rollout/expert_style", "val/expert_style", "test/expert_style"), value
         )
         printed = capsys.readouterr().out.splitlines()
-        (line,) = [line for line in printed if "expert's style" in line]
-        cells = [cell.strip() for cell in line.split("│")[2:5]]
-        assert cells == (["-"] * 3 if value is None else ["0.0 %", "0.0 %", "0"])
+        rows = [line.split("│")[2:5] for line in printed if "expert's style" in line]
+        cells = [[cell.strip() for cell in row] for row in rows]
+        assert cells == ([] if value is None else [["0.0 %", "0.0 %", "0"]])
         assert read_rows(Path(name) / "completions.jsonl")[0]["expert_style"] is (
             None if value is None else False
         )
