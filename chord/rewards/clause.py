@@ -99,6 +99,9 @@ _LEAD = (
     r"{0,2}[*_`]*"
 )
 _STATES = re.compile(rf"=|\b(?:{INTRODUCES})(?!\w)")
+# Of what is said to be the answer, only a part or a multiple is.
+_PART = re.compile(r"\W*(?:half|twice|double|triple|minus|plus|times)\b", re.IGNORECASE)
+_REASON = re.compile(r",? +because\b")
 _LEADS = re.compile(rf"{_LEAD}\Z", re.IGNORECASE)
 _ANSWER = re.compile(r"\banswer(?!\w)", re.IGNORECASE)
 _ANSWERS = re.compile(
@@ -111,7 +114,7 @@ _TAKEN_BACK = re.compile(
     r" *(?:No|Not|Or|And|But|Is|Should)\b"
     r"|.*\b(?:(?:is|was)(?: not|n['’]t)|not (?:sure|certain)|should be)\b"
 )
-_EXPLAINS = re.compile(r" *(?:(?:This|That|It) is|That['’]s|It['’]s)? ?(?i:because|since)\b")
+_EXPLAINS = re.compile(r",? *(?:(?:This|That|It) is|That['’]s|It['’]s)? ?(?i:because|since)\b")
 _PAUSE = re.compile(r"[.,;:](?![0-9])")
 _LAST_WORD = re.compile(r"(?<![\w\\])([A-Za-z]{2,}(?:['’-][A-Za-z]+)*)\Z")
 _THOUSANDS = re.compile(r"(?<=\d),(?=\d{3}(?!\d))")
@@ -173,6 +176,8 @@ def leads(before: str) -> bool:
     sentence = sentence[_last_end(_SO, sentence) :]
     if _has(sentence, CONDITIONS | HEDGED):
         return False
+    if _PART.match(sentence) and not _STATES.search(sentence):
+        return False
     stated, joined, rest = sentence.rpartition(" and ")
     if joined and _STATES.search(stated) and not _has(stated, COMBINES):
         sentence = rest
@@ -180,10 +185,12 @@ def leads(before: str) -> bool:
 
 
 def stated_end(text: str) -> int:
-    """Where the sentence ends that has the first digit of a text."""
+    """Where the sentence ends that has the first digit of a text, or the reason in it begins."""
     digit = re.search(r"\d", text)
     end = _SENTENCE.search(text, digit.end()) if digit else None
-    return end.start() + 1 if end else len(text)
+    last = end.start() + 1 if end else len(text)
+    reason = _REASON.search(text, digit.end(), last) if digit else None
+    return reason.start() if reason else last
 
 
 def sentences(text: str) -> list[str]:
@@ -209,7 +216,7 @@ def explains(sentence: str) -> bool:
 def doubts(before: str) -> bool:
     """Whether what stands before a box makes it no statement: `if`, `I doubt`."""
     sentence = before[_last_end(_SENTENCE, before) :]
-    return _has(sentence, DOUBTS) or _OF_THE.search(sentence) is not None
+    return _has(sentence, DOUBTS | HEDGED) or _OF_THE.search(sentence) is not None
 
 
 def is_closed(above: str) -> bool:

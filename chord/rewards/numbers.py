@@ -116,7 +116,9 @@ _SETS = re.compile(
 _ANNOTATION = re.compile(r"(?<=[=$€£ ])<<[^<>=\n]{1,200}=[^<>=\n]{1,100}>>")
 """A calculation as GSM8K writes it before its result: 48+24 = <<48+24=72>>72."""
 _FORMULA = re.compile(r"\$(?=\S)([^$]{1,200})(?<=\S)\$(?![0-9])|\$\$")
-_SQUARED = re.compile(r"(?<![A-Za-z])((?:[kcdm]?m|ft|yd|mi) ?)\}? ?\^ ?\{?([23])\}?(?![0-9])")
+_SQUARED = re.compile(
+    r"(?<![A-Za-z])((?:[kcdm]?m|ft|yd|mi|(?<=/)(?:s|h|hr|min|sec)) ?)\}? ?\^ ?\{?([23])\}?(?![0-9])"
+)
 _BRACKETS = {"(": ")", "[": "]"}
 
 
@@ -128,7 +130,7 @@ def stated_number(response: str) -> Fraction | None:
     >>> stated_number("at 12:30") is None
     True
     """
-    stated = statement(response)
+    stated = statement(_concluded(response))
     if stated.mark is Mark.TAG:
         return stated_number(stated.text)
     text = _plain(stated.text)
@@ -147,6 +149,12 @@ def stated_number(response: str) -> Fraction | None:
         above = stated.before.rstrip()
         is_stated = not (number.bare and above) or is_closed(above)
     return number.value if is_stated else None
+
+
+def _concluded(response: str) -> str:
+    """What a response says behind its thoughts; these, where it says nothing behind them."""
+    thoughts, closed, rest = response.rpartition("</think>")
+    return rest if rest.strip() or not closed else thoughts.rpartition("<think>")[2]
 
 
 def _is_changed(number: Fraction, behind: str) -> bool:

@@ -91,7 +91,9 @@ AROUND = [
     "16 - 7 = 9; 3 * 4 = {}", "In 2024 there were three.\nSo it is {}.",
     "Of 7 things, 2 are left.\n\nIt costs about {} in total.", "{} eggs", "“{}”", "Total cost: {}",
     r"The answer is $\boxed{{{}}}$. I hope it helps.", "\\[\nx = {}\n\\]",
-    "<think>7 = 7</think>\n{}",
+    "<think>7 = 7</think>\n{}", "<think>\\boxed{{7}}, the answer is 7</think>\nThe answer is {}",
+    r"<think>\boxed{{7}}</think>\boxed{{{}}}", "<think>So the answer is {}</think>\n",
+    "The answer is {} because 3 + 4 = 7.", "The answer is {}, because 3 of 7 are left.",
     "The answer is:\n\n{}\n\nLet me know if you have 2 questions.", "9 / 3 = 3, so x = {}",
 ]  # fmt: skip
 
@@ -108,6 +110,36 @@ def test_a_number_is_read_whatever_is_around_it(written: tuple[str, Fraction], a
     assume(fits(text, around))
     response = around.format(text)
     assert stated_number(response) == value, response
+
+
+UNSURE = [
+    "Maybe", "Perhaps", "Probably", "I guess", "I doubt that", "If", "Unless", "Suppose",
+    "Half of this,", "Twice that,", "Minus this,", "It might be that", "He says",
+]  # fmt: skip
+
+
+@fuzzed
+@given(
+    numbers(),
+    st.sampled_from(UNSURE),
+    st.sampled_from(["the answer is {}", "the answer is $\\boxed{{{}}}$", "it is \\boxed{{{}}}"]),
+    st.sampled_from(["", ".", " because 2 + 3 = 5."]),
+)
+def test_what_is_unsure_or_a_part_of_the_answer_states_none(
+    written: tuple[str, Fraction], unsure: str, said: str, behind: str
+) -> None:
+    response = f"We have 3 eggs. {unsure} {said.format(written[0])}{behind}"
+    assert stated_number(response) is None, response
+
+
+@pytest.mark.parametrize("text", ["18 m/s^2", r"\boxed{18\ \mathrm{m/s^2}}", "It is 18 km/h^2."])
+def test_an_acceleration_is_read(text: str) -> None:
+    assert stated_number(text) == 18
+
+
+def test_of_thoughts_only_the_last_words_count() -> None:
+    assert stated_number(r"<think>\boxed{3}</think> I can't say.") is None
+    assert stated_number(r"<think>\boxed{3}") is None
 
 
 @fuzzed
