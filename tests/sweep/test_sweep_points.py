@@ -346,3 +346,11 @@ def test_a_seed_that_is_not_composed_again_gives_the_same_configuration(
         expected = [fingerprint(compose("train", overrides=job)) for job in jobs]
     assert [point.fingerprint for point in points] == expected
     assert len(set(expected)) == 2
+
+
+def test_a_job_that_scores_answers_is_checked_beside_one_of_sft_alone() -> None:
+    # Only SFT alone does without right answers; both imitate the expert.
+    alone, mixed = (
+        parse(compose_config(f"schedule={name}"), TrainConfig) for name in ("sft_only", "chord_mu")
+    )
+    assert beforehand._looked_at(alone) != beforehand._looked_at(mixed)
