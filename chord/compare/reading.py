@@ -13,7 +13,7 @@ from typing import Any
 
 from chord.compare.model import LeftOut, Run, ShownAnswer
 from chord.compare.record import Record, is_count, numbered, stride
-from chord.compare.settings import flat_settings, read_choices, recorded_choices
+from chord.compare.settings import flat_settings, read_choices, read_contents, recorded_choices
 from chord.errors import ConfigError
 from chord.io.reading import parse_json, read_bytes, read_json, read_lines, read_yaml
 from chord.run.files import (
@@ -28,7 +28,7 @@ from chord.run.files import (
     read_status,
 )
 from chord.run.identity.agreement import contradiction
-from chord.run.identity.histories import histories, newer_format, version_histories
+from chord.run.identity.histories import newer_format, version_histories
 from chord.run.shapes import misfit
 
 STATES = (FINISHED, FAILED, INTERRUPTED, RUNNING)
@@ -106,7 +106,7 @@ def read_run(path: Path) -> tuple[Run | None, list[LeftOut]]:
         error=error,
         overrides=overrides,
         source=_source(config),
-        contents=histories(facts.get("contents"), facts.get("changes")),
+        contents=read_contents(config, facts),
     )
     return run, [*left_out, *troubles]
 

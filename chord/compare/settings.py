@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from chord.run.identity.histories import course
+from chord.run.identity.histories import course, histories
 from chord.run.identity.lengths import length_text
 from chord.run.identity.settings import NO_NUMBER, telling
 
@@ -44,6 +44,18 @@ def flat_settings(config: Mapping[str, Any], facts: Mapping[str, Any]) -> dict[s
     found = {key: value for key, value in _flat(telling(config), "") if not _not_compared(key)}
     changed = {key: text for key in found if (text := course(key, facts.get("changes")))}
     return {**named, **found, **changed, **_lengths(facts.get("lengths"))}
+
+
+def read_contents(config: Mapping[str, Any], facts: Mapping[str, Any]) -> dict[str, str | None]:
+    """Return the hash of each file that a setting names, by setting.
+
+    Without that of the model of another run: its lineage counts, which seeds of it have in common.
+    """
+    model = config.get("model")
+    known = model if isinstance(model, Mapping) and model.get("run") is not None else None
+    own = () if known is None else (f"model.{'path' if known.get('start') is None else 'start'}",)
+    found = histories(facts.get("contents"), facts.get("changes"))
+    return {name: text for name, text in found.items() if name not in own}
 
 
 def _lengths(known: Any) -> dict[str, str]:

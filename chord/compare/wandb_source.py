@@ -12,11 +12,11 @@ from typing import Any
 
 from chord.compare.model import LeftOut, Run
 from chord.compare.record import Record, is_count, scores, stride
-from chord.compare.settings import flat_settings, recorded_choices
+from chord.compare.settings import flat_settings, read_contents, recorded_choices
 from chord.errors import ConfigError, first_line
 from chord.io.reading import parse_json
 from chord.run.files import FAILED, FINISHED, INTERRUPTED, RUNNING
-from chord.run.identity.histories import histories, version_histories
+from chord.run.identity.histories import version_histories
 from chord.tracking.wandb_access import connect
 
 # W&B's name of each state; every other state means that the run was stopped.
@@ -98,7 +98,7 @@ def _read(remote: Any, path: str) -> tuple[Run | None, list[LeftOut]]:
         seconds=record.seconds,
         tokens=record.tokens,
         overrides=overrides,
-        contents=histories(facts.get("contents"), facts.get("changes")),
+        contents=read_contents(config, facts),
     )
     return run, left_out
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import math
+from pathlib import Path
 
 import pytest
-from compare_runs import VERSIONS, config, make_run
+from compare_runs import VERSIONS, config, make_run, write_run
 
 from chord.compare.grouping import compare
 from chord.compare.model import Comparison, LeftOut, Run, RunGroup
+from chord.compare.reading import read_runs
 from chord.compare.settings import flat_settings
 from chord.run.files import FAILED, INTERRUPTED, RUNNING
 
@@ -287,3 +290,19 @@ def test_costs_that_are_not_known_are_in_no_mean_and_counted() -> None:
         "gaps or are missing; the means are over the other runs"
     ) in found.notes
     assert not any("are unknown" in note for note in compare([whole]).notes)
+
+
+@pytest.mark.parametrize("start", [None, "start"])
+def test_runs_that_begin_with_the_models_of_seeds_of_one_run_are_a_group(
+    tmp_path: Path, start: str | None
+) -> None:
+    for seed in (0, 1):
+        of = {"fingerprint": f"of {seed}", "recipe": "r", "step": 2, "sha256": f"{seed}"}
+        model = {"run": f"s{seed}", "path": "base" if start else f"s{seed}/model", "start": start}
+        path = write_run(tmp_path / str(seed), seed=seed, settings={"lineage": of, "model": model})
+        facts = json.loads((path / "run.json").read_text())
+        name = "model.start" if start else "model.path"
+        facts["contents"] = {name: {"path": f"s{seed}/model", "sha256": f"{seed}" * 64}}
+        (path / "run.json").write_text(json.dumps(facts))
+    (group,) = compare(read_runs([tmp_path / "0", tmp_path / "1"])[0]).groups
+    assert [run.seed for run in group.runs] == [0, 1]
