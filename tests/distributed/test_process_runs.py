@@ -16,6 +16,7 @@ import pytest
 import torch
 from conftest import SIGNAL, SMALL, compose_config
 from safetensors.torch import load_file
+from trusting import begun
 from vllm_stub import serving
 
 from chord.config.parse import parse
@@ -369,7 +370,7 @@ def test_a_cluster_can_be_configured(strategy: str) -> None:
 
 def test_a_resumed_run_may_go_on_elsewhere_and_is_otherwise_as_it_was(tmp_path: Path) -> None:
     config = compose_config(*SMALL, "trainer.micro_batch=3")
-    RunDirectory(tmp_path, config, "run").write()
+    begun(RunDirectory(tmp_path, config, "run"))
     overrides = [f"resume={tmp_path}", "trainer=ddp"]
     resumed = resume_run(tmp_path, compose_config(*overrides), overrides).config.trainer
     assert (resumed.strategy, resumed.devices, resumed.micro_batch) == ("ddp", 2, 3)

@@ -18,6 +18,7 @@ from hydra import compose
 from hydra.core.plugins import Plugins
 from hydra.plugins.launcher import Launcher
 from sweeps import Command, command, small
+from trusting import begun
 
 from chord.compare.finding import find_runs
 from chord.config.composing import reading_conf
@@ -330,7 +331,7 @@ def test_who_leads_a_resumed_run_is_asked_of_its_own_trainer(
     for run, trainer in (("both", "ddp"), ("alone", "cpu")):
         with reading_conf():
             config = compose("train", [f"trainer={trainer}", "trainer.accelerator=cpu"])
-        RunDirectory(Path(run), config, run).write()
+        begun(RunDirectory(Path(run), config, run))
 
     def claims(*words: str) -> bool:
         with reading_conf():

@@ -9,6 +9,7 @@ from conftest import compose_config
 from hydra import compose
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
+from trusting import begun
 
 from chord.config.composing import reading_conf, register
 from chord.errors import ConfigError
@@ -38,16 +39,15 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("run") / "run"
     config = compose_config(*OWN, "seed=4", "tracking=off")
     options = {**CHOSEN, "weighting@off_policy": "luffy", "tracking": "off"}
-    RunDirectory(path, config, "run", options=options).write()
-    return path
+    return begun(RunDirectory(path, config, "run", options=options))
 
 
 @pytest.fixture(scope="module")
 def logged(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("logged") / "run"
     config = compose_config("tracking=wandb", "tracking.project=mine", "trainer=ddp", *OWN)
-    RunDirectory(path, config, "run", options={"tracking": "wandb", "trainer": "ddp"}).write()
-    return path
+    options = {"tracking": "wandb", "trainer": "ddp"}
+    return begun(RunDirectory(path, config, "run", options=options))
 
 
 @pytest.mark.parametrize("group", CHOSEN)

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from compare_runs import evaluation, metrics, write_lines
 from conftest import small_composed
+from trusting import begun
 
 from chord.compare.reading import read_run
 from chord.doctor.records import unreadable
@@ -66,7 +67,7 @@ READERS: dict[str, Callable[[Path], list[Callable[[], object]]]] = {
 
 @pytest.fixture
 def run(tmp_path: Path, small_models: Path) -> Path:
-    RunDirectory(tmp_path, small_composed(small_models), "run").write()
+    begun(RunDirectory(tmp_path, small_composed(small_models), "run"))
     for name, row in GOOD.items():
         write_lines(tmp_path / name, [{**row, "step": 0}, row])
     return tmp_path
