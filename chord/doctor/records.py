@@ -102,5 +102,5 @@ def results(run: RunDirectory, config: TrainConfig, completed: int | None) -> It
             what = f"{file.relative_to(run.path)} can't be read ({first_line(error)})"
             yield Finding(WRONG, what, again)
             return
-    if (name := foreign_file(run.path)) is not None:
-        yield Finding(WRONG, f"{name} is not as this run wrote it", again)
+    if (foreign := foreign_file(run.path)) is not None:
+        yield Finding(WRONG, f"{foreign} is not as this run wrote it", again)
