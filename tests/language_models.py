@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import MethodType
 from typing import Any
 
 import torch
 from conftest import SMALL, compose_config
 from omegaconf import DictConfig
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers
+from torch import Tensor
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedTokenizerFast
+
+from chord.models.hf.policy import HFPolicy
 
 CHATML = (
     "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}"
@@ -107,6 +111,27 @@ def make_model(
     model.save_pretrained(directory)
     tokenizer.save_pretrained(directory)
     return directory
+
+
+def in_double(policy: HFPolicy) -> HFPolicy:
+    """Norms and rotations too, which Llama's own code rounds to float32 in any case."""
+
+    def normed(self: Any, x: Tensor) -> Tensor:
+        scale = (x.pow(2).mean(-1, keepdim=True) + self.variance_epsilon).rsqrt()
+        normal: Tensor = self.weight * x * scale
+        return normal
+
+    def rotations(self: Any, x: Tensor, position_ids: Tensor) -> tuple[Tensor, Tensor]:
+        angles = (position_ids[..., None].float() * self.inv_freq.float()).double().repeat(1, 1, 2)
+        return angles.cos() * self.attention_scaling, angles.sin() * self.attention_scaling
+
+    if policy.fused is not None:
+        for part in policy.causal.modules():
+            if type(part).__name__.endswith("RMSNorm"):
+                part.forward = MethodType(normed, part)
+            elif type(part).__name__.endswith("RotaryEmbedding"):
+                part.forward = MethodType(rotations, part)
+    return policy.double()
 
 
 def composed(directory: Path, *overrides: str) -> DictConfig:

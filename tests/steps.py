@@ -198,6 +198,7 @@ def sharded(module: ChordModule) -> None:
     """Shard the policy over two ranks, as trainer=fsdp does."""
     from torch.distributed.device_mesh import init_device_mesh
 
+    module.policy.before_sharding()
     shard(module.policy, module.policy.layers(), init_device_mesh("cpu", (2,)))
 
 

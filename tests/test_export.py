@@ -163,7 +163,7 @@ def test_weights_are_written_in_another_type(
 ) -> None:
     """They come back exactly as they are in float32; in bfloat16, rounded to 8 bits."""
     policy = HFModel(path=str(language_model)).build()
-    before, logits = policy.causal.state_dict(), policy(IDS)
+    before, logits = policy.causal.state_dict(), policy.causal(IDS).logits
     before = {name: weight.clone() for name, weight in before.items()}
     HFModel(path=str(language_model)).export(policy, tmp_path / "exported", dtype)
     found = AutoModelForCausalLM.from_pretrained(tmp_path / "exported")

@@ -107,7 +107,7 @@ def shard(policy: nn.Module, layers: Sequence[nn.Module], mesh: DeviceMesh) -> N
     for layer in layers:
         fully_shard(layer, mesh=mesh)
     fully_shard(policy, mesh=mesh)
-    for method in ("hidden", "hidden_shared"):
+    for method in ("hidden", "hidden_shared", "hidden_packed"):
         register_fsdp_forward_method(policy, method)
     for part in shards(policy):
         # Gloo cannot average.

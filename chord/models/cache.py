@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 import torch
 from torch import Tensor
-
-if TYPE_CHECKING:
-    from chord.models.config import TransformerConfig
 
 
 class Slots(ABC):
@@ -55,6 +52,16 @@ class Slots(ABC):
         self.length += new
 
 
+class Decodes(Protocol):
+    """What computes the tokens that a cache is for."""
+
+    def hidden(
+        self, input_ids: Tensor, attention_mask: Tensor | None, cache: KVCache | None
+    ) -> Tensor:
+        """Features (B, L, width), see `chord.models.policy.Policy.hidden`."""
+        ...
+
+
 class KVCache(Slots):
     """Preallocated keys and values of every layer, filled from the left.
 
@@ -63,24 +70,35 @@ class KVCache(Slots):
     gradients only.
     """
 
-    def __init__(self, storage: Tensor) -> None:
+    def __init__(self, storage: Tensor, decoder: Decodes) -> None:
         self.storage = storage
         """(layers, 2, rows, heads, capacity, head width): keys, then values."""
+        self.decoder = decoder
+        """What the policy was when the cache was made: its weights stay the same while it samples,
+        so they are put together only once."""
         super().__init__()
 
     @classmethod
     def create(
         cls,
-        config: TransformerConfig,
+        decoder: Decodes,
+        weight: Tensor,
         *,
+        layers: int,
         rows: int,
+        key_heads: int,
+        width: int,
         capacity: int,
-        dtype: torch.dtype,
-        device: torch.device | None = None,
     ) -> KVCache:
-        """Allocate an empty cache for ``rows`` sequences of at most ``capacity`` tokens."""
-        shape = (config.layers, 2, rows, config.heads, capacity, config.head_width)
-        return cls(torch.empty(shape, dtype=dtype, device=device))
+        """Allocate an empty cache for ``rows`` sequences of at most ``capacity`` tokens.
+
+        It is where `weight` is, and of its type or that of mixed precision.
+        """
+        kind, dtype = weight.device.type, weight.dtype
+        if torch.is_autocast_enabled(kind):
+            dtype = torch.get_autocast_dtype(kind)
+        shape = (layers, 2, rows, key_heads, capacity, width)
+        return cls(torch.empty(shape, dtype=dtype, device=weight.device), decoder)
 
     @property
     def rows(self) -> int:
@@ -109,7 +127,8 @@ class KVCache(Slots):
         """Return a cache in which each row is repeated ``group_size`` times in succession."""
         layers, two, rows, heads, capacity, width = self.storage.shape
         grown = KVCache(
-            self.storage.new_empty((layers, two, rows * group_size, heads, capacity, width))
+            self.storage.new_empty((layers, two, rows * group_size, heads, capacity, width)),
+            self.decoder,
         )
         grown.storage.unflatten(2, (rows, group_size))[..., : self.length, :] = self.storage[
             ..., : self.length, :

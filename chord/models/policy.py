@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import torch
 from torch import Tensor, nn
+
+if TYPE_CHECKING:
+    from chord.models.packing import Packed
 
 
 class Cache(Protocol):
@@ -79,8 +82,21 @@ class Policy(nn.Module, ABC):
 
     @property
     def shares_prompts(self) -> bool:
-        """Whether `hidden_shared` exists: it is useless for short prompts, as on the test bed."""
+        """Whether `hidden_shared` exists; a policy that `packs` has no need of it."""
         return False
+
+    def hidden_packed(self, packed: Packed) -> Tensor:
+        """Features (N, width) of all tokens of rows. Only for a policy that `packs`."""
+        raise NotImplementedError
+
+    @property
+    def packs(self) -> bool:
+        """Whether `hidden_packed` exists."""
+        return False
+
+    def before_sharding(self) -> None:
+        """Called once before the weights are divided among processes."""
+        return
 
     @abstractmethod
     def new_cache(self, rows: int, capacity: int) -> Cache:

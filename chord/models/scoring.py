@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
+from chord.models.packing import pack_rows
 from chord.models.policy import Policy
 from chord.models.sharing import share_prompts
 from chord.weightings.stats import TokenStats, token_logprobs, token_stats
@@ -85,6 +86,9 @@ def score(policy: Policy, batch: TokenBatch) -> Scored:
         # Run anyway, on a token that nobody reads: other ranks may be waiting for this one.
         token = torch.zeros((1, 1), dtype=torch.int64, device=batch.input_ids.device)
         return Scored(policy, policy.hidden(token)[0, :0])
+    if policy.packs:
+        packed = pack_rows(batch)
+        return Scored(policy, policy.hidden_packed(packed)[packed.places])
     shared = share_prompts(batch) if policy.shares_prompts else None
     if shared is not None:
         features = policy.hidden_shared(shared.input_ids, shared.positions, shared.allowed)

@@ -74,7 +74,7 @@ def own_batches(policy: Policy, batch: TokenBatch, size: int) -> Sequence[Tensor
 
 
 def _together(policy: Policy, batch: TokenBatch) -> Tensor | None:
-    return prompt_numbers(batch) if policy.shares_prompts else None
+    return prompt_numbers(batch) if policy.packs or policy.shares_prompts else None
 
 
 def prompt_numbers(batch: TokenBatch) -> Tensor:

@@ -1,67 +1,64 @@
-"""A small decoder-only transformer over characters.
+"""A small decoder-only transformer over characters, without biases; its layers are Llama's.
 
-Pre-norm RMSNorm (1910.07467), rotary positions (2104.09864), a gated SiLU MLP (2002.05202), no
-biases, no dropout, separate embedding and head. Rotary pairs are neighbouring channels, so a
-rotation is one complex product, which on a CPU is several times faster than the split-halves form.
+Embedding and head are separate.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
-from chord.errors import ConfigError
 from chord.models.cache import KVCache
 from chord.models.config import TransformerConfig
+from chord.models.decoder import Decoder
+from chord.models.layers import Attend, Layer
+from chord.models.packing import Packed
 from chord.models.policy import Cache, Policy, in_full
 
 __all__ = ["KVCache", "Transformer", "TransformerConfig"]
+EPS = 1e-6
 
 
 class Attention(nn.Module):
-    """Causal self-attention with one fused projection for queries, keys and values."""
+    """The weights of attention, with one fused projection for queries, keys and values."""
+
+    def __init__(self, config: TransformerConfig) -> None:
+        super().__init__()
+        self.qkv = nn.Linear(config.width, 3 * config.width, bias=False)
+        self.out = nn.Linear(config.width, config.width, bias=False)
+
+
+class Block(nn.Module):
+    """The weights of a layer."""
 
     def __init__(self, config: TransformerConfig) -> None:
         super().__init__()
         self.heads = config.heads
-        self.qkv = nn.Linear(config.width, 3 * config.width, bias=False)
-        self.out = nn.Linear(config.width, config.width, bias=False)
-
-    def forward(
-        self, x: Tensor, rotation: Tensor, bias: Tensor | None, cache: KVCache | None, layer: int
-    ) -> Tensor:
-        qkv = self.qkv(x).unflatten(-1, (3, self.heads, -1))
-        query, key = rotate(qkv[:, :, :2], rotation).transpose(1, 3).unbind(2)
-        value = qkv[:, :, 2].transpose(1, 2)
-        causal = bias is None and (cache is None or cache.length == 0)
-        if cache is not None:
-            key, value = cache.append(layer, key, value)
-        mixed = F.scaled_dot_product_attention(
-            query, key, value, attn_mask=bias, is_causal=causal and x.shape[1] > 1
-        )
-        out: Tensor = self.out(mixed.transpose(1, 2).flatten(2))
-        return out
-
-
-class Block(nn.Module):
-    """Attention, then a gated MLP, each added to the normalised residual stream."""
-
-    def __init__(self, config: TransformerConfig) -> None:
-        super().__init__()
-        self.attention_norm = nn.RMSNorm(config.width, eps=1e-6)
+        self.attention_norm = nn.RMSNorm(config.width, eps=EPS)
         self.attention = Attention(config)
-        self.mlp_norm = nn.RMSNorm(config.width, eps=1e-6)
+        self.mlp_norm = nn.RMSNorm(config.width, eps=EPS)
         self.gate_up = nn.Linear(config.width, 2 * config.mlp_width, bias=False)
         self.down = nn.Linear(config.mlp_width, config.width, bias=False)
 
-    def forward(
-        self, x: Tensor, rotation: Tensor, bias: Tensor | None, cache: KVCache | None, layer: int
-    ) -> Tensor:
-        x = x + self.attention(self.attention_norm(x), rotation, bias, cache, layer)
-        gate, up = self.gate_up(self.mlp_norm(x)).chunk(2, dim=-1)
-        out: Tensor = x + self.down(F.silu(gate) * up)
-        return out
+    def layer(self) -> Layer:
+        """What computes it."""
+        return Layer(
+            heads=self.heads,
+            key_heads=self.heads,
+            eps=EPS,
+            attention_norm=self.attention_norm.weight,
+            qkv=self.attention.qkv.weight,
+            out=self.attention.out.weight,
+            mlp_norm=self.mlp_norm.weight,
+            gate_up=self.gate_up.weight,
+            down=self.down.weight,
+        )
+
+    def forward(self, x: Tensor, rotation: Tensor, attend: Attend) -> Tensor:
+        """See `Layer`; as a module, it can be sharded."""
+        return self.layer()(x, rotation, attend)
 
 
 class Head(nn.Linear):
@@ -84,7 +81,7 @@ class Transformer(Policy):
         self.config = config
         self.embedding = nn.Embedding(config.vocab_size, config.width)
         self.blocks = nn.ModuleList(Block(config) for _ in range(config.layers))
-        self.norm = nn.RMSNorm(config.width, eps=1e-6)
+        self.norm = nn.RMSNorm(config.width, eps=EPS)
         self.head = Head(config.width, config.vocab_size, bias=False)
         self.register_buffer("rope", rotary_table(config), persistent=False)
         self.reset_parameters()
@@ -137,60 +134,39 @@ class Transformer(Policy):
         Raises ConfigError if the sequence is longer than ``model.context``.
         """
         assert cache is None or isinstance(cache, KVCache), "a cache of another model"
-        rotation, bias = self._positions(input_ids, attention_mask, cache)
-        x: Tensor = self.embedding(input_ids)
-        for layer, block in enumerate(self.blocks):
-            x = block(x, rotation, bias, cache, layer)
-        if cache is not None:
-            cache.advance(input_ids.shape[1])
-        out: Tensor = self.norm(x)
-        return out
+        decoder = self._decoder(list(self.blocks)) if cache is None else cache.decoder
+        return decoder.hidden(input_ids, attention_mask, cache)
+
+    @property
+    def packs(self) -> bool:
+        return True
+
+    def hidden_packed(self, packed: Packed) -> Tensor:
+        return self._decoder(list(self.blocks)).packed(packed)
 
     def new_cache(self, rows: int, capacity: int) -> KVCache:
         """Return an empty cache for ``rows`` sequences of at most ``capacity`` tokens."""
-        dtype = self.embedding.weight.dtype
+        # Not the modules, whose calls take longer than a small layer.
+        layers = [block.layer() for block in self.blocks if isinstance(block, Block)]
         return KVCache.create(
-            self.config, rows=rows, capacity=capacity, dtype=dtype, device=self.device
+            self._decoder(layers),
+            self.embedding.weight,
+            layers=len(layers),
+            rows=rows,
+            key_heads=self.config.heads,
+            width=self.config.head_width,
+            capacity=capacity,
         )
 
-    def _positions(
-        self, input_ids: Tensor, attention_mask: Tensor | None, cache: KVCache | None
-    ) -> tuple[Tensor, Tensor | None]:
-        """Return each token's rotation and the additive attention bias (None: causal or all)."""
-        new = input_ids.shape[1]
-        past = 0 if cache is None else cache.length
-        end = past + new
-        if cache is None:
-            valid = None if is_right_padded(attention_mask) else attention_mask
-        elif end > cache.capacity:
-            raise ValueError(f"a sequence of {end} tokens does not fit a cache of {cache.capacity}")
-        else:
-            valid = cache.mark(attention_mask, new)
-        # Padding takes slots, but no positions.
-        longest = end if valid is None else int(valid.sum(dim=1).max())
-        if longest > self.config.context:
-            raise ConfigError(
-                f"model.context={self.config.context}: a sequence of {longest} tokens does not fit"
-            )
-        rope = torch.view_as_complex(self.rope)
-        if valid is None:
-            causal_offset = past > 0 and new > 1
-            bias = self._bias(None, past, new) if causal_offset else None
-            return rope[past:end, None, None], bias
-        positions = (valid.long().cumsum(dim=1) - 1).clamp_min(0)[:, past:]
-        return rope[positions][:, :, None, None], self._bias(valid, past, new)
-
-    def _bias(self, valid: Tensor | None, past: int, new: int) -> Tensor:
-        """Return 0 where a new token can attend and -inf elsewhere, ([B, 1,] new, past + new)."""
-        device = self.rope.device
-        own = torch.arange(past, past + new, device=device)[:, None]
-        slots = torch.arange(past + new, device=device)[None, :]
-        allowed = slots <= own
-        if valid is not None:
-            # A padding token sees itself; otherwise its softmax would be 0 / 0.
-            allowed = (allowed & valid[:, None, None, :]) | (slots == own)
-        bias = torch.zeros(allowed.shape, dtype=self.rope.dtype, device=device)
-        return bias.masked_fill_(~allowed, float("-inf"))
+    def _decoder(self, layers: Sequence[Callable[..., Tensor]]) -> Decoder:
+        return Decoder(
+            embedding=self.embedding.weight,
+            layers=layers,
+            norm=self.norm.weight,
+            eps=EPS,
+            context=self.context,
+            rotations=lambda _: torch.view_as_complex(self.rope),
+        )
 
 
 def rotary_table(config: TransformerConfig) -> Tensor:
@@ -199,19 +175,3 @@ def rotary_table(config: TransformerConfig) -> Tensor:
     positions = torch.arange(config.context, dtype=torch.float64)
     angles = torch.outer(positions, config.rope_base**-exponents)
     return torch.stack((angles.cos(), angles.sin()), dim=-1).to(torch.get_default_dtype())
-
-
-def rotate(x: Tensor, rotation: Tensor) -> Tensor:
-    """Rotate each pair of neighbouring channels of x by its position's angle; shape is kept.
-
-    In the precision of the angles, because half precision has no complex numbers.
-    """
-    pairs = torch.view_as_complex(x.to(rotation.real.dtype).unflatten(-1, (-1, 2)))
-    return torch.view_as_real(pairs * rotation).flatten(-2).to(x.dtype)
-
-
-def is_right_padded(attention_mask: Tensor | None) -> bool:
-    """Whether no real token follows padding in any row (None: there is no padding)."""
-    if attention_mask is None or attention_mask.shape[1] < 2:
-        return True
-    return not bool((attention_mask[:, 1:] & ~attention_mask[:, :-1]).any())

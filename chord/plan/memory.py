@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from chord.data.batch import TokenBatch
+from chord.models.packing import pack_rows
 from chord.models.scoring import PIECE, score
 from chord.models.sharing import own_batches, share_prompts
 
@@ -141,7 +142,9 @@ def _micro_batches(
 
 
 def computed(policy: Policy, batch: TokenBatch) -> int:
-    """Return the number of tokens that go through the model for these rows, with padding."""
+    """Return the number of tokens that go through the model for these rows."""
+    if policy.packs:
+        return len(pack_rows(batch).tokens)
     shared = share_prompts(batch) if policy.shares_prompts else None
     return batch.input_ids[:, 1:].numel() if shared is None else shared.input_ids.numel()
 

@@ -97,6 +97,7 @@ class ChordModule(LightningModule):
         """Shard the policy if the strategy requires it."""
         if self.config.trainer.strategy == "fsdp":
             assert self.device_mesh is not None
+            self.policy.before_sharding()
             shard(self.policy, self.policy.layers(), self.device_mesh["data_parallel"])
 
     def on_fit_start(self) -> None:

@@ -24,6 +24,7 @@ from chord.config.trainer import TrainerConfig
 from chord.errors import ConfigError
 from chord.evaluate import evaluate_run
 from chord.evaluation.report import Report, evaluate
+from chord.models.decoder import Decoder
 from chord.models.policy import Policy
 from chord.models.tiny import MODEL, Tiny
 from chord.models.transformer import Transformer
@@ -127,13 +128,13 @@ def test_the_simulation_refuses_what_a_device_refuses() -> None:
 def places(monkeypatch: pytest.MonkeyPatch) -> set[torch.device]:
     """Runs are of the simulated device, to which whole models can be moved; where they computed."""
     found: set[torch.device] = set()
-    hidden = Transformer.hidden
+    decoded = Decoder._run
 
-    def seen(self: Transformer, *arguments: Any, **given: Any) -> Tensor:
-        found.add(self.device)
-        return hidden(self, *arguments, **given)
+    def seen(self: Decoder, *arguments: Any, **given: Any) -> Tensor:
+        found.add(self.embedding.device)
+        return decoded(self, *arguments, **given)
 
-    monkeypatch.setattr(Transformer, "hidden", seen)
+    monkeypatch.setattr(Decoder, "_run", seen)
     monkeypatch.setattr(TrainerConfig, "device", lambda self: DEVICE)
     monkeypatch.setattr(torch.__future__, "_overwrite_module_params_on_conversion", True)
     return found

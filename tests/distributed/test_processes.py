@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 from conftest import SIGNAL, SMALL, compose_config, small_composed
-from language_models import make_model
+from language_models import in_double, make_model
 from steps import module_of, on_two_ranks, sharded
 from torch import Tensor
 
@@ -23,6 +23,7 @@ from chord.distributed.strategies import (
     scale_gradients,
     whole_weights,
 )
+from chord.models.hf.policy import HFPolicy
 from chord.step.metrics import branch_metrics
 from chord.step.module import ChordModule
 
@@ -77,13 +78,22 @@ def gradient(module: ChordModule) -> Tensor:
     return torch.cat([part.flatten() for part in parts]).clone()
 
 
+def exact(config: TrainConfig) -> ChordModule:
+    """Sharded or with adapters, transformers computes the layers, with norms in float32."""
+    module = module_of(config)
+    for model in (module.policy, module.models.reference):
+        if isinstance(model, HFPolicy):
+            in_double(model)
+    return module
+
+
 def compare(config: TrainConfig, tmp_path: Path, prepare: Callable[[ChordModule], None]) -> None:
     def work(rank: int) -> list[Tensor]:
-        module = module_of(config)
+        module = exact(config)
         prepare(module)
         return step(module)
 
-    alone = step(module_of(config))
+    alone = step(exact(config))
     assert float(alone[0].norm()) > 0
     for here, there in zip(on_two_ranks(tmp_path, work), alone, strict=True):
         torch.testing.assert_close(here, there, atol=1e-10, rtol=0)

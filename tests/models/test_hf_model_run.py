@@ -94,7 +94,8 @@ def test_a_whole_model_is_the_base_of_the_next_run(whole: Path, directory: Path)
     # New adapters are put into it, and its reference is the model without them.
     policy, reference = model(from_run(whole, *ADAPTED))
     assert isinstance(reference, BasePolicy)
-    assert torch.equal(features(policy), features(model(config)[0]))
+    # With adapters, transformers computes the features, and otherwise chord.
+    torch.testing.assert_close(features(policy), features(model(config)[0]))
 
 
 def test_adapters_are_trained_further_beside_the_same_base(adapted: Path, tmp_path: Path) -> None:

@@ -19,10 +19,10 @@ from chord.config.parse import parse
 from chord.config.root import TrainConfig
 from chord.data.batch import TokenBatch, collate
 from chord.models.hf.config import HFModel
+from chord.models.layers import rotate
 from chord.models.policy import Policy
 from chord.models.scoring import score
 from chord.models.tiny import Tiny
-from chord.models.transformer import rotate
 from chord.rollout import draw_uniforms, sample
 from chord.rollout.engines.hf import Generate
 from chord.run.directory import RunDirectory
@@ -99,10 +99,10 @@ def test_log_probabilities_are_those_of_float32_but_for_rounding(policy: Policy)
 
 def test_positions_turn_what_is_in_bfloat16() -> None:
     # Autocast widens complex views on a CPU, and not on a GPU.
-    pairs = torch.tensor([[1.0, 2.0], [3.0, 4.0]], dtype=torch.bfloat16).flatten()
-    turned = rotate(pairs, torch.tensor([1j, -1.0], dtype=torch.complex64))
+    pairs = torch.tensor([[[1.0, 2.0, 3.0, 4.0], [5.0, 6.0, 7.0, 8.0]]], dtype=torch.bfloat16)
+    turned = rotate(pairs, torch.tensor([[1j, -1.0]], dtype=torch.complex64), 1)
     assert turned.dtype == torch.bfloat16
-    assert turned.tolist() == [-2, 1, -3, -4]
+    assert turned.tolist() == [[[-2, 1, -3, -4], [5, 6, 7, 8]]]
 
 
 @pytest.mark.parametrize("kind", ["tiny", "llama"])

@@ -17,6 +17,7 @@ from chord.cache_teacher import main
 from chord.config.parse import parse
 from chord.config.root import TrainConfig
 from chord.evaluation.report import imitation
+from chord.models.packing import Packed
 from chord.models.transformer import Transformer
 from chord.run.directory import RunDirectory
 from chord.run.training import train
@@ -30,14 +31,19 @@ PAIRS = 7
 def sizes(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """How many rows went through a model, forward by forward; those of samplers left out."""
     seen: list[int] = []
-    hidden = Transformer.hidden
+    hidden, packed_hidden = Transformer.hidden, Transformer.hidden_packed
 
     def counted(self: Transformer, input_ids: Tensor, *masks: Any, cache: Any = None) -> Tensor:
         if cache is None:
             seen.append(len(input_ids))
         return hidden(self, input_ids, *masks, cache=cache)
 
+    def counted_packed(self: Transformer, packed: Packed) -> Tensor:
+        seen.append(sum(len(rows) for rows in packed.rows))
+        return packed_hidden(self, packed)
+
     monkeypatch.setattr(Transformer, "hidden", counted)
+    monkeypatch.setattr(Transformer, "hidden_packed", counted_packed)
     return seen
 
 

@@ -13,7 +13,7 @@ import torch
 from language_models import FAMILIES, make_model
 
 from chord.config.root import TrainConfig
-from chord.data.batch import collate
+from chord.data.batch import TokenBatch, collate
 from chord.models.hf.cache import HFCache
 from chord.models.hf.config import HFModel
 from chord.models.hf.settings import Lora
@@ -103,9 +103,14 @@ def test_a_cache_of_states_takes_nothing_for_a_token(tmp_path: Path) -> None:
     assert HFModel(path=str(make_model(tmp_path / "model", "mamba"))).build().cache_bytes == 0
 
 
+def different(count: int) -> TokenBatch:
+    """Rows with a prompt each."""
+    return collate([[3, 4, 5 + n] for n in range(count)], [[6, 7, 8, 1]] * count, pad_id=0)
+
+
 def test_what_is_kept_grows_with_rows_and_holds_no_weights() -> None:
     policy = Tiny(path=None, pretraining_seed=0).build()
-    two, eight = (collate([[3, 4, 5]] * n, [[6, 7, 8, 1]] * n, pad_id=0) for n in (2, 8))
+    two, eight = (different(n) for n in (2, 8))
     small, large = memory.kept(policy, two), memory.kept(policy, eight)
     assert 3.5 < large / small < 4.5
     # At least the input of each linear layer: four of them in a layer, one as wide as the MLP's.
@@ -118,7 +123,7 @@ def test_what_is_kept_grows_with_rows_and_holds_no_weights() -> None:
 
 def test_scoring_held_out_pairs_takes_a_layer_at_a_time() -> None:
     policy = Tiny(path=None, pretraining_seed=0).build()
-    batch = collate([[3, 4, 5]] * 8, [[6, 7, 8, 1]] * 8, pad_id=0)
+    batch = different(8)
     layers, logits = len(policy.layers()), 8 * 4 * policy.vocab_size
     held = memory.of_scoring(policy, batch, 0)
     assert held.when == EVALUATION

@@ -209,15 +209,14 @@ def test_no_prompts_give_no_answers_and_prompts_must_fit() -> None:
 
 def test_dropout_is_off_and_modes_come_back() -> None:
     policy = build()
-    block = policy.blocks[0]
-    block.down = nn.Sequential(block.down, nn.Dropout(0.5))
+    policy.head = nn.Sequential(policy.head, nn.Dropout(0.5))
     policy.train()
     policy.norm.eval()
     samples = answer(MIXED, policy=policy)
     assert samples.responses == answer(MIXED).responses
     torch.testing.assert_close(samples.logprobs, answer(MIXED).logprobs, **EXACT)
     assert policy.training
-    assert block.down[1].training
+    assert policy.head[1].training
     assert not policy.norm.training
 
 

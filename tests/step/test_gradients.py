@@ -126,7 +126,7 @@ class Undecided(torch.nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.vocab_size, self.shares_prompts = VOCAB, False
+        self.vocab_size, self.shares_prompts, self.packs = VOCAB, False, False
         self.table = torch.nn.Parameter(torch.zeros(VOCAB, VOCAB).double())
 
     def hidden(self, input_ids: Tensor, attention_mask: Tensor | None = None) -> Tensor:

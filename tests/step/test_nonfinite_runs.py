@@ -177,9 +177,9 @@ def test_a_teacher_that_is_not_finite_is_named_and_not_the_rule(
 
     def poisoned(self: ChordModule, step: int) -> Plan:
         if step == 2:
-            poison(self.models.teacher, "embedding.weight")
+            poison(self.models.teacher, "blocks.0.down.weight")
         return plan(self, step)
 
     monkeypatch.setattr(ChordModule, "plan", poisoned)
-    with pytest.raises(ConfigError, match=r"the teacher's weight embedding\.weight \(1 of \d+ num"):
+    with pytest.raises(ConfigError, match=r"teacher's weight blocks\.0\.down\.weight \(1 of "):
         go(small_models, tmp_path / "run", "weighting=margin", *RUN)

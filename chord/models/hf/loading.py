@@ -12,6 +12,7 @@ import torch
 from chord.errors import ConfigError
 from chord.models.base import ENDLESS, Shape
 from chord.models.hf.adapters import adapt
+from chord.models.hf.fused import Fused
 from chord.models.hf.gguf import kept
 from chord.models.hf.policy import HFPolicy
 from chord.models.hf.quiet import quiet
@@ -54,9 +55,18 @@ def load_policy(config: HFSettings) -> HFPolicy:
     recomputed = config.gradient_checkpointing
     if recomputed:
         recompute_layers(model)
-    shares = try_out(model, source.setting, samples=True, recomputed=recomputed)
+    can = try_out(model, source.setting, samples=True, recomputed=recomputed)
     trained = adapt(model, config.lora) if config.lora.rank else model
-    policy = HFPolicy(trained, context=context, adapted=trained is not model, shares=shares)
+    adapted = trained is not model
+    policy = HFPolicy(
+        trained,
+        context=context,
+        adapted=adapted,
+        shares=can.shares,
+        fused=Fused(model, context=context) if can.fused else None,
+        # An adapter's gradient does not need that of the whole weight.
+        packs=not (adapted or recomputed or config.compile),
+    )
     if config.compile:
         policy.compile_layers()
     return policy
@@ -77,8 +87,9 @@ def load_teacher(path: str, *, revision: str | None, dtype: str, attention: str)
     """The teacher, frozen."""
     source = resolve("teacher.path", path, revision)
     model = _load(source, dtype, attention)
-    shares = try_out(model, source.setting, samples=False)
-    policy = HFPolicy(model, context=_room(model.config), shares=shares)
+    can, context = try_out(model, source.setting, samples=False), _room(model.config)
+    fused = Fused(model, context=context) if can.fused else None
+    policy = HFPolicy(model, context=context, shares=can.shares, fused=fused, packs=True)
     return policy.requires_grad_(False)
 
 

@@ -12,9 +12,13 @@ import torch
 from torch import Tensor, nn
 
 from chord.errors import ConfigError
+from chord.models.cache import KVCache
+from chord.models.decoder import is_right_padded
 from chord.models.hf.cache import HFCache
+from chord.models.hf.fused import Fused
+from chord.models.layers import Layer
+from chord.models.packing import Packed
 from chord.models.policy import Cache, Policy, in_full
-from chord.models.transformer import is_right_padded
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -31,12 +35,22 @@ class HFPolicy(Policy):
     """
 
     def __init__(
-        self, model: nn.Module, *, context: int, adapted: bool = False, shares: bool = False
+        self,
+        model: nn.Module,
+        *,
+        context: int,
+        adapted: bool = False,
+        shares: bool = False,
+        fused: Fused | None = None,
+        packs: bool = False,
     ) -> None:
         super().__init__()
         self.model = model
         self.adapted = adapted
         self._shares = shares
+        self.fused = fused
+        """Samples instead of transformers, if there is one."""
+        self._packs = packs and fused is not None
         self.compiled = False
         self._context = context
 
@@ -82,6 +96,10 @@ class HFPolicy(Policy):
 
         Raises ConfigError if a sequence is longer than the model's context.
         """
+        if isinstance(cache, KVCache):
+            return cache.decoder.hidden(input_ids, attention_mask, cache)
+        if self.fused is not None and self.packs:
+            return self.fused().hidden(input_ids, attention_mask, None)
         decoder: Any = self.causal.get_decoder()
         new = input_ids.shape[1]
         if cache is None:
@@ -132,6 +150,19 @@ class HFPolicy(Policy):
         return features
 
     @property
+    def packs(self) -> bool:
+        """True if chord's own decoder computes the model in training too."""
+        return self._packs
+
+    def before_sharding(self) -> None:
+        """Leave the layers to transformers: only as modules are they gathered when needed."""
+        self._packs = False
+
+    def hidden_packed(self, packed: Packed) -> Tensor:
+        assert self.fused is not None
+        return self.fused().packed(packed)
+
+    @property
     def shares_prompts(self) -> bool:
         """True if a trial at loading found that sharing changes nothing."""
         return self._shares
@@ -143,8 +174,22 @@ class HFPolicy(Policy):
         cap = getattr(self.causal.config.get_text_config(), "final_logit_softcapping", None)
         return logits if cap is None else cap * torch.tanh(logits / cap)
 
-    def new_cache(self, rows: int, capacity: int) -> HFCache:
-        """An empty cache; it grows as it is filled."""
+    def new_cache(self, rows: int, capacity: int) -> KVCache | HFCache:
+        """An empty cache; that of transformers grows as it is filled."""
+        if self.fused is not None:
+            decoder = self.fused()
+            first = decoder.layers[0]
+            assert isinstance(first, Layer)
+            width = len(first.qkv) // (first.heads + 2 * first.key_heads)
+            return KVCache.create(
+                decoder,
+                decoder.embedding,
+                layers=len(decoder.layers),
+                rows=rows,
+                key_heads=first.key_heads,
+                width=width,
+                capacity=capacity,
+            )
         return HFCache(self.causal.config, rows=rows, capacity=capacity, device=self.device)
 
     @contextmanager
@@ -219,6 +264,14 @@ class BasePolicy(Policy):
             return self.policy.hidden_shared(input_ids, positions, allowed)
 
     @property
+    def packs(self) -> bool:
+        return self.policy.packs
+
+    def hidden_packed(self, packed: Packed) -> Tensor:
+        with self.policy.without_adapters():
+            return self.policy.hidden_packed(packed)
+
+    @property
     def shares_prompts(self) -> bool:
         return self.policy.shares_prompts
 
@@ -227,5 +280,6 @@ class BasePolicy(Policy):
         with self.policy.without_adapters():
             return self.policy.head(features)
 
-    def new_cache(self, rows: int, capacity: int) -> HFCache:
-        return self.policy.new_cache(rows, capacity)
+    def new_cache(self, rows: int, capacity: int) -> KVCache | HFCache:
+        with self.policy.without_adapters():
+            return self.policy.new_cache(rows, capacity)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
@@ -16,7 +17,9 @@ from torch import Tensor
 
 from chord.data.batch import TokenBatch, collate, left_pad
 from chord.errors import ConfigError, first_line
+from chord.models.hf.fused import Fused
 from chord.models.hf.policy import HFPolicy
+from chord.models.scoring import score
 from chord.models.sharing import share_prompts
 
 if TYPE_CHECKING:
@@ -31,11 +34,21 @@ ANSWERS = ([8, 0], [9, 0], [10, 0], [11, 0])
 GROUP = 2
 
 
+@dataclass
+class Found:
+    """What a model can do."""
+
+    shares: bool
+    """Rows that share one copy of their prompt give the same results as separate rows."""
+    fused: bool
+    """Chord's decoder gives the same results as transformers."""
+
+
 @torch.no_grad()
 def try_out(
     model: PreTrainedModel, setting: str, *, samples: bool, recomputed: bool = False
-) -> bool:
-    """Whether rows that share one copy of their prompt give the same results as separate rows.
+) -> Found:
+    """Whether rows can share one copy of their prompt, and whether chord's decoder can be used.
 
     `samples`: the model also has to generate. `recomputed`: its layers are computed again in the
     backward pass. Raises ConfigError, which begins with `setting`, if the features are not finite,
@@ -59,6 +72,7 @@ def try_out(
         except Exception as error:  # of the model's own code
             raise ConfigError(f"{setting}: {name} can't be used ({first_line(error)})") from error
         shares = shares and _shares(policy, batch, expected)
+        fused = _fused(model, batch, expected)
     if not expected.isfinite().all() or whole.isnan().any():
         raise ConfigError(
             f"{setting}: {name} computes NaN or infinity for ordinary tokens, so its weights are "
@@ -76,7 +90,7 @@ def try_out(
             f"{setting}: {name} computes otherwise in training than in scoring with "
             "model.gradient_checkpointing=true; use model.gradient_checkpointing=false"
         )
-    return shares
+    return Found(shares, fused)
 
 
 def _looks_alike(model: PreTrainedModel) -> bool:
@@ -103,6 +117,18 @@ def _shares(policy: HFPolicy, batch: TokenBatch, expected: Tensor) -> bool:
         return False
     # If in doubt, no: separate rows are never wrong.
     return _near(found.flatten(0, 1)[shared.places], expected, half=0.1)
+
+
+def _fused(model: PreTrainedModel, batch: TokenBatch, expected: Tensor) -> bool:
+    if not Fused.knows(model):
+        return False
+    room = 2**10
+    policy = HFPolicy(model, context=room, fused=Fused(model, context=room), packs=True)
+    try:
+        found = (score(policy, batch).features, _cached(policy, batch))
+    except Exception:  # a model that only looks like one of its family
+        return False
+    return all(_near(each, expected, half=0.1) for each in found)
 
 
 def _cached(policy: HFPolicy, batch: TokenBatch) -> Tensor:
