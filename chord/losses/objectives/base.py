@@ -38,6 +38,8 @@ class Objective(ABC):
 
     on_policy: ClassVar[bool] = False
     """Whether it is right only for samples of the current policy, as it has no importance ratio."""
+    proportional: ClassVar[bool] = False
+    """Whether a token whose advantage is 0 has no gradient, so that it needs no backward pass."""
 
     aggregation: str = "token"
     entropy_coef: float = 0.0

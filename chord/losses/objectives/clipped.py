@@ -65,6 +65,7 @@ class Grpo(Clipped):
     """
 
     option = "grpo"
+    proportional = True
 
     dual_clip: float | None = None
     delta: float | None = None
@@ -122,6 +123,7 @@ class Gspo(Clipped):
     """
 
     option = "gspo"
+    proportional = True
 
     aggregation: str = "sequence"
     clip_low: float = 3e-4

@@ -27,6 +27,7 @@ class Reinforce(Objective):
     """
 
     option = "reinforce"
+    proportional = True
 
     on_policy: ClassVar[bool] = True
 
@@ -52,6 +53,7 @@ class Cispo(Objective):
     """
 
     option = "cispo"
+    proportional = True
 
     ratio_max: float = 2.0
 

@@ -183,7 +183,7 @@ def _rl(
                 loss=rollout.off_policy_loss, coef=rollout.prefix_coef,
                 weighting=config.off_policy,
             ),
-            micro_batch=1, backward=backward,
+            micro_batch=1, backward=backward, skip_idle=False,
         ),
     )  # fmt: skip
 
