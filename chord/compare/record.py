@@ -124,7 +124,7 @@ class Record:
         if row.get("split") not in ("val", "test") or row.get("model") not in ("base", "trained"):
             return "has no split or model"
         key = (row["step"], row["split"], row["model"])
-        if (trouble := no_share(row)) is not None:
+        if (trouble := no_share(row, f"{row['split']}/")) is not None:
             return trouble
         known, found = self.evaluations.setdefault(key, {}), scores(row)
         if any(known.get(name, value) != value for name, value in found.items()):
@@ -200,10 +200,10 @@ def _not_next(row: Row, least: int) -> str | None:
     return "its step is not after the previous one" if step < least else None
 
 
-def no_share(row: Row) -> str | None:
+def no_share(scores: Row, prefix: str = "") -> str | None:
     """Return which score of an evaluation is a share, and yet below 0 or above 1."""
-    for key, value in row.items():
-        is_share = any(fnmatchcase(key, f"{row['split']}/{name}") for name in SHARES)
+    for key, value in scores.items():
+        is_share = any(fnmatchcase(key, f"{prefix}{name}") for name in SHARES)
         if is_share and finite(value) and not 0 <= value <= 1:
             return f"has {key}={value}, which must be from 0 to 1"
     return None

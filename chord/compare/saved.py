@@ -12,7 +12,7 @@ from typing import Any
 
 from chord.compare.grouping import METRICS
 from chord.compare.model import LeftOut, Run
-from chord.compare.record import finite
+from chord.compare.record import finite, no_share
 from chord.errors import ConfigError
 from chord.io.reading import depth, read_json
 from chord.run.evaluated import EVALUATED
@@ -160,8 +160,12 @@ def _text(value: object) -> str:
 
 
 def _numbers(metrics: object) -> dict[str, float]:
-    pairs = metrics.items() if isinstance(metrics, Mapping) else ()
-    return {key: float(value) for key, value in pairs if finite(value)}
+    """Raises ValueError where a share is below 0 or above 1."""
+    if not isinstance(metrics, Mapping):
+        return {}
+    if (trouble := no_share(metrics)) is not None:
+        raise ValueError(trouble)
+    return {key: float(value) for key, value in metrics.items() if finite(value)}
 
 
 def _shared(

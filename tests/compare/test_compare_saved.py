@@ -125,6 +125,20 @@ def test_another_runs_evaluation_is_left_out(tmp_path: Path) -> None:
     assert left_out[0].reason.startswith("is of a run with other settings")
 
 
+@pytest.mark.parametrize("model", ["base", "trained"])
+@pytest.mark.parametrize(("name", "value"), [("target_accuracy", 1.5), ("retained/min", -0.25)])
+def test_a_share_that_is_none_is_left_out(
+    tmp_path: Path, model: str, name: str, value: float
+) -> None:
+    run = write_run(tmp_path / "run")
+    save(run, 0.3)
+    bad = save(run, 0.9, "harder-4-33333333", evaluated="2027", **{model: {name: value}})
+    (scored,), (left_out,) = with_evaluation(read_runs([run])[0], "harder")
+    assert scored.final["harder/target_accuracy"] == 0.3
+    assert left_out.what == str(bad)
+    assert left_out.reason == f"has {name}={value}, which must be from 0 to 1"
+
+
 @pytest.mark.parametrize("kind", ["pipe", "directory", "text", "deep", "list", "huge", "empty"])
 def test_hostile_files_are_left_out(tmp_path: Path, kind: str) -> None:
     run = write_run(tmp_path / "run")
