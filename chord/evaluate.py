@@ -20,7 +20,7 @@ from chord.config.composing import register_options
 from chord.config.consistency import check_amounts
 from chord.config.parse import parse
 from chord.config.root import EvaluateConfig, TrainConfig
-from chord.data.base import DataConfig
+from chord.data.base import SPLITS, DataConfig
 from chord.data.jsonl import FilesConfig
 from chord.errors import ConfigError, first_line
 from chord.io.printing import say
@@ -101,6 +101,8 @@ def _evaluate_in_sight(
     _warn_unwritable(path, config.to)
     if config.problems is not None:
         _refuse_other_data(config.problems, trained.data)
+        assert isinstance(trained.data, FilesConfig)
+        _do_without_gone(trained.data)
     check_amounts(config.evaluation, trained.data)
     if LIMIT not in typed:
         config.evaluation.max_new_tokens = trained.evaluation.max_new_tokens
@@ -163,6 +165,26 @@ def _refuse_other_data(problems: str, data: DataConfig) -> None:
             f"problems={problems}: the run's own problems are not from files, so nothing says how "
             "to read this one; use a run of data=jsonl"
         )
+
+
+def _do_without_gone(data: FilesConfig) -> None:
+    """Do without files of held-out problems that are gone: none of these problems is asked.
+
+    They only told which problems were kept from training, and that is no longer known.
+    """
+    # As above.
+    from chord.data.files import is_gone
+
+    for split in SPLITS:
+        path = getattr(data, split)
+        if data.share(split) is None and is_gone(path):
+            setattr(data, split, "0")
+            say(
+                printable(
+                    f"warning: data.{split}={path}: no such file, so problems that it kept from "
+                    "training count as trained on"
+                )
+            )
 
 
 def _evaluate_on(problems: str, trained: TrainConfig, data: Data) -> None:

@@ -116,6 +116,33 @@ def test_what_a_file_repeats_is_counted_and_what_was_trained_on_is_said(
     assert 20 <= int(found[1]) <= 32
 
 
+def test_a_file_is_evaluated_when_those_held_out_in_training_are_gone(
+    finished: Path, language_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    composed = compose_config(
+        *SMALL, "model=hf", f"model.path={language_model}", "teacher=none", "data=jsonl",
+        f"data.problems={finished.parent}/p.jsonl", "schedule=rl_only",
+        f"data.validation={tmp_path}/gone.jsonl", f"data.test={tmp_path}/t.jsonl",
+    )  # fmt: skip
+    write(tmp_path / "t.jsonl", ROWS[:5])
+    write(tmp_path / "gone.jsonl", ROWS[5:10])
+    train(parse(composed, TrainConfig), RunDirectory(tmp_path / "run", composed, "run"))
+    (tmp_path / "gone.jsonl").unlink()
+    write(tmp_path / "new.jsonl", ROWS[:12])
+    capsys.readouterr()
+    evaluated(tmp_path / "run", f"problems={tmp_path}/new.jsonl")
+    said = capsys.readouterr().out
+    assert f"warning: data.validation={tmp_path}/gone.jsonl: no such file, so problems that" in said
+    # 5 of data.test are not trained on; of the others it is not known any more.
+    assert "trained on 7 of its 12 problems" in said
+    (tmp_path / "t.jsonl").unlink()
+    evaluated(tmp_path / "run", f"problems={tmp_path}/new.jsonl")
+    assert "trained on 12 of its 12 problems" in capsys.readouterr().out
+    # Its own test split is another matter.
+    with pytest.raises(ConfigError, match=r"^data\.(test|validation)=.*: no such file"):
+        evaluated(tmp_path / "run")
+
+
 @pytest.mark.parametrize(
     ("row", "said"),
     [

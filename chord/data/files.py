@@ -67,6 +67,17 @@ def shown(path: Paths) -> str:
     return f"{path[0]} and {len(path) - 1} more"
 
 
+def is_gone(path: str) -> bool:
+    """Whether a path names nothing on this machine, and nothing of the hub either."""
+    place = Path(path).expanduser()
+    if path.startswith("hub://") or place.exists():
+        return False
+    if glob.has_magic(path):
+        return not glob.glob(str(place), recursive=True)
+    directory, _, _ = str(place).rpartition(":")
+    return not directory or not Path(directory).is_dir()
+
+
 def is_data_file(path: str) -> bool:
     """Whether a name is that of a data file, by its suffix."""
     return _kind(Path(path)) in _KINDS
