@@ -83,6 +83,18 @@ class Outcome:
         return self.validation[metric]
 
 
+def stage(model: str, split: str, step: int) -> str:
+    """Which evaluation it is, in words.
+
+    What a run starts with is the base, or in a fork a model that was trained before.
+    """
+    if model == "base":
+        return f"base, {split} split"
+    if step == 0:
+        return f"model at the start, {split} split"
+    return f"{model}, {split} split, after {step} steps"
+
+
 def explained(error: ScorerError, path: Path) -> str:
     """Leave the first failure of a verifier in a run's directory, and say where."""
     file = path / (SCORER_FAILURE if rank() == 0 else f"{rank()}.{SCORER_FAILURE}")
@@ -230,7 +242,7 @@ class Training:
         """Evaluate a model after `step` completed train steps, and put it on record."""
         config = self.config
         alone = world_size() == 1
-        what = f"{model}, {split} split, after {step} steps"
+        what = stage(model, split, step)
         # During training, the lines of the steps say that the run goes on.
         shown = self.progress.evaluation(what, announced=step == 0 or split == "test")
         with (

@@ -16,6 +16,7 @@ from rich.console import Console
 from chord.io.signs import Signs
 from chord.run.callbacks import Recording
 from chord.run.files import COMPLETIONS, METRICS, TIMINGS, read_rows
+from chord.run.loop import stage
 from chord.run.progress import Progress
 from chord.run.recorder import Recorder
 from chord.step.record import StepRecord
@@ -229,3 +230,9 @@ def test_outside_the_steps_an_evaluation_is_announced_if_it_is_to_be() -> None:
         with Progress(STEPS, console=console).evaluation("base [x]", announced=announced):
             pass
         assert file.getvalue() == expected
+
+
+def test_an_evaluation_is_named_by_what_has_been_trained() -> None:
+    assert stage("base", "test", 0) == "base, test split"
+    assert stage("trained", "val", 0) == "model at the start, val split"
+    assert stage("trained", "val", 7) == "trained, val split, after 7 steps"
