@@ -158,6 +158,17 @@ def reads_teacher(config: TrainConfig) -> dict[str, str]:
     return reads
 
 
+def unread_teacher(config: TrainConfig) -> str | None:
+    """The teacher that was chosen and that nothing reads, in a sentence; None: none.
+
+    It is not refused: a sweep chooses one teacher for all of its jobs.
+    """
+    path = getattr(config.teacher, "path", None)
+    if path is None or reads_teacher(config):
+        return None
+    return f"teacher.path={path}: nothing reads the teacher's distribution, so it is not loaded"
+
+
 def reads_reference(config: TrainConfig) -> bool:
     """Whether anything compares the policy with the model it started from."""
     kl, inside = config.objective.kl, config.rollout.needs_expert_answers

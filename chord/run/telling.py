@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING
 
-from chord.config.consistency import scores_answers
+from chord.config.consistency import scores_answers, unread_teacher
 from chord.config.root import TrainConfig
 from chord.data.base import SPLITS
 from chord.io.printing import say
@@ -76,10 +76,14 @@ def described(config: TrainConfig, data: Data, overlap: str, context: int | None
 
 
 def _unused(config: TrainConfig, data: Data) -> list[str]:
-    """That right answers are known, and training does without."""
-    if data.unanswered is not None or scores_answers(config):
-        return []
-    return ["SFT alone: training does not use the right answers; evaluations score with them"]
+    """A teacher, and right answers, that training does without."""
+    teacher = unread_teacher(config)
+    found = [] if teacher is None else [teacher]
+    if data.unanswered is None and not scores_answers(config):
+        found.append(
+            "SFT alone: training does not use the right answers; evaluations score with them"
+        )
+    return found
 
 
 def _retained(data: Data) -> list[str]:

@@ -12,7 +12,7 @@ import pytest
 from conftest import compose_config
 from pairs.factors import options
 
-from chord.config.consistency import check_training, without_effect
+from chord.config.consistency import check_training, unread_teacher, without_effect
 from chord.config.parse import parse
 from chord.config.root import TrainConfig
 from chord.config.trainer import DECIDED, SUPPORTED, WITHOUT_EFFECT
@@ -116,3 +116,12 @@ def test_every_argument_of_lightnings_trainer_has_its_place() -> None:
     assert len({*SUPPORTED, *DECIDED, *WITHOUT_EFFECT}) == sum(
         map(len, (SUPPORTED, DECIDED, WITHOUT_EFFECT))
     )
+
+
+def test_a_teacher_that_nothing_reads_is_said_not_to_be_loaded(small_config: Build) -> None:
+    typed = "teacher.path=none.safetensors"
+    said = unread_teacher(small_config("weighting=phi", typed))
+    assert said == f"{typed}: nothing reads the teacher's distribution, so it is not loaded"
+    assert unread_teacher(small_config("weighting=margin", typed)) is None
+    assert unread_teacher(small_config("weighting=phi", "teacher=none")) is None
+    assert unread_teacher(small_config("weighting=phi", "teacher.path=null")) is None
