@@ -133,6 +133,8 @@ class Composer:
     def __init__(self, master: DictConfig, loader: ConfigLoader) -> None:
         self.master = master
         self.loader = loader
+        self.directory = str(master.hydra.sweep.dir)
+        """The sweep's, read before any job is composed: a job has the time that is read by then."""
         subdir = OmegaConf.to_container(master.hydra.sweep, resolve=False)["subdir"]  # type: ignore[index,call-overload]
         self._reuses = subdir == "${hydra.job.num}"
         self._known: dict[tuple[str, ...], DictConfig] = {}
@@ -170,7 +172,7 @@ def _point(
         check_composed(cfg, cfg.hydra, composer.master.hydra.overrides.task)
         check_chosen(cfg, cfg.hydra)
         del cfg["hydra"]
-    if sweep != str(composer.master.hydra.sweep.dir):
+    if sweep != composer.directory:
         raise ConfigError(
             f"hydra.sweep.dir={sweep}: must be the same for all jobs; hydra.sweep.subdir names the "
             "directory of each job"

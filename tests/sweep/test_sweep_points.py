@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import re
 import shutil
 import socket
+from datetime import datetime
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from conftest import compose_config
@@ -337,6 +340,10 @@ def test_a_seed_that_is_not_composed_again_gives_the_same_configuration(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(HydraConfig.instance(), "cfg", None)
+    # Each look at the clock finds the next second; all jobs are of one sweep nevertheless.
+    seconds = map(datetime.fromtimestamp, itertools.count())
+    clock = SimpleNamespace(now=lambda: next(seconds))
+    monkeypatch.setattr("hydra.core.utils.datetime", clock)
     register()
     with reading_conf():
         master = compose("train", return_hydra_config=True)
