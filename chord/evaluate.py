@@ -90,6 +90,7 @@ def _evaluate_in_sight(
     import torch
     from rich.console import Console
 
+    from chord.data.lengths import OverlongError
     from chord.evaluation.progress import shown_progress
     from chord.run.build import evaluate_as, fit_data, open_data, placed, prepare_reward
     from chord.run.summary import cut_off, gains, print_summary, side_by_side
@@ -116,7 +117,14 @@ def _evaluate_in_sight(
             _evaluate_on(config.problems, trained, data)
         policy = trained_model(path, trained, checkpoint)
         policies = (trained.model.reference(policy), policy)
-        fit_data(trained, data, policy)
+        try:
+            fit_data(trained, data, policy)
+        except OverlongError as error:
+            # A run's data.overlong can't be typed here.
+            raise ConfigError(
+                f"{LIMIT}={config.evaluation.max_new_tokens}: {error.fault}; give a smaller limit, "
+                "or a file without them"
+            ) from error
         if config.problems is not None:
             _tell_left_out(data)
         prepare_reward(trained, data)

@@ -143,6 +143,19 @@ def test_a_file_is_evaluated_when_those_held_out_in_training_are_gone(
         evaluated(tmp_path / "run")
 
 
+def test_what_is_too_long_is_refused_with_what_can_be_typed_here(
+    finished: Path, language_model: Path
+) -> None:
+    new = finished.parent / "long.jsonl"
+    write(new, [{"problem": "1+1?" * 2000, "answer": 2}])
+    with pytest.raises(ConfigError, match=rf"^{LIMIT}=\d+: 1 of 1 .*; give a smaller limit, or a "):
+        evaluated(finished, f"problems={new}")
+    words = ["model=hf", f"model.path={language_model}"]
+    config = parse(compose_config(*QUICK, f"problems={new}", name="evaluate"), EvaluateConfig)
+    with pytest.raises(ConfigError, match=r"^problems=.*: 1 of 1 .*; data=jsonl data.overlong=dro"):
+        evaluate_alone(config, words)
+
+
 @pytest.mark.parametrize(
     ("row", "said"),
     [

@@ -60,19 +60,25 @@ def fitting(
     )
 
 
+class OverlongError(ConfigError):
+    """Rows that do not fit, where none may be left out; `fault` says which."""
+
+    def __init__(self, fault: str) -> None:
+        super().__init__(f"data.overlong=error: {fault}; data.overlong=drop leaves them out")
+        self.fault = fault
+
+
 def sift(parts: Iterable[tuple[str, Checked]], overlong: str) -> list[str]:
     """What to report about the rows of all parts that do not fit.
 
-    Raises ConfigError if `overlong` is error, or if a part becomes empty.
+    Raises OverlongError if `overlong` is error, and ConfigError if a part becomes empty.
     """
     faults = []
     for part, checked in parts:
         if not checked.fault:
             continue
         if overlong == "error":
-            raise ConfigError(
-                f"data.overlong=error: {checked.fault}; data.overlong=drop leaves them out"
-            )
+            raise OverlongError(checked.fault)
         if len(checked.rows) == 0 and part != "held-out responses":
             raise ConfigError(f"data.overlong=drop: nothing is left; {checked.fault}")
         faults.append(f"left out: {checked.fault}")

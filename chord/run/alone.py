@@ -107,6 +107,7 @@ def evaluate_alone(config: EvaluateConfig, words: Sequence[str]) -> Report:
     import torch
     from rich.console import Console
 
+    from chord.data.lengths import OverlongError
     from chord.evaluation.progress import shown_progress
     from chord.run.build import evaluate_as, fit_data, open_data, placed, prepare_reward
 
@@ -117,7 +118,15 @@ def evaluate_alone(config: EvaluateConfig, words: Sequence[str]) -> Report:
     signs = Signs("loading the data and the model")
     with signs.shown(), open_data(alone) as data:
         policy = alone.model.build()
-        fit_data(alone, data, policy)
+        try:
+            fit_data(alone, data, policy)
+        except OverlongError as error:
+            if "data" in given(words):
+                raise
+            raise ConfigError(
+                f"problems={config.problems}: {error.fault}; data=jsonl data.overlong=drop leaves "
+                "them out"
+            ) from error
         prepare_reward(alone, data)
         with (
             placed(alone, alone.trainer.device(), policy),

@@ -65,5 +65,8 @@ def newest_run(root: Path) -> Path:
     """
     found = sorted(root.rglob("run.json"), key=lambda file: file.stat().st_mtime)
     if not found:
-        raise ConfigError(f"run=null: there is no run directory under {root}/; start a run first")
+        raise ConfigError(
+            f"RUN: none is given, and there is no run directory under {root}/ here; give the "
+            "directory of a run, or start one with python -m chord.train"
+        )
     return found[-1].parent

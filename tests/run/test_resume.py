@@ -383,7 +383,7 @@ def test_a_run_cannot_be_shortened(finished: Callable[..., Path], tmp_path: Path
 
 
 def test_the_newest_run_is_found(small_models: Path, tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="no run directory"):
+    with pytest.raises(ConfigError, match=r"^RUN: none is given, and there is no run directory"):
         newest_run(tmp_path)
     start(small_models, tmp_path / "a" / "one")
     start(small_models, tmp_path / "b" / "0")
