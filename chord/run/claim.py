@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +43,7 @@ class ClaimDirectory(Callback):
 def check_single(config: DictConfig) -> None:
     """Refuse what a single run can't be, while nothing of it is there; raises `ConfigError`."""
     refuse_sweep_settings(config)
+    refuse_job_settings(config.hydra.overrides.hydra)
     if any(config.hydra.sweeper.get(name) for name in ("trials", "params", "conditional")):
         raise ConfigError("hparams_search: a search is a sweep; give -m")
     if config.resume is not None:
@@ -61,6 +63,16 @@ def refuse_sweep_settings(config: DictConfig) -> None:
     for name in OF_THE_SWEEP:
         if config[name]:
             raise ConfigError(f"{name}={config[name]}: is for a sweep; give -m and what it varies")
+
+
+def refuse_job_settings(typed: Sequence[str]) -> None:
+    """Refuse what Hydra would ignore in a single run, among the settings of its own."""
+    for word in typed:
+        name = word.lstrip("+").partition("=")[0]
+        if name.startswith(("hydra/launcher", "hydra.launcher.")):
+            raise ConfigError(f"{word}: starts the jobs of a sweep; give -m and what it varies")
+        if name in ("hydra.job.num", "hydra.job.id"):
+            raise ConfigError(f"{word}: a sweep numbers its jobs by itself; leave it out")
 
 
 def refuse_dry_run(config: DictConfig | TrainConfig, beside: str) -> None:
