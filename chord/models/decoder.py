@@ -51,18 +51,8 @@ class Decoder:
             raise ValueError(f"a sequence of {end} tokens does not fit a cache of {cache.capacity}")
         else:
             valid = cache.mark(attention_mask, new)
-        # Padding takes slots, but no positions.
-        longest = end if valid is None else int(valid.sum(dim=1).max())
-        self._check(longest)
-        table = self.rotations(longest)
-        if valid is None:
-            rotation = table[past:end] if new == 1 else table[past:end].repeat(rows, 1)
-        else:
-            positions = (valid.long().cumsum(dim=1) - 1).clamp_min(0)[:, past:]
-            rotation = table[positions.flatten()]
-        bias = None
-        if valid is not None or (past > 0 and new > 1):
-            bias = attention_bias(valid, past, new, input_ids.device)
+        real = attention_mask is None
+        rotation, bias = self._places(valid, past, new, rows, real, input_ids.device)
 
         def attends(layer: int) -> Attend:
             return partial(attend_rows, cache=cache, layer=layer, rows=rows, bias=bias)
@@ -72,6 +62,37 @@ class Decoder:
             cache.advance(new)
         # Last, because a sharded module must not return a view.
         return self._normed(out.unflatten(0, (rows, new)))
+
+    def _places(
+        self,
+        valid: Tensor | None,
+        past: int,
+        new: int,
+        rows: int,
+        real: bool,
+        device: torch.device,
+    ) -> tuple[Tensor, Tensor | None]:
+        """The new tokens' rotations, and the bias of their attention (None: causal, or all).
+
+        `valid` (rows, past + new) marks the slots that are no padding, `real` that no new one is.
+        """
+        if valid is None:
+            self._check(past + new)
+            bias = attention_bias(None, past, new, device) if past > 0 and new > 1 else None
+            rotation = self.rotations(past + new)[past : past + new]
+            return (rotation if new == 1 else rotation.repeat(rows, 1)), bias
+        if new == 1 and real:
+            # As for each token that is sampled: it is the last one, and sees all but padding.
+            counts = valid.sum(dim=1)
+            bias = torch.zeros(valid.shape, device=device)
+            bias = bias.masked_fill_(~valid, float("-inf"))[:, None, None]
+        else:
+            counts = valid.long().cumsum(dim=1)[:, past:]
+            bias = attention_bias(valid, past, new, device)
+        # Padding takes slots, but no positions.
+        longest = int(counts.max())
+        self._check(longest)
+        return self.rotations(longest)[(counts - 1).clamp_min(0).flatten()], bias
 
     def _run(self, tokens: Tensor, rotation: Tensor, attends: Callable[[int], Attend]) -> Tensor:
         x = F.embedding(tokens, self.embedding, self.padding_idx)
