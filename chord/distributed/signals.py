@@ -3,6 +3,7 @@
 SIGINT is Ctrl-C, and SIGHUP a closed terminal. SIGTERM comes from a shell, SLURM or `wandb agent`;
 SIGUSR1 and SIGUSR2 come from SLURM before a time limit or a preemption. If there is no step to wait
 for, before the first or after the last, a signal takes effect at once; so does a second signal.
+A signal that was ignored when the run began, as SIGHUP is under `nohup`, stays ignored.
 
 In a run of one process, a signal interrupts an evaluation: the checkpoint is written without it,
 and the resumed run starts with it. In a run of several processes, those that the first one started
@@ -142,8 +143,6 @@ class Signals:
         assert self.received is not None
         number, self.received = self.received, None
         before = self._before[number]
-        if before is signal.SIG_IGN:
-            return
         if not callable(before):
             raise Stopped(128 + number)
         try:
@@ -166,8 +165,10 @@ class Signals:
 
     def _set(self, handler: Callable[[int], Any]) -> None:
         try:
-            for number in SIGNALS:
-                signal.signal(number, handler(number))
+            for number, before in self._before.items():
+                ignored = before is signal.SIG_IGN
+                # Set all the same: Lightning has a handler of its own for SIGTERM.
+                signal.signal(number, before if ignored else handler(number))
         except ValueError:
             return
 

@@ -89,14 +89,12 @@ def test_the_former_handler_decides_what_follows(tmp_path: Path) -> None:
     try:
         signal.signal(signal.SIGUSR2, requeue)
         signal.signal(signal.SIGTERM, lambda number, frame: heard.append(number))
-        signal.signal(signal.SIGUSR1, signal.SIG_IGN)
         signals = Signals()
         signals.watch()
-        for number in (signal.SIGTERM, signal.SIGUSR1):
-            os.kill(os.getpid(), number)
-            assert signals.received == number
-            signals.act()  # the run goes on
-            assert signals.received is None
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert signals.received == signal.SIGTERM
+        signals.act()  # the run goes on
+        assert signals.received is None
         os.kill(os.getpid(), signal.SIGUSR2)
         with pytest.raises(Stopped) as stopped:
             signals.act()
@@ -110,6 +108,50 @@ def test_the_former_handler_decides_what_follows(tmp_path: Path) -> None:
     finally:
         for each, handler in before.items():
             signal.signal(each, handler)
+
+
+@pytest.mark.parametrize("number", SIGNALS)
+def test_a_signal_that_was_ignored_stays_ignored(
+    number: int, capfd: pytest.CaptureFixture[str]
+) -> None:
+    def sent_in_vain() -> None:
+        assert signal.getsignal(number) is signal.SIG_IGN
+        os.kill(os.getpid(), number)
+        assert signals.received is None
+
+    signal.signal(number, signal.SIG_IGN)
+    others = {each: signal.getsignal(each) for each in SIGNALS}
+    with Signals() as signals:
+        sent_in_vain()
+        # As Lightning does for SIGTERM.
+        signal.signal(number, lambda number, frame: None)
+        signals.watch()
+        signals.steps()
+        sent_in_vain()
+        for alone in (True, False):
+            with signals.evaluating(alone=alone):
+                sent_in_vain()
+        with signals.held_back():
+            sent_in_vain()
+        assert all(signal.getsignal(e) != others[e] for e in SIGNALS if e != number)
+        signals.unwatch()
+        sent_in_vain()
+    assert {each: signal.getsignal(each) for each in SIGNALS} == others
+    assert capfd.readouterr() == ("", "")
+
+
+def test_an_ignored_signal_costs_a_run_no_evaluation(
+    command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
+    with monkeypatch.context() as patch:
+        at_call(patch, fit, "evaluate_as", *SIGNALS)
+        sent(patch, signal.SIGTERM, 1)
+        assert command("steps=2", "evaluation.every=1", "hydra.run.dir=r") == 0
+    assert "stopping after" not in command.err
+    rows = read_rows(command.where / "r" / "evaluations.jsonl")
+    assert [row["step"] for row in rows if row["split"] == "val"] == [0, 1, 2]
 
 
 def at_call(patch: pytest.MonkeyPatch, owner: object, name: str, *numbers: int) -> None:
