@@ -11,8 +11,13 @@ from chord.data.boxes import Box, last_box
 
 _OPEN, _CLOSE = "<answer>", "</answer>"
 _RESULT = "####"
-# Bounded, so that a long row of spaces is not looked through from each of them.
-_STATED = re.compile(r"\banswer(?:\s{1,9}is\b|\*{0,9}\s{0,9}:)", re.IGNORECASE)
+# Or a heading. Bounded, so that a long row of spaces is not looked through from each of them.
+_STATED = re.compile(
+    r"\banswer(?:\s{1,9}is\b|\*{0,9}\s{0,9}:)"
+    r"|^ {0,3}(?:#{1,6} {1,9}(?:\*\*|__)?|\*\*|__)(?:the )?(?:final |correct )?answer(?:\*\*|__)?"
+    r"[ \t\r]{0,9}\n",
+    re.IGNORECASE | re.MULTILINE,
+)
 # A line that only sets what is above or below it, or is empty.
 _RULE = re.compile(
     r"\s*(?:[*_`~#$\\\[\](){}|]{2,40}|-{3,99}|={3,99}|[\[\](){}`$]|```\w{1,20}"
