@@ -36,6 +36,7 @@ from chord.rewards.words import (
     PER,
     RETRACTS,
     UNITS,
+    WANTS,
     changes,
 )
 
@@ -67,6 +68,12 @@ _VERB = re.compile(
     r" {1,3}\Z"
 )
 _NUMBERS = re.compile(rf"[$€£¥₹]?\d|\b(?:{'|'.join(COUNTS)})\b", re.IGNORECASE)
+# What takes place several times, and what says how much more something is than something else.
+_REPEATED = re.compile(r"[A-Za-z] times\b")
+_DIFFERS = re.compile(
+    r"\b(?:more|extra|additional)\b|\A times (?:as|the|that|what|this|these|those|h(?:is|ers?)|my"
+    r"|our|your|their|its)\b"
+)
 _HEDGED = re.compile(rf" {{0,3}}(?:(?:{HEDGES}),? {{1,3}})?\Z")
 _QUESTION = re.compile(r" *(?:Is|Are|Was|Were|Does|Do|Did|Can|Could|Would|Should|Will|Has|Have)\b")
 _CLOSED = re.compile(r"(?:[.!?)\]0-9%$]|[A-Za-z)]:|</[a-z]{1,20}>)[*_`\"$ ]{0,9}\Z")
@@ -101,6 +108,12 @@ _LEAD = (
 _STATES = re.compile(rf"=|\b(?:{INTRODUCES})(?!\w)")
 # Of what is said to be the answer, only a part or a multiple is.
 _PART = re.compile(r"\W*(?:half|twice|double|triple|minus|plus|times)\b", re.IGNORECASE)
+# The numbers of a reason are no answers: 5, because 2 + 3 = 5.
+_REASONED = re.compile(
+    rf"(?:\d|\b(?:{'|'.join(COUNTS)})\b)\D*?"
+    r"(?:\b(?:because|since)\b|, ?as\b(?! (?:well|many|much)\b))",
+    re.IGNORECASE,
+)
 _REASON = re.compile(r",? +because\b")
 _LEADS = re.compile(rf"{_LEAD}\Z", re.IGNORECASE)
 _ANSWER = re.compile(r"\banswer(?!\w)", re.IGNORECASE)
@@ -138,6 +151,8 @@ def introduces(before: str, *, marked: bool) -> bool:
     clause = clause[_last_end(_SO, clause.rstrip()) :]
     if not clause.strip() or _has(clause, NOT_BEFORE) or _QUESTION.match(clause):
         return False
+    if not marked and _REASONED.search(clause):
+        return False
     if _SUPPOSED.search(clause) or (_ANSWER.search(clause) and not _ANSWERS.search(clause)):
         return False
     if equation := _EQUATION.match(clause):
@@ -151,6 +166,18 @@ def introduces(before: str, *, marked: bool) -> bool:
     return _VERB.match(clause) is not None and not (
         others and (marked or any(_VERB.match(clause[:other]) for other in others))
     )
+
+
+def is_difference(before: str, after: str) -> bool:
+    """Whether a number that words introduce is how much more something is than something else.
+
+    >>> is_difference("She has ", " more apples"), is_difference("She needs ", " more apples")
+    (True, False)
+    """
+    if _HEDGED.match(before) or not _DIFFERS.search(after):
+        return False
+    said = _WORDS.findall(before)
+    return not (said and " times" not in after and _has(said[-1], WANTS))
 
 
 def surrounds(before: str, behind: str) -> bool:
@@ -255,8 +282,8 @@ def ends(after: str, *, currency: bool) -> bool:
     if found is None:
         return False
     said = _WORDS.findall(found["words"])
-    if found["stop"] == "!" and not said:
-        return False  # a factorial, or not
+    if _REPEATED.search(found["words"]) or (found["stop"] == "!" and not said):
+        return False  # 5 miles many times; a factorial, or not
     if currency and (found["unit"] or found["sign"]):
         return False
     if found["unit"] and _has(" ".join(said[:1]), MONEY):

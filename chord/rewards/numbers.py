@@ -33,6 +33,7 @@ from chord.rewards.clause import (
     explains,
     introduces,
     is_closed,
+    is_difference,
     leads,
     sentences,
     stated_end,
@@ -225,6 +226,8 @@ def _number(text: str, *, marked: bool) -> _Number | None:
     if value is None or len(minus) > 1:
         return None
     if not (introduces(before, marked=marked) and ends(after, currency=bool(sign["currency"]))):
+        return None
+    if is_difference(before, after):
         return None
     return _Number(-value if minus == "-" else value, not before.strip())
 

@@ -44,6 +44,16 @@ _BOUNDS = words(
     "than least most less fewer greater lower higher below beneath above under beyond maximum "
     "minimum max minimal maximal up almost nearly barely hardly"
 )
+_COMPARATIVES = words(
+    "younger older elder taller shorter longer bigger smaller larger wider narrower broader "
+    "deeper shallower thicker thinner heavier lighter slimmer fatter leaner fuller emptier "
+    "steeper flatter cheaper dearer pricier costlier richer poorer faster slower quicker sooner "
+    "later earlier nearer closer farther further hotter warmer cooler colder milder drier wetter "
+    "brighter darker louder quieter softer harder stronger weaker tighter looser sharper fresher "
+    "cleaner busier easier tougher simpler better worse happier sadder smarter safer riskier "
+    "healthier fitter rarer tinier"
+)
+"""Behind a quantity they make a difference of it: 5 years younger."""
 _DENIED = words(
     "not no nobody nothing neg nor never neither none cannot without wrong incorrect incorrectly "
     "false negative except unless doubt denies unlikely impossible suppose assume assuming given "
@@ -61,11 +71,12 @@ _NUMERALS = {
     *(f"{word[:-1]}ies" for word in COUNTS if word.endswith("y")),
 }
 NOT_BEHIND = frozenset(
-    _NUMERALS | _BASES | _BOUNDS | _CALCULATED | _CLAUSES | _CONSTANTS | _DENIED | _FUNCTIONS
-    | _JOINS | _PREFIXES | words(
+    _NUMERALS | _BASES | _BOUNDS | _COMPARATIVES | _CALCULATED | _CLAUSES | _CONSTANTS | _DENIED
+    | _FUNCTIONS | _JOINS | _PREFIXES | words(
         "one then am pm o'clock noon midnight sharp past itself fails debt overdrawn deficit loss "
         "short shy decrease down tops ish upward upwards onward onwards subzero underwater "
-        "underground"
+        "underground twice thrice again too off behind ahead ago early late slow fast surplus "
+        "excess arrears owing"
     )
 ) - {"min", "sec"}  # fmt: skip
 """What none of the words behind a number may be."""
@@ -104,6 +115,8 @@ COMPARES = words("than least most")
 MONEY = words("dollars dollar euros euro pounds pound usd eur gbp")
 JOINS = _JOINS | words("then for with")
 """What makes two statements of two equations."""
+WANTS = words("need needs needed require requires required want wants wanted buy buys bought")
+"""Behind these `5 more apples` are 5 apples; elsewhere they are a difference."""
 _GROWN = re.compile(r"\w*il+i?(?:on|ard)\w*|\w+upled?|\w+n't", re.IGNORECASE)  # zillion, quintuple
 
 LETTERS = "mgshlLWVJNACF"

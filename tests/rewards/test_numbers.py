@@ -93,6 +93,7 @@ AROUND = [
     r"The answer is $\boxed{{{}}}$. I hope it helps.", "\\[\nx = {}\n\\]",
     "<think>7 = 7</think>\n{}", "<think>\\boxed{{7}}, the answer is 7</think>\nThe answer is {}",
     r"<think>\boxed{{7}}</think>\boxed{{{}}}", "<think>So the answer is {}</think>\n",
+    "### Answer\n{}", "## **Final Answer**\n\n{}", "**Answer**\n{}\n\nHave 2 nice days.",
     "The answer is {} because 3 + 4 = 7.", "The answer is {}, because 3 of 7 are left.",
     "The answer is:\n\n{}\n\nLet me know if you have 2 questions.", "9 / 3 = 3, so x = {}",
 ]  # fmt: skip
@@ -129,6 +130,51 @@ def test_what_is_unsure_or_a_part_of_the_answer_states_none(
     written: tuple[str, Fraction], unsure: str, said: str, behind: str
 ) -> None:
     response = f"We have 3 eggs. {unsure} {said.format(written[0])}{behind}"
+    assert stated_number(response) is None, response
+
+
+CHANGED = [
+    "{} miles twice", "{} miles thrice", "{} laps many times", "{} apples too few", "{} too many",
+    "{} years younger", "{} inches taller", "{} cheaper", "{} days longer", "{} hours later",
+    "{} pounds heavier", "{} minutes faster", "{} off", "{} behind", "{} points ahead",
+    "{} minutes early", "{} years ago", "{} times twice",
+]  # fmt: skip
+DIFFERENCES = [
+    "{} more", "{} more apples", "{} extra", "{} additional points", "{} times as many",
+    "{} times the number of apples", "{} times his age", "{} times more",
+]  # fmt: skip
+INTRODUCED = ["She has {}", "The price is {}", "It takes {}", "After lunch, he walks {}"]
+MARKED = ["The answer is {}", "#### {}", r"\boxed{{{}}}", "Answer: {}", "### Answer\n{}"]
+
+
+@fuzzed
+@given(
+    numbers(),
+    st.one_of(
+        st.tuples(st.sampled_from(INTRODUCED + MARKED), st.sampled_from(CHANGED)),
+        st.tuples(st.sampled_from(INTRODUCED), st.sampled_from(DIFFERENCES)),
+    ),
+    st.sampled_from(["", "."]),
+)
+def test_a_word_behind_a_number_that_changes_it_leaves_none(
+    written: tuple[str, Fraction], forms: tuple[str, str], stop: str
+) -> None:
+    said, changed = forms
+    response = said.format(changed.format(written[0])) + stop
+    assert stated_number(response) is None, response
+
+
+@fuzzed
+@given(
+    numbers(),
+    st.sampled_from(["{}", "x = {}", "She has {} apples", "The total is {}"]),
+    st.sampled_from([", because", " because", ", since", ", as"]),
+    st.integers(0, 99),
+)
+def test_the_numbers_of_a_reason_are_not_read(
+    written: tuple[str, Fraction], said: str, because: str, other: int
+) -> None:
+    response = f"{said.format(written[0])}{because} 2 + 3 = {other}"
     assert stated_number(response) is None, response
 
 

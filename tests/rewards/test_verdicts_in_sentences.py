@@ -77,6 +77,11 @@ NONE = {
     "signs of many kinds": """
         (minus) 5|(negative) 5|5 (negative)|5, negative|negative value 5|-;5|-:5|-==5==|5€-|x=−−5
         is -- 5|is — 5|x = +-5|minus⏎⏎5|The answer is minus 5|<answer>minus 5</answer>""",
+    "differences and repetitions": """
+        He walks 5 miles twice.|The answer is 5 miles twice.|She has 5 apples too few.|5 off
+        She has 5 times as many apples as Tom.|She is 5 years younger.|The price is $5 cheaper.
+        The price is $5 off.|It takes 5 days longer.|He is $5 behind.|The price is $5 more.
+        He is 5 minutes late.|He ran 5 laps several times.|\\boxed{5} miles twice""",
     "two statements": """
         He is 5 feet and is 5 inches|x = 6 feet, y = 5 inches|x = 5 where y = 6
         He has three, she has 5|It takes 2 hours and takes 5 minutes|x is 2, y is 5
@@ -339,6 +344,12 @@ ORDINARY = r"""
     Let x be the price, then x = 5|5
     Solving for x gives x = 5|5
     She takes 5 apples.|5
+    She needs 5 more apples.|5
+    5 times as many|5
+    The answer is 5 more apples.|5
+    ### Answer⏎5|5
+    **Final Answer**⏎5 apples⏎⏎Let me know if you have 2 questions!|5
+    There are 3 boys, as well as 2 girls: 3 + 2 = 5|5
     Check: 3 + 2 = 5|5
     Number of steps: 5|5
 """
