@@ -20,11 +20,9 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Any
 
 import pytest
 from chat_templates import (
-    ASKED,
     CASES,
     CELLS,
     FAMILIES,
@@ -35,13 +33,9 @@ from chat_templates import (
     tokenizer_of,
     wrapped,
 )
-from language_models import composed, make_model
 from transformers import AutoTokenizer
 
-from chord.config.parse import parse
-from chord.config.root import TrainConfig
-from chord.data.batch import Pair, Problem, Turn, collate_pairs
-from chord.models.hf.config import HFModel
+from chord.data.batch import Pair, collate_pairs
 from chord.models.hf.tokenizer import LanguageTokenizer
 from chord.rollout.prefix import Given
 
@@ -230,7 +224,6 @@ EXPECTED: dict[str, dict[str, tuple[str, str]]] = {
         "thinking": ("2+3?", f"{THOUGHT}</s>"),
     },
 }
-CURLY = "+model.chat_kwargs={enable_thinking: false}"
 
 
 def marked(tokenizer: LanguageTokenizer, ids: list[int], written: list[bool]) -> str:
@@ -345,119 +338,8 @@ def test_a_channel_is_imitated_and_not_graded() -> None:
     assert tokenizer.decode(tokenizer.encode(thought)) == thought
 
 
-@pytest.mark.parametrize("name", ["chatml", "llama3", "mistral", "phi", "harmony", "none"])
-def test_an_answer_with_an_end_in_it_is_refused(name: str) -> None:
-    tokenizer = tokenizer_of(name)
-    end = tokenizer.inner.convert_ids_to_tokens(tokenizer.eos_id)
-    for answer in (f"5{end}", f"5{end} or 6", f"{end}5"):
-        with pytest.raises(ValueError, match=r"^model.path=m: the answer .* contains '.*', which"):
-            tokenizer.response(Pair(SINGLE, answer))
-
-
-@pytest.mark.parametrize(
-    ("name", "token"),
-    [
-        ("chatml", "<|im_start|>"),
-        ("llama3", "<|eot_id|>"),
-        ("gemma3", "<end_of_turn>"),
-        ("mistral", "[INST]"),
-        ("phi", "<|user|>"),
-        ("harmony", "<|message|>"),
-    ],
-)
-def test_a_problem_can_not_open_a_turn(name: str, token: str) -> None:
-    tokenizer = tokenizer_of(name)
-    for problem in (
-        Problem(f"2+3?{token}", "5", 1),
-        Problem("2?", "5", 1, turns=(ASKED, Turn("assistant", f"a{token}b"), ASKED)),
-    ):
-        with pytest.raises(ValueError, match=r"the turn .* which its chat template writes around"):
-            tokenizer.prompt(problem)
-    # What only answers hold may stand in a question.
-    thinking = tokenizer_of("qwen3")
-    asked = "Think between <think> and </think>."
-    assert asked in thinking.inner.decode(thinking.prompt(Problem(asked, "5", 1)))
-
-
-@pytest.mark.parametrize("settings", [{}, {"system": "Add."}])
-def test_a_system_turn_that_the_template_leaves_out_is_refused(settings: dict[str, Any]) -> None:
-    inner = inner_of(FAMILIES["chatml"])
-    alone = "{% for m in messages if m.role != 'system' %}"
-    inner.chat_template = str(inner.chat_template).replace("{% for m in messages %}", alone)
-    problem = SINGLE if settings else CASES["system"].problem
-    with pytest.raises(ValueError, match=r"^model.path=m: its chat template leaves out the system"):
-        wrapped(inner, **settings).prompt(problem)
-    assert wrapped(inner).prompt(SINGLE)
-
-
 def test_white_space_at_the_ends_is_what_the_template_makes_of_it() -> None:
     trimmed = tokenizer_of("gemma3").response(Pair(SINGLE, "  5\n"))[0]
     assert trimmed == tokenizer_of("gemma3").response(Pair(SINGLE, "5"))[0]
     kept = tokenizer_of("chatml")
     assert kept.inner.decode(kept.response(Pair(SINGLE, "  5\n"))[0]) == "  5\n<|im_end|>"
-
-
-def test_an_answer_that_the_template_changes_is_refused() -> None:
-    inner = inner_of(FAMILIES["chatml"])
-    for change in ("upper", "replace('5', '6')", "reverse", "truncate(4, true, '', 0)"):
-        inner.chat_template = str(FAMILIES["chatml"].template).replace(
-            "{{ m.content }}",
-            "{{ m.content | CHANGE if m.role == 'assistant' else m.content }}".replace(
-                "CHANGE", change
-            ),
-        )
-        with pytest.raises(ValueError, match=r"the answer 'It is 5.' can't be read back from its"):
-            wrapped(inner).response(Pair(SINGLE, "It is 5."))
-
-
-def test_an_answer_with_characters_that_are_no_tokens_is_refused_with_its_tokens() -> None:
-    tokenizer = tokenizer_of("chatml")
-    with pytest.raises(
-        ValueError, match=r"the answer 'caf\u00e9' can't be .* \[.*\], which are 'c"
-    ):
-        tokenizer.response(Pair(SINGLE, "caf\u00e9"))
-
-
-def test_a_template_file_and_its_variables_are_settings_of_the_model(tmp_path: Path) -> None:
-    path, file = make_model(tmp_path / "model", chat=False), tmp_path / "own.jinja"
-    file.write_text(
-        "{% for m in messages %}{{ m.role }}: {{ m.content }}<|im_end|>{% endfor %}"
-        "{% if add_generation_prompt %}assistant: {{ first_words }}{% endif %}"
-    )
-    config = HFModel(path=str(path), chat_template=str(file), chat_kwargs={"first_words": "Well: "})
-    tokenizer = config.tokenizer()
-    assert tokenizer.inner.decode(tokenizer.prompt(SINGLE)) == (
-        "user: 2+3?<|im_end|>assistant: Well: "
-    )
-    assert config.files() == {"model.path": str(path), "model.chat_template": str(file)}
-    # The template is written with the model, and so are all later prompts.
-    tokenizer.inner.save_pretrained(path)
-    again = HFModel(path=str(path), chat_kwargs={"first_words": "Well: "}).tokenizer()
-    assert again.prompt(SINGLE) == tokenizer.prompt(SINGLE)
-
-
-@pytest.mark.parametrize(
-    ("settings", "message"),
-    [
-        ({"chat_template": "none.jinja"}, r"^model.chat_template=none.jinja: no such file$"),
-        ({"chat_kwargs": {"thinking": True}}, r"^model.chat_kwargs.thinking=True: the chat temp"),
-        ({"chat_kwargs": {"messages": []}}, r"^model.chat_kwargs.messages=\[\]: the chat temp"),
-        ({"chat_kwargs": {"tokenize": True}}, r"^model.chat_kwargs.tokenize=True: the chat temp"),
-        ({"chat": False, "chat_kwargs": {"a": 1}}, r"^model.chat_kwargs: needs model.chat=true"),
-        ({"chat": False, "chat_template": "a"}, r"^model.chat_template: needs model.chat=true"),
-    ],
-)
-def test_settings_of_a_template_that_have_no_effect_are_refused(
-    tmp_path: Path, settings: dict[str, Any], message: str
-) -> None:
-    path = make_model(tmp_path / "model")
-    with pytest.raises(ValueError, match=message):
-        HFModel(path=str(path), **settings).tokenizer()
-
-
-def test_variables_of_a_template_are_typed_like_other_settings(tmp_path: Path) -> None:
-    path = make_model(tmp_path / "model")
-    inner_of(FAMILIES["qwen3"]).save_pretrained(path)
-    for typed in ("+model.chat_kwargs.enable_thinking=false", CURLY):
-        config = parse(composed(path, "teacher=none", typed), TrainConfig)
-        assert config.model.chat_kwargs == {"enable_thinking": False}  # type: ignore[attr-defined]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,13 +9,11 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import SIGNAL, compose_anew, compose_config, small_composed
-from omegaconf import DictConfig, OmegaConf
-from trusting import NAMED, run_in, stranger
+from conftest import compose_config, small_composed
+from forks import composed, fork, forks, source
+from omegaconf import OmegaConf
 
 from chord.config.lineage import Lineage
-from chord.config.parse import parse
-from chord.config.root import TrainConfig
 from chord.config.schemas import schema_names
 from chord.doctor.directory import source as lineage_of
 from chord.errors import ConfigError
@@ -24,30 +21,16 @@ from chord.io.reading import read_yaml
 from chord.run.checkpoint import CHECKPOINT, read_saved
 from chord.run.directory import RunDirectory
 from chord.run.files import EVALUATIONS, METRICS, kept_file, read_rows
-from chord.run.fork.base import is_foreign, recipe
-from chord.run.fork.model import register_sources
+from chord.run.fork.base import recipe
 from chord.run.fork.start import TakingOver, differences
 from chord.run.identity.settings import telling
-from chord.run.lock import held
 from chord.run.opening import open_run
 from chord.run.resuming import resume_run
 from chord.run.status import fingerprint
 from chord.run.training import train
 from chord.step.module import ChordModule
 
-__all__ = ["stranger"]
-
-SOURCE = [
-    "steps=6",
-    "schedule=linear",
-    "weighting=phi",
-    "weighting@off_policy=luffy",
-    "trainer.keep.every=2",
-    "evaluation.every=1",
-    "evaluation.test=false",
-    "optimizer.lr=1e-2",
-    SIGNAL,
-]
+__all__ = ["forks", "source"]
 
 
 class Killed(BaseException):
@@ -56,30 +39,6 @@ class Killed(BaseException):
 
 def killed(*_: object) -> None:
     raise Killed
-
-
-@pytest.fixture(autouse=True)
-def forks() -> None:
-    register_sources()
-
-
-@pytest.fixture(scope="module")
-def source(small_models: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("source") / "run"
-    composed = small_composed(small_models, *SOURCE)
-    run = RunDirectory(path, composed, "source", [], options={"schedule": "linear"})
-    train(run.checked(), run)
-    return path
-
-
-def composed(source: Path, *words: str) -> DictConfig:
-    return compose_anew(f"fork={source}", *words)
-
-
-def fork(source: Path, path: Path, *words: str) -> RunDirectory:
-    run = RunDirectory(path, composed(source, *words), "fork", list(words))
-    train(run.checked(), run)
-    return run
 
 
 def resume(path: Path) -> None:
@@ -295,88 +254,6 @@ def test_seeds_of_a_source_are_one_recipe(small_models: Path) -> None:
     assert recipe(configs[0], []) != recipe(configs[1], [])
 
 
-@pytest.mark.parametrize(
-    ("words", "message"),
-    [
-        (["model.pretraining_seed=1"], "model.pretraining_seed=1: a fork has the model of {run}"),
-        (["model=hf", "model.path=x"], "model=hf: a fork has the model of {run}; leave it out"),
-        (["checkpoint=3"], "checkpoint=3: {run} has no such checkpoint; there are: last, 2, 4, 6"),
-        (["checkpoint=best"], "checkpoint=best: {run} was trained without trainer.keep.best"),
-        (["resume=x"], "fork={run}: starts a new run, and resume= continues one; give one"),
-        (["lineage.step=3"], "lineage.step=3: is looked up in the run that is forked"),
-    ],
-)
-def test_what_cannot_be_forked_is_refused(words: list[str], message: str, source: Path) -> None:
-    with pytest.raises(ConfigError) as raised:
-        composed(source, *words)
-    assert str(raised.value).startswith(message.format(run=source))
-
-
-@pytest.mark.parametrize(
-    ("word", "message"),
-    [
-        ("checkpoint=4", "checkpoint=4: is of the run in fork=RUN or model.run=RUN; give one of"),
-        ("fresh_optimizer=true", "fresh_optimizer=true: is only for a fork; give fork=RUN"),
-    ],
-)
-def test_settings_of_a_fork_are_refused_without_one(word: str, message: str) -> None:
-    with pytest.raises(ConfigError, match=f"^{message}"):
-        parse(compose_config(word), TrainConfig)
-
-
-def test_a_directory_without_a_run_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"^fork=.*: no such directory"):
-        composed(tmp_path / "none")
-
-
-def test_a_run_at_work_is_forked_by_a_number_of_steps_alone(source: Path, tmp_path: Path) -> None:
-    run = Path(shutil.copytree(source, tmp_path / "run"))
-    with held(run, "x"):
-        with pytest.raises(ConfigError, match=r"^checkpoint=last: .* is being written by process"):
-            composed(run)
-        assert composed(run, "checkpoint=2").lineage.step == 2
-
-
-def test_a_checkpoint_that_has_changed_since_it_was_looked_up_is_refused(
-    source: Path, tmp_path: Path
-) -> None:
-    base = Path(shutil.copytree(source, tmp_path / "run"))
-    run = RunDirectory(tmp_path / "fork", composed(base, "checkpoint=2"), "fork")
-    kept_file(base, 2).write_bytes(b"another")
-    with pytest.raises(ConfigError, match="the checkpoint after step 2 is gone, or another one by"):
-        train(run.checked(), run)
-    assert not (tmp_path / "fork" / "run.json").exists()
-
-
-def test_a_checkpoint_that_another_run_than_the_source_wrote_is_refused(
-    source: Path, tmp_path: Path
-) -> None:
-    copied = Path(shutil.copytree(source, tmp_path / "source"))
-    facts = json.loads((copied / "run.json").read_text())
-    (copied / "run.json").write_text(json.dumps(facts | {"tracker_id": "another"}))
-    with pytest.raises(ConfigError, match=r"^fork=.*\.ckpt: another run wrote it"):
-        fork(copied, tmp_path / "fork")
-
-
-def test_a_source_from_elsewhere_needs_trust_and_so_does_its_fork(
-    stranger: Path, tmp_path: Path
-) -> None:
-    (stranger / "checkpoints").mkdir()
-    kept_file(stranger, 1).touch()
-    with pytest.raises(ConfigError, match=r"^reward.function=.* names code to import, and it is n"):
-        composed(stranger, "checkpoint=1")
-    cfg = composed(stranger, "checkpoint=1", "trust=true")
-    assert is_foreign(cfg)
-    RunDirectory(tmp_path / "fork", cfg, "fork", foreign=is_foreign(cfg)).write()
-    with pytest.raises(ConfigError, match=r"^reward.function=.* names code to import, and it is n"):
-        open_run(tmp_path / "fork")
-    # Of an own run it is this user's own.
-    own = run_in(tmp_path / "own", "reward=function", NAMED)
-    (own / "checkpoints").mkdir()
-    kept_file(own, 1).touch()
-    assert not is_foreign(composed(own, "checkpoint=1"))
-
-
 def test_a_fork_says_its_source_to_the_doctor(source: Path, tmp_path: Path) -> None:
     cfg = composed(source, "checkpoint=2", "fresh_optimizer=true")
     (found,) = lineage_of(RunDirectory(tmp_path, cfg, "fork"))
@@ -401,15 +278,3 @@ def test_files_of_the_source_are_found_from_another_directory(
     found = composed(tmp_path / "run", "checkpoint=1")
     assert found.model.path == f"{tmp_path}/base.safetensors"
     assert found.evaluation.retained == [f"{tmp_path}/kept.jsonl"]
-
-
-def test_a_base_that_has_changed_since_the_source_began_is_refused(
-    source: Path, tmp_path: Path
-) -> None:
-    base = Path(shutil.copytree(source, tmp_path / "run"))
-    facts = json.loads((base / "run.json").read_text())
-    facts["contents"]["model.path"]["sha256"] = "0" * 64
-    (base / "run.json").write_text(json.dumps(facts))
-    with pytest.raises(ConfigError, match=r"^model.path=.* since fork=.* began, and what starts"):
-        fork(base, tmp_path / "fork", "checkpoint=2")
-    assert not (tmp_path / "fork").exists()

@@ -2,35 +2,32 @@
 
 from __future__ import annotations
 
-import functools
 import json
 import operator
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
-from conftest import SIGNAL, compose_config, small_composed
+from conftest import compose_config
 from faults import tries
 from omegaconf import OmegaConf
+from resumes import MOMENTS, Killed, die_in, ended, finished, resume, start, start_and_die
 from safetensors.torch import load_file
 
 from chord.config.parse import parse
 from chord.config.root import TrainConfig
 from chord.errors import ConfigError
-from chord.run.checkpoint import CHECKPOINT, read_checkpoint
-from chord.run.checkpointing import Checkpointing
+from chord.run.checkpoint import CHECKPOINT
 from chord.run.directory import RunDirectory
-from chord.run.files import RUNNING
-from chord.run.losing import lost
 from chord.run.opening import open_run
 from chord.run.places import newest_run
-from chord.run.recorder import Recorder
 from chord.run.resuming import resume_run
-from chord.run.status import record
 from chord.run.training import train
 from chord.step.module import ChordModule
+
+__all__ = ["ended", "finished"]
+
 
 SCHEDULES = [
     "schedule=linear",
@@ -38,39 +35,6 @@ SCHEDULES = [
     "schedule=chord_mu",
     "schedule=entropy schedule.target=9 schedule.rate=0.01",
 ]
-COMMON = ["steps=5", "trainer.checkpoint_every=2", "evaluation.every=2", "weighting=phi", SIGNAL]
-
-
-class Killed(BaseException):
-    """What a kill looks like from within: nothing after it runs, not even `except Exception`."""
-
-
-def start(models: Path, path: Path, *overrides: str) -> None:
-    composed = small_composed(models, *COMMON, *overrides)
-    train(parse(composed, TrainConfig), RunDirectory(path, composed, "test", list(overrides)))
-
-
-@pytest.fixture(scope="module")
-def ended(small_models: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
-    """`ended("schedule=linear")`: a run that nothing stopped, one for all tests."""
-
-    @functools.cache
-    def path(*overrides: str) -> Path:
-        run = tmp_path_factory.mktemp("ended") / "run"
-        start(small_models, run, *overrides)
-        return run
-
-    return path
-
-
-@pytest.fixture
-def finished(ended: Callable[..., Path], tmp_path: Path) -> Callable[..., Path]:
-    """`finished("whole", "schedule=linear")`: a copy of such a run, at `tmp_path / "whole"`."""
-
-    def copied(name: str, *overrides: str) -> Path:
-        return Path(shutil.copytree(ended(*overrides), tmp_path / name))
-
-    return copied
 
 
 def test_all_files_of_a_run_are_found_from_where_it_was_started(
@@ -97,51 +61,12 @@ def test_all_files_of_a_run_are_found_from_where_it_was_started(
     assert run.checked().model.path == "base"
 
 
-def resume(path: Path) -> None:
-    run = resume_run(path, compose_config(f"resume={path}"), [f"resume={path}"])
-    train(parse(run.config, TrainConfig), run)
-
-
 def contents(path: Path) -> dict[str, object]:
     files = ("metrics.jsonl", "evaluations.jsonl", "completions.jsonl")
     lines = (path / "timings.jsonl").read_text().splitlines()
     timings = [json.loads(line)["step"] for line in lines]
     weights = {k: v.tolist() for k, v in load_file(path / "model.safetensors").items()}
     return {**{f: (path / f).read_text() for f in files}, "timed": timings, "weights": weights}
-
-
-def die_in(owner: type, name: str, call: int) -> Callable[[pytest.MonkeyPatch], None]:
-    """A patch that kills the run at the given call of a method, before or after it did its work."""
-
-    def patch(monkeypatch: pytest.MonkeyPatch) -> None:
-        original, calls = getattr(owner, name), []
-
-        def wrapped(*args: object, **kwargs: object) -> object:
-            calls.append(name)
-            if len(calls) == call:
-                raise Killed
-            return original(*args, **kwargs)
-
-        monkeypatch.setattr(owner, name, wrapped)
-
-    return patch
-
-
-MOMENTS = {
-    "before the first checkpoint": die_in(ChordModule, "update", 1),
-    "in the middle of a step": die_in(ChordModule, "add_gradients", 4),
-    "between the update and its rows": die_in(Recorder, "train", 4),
-    "in an evaluation": die_in(Recorder, "evaluation", 3),
-    "before a checkpoint": die_in(Checkpointing, "save", 2),
-    "after the last step": die_in(ChordModule, "set_learning_rates", 5),
-}
-
-
-def start_and_die(moment: str, models: Path, path: Path, *overrides: str) -> None:
-    with pytest.MonkeyPatch.context() as monkeypatch:
-        MOMENTS[moment](monkeypatch)
-        with pytest.raises(Killed):
-            start(models, path, *overrides)
 
 
 # A schedule that remembers nothing is as exact at one moment as at another.
@@ -257,23 +182,6 @@ def test_a_resumed_run_takes_its_configuration_from_the_directory(
     assert type(config.tracking).__name__ == "CsvTracking"
 
 
-@pytest.mark.parametrize("override", ["seed=3", "schedule=linear", "++weighting.normalize=mean1"])
-def test_other_overrides_of_a_resumed_run_are_refused(
-    finished: Callable[..., Path], tmp_path: Path, override: str
-) -> None:
-    finished("run")
-    with pytest.raises(ConfigError, match="can't be changed in a resumed run"):
-        resume_run(tmp_path / "run", compose_config(override), [override])
-
-
-def test_a_directory_that_is_no_run_is_named(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"holds no run\.json"):
-        open_run(tmp_path)
-    (tmp_path / "run.json").write_text("{")
-    with pytest.raises(ConfigError, match=r"run\.json can't be read"):
-        open_run(tmp_path)
-
-
 def test_a_path_that_looks_like_a_reference_is_found_from_elsewhere(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -284,32 +192,6 @@ def test_a_path_that_looks_like_a_reference_is_found_from_elsewhere(
     monkeypatch.chdir(tmp_path / "run")
     found = open_run(Path()).checked().data
     assert operator.attrgetter("problems")(found) == str(tmp_path / "p${x}.jsonl")
-
-
-@pytest.mark.parametrize("setting", ["steps", "rollout.problems", "seed"])
-def test_an_absurd_number_in_a_runs_record_is_one_sentence(
-    small_models: Path, tmp_path: Path, setting: str
-) -> None:
-    path, number = tmp_path / "run", "1" + 400 * "0"
-    composed = small_composed(small_models, "schedule=cosine")
-    RunDirectory(path, composed, "run").write()
-    facts = json.loads((path / "run.json").read_text())
-    del facts["format"]  # a run of old needs no fingerprint, which would contradict that
-    *groups, last = setting.split(".")
-    node = facts["config"]
-    for group in groups:
-        node = node[group]
-    node[last] = int(number)
-    (path / "run.json").write_text(json.dumps(facts))
-    (path / "config.yaml").unlink()  # it would contradict it too
-    with pytest.raises(ConfigError, match=rf"^{setting}=1\.0e\+400: must be a whole number below"):
-        resume_run(path, compose_config(), []).checked()
-
-
-def test_a_directory_that_holds_a_run_is_not_run_over(small_models: Path, tmp_path: Path) -> None:
-    start(small_models, tmp_path / "run")
-    with pytest.raises(ConfigError, match="already holds a run"):
-        start(small_models, tmp_path / "run", "seed=1")
 
 
 def test_a_finished_run_extended_takes_the_steps_that_are_new(
@@ -324,62 +206,6 @@ def test_a_finished_run_extended_takes_the_steps_that_are_new(
     assert [json.loads(row)["step"] for row in rows] == list(range(8))
     after = load_file(tmp_path / "run" / "model.safetensors")
     assert any(not before[name].equal(after[name]) for name in before)
-
-
-def test_a_checkpoint_of_another_model_is_named(
-    finished: Callable[..., Path], tmp_path: Path
-) -> None:
-    finished("run")
-    state = torch.load(tmp_path / "run" / CHECKPOINT, weights_only=True)
-    state["state_dict"].popitem()
-    torch.save(state, tmp_path / "run" / CHECKPOINT)
-    with pytest.raises(ConfigError, match="holds the weights of another model"):
-        resume(tmp_path / "run")
-
-
-@pytest.mark.parametrize("words", [[], ["steps=8"]])
-@pytest.mark.parametrize("kept", [False, True])
-def test_a_finished_run_that_would_be_taken_anew_is_refused(
-    finished: Callable[..., Path], small_models: Path, tmp_path: Path, words: list[str], kept: bool
-) -> None:
-    path = finished("run")
-    if kept:
-        start_and_die("between the update and its rows", small_models, tmp_path / "cut")
-        shutil.copy(tmp_path / "cut" / CHECKPOINT, path / CHECKPOINT)
-        facts = [json.loads((each / "run.json").read_text()) for each in (path, tmp_path / "cut")]
-        one_run = facts[0] | {"tracker_id": facts[1]["tracker_id"]}
-        (path / "run.json").write_text(json.dumps(one_run))
-    else:
-        (path / CHECKPOINT).unlink()
-    before = {file: file.read_bytes() for file in path.rglob("*") if file.is_file()}
-    typed = [f"resume={path}", *words]
-    run = resume_run(path, compose_config(*typed), typed)
-    with pytest.raises(ConfigError, match="has finished all 5 train steps, which would be dropped"):
-        train(parse(run.config, TrainConfig), run)
-    after = {file: file.read_bytes() for file in path.rglob("*") if file.is_file()}
-    assert {**after, path / ".lock": b""} == {**before, path / ".lock": b""}
-
-
-@pytest.mark.parametrize(("taken", "refused"), [(2, False), (3, True)])
-def test_a_run_without_its_checkpoint_begins_again_only_if_it_can_have_had_none(
-    finished: Callable[..., Path], tmp_path: Path, taken: int, refused: bool
-) -> None:
-    path = finished("run")
-    (path / CHECKPOINT).unlink()
-    rows = (path / "metrics.jsonl").read_text().splitlines(keepends=True)
-    (path / "metrics.jsonl").write_text("".join(rows[:taken]))
-    run = open_run(path)
-    record(run, RUNNING)
-    assert (lost(run, 0) is not None) == refused
-    assert lost(run, 2) is None
-
-
-def test_a_run_cannot_be_shortened(finished: Callable[..., Path], tmp_path: Path) -> None:
-    finished("run")
-    overrides = [f"resume={tmp_path / 'run'}", "steps=3"]
-    run = resume_run(tmp_path / "run", compose_config(*overrides), overrides)
-    with pytest.raises(ConfigError, match="steps=3: the run has already taken 5"):
-        train(parse(run.config, TrainConfig), run)
 
 
 def test_the_newest_run_is_found(small_models: Path, tmp_path: Path) -> None:
@@ -401,30 +227,6 @@ def test_a_resumed_run_reads_its_checkpoint_once_and_lightning_does(
     monkeypatch.setattr(torch, "load", lambda *a, **k: (read.append(a), load(*a, **k))[1])
     resume(tmp_path / "run")
     assert len(read) == 2
-
-
-@pytest.mark.faults
-def test_a_damaged_checkpoint_is_named(finished: Callable[..., Path], tmp_path: Path) -> None:
-    finished("run")
-    path = tmp_path / "run" / CHECKPOINT
-    path.write_bytes(path.read_bytes()[:1000])
-    with pytest.raises(ValueError, match=r"resume=.*last\.ckpt can't be read"):
-        read_checkpoint(tmp_path / "run")
-
-
-def test_a_checkpoint_of_another_run_is_refused(
-    finished: Callable[..., Path], tmp_path: Path
-) -> None:
-    for name in ("run", "other"):
-        finished(name)
-    facts = json.loads((tmp_path / "other" / "run.json").read_text())
-    # Both are copies of one run, which is the same run elsewhere.
-    assert read_checkpoint(tmp_path / "other").completed == 5
-    (tmp_path / "other" / "run.json").write_text(json.dumps(facts | {"tracker_id": "another"}))
-    with pytest.raises(
-        ConfigError, match=r"^resume=.*last\.ckpt can't be read \(another run wrote"
-    ):
-        read_checkpoint(tmp_path / "other")
 
 
 def test_a_checkpoint_holds_no_code(finished: Callable[..., Path], tmp_path: Path) -> None:
