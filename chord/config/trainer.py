@@ -20,6 +20,11 @@ WARNINGS = ("no_signal", "entropy", "cut_off", "reward")
 """What `chord.run.health` looks for in the metrics of a run."""
 SUPPORTED = ("benchmark", "default_root_dir", "deterministic", "detect_anomaly", "profiler")
 """Arguments of Lightning's Trainer that `extra` may have: those that do something here."""
+WRITING = {
+    "default_root_dir": "names a directory that files are written to",
+    "profiler": "writes files of its own",
+}
+"""Those of them that have files written outside the run directory, and how."""
 DECIDED = (
     "accelerator",
     "accumulate_grad_batches",

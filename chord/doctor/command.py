@@ -30,7 +30,7 @@ def parser() -> argparse.ArgumentParser:
     options.add_argument(
         "--trust",
         action="store_true",
-        help="allow the code and servers that a run from elsewhere names",
+        help="allow the code, servers and places to write to that a run from elsewhere names",
     )
     return options
 

@@ -29,8 +29,8 @@ from chord.run.places import require_run
 def open_run(path: Path, *, trust: bool = False) -> RunDirectory:
     """An existing run directory with its typed, unresolved configuration.
 
-    Raises `ConfigError` where it isn't one; and where it names code to import or a server, or
-    reads the environment, unless this user's chord has made it or `trust` is true.
+    Raises `ConfigError` where it isn't one; and where it names code to import, a server or a place
+    to write to, or reads the environment, unless this user's chord has made it or `trust` is true.
     """
     require_run(path, str(path))
     try:

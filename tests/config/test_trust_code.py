@@ -1,4 +1,4 @@
-"""What names code or a server needs trust: SECURITY.md, line 4."""
+"""What names code, a server or a place to write to needs trust: SECURITY.md, line 4."""
 
 from __future__ import annotations
 
@@ -12,8 +12,13 @@ from torch import Tensor
 from trusting import NAMED, composed, run_in, written
 
 from chord.config import plugins
+from chord.config.parse import parse
+from chord.config.root import EvaluateConfig
+from chord.config.trainer import SUPPORTED, WRITING
 from chord.config.trust.code import check_composed, entrusted
 from chord.errors import ConfigError
+from chord.run.alone import settings_alone
+from chord.run.fork.base import is_foreign
 from chord.run.opening import open_run
 from chord.weightings import Weighting, WeightInputs
 
@@ -177,3 +182,65 @@ def test_a_server_gets_prompts_and_weights_only_by_the_users_word(tmp_path: Path
     with pytest.raises(ConfigError, match=rf"^{SERVER}: .* names a server, .*trust=true"):
         open_run(stranger)
     open_run(stranger, trust=True)
+
+
+PROFILER, PLACE = "trainer.extra.profiler=pytorch", "trainer.extra.default_root_dir=/x"
+WRITES, NAMES = "writes files of its own", "names a directory that files are written to"
+
+
+@pytest.mark.parametrize(("said", "does"), [(PROFILER, WRITES), (PLACE, NAMES)])
+def test_what_writes_elsewhere_needs_trust(tmp_path: Path, said: str, does: str) -> None:
+    name, _, value = said.rpartition(".")[2].partition("=")
+    extra = f"extra: {{{name}: {value}}}\n"
+    file = written(
+        tmp_path, "experiment/theirs", f"# @package _global_\ntrainer: {{{extra[:-1]}}}\n"
+    )
+    cfg = composed(tmp_path, "experiment=theirs")
+    with pytest.raises(ConfigError) as raised:
+        check_composed(cfg, cfg.hydra)
+    assert str(raised.value) == (
+        f"{said}: {file} {does}; if you trust it, add trust=true, or give the setting itself on "
+        "the command line"
+    )
+    for typed in ("trust=true", said):
+        cfg = composed(tmp_path, "experiment=theirs", typed)
+        check_composed(cfg, cfg.hydra)
+    # The evaluation of a model without a run, which takes an option of the group.
+    written(tmp_path, "trainer/theirs", f"defaults: [cpu, _self_]\n{extra}")
+    words = ["model=tiny", "data=testbed", f"hydra.searchpath=[file://{tmp_path}]"]
+    evaluation = parse(compose_config(name="evaluate"), EvaluateConfig)
+    settings_alone(evaluation, words)
+    with pytest.raises(ConfigError, match=rf"^{said}: .* {does}; "):
+        settings_alone(evaluation, [*words, "trainer=theirs"])
+
+
+@pytest.mark.parametrize(("said", "does"), [(PROFILER, WRITES), (PLACE, NAMES)])
+def test_a_run_from_elsewhere_that_writes_elsewhere_needs_trust(
+    tmp_path: Path, said: str, does: str
+) -> None:
+    own = run_in(tmp_path / "own", f"+{said}")
+    open_run(own)
+    stranger = own.rename(tmp_path / "stranger")
+    # Whatever goes on with it, evaluates it or starts from it reads it so.
+    with pytest.raises(ConfigError, match=rf"^{said}: .* {does}, .*trust=true"):
+        open_run(stranger)
+    fork = compose_config()
+    fork.fork = str(stranger)
+    with pytest.raises(ConfigError, match=rf"^{said}: "):
+        is_foreign(fork)
+    fork.trust = True
+    assert is_foreign(fork)
+
+
+def test_arguments_of_the_trainer_that_write_nothing_need_no_trust(tmp_path: Path) -> None:
+    harmless = {"benchmark": True, "deterministic": True, "detect_anomaly": False}
+    # Whoever supports another one decides which it is.
+    assert {*harmless, *WRITING} == set(SUPPORTED)
+    text = yaml.safe_dump({"trainer": {"extra": harmless}})
+    written(tmp_path, "experiment/theirs", f"# @package _global_\n{text}")
+    cfg = composed(tmp_path, "experiment=theirs")
+    check_composed(cfg, cfg.hydra)
+    # Put together by a reference, and as a mapping, it is seen too.
+    cfg = compose_config()
+    cfg.trainer.extra = "${oc.select:nothing,{profiler: {a: b}}}"
+    assert set(entrusted(cfg)) == {"trainer.extra.profiler"}

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import yaml
+from conftest import compose_config
 from hydra import compose, initialize_config_dir
 from hydra.core.default_element import ResultDefault
 from trusting import SECRET, composed, refused, written
@@ -272,6 +273,17 @@ def test_a_file_does_not_say_what_is_read_or_trusted(tmp_path: Path, said: str) 
     error = refused(tmp_path, "experiment=theirs")
     assert error.endswith("can't set it; give it on the command line"), error
     assert error.startswith(said.partition(":")[0] + "="), error
+
+
+@pytest.mark.parametrize("said", ["run: outputs/mine", "to: /elsewhere"])
+def test_a_file_does_not_say_where_an_evaluation_is_saved(tmp_path: Path, said: str) -> None:
+    written(tmp_path, "evaluation/theirs", f"# @package _global_\n{said}\n")
+    words = [f"hydra.searchpath=[file://{tmp_path}]", "evaluation=theirs"]
+    with pytest.raises(ConfigError) as raised:
+        compose_config(*words, name="evaluate")
+    error = str(raised.value)
+    assert error.startswith(said.replace(": ", "=")), error
+    assert error.endswith("can't set it; give it on the command line"), error
 
 
 def test_a_path_that_leaves_chords_directory_is_from_elsewhere(tmp_path: Path) -> None:

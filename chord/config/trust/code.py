@@ -1,4 +1,4 @@
-"""Which settings need trust, since they name code or a server; and whether the user named it.
+"""Which settings need trust, for they name code, a server or a place; did the user name it?
 
 An option of a plugin is code that is installed, and its module is imported at start anyway. But
 what its class does with settings is not chord's to know, so whoever chooses it has to be trusted.
@@ -18,6 +18,7 @@ from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
 from chord.config.location import CONF_DIR
 from chord.config.plugins import owners
+from chord.config.trainer import WRITING, TrainerConfig
 from chord.config.trust.composing import FROM_ELSEWHERE
 from chord.config.trust.files import is_foreign
 from chord.errors import ConfigError
@@ -30,6 +31,9 @@ PLACES = {
     "server_directory": "names a directory that weights are written to",
 }
 """Settings of a rollout that say where things go, and what they do."""
+_DOES = {f"rollout.{name}": does for name, does in PLACES.items()} | {
+    f"trainer.extra.{name}": does for name, does in WRITING.items()
+}
 
 
 def entrusted(cfg: DictConfig) -> dict[str, str]:
@@ -37,7 +41,8 @@ def entrusted(cfg: DictConfig) -> dict[str, str]:
 
     Code to import: `reward.function` (also of a part of a weighted reward), paths into packages,
     what vLLM is given beside numbers (it takes names of classes), and options of plugins, by the
-    name of their schema. And where prompts and weights go: `rollout.server` and its directory.
+    name of their schema. And where prompts and weights go, `rollout.server` and its directory, and
+    what Lightning writes elsewhere.
     """
     of_plugins, below = owners(), list(nodes(cfg))
     values = {path: value for path, _, value in below}
@@ -55,12 +60,15 @@ def entrusted(cfg: DictConfig) -> dict[str, str]:
             found |= {name: str(v) for name, v in given.items() if type(v) not in harmless}
             places = {f"{path}.{name}": values.get(f"{path}.{name}") for name in PLACES}
             found |= {name: str(v) for name, v in places.items() if v is not None}
+        if kind is not None and issubclass(kind, TrainerConfig):
+            writing = {name: values.get(name) for name in (f"{path}.extra.{n}" for n in WRITING)}
+            found |= {name: str(v) for name, v in writing.items() if v is not None}
     return found
 
 
 def what(setting: str) -> str:
     """What a setting among those of `entrusted` does."""
-    return PLACES.get(setting.rpartition(".")[2], "names code to import")
+    return _DOES.get(setting, "names code to import")
 
 
 def nodes(node: Any, path: str = "") -> Iterator[tuple[str, type | None, Any]]:
@@ -90,7 +98,7 @@ def nodes(node: Any, path: str = "") -> Iterator[tuple[str, type | None, Any]]:
 
 
 def check_composed(cfg: DictConfig, hydra: Any, typed: Sequence[str] | None = None) -> None:
-    """Refuse code or a server that a file from elsewhere names, but with `trust=true`.
+    """Refuse what `entrusted` has of a file from elsewhere, but with `trust=true`.
 
     `typed` is what the user typed, if it isn't just what `hydra` has for this configuration.
     Raises `ConfigError`.

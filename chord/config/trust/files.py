@@ -32,9 +32,10 @@ RESOLVERS = ("now", "oc.dict.keys", "oc.dict.values", "oc.select", "python_versi
 COMMAND_LINE = (
     *("resume", "resume_sweep", "fork", "lineage", "trust"),
     *("dry_run", "skip_finished"),
+    *("run", "to"),  # of chord.evaluate
 )
-"""Settings that say which files are read or trusted, or whether anything is trained at all: a file
-has no say in that."""
+"""Settings that say which runs are read and written, what is trusted, or whether anything is
+trained at all: a file has no say in that."""
 
 _NAME = re.compile(r"\$\{([^:}]*)([:}]?)")
 _REFERENCE = re.compile(r"\$\{[\w./@]+\}")

@@ -47,7 +47,8 @@ def remember(run: Path, facts: Mapping[str, Any], config: DictConfig) -> None:
         why = error.why if isinstance(error, UnwrittenError) else str(error.strerror)
         say(
             f"warning: {entry.parent}: can't be written ({why}), so {run}, which names code to "
-            "import or a server, can be resumed or evaluated only with trust=true",
+            "import, a server or a place to write to, can be resumed or evaluated only with "
+            "trust=true",
             file=sys.stderr,
         )
 
@@ -71,7 +72,8 @@ def reads_outside(run: Path, facts: Mapping[str, Any]) -> str | None:
 
 
 def needs_trust(run: Path, config: DictConfig) -> str | None:
-    """The same for what it names: code to import, or where prompts and weights go."""
+    """The same for what it names: code to import, where prompts and weights go, or what
+    writes elsewhere."""
     for setting, name in entrusted(config).items():
         if not shipped(name):
             return f"{setting}={name}: {run / 'run.json'} {what(setting)}, {_otherwise()}"
