@@ -77,7 +77,8 @@ def add_rl_gradient(
         )
     terms = Terms(models, objective, temperature=temperature)
     top_k = weighting.top_k if weights_of is not None else None
-    idle = _idle(rows, objective) & skip_idle
+    # Weights of a whole step, such as those with mean 1, are taken over all of its rows at once.
+    idle = _idle(rows, objective) & (skip_idle and weights_of is None)
     for index, learns in _pieces(models.policy, rows.tokens, idle, micro_batch):
         with torch.set_grad_enabled(learns):
             piece = rows.select(index)

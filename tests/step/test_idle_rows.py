@@ -20,6 +20,7 @@ Build = Callable[..., TrainConfig]
 STEP = ("trainer.precision=64-true", "schedule=rl_only", "rollout.problems=3")
 SCORES = [[1.0, 0.0], [1.0, 1.0], [0.0, 0.0]]
 OTHERS = {
+    "weights": ("weighting=margin", "weighting.apply_to=both", "weighting.normalize=mean1"),
     "entropy": ("objective.entropy_coef=.01",),
     "kl": ("objective.kl.coef=.1",),
 }
