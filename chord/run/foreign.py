@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
+from stat import S_ISREG
 
 from chord.errors import ConfigError
 from chord.io.outputs import json_with
@@ -16,7 +17,10 @@ _AT_THE_END = ("curves.png", "model.safetensors", "model", "metrics.csv", "summa
 
 
 def _is_configuration(path: Path) -> bool:
-    """Whether a file is a configuration of chord's, as one that stopped early has left it."""
+    """Whether a file is a configuration of chord's, as a run that stopped early has left it."""
+    state = path.lstat()
+    if S_ISREG(state.st_mode) and state.st_size == 0:
+        return True  # killed while Hydra wrote it: it holds nothing
     found = read_yaml(path)
     return isinstance(found, Mapping) and {"schedule", "weighting", "objective"} <= found.keys()
 

@@ -44,6 +44,18 @@ def test_what_a_run_leaves_that_stopped_before_it_began_is_its_own(
     refuse_foreign(tmp_path, "x:")
 
 
+def test_a_configuration_that_a_kill_has_left_empty_is_a_runs(tmp_path: Path) -> None:
+    for name in ("config.yaml", ".hydra/config.yaml"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    refuse_foreign(tmp_path, "x:")
+    # What a link points to is not the run's, even if it is empty.
+    (tmp_path / "config.yaml").rename(tmp_path / "elsewhere")
+    (tmp_path / "config.yaml").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(ConfigError, match=r"x: config\.yaml in it is not a run's"):
+        refuse_foreign(tmp_path, "x:")
+
+
 @pytest.mark.parametrize("kind", ["run", "sweep"])
 def test_the_command_refuses_it_and_changes_nothing(command: Command, kind: str) -> None:
     mine = command.where / "x" / ("config.yaml" if kind == "run" else "0/status.json")
