@@ -9,7 +9,7 @@ MARKS = (r"\boxed", r"\fbox")
 """How boxes begin. The second counts only where a text has none of the first, as in MATH."""
 _OPEN = re.compile(r"\\[a-z]{4,5}\s{0,9}\{")
 # Without braces TeX would put a single digit into it; MATH's solutions mean the number.
-_NUMBER = re.compile(r"\\[a-z]{4,5}\s{1,9}(-?\d{1,40}(?:[.,/]\d{1,40}){0,9})")
+_NUMBER = re.compile(r"\\[a-z]{4,5}\s{0,9}(-?\d{1,40}(?:[.,/]\d{1,40}){0,9})")
 _BRACE = re.compile(r"\\.|[{}]", re.DOTALL)  # or a backslash, with what it escapes
 
 

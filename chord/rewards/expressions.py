@@ -17,8 +17,9 @@ from chord.errors import ConfigError, quoted
 from chord.io.extras import install
 from chord.rewards.answers import known_answer, result_line, stated_answer
 from chord.rewards.isolated import Isolated
+from chord.rewards.kinds import has_other_letters, in_order
 from chord.rewards.numbers import only_number, stated_number
-from chord.rewards.words import SCALES
+from chord.rewards.words import CURRENCIES, SCALES
 
 _LATEX = re.compile(r"\$|\\[(\[]|\\boxed")
 # Numbers, one-letter variables, operators and the names of functions: no prose.
@@ -53,6 +54,17 @@ _BINDS_BEHIND = re.compile(r"[\w(\[{^\\!]| [b-fijkn-rt-z]\b|\*\*")
 _RAISED = re.compile("[⁰¹²³⁴-⁹]{1,30}")
 _POWER = re.compile(r"(?<=[\w)])\*\*(?=[\w(])")
 _SPACED = re.compile(r"(?<=[0-9])\\[,!](?=[0-9]{3}(?![0-9]))")
+# Beside a number: a currency, degrees of a scale, a space of LaTeX, and a text that begins with it.
+_CURRENCY = re.compile(
+    rf"[€£¥₹](?=\s?-?[.0-9])|(?<=[0-9])\s?[€£¥₹]|(?:\b(?:{CURRENCIES}|US|Rs\.?)|₨)\s?(?=-?[.0-9])"
+    rf"|(?<=[0-9])\s?(?:{CURRENCIES})\b"
+)
+_DEGREES = re.compile(
+    r"(?<=[0-9])(?:\s|\\[,;! ])?(?:\^\s?(?:\\circ|\{\s?\\circ\s?\})|°)(?:\s|\\[,;! ]|~)?"
+    r"(?:[CF]\b|\\(?:text|mathrm)\s?\{\s?[CF]\s?\})"
+)
+_TIE = re.compile(r"(?<=[0-9}])~")
+_PHRASE = re.compile(r"\\text\s?\{\s?(-?[0-9][0-9.,]{0,99})\s([^{}0-9]+)\}")
 # What changes the value beside it, and math-verify leaves out: both have it, or neither has.
 _BOTH = (
     re.compile(rf"\b(?:{'|'.join(SCALES)}s?|[a-z]+illi(?:on|ard)s?)\b", re.IGNORECASE),
@@ -73,11 +85,11 @@ _ADDED = (
     re.compile(r"\\[bp]?mod(?![a-zA-Z])|\bmod\b"),
     re.compile(r"(?:[-+*/^]|\\(?:times|cdot|div))[\s$.]*\Z"),
     re.compile(r"[0-9]\$?\s?:\s?\$?[0-9]"),
-    re.compile(r"\.[0-9]+\s?\$?(?:\.{2}|…|\\[lc]?dots)"),
+    re.compile(r"[0-9.}](?:[\s$~{]|\\[,;:! ]){0,9}(?:\.{2}|[…⋯‥]|\\[lc]?dots[cobmi]?(?![a-z]))"),
     _VULGAR,  # behind what is no whole number: 0.5½
 )
 _ALTERNATIVE = re.compile(
-    r"[0-9a-z)}]\$?,?\s{0,3}(?:\\text\{)?\s{0,3}or\b\s{0,3}\}?\s{0,3}\$?(?:[a-z]\s{0,3}=\s{0,3})?(?!so\b)[-0-9\\a-z]",
+    r"[0-9a-z)}]\$?,?\s{0,3}(?:\\text\{)?\s{0,3}(?<![A-Za-z])or\b\s{0,3}\}?\s{0,3}\$?(?:[a-z]\s{0,3}=\s{0,3})?(?!so\b)[-0-9\\a-z]",
     re.IGNORECASE,
 )
 _DELIMITERS = re.compile(r"\$|\\[()\[\]]")
@@ -130,8 +142,10 @@ class Math(Isolated):
         piece = _piece(response)
         if piece and piece.strip() == answer.strip():
             return 1.0  # whatever it means
-        if not response or _differs(piece, answer):
+        if not response or _differs(piece, answer) or has_other_letters(piece, answer):
             return 0.0
+        if pair := in_order(piece, answer):
+            response, gold = rf"\boxed{{{pair[0]}}}", _gold(pair[1])
         try:
             equal = verify(gold, _stated(response), float_rounding=_DECIMALS, timeout_seconds=None)
         except Exception:  # whatever the library and sympy raise at a text that they can't read
@@ -144,8 +158,11 @@ _DECIMALS = 12
 
 
 def _typeset(text: str) -> str:
-    """The text with ASCII digits and minus signs, and with powers and fractions as they read it."""
+    """The text with ASCII digits and minus signs, with powers and fractions as they read it, and
+    without currencies and degrees."""
     text = text.translate(_PLAIN_SIGNS).replace("\\$", "").replace("\\%", "%")
+    text = _DEGREES.sub("", _CURRENCY.sub("", text))
+    text = _TIE.sub(" ", _PHRASE.sub(r"\1 \\text{ \2}", text))
     text = _SPACED.sub("", re.sub(r"\\not\s?=", r"\\ne ", text))
     text = _PART.sub(_fraction, text)
     return _POWER.sub("^", _RAISED.sub(lambda found: f"^{{{normalize('NFKC', found[0])}}}", text))
@@ -249,6 +266,12 @@ def _written(text: str) -> Any:
 
 def _parse(text: str) -> Any:
     from math_verify import parse
+    from sympy import Basic, ceiling, floor
 
     text = _THOUSANDS.sub(lambda found: found[1] + re.sub(r"[^0-9]", "", found[2]), text)
-    return parse(text, fallback_mode="no_fallback", parsing_timeout=None, raise_on_error=True)
+    found = parse(text, fallback_mode="no_fallback", parsing_timeout=None, raise_on_error=True)
+    # It leaves these as they are, and then they equal no number.
+    return [
+        each.doit() if isinstance(each, Basic) and each.has(floor, ceiling) else each
+        for each in found
+    ]

@@ -31,6 +31,8 @@ from chord.rewards.answers import stated_answer, statement
         # As MATH's solutions also write.
         (r"\boxed {5}", "5"),
         (r"$\boxed 12$.", "12"),
+        (r"$\boxed7$ or $\boxed12$.", "12"),
+        (r"$\boxed-5$", "-5"),
         (r"$\boxed -1.5$", "-1.5"),
         (r"$\fbox{3}$", "3"),
         (r"\boxed{3} as above, \fbox{4}", "3"),
