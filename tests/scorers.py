@@ -76,6 +76,11 @@ def minus_one(answer: str, response: str) -> float:
     return 1.0 if response.endswith(f"={answer}") else -1.0
 
 
+def partial(answer: str, response: str) -> float:
+    """Gives 0.1 for any response."""
+    return 1.0 if response.endswith(f"={answer}") else 0.1 * bool(response)
+
+
 def always(response: str) -> float:
     """Calls everything right."""
     return 1.0

@@ -52,11 +52,20 @@ class ScaleError(ConfigError):
         self.setting = setting
 
     def __str__(self) -> str:
-        right_from = self.setting.partition("function=")[0] + "right_from"
+        name = right_from(self.setting)
         return (
             f"{self.setting}: returned {self.args[1]:g}, and a score is within [0, 1]; for rewards "
-            f"on another scale set {right_from}, as in {right_from}=1"
+            f"on another scale set {name}, as in {name}=1"
         )
+
+
+def right_from(named: str) -> str:
+    """The setting beside the one that names a function, which says what it counts as right.
+
+    >>> right_from("reward.parts.mine.function=my_rewards:score")
+    'reward.parts.mine.right_from'
+    """
+    return f"{named.partition('function=')[0]}right_from"
 
 
 class ChangedCodeError(ConfigError):

@@ -1,7 +1,8 @@
 """A few wrong responses, scored before the first step by a function of the user's.
 
 The expert's responses show what the function returns for right ones alone. Its most common
-mistakes show at wrong ones: -1 in place of 0, and a score that doesn't depend on the answer.
+mistakes show at wrong ones: -1 in place of 0, a score that doesn't depend on the answer, and one
+that gives part of the credit, for example for the format, so that accuracies are mean scores.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from chord.config.root import TrainConfig
 from chord.data.batch import Pair, Problem
 from chord.io.printing import say
 from chord.io.reading import printable
+from chord.rewards.base import right_from
 
 if TYPE_CHECKING:
     from chord.data.base import Data
@@ -23,7 +25,8 @@ PROBLEMS = 8
 
 
 def warn_of_wrong(config: TrainConfig, data: Data, pairs: Sequence[Pair]) -> None:
-    """Score the empty text, and responses to other problems; warn if all of those are right.
+    """Score the empty text, and responses to other problems; warn if all of those are right, or if
+    one of all these earns a part of the credit.
 
     `pairs`: the expert's responses. Without any, right answers take their place.
 
@@ -38,12 +41,21 @@ def warn_of_wrong(config: TrainConfig, data: Data, pairs: Sequence[Pair]) -> Non
     others = _exchanged(known)
     asked = [*others, *((problem, "") for problem, _ in known)]
     problems, responses = [problem for problem, _ in asked], [response for _, response in asked]
-    grades = reward.grade(problems, responses, [1] * len(asked))[: len(others)]
-    if others and all(grade.score == 1 for grade in grades):
+    scores = [grade.score for grade in reward.grade(problems, responses, [1] * len(asked))]
+    if others and all(score == 1 for score in scores[: len(others)]):
         say(
             printable(
                 f"warning: {reward.named}: gave another problem's response the score 1, "
                 f"{len(others)} of {len(others)} times; it may call everything right"
+            ),
+            file=sys.stderr,
+        )
+    partial = next((score for score in scores if 0 < score < 1), None)
+    if partial is not None:
+        say(
+            printable(
+                f"warning: {reward.named} gives {partial:.3g} to a wrong response, so accuracies "
+                f"are mean scores; {right_from(reward.named)}=1 counts right responses alone"
             ),
             file=sys.stderr,
         )

@@ -226,6 +226,22 @@ def test_a_function_that_calls_everything_right_is_warned_about(
     assert capsys.readouterr() == ("", "")
 
 
+@pytest.mark.parametrize("expert", ["e.jsonl", "null"])
+def test_a_function_that_gives_a_wrong_response_part_of_the_credit_is_warned_about_once(
+    configured: Callable[..., Any], capsys: pytest.CaptureFixture[str], expert: str
+) -> None:
+    mine = ("reward=function", "reward.function=scorers:partial", f"data.expert={expert}")
+    mine = (*mine, *(["schedule=rl_only"] if expert == "null" else []))
+    checked(configured(*mine))
+    assert capsys.readouterr().err == (
+        "warning: reward.function=scorers:partial gives 0.1 to a wrong response, so accuracies are "
+        "mean scores; reward.right_from=1 counts right responses alone\n"
+    )
+    checked(configured(*mine, "reward.right_from=1"))
+    checked(configured(*mine, "data.expert_check=skip"))
+    assert capsys.readouterr().err == ""
+
+
 @pytest.mark.parametrize("value", ["yes", "Stop"])
 def test_another_value_is_refused(configured: Callable[..., Any], value: str) -> None:
     with pytest.raises(ConfigError, match=r"data\.expert_check"):
