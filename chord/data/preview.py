@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import groupby
 
 from rich.text import Text
@@ -22,23 +22,34 @@ WIDTH = 10
 """Of the names of parts."""
 
 
-def preview(data: Data, seed: int, count: int) -> Iterator[Text]:
+def preview(
+    data: Data, seed: int, count: int, *, known: Callable[[str], str] = str
+) -> Iterator[Text]:
     """The first `count` expert demonstrations of a run, or RL problems if there is no expert.
 
     Each token is shown as its text, with special ones by name, and control characters escaped. The
-    parts have names, which tell without colour what is imitated.
+    parts have names, which tell without colour what is imitated. `known` tells what of a right
+    answer the reward compares.
     """
     if not len(data.expert_pairs):
         for number, problem in enumerate(data.problems(0, seed, count), start=1):
-            yield example(data.tokenizer, problem, None, title=f"example {number} of {count}: ")
+            title = f"example {number} of {count}: "
+            yield example(data.tokenizer, problem, None, title=title, known=known)
         return
     for number, place in enumerate(data.drawn(0, seed, count), start=1):
         pair, where = data.expert_pairs[place], data.where(place)
         title = f"example {number} of {count}{f', {where}' if where else ''}: "
-        yield example(data.tokenizer, pair.problem, pair, title=title)
+        yield example(data.tokenizer, pair.problem, pair, title=title, known=known)
 
 
-def example(tokenizer: Tokenizer, problem: Problem, pair: Pair | None, *, title: str = "") -> Text:
+def example(
+    tokenizer: Tokenizer,
+    problem: Problem,
+    pair: Pair | None,
+    *,
+    title: str = "",
+    known: Callable[[str], str] = str,
+) -> Text:
     """A problem with the expert's response, if there is one, part by part."""
     prompt = tokenizer.prompt(problem)
     parts = [("prompt", prompt)]
@@ -47,7 +58,8 @@ def example(tokenizer: Tokenizer, problem: Problem, pair: Pair | None, *, title:
         ids, written = tokenizer.response(pair)
         parts += _parts(ids, written, tokenizer.stop_ids)
         sizes += f", response of {len(ids)} tokens, {sum(written)} of them imitated"
-    right = " or ".join(map(short, filter(None, (problem.answer, *problem.others))))
+    answers = filter(None, (problem.answer, *problem.others))
+    right = " or ".join(short(known(answer)) for answer in answers)
     shown = Text()
     shown.append(printable(f"{title}{sizes}{right and '; right answer: '}{right}"), style="bold")
     for name, tokens in parts:

@@ -42,6 +42,12 @@ class Auto(Reward):
     def _latex(self) -> Counter[bool]:
         return Counter()
 
+    def known(self, answer: str) -> str:
+        return known_answer(answer)
+
+    def by_letters(self, problem: Problem) -> bool:
+        return self._of(problem).by_letters(problem)
+
     def score(self, problem: Problem, response: str) -> float:
         """1.0 for the same number or the same text, else 0.0."""
         return self._of(problem).score(problem, response)

@@ -141,6 +141,14 @@ class Grader(Scorer):
         Raises ConfigError where no response could be compared with it.
         """
 
+    def known(self, answer: str) -> str:
+        """What of a right answer responses are compared with: by default all of it."""
+        return answer
+
+    def by_letters(self, problem: Problem) -> bool:
+        """Whether a response is right by its letters alone, and not by a value or a rule."""
+        return False
+
     def __getstate__(self) -> dict[str, Any]:
         # Settings alone: processes and what was said already stay here.
         return {each.name: vars(self)[each.name] for each in fields(self)}

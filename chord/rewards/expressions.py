@@ -129,6 +129,9 @@ class Math(Isolated):
         """The known answer, and a number: that evaluates a known answer that can be too much."""
         return problem.answer, "0"
 
+    def known(self, answer: str) -> str:
+        return known_answer(answer)
+
     def score(self, problem: Problem, response: str) -> float:
         """1.0 for an equal expression, else 0.0; ConfigError where the answer holds none."""
         from math_verify import verify

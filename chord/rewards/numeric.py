@@ -35,6 +35,9 @@ class Numeric(Reward):
         if not 0 <= self.tolerance < 1:
             raise ConfigError(f"reward.tolerance={self.tolerance}: must be within [0, 1)")
 
+    def known(self, answer: str) -> str:
+        return known_answer(answer)
+
     def score(self, problem: Problem, response: str) -> float:
         """1.0 if the number is the answer's; ConfigError where the answer is no number."""
         right, given = self._known(problem), stated_number(response)

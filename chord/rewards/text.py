@@ -34,9 +34,15 @@ class Text(Reward):
     def __post_init__(self) -> None:
         check_part(self.part)
 
+    def known(self, answer: str) -> str:
+        return known_answer(_unix(answer)).strip()
+
+    def by_letters(self, problem: Problem) -> bool:
+        return True
+
     def score(self, problem: Problem, response: str) -> float:
         """1.0 for the same text, else 0.0."""
-        known = known_answer(_unix(problem.answer)).strip()
+        known = self.known(problem.answer)
         given = [_unix(response)]
         if self.part == "stated":
             given += readings(given[0], lines="\n" in known)

@@ -77,6 +77,12 @@ class Weighted(Grader):
             for setting, module in part.modules().items()
         }
 
+    def known(self, answer: str) -> str:
+        return self.parts[self.score].known(answer)
+
+    def by_letters(self, problem: Problem) -> bool:
+        return self.parts[self.score].by_letters(problem)
+
     @property
     def any_scale(self) -> str | None:
         """That of the first part that counts and has one."""

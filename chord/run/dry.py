@@ -109,4 +109,4 @@ def tell_prompt(config: TrainConfig, data: Data) -> None:
         say(printable(f"  data.prompt_template={config.data.prompt_template}"))
     problem = data.problems(0, config.seed, 1)[0]
     console = Console(soft_wrap=True, highlight=False)
-    console.print(example(data.tokenizer, problem, None))
+    console.print(example(data.tokenizer, problem, None, known=config.reward.known))

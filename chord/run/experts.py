@@ -99,7 +99,7 @@ def tell_rewards(config: TrainConfig, data: Data, graded: Graded | None) -> None
     say(printable(f"reward of the expert responses: {graded.said()}"))
     for line in too_long(config, graded):
         say(line)
-    if (copied := whole_responses(graded)) is not None:
+    if (copied := whole_responses(config, graded)) is not None:
         say(f"warning: {copied}", file=sys.stderr)
     if graded.mean >= FEW:
         return
@@ -172,18 +172,29 @@ def too_long(config: TrainConfig, graded: Graded) -> list[str]:
     ]
 
 
-def whole_responses(graded: Graded) -> str | None:
+def whole_responses(config: TrainConfig, graded: Graded) -> str | None:
     """How many right answers are the expert's response from its beginning to its end, and long, if
     these are most: a response, and no answer, was probably named as the right answer."""
-    same = [pair for pair in graded.pairs if pair.response.strip() == pair.problem.answer.strip()]
+    reward = config.reward
+    # Of a worked solution that ends in `#### 72`, only the 72 is compared.
+    same = [
+        pair
+        for pair in graded.pairs
+        if reward.by_letters(pair.problem)
+        and pair.response.strip() == reward.known(pair.problem.answer).strip()
+    ]
     long = [pair for pair in same if len(pair.response.split()) > WORDS]
     n = len(graded.pairs)
     if 2 * len(long) <= n:
         return None
+    unread = (
+        "for SFT alone use schedule=sft_only data.columns.answer=null"
+        if scores_answers(config)
+        else "data.columns.answer=null reads no right answers"
+    )
     return (
         f"the right answer of {len(same):,} of {n:,} problems is the expert's whole response, so "
-        "only that very text is right; for SFT alone use schedule=sft_only without "
-        "data.columns.answer"
+        f"only that very text is right; {unread}"
     )
 
 
@@ -240,7 +251,7 @@ def likely_reason(config: TrainConfig, graded: Graded) -> str:
     example = graded.pairs[graded.scores.index(min(graded.scores))]
     return (
         f"{graded.said()}; for example, {short(example.response)} where the right answer is "
-        f"{short(example.problem.answer)}"
+        f"{short(config.reward.known(example.problem.answer))}"
     )
 
 

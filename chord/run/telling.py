@@ -125,5 +125,5 @@ def tell_examples(config: TrainConfig, data: Data, count: int) -> None:
     from chord.data.preview import preview
 
     console = Console(soft_wrap=True, highlight=False)
-    for text in preview(data, config.seed, count):
+    for text in preview(data, config.seed, count, known=config.reward.known):
         console.print(text)

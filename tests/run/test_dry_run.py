@@ -97,6 +97,20 @@ def test_what_a_run_trains_on_is_shown_without_weights_and_without_files(
     assert ROWS[int(found[1]) - 1]["answer"] == int(found[2])
 
 
+def test_of_a_worked_solution_what_the_reward_compares_is_shown(
+    configured: Configured, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = [
+        {"question": row["problem"], "answer": f"We add.\n#### {row['answer']}"} for row in ROWS
+    ]
+    write(tmp_path / "p.jsonl", rows)
+    write(tmp_path / "e.jsonl", rows)
+    dry_run(configured("rollout.max_new_tokens=40"))
+    shown = re.findall(r"right answer: (.*)$", capsys.readouterr().out, re.M)
+    assert len(shown) == 11
+    assert all(re.fullmatch(r"'\d+'", answer) for answer in shown)
+
+
 def test_files_of_retained_skills_are_shown_with_their_problems(
     configured: Configured, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

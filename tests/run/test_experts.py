@@ -157,16 +157,36 @@ def test_right_answers_that_are_whole_responses_are_warned_about(
     configured: Callable[..., Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     # Of one word, that is an answer as any other.
-    for words, warned in (("", False), ("{} plus {} is what I was asked, so: ", True)):
+    long = "{} plus {} is what I was asked, so: "
+    for words, warned in (("", False), (long, True)):
         rows = [{**row, "answer": f"{words.format('a', 'b')}{row['answer']}"} for row in ROWS]
         write(tmp_path / "p.jsonl", rows)
         write(tmp_path / "e.jsonl", [{**row, "response": row["answer"]} for row in rows[:40]])
-        checked(configured("reward=auto"))
-        assert capsys.readouterr().err == warned * (
-            "warning: the right answer of 30 of 30 problems is the expert's whole response, so "
-            "only that very text is right; for SFT alone use schedule=sft_only without "
-            "data.columns.answer\n"
-        )
+        for schedule, unread in (
+            ("constant", "for SFT alone use schedule=sft_only data.columns.answer=null"),
+            ("sft_only", "data.columns.answer=null reads no right answers"),
+        ):
+            checked(configured("reward=auto", f"schedule={schedule}"))
+            assert capsys.readouterr().err == warned * (
+                "warning: the right answer of 30 of 30 problems is the expert's whole response, so "
+                f"only that very text is right; {unread}\n"
+            )
+
+
+@pytest.mark.parametrize("reward", ["auto", "numeric", "text"])
+def test_a_worked_solution_that_ends_in_its_result_is_no_text_to_be_repeated(
+    configured: Callable[..., Any], tmp_path: Path, capsys: pytest.CaptureFixture[str], reward: str
+) -> None:
+    rows = [
+        {"question": row["problem"], "answer": f"We add one and the other.\n#### {row['answer']}"}
+        for row in ROWS
+    ]
+    write(tmp_path / "p.jsonl", rows)
+    write(tmp_path / "e.jsonl", rows)
+    checked(configured(f"reward={reward}"))
+    said = capsys.readouterr()
+    assert "right\n" in said.out
+    assert said.err == ""
 
 
 @pytest.mark.parametrize("count", ["30 of 30", "each of the first 20"])
