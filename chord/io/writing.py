@@ -20,6 +20,7 @@ from typing import Any
 from chord.errors import ConfigError
 
 PARTIAL = ".partial"
+VANISHED = "vanished, unfinished, while it was written"
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO}
 
 
@@ -33,6 +34,10 @@ class UnwrittenError(ConfigError):
     def __str__(self) -> str:
         kept = "the former file is kept" if os.path.exists(self.path) else "no part of it is left"
         return f"{self.path}: can't be written ({self.why}); {kept}"
+
+
+class VanishedError(FileNotFoundError):
+    """What was being written is gone, and this process has not removed it."""
 
 
 def write_atomically(path: Path, content: bytes) -> None:
@@ -57,11 +62,12 @@ def write_in_place(path: Path, content: bytes) -> None:
 def whole_file(path: Path) -> Iterator[Path]:
     """A path to write to, which takes the place of `path` when the block has ended.
 
-    Nothing is left of it where the block fails. Raises `UnwrittenError` for a disk that is full.
+    Nothing is left of it where the block fails. Raises `UnwrittenError` for a disk that is full,
+    and `VanishedError` where somebody else has taken away what was written.
     """
     partial = _beside(path)
     try:
-        with full_disk_said(path):
+        with full_disk_said(path), _vanishing_said(path, partial):
             path.parent.mkdir(parents=True, exist_ok=True)
             yield partial
             with partial.open("rb") as file:
@@ -83,7 +89,7 @@ def whole_directory(directory: Path, *, new: bool = False) -> Iterator[Path]:
     former = partial.with_name(f".former{partial.name}")
     partial.mkdir()
     try:
-        with full_disk_said(directory):
+        with full_disk_said(directory), _vanishing_said(directory, partial):
             yield partial
             # A directory that holds something is not renamed over.
             if directory.exists() and not new:
@@ -137,6 +143,19 @@ def full_disk_said(path: Path) -> Iterator[None]:
         if (number := _number(error)) is None:
             raise
         raise UnwrittenError(str(path), os.strerror(number)) from error
+
+
+@contextmanager
+def _vanishing_said(path: Path, partial: Path) -> Iterator[None]:
+    """That `partial`, or what is in it, is not there is a `VanishedError` that names `path`."""
+    try:
+        yield
+    except FileNotFoundError as error:
+        named = Path(str(error.filename))
+        if partial not in (named, *named.parents):
+            raise
+        said = f"{VANISHED}: its directory was moved, or another process works in it"
+        raise VanishedError(errno.ENOENT, said, str(path)) from error
 
 
 def _number(error: BaseException | None) -> int | None:

@@ -22,7 +22,7 @@ from chord.evaluation.report import Report, prefixed
 from chord.evaluation.settings import METRICS as MEASURES
 from chord.evaluation.settings import OF_EXPERTS
 from chord.io.signs import Signs
-from chord.io.writing import UnwrittenError, json_file, write_atomically
+from chord.io.writing import UnwrittenError, VanishedError, json_file, write_atomically
 from chord.models.models import Models
 from chord.models.policy import Policy
 from chord.rewards.base import ChangedCodeError, ScaleError, ScorerError
@@ -40,7 +40,7 @@ from chord.run.random_states import restore_random_states
 from chord.run.recorder import Recorder
 from chord.run.steps import StepLoader, completed_steps
 from chord.run.summary import cut_off, gains, print_summary, side_by_side
-from chord.run.tampering import TamperedError
+from chord.run.tampering import TamperedError, vanished
 from chord.run.together import ending_together
 from chord.run.trained import final_hashes
 from chord.step.module import ChordModule
@@ -190,6 +190,8 @@ class Training:
                 f"{error}; {self.kept()}: restore the file, or give allow_changed to "
                 f"resume={self.directory.path}, which records it"
             ) from error
+        except VanishedError as error:
+            raise ConfigError(vanished(error, self.directory.path, self.kept())) from error
         except UnwrittenError as error:
             raise ConfigError(
                 f"{error.path}: can't be written ({error.why}); {self.kept()}: make room, and "

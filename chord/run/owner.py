@@ -45,6 +45,13 @@ def writer(directory: Path) -> str | None:
     return None
 
 
+def other_writer(directory: Path) -> str | None:
+    """The same where it is another than this process."""
+    this = (os.getpid(), socket.gethostname())
+    owner = read_owner(directory / OWNER) or read_owner(directory / LOCK)
+    return None if (owner.get("pid"), owner.get("host")) == this else writer(directory)
+
+
 def undecided(directory: Path) -> bool:
     """Whether the writer of a directory may still give way."""
     owner = read_owner(directory / OWNER) or read_owner(directory / LOCK)

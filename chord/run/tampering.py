@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from chord.errors import ConfigError
+from chord.io.writing import VANISHED, VanishedError
+from chord.run.owner import other_writer
 
 
 class TamperedError(ConfigError):
@@ -21,6 +23,22 @@ class TamperedError(ConfigError):
         )
         gone = f"{run_dir}: was moved or removed while the run was writing into it"
         super().__init__(said if run_dir.is_dir() else gone)
+
+
+def vanished(error: VanishedError, run_dir: Path, kept: str) -> str:
+    """What is known of a file of a run that was taken away while it was written, in a sentence.
+
+    `kept`: what there is to go on from.
+    """
+    path = str(error.filename)
+    if not run_dir.is_dir():
+        return f"{TamperedError(Path(path), run_dir)}; {kept}"
+    who = other_writer(run_dir)
+    said = f"{VANISHED}: {who}, works in {run_dir}" if who else error.strerror
+    return (
+        f"{path}: {said}; {kept}, and resume={run_dir} goes on from there once no other process "
+        "works in it"
+    )
 
 
 @dataclass
