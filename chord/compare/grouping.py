@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from chord.compare.contents import read_alike
-from chord.compare.labels import group_key, label, of_one_group, value_text, varied
+from chord.compare.labels import group_key, labels, of_one_group, value_text, varied
 from chord.compare.model import Comparison, LeftOut, Run, RunGroup
 from chord.compare.notes import notes
 from chord.compare.statistics import differences, mean_interval
@@ -52,9 +52,10 @@ def compare(
             known = ", ".join(sorted({key for run in usable for key in run.final}))
             raise ConfigError(f"--metric {name}: no finished run has it; available: {known}")
     seeds = sorted({run.seed for part in parts for run in part})
+    settings = _names(parts)
     groups = [
-        _group(part, settings, names, seeds)
-        for part, settings in zip(parts, _names(parts), strict=True)
+        _group(*each, names, seeds)
+        for each in zip(parts, labels(parts, settings), settings, strict=True)
     ]
     excluded += _lacking(groups, names)
     chosen = _baseline(groups, baseline)
@@ -153,7 +154,11 @@ def _tested(run: Run) -> bool:
 
 
 def _group(
-    runs: Sequence[Run], settings: Mapping[str, object], metrics: Sequence[str], seeds: list[int]
+    runs: Sequence[Run],
+    label: str,
+    settings: Mapping[str, object],
+    metrics: Sequence[str],
+    seeds: list[int],
 ) -> RunGroup:
     """Also estimate each metric on validation, to compare the best validation with the last."""
     twins = [f"val/{name.partition('/')[2]}" for name in metrics]
@@ -161,7 +166,7 @@ def _group(
     times = [run.seconds for run in runs if run.seconds is not None]
     counted = [run.tokens for run in runs if run.tokens]
     return RunGroup(
-        label=label(settings),
+        label=label,
         varied=settings,
         runs=runs,
         final=_estimates([run.final for run in runs], wanted),

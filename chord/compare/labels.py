@@ -11,6 +11,7 @@ DECISIVE_VERSIONS = ("chord-posttraining", "torch")
 DEFAULTS = "defaults"
 _VERSION = "version of "
 _CONTENT = "contents of "
+_LINEAGE = "lineage."
 
 Key = tuple[tuple[str, str], ...]
 
@@ -59,6 +60,37 @@ def label(settings: Mapping[str, object]) -> str:
         for key, value in settings.items()
     ]
     return " ".join(texts) or DEFAULTS
+
+
+def labels(parts: Sequence[Sequence[Run]], settings: Sequence[Mapping[str, object]]) -> list[str]:
+    """Format the settings of each group, and what its runs started from, if from other runs.
+
+    That takes the place of the lineage, unless two groups would have the same label.
+    """
+    origins = [_origin(runs) for runs in parts]
+    short = [
+        {key: value for key, value in each.items() if not (origin and key.startswith(_LINEAGE))}
+        for each, origin in zip(settings, origins, strict=True)
+    ]
+    found = [_label_of(*each) for each in zip(short, origins, strict=True)]
+    if len(set(found)) == len(found):
+        return found
+    return [_label_of(*each) for each in zip(settings, origins, strict=True)]
+
+
+def _label_of(settings: Mapping[str, object], origin: str) -> str:
+    if not origin:
+        return label(settings)
+    return f"{label(settings)} ({origin})" if settings else origin
+
+
+def _origin(runs: Sequence[Run]) -> str:
+    """`fork of NAME after 4 steps`; without the name if that is not the same for all seeds."""
+    first = runs[0].origin
+    if first is None:
+        return ""
+    name = first.name if len({run.origin for run in runs}) == 1 else "other runs"
+    return f"{'fork' if first.fork else 'model'} of {name} after {first.step} steps"
 
 
 def value_text(value: object) -> str:

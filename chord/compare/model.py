@@ -27,6 +27,18 @@ class ShownAnswer:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Origin:
+    """The run that another one started from, by its name, after how many of its train steps.
+
+    `fork`: whether the other one goes on from its checkpoint, rather than begins with its model.
+    """
+
+    fork: bool
+    name: str
+    step: int
+
+
+@dataclass(frozen=True, kw_only=True)
 class Run:
     """One run, read from disk or from W&B.
 
@@ -44,6 +56,7 @@ class Run:
         error: Why the run failed.
         overrides: The overrides from the command line, if known.
         source: Hash of the checkpoint that a fork started from.
+        origin: The run that it started from, if it did from one.
         contents: Short hash of each file that a setting names, by setting; None if the hash is not
             on record for the whole run.
     """
@@ -69,6 +82,7 @@ class Run:
     error: str | None = None
     overrides: Sequence[str] = ()
     source: str | None = None
+    origin: Origin | None = None
     contents: Mapping[str, str | None] = field(default_factory=dict)
 
 

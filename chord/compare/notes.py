@@ -74,11 +74,14 @@ def _pairs(groups: Sequence[RunGroup]) -> str | None:
 
 
 def _lengths(runs: Sequence[Run]) -> str | None:
-    lengths = sorted({run.planned_steps for run in runs})
+    lengths = sorted({(run.origin.step if run.origin else 0, run.planned_steps) for run in runs})
     if len(lengths) < 2:
         return None
+    own = [f"{before}+{steps}" if before else str(steps) for before, steps in lengths]
+    first = "; the first number of a sum counts those of the run that it started from"
     return (
-        f"runs have different lengths ({_listed(lengths)} steps); each is compared at its own end"
+        f"runs have different lengths ({_listed(own)} steps{first * any(b for b, _ in lengths)}); "
+        "each is compared at its own end"
     )
 
 

@@ -13,7 +13,13 @@ from typing import Any
 
 from chord.compare.model import LeftOut, Run, ShownAnswer
 from chord.compare.record import Record, is_count, numbered, stride
-from chord.compare.settings import flat_settings, read_choices, read_contents, recorded_choices
+from chord.compare.settings import (
+    flat_settings,
+    read_choices,
+    read_contents,
+    read_origin,
+    recorded_choices,
+)
 from chord.errors import ConfigError
 from chord.io.reading import parse_json, read_bytes, read_json, read_lines, read_yaml
 from chord.run.files import (
@@ -106,6 +112,7 @@ def read_run(path: Path) -> tuple[Run | None, list[LeftOut]]:
         error=error,
         overrides=overrides,
         source=_source(config),
+        origin=read_origin(config),
         contents=read_contents(config, facts),
     )
     return run, [*left_out, *troubles]

@@ -12,7 +12,7 @@ from typing import Any
 
 from chord.compare.model import LeftOut, Run
 from chord.compare.record import Record, is_count, scores, stride
-from chord.compare.settings import flat_settings, read_contents, recorded_choices
+from chord.compare.settings import flat_settings, read_contents, read_origin, recorded_choices
 from chord.errors import ConfigError, first_line
 from chord.io.reading import parse_json
 from chord.run.files import FAILED, FINISHED, INTERRUPTED, RUNNING
@@ -98,6 +98,7 @@ def _read(remote: Any, path: str) -> tuple[Run | None, list[LeftOut]]:
         seconds=record.seconds,
         tokens=record.tokens,
         overrides=overrides,
+        origin=read_origin(config),
         contents=read_contents(config, facts),
     )
     return run, left_out

@@ -12,7 +12,7 @@ from compare_runs import VERSIONS, config, make_run, write_run
 from chord.compare.grouping import compare
 from chord.compare.model import Comparison, LeftOut, Run, RunGroup
 from chord.compare.reading import read_runs
-from chord.compare.settings import flat_settings
+from chord.compare.settings import flat_settings, read_origin
 from chord.run.files import FAILED, INTERRUPTED, RUNNING
 
 ACCURACY = "test/target_accuracy"
@@ -192,14 +192,35 @@ def test_forks_of_other_runs_of_one_kind_are_a_group_by_their_seeds() -> None:
         of = {"fingerprint": source, "recipe": "r", "step": step, "sha256": source}
         values = config(seed, 4) | {"lineage": of, "fork": source, "checkpoint": step}
         return make_run(
-            path=f"{source}/{step}", seed=seed, settings=flat_settings(values, {}), source=source
-        )
+            path=f"{source}/{step}", seed=seed, settings=flat_settings(values, {}), source=source,
+            origin=read_origin(values),
+        )  # fmt: skip
 
     found = compare([forked(0, "a"), forked(1, "b"), forked(0, "a", 2), forked(1, "b", 2)])
     assert [len(group.runs) for group in found.groups] == [2, 2]
-    assert {group.label for group in found.groups} == {"lineage.step=2", "lineage.step=4"}
+    assert {group.label for group in found.groups} == {
+        f"fork of other runs after {step} steps" for step in (2, 4)
+    }
     found = compare([forked(0, "a"), forked(0, "b")])
     assert found.left_out[0].reason == "the same seed as a/4, a fork of another run of its kind"
+
+
+@pytest.mark.parametrize("kind", ["fork", "model"])
+def test_a_run_that_started_from_another_is_labelled_so_and_its_steps_are_added(kind: str) -> None:
+    of = {"fingerprint": "f", "recipe": "r", "step": 4, "sha256": "s"}
+    source = {"fork": "outputs/kr"} if kind == "fork" else {"model": {"run": "outputs/kr"}}
+    origin = read_origin({**source, "lineage": of})
+    later = make_run(path="kf", planned_steps=2, settings={"steps": 2}, origin=origin)
+    found = compare([make_run(path="kr"), later], baseline="steps=4")
+    assert [group.label for group in found.groups] == [
+        "steps=4",
+        f"steps=2 ({kind} of kr after 4 steps)",
+    ]
+    assert (
+        "runs have different lengths (4, 4+2 steps; the first number of a sum counts those of the "
+        "run that it started from); each is compared at its own end"
+    ) in found.notes
+    assert read_origin({"lineage": None, "fork": None, "model": {"run": None}}) is None
 
 
 def test_nothing_finished_is_an_error_with_the_first_reason() -> None:
