@@ -348,5 +348,5 @@ def overlap_report(data: Data) -> str:
                 f"data: {counts[split]} of {len(data.expert_pairs)} expert problems are also in "
                 f"{split}; there must be none"
             )
-    shared = ", ".join(f"{count} in {part}" for part, count in counts.items())
-    return f"expert problems: {len(data.expert_pairs)}, of them {shared}"
+    shared = f", {counts['rl']} of them to problems of RL" if "rl" in counts else ""
+    return f"expert responses for training: {len(data.expert_pairs)}{shared}"

@@ -70,7 +70,8 @@ def described(config: TrainConfig, data: Data, overlap: str, context: int | None
         *_unused(config, data),
         *_retained(data),
         *_lengths(config, data, context),
-        overlap,
+        # Of what RL draws nothing is learnt in SFT alone.
+        *([overlap] if scores_answers(config) else []),
     )
     return [printable(line) for line in lines]
 

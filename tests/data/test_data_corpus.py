@@ -107,7 +107,7 @@ def test_the_expert_is_imitated_on_training_problems_alone(paths: tuple[Path, Pa
     assert all(prompts[part] <= found[part] for part in found)
     count = len(data.expert_pairs)
     assert overlap_report(data) == (
-        f"expert problems: {count}, of them {count} in rl, 0 in validation, 0 in test"
+        f"expert responses for training: {count}, {count} of them to problems of RL"
     )
 
 

@@ -141,8 +141,8 @@ def test_expert_problems_occur_in_no_held_out_part_and_in_the_stream_only_if_pai
     for pairing, drawn in (("separate", 0), ("paired", 256)):
         data = TestbedConfig(pairing=pairing).build()
         assert data.overlap() == {"rl": drawn, "validation": 0, "test": 0}
-        counts = f"256, of them {drawn} in rl, 0 in validation, 0 in test"
-        assert overlap_report(data) == f"expert problems: {counts}"
+        said = f"expert responses for training: 256, {drawn} of them to problems of RL"
+        assert overlap_report(data) == said
     for problem in data.problems(3, 0, 20):
         assert data.pair_with(problem.key).problem == problem
 

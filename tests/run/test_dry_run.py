@@ -62,7 +62,7 @@ def test_what_a_run_trains_on_is_shown_without_weights_and_without_files(
         "  e.jsonl: 40 rows; problem=problem, response=response",
         "  p.jsonl: 61 rows, 60 problems (1 row repeats another and is left out); "
         "45 for training, 8 validation, 7 test",
-        "  expert problems: 30, of them 30 in rl, 0 in validation, 0 in test",
+        "  expert responses for training: 30, 30 of them to problems of RL",
         "  data.prompt_template=Add: {problem}",
         "  end       <|im_end|>",
         "dry_run=true: nothing was trained or written",
