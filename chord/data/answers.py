@@ -8,7 +8,7 @@ from typing import Any
 from chord.data.boxes import last_box
 from chord.data.nested import value_of
 from chord.data.rows import Row
-from chord.data.turns import FieldError, kind
+from chord.data.turns import FieldError, inside, kind
 
 _EXACT = 2**53
 """From here on, floating-point numbers skip some whole numbers."""
@@ -51,7 +51,9 @@ def plain(name: str, value: Any) -> str:
     """Text, or a number as it is written."""
     number = isinstance(value, int | float | Decimal) and not isinstance(value, bool)
     if not number and (not isinstance(value, str) or not value.strip()):
-        raise FieldError(f"field {name} is {kind(value)}, must be text or a number")
+        raise FieldError(
+            f"field {name} is {kind(value)}, must be text or a number{inside(name, value)}"
+        )
     if isinstance(value, float):
         if not abs(value) < _EXACT:
             raise FieldError(

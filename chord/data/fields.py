@@ -15,7 +15,15 @@ from chord.data.nested import value_of
 from chord.data.rows import Row, Rows
 from chord.data.split import key_of, number_of
 from chord.data.template import fields_in, filled, values_of
-from chord.data.turns import FieldError, kind, pairs_of, refuse_media, refuse_tools, turns_of
+from chord.data.turns import (
+    FieldError,
+    inside,
+    kind,
+    pairs_of,
+    refuse_media,
+    refuse_tools,
+    turns_of,
+)
 from chord.errors import ConfigError
 
 LOOKED_AT = 1000
@@ -267,7 +275,9 @@ class Fields:
     def _text(self, row: Row, name: str | None) -> str:
         value = value_of(row, name)
         if not isinstance(value, str) or not value.strip():
-            raise FieldError(f"field {name} is {kind(value)}, must be text")
+            raise FieldError(
+                f"field {name} is {kind(value)}, must be text{inside(str(name), value)}"
+            )
         return value
 
     def _answers(self, row: Row) -> tuple[str, ...]:
@@ -293,6 +303,9 @@ class Fields:
 
     def _missing(self, row: Row, *names: str | None) -> str:
         name = " or ".join(name for name in names if name) or "answer"
+        if empty := next((each for each in names if each is not None and each in row), None):
+            # A cell of a table that holds nothing, or null.
+            return f"field {empty} is empty ({self.naming(row, *names)})"
         has = ", ".join(row) if row else "none"
         return f"field {name} is missing; there are: {has} ({self.naming(row, *names)})"
 

@@ -12,6 +12,7 @@ from chord.data.text import TextConfig, named, paths
 
 if TYPE_CHECKING:
     from chord.data.corpus import Corpus
+    from chord.data.rows import Rows
     from chord.data.tables import Problems
 
 
@@ -50,6 +51,7 @@ class FilesConfig(TextConfig):
 
     def _built(self, tokenizer: Tokenizer, *, needed: bool) -> Corpus:
         # numpy takes a moment to load, and settings are read without it.
+        from chord.data.absent import refuse_absent
         from chord.data.corpus import Corpus
         from chord.data.fields import Fields
         from chord.data.files import open_rows, same_files
@@ -57,18 +59,21 @@ class FilesConfig(TextConfig):
 
         # Without an expert there is nothing but RL, which needs answers.
         must = not self.expert
-        table = partial(self.table, must=must, needed=needed or must)
-        problems = table("data.problems", self.problems)
-        files = {
-            split: table(f"data.{split}", getattr(self, split))
+        table = partial(self._table, must=must, needed=needed or must)
+        asked = open_rows("data.problems", self.problems)
+        held_out = {
+            split: open_rows(f"data.{split}", getattr(self, split))
             for split in SPLITS
             if self.share(split) is None
         }
+        same = bool(self.expert) and same_files(self.expert, self.problems)
+        rows = asked if same else open_rows("data.expert", self.expert) if self.expert else None
+        refuse_absent(self.columns, [asked, *held_out.values()], rows)
+        problems = table(asked)
+        files = {split: table(each) for split, each in held_out.items()}
         experts = None
-        if self.expert:
-            same = same_files(self.expert, self.problems)
+        if rows is not None:
             like = problems.fields if same else None
-            rows = problems.rows if same else open_rows("data.expert", self.expert)
             fields = Fields.of(rows, self.columns, self.prompt_template, expert=True, like=like)
             experts = Experts(rows, fields, problems, files.values())
         return Corpus(self, tokenizer, problems, experts, files)
@@ -81,11 +86,15 @@ class FilesConfig(TextConfig):
         `needed`: if they have answers, no row may lack one.
         """
         # As above.
-        from chord.data.fields import Fields
         from chord.data.files import open_rows
+
+        return self._table(open_rows(setting, path), must=must, needed=needed)
+
+    def _table(self, rows: Rows, *, must: bool, needed: bool) -> Problems:
+        # As above.
+        from chord.data.fields import Fields
         from chord.data.tables import Problems, UnansweredError
 
-        rows = open_rows(setting, path)
         fields = Fields.of(rows, self.columns, self.prompt_template, must=must)
         try:
             return Problems(rows, fields)

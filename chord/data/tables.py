@@ -87,9 +87,8 @@ class Problems(Readable):
 
     def __init__(self, rows: Rows, fields: Fields) -> None:
         super().__init__(rows, fields)
-        self.several = 0
-        """Rows with several right answers."""
         keys, ids, sizes, answers = array("q"), array("q"), array("q"), array("q")
+        several = array("q")
         self._lacking: list[tuple[int, str]] = []
         """The first rows without an answer, each with how it lacks one."""
         self._without = 0
@@ -109,12 +108,14 @@ class Problems(Readable):
             ids.append(-1 if known is None else known)
             sizes.append(size_of(problem))
             answers.append(number_of("\0".join([problem.answer, *problem.others])))
-            self.several += bool(problem.others)
+            several.append(bool(problem.others))
         if fields.answers and self._without:
             raise self._refusal()
         self.keys, self.ids, self.sizes = (_numbers(values) for values in (keys, ids, sizes))
         self.first = np.unique(self.keys, return_index=True)[1]
         """Rows in the order of their keys; of equal keys, only the first row."""
+        self.several = int(_numbers(several)[self.first].sum())
+        """Problems with several right answers."""
         self.repeated = len(self.keys) - len(self.first)
         at = np.searchsorted(self.keys[self.first], self.keys)
         found = _numbers(answers)

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from chord.data.batch import Turn
-from chord.errors import quoted
+from chord.errors import quoted, shortened
 
 _ROLES = {
     "human": "user",
@@ -139,6 +139,13 @@ def _text(name: str, part: str, number: int, value: Any) -> str:
     if not isinstance(value, str) or not value:
         raise FieldError(f"field {name}: {part} of message {number} is {kind(value)}, must be text")
     return value
+
+
+def inside(name: str, value: Any) -> str:
+    """Of an object, its fields as `data.columns` would name them, for the end of a message."""
+    if not isinstance(value, dict) or not value:
+        return ""
+    return f"; its fields are {shortened('', [f'{name}.{each}' for each in value])}"
 
 
 def kind(value: Any) -> str:

@@ -175,7 +175,7 @@ def test_why_there_are_no_answers_is_said(tmp_path: Path) -> None:
         return corpus(path, path, columns=columns).unanswered
 
     rows = [{**row, "response": "r"} for row in sums(40)]
-    assert why(rows, Columns(answer="anwser")) == (
+    assert refusal(lambda: why(rows, Columns(answer="anwser"))) == (
         "data.columns.answer=anwser: p.jsonl has no such field; did you mean 'answer'? (allowed: "
         "id, problem, answer, response)"
     )
