@@ -179,7 +179,7 @@ def test_what_is_said_is_said_once(small_models: Path, tmp_path: Path, module: s
     assert done.returncode == 0, done.stderr
     assert done.stderr.count("UserWarning: rollout.top_k=3") == 1
     told = {
-        "chord.train": ("expert responses for training: ", "example 1 of 1", "step 1/1", "\ntest split"),
+        "chord.train": ("expert responses for ", "example 1 of 1", "step 1/1", "\ntest split"),
         "chord.plan": ("peak", "the run, 1 steps", "per process"),
     }
     for line in told[module]:
