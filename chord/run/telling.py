@@ -66,6 +66,7 @@ def described(config: TrainConfig, data: Data, overlap: str, context: int | None
     report = data.report()
     lines = (
         *([] if note is None else [note]),
+        *_unchosen(config),
         *report,
         *_unused(config, data),
         *_retained(data),
@@ -74,6 +75,16 @@ def described(config: TrainConfig, data: Data, overlap: str, context: int | None
         *([overlap] if scores_answers(config) else []),
     )
     return [printable(line) for line in lines]
+
+
+def _unchosen(config: TrainConfig) -> list[str]:
+    """The test bed for a language model: that is most likely the default, and not chosen."""
+    if config.model.option != "hf" or config.data.option != "testbed":
+        return []
+    return [
+        "data=testbed: the language model is trained on the products of the test bed; data=jsonl "
+        "trains it on files of your own"
+    ]
 
 
 def _unused(config: TrainConfig, data: Data) -> list[str]:

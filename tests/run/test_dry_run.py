@@ -49,6 +49,18 @@ def configured(tmp_path: Path, language_model: Path, monkeypatch: pytest.MonkeyP
     return lambda *more: parse(compose_config(*typed, *more), TrainConfig)
 
 
+def test_a_language_model_on_the_test_bed_is_said_to_be_trained_on_it(
+    configured: Configured, language_model: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    line = "data=testbed: the language model is trained on the products of the test bed; data=jsonl"
+    hf = ("model=hf", f"model.path={language_model}", "teacher=none")
+    for words in (hf, ()):
+        dry_run(parse(compose_config(*SMALL, *words, "dry_run=true"), TrainConfig))
+        assert (line in capsys.readouterr().out) == bool(words)
+    dry_run(configured())
+    assert line not in capsys.readouterr().out
+
+
 def test_what_a_run_trains_on_is_shown_without_weights_and_without_files(
     configured: Configured, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
