@@ -68,6 +68,12 @@ def stranger(tmp_path: Path) -> Path:
     return made.rename(tmp_path / "stranger")
 
 
+def of_old(run: Path) -> Path:
+    """The run as if the first format of `run.json` had been the newest."""
+    newer = ("format", "contents", "changes", "expressions")
+    return said_in(run, lambda facts: [facts.pop(name) for name in newer])
+
+
 def said_in(run: Path, change: Callable[[dict[str, Any]], object]) -> Path:
     """A run whose run.json says something else than chord wrote."""
     facts = json.loads((run / "run.json").read_text())

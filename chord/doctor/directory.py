@@ -11,7 +11,7 @@ from chord.config.overrides import typed
 from chord.config.root import TrainConfig
 from chord.config.schemas import schema_names
 from chord.doctor.finding import NOTE, OK, WRONG, Finding
-from chord.doctor.records import DAMAGED, results, rows, unreadable
+from chord.doctor.records import DAMAGED, author, results, rows, unreadable
 from chord.errors import first_line
 from chord.io.contents import SHOWN, changed, difference
 from chord.io.reading import read_json
@@ -69,6 +69,7 @@ def directory(path: Path, *, trust: bool = False) -> list[Finding]:
         found += rows(run, config, completed)
         if is_finished(path):
             found += results(run, config, completed)
+        found += author(run, config, completed)
     found += how_to_go_on(run, completed, open_ways=open_ways)
     return found
 

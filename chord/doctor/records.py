@@ -10,7 +10,7 @@ from safetensors import SafetensorError, safe_open
 
 from chord.config.overrides import typed
 from chord.config.root import TrainConfig
-from chord.doctor.finding import OK, WRONG, Finding
+from chord.doctor.finding import NOTE, OK, WRONG, Finding
 from chord.errors import first_line
 from chord.io.reading import opened
 from chord.run.directory import RunDirectory
@@ -18,6 +18,7 @@ from chord.run.files import (
     APPENDED,
     EVALUATIONS,
     FINISHED,
+    FORMAT,
     METRICS,
     SAMPLES,
     TIMINGS,
@@ -25,7 +26,7 @@ from chord.run.files import (
     read_status,
 )
 from chord.run.gaps import gaps, reports_lacking
-from chord.run.trained import foreign_file
+from chord.run.trained import foreign_file, unhashed
 
 DAMAGED = (
     "take the file from a backup, or train the run again: .hydra/overrides.yaml has its command"
@@ -78,9 +79,7 @@ def cut_off(file: Path) -> bool:
 
 def results(run: RunDirectory, config: TrainConfig, completed: int | None) -> Iterator[Finding]:
     """What a run that has finished should have left at its end, and hasn't, or not whole."""
-    command = f"python -m chord.train {typed('resume', run.path)}"
-    can = completed == config.steps
-    again = f"made again from the last checkpoint by: {command}" if can else DAMAGED
+    again = made_again(run, config, completed)
     for lacking in reports_lacking(run.path, config):
         yield Finding(WRONG, f"{EVALUATIONS} lacks the last evaluation {lacking}", again)
     for name in AT_THE_END:
@@ -104,3 +103,22 @@ def results(run: RunDirectory, config: TrainConfig, completed: int | None) -> It
             return
     if (foreign := foreign_file(run.path)) is not None:
         yield Finding(WRONG, f"{foreign} is not as this run wrote it", again)
+
+
+def author(run: RunDirectory, config: TrainConfig, completed: int | None) -> Iterator[Finding]:
+    """Whether it is known that the run wrote the final model in its directory."""
+    if (said := unhashed(run.path)) is None:
+        return
+    if run.format < FORMAT:
+        what = "has no hash of its final model: an earlier version made it"
+        yield Finding(NOTE, what, "whether the run wrote that model is not known")
+    else:
+        what = f"{said}, so whether this run wrote that model is not known"
+        yield Finding(WRONG, what, made_again(run, config, completed))
+
+
+def made_again(run: RunDirectory, config: TrainConfig, completed: int | None) -> str:
+    """How what the end of a run leaves comes back."""
+    command = f"python -m chord.train {typed('resume', run.path)}"
+    can = completed == config.steps
+    return f"made again from the last checkpoint by: {command}" if can else DAMAGED

@@ -10,6 +10,7 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
+from chord.config.overrides import typed
 from chord.config.root import TrainConfig
 from chord.config.schemas import restore, schema_names
 from chord.config.trust.own import made_here, needs_trust, reads_outside
@@ -18,12 +19,14 @@ from chord.io.contents import changed, difference
 from chord.io.printing import say
 from chord.io.reading import read_json, read_yaml
 from chord.run.directory import RunDirectory, placed
+from chord.run.files import FORMAT, STATUS
 from chord.run.identity.agreement import contradiction, fingerprint_on_record
 from chord.run.identity.contents import contents
 from chord.run.identity.edited import edited
 from chord.run.identity.frozen import freeze
 from chord.run.identity.record import MISFITS, check_record, reading, refuse_newer
 from chord.run.places import require_run
+from chord.run.trained import unhashed
 
 
 def open_run(path: Path, *, trust: bool = False) -> RunDirectory:
@@ -88,10 +91,34 @@ def refuse_contradiction(run: RunDirectory, named: str) -> None:
         run.before = fingerprint_on_record(facts, read_yaml(values) if values.exists() else None)
 
 
+def refuse_unknown(run: RunDirectory, named: str) -> None:
+    """Raise `ConfigError` that begins with `named` where a run's files don't agree which run it is,
+    or don't say which model it has written.
+
+    A run of an older format can't say that: see `tell_unknown`.
+    """
+    refuse_edited(run.path, named)
+    if run.format == FORMAT and (said := unhashed(run.path)) is not None:
+        command = f"python -m chord.train {typed('resume', run.path)}"
+        raise ConfigError(
+            f"{named}: {said}, so whether this run wrote that model is not known; take {STATUS} "
+            f"from a backup, or write the model again from the last checkpoint: {command}"
+        )
+
+
+def tell_unknown(run: RunDirectory, named: str) -> None:
+    """Say so where a run of an older format does not tell whether it wrote its final model."""
+    if run.format < FORMAT and unhashed(run.path) is not None:
+        say(
+            f"warning: {named}: an earlier version made the run, without a hash of its final "
+            "model, so whether the run wrote the model in its directory is not known",
+            file=sys.stderr,
+        )
+
+
 def tell_edited(run: RunDirectory) -> None:
     """Say what was edited in the run's directory, to no effect on what is read of it."""
-    said = contradiction(run.path, read_json(run.path / "run.json"))
-    found = [*([] if said is None else [said]), *edited(run.path, run.config, run.options)]
+    found = list(edited(run.path, run.config, run.options))
     if found:
         more = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
         say(
@@ -104,6 +131,8 @@ def tell_edited(run: RunDirectory) -> None:
 def configuration(path: Path, *, trust: bool = False) -> TrainConfig:
     """The checked configuration of a run to look at, which may be of a larger machine."""
     run = open_run(path, trust=trust)
+    refuse_unknown(run, f"run={path}")
+    tell_unknown(run, f"run={path}")
     tell_edited(run)
     run.config.threads = min(run.config.threads, os.cpu_count() or 1)
     with reading(path):

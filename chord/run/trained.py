@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from chord.config.root import TrainConfig
 from chord.errors import ConfigError
 from chord.io.hashes import file_hash
-from chord.io.printing import say
 from chord.run.files import (
     CHECKPOINT,
     FINISHED,
@@ -70,21 +68,20 @@ def foreign_file(path: Path) -> str | None:
     return next((name for name, digest in now.items() if known.get(name) != digest), None)
 
 
-def refuse_foreign_model(path: Path, setting: str = "run") -> None:
-    """Raise ConfigError where the final model in a run directory is not the one that it wrote.
+def unhashed(path: Path) -> str | None:
+    """Why it is not known whether the run in a directory wrote the final model there; None where
+    it is, or there is no such model."""
+    if not ended(path) or "model" in read_status(path) or not final_files(path):
+        return None
+    there = (path / STATUS).exists()
+    return f"{STATUS} {'has no hash of the final model' if there else 'is missing'}"
 
-    A run of old, which does not say what it wrote, goes on with a warning.
-    """
+
+def refuse_foreign_model(path: Path, setting: str = "run") -> None:
+    """Raise ConfigError where the final model in a run directory is not the one that it wrote."""
     if (name := foreign_file(path)) is not None:
         raise ConfigError(
             f"{setting}={path}: {name} is not as this run wrote it; put this run's own model back"
-        )
-    status = read_status(path)
-    if status.get("status") == FINISHED and "model" not in status and final_files(path):
-        say(
-            f"warning: {setting}={path}: {STATUS} has no hash of the final model, so whether this "
-            "run wrote it is not known",
-            file=sys.stderr,
         )
 
 

@@ -27,6 +27,7 @@ from chord.run.lock import held
 from chord.run.opening import open_run
 from chord.run.status import record
 from chord.run.telling import tell_lost
+from chord.run.trained import final_hashes
 from chord.run.training import train
 
 Usage = namedtuple("Usage", "total used free")
@@ -156,6 +157,7 @@ def test_evaluations_on_the_way_that_are_lost_are_wrong(run: Path) -> None:
     opened = open_run(run)
     opened.config.evaluation.every = 1
     opened.write()
+    opened.model = final_hashes(run)
     record(opened, FINISHED)
     (found,) = wrong(run)
     assert found.what.startswith("evaluations.jsonl lacks 1 of 2 evaluations, after steps: 1")

@@ -175,8 +175,22 @@ def test_a_run_without_a_fingerprint_does_not_go_on_unless_it_is_of_old(
     assert str(refused.value).startswith(f"resume={begun}: {reason}, so it is not known which run")
     assert reason in [finding.what for finding in directory(begun) if finding.mark == WRONG]
     assert reason in read_run(begun)[1][0].reason
-    trusting.said_in(begun, lambda facts: facts.pop("format"))
+    trusting.of_old(begun)
     assert resume_run(begun, compose_config(*again), again).format == 1
+
+
+@pytest.mark.parametrize("number", [1, 0, None], ids=str)
+def test_a_run_that_says_an_older_format_has_nothing_of_a_newer_one(
+    begun: Path, number: int | None
+) -> None:
+    trusting.said_in(begun, lambda facts: facts.pop("format"))
+    if number is not None:
+        trusting.said_in(begun, lambda facts: facts.update(format=number))
+    said = f"run.json has format {1 if number is None else number}, but also contents"
+    with pytest.raises(ConfigError, match=said):
+        resume_run(begun, compose_config(f"resume={begun}"), [f"resume={begun}"])
+    assert said in next(finding.what for finding in directory(begun) if finding.mark == WRONG)
+    assert said in read_run(begun)[1][0].reason
 
 
 def test_a_directory_into_which_another_command_composed_is_still_its_run(begun: Path) -> None:

@@ -190,8 +190,10 @@ def test_a_model_that_has_changed_since_it_was_looked_up_is_refused(
 
 
 def test_a_run_from_elsewhere_needs_trust(stranger: Path, small_models: Path) -> None:
-    record(open_run(stranger, trust=True), FINISHED)
     (stranger / "model.safetensors").write_bytes((small_models / "base.safetensors").read_bytes())
+    made = open_run(stranger, trust=True)
+    made.model = final_hashes(stranger)
+    record(made, FINISHED)
     with pytest.raises(ConfigError, match=r"^reward.function=.* names code to import, and it is n"):
         compose_anew(f"model.run={stranger}")
     trusted = compose_anew(f"model.run={stranger}", "trust=true")

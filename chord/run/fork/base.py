@@ -28,7 +28,7 @@ from chord.run.directory import RunDirectory
 from chord.run.files import CHECKPOINT
 from chord.run.kept import find_checkpoint, step_of
 from chord.run.located import located
-from chord.run.opening import open_run
+from chord.run.opening import open_run, refuse_unknown
 from chord.run.owner import writer
 from chord.run.places import holds_run, require_run
 from chord.run.status import fingerprint
@@ -86,10 +86,12 @@ class Origin:
     def of(cls, path: Path, words: Mapping[str, str], setting: str = "fork") -> Origin:
         """The run in `path`, with the single values that were typed; `setting` names it.
 
-        Raises ConfigError where it is no run, has to be trusted, or has no such checkpoint.
+        Raises ConfigError where it is no run, has to be trusted, its files don't tell which run it
+        is, or it has no such checkpoint.
         """
         require_run(path, f"{setting}={path}")
         run = open_run(path, trust=words.get("trust", "").lower() == "true")
+        refuse_unknown(run, f"{setting}={path}")
         which = words.get("checkpoint", "null")
         which = "last" if which == "null" else which
         owner = None if which.isdecimal() else writer(path)

@@ -27,7 +27,7 @@ from chord.models.directories import ADAPTERS, WHOLE
 from chord.run.fork.base import TRAIN, Origin, base_of, refuse_typed_lineage, run_at
 from chord.run.identity.agreement import flat
 from chord.run.located import located
-from chord.run.opening import open_run
+from chord.run.opening import open_run, refuse_unknown
 from chord.run.owner import writer
 from chord.run.trained import model_file, refuse_foreign_model
 
@@ -201,8 +201,9 @@ def _final(path: Path, words: Mapping[str, str]) -> Origin | None:
     place = model_file(path)
     if place.suffix == ".ckpt":
         return None
-    refuse_foreign_model(path, SETTING)
     run = open_run(path, trust=words.get("trust", "").lower() == "true")
+    refuse_unknown(run, f"{SETTING}={path}")
+    refuse_foreign_model(path, SETTING)
     return Origin(run, int(run.config.steps), place)
 
 

@@ -22,7 +22,7 @@ from chord.run.fork.base import run_at
 from chord.run.identity.agreement import flat
 from chord.run.identity.settings import telling
 from chord.run.kept import share
-from chord.run.opening import open_run
+from chord.run.opening import open_run, tell_unknown
 
 MODELS = ("model.path", "model.start")
 """Settings whose files belong to the model: a fork needs them as they were."""
@@ -119,6 +119,8 @@ def begin_from_model(config: TrainConfig, now: Contents) -> None:
     if content.get("sha256") != config.lineage.sha256:
         raise ConfigError(f"model.run={run}: its model has changed since it was looked up")
     source = run_at(Path(run))
+    if source is not None:
+        tell_unknown(open_run(source, trust=True), f"model.run={run}")
     if source is not None and start is not None:
         refuse_another_base(source, "model.run", now)
     steps = f" after {config.lineage.step} train steps" if config.lineage.fingerprint else ""
@@ -135,6 +137,7 @@ def tell_fork(config: TrainConfig, run: RunDirectory) -> None:
     """Say from what a new fork starts, and in which settings it differs from its source."""
     lineage, source = config.lineage, open_source(config)
     assert lineage is not None
+    tell_unknown(source, f"fork={config.fork}")
     state = "and the optimizer's state" if lineage.optimizer else "with a new optimizer"
     say(f"fork of {config.fork} after {lineage.step} train steps: its weights {state}")
     for line in differences(source, run):

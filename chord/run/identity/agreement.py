@@ -22,6 +22,9 @@ COMPOSED = Path(".hydra") / "config.yaml"
 """What Hydra composed when the run began. A later command may have composed into the directory
 again, so it only explains what the other files contradict, or stands in for a fingerprint."""
 
+SINCE_2 = ("contents", "changes", "expressions")
+"""Parts of a `run.json` that the first format did not have."""
+
 
 def contradiction(path: Path, facts: Mapping[str, Any], *, resolve: bool = True) -> str | None:
     """Where the files of the run in `path` contradict each other; None where they agree.
@@ -29,6 +32,8 @@ def contradiction(path: Path, facts: Mapping[str, Any], *, resolve: bool = True)
     `facts`: its `run.json`. `resolve`: also follow the references between settings in it, which
     takes twenty times as long.
     """
+    if (said := _another_format(facts)) is not None:
+        return said
     values, ours = _mapping(path / "config.yaml"), flat(facts.get("config"))
     unlike = [
         (key, _said("config.yaml", key, theirs, own))
@@ -74,6 +79,14 @@ def flat(values: object, prefix: str = "") -> dict[str, Any]:
         inner = isinstance(value, Mapping) and value
         found |= flat(value, f"{prefix}{key}.") if inner else {f"{prefix}{key}": value}
     return found
+
+
+def _another_format(facts: Mapping[str, Any]) -> str | None:
+    """Why a `run.json` is not of the older format that it says: those need no fingerprint."""
+    known, newer = facts.get("format", 1), [name for name in SINCE_2 if name in facts]
+    if known == FORMAT or not newer:
+        return None
+    return f"run.json has format {known}, but also {newer[0]}, as only format {FORMAT} has"
 
 
 def _is_one_of(
