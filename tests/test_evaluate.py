@@ -9,6 +9,7 @@ from typing import Any
 
 import orjson
 import pytest
+import trusting
 from conftest import SMALL, compose_config
 from texts import sums, worked, write
 
@@ -190,7 +191,7 @@ def test_what_can_not_be_saved_is_still_shown(
 
 def test_nothing_is_written_through_a_link(tmp_path: Path, small_models: Path) -> None:
     config = compose_config(*SMALL, f"model.path={small_models}/base.safetensors", "teacher=none")
-    RunDirectory(tmp_path / "run", config, "run").write()
+    trusting.begun(RunDirectory(tmp_path / "run", config, "run"))
     (tmp_path / "outside").mkdir()
     (tmp_path / "run" / "evaluations").symlink_to("../outside")
     with pytest.raises(ConfigError, match=r"run: evaluations in it is a symbolic link, through"):
@@ -199,7 +200,7 @@ def test_nothing_is_written_through_a_link(tmp_path: Path, small_models: Path) -
 
 def test_a_file_needs_a_run_on_files(tmp_path: Path, small_models: Path) -> None:
     config = compose_config(*SMALL, f"model.path={small_models}/base.safetensors", "teacher=none")
-    RunDirectory(tmp_path, config, "run").write()
+    trusting.begun(RunDirectory(tmp_path, config, "run"))
     with pytest.raises(ConfigError, match=r"^problems=f\.jsonl: the run's own problems are not"):
         evaluated(tmp_path, "problems=f.jsonl")
     with pytest.raises(ValueError, match=r"problems=f\.jsonl: takes the place of the test split"):

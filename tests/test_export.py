@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+import trusting
 from conftest import compose_config, small_composed
 from language_models import ADAPTED, composed, make_model
 from safetensors.torch import load_file
@@ -122,7 +123,7 @@ def test_what_has_come_to_lie_at_the_place_stays(
     tmp_path: Path, small_models: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config = small_composed(small_models, "steps=1")
-    RunDirectory(tmp_path / "run", config, "run").write()
+    trusting.begun(RunDirectory(tmp_path / "run", config, "run"))
     made = tmp_path / "made"
 
     def slow(self: object, policy: object, directory: Path, dtype: object) -> None:
@@ -142,7 +143,7 @@ def test_what_is_in_the_way_or_missing_is_said_in_one_line(
     tmp_path: Path, small_models: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     config = small_composed(small_models, "steps=1")
-    RunDirectory(tmp_path / "run", config, "run").write()
+    trusting.begun(RunDirectory(tmp_path / "run", config, "run"))
     for arguments, message in (
         ([tmp_path / "run", "--to", tmp_path], f"--to {tmp_path}: exists already; name a new"),
         ([tmp_path / "run", "--to", tmp_path / "new"], "holds neither a final model nor a check"),

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+import trusting
 from conftest import SIGNAL, SMALL, compose_config, small_composed
 from language_models import make_model
 from safetensors.torch import load_file
@@ -248,7 +249,7 @@ def test_a_run_of_more_processors_is_looked_at_with_those_that_are_there(
 ) -> None:
     composed = small_composed(small_models)
     composed.threads = 64
-    RunDirectory(tmp_path, composed, "run").write()
+    trusting.begun(RunDirectory(tmp_path, composed, "run"))
     monkeypatch.setattr(os, "cpu_count", lambda: 2)
     with pytest.raises(ConfigError, match=r"threads=64: must be within \[1, 2\]"):
         parse(open_run(tmp_path).config, TrainConfig)

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
+import trusting
 from compare_runs import write_run
 from conftest import compose_config
 from hypothesis import given
@@ -146,9 +147,9 @@ def test_hostile_data_files_are_refused_in_a_sentence(tmp_path: Path, make: Make
     ],
 )
 def test_values_that_no_run_wrote_are_refused_in_a_sentence(
-    tmp_path: Path, place: str, value: object
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str, value: object
 ) -> None:
-    RunDirectory(tmp_path / "run", compose_config("tracking=off"), "run").write()
+    trusting.begun(RunDirectory(tmp_path / "run", compose_config("tracking=off"), "run"))
     facts = json.loads((tmp_path / "run" / "run.json").read_text())
     inner = facts
     *above, last = place.split()
@@ -156,6 +157,10 @@ def test_values_that_no_run_wrote_are_refused_in_a_sentence(
         inner = inner[name]
     inner[last] = value
     (tmp_path / "run" / "run.json").write_text(json.dumps(facts))
+    with pytest.raises((ConfigError, OSError)):
+        configuration(tmp_path / "run", trust=True)
+    # Not only because it is an edit.
+    monkeypatch.setattr("chord.run.opening.refuse_unknown", lambda *_: None)
     with pytest.raises((ConfigError, OSError)):
         configuration(tmp_path / "run", trust=True)
 

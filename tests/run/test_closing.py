@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import trusting
 from conftest import SMALL, compose_config
 
 import chord.run.training
@@ -100,7 +101,7 @@ def test_an_evaluation_that_fails_closes_what_it_opened(
     small_models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, closed: list[str]
 ) -> None:
     config = compose_config(*SMALL, f"model.path={small_models}/base.safetensors", "teacher=none")
-    RunDirectory(tmp_path, config, "run").write()
+    trusting.begun(RunDirectory(tmp_path, config, "run"))
     monkeypatch.setattr(evaluate, "trained_model", failing)
     asked = parse(compose_config(f"run={tmp_path}", name="evaluate"), EvaluateConfig)
     with pytest.raises(OSError, match="the disk is full"):

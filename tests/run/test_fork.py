@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+import trusting
 from conftest import compose_config, small_composed
 from forks import composed, fork, forks, source
 from omegaconf import OmegaConf
@@ -141,7 +142,7 @@ def test_an_option_keeps_its_name(source: Path) -> None:
 def test_a_weighted_reward_is_taken_over_with_its_parts(small_models: Path, tmp_path: Path) -> None:
     words = ["reward=weighted", "+reward@reward.parts.short=length", "+reward.weights.short=.5"]
     base = small_composed(small_models, *words, "reward.parts.short.soft=.5")
-    RunDirectory(tmp_path / "run", base, "run").write()
+    trusting.begun(RunDirectory(tmp_path / "run", base, "run"))
     (tmp_path / "run" / "checkpoints").mkdir()
     kept_file(tmp_path / "run", 1).touch()
     found = composed(tmp_path / "run", "checkpoint=1", "reward.weights.format=2")
@@ -271,7 +272,7 @@ def test_files_of_the_source_are_found_from_another_directory(
     base = compose_config("model.path=base.safetensors", "evaluation.retained=[kept.jsonl]")
     for name in ("base.safetensors", "kept.jsonl"):
         (tmp_path / name).touch()
-    RunDirectory(tmp_path / "run", base, "run", started_in=tmp_path).write()
+    trusting.begun(RunDirectory(tmp_path / "run", base, "run", started_in=tmp_path))
     (tmp_path / "run" / "checkpoints").mkdir()
     kept_file(tmp_path / "run", 1).touch()
     monkeypatch.chdir(tmp_path / "run")

@@ -269,9 +269,8 @@ def test_a_resumed_run_is_what_it_was_in_another_environment(
     # A reference follows the setting that it names.
     assert open_run(path).of_length(9).checked().optimizer.total_steps == 9
     # A run of old has the call in its record, and its value in config.yaml.
-    rewrite(
-        path, format=None, expressions=None, config={**known["config"], "seed": "${oc.env:TASK}"}
-    )
+    rewrite(path, format=None, expressions=None, contents=None, changes=None)
+    rewrite(path, config={**known["config"], "seed": "${oc.env:TASK}"})
     # The record was edited, so it is not this user's own any more.
     assert configuration(path, trust=True).seed == 3
     assert open_run(path, trust=True).expressions == {"seed": "${oc.env:TASK}"}
