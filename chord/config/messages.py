@@ -16,6 +16,7 @@ from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
+from chord.config.foreign_names import meant
 from chord.config.location import CONF_DIR
 from chord.config.overrides import parsed
 from chord.config.plugins import folders
@@ -171,6 +172,11 @@ def _unknown_option(error: MissingConfigException) -> str:
         return f"{missing}: no such config" + (f"; {asking[1]} names it" if asking else "")
     if group == "hydra/launcher" and option in EXTRAS:
         return f"{group}={option}: is not installed; {install(EXTRAS[option])}"
+    if group == "reward" and re.fullmatch(r"[\w.]+:\w+", option):
+        return (
+            f"reward={option}: no such option; for a function of your own write reward=function "
+            f"reward.function={option}"
+        )
     if not group:
         return f"{option}: no such config{suggest(option, error.options, where=HELP)}"
     return f"{group}={option}: no such option{suggest(option, error.options, where=HELP)}"
@@ -243,6 +249,8 @@ def _bad_key(cause: OmegaConfBaseException, typed: tuple[str, str], command: str
         if dataclasses.is_dataclass(schema) and not names:
             return f"{about}: the file of the option does not say which class it is of; {BEGINS}"
         names = [each for each in names if not each.startswith("_")]  # Hydra's _target_
+        if known := meant(str(cause.key)):
+            return f"{about}: no such setting{suggest('', (), known)}"
         hint = suggest(str(cause.key), names, _elsewhere(cause), where=SETTINGS_SHOWN)
         return f"{about}: no such setting{hint}"
     return f"{about}: {message}"

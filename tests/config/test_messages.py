@@ -11,6 +11,7 @@ from hydra.errors import HydraException
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from chord.config.foreign_names import NAMES, meant
 from chord.config.messages import one_line
 from chord.config.parse import parse
 from chord.config.root import TrainConfig
@@ -123,6 +124,12 @@ def test_bad_input_is_one_line_with_setting_value_and_what_is_allowed(
             "max_new_tokens=9: no such setting; did you mean 'evaluation.max_new_tokens' or "
             "'rollout.max_new_tokens'? (allowed: ",
         ),
+        (["beta=.1"], "beta=.1: no such setting; did you mean 'objective.kl.coef'?"),
+        (
+            ["reward=my_reward:compute_score"],
+            "reward=my_reward:compute_score: no such option; for a function of your own write "
+            "reward=function reward.function=my_reward:compute_score",
+        ),
         (["reward=reasoning_gym", "reward.tolerance=1"], "reward=reasoning_gym has no reward."),
         (["steps==5"], "steps==5: has two equals signs; write steps=5"),
         (["seed=0,"], "seed=0,: ends in a comma; write seed=0"),
@@ -221,6 +228,15 @@ def test_a_misspelt_key_in_an_experiment_file_is_named(tmp_path: Path) -> None:
         line = error_line(f"hydra.searchpath=[file://{tmp_path}]", "experiment=mine")
         for part in parts:
             assert part in line, line
+
+
+def test_names_of_other_libraries_lead_to_settings_that_exist() -> None:
+    cfg = compose_config()
+    names = [*NAMES, "rollout.num_generations", "objective.epsilon", "optimizer.learning_rate"]
+    for name in names:
+        assert all(OmegaConf.select(cfg, each) is not None for each in meant(name)), name
+        wanted = " or ".join(map(repr, meant(name)))
+        assert f"{name}=1: no such setting; did you mean {wanted}?" in error_line(f"{name}=1")
 
 
 def test_suggestions_name_the_nearest_and_all() -> None:
