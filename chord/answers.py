@@ -99,7 +99,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
         return
     for row in shown:
         say("\n".join(_lines(row)) + "\n")
-    say(f"{len(shown)} of the responses in {path}" if shown else f"{path}: no such response")
+    if shown:
+        say(f"{len(shown)} of the responses in {path}")
+        return
+    # Of the run's own evaluation, only those of a few problems are kept.
+    hint = f"; python -m chord.evaluate {options.run} saves all" if path.name == SAMPLES else ""
+    say(f"{path}: no such response{hint}")
 
 
 def evaluation(run: Path, options: argparse.Namespace) -> Path:

@@ -161,3 +161,7 @@ def test_without_a_saved_evaluation_the_runs_own_responses_are_shown(
     said = capsys.readouterr().out
     assert "  base, right   b\n  trained, wrong, cut off t\n" in said
     assert f"1 of the responses in {run / SAMPLES}" in said
+    main([str(run), "--find", "nowhere", "--gained"])
+    assert capsys.readouterr().out == (
+        f"{run / SAMPLES}: no such response; python -m chord.evaluate {run} saves all\n"
+    )

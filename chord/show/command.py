@@ -27,6 +27,7 @@ from rich.text import Text
 
 from chord.command_line.arguments import Arguments, Number, refuse_output
 from chord.command_line.ending import ending
+from chord.errors import ConfigError
 from chord.io.outputs import PNG
 from chord.io.printing import say
 from chord.io.writing import whole_file
@@ -77,6 +78,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def panels(options: argparse.Namespace) -> list[Panel]:
     """Return a panel for each group (schedule, weighting) that occurs in the settings, or both."""
+    for word in options.settings:
+        if Path(word).is_dir():
+            raise ConfigError(
+                f"{word}: is a directory, and chord.show takes settings, such as schedule=cosine; "
+                f"python -m chord.doctor {word} says what a run directory holds"
+            )
     wanted = [group for group in GROUPS if group in map(_group, options.settings)] or GROUPS
     found = []
     for group in wanted:

@@ -185,6 +185,7 @@ def test_the_picture_is_a_png(tmp_path: Path, capsys: pytest.CaptureFixture[str]
 @pytest.mark.parametrize(
     ("arguments", "line"),
     [
+        (["/tmp"], "error: /tmp: is a directory, and chord.show takes settings, such as schedule="),
         (["schedule=cosin"], "error: schedule=cosin: no such option; did you mean 'cosine'?"),
         (["weighting.normalise=mean1"], "error: weighting.normalise=mean1: no such setting"),
         (["schedule=linear", "schedule.final=3"], "error: schedule.final=3.0: must be within"),
