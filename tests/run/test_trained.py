@@ -162,7 +162,7 @@ def test_a_run_whose_status_does_not_tell_which_model_it_wrote_is_refused_by_eve
         shutil.copy(both / "1" / "status.json", run)
     else:
         without(run, lost)
-    name = {fork: "fork", begin_with: "model.run"}.get(command, "run")
+    name = {"fork": "fork", "begin_with": "model.run"}.get(command.__name__, "run")
     with pytest.raises(ConfigError) as refused:
         command(run, None)
     assert str(refused.value).startswith(f"{name}={run}: {reason}")
