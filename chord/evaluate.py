@@ -155,6 +155,7 @@ def _evaluate_in_sight(
         side_by_side(data, config.split, base, after),
         path,
         split=config.split,
+        problems=config.problems,
         alpha=alpha,
         temperature=config.temperature,
         gained=gained,

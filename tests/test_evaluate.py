@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import orjson
 import pytest
@@ -311,6 +311,19 @@ def test_responses_may_be_as_long_as_in_the_run_unless_a_limit_is_typed(
 def alone(words: list[str], *more: str) -> Report:
     config = parse(compose_config(*QUICK, *more, name="evaluate"), EvaluateConfig)
     return evaluate_alone(config, refuse_unchosen(words))
+
+
+def test_that_nothing_is_saved_is_said_before_the_work(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def started(*given: object) -> NoReturn:
+        raise ConfigError("started")
+
+    monkeypatch.setattr("chord.run.build.open_data", started)
+    for more, said in (((), True), ((f"to={tmp_path}/to",), False)):
+        with pytest.raises(ConfigError, match="started"):
+            alone(["model=tiny", "data=testbed"], *more)
+        assert ("only printed; to=DIR saves it\n" in capsys.readouterr().out) == said
 
 
 def test_a_model_without_a_run_is_evaluated_on_any_file(

@@ -114,6 +114,8 @@ def evaluate_alone(config: EvaluateConfig, words: Sequence[str]) -> Report:
     alone, reward = settings_alone(config, words)
     alone.evaluation = config.evaluation
     check_amounts(config.evaluation, alone.data)
+    if config.to is None:
+        say("the evaluation is only printed; to=DIR saves it")
     torch.set_num_threads(config.threads or alone.threads)
     signs = Signs("loading the data and the model")
     with signs.shown(), open_data(alone) as data:

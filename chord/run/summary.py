@@ -20,6 +20,7 @@ from chord.tracking.base import shown
 
 if TYPE_CHECKING:
     from chord.data.base import Data
+    from chord.data.batch import Pair
     from chord.evaluation.report import Report
 
 SOURCE = "source/"
@@ -59,7 +60,7 @@ def side_by_side(
     """
     answers = list(zip(base.answers, trained.answers, strict=True))
     pairs = data.held_out_pairs(PARTS[split])[: len(answers)]
-    experts = {pair.problem.key: pair.response for pair in reversed(pairs)}
+    experts = {pair.problem.key: _first_response(pair) for pair in reversed(pairs)}
     answers.sort(key=lambda both: both[0].problem.key not in experts)
     return [
         Sample(
@@ -77,6 +78,11 @@ def side_by_side(
         )
         for before, after in answers[:count]
     ]
+
+
+def _first_response(pair: Pair) -> str:
+    """The expert's response to what is asked; a conversation goes on after it."""
+    return pair.turns[0].content if pair.turns else pair.response
 
 
 def _right(score: float) -> bool | None:
@@ -154,6 +160,7 @@ def print_summary(
     *,
     split: str,
     alpha: float,
+    problems: str | None = None,
     temperature: float = 1.0,
     gained: Sequence[float] = (),
     cut_off: CutOff | None = None,
@@ -162,13 +169,15 @@ def print_summary(
 ) -> None:
     """Print the comparison, the samples, and where everything lies.
 
-    `base` and `trained` are evaluation metrics of `split`; `alpha` is the SFT share that `balance`
-    was taken at, `temperature` that of the samples; `gained` are the gains on the target problems,
+    `base` and `trained` are evaluation metrics of `split`, or of a file of `problems`; `alpha` is
+    the SFT share that `balance` was taken at, `temperature` that of the samples; `gained` are the
+    gains on the target problems,
     `cut_off` says how many responses had no end, `warnings` what was said before, `picture` was
     drawn now. Model text is shown as it is, never read as markup.
     """
     console.print()
-    console.print(_comparison(base, trained, split, alpha, temperature, cut_off))
+    title = f"{split} split" if problems is None else printable(f"problems={problems}")
+    console.print(_comparison(base, trained, title, alpha, temperature, cut_off))
     if len(gained) > 1:
         console.print(Text(_gain(gained)), soft_wrap=True)
     if samples:
@@ -216,12 +225,12 @@ def _failures(model: str, metrics: Mapping[str, float]) -> list[str]:
 def _comparison(
     base: Mapping[str, float],
     trained: Mapping[str, float],
-    split: str,
+    title: str,
     alpha: float,
     temperature: float,
     cut_off: CutOff | None,
 ) -> Table:
-    table = Table(title=f"{split} split", title_justify="left", title_style="bold")
+    table = Table(title=Text(title), title_justify="left", title_style="bold")
     table.add_column("")
     for name in ("base", "trained", "change"):
         table.add_column(name, justify="right", no_wrap=True)
@@ -286,12 +295,13 @@ def _answers(samples: Sequence[Sample]) -> Table:
         show_lines=True,
         pad_edge=False,
     )
-    for name in ("problem", "expert", "", "base", "", "trained"):
+    imitated = any(sample.expert for sample in samples)
+    for name in ("problem", *["expert"] * imitated, "", "base", "", "trained"):
         table.add_column(name, overflow="fold")
     for sample in samples:
         table.add_row(
             visible(sample.problem),
-            visible(sample.expert),
+            *[visible(sample.expert)] * imitated,
             _mark(sample.base_right),
             visible(sample.base),
             _mark(sample.trained_right),

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import io
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from rich.console import Console
 
-from chord.data.batch import Problem
+from chord.data.batch import Pair, Problem, Turn
 from chord.evaluation.report import Report, ScoredAnswer
 from chord.run.summary import (
     Measure,
@@ -19,6 +20,7 @@ from chord.run.summary import (
     gains,
     measures,
     print_summary,
+    side_by_side,
     visible,
 )
 
@@ -113,6 +115,28 @@ def test_a_measure_that_was_not_taken_is_a_dash() -> None:
     base = {key: value for key, value in METRICS.items() if key != "target_mean4"}
     (line,) = [line for line in printed(base=base).splitlines() if "mean@4" in line]
     assert [cell.strip() for cell in line.split("│")[2:5]] == ["-", "22.0 %", "-"]
+
+
+def test_a_file_of_problems_is_the_heading_and_no_expert_is_no_column() -> None:
+    assert printed().splitlines()[1].strip() == "test split"
+    assert "expert" in printed().partition("sample responses")[2]
+    text = printed([sample(expert="")], "outputs/run", problems="[b]/harder.jsonl")
+    assert text.splitlines()[1].strip() == "problems=[b]/harder.jsonl"
+    below = text.partition("sample responses")[2]
+    assert "trained" in below
+    assert "expert" not in below
+    assert "(empty)" not in below
+
+
+def test_of_a_conversation_the_expert_response_to_what_was_asked_is_shown() -> None:
+    problem = Problem("2+3?", "5", key=1)
+    said = (Turn("assistant", "5"), Turn("user", "+1?"), Turn("assistant", "6"))
+    data: Any = SimpleNamespace(held_out_pairs=lambda part: [Pair(problem, "6", turns=said)])
+    report: Any = SimpleNamespace(
+        answers=[SimpleNamespace(problem=problem, text="", score=0, cut_off=False, entropies=[])]
+    )
+    (shown,) = side_by_side(data, "test", report, report)
+    assert (shown.problem, shown.expert) == ("2+3?", "5")
 
 
 def test_answers_stand_side_by_side_with_their_marks() -> None:
