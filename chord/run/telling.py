@@ -79,7 +79,8 @@ def described(config: TrainConfig, data: Data, overlap: str, context: int | None
 
 def _unchosen(config: TrainConfig) -> list[str]:
     """The test bed for a language model: that is most likely the default, and not chosen."""
-    if config.model.option != "hf" or config.data.option != "testbed":
+    chosen = [getattr(group, "option", None) for group in (config.model, config.data)]
+    if chosen != ["hf", "testbed"]:
         return []
     return [
         "data=testbed: the language model is trained on the products of the test bed; data=jsonl "
