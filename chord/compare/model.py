@@ -27,7 +27,7 @@ class ShownAnswer:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Origin:
+class StartedFrom:
     """The run that another one started from, by its name, after how many of its train steps.
 
     `fork`: whether the other one goes on from its checkpoint, rather than begins with its model.
@@ -82,7 +82,7 @@ class Run:
     error: str | None = None
     overrides: Sequence[str] = ()
     source: str | None = None
-    origin: Origin | None = None
+    origin: StartedFrom | None = None
     contents: Mapping[str, str | None] = field(default_factory=dict)
 
 

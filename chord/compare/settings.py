@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import PurePath
 from typing import Any
 
-from chord.compare.model import Origin
+from chord.compare.model import StartedFrom
 from chord.run.identity.histories import course, histories
 from chord.run.identity.lengths import length_text
 from chord.run.identity.settings import NO_NUMBER, telling
@@ -48,14 +48,14 @@ def flat_settings(config: Mapping[str, Any], facts: Mapping[str, Any]) -> dict[s
     return {**named, **found, **changed, **_lengths(facts.get("lengths"))}
 
 
-def read_origin(config: Mapping[str, Any]) -> Origin | None:
+def read_origin(config: Mapping[str, Any]) -> StartedFrom | None:
     """Return the run that a fork, or a run with `model.run`, started from."""
     fork, model, lineage = (config.get(name) for name in ("fork", "model", "lineage"))
     step = lineage.get("step") if isinstance(lineage, Mapping) else None
     source = fork or (model.get("run") if isinstance(model, Mapping) else None)
     if not (isinstance(source, str) and isinstance(step, int) and step > 0):
         return None
-    return Origin(fork=bool(fork), name=PurePath(source).name, step=step)
+    return StartedFrom(fork=bool(fork), name=PurePath(source).name, step=step)
 
 
 def read_contents(config: Mapping[str, Any], facts: Mapping[str, Any]) -> dict[str, str | None]:
