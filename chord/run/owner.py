@@ -6,6 +6,7 @@ import json
 import os
 import socket
 import sys
+import time
 from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
@@ -93,8 +94,13 @@ def read_owner(file: Path) -> dict[str, Any]:
 
 
 def who_is(file: Path) -> str:
-    """An owner in words."""
+    """An owner in words; it is given a moment to say who it is."""
     owner = read_owner(file)
+    for _ in range(10):
+        if owner:
+            break
+        time.sleep(0.05)
+        owner = read_owner(file)
     if not owner:
         return "another process"
     return f"process {owner['pid']} on {owner['host']}, since {owner['since']}"
