@@ -11,7 +11,7 @@ from safetensors import SafetensorError, safe_open
 from chord.config.overrides import typed
 from chord.config.root import TrainConfig
 from chord.doctor.finding import NOTE, OK, WRONG, Finding
-from chord.errors import first_line
+from chord.errors import ConfigError, first_line
 from chord.io.reading import opened
 from chord.run.directory import RunDirectory
 from chord.run.files import (
@@ -95,9 +95,9 @@ def results(run: RunDirectory, config: TrainConfig, completed: int | None) -> It
     for file in files:
         try:
             # It compares the file's size with its header; no weights are read.
-            with safe_open(file, framework="pt"):
+            with opened(file), safe_open(file, framework="pt"):
                 pass
-        except (SafetensorError, OSError) as error:
+        except (SafetensorError, OSError, ConfigError) as error:
             what = f"{file.relative_to(run.path)} can't be read ({first_line(error)})"
             yield Finding(WRONG, what, again)
             return

@@ -17,15 +17,18 @@ PREFIX = "policy."
 """What the names of the policy's weights begin with in a checkpoint."""
 
 
-def tensors_in(file: Path) -> dict[str, Any]:
+def tensors_in(file: Path, *, mapped: bool = False) -> dict[str, Any]:
     """What `torch.save` wrote; raises, as it happens, where that is not tensors and plain values.
 
-    What torch says of other objects advises to run the code in them.
+    `mapped`: read no tensor before it is used. What torch says of other objects advises to run the
+    code in them.
     """
     try:
         with opened(file) as content, warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of the kind of pickle
-            state: dict[str, Any] = torch.load(content, weights_only=True)
+            # It maps files by name alone.
+            source = file if mapped else content
+            state: dict[str, Any] = torch.load(source, weights_only=True, mmap=mapped)
     except UnpicklingError:
         raise ConfigError(
             "it holds more than tensors and plain values, which is not read"

@@ -96,7 +96,7 @@ def check_place(file: Path, origin: str) -> None:
     No weights are read. What can't be read is left to whoever reads it whole.
     """
     try:
-        ours = torch.load(file, weights_only=True, mmap=True)["chord"]
+        ours = tensors_in(file, mapped=True)["chord"]
     except Exception:  # whatever a damaged file raises
         return
     try:

@@ -81,13 +81,11 @@ def find_checkpoint(
 
 def completed_in(file: Path) -> int | None:
     """After how many train steps a checkpoint was written; None if it can't be read."""
-    # It takes seconds to load, and other files are found by their names.
-    import torch
+    # Torch takes seconds to load, and other files are found by their names.
+    from chord.models.checkpoints import tensors_in
 
     try:
-        # Mapped, so that no weights are read.
-        state = torch.load(file, weights_only=True, mmap=True)
-        return int(state["chord"]["completed"])
+        return int(tensors_in(file, mapped=True)["chord"]["completed"])
     except Exception:  # whatever a damaged file raises; whoever reads it whole says so
         return None
 

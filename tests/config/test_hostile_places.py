@@ -37,8 +37,9 @@ from chord.rewards.function import Function
 from chord.rewards.workers import module_places
 from chord.rollout.engines import server
 from chord.rollout.settings import RolloutConfig
-from chord.run.checkpoint import CHECKPOINT, read_checkpoint
+from chord.run.checkpoint import CHECKPOINT, check_place, read_checkpoint
 from chord.run.identity.contents import content_of
+from chord.run.kept import completed_in
 from chord.run.random_states import random_states
 from chord.step.nonfinite import saved as step
 from chord.tracking.server import refuse_settings_here
@@ -51,6 +52,9 @@ def test_no_reader_waits_at_a_pipe(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     os.mkfifo(tmp_path / CHECKPOINT)
     with pytest.raises(ValueError, match=r"last\.ckpt can't be read \(last\.ckpt is not a regular"):
         read_checkpoint(tmp_path)
+    # Neither where only its place, or its step, is asked for.
+    check_place(tmp_path / CHECKPOINT, "run")
+    assert completed_in(tmp_path / CHECKPOINT) is None
     os.mkfifo(tmp_path / "x.parquet")
     with pytest.raises(ValueError, match=r"x\.parquet: is not a regular file"):
         open_rows("data.problems", str(tmp_path / "x.parquet"))

@@ -181,6 +181,13 @@ def test_a_final_model_that_is_gone_or_cut_is_wrong_with_how_to_make_it_again(
     assert ("or train the run again" in found.remedy) == (not checkpoint)
 
 
+def test_a_final_model_that_is_a_pipe_is_not_waited_for(run: Path) -> None:
+    (run / "model.safetensors").unlink()
+    os.mkfifo(run / "model.safetensors")
+    (found,) = wrong(run)
+    assert found.what.startswith("model.safetensors can't be read (model.safetensors is not a reg")
+
+
 def test_a_finished_run_without_checkpoints_is_done_and_can_not_be_made_longer(run: Path) -> None:
     (run / CHECKPOINT).unlink()
     found = directory(run)
