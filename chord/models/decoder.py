@@ -51,8 +51,7 @@ class Decoder:
             raise ValueError(f"a sequence of {end} tokens does not fit a cache of {cache.capacity}")
         else:
             valid = cache.mark(attention_mask, new)
-        real = attention_mask is None
-        rotation, bias = self._places(valid, past, new, rows, real, input_ids.device)
+        rotation, bias = self._places(valid, past, new, rows, real=attention_mask is None)
 
         def attends(layer: int) -> Attend:
             return partial(attend_rows, cache=cache, layer=layer, rows=rows, bias=bias)
@@ -64,18 +63,13 @@ class Decoder:
         return self._normed(out.unflatten(0, (rows, new)))
 
     def _places(
-        self,
-        valid: Tensor | None,
-        past: int,
-        new: int,
-        rows: int,
-        real: bool,
-        device: torch.device,
+        self, valid: Tensor | None, past: int, new: int, rows: int, *, real: bool
     ) -> tuple[Tensor, Tensor | None]:
         """The new tokens' rotations, and the bias of their attention (None: causal, or all).
 
         `valid` (rows, past + new) marks the slots that are no padding, `real` that no new one is.
         """
+        device = self.embedding.device
         if valid is None:
             self._check(past + new)
             bias = attention_bias(None, past, new, device) if past > 0 and new > 1 else None

@@ -108,8 +108,6 @@ def _apply(function: Any, *arguments: Any) -> Tensor:
 class _Nothing:
     """A context in which nothing is saved."""
 
-    heads = 0
-
     def save_for_backward(self, *tensors: Tensor) -> None:
         """Let them go."""
 

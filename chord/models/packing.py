@@ -73,16 +73,15 @@ def pack_rows(batch: TokenBatch) -> Packed:
     lengths = (lengths - 1).clamp_min(1)
     starts = torch.minimum(starts, lengths)
     ids = batch.input_ids.cpu().numpy()
+    # The number of the first token of each row's prompt.
     first = torch.zeros_like(starts)
-    """Of each row's prompt: the number of its first token."""
     known: dict[bytes, int] = {}
-    total, origins = 0, []
+    total = 0
     for row, start in enumerate(starts.tolist()):
         name = ids[row, :start].tobytes()
         if name not in known:
             known[name] = total
             total += start
-            origins.append(row)
         first[row] = known[name]
     own = lengths - starts
     after = total + own.cumsum(0) - own

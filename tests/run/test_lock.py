@@ -19,7 +19,7 @@ from holding import US, elsewhere, kill, let_go
 
 from chord.errors import ConfigError
 from chord.run.lock import Hold, claim, claim_new, held
-from chord.run.owner import LOCK, OWNER, writer
+from chord.run.owner import LOCK, OWNER, who_is, writer
 
 __all__ = ["let_go"]
 
@@ -143,3 +143,18 @@ def test_a_place_where_no_directory_can_be_made_is_named_with_its_setting(
     (tmp_path / "file").touch()
     with pytest.raises(ConfigError, match=r"^x=.*/file/d: can't be written \(.*\); give a"):
         take(tmp_path / "file" / "d", "x")
+
+
+def test_an_owner_is_given_a_moment_to_say_who_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It locks the file before it writes into it."""
+    lock = tmp_path / ".lock"
+    lock.touch()
+    facts = {"pid": 7, "host": "h", "since": "now"}
+    monkeypatch.setattr("chord.run.owner.time.sleep", lambda _: lock.write_text(json.dumps(facts)))
+    assert who_is(lock) == "process 7 on h, since now"
+    # One that never does is told all the same.
+    monkeypatch.setattr("chord.run.owner.time.sleep", lambda _: None)
+    lock.write_text("")
+    assert who_is(lock) == "another process"

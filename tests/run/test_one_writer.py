@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
 import sys
@@ -29,7 +28,7 @@ from chord.run.claim import ClaimDirectory
 from chord.run.directory import RunDirectory
 from chord.run.files import read_rows
 from chord.run.lock import Hold, held
-from chord.run.owner import LOCK, who_is
+from chord.run.owner import LOCK
 from chord.run.places import refuse_a_second_run
 from chord.run.recorder import Recorder
 from chord.sweep.directory import write_sweep
@@ -293,21 +292,6 @@ def test_processes_started_at_once_share_no_directory(small_models: Path, tmp_pa
     assert set(codes) == {0, 1}
     assert f"resume={directories[0]}: is in use by process {codes[0]} on " in said[codes[1]]
     assert [row["step"] for row in read_rows(directories[0] / "metrics.jsonl")] == [*range(40)]
-
-
-def test_an_owner_is_given_a_moment_to_say_who_it_is(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """It locks the file before it writes into it."""
-    lock = tmp_path / ".lock"
-    lock.touch()
-    facts = {"pid": 7, "host": "h", "since": "now"}
-    monkeypatch.setattr("chord.run.owner.time.sleep", lambda _: lock.write_text(json.dumps(facts)))
-    assert who_is(lock) == "process 7 on h, since now"
-    # One that never does is told all the same.
-    monkeypatch.setattr("chord.run.owner.time.sleep", lambda _: None)
-    lock.write_text("")
-    assert who_is(lock) == "another process"
 
 
 def test_of_several_processes_the_first_alone_claims_and_writes(
